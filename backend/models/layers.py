@@ -1,0 +1,229 @@
+"""Layers shared by the networks: embeddings, norms that compute in fp32, attention and the modulated transformer block.
+
+Attribute names are those of the published state dicts (`to_qkv`, `q_rms_norm`, `adaLN_modulation`, `mlp.mlp.0`, ...).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def convert_matmuls(modules: Iterable[nn.Module], dtype: torch.dtype) -> None:
+    """Cast the linear and convolution weights under `modules` to `dtype`; norms and gammas stay as they are."""
+    for module in modules:
+        for layer in module.modules():
+            if isinstance(layer, (nn.Linear, nn.Conv3d)):
+                layer.to(dtype)
+
+
+def zero_parameters(module: nn.Module) -> None:
+    """Set every parameter of `module` to zero, so that a residual branch starts as the identity."""
+    for parameter in module.parameters():
+        nn.init.zeros_(parameter)
+
+
+# --- norms -----------------------------------------------------------------------------------------------------------
+
+
+class LayerNorm32(nn.LayerNorm):
+    """Layer norm over the last axis, computed in fp32 and cast back to the input's dtype."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.float()).to(x.dtype)
+
+
+class GroupNorm32(nn.GroupNorm):
+    """Group norm over `[B, C, ...]`, computed in fp32 and cast back to the input's dtype."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.float()).to(x.dtype)
+
+
+class ChannelLayerNorm32(LayerNorm32):
+    """Layer norm over the channel axis of `[B, C, ...]`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.movedim(1, -1)).movedim(-1, 1).contiguous()
+
+
+class MultiHeadRMSNorm(nn.Module):
+    """RMS norm of every head of `[..., heads, head_dim]`, with a gain for each head and channel.
+
+    Zhang and Sennrich 2019; as query-key norm in Dehghani et al. 2023 (ViT-22B).
+    """
+
+    def __init__(self, head_dim: int, heads: int) -> None:
+        super().__init__()
+        self.scale = math.sqrt(head_dim)
+        self.gamma = nn.Parameter(torch.ones(heads, head_dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (F.normalize(x.float(), dim=-1) * self.gamma * self.scale).to(x.dtype)
+
+
+# --- embeddings ------------------------------------------------------------------------------------------------------
+
+
+def frequencies(count: int, device: torch.device, max_period: float = 10000.0) -> Tensor:
+    """The geometric series `max_period^(-i / count)`, i < count (Vaswani et al. 2017, section 3.5)."""
+    exponents = torch.arange(count, dtype=torch.float32, device=device) / count
+    return torch.exp(-math.log(max_period) * exponents)
+
+
+def timestep_embedding(t: Tensor, dim: int) -> Tensor:
+    """Sinusoidal embedding of times `[B]` (already scaled by 1000) as `[B, dim]`: cosines, sines, a zero if dim is odd."""
+    angles = t[:, None].float() * frequencies(dim // 2, t.device)
+    embedding = torch.cat([angles.cos(), angles.sin()], dim=-1)
+    return F.pad(embedding, (0, dim % 2))
+
+
+class TimestepEmbedder(nn.Module):
+    """Times `[B]` (already scaled by 1000) to vectors `[B, channels]`."""
+
+    def __init__(self, channels: int, frequency_channels: int = 256) -> None:
+        super().__init__()
+        self.frequency_channels = frequency_channels
+        self.mlp = nn.Sequential(
+            nn.Linear(frequency_channels, channels),
+            nn.SiLU(),
+            nn.Linear(channels, channels),
+        )
+
+    def forward(self, t: Tensor) -> Tensor:
+        return self.mlp(timestep_embedding(t, self.frequency_channels).to(self.mlp[0].weight.dtype))
+
+
+class AbsolutePositionEmbedder(nn.Module):
+    """Voxel indices `[N, axes]` to sinusoidal embeddings `[N, channels]` in fp32.
+
+    Each axis takes `channels // (2 axes)` sines followed by as many cosines; the channels left over stay zero.
+    """
+
+    def __init__(self, channels: int, axes: int = 3) -> None:
+        super().__init__()
+        self.channels = channels
+        self.frequency_channels = channels // (2 * axes)
+
+    def forward(self, coords: Tensor) -> Tensor:
+        angles = coords[..., None].float() * frequencies(self.frequency_channels, coords.device)
+        embedding = torch.cat([angles.sin(), angles.cos()], dim=-1).flatten(1)
+        return F.pad(embedding, (0, self.channels - embedding.shape[1]))
+
+
+# --- volumes ---------------------------------------------------------------------------------------------------------
+
+
+def pixel_shuffle_3d(x: Tensor, factor: int) -> Tensor:
+    """`[B, C f^3, X, Y, Z]` to `[B, C, X f, Y f, Z f]`: channels become space (Shi et al. 2016, in 3-D)."""
+    x = x.unflatten(1, (-1, factor, factor, factor))  # [B, C, fx, fy, fz, X, Y, Z]
+    return x.permute(0, 1, 5, 2, 6, 3, 7, 4).flatten(6, 7).flatten(4, 5).flatten(2, 3)
+
+
+def pixel_unshuffle_3d(x: Tensor, factor: int) -> Tensor:
+    """`[B, C, X f, Y f, Z f]` to `[B, C f^3, X, Y, Z]`: the inverse of `pixel_shuffle_3d`."""
+    for axis in (4, 3, 2):
+        x = x.unflatten(axis, (-1, factor))  # ends as [B, C, X, fx, Y, fy, Z, fz]
+    return x.permute(0, 1, 3, 5, 7, 2, 4, 6).flatten(1, 4)
+
+
+# --- transformer -----------------------------------------------------------------------------------------------------
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Softmax attention of queries `[B, Lq, heads, dim]` to keys and values `[B, Lk, heads, dim]`, as `[B, Lq, C]`."""
+    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+
+
+class SelfAttention(nn.Module):
+    """Multi-head attention of tokens `[B, L, C]` to one another, with an optional RMS norm of queries and keys."""
+
+    def __init__(self, channels: int, heads: int, *, qk_rms_norm: bool = False) -> None:
+        super().__init__()
+        self.heads = heads
+        self.to_qkv = nn.Linear(channels, 3 * channels)
+        self.q_rms_norm = MultiHeadRMSNorm(channels // heads, heads) if qk_rms_norm else nn.Identity()
+        self.k_rms_norm = MultiHeadRMSNorm(channels // heads, heads) if qk_rms_norm else nn.Identity()
+        self.to_out = nn.Linear(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.to_qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(2)
+        return self.to_out(attend(self.q_rms_norm(q), self.k_rms_norm(k), v))
+
+
+class CrossAttention(nn.Module):
+    """Multi-head attention of tokens `[B, L, C]` to a context `[B, Lc, context_channels]`."""
+
+    def __init__(self, channels: int, context_channels: int, heads: int, *, qk_rms_norm: bool = False) -> None:
+        super().__init__()
+        self.heads = heads
+        self.to_q = nn.Linear(channels, channels)
+        self.to_kv = nn.Linear(context_channels, 2 * channels)
+        self.q_rms_norm = MultiHeadRMSNorm(channels // heads, heads) if qk_rms_norm else nn.Identity()
+        self.k_rms_norm = MultiHeadRMSNorm(channels // heads, heads) if qk_rms_norm else nn.Identity()
+        self.to_out = nn.Linear(channels, channels)
+
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        q = self.to_q(x).unflatten(-1, (self.heads, -1))
+        k, v = self.to_kv(context).unflatten(-1, (2, self.heads, -1)).unbind(2)
+        return self.to_out(attend(self.q_rms_norm(q), self.k_rms_norm(k), v))
+
+
+class FeedForwardNet(nn.Module):
+    """Two linear layers around a GELU (tanh approximation), `mlp_ratio` times as wide in between."""
+
+    def __init__(self, channels: int, mlp_ratio: float = 4.0) -> None:
+        super().__init__()
+        hidden = int(channels * mlp_ratio)
+        self.mlp = nn.Sequential(
+            nn.Linear(channels, hidden),
+            nn.GELU(approximate="tanh"),
+            nn.Linear(hidden, channels),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.mlp(x)
+
+
+def modulation_layer(channels: int) -> nn.Sequential:
+    """Embedding `[B, C]` to shift, scale and gate of attention and of the MLP `[B, 6 C]` (adaLN, Peebles and Xie 2023)."""
+    return nn.Sequential(nn.SiLU(), nn.Linear(channels, 6 * channels))
+
+
+class ModulatedTransformerCrossBlock(nn.Module):
+    """Self-attention, cross-attention and MLP over tokens `[B, L, C]`; the time modulates the first and the last.
+
+    With `share_mod` the caller passes the six modulation vectors `[B, 6 C]` in place of the embedding `[B, C]`.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        context_channels: int,
+        heads: int,
+        *,
+        mlp_ratio: float = 4.0,
+        qk_rms_norm: bool = False,
+        qk_rms_norm_cross: bool = False,
+        share_mod: bool = False,
+    ) -> None:
+        super().__init__()
+        self.norm1 = LayerNorm32(channels, elementwise_affine=False, eps=1e-6)
+        self.norm2 = LayerNorm32(channels, elementwise_affine=True, eps=1e-6)
+        self.norm3 = LayerNorm32(channels, elementwise_affine=False, eps=1e-6)
+        self.self_attn = SelfAttention(channels, heads, qk_rms_norm=qk_rms_norm)
+        self.cross_attn = CrossAttention(channels, context_channels, heads, qk_rms_norm=qk_rms_norm_cross)
+        self.mlp = FeedForwardNet(channels, mlp_ratio)
+        self.adaLN_modulation = nn.Identity() if share_mod else modulation_layer(channels)
+
+    def forward(self, x: Tensor, embedding: Tensor, context: Tensor) -> Tensor:
+        modulation = self.adaLN_modulation(embedding)[:, None].chunk(6, dim=-1)
+        shift_attn, scale_attn, gate_attn, shift_mlp, scale_mlp, gate_mlp = modulation
+        x = x + gate_attn * self.self_attn(self.norm1(x) * (1 + scale_attn) + shift_attn)
+        x = x + self.cross_attn(self.norm2(x), context)
+        return x + gate_mlp * self.mlp(self.norm3(x) * (1 + scale_mlp) + shift_mlp)
