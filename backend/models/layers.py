@@ -21,10 +21,24 @@ def convert_matmuls(modules: Iterable[nn.Module], dtype: torch.dtype) -> None:
                 layer.to(dtype)
 
 
+def matmul_dtype(module: nn.Module) -> torch.dtype:
+    """The dtype of the first linear or convolution weight under `module`: what `convert_matmuls` last set."""
+    return next(layer.weight.dtype for layer in module.modules() if isinstance(layer, (nn.Linear, nn.Conv3d)))
+
+
 def zero_parameters(module: nn.Module) -> None:
     """Set every parameter of `module` to zero, so that a residual branch starts as the identity."""
     for parameter in module.parameters():
         nn.init.zeros_(parameter)
+
+
+def initialise_linears(module: nn.Module) -> None:
+    """Glorot-uniform weights and zero biases for every linear layer under `module`."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.xavier_uniform_(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
 
 
 # --- norms -----------------------------------------------------------------------------------------------------------
@@ -69,15 +83,15 @@ class MultiHeadRMSNorm(nn.Module):
 # --- embeddings ------------------------------------------------------------------------------------------------------
 
 
-def frequencies(count: int, device: torch.device, max_period: float = 10000.0) -> Tensor:
-    """The geometric series `max_period^(-i / count)`, i < count (Vaswani et al. 2017, section 3.5)."""
-    exponents = torch.arange(count, dtype=torch.float32, device=device) / count
-    return torch.exp(-math.log(max_period) * exponents)
+# Both embeddings use the frequencies 10000^(-i / n), i < n, of Vaswani et al. 2017 (section 3.5). They are written in
+# the two ways the published networks were trained with: at angles near 1000 the last bit of a frequency shows.
 
 
 def timestep_embedding(t: Tensor, dim: int) -> Tensor:
-    """Sinusoidal embedding of times `[B]` (already scaled by 1000) as `[B, dim]`: cosines, sines, a zero if dim is odd."""
-    angles = t[:, None].float() * frequencies(dim // 2, t.device)
+    """Embed times `[B]` (already scaled by 1000) as `[B, dim]`: cosines, then sines, then a zero if `dim` is odd."""
+    count = dim // 2
+    exponents = torch.arange(count, dtype=torch.float32, device=t.device)
+    angles = t[:, None].float() * torch.exp(-math.log(10000) * exponents / count)
     embedding = torch.cat([angles.cos(), angles.sin()], dim=-1)
     return F.pad(embedding, (0, dim % 2))
 
@@ -93,9 +107,11 @@ class TimestepEmbedder(nn.Module):
             nn.SiLU(),
             nn.Linear(channels, channels),
         )
+        for parameter in self.mlp.parameters():
+            nn.init.normal_(parameter, std=0.02 if parameter.ndim == 2 else 0.0)
 
     def forward(self, t: Tensor) -> Tensor:
-        return self.mlp(timestep_embedding(t, self.frequency_channels).to(self.mlp[0].weight.dtype))
+        return self.mlp(timestep_embedding(t, self.frequency_channels).to(matmul_dtype(self.mlp)))
 
 
 class AbsolutePositionEmbedder(nn.Module):
@@ -110,7 +126,8 @@ class AbsolutePositionEmbedder(nn.Module):
         self.frequency_channels = channels // (2 * axes)
 
     def forward(self, coords: Tensor) -> Tensor:
-        angles = coords[..., None].float() * frequencies(self.frequency_channels, coords.device)
+        exponents = torch.arange(self.frequency_channels, dtype=torch.float32, device=coords.device)
+        angles = coords[..., None].float() * (1 / 10000 ** (exponents / self.frequency_channels))
         embedding = torch.cat([angles.sin(), angles.cos()], dim=-1).flatten(1)
         return F.pad(embedding, (0, self.channels - embedding.shape[1]))
 
@@ -191,8 +208,10 @@ class FeedForwardNet(nn.Module):
 
 
 def modulation_layer(channels: int) -> nn.Sequential:
-    """Embedding `[B, C]` to shift, scale and gate of attention and of the MLP `[B, 6 C]` (adaLN, Peebles and Xie 2023)."""
-    return nn.Sequential(nn.SiLU(), nn.Linear(channels, 6 * channels))
+    """Embedding `[B, C]` to shift, scale, gate of attention, then of the MLP: `[B, 6 C]` (Peebles and Xie 2023)."""
+    layer = nn.Linear(channels, 6 * channels)
+    zero_parameters(layer)  # every gate starts closed: a block starts as the identity, but for its cross-attention
+    return nn.Sequential(nn.SiLU(), layer)
 
 
 class ModulatedTransformerCrossBlock(nn.Module):
@@ -220,6 +239,8 @@ class ModulatedTransformerCrossBlock(nn.Module):
         self.cross_attn = CrossAttention(channels, context_channels, heads, qk_rms_norm=qk_rms_norm_cross)
         self.mlp = FeedForwardNet(channels, mlp_ratio)
         self.adaLN_modulation = nn.Identity() if share_mod else modulation_layer(channels)
+        for part in (self.self_attn, self.cross_attn, self.mlp):
+            initialise_linears(part)
 
     def forward(self, x: Tensor, embedding: Tensor, context: Tensor) -> Tensor:
         modulation = self.adaLN_modulation(embedding)[:, None].chunk(6, dim=-1)

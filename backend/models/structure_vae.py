@@ -6,12 +6,20 @@ The published pair maps 64^3 x 1 to 16^3 x 8 and back; a voxel is occupied where
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import ChannelLayerNorm32, GroupNorm32, convert_matmuls, pixel_shuffle_3d, zero_parameters
+from .layers import (
+    ChannelLayerNorm32,
+    GroupNorm32,
+    convert_matmuls,
+    matmul_dtype,
+    pixel_shuffle_3d,
+    zero_parameters,
+)
 
 
 def output_norm(norm_type: str, channels: int) -> nn.Module:
@@ -64,7 +72,7 @@ class Upsample(nn.Module):
 def res_levels(channels: Sequence[int], blocks_per_level: int, resample: type[nn.Module]) -> nn.ModuleList:
     """`blocks_per_level` residual blocks at each width, with a `resample(in, out)` between the levels."""
     blocks = nn.ModuleList(ResBlock(channels[0]) for _ in range(blocks_per_level))
-    for previous, width in zip(channels[:-1], channels[1:]):
+    for previous, width in pairwise(channels):
         blocks.append(resample(previous, width))
         blocks.extend(ResBlock(width) for _ in range(blocks_per_level))
     return blocks
@@ -79,7 +87,7 @@ class VolumeNetwork(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """The dtype the torso computes in; the input and output layers stay fp32."""
-        return self.blocks[0].conv1.weight.dtype
+        return matmul_dtype(self.blocks)
 
     def convert_to_fp16(self) -> None:
         convert_matmuls((self.blocks, self.middle_block), torch.float16)

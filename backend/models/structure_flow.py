@@ -1,0 +1,116 @@
+"""The structure flow: a diffusion transformer over dense latent volumes, conditioned on image tokens."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .layers import (
+    AbsolutePositionEmbedder,
+    ModulatedTransformerCrossBlock,
+    TimestepEmbedder,
+    convert_matmuls,
+    initialise_linears,
+    matmul_dtype,
+    modulation_layer,
+    pixel_shuffle_3d,
+    pixel_unshuffle_3d,
+    zero_parameters,
+)
+
+
+def grid_coordinates(side: int) -> Tensor:
+    """The indices `[side^3, 3]` of a cubic grid, x slowest, z fastest."""
+    axis = torch.arange(side)
+    return torch.cartesian_prod(axis, axis, axis)
+
+
+class StructureFlow(nn.Module):
+    """Velocity of latents `[B, in_channels, R, R, R]` at times `[B]` (flow time x 1000), given tokens `[B, L, C]`.
+
+    The volume is cut into `(R / patch_size)^3` tokens. Without `num_heads` the heads are `num_head_channels` wide.
+    `share_mod` computes the modulation once for all blocks.
+    """
+
+    pos_emb: Tensor
+
+    def __init__(
+        self,
+        resolution: int,
+        in_channels: int,
+        model_channels: int,
+        cond_channels: int,
+        out_channels: int,
+        num_blocks: int,
+        num_heads: int | None = None,
+        num_head_channels: int = 64,
+        mlp_ratio: float = 4,
+        patch_size: int = 2,
+        pe_mode: str = "ape",
+        use_fp16: bool = False,
+        share_mod: bool = False,
+        qk_rms_norm: bool = False,
+        qk_rms_norm_cross: bool = False,
+    ) -> None:
+        super().__init__()
+        if pe_mode != "ape":
+            raise ValueError(f"pe_mode must be 'ape' (absolute position embedding), not {pe_mode!r}")
+        if resolution % patch_size:
+            raise ValueError(f"resolution {resolution} is not a multiple of patch_size {patch_size}")
+        self.resolution = resolution
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.patch_size = patch_size
+        heads = num_heads or model_channels // num_head_channels
+        patch_volume = patch_size**3
+
+        positions = AbsolutePositionEmbedder(model_channels)(grid_coordinates(resolution // patch_size))
+        self.register_buffer("pos_emb", positions)
+        self.t_embedder = TimestepEmbedder(model_channels)
+        self.adaLN_modulation = modulation_layer(model_channels) if share_mod else nn.Identity()
+        self.input_layer = nn.Linear(in_channels * patch_volume, model_channels)
+        self.blocks = nn.ModuleList(
+            ModulatedTransformerCrossBlock(
+                model_channels,
+                cond_channels,
+                heads,
+                mlp_ratio=mlp_ratio,
+                qk_rms_norm=qk_rms_norm,
+                qk_rms_norm_cross=qk_rms_norm_cross,
+                share_mod=share_mod,
+            )
+            for _ in range(num_blocks)
+        )
+        self.out_layer = nn.Linear(model_channels, out_channels * patch_volume)
+        initialise_linears(self.input_layer)
+        zero_parameters(self.out_layer)
+        if use_fp16:
+            self.convert_to_fp16()
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype the blocks compute in; the time embedding, the input and the output layer stay fp32."""
+        return matmul_dtype(self.blocks)
+
+    def convert_to_fp16(self) -> None:
+        convert_matmuls([self.blocks], torch.float16)
+
+    def convert_to_fp32(self) -> None:
+        convert_matmuls([self.blocks], torch.float32)
+
+    def forward(self, x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
+        expected = (x.shape[0], self.in_channels, *[self.resolution] * 3)
+        if x.shape != expected:
+            raise ValueError(f"expected latents {expected}, got {tuple(x.shape)}")
+        dtype = self.dtype
+        tokens = pixel_unshuffle_3d(x, self.patch_size).flatten(2).transpose(1, 2)
+        h = (self.input_layer(tokens) + self.pos_emb).to(dtype)
+        embedding = self.adaLN_modulation(self.t_embedder(t)).to(dtype)
+        context = cond.to(dtype)
+        for block in self.blocks:
+            h = block(h, embedding, context)
+        h = h.to(x.dtype)
+        h = self.out_layer(F.layer_norm(h, h.shape[-1:]))
+        side = self.resolution // self.patch_size
+        return pixel_shuffle_3d(h.transpose(1, 2).unflatten(2, (side, side, side)), self.patch_size)
