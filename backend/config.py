@@ -1,0 +1,212 @@
+"""What a model folder and a request say, as frozen dataclasses that refuse nonsense early."""
+
+from __future__ import annotations
+
+import json
+import math
+import tomllib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from .errors import CheckpointError, SettingsError
+
+ROOT = Path(__file__).resolve().parent.parent
+PRETRAINED = Path(__file__).resolve().parent / "pretrained"
+DEFAULT_MODEL = "mini"
+
+MAX_STEPS = 1000
+MAX_SEED = 2**63 - 1
+TEXTURE_SIZES = (16, 8192)
+FACE_COUNTS = (4, 10_000_000)
+
+#: Published sampler names, with whether each uses guidance and a guidance interval.
+_SAMPLERS = {
+    "FlowEulerSampler": (False, False),
+    "FlowEulerCfgSampler": (True, False),
+    "FlowEulerGuidanceIntervalSampler": (True, True),
+}
+
+
+def version() -> str:
+    """Espalier's version, from the extension's manifest, the one place that states it."""
+    return str(tomllib.loads((ROOT / "blender_manifest.toml").read_text("utf-8"))["version"])
+
+
+@dataclass(frozen=True)
+class GenerateSettings:
+    """What a person chooses for one object. ``None`` leaves the choice to the model's pipeline.json."""
+
+    seed: int = 0
+    steps: int | None = None
+    guidance: float | None = None
+    texture_size: int = 1024
+    faces: int = 10_000
+
+    def __post_init__(self) -> None:
+        _require_integer("The seed", self.seed, 0, MAX_SEED)
+        if self.steps is not None:
+            _require_integer("The number of steps", self.steps, 1, MAX_STEPS)
+        _require_integer("The texture size", self.texture_size, *TEXTURE_SIZES)
+        _require_integer("The number of faces", self.faces, *FACE_COUNTS)
+        if self.guidance is not None and not (_is_number(self.guidance) and 0 <= self.guidance <= 100):
+            raise SettingsError("settings_invalid", f"The guidance must be a number from 0 to 100, not {self.guidance!r}.")
+
+
+@dataclass(frozen=True)
+class SamplerSettings:
+    """How a flow is integrated from t = 1 (noise) to t = 0 (data).
+
+    ``guidance`` is w in (1 + w) v(cond) - w v(uncond), applied while ``interval[0] <= t <= interval[1]``;
+    ``rescale_t`` is r in t' = r t / (1 + (r - 1) t).
+    """
+
+    steps: int
+    guidance: float
+    interval: tuple[float, float]
+    rescale_t: float
+    sigma_min: float
+
+    def overridden(self, steps: int | None, guidance: float | None) -> SamplerSettings:
+        """The same with a person's choices in place of the model's."""
+        return replace(
+            self,
+            steps=self.steps if steps is None else steps,
+            guidance=self.guidance if guidance is None else float(guidance),
+        )
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """Per-channel statistics that latents were standardised with: ``latents = normalised * std + mean``."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class PipelineConfig:
+    """A model folder's pipeline.json. Network paths are relative to the folder and lack their suffix."""
+
+    structure_flow: str
+    structure_decoder: str
+    latent_flow: str
+    mesh_decoder: str
+    image_encoder: str
+    structure_sampler: SamplerSettings
+    latent_sampler: SamplerSettings
+    structure_normalization: Normalization | None
+    latent_normalization: Normalization
+
+    @classmethod
+    def read(cls, folder: Path) -> PipelineConfig:
+        """Read ``folder/pipeline.json``. Raises CheckpointError."""
+        file = folder / "pipeline.json"
+        args = _Section(read_json(file), file).section("args")
+        models = args.section("models")
+        key = "sparse_structure_normalization"  # ours; TRELLIS's structure latents are used as they are
+        return cls(
+            structure_flow=models.network("sparse_structure_flow_model"),
+            structure_decoder=models.network("sparse_structure_decoder"),
+            latent_flow=models.network("slat_flow_model"),
+            mesh_decoder=models.network("slat_decoder_mesh"),
+            image_encoder=_encoder_path(args.network("image_cond_model")),
+            structure_sampler=_sampler(args.section("sparse_structure_sampler")),
+            latent_sampler=_sampler(args.section("slat_sampler")),
+            structure_normalization=_normalization(args.section(key)) if key in args.values else None,
+            latent_normalization=_normalization(args.section("slat_normalization")),
+        )
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """A JSON object from a file of a model folder. Raises CheckpointError."""
+    try:
+        values = json.loads(file.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{file} is missing.") from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{file} cannot be read as JSON: {error}.") from error
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{file} holds no JSON object.")
+    return values
+
+
+class _Section:
+    """One object of pipeline.json that knows where it stands, for errors that name the key."""
+
+    def __init__(self, values: dict[str, Any], file: Path, path: str = "") -> None:
+        self.values, self.file, self.path = values, file, path
+
+    def fail(self, key: str, what: str) -> CheckpointError:
+        return CheckpointError(f'{self.file}: "{self.path}{key}" {what}.')
+
+    def get(self, key: str) -> Any:
+        if key not in self.values:
+            raise self.fail(key, "is missing")
+        return self.values[key]
+
+    def section(self, key: str) -> _Section:
+        values = self.get(key)
+        if not isinstance(values, dict):
+            raise self.fail(key, "must be an object")
+        return _Section(values, self.file, f"{self.path}{key}.")
+
+    def network(self, key: str) -> str:
+        value = self.get(key)
+        # A published file is not trusted to reach outside its folder.
+        if not isinstance(value, str) or not value or Path(value).is_absolute() or ".." in Path(value).parts:
+            raise self.fail(key, f"must be a path inside the model's folder, not {value!r}")
+        return value
+
+    def number(self, key: str, default: float | None = None) -> float:
+        value = self.get(key) if default is None else self.values.get(key, default)
+        if not _is_number(value):
+            raise self.fail(key, f"must be a number, not {value!r}")
+        return float(value)
+
+    def numbers(self, key: str) -> tuple[float, ...]:
+        value = self.get(key)
+        if not isinstance(value, list) or not value or not all(_is_number(v) for v in value):
+            raise self.fail(key, "must be a list of numbers")
+        return tuple(float(v) for v in value)
+
+
+def _encoder_path(name: str) -> str:
+    return name if "/" in name else f"ckpts/{name}"
+
+
+def _sampler(section: _Section) -> SamplerSettings:
+    name = section.get("name")
+    if name not in _SAMPLERS:
+        raise section.fail("name", f"must be one of {', '.join(_SAMPLERS)}, not {name!r}")
+    guided, has_interval = _SAMPLERS[name]
+    params = section.section("params")
+    steps = params.number("steps")
+    if steps != int(steps) or not 1 <= steps <= MAX_STEPS:
+        raise params.fail("steps", f"must be a whole number from 1 to {MAX_STEPS}")
+    interval = params.numbers("cfg_interval") if has_interval else (0.0, 1.0)
+    if len(interval) != 2:
+        raise params.fail("cfg_interval", "must hold two numbers")
+    return SamplerSettings(
+        steps=int(steps),
+        guidance=params.number("cfg_strength") if guided else 0.0,
+        interval=(interval[0], interval[1]),
+        rescale_t=params.number("rescale_t", 1.0),
+        sigma_min=section.section("args").number("sigma_min"),
+    )
+
+
+def _normalization(section: _Section) -> Normalization:
+    mean, std = section.numbers("mean"), section.numbers("std")
+    if len(mean) != len(std) or not all(s > 0 for s in std):
+        raise section.fail("std", "must hold one positive number for each of the means")
+    return Normalization(mean, std)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _require_integer(what: str, value: object, low: int, high: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise SettingsError("settings_invalid", f"{what} must be a whole number from {low} to {high}, not {value!r}.")
