@@ -1,0 +1,192 @@
+"""The wire contract between Blender and the backend: newline-delimited JSON, one message a line.
+
+Standard library only. This is the one file that both sides import; everything a side may rely on is
+written here. Arrays and images never travel on the wire: messages carry paths into the job's folder.
+
+Blender -> backend (requests): ``generate``, ``cancel``, ``unload``, ``shutdown``.
+Backend -> Blender (messages): ``ready`` (always first), then ``progress``, ``preview`` and exactly one of
+``result``, ``error`` or ``cancelled`` for each job; ``unloaded`` answers ``unload``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+PROTOCOL_VERSION = 1
+
+#: The stages of a job in the order they run, with their share of the progress bar (the shares add up to 1).
+STAGES: dict[str, float] = {
+    "load": 0.05,
+    "prepare": 0.02,
+    "encode": 0.03,
+    "structure": 0.30,
+    "latents": 0.30,
+    "decode": 0.15,
+    "finish": 0.15,
+}
+
+
+class ProtocolError(ValueError):
+    """A line is not a message of this protocol. The text says what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class Generate:
+    """Ask for one object from one or several images of it. ``out`` must be an existing folder owned by this job."""
+
+    type: ClassVar[str] = "generate"
+    job: str
+    images: tuple[str, ...]
+    out: str
+    model: str = "mini"
+    steps: int | None = None  # None: what the model's pipeline.json says
+    seed: int = 0
+    texture_size: int = 1024
+    faces: int = 10_000
+    guidance: float | None = None  # None: what the model's pipeline.json says
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """End a job, queued or running. Answered by ``cancelled`` (or ``result`` if it was already done)."""
+
+    type: ClassVar[str] = "cancel"
+    job: str
+
+
+@dataclass(frozen=True)
+class Unload:
+    """Give the memory of all loaded models back."""
+
+    type: ClassVar[str] = "unload"
+
+
+@dataclass(frozen=True)
+class Shutdown:
+    """End the process. Closing its stdin does the same."""
+
+    type: ClassVar[str] = "shutdown"
+
+
+@dataclass(frozen=True)
+class Ready:
+    """First message of a backend: it can take requests now."""
+
+    type: ClassVar[str] = "ready"
+    protocol: int
+    version: str  # Espalier's
+    python: str
+    torch: str
+    device: str
+    models: tuple[str, ...]  # names that ``generate`` accepts
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a job stands. ``fraction`` runs from 0 to 1 over the whole job and never falls."""
+
+    type: ClassVar[str] = "progress"
+    job: str
+    stage: str
+    fraction: float
+    step: int = 0
+    steps: int = 0
+
+
+@dataclass(frozen=True)
+class Preview:
+    """The raw coloured mesh, as soon as it is decoded.
+
+    ``arrays`` is an ``.npz`` with ``vertices`` [V, 3] float32, ``faces`` [F, 3] int32, ``colors`` [V, 3] float32 (sRGB, 0..1).
+    """
+
+    type: ClassVar[str] = "preview"
+    job: str
+    arrays: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """The finished object.
+
+    ``arrays`` is an ``.npz`` with ``vertices`` [V, 3] float32 (Blender's axes: z up, front to -Y, inside the cube
+    [-0.5, 0.5]^3), ``faces`` [F, 3] int32 and ``uvs`` [F, 3, 2] float32 (one per face corner, v up);
+    ``texture`` is a PNG (sRGB, opaque); ``glb`` holds the same asset, y up.
+    """
+
+    type: ClassVar[str] = "result"
+    job: str
+    arrays: str
+    texture: str
+    glb: str
+    timings: dict[str, float] = field(default_factory=dict)  # seconds by stage, and "total"
+    counts: dict[str, int] = field(default_factory=dict)  # voxels, raw_faces, faces, vertices, charts, ...
+    settings: dict[str, Any] = field(default_factory=dict)  # the request as it was carried out, defaults filled in
+
+
+@dataclass(frozen=True)
+class Error:
+    """A job failed (``job`` set) or the process cannot go on (``job`` None). ``hint`` says what to do about it."""
+
+    type: ClassVar[str] = "error"
+    job: str | None
+    code: str  # short and stable: "image_unreadable", "model_unknown", "checkpoint_invalid", "out_of_memory", "internal", ...
+    message: str
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Cancelled:
+    """The job ended because it was asked to; the models stay loaded."""
+
+    type: ClassVar[str] = "cancelled"
+    job: str
+
+
+@dataclass(frozen=True)
+class Unloaded:
+    """All models are released."""
+
+    type: ClassVar[str] = "unloaded"
+
+
+Request = Generate | Cancel | Unload | Shutdown
+Message = Ready | Progress | Preview | Result | Error | Cancelled | Unloaded
+
+_REQUESTS: dict[str, type] = {c.type: c for c in (Generate, Cancel, Unload, Shutdown)}
+_MESSAGES: dict[str, type] = {c.type: c for c in (Ready, Progress, Preview, Result, Error, Cancelled, Unloaded)}
+
+
+def encode(message: Request | Message) -> str:
+    """One line of JSON, newline included."""
+    return json.dumps({"type": message.type, **dataclasses.asdict(message)}, ensure_ascii=True) + "\n"
+
+
+def decode_request(line: str) -> Request:
+    """Read a line that Blender sent. Raises ProtocolError."""
+    return _decode(line, _REQUESTS)
+
+
+def decode_message(line: str) -> Message:
+    """Read a line that the backend sent. Raises ProtocolError."""
+    return _decode(line, _MESSAGES)
+
+
+def _decode(line: str, kinds: dict[str, type]) -> Any:
+    try:
+        values = json.loads(line)
+    except ValueError as error:
+        raise ProtocolError(f"not JSON: {line[:80]!r}") from error
+    if not isinstance(values, dict) or values.get("type") not in kinds:
+        raise ProtocolError(f"not a message of this protocol: {line[:80]!r}")
+    kind = kinds[values.pop("type")]
+    # Fields that this version does not know are dropped, so that a newer peer of the same protocol can add some.
+    known = {f.name: f for f in dataclasses.fields(kind)}
+    values = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items() if name in known}
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise ProtocolError(f"{kind.type}: {error}") from error

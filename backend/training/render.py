@@ -1,0 +1,176 @@
+"""Pictures of procedural objects: a sphere tracer in plain torch, so that training needs neither Blender nor a GPU."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .families import Params
+from .shapes import evaluate
+
+
+@dataclass(frozen=True)
+class View:
+    """A camera that looks at the origin. Azimuth 0 sees the front (-Y), 90 the side at +X; angles in degrees."""
+
+    azimuth: float
+    elevation: float
+    fov: float
+
+    def position(self) -> tuple[float, float, float]:
+        a, e = math.radians(self.azimuth), math.radians(self.elevation)
+        # Far enough for the cube's circumsphere to fill the view, whatever the field of view.
+        distance = 0.8 / math.sin(math.radians(self.fov) / 2)
+        return (distance * math.sin(a) * math.cos(e), -distance * math.cos(a) * math.cos(e), distance * math.sin(e))
+
+    def basis(self) -> Tensor:
+        """Rows: right, up, forward. [3, 3]"""
+        forward = -torch.tensor(self.position())
+        forward = forward / forward.norm()
+        right = torch.linalg.cross(forward, torch.tensor([0.0, 0.0, 1.0]))
+        right = right / right.norm()
+        return torch.stack([right, torch.linalg.cross(right, forward), forward])
+
+
+@dataclass(frozen=True)
+class Light:
+    """White light: some from everywhere, the rest from one direction (unit vector, in the camera's axes)."""
+
+    ambient: float
+    direction: tuple[float, float, float]
+
+
+UNLIT = Light(1.0, (0.0, 0.0, 1.0))
+
+
+def random_view(rng: np.random.Generator) -> View:
+    """Azimuth -180..180, elevation 0..45, field of view 25..50 degrees."""
+    return View(rng.uniform(-180, 180), rng.uniform(0, 45), rng.uniform(25, 50))
+
+
+def random_light(rng: np.random.Generator) -> Light:
+    """From above and behind the camera, left to right; the ambient share varies."""
+    direction = np.array([rng.uniform(-1, 1), rng.uniform(0.1, 1.2), rng.uniform(0.4, 1.2)])
+    direction /= np.linalg.norm(direction)
+    return Light(rng.uniform(0.45, 0.7), (float(direction[0]), float(direction[1]), float(direction[2])))
+
+
+@dataclass(frozen=True)
+class Window:
+    """The square part of the image plane that is rendered: centre and half size, the full view being 0, 0, 1."""
+
+    u: float = 0.0
+    v: float = 0.0
+    half: float = 1.0
+
+
+def camera_rays(view: View, size: int, window: Window = Window()) -> tuple[Tensor, Tensor]:
+    """Origin [3] and unit directions [size * size, 3], rows from the top."""
+    scale = math.tan(math.radians(view.fov) / 2)
+    axis = (torch.arange(size) + 0.5) / size * 2 - 1
+    v, u = torch.meshgrid((window.v - axis * window.half) * scale, (window.u + axis * window.half) * scale, indexing="ij")
+    right, up, forward = view.basis()
+    rays = u[..., None] * right + v[..., None] * up + forward
+    return torch.tensor(view.position()), torch.nn.functional.normalize(rays.reshape(-1, 3), dim=-1)
+
+
+def frame(family: str, params: Params, views: list[View], margin: float = 1.2, probe: int = 64) -> list[Window]:
+    """Windows that hold each object with the margin that image preparation leaves (side = margin x largest extent)."""
+    out = []
+    for alpha in _coverage(family, params, views, probe):
+        rows, columns = alpha.any(1).nonzero()[:, 0], alpha.any(0).nonzero()[:, 0]
+        left, right = int(columns[0]) / probe * 2 - 1, (int(columns[-1]) + 1) / probe * 2 - 1
+        top, bottom = 1 - int(rows[0]) / probe * 2, 1 - (int(rows[-1]) + 1) / probe * 2
+        half = max(right - left, top - bottom) / 2 * margin
+        out.append(Window((left + right) / 2, (top + bottom) / 2, half))
+    return out
+
+
+def _coverage(family: str, params: Params, views: list[View], size: int) -> Tensor:
+    pairs = [camera_rays(v, size) for v in views]
+    origins, rays = torch.stack([o for o, _ in pairs])[:, None], torch.stack([d for _, d in pairs])
+    return torch.isfinite(_trace(family, params, origins, rays)).reshape(len(views), size, size)
+
+
+def conditioning_image(rgba: Tensor) -> Tensor:
+    """Halve straight-alpha pictures [B, 2S, 2S, 4] and lay them on black, as image preparation does: [B, S, S, 3] uint8."""
+    premultiplied = rgba[..., :3].float() * (rgba[..., 3:].float() / 255)
+    halved = torch.nn.functional.avg_pool2d(premultiplied.permute(0, 3, 1, 2), 2)
+    return halved.permute(0, 2, 3, 1).round().to(torch.uint8)
+
+
+def render(
+    family: str, params: Params, views: list[View], lights: list[Light], size: int, windows: list[Window] | None = None
+) -> Tensor:
+    """One picture of each of B objects: [B, size, size, 4] uint8, straight alpha (0 or 255)."""
+    count = len(views)
+    pairs = [camera_rays(v, size, w) for v, w in zip(views, windows or [Window()] * count, strict=True)]
+    origins = torch.stack([o for o, _ in pairs])[:, None]
+    rays = torch.stack([d for _, d in pairs])
+    depth = _trace(family, params, origins, rays)
+    hit = torch.isfinite(depth)
+    out = torch.zeros(count, size * size, 4, dtype=torch.uint8)
+    for i in range(count):
+        seen = hit[i].nonzero()[:, 0]
+        if len(seen) == 0:
+            continue
+        row = params.select(slice(i, i + 1))
+        points = (origins[i] + depth[i, seen, None] * rays[i, seen])[None]
+        color = evaluate(family, row, points, with_color=True)[1]
+        assert color is not None
+        light = lights[i]
+        shade = torch.ones(len(seen), 1)
+        if light.ambient < 1:
+            toward = torch.tensor(light.direction) * torch.tensor([1.0, 1.0, -1.0])
+            lambert = (_normals(family, row, points)[0] @ (views[i].basis().T @ toward)).clamp_min(0)
+            shade = (light.ambient + (1 - light.ambient) * 1.15 * lambert)[:, None]
+        rgb = (color.expand(1, len(seen), 3)[0] * shade).clamp(0, 1)
+        out[i, seen, :3] = (rgb * 255).round().to(torch.uint8)
+        out[i, seen, 3] = 255
+    return out.reshape(count, size, size, 4)
+
+
+def _normals(family: str, params: Params, points: Tensor, step: float = 1e-3) -> Tensor:
+    """Outward unit normals [1, N, 3], by differences over the corners of a tetrahedron."""
+    corners = torch.tensor([[1.0, -1, -1], [-1, -1, 1], [-1, 1, -1], [1, 1, 1]])
+    total = torch.zeros_like(points)
+    for corner in corners:
+        total += corner * evaluate(family, params, points + step * corner)[0][..., None]
+    return torch.nn.functional.normalize(total, dim=-1)
+
+
+def _trace(family: str, params: Params, origins: Tensor, rays: Tensor, steps: int = 64, close: float = 8e-4) -> Tensor:
+    """Distance along each ray to the surface, [B, N]; infinite where nothing is met.
+
+    Rays that are done are dropped every few steps: the B objects' live rays are sorted to the front and the rest cut.
+    """
+    inverse = 1.0 / rays.where(rays.abs() > 1e-9, torch.full_like(rays, 1e-9))
+    low, high = (-0.5 - origins) * inverse, (0.5 - origins) * inverse
+    start = torch.minimum(low, high).amax(-1)
+    stop = torch.maximum(low, high).amin(-1)
+    depth = torch.full_like(start, torch.inf)
+    live = start < stop
+    count = len(rays)
+    index = torch.arange(rays.shape[1]).expand(count, -1)
+    t = start
+    for step in range(steps):
+        if step % 4 == 0:
+            most = int(live.sum(1).max())
+            if most == 0:
+                break
+            order = live.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :most]
+            index, t, stop, live = (torch.gather(a, 1, order) for a in (index, t, stop, live))
+            direction = torch.gather(rays, 1, index[..., None].expand(-1, -1, 3))
+        distance = torch.cat(
+            [evaluate(family, params, origins + a[..., None] * b)[0]
+             for a, b in zip(t.split(4096, 1), direction.split(4096, 1), strict=True)], 1)
+        met = live & (distance < close)
+        rows = met.nonzero(as_tuple=True)
+        depth[rows[0], index[rows]] = t[rows]
+        live = live & ~met & (t < stop)
+        t = t + distance * live
+    return depth

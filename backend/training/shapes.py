@@ -1,0 +1,126 @@
+"""Procedural objects: drawn from a seed, evaluated anywhere, voxelised.
+
+An object is named by (family, number): its parameters come from a generator seeded with both, so that data made on
+any machine agree, and numbers at or above ``HELD_OUT`` are never trained on.
+"""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .families import FAMILIES, INSIDE, Family, Params
+from .primitives import Field
+
+#: Object numbers from here on are for evaluation, examples and tests only.
+HELD_OUT = 1_000_000
+
+_FAMILY_NAMES = tuple(FAMILIES)
+
+
+def draw(family: str, numbers: Sequence[int], hidden_draws: Sequence[int] | None = None) -> Params:
+    """Parameters of the objects of one family with these numbers.
+
+    ``hidden_draws`` redraws the hidden parameters (and the colour inside hidden places) while all visible ones stay:
+    draw 0 is the object itself, other values are other completions of the same views.
+    """
+    f = FAMILIES[family]
+    index = _FAMILY_NAMES.index(family)
+    rows = [_draw_one(f, index, n, 0 if hidden_draws is None else hidden_draws[i]) for i, n in enumerate(numbers)]
+    values = {name: torch.tensor([[row[0][name]] for row in rows], dtype=torch.float32) for name in rows[0][0]}
+    colors = torch.tensor(np.stack([row[1] for row in rows]), dtype=torch.float32)
+    return Params(values, colors)
+
+
+def _draw_one(f: Family, index: int, number: int, hidden_draw: int) -> tuple[dict[str, float], np.ndarray]:
+    visible = np.random.default_rng([index, number, 1])
+    hidden = np.random.default_rng([index, number, 2, hidden_draw])
+    values = {name: visible.uniform(*limits) for name, limits in f.visible.items()}
+    values["pattern"] = float(visible.choice(4, p=(0.5, 0.2, 0.15, 0.15)))
+    values["cell"] = visible.uniform(0.09, 0.18)
+    colors = np.stack([_color(visible, f.hues.get(slot, (0.0, 1.0))) for slot in range(5)])
+    values |= {name: hidden.uniform(*limits) for name, limits in f.hidden.items()}
+    values |= {name: float(hidden.choice(len(p), p=p)) for name, p in f.modes.items()}
+    colors[INSIDE] = _color(hidden, (0.0, 1.0))
+    return values, colors
+
+
+def _color(rng: np.random.Generator, hues: tuple[float, float]) -> np.ndarray:
+    return np.array(colorsys.hsv_to_rgb(rng.uniform(*hues), rng.uniform(0.3, 0.95), rng.uniform(0.4, 1.0)))
+
+
+def evaluate(family: str, params: Params, points: Tensor, with_color: bool = False) -> tuple[Tensor, Tensor | None]:
+    """Signed distance [B, N] and, if asked for, colour [B, N, 3] of B objects at ``points`` [B, N, 3]."""
+    field = Field(points, with_color)
+    FAMILIES[family].build(field, params)
+    return field.distance, field.color
+
+
+def lattice(resolution: int) -> Tensor:
+    """Corner points of a grid over the cube, [resolution + 1]^3 x 3, x slowest."""
+    axis = torch.linspace(-0.5, 0.5, resolution + 1)
+    return torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1)
+
+
+def corner_distances(family: str, params: Params, resolution: int, chunk: int = 4096) -> Tensor:
+    """Signed distance of B objects on the whole corner lattice, [B, resolution + 1, ...]. For metrics, not for data."""
+    points = lattice(resolution).reshape(1, -1, 3)
+    count = params.colors.shape[0]
+    out = torch.cat([evaluate(family, params, p.expand(count, -1, -1))[0] for p in points.split(chunk, 1)], 1)
+    return out.reshape(count, *(resolution + 1,) * 3)
+
+
+class SurfaceVoxels:
+    """The voxels of one object that its surface crosses, with what the networks learn from them.
+
+    coords: [N, 3] uint8 at ``resolution``; distance: [N, (k+1)^3] float16, the signed distance in cells of the mesh
+    grid (k cells to a voxel's side), clamped to +-3, corner order x slowest; color: [N, (k+1)^3, 3] uint8, or None;
+    child_color: [N, 8, 3] uint8, at the centres of a voxel's eight children.
+    """
+
+    def __init__(self, coords: Tensor, distance: Tensor, child_color: Tensor, color: Tensor | None) -> None:
+        self.coords, self.distance, self.child_color, self.color = coords, distance, child_color, color
+
+
+def surface_voxels(
+    family: str, params: Params, resolution: int, cells: int = 4, with_corner_color: bool = False
+) -> list[SurfaceVoxels]:
+    """Find the voxels whose ``cells``^3 mesh cells see a change of sign, for B objects of one family."""
+    count = params.colors.shape[0]
+    size = 1.0 / resolution
+    centers = (lattice(resolution)[:-1, :-1, :-1] + size / 2).reshape(1, -1, 3).expand(count, -1, -1)
+    # Distances are a lower bound in magnitude: only voxels nearer than half a diagonal can hold a surface.
+    near = evaluate(family, params, centers)[0].abs() <= size * 3**0.5 / 2
+    most = int(near.sum(1).max())
+    order = near.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :most]
+    centers = torch.gather(centers, 1, order[..., None].expand(-1, -1, 3))
+    offsets = lattice(cells).reshape(-1, 3) * size
+    corners = (centers[:, :, None] + offsets).flatten(1, 2)
+    distance = _in_chunks(family, params, corners).reshape(count, most, -1)
+    crossed = (distance.amin(2) < 0) & (distance.amax(2) >= 0) & torch.gather(near, 1, order)
+    children = lattice(1).reshape(-1, 3) * size / 2
+    out = []
+    for i in range(count):
+        keep = crossed[i]
+        flat = order[i, keep]
+        coords = torch.stack([flat // resolution**2, flat // resolution % resolution, flat % resolution], 1)
+        row, middle = params.select(slice(i, i + 1)), centers[i, keep]
+
+        def colors_at(spread: Tensor, row: Params = row, middle: Tensor = middle) -> Tensor:
+            points = (middle[:, None] + spread).reshape(1, -1, 3)
+            color = evaluate(family, row, points, with_color=True)[1]
+            assert color is not None
+            return (color.expand(1, points.shape[1], 3).reshape(len(middle), -1, 3) * 255).round().to(torch.uint8)
+
+        cell_units = (distance[i, keep] * (resolution * cells)).clamp(-3, 3).half()
+        corner_color = colors_at(offsets) if with_corner_color else None
+        out.append(SurfaceVoxels(coords.to(torch.uint8), cell_units, colors_at(children), corner_color))
+    return out
+
+
+def _in_chunks(family: str, params: Params, points: Tensor, chunk: int = 4096) -> Tensor:
+    return torch.cat([evaluate(family, params, p)[0] for p in points.split(chunk, 1)], 1)
