@@ -62,7 +62,7 @@ class ChannelLayerNorm32(LayerNorm32):
     """Layer norm over the channel axis of `[B, C, ...]`."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.movedim(1, -1)).movedim(-1, 1).contiguous()
+        return super().forward(x.movedim(1, -1)).movedim(-1, 1)  # channels-last in memory, which convolutions like
 
 
 class MultiHeadRMSNorm(nn.Module):
