@@ -1,0 +1,370 @@
+"""Set up Espalier in a checkout and run it. Needs Python 3.11 and nothing else: standard library only.
+
+    python3.11 scripts/dev.py demo             the example images to textured meshes, with a contact sheet
+    python3.11 scripts/dev.py test [ARGS...]   the tests (ARGS go to pytest)
+    python3.11 scripts/dev.py check            lint, format, types, import rules
+    python3.11 scripts/dev.py setup            only what the others do first
+
+The first command makes the environment ``.venv`` from the hash locks; later ones find it ready. An older Python must be
+able to read this file, to be told so: no syntax newer than 3.7.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import hashlib
+import importlib.util
+import json
+import os
+import platform
+import queue
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+ENVIRONMENT = ROOT / ".venv"
+MARKER = ENVIRONMENT / "espalier.json"  # {"state": "installing" | "ready", "locks": digest of the lock files}
+CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+CPU_LOCK = "requirements-torch-cpu.lock"
+FREE_DISK = 4e9  # bytes; 2.2 GB stay, the rest is for pip to work in
+FREE_DISK_CUDA = 12e9  # on Linux torch's ordinary build brings CUDA's libraries along
+MACHINES = {("Linux", "x86_64"), ("Darwin", "arm64"), ("Windows", "AMD64")}  # what pip's bpy exists for
+#: System libraries that bpy is linked with, and the Debian packages that hold them.
+SYSTEM_LIBRARIES = {
+    "libX11.so.6": "libx11-6",
+    "libXrender.so.1": "libxrender1",
+    "libXfixes.so.3": "libxfixes3",
+    "libXi.so.6": "libxi6",
+    "libxkbcommon.so.0": "libxkbcommon0",
+    "libSM.so.6": "libsm6",
+    "libICE.so.6": "libice6",
+    "libGL.so.1": "libgl1",
+}
+NETWORK_TROUBLE = re.compile(  # as pip words it
+    "NewConnectionError|NameResolutionError|getaddrinfo|name resolution|ConnectTimeout|ReadTimeout|ProxyError|SSLError"
+    "|Connection (refused|reset|aborted)|Network is unreachable"
+)
+
+
+class Problem(Exception):
+    """Something is missing on this machine. The text tells the user what to do."""
+
+
+# What may be missing
+
+
+def python_problem(version: tuple[int, int], windows: bool, has_311: bool) -> str:
+    """Why this Python will not do; empty if it will."""
+    if version == (3, 11):
+        return ""
+    run = r"py -3.11 scripts\dev.py" if windows else "python3.11 scripts/dev.py"
+    if windows:
+        get = "Install it from https://www.python.org/downloads/ (or: winget install Python.Python.3.11)"
+    else:
+        get = (
+            "Install it (Debian: apt install python3.11-venv; Ubuntu: deadsnakes PPA; macOS: brew install python@3.11)"
+        )
+    needed = "Espalier's tools need Python 3.11, the Python inside Blender 4.2 to 5.0"
+    return f"{needed}; this is {version[0]}.{version[1]}. " + (f"Run: {run}" if has_311 else f"{get}, then run: {run}")
+
+
+def machine_problem(system: str, machine: str) -> str:
+    """Why Blender's Python module cannot be had here; empty if it can."""
+    if (system, machine) in MACHINES:
+        return ""
+    return (
+        "Blender's Python module (bpy) is published for Linux x86_64, macOS arm64 and 64-bit Windows only; "
+        f"this Python runs on {system} {machine}."
+    )
+
+
+def library_problem(missing: list[str]) -> str:
+    """What to install for these shared libraries; empty if there are none."""
+    if not missing:
+        return ""
+    sentence = "Blender's Python module needs system libraries that are not here: " + ", ".join(missing) + ". "
+    packages = [SYSTEM_LIBRARIES[name] for name in missing if name in SYSTEM_LIBRARIES]
+    if len(packages) == len(missing):
+        return sentence + "On Debian or Ubuntu: sudo apt-get install --no-install-recommends " + " ".join(packages)
+    return sentence + "On Debian or Ubuntu, `apt-file search NAME` names the packages to install."
+
+
+def import_problem(module: str, error: str) -> str:
+    """Why a freshly installed module cannot be imported, from what Python wrote."""
+    missing = re.search(r"(\S+\.so[.\d]*): cannot open shared object file", error)
+    if missing:
+        return library_problem([missing.group(1)])
+    if "DLL load failed" in error:
+        return (
+            f"{module} cannot be loaded: a Windows library is missing. Install Microsoft's Visual C++ Redistributable "
+            "(https://aka.ms/vs/17/release/vc_redist.x64.exe)."
+        )
+    last = (error.strip().splitlines() or ["it gave no reason"])[-1]
+    return f"{module} is installed but cannot be imported: {last}"
+
+
+def pip_problem(output: str) -> str:
+    """Why pip failed, from what it wrote."""
+    if re.search(r"No space left on device|Errno 28|not enough space on the disk", output):
+        return "The disk is full. Free some space and run this again."
+    if "DO NOT MATCH THE HASHES" in output:
+        return (
+            "A downloaded package is not the one that the lock names; nothing of it was installed. Run this again; if "
+            "it stays so, the package index or something on the way to it gives out other files."
+        )
+    if NETWORK_TROUBLE.search(output):
+        return "No network: pip cannot reach its package index. Connect (or set a proxy for pip) and run this again."
+    absent = re.search(r"No matching distribution found for ([^\s(]+)", output)
+    if absent:
+        return f"The package index that pip is set up with does not have {absent.group(1)}."
+    return "pip failed; its last lines:\n" + "\n".join(output.strip().splitlines()[-8:])
+
+
+def disk_problem(free: float, needed: float) -> str:
+    """Whether there is too little room; empty if there is enough."""
+    if free >= needed:
+        return ""
+    needs = f"the environment needs about {needed / 1e9:.0f} GB in {ROOT}"
+    return f"Not enough disk: {needs}; {free / 1e9:.1f} GB are free."
+
+
+def missing_libraries() -> list[str]:
+    """The system libraries of bpy that the loader does not find here (Linux)."""
+    missing = []
+    for name in SYSTEM_LIBRARIES:
+        try:
+            ctypes.CDLL(name)
+        except OSError:
+            missing.append(name)
+    return missing
+
+
+def require(problem: str) -> None:
+    if problem:
+        raise Problem(problem)
+
+
+# The environment
+
+
+def has_nvidia_driver() -> bool:
+    return Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
+
+
+def torch_lock(linux: bool, nvidia: bool) -> str:
+    """Which lock names torch's build: on Linux the ordinary one is CUDA's, which is no use without the driver."""
+    return CPU_LOCK if linux and not nvidia else "requirements-torch.lock"
+
+
+def environment_python() -> Path:
+    return ENVIRONMENT / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+
+
+def read_marker() -> dict:
+    """What the marker says; empty if there is none or its writing was cut off."""
+    try:
+        return dict(json.loads(MARKER.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return {}
+
+
+def write_marker(state: str, digest: str) -> None:
+    part = MARKER.with_suffix(".part")
+    part.write_text(json.dumps({"state": state, "locks": digest}), encoding="utf-8")
+    os.replace(str(part), str(MARKER))
+
+
+def ensure_environment() -> Path:
+    """The environment's Python; an environment that is not ready is made anew. Raises Problem."""
+    linux, nvidia = sys.platform == "linux", has_nvidia_driver()
+    locks = [ROOT / "requirements.lock", ROOT / torch_lock(linux, nvidia)]
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in locks)).hexdigest()
+    if read_marker() == {"state": "ready", "locks": digest}:
+        return environment_python()
+    require(machine_problem(platform.system(), platform.machine()))
+    if importlib.util.find_spec("ensurepip") is None:
+        raise Problem("Python's venv module is incomplete here. On Debian: sudo apt-get install python3.11-venv")
+    if linux:
+        require(library_problem(missing_libraries()))
+    print(f"Setting up Espalier in {ENVIRONMENT} (once; mostly downloads)", flush=True)
+    print("[1/4] Making the environment", flush=True)
+    create_environment(digest, FREE_DISK_CUDA if linux and nvidia else FREE_DISK)
+    print("[2/4] Installing the packages of requirements.lock (bpy alone is about 370 MB)", flush=True)
+    install(locks[0])
+    print(f"[3/4] Installing torch ({locks[1].name})", flush=True)
+    install_torch(locks[1])
+    print("[4/4] Checking that torch and bpy can be imported", flush=True)
+    check_imports(cpu=locks[1].name == CPU_LOCK)
+    write_marker("ready", digest)
+    print("The environment is ready.\n", flush=True)
+    return environment_python()
+
+
+def create_environment(digest: str, needed: float) -> None:
+    """An empty environment, marked as not ready yet."""
+    if ENVIRONMENT.exists():
+        if not read_marker() and any(ENVIRONMENT.iterdir()):
+            raise Problem(f"{ENVIRONMENT} was not made by this script. Move it away and run this again.")
+        shutil.rmtree(str(ENVIRONMENT))
+    require(disk_problem(shutil.disk_usage(str(ROOT)).free, needed))
+    ENVIRONMENT.mkdir()
+    write_marker("installing", digest)
+    made = subprocess.run([sys.executable, "-m", "venv", str(ENVIRONMENT)], capture_output=True, text=True)
+    if made.returncode != 0:
+        raise Problem("Python could not make the environment: " + (made.stdout + made.stderr).strip())
+
+
+def install(lock: Path, *options: str) -> None:
+    """Install a lock. Raises Problem."""
+    command = [str(environment_python()), "-m", "pip", "install", "--require-hashes", "--only-binary", ":all:"]
+    command += ["--no-input", "--disable-pip-version-check", "--progress-bar", "off", "-r", str(lock)]
+    code, output = run_talking(command + list(options))
+    if code != 0:
+        raise Problem(pip_problem(output))
+
+
+def install_torch(lock: Path) -> None:
+    """Torch from where pip looks already, else from torch's own index: the CPU build for Linux is not on PyPI."""
+    try:
+        install(lock)
+    except Problem as problem:
+        if "does not have torch" not in str(problem):
+            raise
+        print(f"  Not there: taking it from {CPU_INDEX}", flush=True)
+        install(lock, "--extra-index-url", CPU_INDEX)
+
+
+def run_talking(command: list[str]) -> tuple[int, str]:
+    """Run pip, showing what it downloads, and a sign of life whenever it is silent. Returns (exit code, output)."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+    lines: queue.Queue[str | None] = queue.Queue()
+
+    def read() -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.put(line)
+        lines.put(None)
+
+    threading.Thread(target=read, daemon=True).start()
+    start = time.monotonic()
+    output: list[str] = []
+    while True:
+        try:
+            line = lines.get(timeout=15)
+        except queue.Empty:
+            print(f"  ... still at it after {time.monotonic() - start:.0f} s", flush=True)
+            continue
+        if line is None:
+            return process.wait(), "".join(output)
+        output.append(line)
+        if line.strip().startswith(("Downloading", "Installing", "WARNING: Retrying")):
+            print("  " + line.strip()[:110], flush=True)
+
+
+def check_imports(cpu: bool) -> None:
+    """Raise Problem unless torch and bpy work, and torch is the build that was meant."""
+    for module, attribute in (("torch", "version.cuda"), ("bpy", "app.version_string")):
+        code = f"import {module}; print({module}.{attribute})"
+        done = subprocess.run([str(environment_python()), "-c", code], capture_output=True, text=True)
+        if done.returncode != 0:
+            raise Problem(import_problem(module, done.stderr))
+        if module == "torch" and cpu and done.stdout.strip() != "None":
+            raise Problem("pip installed torch's CUDA build where the CPU build was asked for.")
+
+
+# The commands
+
+
+def demo(python: Path, arguments: list[str]) -> int:
+    """Every example image to a .glb, a .blend and a preview, and all of them on one sheet."""
+    out = ROOT / "demo"
+    batch = [str(python), "scripts/batch.py", "examples", "--out", str(out), "--render"]
+    code = subprocess.run(batch + arguments, cwd=str(ROOT)).returncode
+    if code not in (0, 1):
+        return code
+    sheet = subprocess.run([str(python), "scripts/contact_sheet.py", str(out)], cwd=str(ROOT)).returncode
+    print(f"\nThe assets are in {out}", flush=True)
+    print("Look at           {}".format(out / "contact_sheet.png"), flush=True)
+    return code or sheet
+
+
+def test(python: Path, arguments: list[str]) -> int:
+    """The tests; arguments go to pytest."""
+    return subprocess.run([str(python), "-m", "pytest", *arguments], cwd=str(ROOT)).returncode
+
+
+def check(python: Path, arguments: list[str]) -> int:
+    """Lint, format, types and import rules; all of them run, whichever fails."""
+    package = link_package()
+    tool = [str(python), "-m"]
+    checks = {
+        "lint": [*tool, "ruff", "check", "."],
+        "format": [*tool, "ruff", "format", "--check", "."],
+        "types": [*tool, "mypy", str(package / "blender_addon"), "backend", "scripts", "tests"],
+        "import rules": [*tool, "pytest", "--quiet", "tests/test_imports.py"],
+    }
+    environment = dict(os.environ, MYPYPATH=os.pathsep.join([str(package.parent), str(ROOT)]))
+    failed = []
+    for name, command in checks.items():
+        print(f"--- {name}", flush=True)
+        if subprocess.run(command, cwd=str(ROOT), env=environment).returncode != 0:
+            failed.append(name)
+    print("\nFailed: {}".format(", ".join(failed)) if failed else "\nAll checks passed.", flush=True)
+    return 1 if failed else 0
+
+
+def link_package() -> Path:
+    """The checkout under the name ``espalier``, as which the add-on's relative imports know it."""
+    link = ENVIRONMENT / "package" / "espalier"
+    link.parent.mkdir(exist_ok=True)
+    if not link.exists():
+        if sys.platform == "win32":
+            import _winapi  # a junction needs no privilege, a symbolic link does
+
+            _winapi.CreateJunction(str(ROOT), str(link))
+        else:
+            link.symlink_to(ROOT, target_is_directory=True)
+    return link
+
+
+def setup(python: Path, arguments: list[str]) -> int:
+    """Only make the environment that the other commands need."""
+    print(f"Ready: {python}")
+    return 0
+
+
+COMMANDS = {command.__name__: command for command in (demo, test, check, setup)}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Set up Espalier in this checkout and run it.")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    for name, command in COMMANDS.items():
+        commands.add_parser(name, help=command.__doc__, add_help=False)
+    chosen, arguments = parser.parse_known_args()
+    if chosen.command is None:
+        parser.error("which? " + ", ".join(COMMANDS))
+    if arguments and chosen.command in ("check", "setup"):
+        parser.error(f"{chosen.command} takes no arguments: {' '.join(arguments)}")
+    windows = sys.platform == "win32"
+    try:
+        require(
+            python_problem(sys.version_info[:2], windows, shutil.which("py" if windows else "python3.11") is not None)
+        )
+        return COMMANDS[chosen.command](ensure_environment(), arguments)
+    except Problem as problem:
+        print(f"\n{problem}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped. Run it again to go on.", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

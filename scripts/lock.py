@@ -1,0 +1,75 @@
+"""Write the hash locks from ``pyproject.toml``. Run it after changing a dependency: ``python3.11 scripts/lock.py``.
+
+``requirements.lock``            everything but torch
+``requirements-torch.lock``      torch as PyPI has it (for Linux: with CUDA), and what only torch needs
+``requirements-torch-cpu.lock``  the same with torch's CPU build, for Linux without an NVIDIA driver
+
+The resolver is uv, installed into a temporary environment; the locks are plain requirement files for pip.
+Standard library only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+CPU_PLATFORM = "manylinux_2_28_x86_64"
+CUDA_PACKAGES = re.compile(r"(cuda|nvidia)-|triton$")
+#: The marker of a package that all environments of [tool.uv] need says nothing: it is dropped.
+EVERYWHERE = re.compile(r" ; \(.*'darwin'\) or \(.*'linux'\) or \(.*'win32'\)")
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        venv.create(work / "uv", with_pip=True)
+        python = next(path for path in work.glob("uv/*/python*") if path.stem == "python")
+        subprocess.run([str(python), "-m", "pip", "install", "--quiet", "uv"], check=True)
+        shutil.copy(ROOT / "pyproject.toml", work)
+        uv = [str(python), "-m", "uv", "--quiet"]
+        subprocess.run([*uv, "lock", "--python", sys.executable], cwd=work, check=True)
+        everything = export(uv, work)
+        without_torch = export(uv, work, "--prune", "torch")
+        only_torch = {name: lines for name, lines in everything.items() if name not in without_torch}
+        cpu = {name: lines for name, lines in only_torch.items() if not CUDA_PACKAGES.match(name)}
+        cpu["torch"] = cpu_build(only_torch["torch"], work)
+    write("requirements.lock", without_torch)
+    write("requirements-torch.lock", only_torch)
+    write("requirements-torch-cpu.lock", cpu)
+
+
+def export(uv: list[str], work: Path, *options: str) -> dict[str, str]:
+    """The lines of each package, by its name."""
+    command = [*uv, "export", "--frozen", "--no-emit-project", "--no-header", "--no-annotate", *options]
+    text = subprocess.run(command, cwd=work, check=True, capture_output=True, text=True).stdout
+    blocks = re.split(r"^(?=\S)", EVERYWHERE.sub("", text), flags=re.MULTILINE)
+    return {block.partition("==")[0]: block for block in blocks if block}
+
+
+def cpu_build(torch: str, work: Path) -> str:
+    """The line of torch's CPU build, of the same version; its hash is taken from the wheel itself."""
+    version = torch.split()[0] + "+cpu"
+    download = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
+    download += ["--platform", CPU_PLATFORM, "--python-version", "3.11", "--dest", str(work / "wheels"), version]
+    if subprocess.run(download).returncode != 0:  # pip is not set up to find it: ask where torch publishes it
+        subprocess.run([*download, "--extra-index-url", CPU_INDEX], check=True)
+    (wheel,) = (work / "wheels").glob("torch-*.whl")
+    return f"{version} \\\n    --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}\n"
+
+
+def write(name: str, packages: dict[str, str]) -> None:
+    text = "# Written by scripts/lock.py: change pyproject.toml and run that.\n" + "".join(packages.values())
+    (ROOT / name).write_text(text, encoding="utf-8", newline="\n")
+    print(f"{name}: {len(packages)} packages")
+
+
+if __name__ == "__main__":
+    main()
