@@ -1,0 +1,163 @@
+"""Speaks the protocol with one backend process. No bpy, and no call here waits for the process.
+
+A daemon thread reads the process's stdout and another writes its stdin, so that neither a silent nor a deaf process can
+hold up Blender. A thread that is not a daemon would keep Blender from quitting.
+"""
+
+from __future__ import annotations
+
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..backend import protocol
+
+READY_TIMEOUT = 120.0  # seconds: torch alone can take a minute to import from a cold, virus-scanned disk
+
+if sys.platform == "win32":
+    _CREATION_FLAGS = subprocess.CREATE_NO_WINDOW
+else:
+    _CREATION_FLAGS = 0
+
+
+class BackendUnavailable(Exception):
+    """There is no backend to start. ``hint`` says what to do about it."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class Backend:
+    """A backend process. Whatever ends it, the last message that ``poll`` gives is an Error whose job is None."""
+
+    def __init__(self, command: list[str], log_path: Path, env: Mapping[str, str] | None = None) -> None:
+        self.command = command
+        self.log_path = Path(log_path)
+        self.ready: protocol.Ready | None = None
+        self._env = env
+        self._messages: queue.SimpleQueue[protocol.Message] = queue.SimpleQueue()
+        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._process: subprocess.Popen[str] | None = None
+        self._deadline = float("inf")
+        self._closing = False
+
+    def start(self, timeout: float = READY_TIMEOUT) -> None:
+        """Start the process and return at once; ``poll`` gives Ready, or an Error after ``timeout`` seconds without it.
+
+        Raises BackendUnavailable if the process cannot be started at all.
+        """
+        self.log_path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(self.log_path, "wb") as log:
+                self._process = subprocess.Popen(
+                    self.command,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    env=None if self._env is None else dict(self._env),
+                    cwd=self.log_path.parent,  # never the extension's folder: Windows could not update it
+                    encoding="utf-8",
+                    errors="replace",
+                    creationflags=_CREATION_FLAGS,
+                )
+        except OSError as error:
+            raise BackendUnavailable(
+                f"The backend could not be started: {error.strerror or error} ({self.command[0]})",
+                "Choose the backend's Python in the preferences.",
+            ) from error
+        self._deadline = time.monotonic() + timeout
+        for target in (self._read, self._write):
+            threading.Thread(target=target, args=(self._process,), name="espalier", daemon=True).start()
+
+    def send(self, request: protocol.Request) -> None:
+        self._lines.put(protocol.encode(request))
+
+    def poll(self) -> list[protocol.Message]:
+        """The messages that have come since the last call."""
+        messages: list[protocol.Message] = []
+        while not self._messages.empty():
+            messages.append(self._messages.get())
+        if self.ready is None:
+            self.ready = next((m for m in messages if isinstance(m, protocol.Ready)), None)
+            if self.ready is None and self.alive() and time.monotonic() > self._deadline:
+                self.kill()
+                messages.append(self._error("backend_not_ready", "The backend did not become ready in time."))
+        return messages
+
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._process is None else self._process.pid
+
+    def kill(self) -> None:
+        """End the process now. No Error is reported for an end that was asked for."""
+        self._closing = True
+        self._lines.put(None)
+        if self._process is not None:
+            self._process.kill()
+
+    def close(self, timeout: float = 1.0) -> None:
+        """Close the process's stdin, which ends it, and wait for that; after ``timeout`` seconds end it by force."""
+        self._closing = True
+        self._lines.put(None)
+        if self._process is None:
+            return
+        try:
+            self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _write(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdin is not None
+        try:
+            while (line := self._lines.get()) is not None:
+                process.stdin.write(line)
+                process.stdin.flush()
+            process.stdin.close()
+        except OSError:
+            return  # the process has ended; the reader reports that, with its exit code
+
+    def _read(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                message = protocol.decode_message(line)
+                if isinstance(message, protocol.Ready) and message.protocol != protocol.PROTOCOL_VERSION:
+                    raise protocol.ProtocolError(
+                        f"it speaks version {message.protocol}, not {protocol.PROTOCOL_VERSION}"
+                    )
+                self._messages.put(message)
+        except protocol.ProtocolError as error:
+            self.kill()
+            self._messages.put(self._error("backend_protocol", f"The backend's answer was not understood: {error}"))
+        code = process.wait()
+        if not self._closing:
+            self._messages.put(self._error("backend_ended", _describe_end(code, self._last_log_line())))
+
+    def _error(self, code: str, message: str) -> protocol.Error:
+        hint = f"Press Generate 3D to start it anew. What it wrote: {self.log_path}"
+        return protocol.Error(job=None, code=code, message=message, hint=hint)
+
+    def _last_log_line(self) -> str:
+        with open(self.log_path, "rb") as log:
+            log.seek(0, 2)
+            log.seek(max(0, log.tell() - 4096))
+            lines = log.read().decode("utf-8", "replace").split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def _describe_end(code: int, last_line: str) -> str:
+    try:
+        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+    except ValueError:  # a real-time signal has no name
+        how = f"was ended by signal {-code}"
+    return f"The backend {how}." + (f" Its last words: {last_line}" if last_line else "")

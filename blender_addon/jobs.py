@@ -1,0 +1,192 @@
+"""Jobs, one at a time, from *queued* to *done*, *failed* or *cancelled*. No bpy.
+
+``JobQueue.step()`` is called again and again by whoever has time: Blender's timer in a window, a loop in batch and in
+tests. It never waits.
+"""
+
+from __future__ import annotations
+
+import enum
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..backend import protocol
+from .client import Backend, BackendUnavailable
+
+CANCEL_GRACE = 10.0  # seconds that a backend has to answer a cancel before it is ended by force
+
+
+class State(enum.Enum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a job's object shall stand. Session uids, never pointers: undo and file loading free those."""
+
+    document: int  # counts the files loaded in this session
+    scene: int  # session_uid
+    collection: int  # session_uid
+    location: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+
+@dataclass(eq=False)
+class Job:
+    """One object to make. ``request.out`` is the job's own folder and goes when the job goes."""
+
+    request: protocol.Generate
+    target: Target | None = None
+    state: State = State.QUEUED
+    stage: str = ""  # a key of protocol.STAGES
+    fraction: float = 0.0
+    step: int = 0
+    steps: int = 0
+    preview: Path | None = None
+    result: protocol.Result | None = None
+    error: protocol.Error | None = None
+    cancelling: bool = False
+    submitted: float = field(default_factory=time.monotonic)
+
+    @property
+    def id(self) -> str:
+        return self.request.job
+
+    @property
+    def name(self) -> str:
+        """Named after the first image."""
+        return Path(self.request.images[0]).stem
+
+    @property
+    def active(self) -> bool:
+        return self.state in (State.QUEUED, State.RUNNING)
+
+    def fail(self, error: protocol.Error) -> None:
+        self.state, self.error = State.FAILED, error
+
+    def remove_files(self) -> None:
+        shutil.rmtree(self.request.out, ignore_errors=True)  # the system clears temporary folders that resist
+
+
+class JobQueue:
+    """Runs jobs in the order they come in, on one backend that is started when it is first needed.
+
+    ``launch`` makes and starts a backend; it raises BackendUnavailable if there is none.
+    """
+
+    def __init__(self, launch: Callable[[], Backend]) -> None:
+        self.jobs: list[Job] = []  # all that were not yet forgotten
+        self.backend: Backend | None = None
+        self._launch = launch
+        self._cancel_deadline = float("inf")
+
+    @property
+    def running(self) -> Job | None:
+        return next((job for job in self.jobs if job.state is State.RUNNING), None)
+
+    @property
+    def active(self) -> bool:
+        return any(job.active for job in self.jobs)
+
+    def submit(self, job: Job) -> None:
+        self.jobs.append(job)
+
+    def cancel(self, job: Job) -> None:
+        """End a job: a queued one at once, a running one when the backend says so, one that has ended not at all."""
+        if job.state is State.QUEUED:
+            job.state = State.CANCELLED
+        elif job.state is State.RUNNING and not job.cancelling:
+            assert self.backend is not None
+            job.cancelling = True
+            self._cancel_deadline = time.monotonic() + CANCEL_GRACE
+            self.backend.send(protocol.Cancel(job.id))
+
+    def forget(self, job: Job) -> None:
+        """Drop a job that has ended, and its folder."""
+        assert not job.active
+        self.jobs.remove(job)
+        job.remove_files()
+
+    def step(self) -> list[Job]:
+        """Take in what the backend said and give it work. Returns the jobs that changed."""
+        changed: list[Job] = []
+        if self.backend is not None:
+            for message in self.backend.poll():
+                changed += self._receive(message)
+        changed += self._end_deaf_backend()
+        changed += self._start_next()
+        return list(dict.fromkeys(changed))
+
+    def close(self) -> None:
+        """End the backend and drop all jobs. Waits at most a second."""
+        if self.backend is not None:
+            self.backend.close()
+            self.backend = None
+        for job in self.jobs:
+            job.state = State.CANCELLED if job.active else job.state
+            job.remove_files()
+        self.jobs.clear()
+
+    def _receive(self, message: protocol.Message) -> list[Job]:
+        if isinstance(message, protocol.Ready | protocol.Unloaded):
+            return [job for job in self.jobs if job.active]
+        if isinstance(message, protocol.Error) and message.job is None:
+            return self._lose_backend(message)
+        job = self.running
+        if job is None or message.job != job.id:
+            return []  # about a job that has already ended here
+        match message:
+            case protocol.Progress():
+                job.stage, job.step, job.steps = message.stage, message.step, message.steps
+                job.fraction = max(job.fraction, message.fraction)
+            case protocol.Preview():
+                job.preview = Path(message.arrays)
+            case protocol.Result() if not job.cancelling:
+                job.state, job.fraction, job.result = State.DONE, 1.0, message
+            case protocol.Result() | protocol.Cancelled():
+                job.state = State.CANCELLED
+            case protocol.Error():
+                job.fail(message)
+        return [job]
+
+    def _lose_backend(self, error: protocol.Error) -> list[Job]:
+        """The process is gone, or is no use: whatever hung on it ends; the next job gets a new one."""
+        assert self.backend is not None
+        # One that never was ready would not be the next time either: no queued job may start it again.
+        lost = [j for j in self.jobs if j.state is State.RUNNING or (j.active and self.backend.ready is None)]
+        self.backend.kill()
+        self.backend = None
+        for job in lost:
+            if job.cancelling:
+                job.state = State.CANCELLED
+            else:
+                job.fail(error)
+        return lost
+
+    def _end_deaf_backend(self) -> list[Job]:
+        job = self.running
+        if job is None or not job.cancelling or time.monotonic() < self._cancel_deadline:
+            return []
+        return self._lose_backend(protocol.Error(None, "cancel_unanswered", "The backend did not answer."))
+
+    def _start_next(self) -> list[Job]:
+        job = next((job for job in self.jobs if job.state is State.QUEUED), None)
+        if job is None or self.running is not None:
+            return []
+        if self.backend is None:
+            try:
+                self.backend = self._launch()
+            except BackendUnavailable as error:
+                job.fail(protocol.Error(job.id, "backend_unavailable", str(error), error.hint))
+            return [job]
+        if self.backend.ready is None:
+            return []
+        self.backend.send(job.request)
+        job.state = State.RUNNING
+        return [job]

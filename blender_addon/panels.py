@@ -1,0 +1,126 @@
+"""The sidebar panel. Drawing reads state and never changes it."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import PurePath
+
+import bpy
+
+from . import operators, pump, thumbnails
+from .jobs import Job, State
+from .properties import EspalierSettings
+
+STAGES = {
+    "load": "Loading the model",
+    "prepare": "Preparing the image",
+    "encode": "Looking at the image",
+    "structure": "Shape",
+    "latents": "Detail",
+    "decode": "Surface",
+    "finish": "Texture",
+}
+
+
+class EspalierPanel(bpy.types.Panel):
+    bl_idname = "ESPALIER_PT_generate"
+    bl_label = "Espalier"
+    bl_category = "Espalier"
+    bl_space_type = "VIEW_3D"
+    bl_region_type = "UI"
+
+    def draw(self, context: bpy.types.Context) -> None:
+        settings = context.scene.espalier
+        draw_images(self.layout, settings)
+        draw_settings(self.layout, settings)
+        button = self.layout.row()
+        button.scale_y = 1.6
+        button.operator(operators.EspalierGenerate.bl_idname, icon="MESH_MONKEY")
+        for job in pump.jobs.jobs:
+            draw_job(self.layout, job, characters(context))
+
+
+def draw_images(layout: bpy.types.UILayout, settings: EspalierSettings) -> None:
+    """A thumbnail for each image with its name and a button that removes it."""
+    if settings.images:
+        grid = layout.grid_flow(row_major=True, columns=min(len(settings.images), 3), even_columns=True, align=True)
+        for index, image in enumerate(settings.images):
+            cell = grid.box().column(align=True)
+            path = bpy.path.abspath(image.path)
+            cell.template_icon(thumbnails.icon(path), scale=6.0 if len(settings.images) == 1 else 4.0)
+            row = cell.row(align=True)
+            row.label(text=PurePath(path).name)
+            row.operator(operators.EspalierRemoveImage.bl_idname, text="", icon="X", emboss=False).index = index
+    else:
+        hint = layout.box().column()
+        hint.active = False
+        hint.label(text="Drop an image on the viewport,", icon="IMAGE_DATA")
+        hint.label(text="or add one from a file", icon="BLANK1")
+    layout.operator(operators.EspalierAddImages.bl_idname, text="Add Images...", icon="ADD")
+
+
+def draw_settings(layout: bpy.types.UILayout, settings: EspalierSettings) -> None:
+    column = layout.column()
+    column.use_property_split = True
+    column.use_property_decorate = False
+    for name in ("model", "steps", "seed", "texture_size", "faces"):
+        column.prop(settings, name)
+
+
+def draw_job(layout: bpy.types.UILayout, job: Job, width: int) -> None:
+    """Where a job stands: a bar while it is active, an offer when its result cannot be inserted, an error in words."""
+    box = layout.box()
+    head = box.row()
+    match job.state:
+        case State.QUEUED | State.RUNNING:
+            head.label(text=job.name, icon="SORTTIME")
+            head.operator(operators.EspalierCancel.bl_idname, text="", icon="X", emboss=False).job = job.id
+            box.progress(factor=job.fraction, text=progress_text(job))
+        case State.DONE:
+            head.label(text=job.name, icon="CHECKMARK")
+            head.operator(operators.EspalierDismiss.bl_idname, text="", icon="TRASH", emboss=False).job = job.id
+            waits_for = pump.obstacle() if pump.home(job) is not None else ""
+            reason = f"Waits until {waits_for} is finished" if waits_for else "Made for a file or scene that is closed"
+            draw_text(box, reason, width)
+            box.operator(operators.EspalierInsert.bl_idname, icon="IMPORT").job = job.id
+        case State.FAILED if job.error is not None:
+            head.alert = True
+            head.label(text=job.name, icon="ERROR")
+            head.operator(operators.EspalierDismiss.bl_idname, text="", icon="X", emboss=False).job = job.id
+            draw_text(box, job.error.message, width)
+            draw_text(box, job.error.hint, width, active=False)
+            if job.error.code == "backend_unavailable":
+                box.operator(operators.EspalierPreferencesShow.bl_idname, icon="PREFERENCES")
+
+
+def progress_text(job: Job) -> str:
+    """What the progress bar says."""
+    if job.cancelling:
+        return "Cancelling"
+    if job.state is State.QUEUED:
+        return "Waiting" if pump.jobs.running else "Starting the backend"
+    stage = STAGES.get(job.stage, job.stage or "Starting")
+    return f"{stage}, step {job.step} of {job.steps}" if job.steps > 1 else stage
+
+
+def draw_text(layout: bpy.types.UILayout, text: str, width: int, active: bool = True) -> None:
+    """Text in as many lines as it needs."""
+    column = layout.column(align=True)
+    column.active = active
+    column.scale_y = 0.8
+    for line in textwrap.wrap(text, width):
+        column.label(text=line)
+
+
+def characters(context: bpy.types.Context) -> int:
+    """About how many characters fit beside each other in the sidebar."""
+    margins, letter = 60, 6.6
+    return max(16, int((context.region.width / context.preferences.system.ui_scale - margins) / letter))
+
+
+def register() -> None:
+    bpy.utils.register_class(EspalierPanel)
+
+
+def unregister() -> None:
+    bpy.utils.unregister_class(EspalierPanel)

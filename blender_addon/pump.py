@@ -1,0 +1,176 @@
+"""Carries what the backend says into the scene, on Blender's main thread.
+
+``step()`` is a plain function: in a window a timer calls it while there is something to wait for; without one (timers
+never fire in background) whoever needs the result calls it in a loop.
+"""
+
+from __future__ import annotations
+
+import traceback
+import zipfile
+from pathlib import Path
+from typing import TypeAlias
+
+import bpy
+from bpy.app.handlers import persistent
+
+from ..backend import protocol
+from . import FOLDER, preferences, viewport
+from .client import Backend
+from .jobs import Job, JobQueue, State, Target
+from .mesh_import import create_object
+from .server import process
+
+INTERVAL = 0.05  # seconds between two steps
+
+Place: TypeAlias = tuple[bpy.types.Scene, bpy.types.Collection, tuple[float, float, float]]
+
+_document = 0  # counts the files loaded in this session: a job belongs to the one it was started in
+
+
+def _launch() -> Backend:
+    python = process.find_python(preferences.folders(bpy.context)[0], FOLDER)
+    return process.launch(python, FOLDER, Path(bpy.app.tempdir) / "espalier_backend.log")
+
+
+jobs = JobQueue(_launch)
+
+
+def target(context: bpy.types.Context) -> Target:
+    """Where an object stands that is asked for now: in the active collection, at the 3-D cursor."""
+    scene = context.scene
+    return Target(_document, scene.session_uid, context.collection.session_uid, tuple(scene.cursor.location))
+
+
+def submit(job: Job) -> None:
+    for old in [old for old in jobs.jobs if old.state is State.FAILED]:
+        forget(old)
+    jobs.submit(job)
+    step()
+    if not bpy.app.background and not bpy.app.timers.is_registered(_tick):
+        bpy.app.timers.register(_tick, first_interval=INTERVAL, persistent=True)
+
+
+def cancel(job: Job) -> None:
+    jobs.cancel(job)
+    step()
+
+
+def forget(job: Job) -> None:
+    viewport.hide(job.id)
+    jobs.forget(job)
+    redraw("UI", "WINDOW")
+
+
+def step() -> None:
+    """Take in messages, insert results that may be inserted now."""
+    changed = jobs.step()
+    for job in list(jobs.jobs):
+        match job.state:
+            case State.RUNNING if job.preview is not None and not viewport.shown(job.id):
+                _show_preview(job)
+            case State.DONE if (place := home(job)) is not None and not obstacle():
+                insert(job, *place)
+            case State.FAILED:
+                viewport.hide(job.id)
+            case State.CANCELLED:
+                forget(job)
+    if viewport.arrived():
+        redraw("UI", "WINDOW")
+    elif changed:
+        redraw("UI")
+
+
+def home(job: Job) -> Place | None:
+    """Where a job's object belongs. None if that file or scene is no longer there: the result is then only offered."""
+    if job.target is None or job.target.document != _document:
+        return None
+    scene = next((s for s in bpy.data.scenes if s.session_uid == job.target.scene), None)
+    if scene is None:
+        return None
+    for collection in scene.collection.children_recursive:
+        if collection.session_uid == job.target.collection and collection.library is None:
+            return scene, collection, job.target.location
+    return scene, scene.collection, job.target.location
+
+
+def obstacle() -> str:
+    """What forbids to change the scene just now, in words; empty if nothing does.
+
+    In the middle of a modal operator the undo step would be taken of a half-done state.
+    """
+    if bpy.app.is_job_running("RENDER"):
+        return "Render"
+    return next((op.name for window in bpy.context.window_manager.windows for op in window.modal_operators), "")
+
+
+def insert(
+    job: Job, scene: bpy.types.Scene, collection: bpy.types.Collection, location: tuple[float, float, float]
+) -> None:
+    """Make the object of a finished job, as one undo step. A damaged result fails the job; the scene stays as it is."""
+    assert job.result is not None
+    try:
+        made = create_object(job.result, name=job.name, collection=collection, settings=job.result.settings)
+    except (OSError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
+        traceback.print_exc()
+        hint = "Press Generate 3D to make it again."
+        job.fail(protocol.Error(job.id, "result_damaged", f"The result cannot be used: {error}.", hint))
+        redraw("UI", "WINDOW")
+        return
+    made.location = location
+    _select(made, scene)
+    bpy.ops.ed.undo_push(message=f"Generate {made.name}")
+    forget(job)
+
+
+def redraw(*regions: str) -> None:
+    """Have regions of these types drawn again in all viewports."""
+    for window in bpy.context.window_manager.windows:
+        for area in window.screen.areas:
+            if area.type == "VIEW_3D":
+                for region in area.regions:
+                    if region.type in regions:
+                        region.tag_redraw()
+
+
+def _show_preview(job: Job) -> None:
+    if job.preview is not None and job.target is not None and home(job) is not None:
+        viewport.show(job.id, job.preview, job.target.scene, job.target.location)
+
+
+def _select(made: bpy.types.Object, scene: bpy.types.Scene) -> None:
+    """Make it the selected and active object wherever the scene is open, but not while another one is being edited."""
+    for window in bpy.context.window_manager.windows:
+        layer = window.view_layer
+        active = layer.objects.active
+        if window.scene != scene or made.name not in layer.objects or (active and active.mode != "OBJECT"):
+            continue
+        for other in list(layer.objects.selected):
+            other.select_set(False, view_layer=layer)
+        made.select_set(True, view_layer=layer)
+        layer.objects.active = made
+
+
+def _tick() -> float | None:
+    step()
+    waiting = any(job.state is State.DONE and home(job) is not None for job in jobs.jobs)
+    return INTERVAL if jobs.active or waiting else None
+
+
+@persistent
+def _loaded_file(*_: object) -> None:
+    global _document
+    _document += 1
+    viewport.clear()
+
+
+def register() -> None:
+    bpy.app.handlers.load_post.append(_loaded_file)
+
+
+def unregister() -> None:
+    bpy.app.handlers.load_post.remove(_loaded_file)
+    if bpy.app.timers.is_registered(_tick):
+        bpy.app.timers.unregister(_tick)
+    viewport.clear()
+    jobs.close()

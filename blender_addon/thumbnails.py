@@ -1,0 +1,34 @@
+"""Pictures of image files for the panel: previews, not datablocks. Blender reads them when they are first drawn."""
+
+from __future__ import annotations
+
+import bpy
+import bpy.utils.previews
+
+_previews: bpy.utils.previews.ImagePreviewCollection | None = None
+
+
+def icon(path: str) -> int:
+    """The icon of an image file, for ``UILayout.template_icon``."""
+    assert _previews is not None
+    if path not in _previews:
+        _previews.load(path, path, "IMAGE")
+    return _previews[path].icon_id
+
+
+def forget(path: str) -> None:
+    """Read the file anew when it is next shown."""
+    assert _previews is not None
+    if path in _previews:
+        del _previews[path]
+
+
+def register() -> None:
+    global _previews
+    _previews = bpy.utils.previews.new()
+
+
+def unregister() -> None:
+    global _previews
+    bpy.utils.previews.remove(_previews)
+    _previews = None

@@ -1,0 +1,121 @@
+"""Raw coloured meshes, drawn over the viewport while their objects are still being finished.
+
+A GPU draw handler: there is no datablock, so nothing of it is part of undo or of the saved file, and the colours show
+in every shading mode. A daemon thread reads and shades the arrays; only drawing happens on the main thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import bpy
+import gpu
+import numpy as np
+from mathutils import Matrix
+from numpy.typing import NDArray
+
+LIGHT = np.array((-0.35, -0.65, 0.68), np.float32)  # from the upper left of the front view
+AMBIENT = 0.45
+
+
+@dataclass
+class _Overlay:
+    scene: int  # session_uid
+    location: tuple[float, float, float]
+    mesh: tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.float32]] | None = None  # set by the reading thread
+    announced: bool = False
+    batch: Any = None
+
+
+_overlays: dict[str, _Overlay] = {}
+_handler: Any = None
+
+
+def show(job: str, path: Path, scene: int, location: tuple[float, float, float]) -> None:
+    """Draw the mesh of a preview file in a scene until ``hide``. Returns at once."""
+    global _handler
+    overlay = _overlays[job] = _Overlay(scene, location)
+    threading.Thread(target=_read, args=(path, overlay), name="espalier preview", daemon=True).start()
+    if _handler is None and not bpy.app.background:
+        _handler = bpy.types.SpaceView3D.draw_handler_add(_draw, (), "WINDOW", "POST_VIEW")
+
+
+def hide(job: str) -> None:
+    _overlays.pop(job, None)
+    if not _overlays:
+        clear()
+
+
+def clear() -> None:
+    global _handler
+    _overlays.clear()
+    if _handler is not None:
+        bpy.types.SpaceView3D.draw_handler_remove(_handler, "WINDOW")
+        _handler = None
+
+
+def shown(job: str) -> bool:
+    return job in _overlays
+
+
+def arrived() -> bool:
+    """Whether a mesh has been read since the last call, so that the viewports must be redrawn."""
+    fresh = [overlay for overlay in _overlays.values() if overlay.mesh is not None and not overlay.announced]
+    for overlay in fresh:
+        overlay.announced = True
+    return bool(fresh)
+
+
+def shade(vertices: NDArray[np.float32], faces: NDArray[np.int32], colors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Vertex colours [V, 3] lit by a fixed lamp -> [V, 4], so that the shape can be read from them."""
+    corners = vertices[faces]
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    sums = [
+        sum(np.bincount(faces[:, corner], normals[:, axis], len(vertices)) for corner in range(3)) for axis in range(3)
+    ]
+    smooth = np.stack(sums, axis=1)
+    smooth /= np.maximum(np.linalg.norm(smooth, axis=1, keepdims=True), 1e-12)
+    light = AMBIENT + (1 - AMBIENT) * (0.5 + 0.5 * smooth @ (LIGHT / np.linalg.norm(LIGHT)))
+    opaque = np.ones((len(vertices), 1))
+    return np.concatenate((np.clip(colors * light[:, None], 0, 1), opaque), axis=1).astype(np.float32)
+
+
+def _read(path: Path, overlay: _Overlay) -> None:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            vertices, faces, colors = arrays["vertices"], arrays["faces"], arrays["colors"]
+    except FileNotFoundError:
+        return  # the job has already ended and taken its folder along
+    vertices = np.ascontiguousarray(vertices, np.float32)
+    overlay.mesh = (vertices, np.ascontiguousarray(faces, np.int32), shade(vertices, faces, colors))
+
+
+def _draw() -> None:
+    here = [overlay for overlay in _overlays.values() if overlay.scene == bpy.context.scene.session_uid]
+    if not here:
+        return
+    shader = gpu.shader.from_builtin("SMOOTH_COLOR")
+    gpu.state.depth_test_set("LESS_EQUAL")
+    gpu.state.depth_mask_set(True)
+    try:
+        for overlay in here:
+            if overlay.mesh is None:
+                continue
+            if overlay.batch is None:
+                overlay.batch = _batch(shader, *overlay.mesh)
+            with gpu.matrix.push_pop():
+                gpu.matrix.multiply_matrix(Matrix.Translation(overlay.location))
+                overlay.batch.draw(shader)
+    finally:
+        gpu.state.depth_mask_set(False)
+        gpu.state.depth_test_set("NONE")
+
+
+def _batch(shader: Any, vertices: NDArray[np.float32], faces: NDArray[np.int32], colors: NDArray[np.float32]) -> Any:
+    buffer = gpu.types.GPUVertBuf(shader.format_calc(), len(vertices))
+    buffer.attr_fill("pos", vertices)
+    buffer.attr_fill("color", colors)
+    return gpu.types.GPUBatch(type="TRIS", buf=buffer, elem=gpu.types.GPUIndexBuf(type="TRIS", seq=faces))

@@ -1,0 +1,176 @@
+"""A backend without a network: speaks the protocol with the standard library alone and makes a painted torus.
+
+    python tests/fakes/fake_backend.py [MODE]
+
+ok           a job takes an instant                    slow        a job takes three seconds
+error        every job fails, with a hint              deaf        as slow, but never answers a cancel
+crash        dies at the first job, in the middle      stillborn   dies before it is ready, saying why on stderr
+bad_json     answers the first job with no message     never_ready starts and says nothing
+old          speaks another version of the protocol    damaged     its result names a vertex that does not exist
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import queue
+import struct
+import sys
+import threading
+import time
+import zipfile
+import zlib
+from array import array
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from backend import protocol
+
+RINGS, SIDES = 48, 24
+
+
+def send(message: protocol.Message) -> None:
+    sys.stdout.write(protocol.encode(message))
+    sys.stdout.flush()
+
+
+def torus() -> tuple[array[float], array[int], array[float], array[float]]:
+    """vertices [V, 3], faces [F, 3], uvs [F, 3, 2], colors [V, 3], all flat. Winding outward, inside the cube."""
+    vertices, colors, faces, uvs = array("f"), array("f"), array("i"), array("f")
+    for i in range(RINGS):
+        for j in range(SIDES):
+            a, b = 2 * math.pi * i / RINGS, 2 * math.pi * j / SIDES
+            radius = 0.34 + 0.14 * math.cos(b)
+            vertices.extend((radius * math.cos(a), radius * math.sin(a), 0.14 * math.sin(b)))
+            colors.extend(c / 255 for c in paint(i / RINGS, j / SIDES))
+    for i in range(RINGS):
+        for j in range(SIDES):
+            corners = [(i, j), (i + 1, j), (i + 1, j + 1), (i, j + 1)]
+            for triangle in ((0, 1, 2), (0, 2, 3)):
+                for u, v in (corners[k] for k in triangle):
+                    faces.append((u % RINGS) * SIDES + v % SIDES)
+                    uvs.extend((u / RINGS, v / SIDES))
+    return vertices, faces, uvs, colors
+
+
+def paint(u: float, v: float) -> tuple[int, int, int]:
+    icing = 0.04 < v + 0.03 * math.sin(14 * math.pi * u) < 0.46
+    return (232, 120, 160) if icing else (214, 160, 94)
+
+
+def write_npz(path: Path, **arrays: tuple[array, tuple[int, ...]]) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, (values, shape) in arrays.items():
+            kind = {"f": "<f4", "i": "<i4"}[values.typecode]
+            header = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}"
+            header += " " * (-(len(header) + 11) % 64) + "\n"
+            start = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode()
+            archive.writestr(name + ".npy", start + values.tobytes())
+
+
+def write_png(path: Path, size: int) -> None:
+    rows = []
+    for y in range(size):
+        pixels = (paint(x / size, 1 - (y + 0.5) / size) for x in range(size))
+        rows.append(b"\0" + b"".join(bytes(pixel) for pixel in pixels))
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", size, size, 8, 2, 0, 0, 0)
+    body = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"".join(rows), 1)) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
+
+
+class Fake:
+    def __init__(self, mode: str) -> None:
+        self.mode = mode
+        self.queue: queue.Queue[protocol.Generate] = queue.Queue()
+        self.cancelled: set[str] = set()
+
+    def serve(self) -> None:
+        if self.mode == "stillborn":
+            sys.exit("ModuleNotFoundError: No module named 'torch'")
+        if self.mode == "never_ready":
+            sys.stdin.read()
+            return
+        version = protocol.PROTOCOL_VERSION + (1 if self.mode == "old" else 0)
+        threading.Thread(target=self.work, daemon=True).start()
+        send(protocol.Ready(version, "0.0", sys.version.split()[0], "none", "cpu", ("mini",)))
+        for line in sys.stdin:
+            request = protocol.decode_request(line)
+            match request:
+                case protocol.Generate():
+                    self.queue.put(request)
+                case protocol.Cancel() if self.mode != "deaf":
+                    self.cancelled.add(request.job)
+                case protocol.Unload():
+                    send(protocol.Unloaded())
+                case protocol.Shutdown():
+                    return
+
+    def work(self) -> None:
+        while True:
+            request = self.queue.get()
+            if not self.run(request):
+                send(protocol.Cancelled(request.job))
+
+    def run(self, request: protocol.Generate) -> bool:
+        """One job. False if it was cancelled."""
+        total = 3.0 if self.mode in ("slow", "deaf", "crash") else 0.0
+        out, done = Path(request.out), 0.0
+        vertices, faces, uvs, colors = torus()
+        shape = {"vertices": (vertices, (len(vertices) // 3, 3)), "faces": (faces, (len(faces) // 3, 3))}
+        for stage, share in protocol.STAGES.items():
+            for step in range(5):
+                if request.job in self.cancelled:
+                    return False
+                send(protocol.Progress(request.job, stage, done + share * step / 5, step, 5))
+                time.sleep(total * share / 5)
+            done += share
+            if stage == "structure" and not self.spoil(request):
+                return True
+            if stage == "decode":
+                write_npz(out / "preview.npz", **shape, colors=(colors, (len(colors) // 3, 3)))
+                send(protocol.Preview(request.job, str(out / "preview.npz")))
+        if self.mode == "damaged":
+            faces[0] = len(vertices)
+        write_npz(out / "mesh.npz", **shape, uvs=(uvs, (len(uvs) // 6, 3, 2)))
+        write_png(out / "texture.png", min(request.texture_size, 256))
+        (out / "asset.glb").write_bytes(
+            struct.pack("<4sIIII", b"glTF", 2, 48, 28, 0x4E4F534A) + b'{"asset":{"version":"2.0"}} '
+        )
+        settings = {
+            "images": request.images,
+            "model": request.model,
+            "steps": request.steps or 25,
+            "seed": request.seed,
+            "texture_size": request.texture_size,
+            "faces": request.faces,
+            "guidance": 5.0,
+        }
+        counts = {"faces": len(faces) // 3, "vertices": len(vertices) // 3}
+        files = [str(out / name) for name in ("mesh.npz", "texture.png", "asset.glb")]
+        send(protocol.Result(request.job, *files, {"total": total}, counts, settings))
+        return True
+
+    def spoil(self, request: protocol.Generate) -> bool:
+        """What goes wrong in the middle of a job. False ends the job."""
+        if self.mode == "error":
+            send(
+                protocol.Error(
+                    request.job, "image_unreadable", "mug.png is not an image.", "Choose a PNG or JPEG file."
+                )
+            )
+            return False
+        if self.mode == "crash":
+            print("Segmentation fault", file=sys.stderr, flush=True)
+            os._exit(139)
+        if self.mode == "bad_json":
+            print("Downloading: 100%", flush=True)
+        return True
+
+
+if __name__ == "__main__":
+    Fake(sys.argv[1] if len(sys.argv) > 1 else "ok").serve()
