@@ -1,0 +1,229 @@
+"""Reference images to condition tokens: cut out and framed, then encoded by a DINOv2 vision transformer.
+
+The encoder is DINOv2 (Oquab et al. 2023) with registers (Darcet et al. 2023), under the published state-dict keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+#: Side in pixels of the images the published encoder was trained on: 37 patches of 14.
+IMAGE_SIZE = 518
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+#: Pixels with more alpha than this belong to the object.
+OPAQUE = 0.8 * 255
+
+#: Side of the crop over the longer side of the object.
+FRAME = 1.2
+
+
+# --- image preparation -----------------------------------------------------------------------------------------------
+
+
+def object_box(alpha: np.ndarray) -> tuple[float, float, float, float]:
+    """The square crop (left, top, right, bottom) around the opaque pixels of `alpha` `[H, W]` uint8.
+
+    Corners may be half-integers and lie outside the image. Raises ValueError if less than two opaque pixels span it.
+    """
+    rows, columns = np.nonzero(alpha > OPAQUE)
+    if not len(rows):
+        raise ValueError("the image has no opaque pixels: there is no object in it")
+    left, right = int(columns.min()), int(columns.max())
+    top, bottom = int(rows.min()), int(rows.max())
+    half = int(FRAME * max(right - left, bottom - top)) // 2
+    if half == 0:
+        raise ValueError("the object in the image is less than two pixels wide")
+    x, y = (left + right) / 2, (top + bottom) / 2
+    return x - half, y - half, x + half, y + half
+
+
+def prepare_image(image: Image.Image, size: int = IMAGE_SIZE) -> Image.Image:
+    """The object of an image with alpha, centred on black: an RGB image `size` x `size`.
+
+    Raises ValueError if the image has no transparency to tell the object by, or no object.
+    """
+    from PIL import Image
+
+    rgba = image.convert("RGBA")
+    alpha = np.asarray(rgba.getchannel("A"))
+    if alpha.min() == 255:
+        raise ValueError("the image has no transparent background to cut the object out of")
+    framed = rgba.crop(object_box(alpha)).resize((size, size), Image.Resampling.LANCZOS)
+    pixels = np.asarray(framed).astype(np.float32) / 255
+    premultiplied = pixels[..., :3] * pixels[..., 3:]
+    return Image.fromarray((premultiplied * 255).astype(np.uint8))
+
+
+def images_to_tensor(images: Sequence[Image.Image], size: int = IMAGE_SIZE) -> Tensor:
+    """Images as `[B, 3, size, size]` float32, normalised with the ImageNet mean and standard deviation."""
+    from PIL import Image
+
+    resized = [image.convert("RGB").resize((size, size), Image.Resampling.LANCZOS) for image in images]
+    pixels = np.stack([np.asarray(image) for image in resized]).astype(np.float32) / 255
+    rgb = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+    mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
+    return (rgb - mean[:, None, None]) / std[:, None, None]
+
+
+# --- image encoder ---------------------------------------------------------------------------------------------------
+
+
+class PatchEmbed(nn.Module):
+    """Images `[B, 3, H, W]` to patch features `[B, C, H / patch, W / patch]`."""
+
+    def __init__(self, patch_size: int, channels: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(3, channels, patch_size, stride=patch_size)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.proj(images)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention over tokens `[B, L, C]`."""
+
+    def __init__(self, channels: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(channels, 3 * channels)
+        self.proj = nn.Linear(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each [B, heads, L, dim]
+        return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+
+class Mlp(nn.Module):
+    """Two linear layers around an exact GELU."""
+
+    def __init__(self, channels: int, mlp_ratio: float) -> None:
+        super().__init__()
+        hidden = int(channels * mlp_ratio)
+        self.fc1 = nn.Linear(channels, hidden)
+        self.fc2 = nn.Linear(hidden, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+class LayerScale(nn.Module):
+    """A learned gain for each channel of a residual branch (Touvron et al. 2021)."""
+
+    def __init__(self, channels: int, init_value: float) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.full((channels,), init_value))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gamma
+
+
+class Block(nn.Module):
+    """A pre-norm transformer block with layer scale."""
+
+    def __init__(self, channels: int, heads: int, mlp_ratio: float, init_value: float) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(channels, eps=1e-6)
+        self.attn = Attention(channels, heads)
+        self.ls1 = LayerScale(channels, init_value)
+        self.norm2 = nn.LayerNorm(channels, eps=1e-6)
+        self.mlp = Mlp(channels, mlp_ratio)
+        self.ls2 = LayerScale(channels, init_value)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.ls1(self.attn(self.norm1(x)))
+        return x + self.ls2(self.mlp(self.norm2(x)))
+
+
+class ImageEncoder(nn.Module):
+    """Normalised images `[B, 3, H, W]` to condition tokens `[B, 1 + R + P, embed_dim]`: class, registers, patches.
+
+    H and W are multiples of `patch_size`; position embeddings are resized where they differ from `img_size`.
+    The arguments are those of the published configurations (`arch` only names the widths that follow it); values that
+    would make another network raise ValueError.
+    """
+
+    def __init__(
+        self,
+        arch: str | None = None,
+        img_size: int = IMAGE_SIZE,
+        patch_size: int = 14,
+        embed_dim: int = 1024,
+        depth: int = 24,
+        num_heads: int = 16,
+        mlp_ratio: float = 4,
+        init_values: float = 1.0,
+        ffn_layer: str = "mlp",
+        block_chunks: int = 0,
+        num_register_tokens: int = 4,
+        interpolate_antialias: bool = True,
+        interpolate_offset: float = 0.0,
+    ) -> None:
+        super().__init__()
+        for name, value, supported in (
+            ("ffn_layer", ffn_layer, "mlp"),
+            ("block_chunks", block_chunks, 0),
+            ("interpolate_offset", interpolate_offset, 0.0),
+        ):
+            if value != supported:
+                raise ValueError(f"{name} must be {supported!r}, not {value!r}")
+        self.patch_size = patch_size
+        self.grid = img_size // patch_size
+        self.interpolate_antialias = interpolate_antialias
+
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + self.grid**2, embed_dim))
+        self.register_tokens = nn.Parameter(torch.zeros(1, num_register_tokens, embed_dim))
+        self.patch_embed = PatchEmbed(patch_size, embed_dim)
+        self.blocks = nn.ModuleList(Block(embed_dim, num_heads, mlp_ratio, init_values) for _ in range(depth))
+        # Part of every published checkpoint, of no use to the tokens before the final norm, which condition the flows:
+        self.mask_token = nn.Parameter(torch.zeros(1, embed_dim))
+        self.norm = nn.LayerNorm(embed_dim, eps=1e-6)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        for layer in self.modules():
+            if isinstance(layer, nn.Linear):
+                nn.init.trunc_normal_(layer.weight, std=0.02)
+                nn.init.zeros_(layer.bias)
+        nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        nn.init.normal_(self.cls_token, std=1e-6)
+        nn.init.normal_(self.register_tokens, std=1e-6)
+
+    def position_embedding(self, rows: int, columns: int) -> Tensor:
+        """Position embeddings `[1, 1 + rows columns, C]` of the class token and a patch grid, resized bicubically."""
+        if rows == columns == self.grid:
+            return self.pos_embed
+        grid = self.pos_embed[:, 1:].unflatten(1, (self.grid, self.grid)).permute(0, 3, 1, 2)
+        resized = F.interpolate(
+            grid.float(), size=(rows, columns), mode="bicubic", antialias=self.interpolate_antialias
+        ).to(grid.dtype)
+        return torch.cat([self.pos_embed[:, :1], resized.flatten(2).transpose(1, 2)], dim=1)
+
+    def tokens(self, images: Tensor) -> Tensor:
+        """All tokens `[B, 1 + R + P, C]` after the last block, before the final norm ("x_prenorm")."""
+        if images.shape[-2] % self.patch_size or images.shape[-1] % self.patch_size:
+            raise ValueError(f"image sides {tuple(images.shape[-2:])} are not multiples of {self.patch_size} pixels")
+        patches = self.patch_embed(images)
+        batch, _, rows, columns = patches.shape
+        x = torch.cat([self.cls_token.expand(batch, -1, -1), patches.flatten(2).transpose(1, 2)], dim=1)
+        x = x + self.position_embedding(rows, columns)
+        x = torch.cat([x[:, :1], self.register_tokens.expand(batch, -1, -1), x[:, 1:]], dim=1)
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.tokens(images)
+        return F.layer_norm(x, x.shape[-1:])

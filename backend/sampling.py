@@ -1,0 +1,161 @@
+"""Sampling of rectified flows: time schedule, guidance and the Euler method, as pure functions.
+
+Time runs from 1 (noise) to 0 (data) along `x_t = (1 - t) x_0 + (sigma_min + (1 - sigma_min) t) noise`, whose velocity
+`dx/dt` the networks predict (Lipman et al. 2023; Liu et al. 2023); they are given 1000 t. A state `x` is a dense tensor
+`[B, ...]` or a sparse one: only sums and products with numbers are taken of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from itertools import pairwise
+from operator import add
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from .sparse.tensor import SparseTensor
+
+State = TypeVar("State", "Tensor", "SparseTensor")
+
+#: Velocity at a state and a time in 0..1.
+Velocity = Callable[[State, float], State]
+
+#: A flow network: state, times `[B]` scaled by 1000, condition tokens `[B, L, C]` to velocity.
+Model = Callable[[State, Tensor, Tensor], State]
+
+
+@dataclass(frozen=True)
+class Step(Generic[State]):
+    """A finished Euler step."""
+
+    index: int  #: steps done so far, 1..total
+    total: int
+    x_t: State  #: the state after the step
+    x_0: State  #: the clean sample that the step was heading for
+
+
+def time_steps(steps: int, rescale_t: float = 1.0) -> np.ndarray:
+    """The `steps + 1` times from 1 to 0 in float64, `t' = r t / (1 + (r - 1) t)` (Esser et al. 2024, equation 23).
+
+    `rescale_t` above 1 spends more of the steps near the noise. Raises ValueError unless `steps >= 1`, `rescale_t > 0`.
+    """
+    if steps < 1:
+        raise ValueError(f"steps must be at least 1, not {steps}")
+    if rescale_t <= 0:
+        raise ValueError(f"rescale_t must be positive, not {rescale_t}")
+    t = np.linspace(1.0, 0.0, steps + 1)
+    return rescale_t * t / (1 + (rescale_t - 1) * t)
+
+
+def conditioned(model: Model[State], cond: Tensor) -> Velocity[State]:
+    """The velocity `model` predicts under tokens `cond` `[B, L, C]`, or `[1, L, C]` for every item of the batch."""
+
+    def velocity(x: State, t: float) -> State:
+        batch = _batch_size(x)
+        times = torch.full((batch,), 1000 * t, dtype=torch.float32, device=x.device)
+        return model(x, times, cond.expand(batch, -1, -1))
+
+    return velocity
+
+
+def _batch_size(x: Tensor | SparseTensor) -> int:
+    return x.shape[0] if isinstance(x, Tensor) else x.batch_size
+
+
+def averaged(velocities: Sequence[Velocity[State]]) -> Velocity[State]:
+    """The mean of several velocities: every reference image acts in every step ("multidiffusion")."""
+
+    def velocity(x: State, t: float) -> State:
+        return reduce(add, [v(x, t) for v in velocities]) * (1 / len(velocities))
+
+    return velocity
+
+
+def alternated(velocities: Sequence[Velocity[State]], times: np.ndarray) -> Velocity[State]:
+    """Velocity k mod n in the step that leaves `times[k]`: the reference images take turns ("stochastic").
+
+    `times` is the schedule that is sampled along; any other time raises KeyError.
+    """
+    turn = {float(t): velocities[k % len(velocities)] for k, t in enumerate(times)}
+
+    def velocity(x: State, t: float) -> State:
+        return turn[t](x, t)
+
+    return velocity
+
+
+def guided_velocity(conditional: State, unconditional: State, strength: float) -> State:
+    """Classifier-free guidance `(1 + w) v(cond) - w v(uncond)` (Ho and Salimans 2022, equation 6)."""
+    return conditional * (1 + strength) - unconditional * strength
+
+
+def with_guidance(
+    conditional: Velocity[State],
+    unconditional: Velocity[State],
+    strength: float,
+    interval: tuple[float, float] = (0.0, 1.0),
+) -> Velocity[State]:
+    """Guidance at the times inside `interval`, ends included (Kynkäänniemi et al. 2024); elsewhere `conditional` alone.
+
+    With strength 0 the unconditional velocity has no part in the result and is not computed.
+    """
+
+    def velocity(x: State, t: float) -> State:
+        v = conditional(x, t)
+        if strength == 0 or not interval[0] <= t <= interval[1]:
+            return v
+        return guided_velocity(v, unconditional(x, t), strength)
+
+    return velocity
+
+
+def guided(
+    model: Model[State],
+    cond: Tensor,
+    uncond: Tensor,
+    strength: float,
+    interval: tuple[float, float] = (0.0, 1.0),
+) -> Velocity[State]:
+    """The guided velocity of `model` for one condition `[B or 1, L, C]` and its negative (zeros in TRELLIS)."""
+    return with_guidance(conditioned(model, cond), conditioned(model, uncond), strength, interval)
+
+
+def euler_step(x: State, v: State, t: float, t_next: float) -> State:
+    """`x - (t - t_next) v`."""
+    return x - v * (t - t_next)
+
+
+def clean_estimate(x: State, v: State, t: float, sigma_min: float) -> State:
+    """The data `x_0` on the straight path through `x` with velocity `v`: `(1 - s) x - (s + (1 - s) t) v`."""
+    return x * (1 - sigma_min) - v * (sigma_min + (1 - sigma_min) * t)
+
+
+@torch.no_grad()
+def euler_sample(
+    velocity: Velocity[State],
+    noise: State,
+    *,
+    steps: int,
+    rescale_t: float = 1.0,
+    sigma_min: float = 1e-5,
+    on_step: Callable[[Step[State]], None] | None = None,
+) -> State:
+    """Follow `velocity` from `noise` at t = 1 to a sample at t = 0 in `steps` Euler steps.
+
+    `on_step` is called after every step; what it raises ends the sampling and reaches the caller.
+    """
+    times = time_steps(steps, rescale_t).tolist()
+    x = noise
+    for index, (t, t_next) in enumerate(pairwise(times), start=1):
+        v = velocity(x, t)
+        x_0 = clean_estimate(x, v, t, sigma_min)
+        x = euler_step(x, v, t, t_next)
+        if on_step is not None:
+            on_step(Step(index, steps, x, x_0))
+    return x
