@@ -1,0 +1,166 @@
+"""The latent VAE: features of the occupied voxels to a latent vector a voxel, and latents to a mesh's raw features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ..sparse.convolution import SparseConv3d
+from ..sparse.normalization import SparseGroupNorm32
+from ..sparse.resample import subdivide
+from ..sparse.tensor import SparseTensor
+from .layers import AbsolutePositionEmbedder, zero_parameters
+from .sparse_layers import SparseTransformerBlock, convert_sparse_matmuls
+
+
+class LatentTransformer(nn.Module):
+    """The torso of the latent VAE: a linear layer and transformer blocks over the occupied voxels.
+
+    Args:
+        attn_mode: "swin" for attention in cubic windows of `window_size`, shifted by half a window in every second
+            block; "full" for attention over all voxels of a batch item.
+        pe_mode: "ape", the only one: sinusoidal embeddings of the voxel indices, added once.
+        use_fp16: keep the blocks' matrices in half precision; norms and the first and last layer stay fp32.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_channels: int,
+        model_channels: int,
+        num_blocks: int,
+        num_heads: int | None = None,
+        num_head_channels: int = 64,
+        mlp_ratio: float = 4.0,
+        attn_mode: str = "swin",
+        window_size: int | None = None,
+        pe_mode: str = "ape",
+        use_fp16: bool = False,
+        qk_rms_norm: bool = False,
+    ) -> None:
+        super().__init__()
+        if pe_mode != "ape":
+            raise ValueError(f"pe_mode must be 'ape', not {pe_mode!r}")
+        if attn_mode not in ("swin", "full"):
+            raise ValueError(f"attn_mode must be 'swin' or 'full', not {attn_mode!r}")
+        if attn_mode == "swin" and not window_size:
+            raise ValueError("attn_mode 'swin' needs a window_size")
+        window = window_size if attn_mode == "swin" else None
+        self.torso_dtype = torch.float16 if use_fp16 else torch.float32
+        self.input_layer = nn.Linear(in_channels, model_channels)
+        self.pos_embedder = AbsolutePositionEmbedder(model_channels)
+        self.blocks = nn.ModuleList(
+            SparseTransformerBlock(
+                model_channels,
+                num_heads or model_channels // num_head_channels,
+                mlp_ratio=mlp_ratio,
+                window_size=window,
+                shift=window // 2 * (index % 2) if window else 0,
+                qk_rms_norm=qk_rms_norm,
+            )
+            for index in range(num_blocks)
+        )
+
+    def torso(self, x: SparseTensor) -> SparseTensor:
+        """`[N, in_channels]` to `[N, model_channels]`, in the torso's dtype."""
+        feats = self.input_layer(x.feats) + self.pos_embedder(x.coords[:, 1:])
+        x = x.replace(feats.to(self.torso_dtype))
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+class LatentEncoder(LatentTransformer):
+    """Features of the occupied voxels `[N, in_channels]` to the posterior of their latents `[N, latent_channels]`.
+
+    The published encoder's name is SLatEncoder. `resolution` is the voxel grid's; further options are the torso's.
+    """
+
+    def __init__(
+        self, resolution: int, in_channels: int, model_channels: int, latent_channels: int, **options: Any
+    ) -> None:
+        super().__init__(in_channels=in_channels, model_channels=model_channels, **options)
+        self.resolution = resolution
+        self.out_layer = nn.Linear(model_channels, 2 * latent_channels)
+        zero_parameters(self.out_layer)
+        convert_sparse_matmuls(self.blocks, self.torso_dtype)
+
+    def forward(
+        self, x: SparseTensor, sample_posterior: bool = False, return_raw: bool = False
+    ) -> SparseTensor | tuple[SparseTensor, SparseTensor, SparseTensor]:
+        """The latents: the posterior's mean or a sample of it; with `return_raw` also the mean and log-variance."""
+        h = self.torso(x).feats.to(x.dtype)
+        mean, logvar = self.out_layer(F.layer_norm(h, h.shape[-1:])).chunk(2, dim=-1)
+        z = mean + torch.exp(0.5 * logvar) * torch.randn_like(mean) if sample_posterior else mean
+        return (x.replace(z), x.replace(mean), x.replace(logvar)) if return_raw else x.replace(z)
+
+
+class SparseSubdivideBlock(nn.Module):
+    """Split every voxel into eight and refine their features with two convolutions, added to the split input."""
+
+    def __init__(self, channels: int, out_channels: int, num_groups: int = 32) -> None:
+        super().__init__()
+        self.act_layers = nn.Sequential(SparseGroupNorm32(num_groups, channels), nn.SiLU())
+        self.out_layers = nn.Sequential(
+            SparseConv3d(channels, out_channels, 3),
+            SparseGroupNorm32(num_groups, out_channels),
+            nn.SiLU(),
+            SparseConv3d(out_channels, out_channels, 3),
+        )
+        zero_parameters(self.out_layers[3])
+        same = channels == out_channels
+        self.skip_connection = nn.Identity() if same else SparseConv3d(channels, out_channels, 1)
+
+    def forward(self, x: SparseTensor) -> SparseTensor:
+        """Features `[N, channels]` to `[8 N, out_channels]`.
+
+        The skip path is a product with each voxel alone and so comes before its subdivision.
+        """
+        norm_in, norm_out = self.act_layers[0], self.out_layers[1]
+        conv_in, conv_out = cast(SparseConv3d, self.out_layers[0]), self.out_layers[3]
+        h = norm_in(x)
+        h = norm_out(conv_in.subdivided(h.replace(F.silu(h.feats))))
+        h = conv_out(h.replace(F.silu(h.feats)))
+        return h + subdivide(self.skip_connection(x))
+
+
+class LatentMeshDecoder(LatentTransformer):
+    """Latents `[N, latent_channels]` to the raw features of the mesh extractor on a grid four times as fine.
+
+    The published decoder's name is SLatMeshDecoder. The features of a voxel at `4 * resolution` are 8 corner SDFs,
+    8 x 3 corner deformations, 21 weights and, with `use_color`, 8 x 6 corner colours and normals.
+    """
+
+    def __init__(
+        self,
+        resolution: int,
+        model_channels: int,
+        latent_channels: int,
+        representation_config: Mapping[str, Any],
+        **options: Any,
+    ) -> None:
+        super().__init__(in_channels=latent_channels, model_channels=model_channels, **options)
+        self.resolution = resolution
+        self.upsample = nn.ModuleList(
+            [
+                SparseSubdivideBlock(model_channels, model_channels // 4),
+                SparseSubdivideBlock(model_channels // 4, model_channels // 8),
+            ]
+        )
+        self.out_layer = nn.Linear(model_channels // 8, 101 if representation_config.get("use_color") else 53)
+        zero_parameters(self.out_layer)
+        convert_sparse_matmuls([self.blocks, self.upsample], self.torso_dtype)
+
+    def forward(self, z: SparseTensor) -> SparseTensor:
+        """`[N, latent_channels]` to `[64 N, 101]` (53 without colour); a voxel's 64 rows follow one another.
+
+        Row order: every voxel gives 8 consecutive children, twice over, z fastest.
+        """
+        h = self.torso(z)
+        for block in self.upsample:
+            h = block(h)
+        return h.replace(self.out_layer(h.feats.to(z.dtype)))

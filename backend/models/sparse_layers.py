@@ -1,0 +1,131 @@
+"""Transformer layers over sparse tensors: the attention modules and blocks that the latent networks share.
+
+Parameters have the names of the published state dicts (`attn.to_qkv`, `mlp.mlp.0`, `adaLN_modulation.1`, ...).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from ..sparse.attention import cross_attention, self_attention
+from ..sparse.convolution import SparseConv3d
+from ..sparse.tensor import SparseTensor
+from .layers import FeedForwardNet, LayerNorm32, MultiHeadRMSNorm, convert_matmuls, modulation_layer
+
+
+def convert_sparse_matmuls(modules: Iterable[nn.Module], dtype: torch.dtype) -> None:
+    """Cast the weights of linear layers and of dense and sparse convolutions to `dtype`; norms and gammas stay."""
+    for module in modules:
+        convert_matmuls([module], dtype)
+        for layer in module.modules():
+            if isinstance(layer, SparseConv3d):
+                layer.to(dtype)
+
+
+class SparseSelfAttention(nn.Module):
+    """Multi-head attention among the voxels of a batch item, or of a window if `window_size` is given.
+
+    A window holds the voxels of an item whose `(coordinate + shift) // window_size` agree (Liu et al. 2021, without
+    their wrap-around and position bias).
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        heads: int,
+        *,
+        window_size: int | None = None,
+        shift: int = 0,
+        qk_rms_norm: bool = False,
+        qkv_bias: bool = True,
+    ) -> None:
+        super().__init__()
+        self.heads = heads
+        self.window_size = window_size
+        self.shift = shift
+        self.to_qkv = nn.Linear(channels, 3 * channels, bias=qkv_bias)
+        self.q_rms_norm = MultiHeadRMSNorm(channels // heads, heads) if qk_rms_norm else nn.Identity()
+        self.k_rms_norm = MultiHeadRMSNorm(channels // heads, heads) if qk_rms_norm else nn.Identity()
+        self.to_out = nn.Linear(channels, channels)
+
+    def forward(self, x: SparseTensor) -> SparseTensor:
+        q, k, v = self.to_qkv(x.feats).unflatten(-1, (3, self.heads, -1)).unbind(1)
+        groups = x.voxels.items() if self.window_size is None else x.voxels.windows(self.window_size, self.shift)
+        return x.replace(self.to_out(self_attention(self.q_rms_norm(q), self.k_rms_norm(k), v, groups)))
+
+
+class SparseCrossAttention(nn.Module):
+    """Multi-head attention of every voxel to the context `[B, L, context_channels]` of its batch item."""
+
+    def __init__(self, channels: int, context_channels: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.to_q = nn.Linear(channels, channels)
+        self.to_kv = nn.Linear(context_channels, 2 * channels)
+        self.to_out = nn.Linear(channels, channels)
+
+    def forward(self, x: SparseTensor, context: Tensor) -> SparseTensor:
+        q = self.to_q(x.feats).unflatten(-1, (self.heads, -1))
+        k, v = self.to_kv(context).unflatten(-1, (2, self.heads, -1)).unbind(2)
+        return x.replace(self.to_out(cross_attention(q, k, v, x.voxels)))
+
+
+class SparseTransformerBlock(nn.Module):
+    """Self-attention and MLP, each after a layer norm and added to the input."""
+
+    def __init__(
+        self,
+        channels: int,
+        heads: int,
+        *,
+        mlp_ratio: float = 4.0,
+        window_size: int | None = None,
+        shift: int = 0,
+        qk_rms_norm: bool = False,
+    ) -> None:
+        super().__init__()
+        self.norm1 = LayerNorm32(channels, elementwise_affine=False, eps=1e-6)
+        self.norm2 = LayerNorm32(channels, elementwise_affine=False, eps=1e-6)
+        self.attn = SparseSelfAttention(channels, heads, window_size=window_size, shift=shift, qk_rms_norm=qk_rms_norm)
+        self.mlp = FeedForwardNet(channels, mlp_ratio)
+
+    def forward(self, x: SparseTensor) -> SparseTensor:
+        x = x + self.attn(x.replace(self.norm1(x.feats)))
+        return x.replace(x.feats + self.mlp(self.norm2(x.feats)))
+
+
+class ModulatedSparseTransformerCrossBlock(nn.Module):
+    """Self-attention, cross-attention to the condition, and MLP; the time modulates the first and the last.
+
+    With `share_mod` the caller passes the six modulation vectors `[B, 6 C]` in place of the embedding `[B, C]`.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        context_channels: int,
+        heads: int,
+        *,
+        mlp_ratio: float = 4.0,
+        qk_rms_norm: bool = False,
+        share_mod: bool = False,
+    ) -> None:
+        super().__init__()
+        self.norm1 = LayerNorm32(channels, elementwise_affine=False, eps=1e-6)
+        self.norm2 = LayerNorm32(channels, elementwise_affine=True, eps=1e-6)
+        self.norm3 = LayerNorm32(channels, elementwise_affine=False, eps=1e-6)
+        self.self_attn = SparseSelfAttention(channels, heads, qk_rms_norm=qk_rms_norm)
+        self.cross_attn = SparseCrossAttention(channels, context_channels, heads)
+        self.mlp = FeedForwardNet(channels, mlp_ratio)
+        self.adaLN_modulation = nn.Identity() if share_mod else modulation_layer(channels)
+
+    def forward(self, x: SparseTensor, embedding: Tensor, context: Tensor) -> SparseTensor:
+        modulation = self.adaLN_modulation(embedding).chunk(6, dim=-1)
+        shift_attn, scale_attn, gate_attn, shift_mlp, scale_mlp, gate_mlp = modulation
+        x = x + self.self_attn(x.replace(self.norm1(x.feats)) * (1 + scale_attn) + shift_attn) * gate_attn
+        x = x + self.cross_attn(x.replace(self.norm2(x.feats)), context)
+        h = x.replace(self.norm3(x.feats)) * (1 + scale_mlp) + shift_mlp
+        return x + x.replace(self.mlp(h.feats)) * gate_mlp

@@ -1,0 +1,34 @@
+"""Attention between the voxels of a batch item, of a window, or from voxels to a dense context.
+
+Groups of voxels (items or windows) are padded to one length and attend in a single call; a single group that holds
+every voxel needs no padding.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from .tensor import Groups, VoxelSet
+
+
+def self_attention(q: Tensor, k: Tensor, v: Tensor, groups: Groups) -> Tensor:
+    """Softmax attention among the voxels of each group: q, k and v `[N, heads, dim]` to `[N, heads * dim]`."""
+    if groups.alone:
+        return _attend(q[None], k[None], v[None])[0]
+    mask = None if groups.filled is None else groups.filled[:, None, None]
+    return groups.unpad(_attend(groups.pad(q), groups.pad(k), groups.pad(v), mask))
+
+
+def cross_attention(q: Tensor, k: Tensor, v: Tensor, voxels: VoxelSet) -> Tensor:
+    """Softmax attention of voxels `[N, heads, dim]` to their item's context `[B, L, heads, dim]`: `[N, heads * dim]`."""
+    groups = voxels.items()
+    if groups.alone:
+        return _attend(q[None], k, v)[0]
+    return groups.unpad(_attend(groups.pad(q), k.index_select(0, groups.batch), v.index_select(0, groups.batch)))
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """`[M, L, heads, dim]` to `[M, L, heads * dim]`; `mask` is True where a key counts."""
+    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)

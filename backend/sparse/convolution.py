@@ -1,0 +1,177 @@
+"""Submanifold convolution: 3 x 3 x 3 over the occupied voxels alone (Graham and van der Maaten 2017).
+
+A convolution gathers the neighbours of a slab of voxels into a buffer that fits the cache and multiplies it by the
+weights. Its transpose is a convolution too, since the neighbour table is symmetric: neither direction scatters.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .tensor import SparseTensor, VoxelSet, cube_offsets
+
+#: Elements of the gather buffer. On a CPU it should stay within the outer cache; a GPU wants few, large slabs.
+SLAB_ELEMENTS = {"cpu": 1 << 20, "cuda": 1 << 27}
+
+
+def _slabs(rows: Tensor, x: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Slices of N voxels with their gathered neighbours `[n, K * C]`, from `rows` `[N, K]` and features `x` `[M, C]`.
+
+    The index M stands for no voxel and gathers zeros. Every slab overwrites the last one.
+    """
+    (count, taps), channels = rows.shape, x.shape[1]
+    length = max(1, SLAB_ELEMENTS.get(x.device.type, 1 << 20) // (taps * channels))
+    padded = F.pad(x, (0, 0, 0, 1))
+    buffer = x.new_empty(min(length, count) * taps, channels)
+    for start in range(0, count, length):
+        index = rows[start : start + length]
+        gathered = buffer[: index.numel()]
+        torch.index_select(padded, 0, index.flatten(), out=gathered)
+        yield slice(start, start + len(index)), gathered.view(len(index), taps * channels)
+
+
+class _GatherMatmul(torch.autograd.Function):
+    """`y[i] = sum_k weight[:, k] x[rows[i, k]]`: `x` `[M, I]`, `weight` `[O, K, I]`, `rows` `[N, K]` to `[N, O]`.
+
+    `rows_t` `[M, K]` is the transposed table with its taps in reverse: `rows_t[j, K - 1 - k] == i` exactly where
+    `rows[i, k] == j`. So the gradient for `x` is again a gather, with the taps of the weights reversed.
+    """
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, rows: Tensor, rows_t: Tensor) -> Tensor:
+        out = x.new_empty(len(rows), len(weight))
+        matrix = weight.flatten(1).t()
+        for slab, gathered in _slabs(rows, x):
+            torch.mm(gathered, matrix, out=out[slab])
+        return out
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+        ctx.save_for_forward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, rows, rows_t = ctx.saved_tensors
+        needs_x, needs_weight, _, _ = ctx.needs_input_grad
+        grad_x = _GatherMatmul.apply(grad, _transpose(weight), rows_t, rows) if needs_x else None
+        grad_weight = _GatherOuter.apply(grad, x, rows, rows_t) if needs_weight else None
+        return grad_x, grad_weight, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, x_t: Tensor | None, weight_t: Tensor | None, *_: None) -> Tensor | None:
+        x, weight, rows, rows_t = ctx.saved_tensors
+        along_x = None if x_t is None else _GatherMatmul.apply(x_t, weight, rows, rows_t)
+        along_weight = None if weight_t is None else _GatherMatmul.apply(x, weight_t, rows, rows_t)
+        return _sum(along_x, along_weight)
+
+
+class _GatherOuter(torch.autograd.Function):
+    """`d[:, k] = sum_i g[i] x[rows[i, k]]^T`: `g` `[N, O]`, `x` `[M, I]` to `[O, K, I]`: the weights' gradient."""
+
+    @staticmethod
+    def forward(g: Tensor, x: Tensor, rows: Tensor, rows_t: Tensor) -> Tensor:
+        taps = rows.shape[1]
+        out = x.new_zeros(g.shape[1], taps * x.shape[1])
+        for slab, gathered in _slabs(rows, x):
+            out.addmm_(g[slab].t(), gathered)
+        return out.unflatten(1, (taps, -1))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+        ctx.save_for_forward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        g, x, rows, rows_t = ctx.saved_tensors
+        needs_g, needs_x, _, _ = ctx.needs_input_grad
+        grad_g = _GatherMatmul.apply(x, grad, rows, rows_t) if needs_g else None
+        grad_x = _GatherMatmul.apply(g, _transpose(grad), rows_t, rows) if needs_x else None
+        return grad_g, grad_x, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, g_t: Tensor | None, x_t: Tensor | None, *_: None) -> Tensor | None:
+        g, x, rows, rows_t = ctx.saved_tensors
+        along_g = None if g_t is None else _GatherOuter.apply(g_t, x, rows, rows_t)
+        along_x = None if x_t is None else _GatherOuter.apply(g, x_t, rows, rows_t)
+        return _sum(along_g, along_x)
+
+
+def _transpose(weight: Tensor) -> Tensor:
+    """The weights `[O, K, I]` of the transposed convolution, `[I, K, O]`."""
+    return weight.flip(1).transpose(0, 2)
+
+
+def _sum(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+    if a is None or b is None:
+        return b if a is None else a
+    return a + b
+
+
+def submanifold_conv(x: Tensor, weight: Tensor, voxels: VoxelSet) -> Tensor:
+    """Cross-correlation of features `[N, I]` with `weight` `[O, 3, 3, 3, I]` at the occupied voxels: `[N, O]`."""
+    table = voxels.neighbours
+    return _GatherMatmul.apply(x, weight.flatten(1, 3), table, table)
+
+
+def subdivided_conv(x: Tensor, weight: Tensor, voxels: VoxelSet) -> Tensor:
+    """`submanifold_conv` of the children of `voxels`, each with the features of its parent: `[N, I]` to `[8 N, O]`.
+
+    The 27 taps of a child reach only 2 x 2 x 2 parents, so the weights of the taps that meet in one parent are added
+    first: 8 products for each child in place of 27.
+    """
+    table = voxels.neighbours
+    # taps[p, k, d] = 1 where a child at parity p finds its tap d (offset d - 1) in the k-th of its two parents.
+    taps = weight.new_tensor([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]])
+    merged = torch.einsum("oxyzi,pkx,qly,rmz->pqroklmi", weight, taps, taps, taps)
+    merged = merged.flatten(0, 2).flatten(2, 4)  # [8, O, 8, I]
+    reach = cube_offsets(2, 0, table.device)[:, None] + cube_offsets(2, 0, table.device)  # [8, 8, 3]: p + k, in 0 .. 2
+    columns = (reach * reach.new_tensor([9, 3, 1])).sum(-1)
+    rows = [table.index_select(1, parity) for parity in columns]
+    children = [_GatherMatmul.apply(x, merged[p], rows[p], rows[7 - p]) for p in range(8)]
+    return torch.stack(children, dim=1).flatten(0, 1)
+
+
+class _Kernel(nn.Module):
+    """Weight `[O, k, k, k, I]` and bias of a convolution, in the layout of the published state dicts."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(out_channels, *[kernel_size] * 3, in_channels))
+        self.bias = nn.Parameter(torch.empty(out_channels))
+        bound = 1 / math.sqrt(in_channels * kernel_size**3)  # as nn.Conv3d
+        nn.init.uniform_(self.weight, -bound, bound)
+        nn.init.uniform_(self.bias, -bound, bound)
+
+
+class SparseConv3d(nn.Module):
+    """Convolution of a `SparseTensor` by a cube of 3 or 1 voxels a side; the voxels stay the same.
+
+    A 1 x 1 x 1 weight is stored as `[O, 1, 1, 1, I]`, but its memory is read as `[I, O]`, as the library did that the
+    published weights were trained with (spconv issue 450). That is not the transpose.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int) -> None:
+        super().__init__()
+        if kernel_size not in (1, 3):
+            raise ValueError(f"kernel_size must be 1 or 3, not {kernel_size}")
+        self.conv = _Kernel(in_channels, out_channels, kernel_size)
+
+    def forward(self, x: SparseTensor) -> SparseTensor:
+        weight, bias = self.conv.weight, self.conv.bias
+        if weight.shape[1] == 1:
+            out_channels, in_channels = weight.shape[0], weight.shape[-1]
+            return x.replace(torch.addmm(bias, x.feats, weight.reshape(in_channels, out_channels)))
+        return x.replace(submanifold_conv(x.feats, weight, x.voxels) + bias)
+
+    def subdivided(self, x: SparseTensor) -> SparseTensor:
+        """The convolution of `subdivide(x)`, for less than a third of the products; kernel size 3."""
+        feats = subdivided_conv(x.feats, self.conv.weight, x.voxels) + self.conv.bias
+        return SparseTensor(feats, x.voxels.children())

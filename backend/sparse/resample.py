@@ -1,0 +1,33 @@
+"""Coarser and finer grids: mean over 2 x 2 x 2 cells, copies back to the voxels, and splitting voxels into eight."""
+
+from __future__ import annotations
+
+from .tensor import SparseTensor, VoxelSet
+
+
+def downsample(x: SparseTensor, factor: int) -> SparseTensor:
+    """Features of the occupied cells of a grid `factor` times as coarse, rows sorted by (batch, x, y, z).
+
+    A cell holds the sum of its n voxels divided by n + 1: the published models were trained with a mean that counts
+    its zero initial value.
+    """
+    coarse = x.voxels.coarse(factor)
+    sums = x.feats.new_zeros(len(coarse.voxels), *x.feats.shape[1:]).index_add(0, coarse.parent, x.feats)
+    return SparseTensor(sums / (coarse.counts + 1), coarse.voxels)
+
+
+def upsample(x: SparseTensor, voxels: VoxelSet, factor: int) -> SparseTensor:
+    """The features of coarse cells copied to the finer `voxels` that the cells were made from.
+
+    Raises:
+        ValueError: `x` does not live on the coarse cells of `voxels`.
+    """
+    coarse = voxels.coarse(factor)
+    if x.voxels is not coarse.voxels:
+        raise ValueError("the tensor does not live on the coarse cells of these voxels")
+    return SparseTensor(x.feats.index_select(0, coarse.parent), voxels)
+
+
+def subdivide(x: SparseTensor) -> SparseTensor:
+    """Every voxel split into 2 x 2 x 2 with its features: 8 consecutive rows, z fastest, on a grid twice as fine."""
+    return SparseTensor(x.feats[:, None].expand(-1, 8, -1).flatten(0, 1), x.voxels.children())

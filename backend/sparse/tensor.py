@@ -1,0 +1,363 @@
+"""Sparse voxel tensors: features `[N, C]` on a set of voxels that belong to the items of a batch.
+
+`VoxelSet` holds where the voxels are and everything that follows from it (neighbour tables, windows, children, coarse
+cells), each computed once. `SparseTensor` holds features on such a set; tensors on the same voxels share the set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Any, TypeAlias, TypeVar
+
+import torch
+from torch import Tensor
+
+T = TypeVar("T")
+Number: TypeAlias = float
+Operand: TypeAlias = "SparseTensor | Tensor | Number"
+
+
+def cube_offsets(side: int, start: int, device: torch.device) -> Tensor:
+    """All offsets `[side^3, 3]` of a cube whose lowest is `start` on every axis, z fastest."""
+    axis = torch.arange(start, start + side, device=device, dtype=torch.int32)
+    return torch.cartesian_prod(axis, axis, axis)
+
+
+@dataclass(frozen=True)
+class Groups:
+    """A partition of N voxels into M groups of at most L, as index tables for padding to `[M, L]` and back."""
+
+    rows: Tensor  # [M, L] int64: the voxel in every place; 0 where the place is empty
+    places: Tensor  # [N] int64: the place of every voxel in the flattened [M * L]
+    filled: Tensor | None  # [M, L] bool: which places hold a voxel; None if all do
+    batch: Tensor  # [M] int64: the batch item of every group
+
+    @property
+    def alone(self) -> bool:
+        """Whether one group holds every voxel in the order of the rows, so that padding would change nothing."""
+        return len(self.rows) == 1
+
+    def pad(self, x: Tensor) -> Tensor:
+        """Features `[N, ...]` as `[M, L, ...]`. Empty places hold a copy of row 0: mask them with `filled`."""
+        return x.index_select(0, self.rows.flatten()).unflatten(0, self.rows.shape)
+
+    def unpad(self, x: Tensor) -> Tensor:
+        """Features `[M, L, ...]` back as `[N, ...]`."""
+        return x.flatten(0, 1).index_select(0, self.places)
+
+
+@dataclass(frozen=True)
+class Coarse:
+    """The cells of a coarser grid that hold voxels of a finer one."""
+
+    voxels: VoxelSet  # M cells, sorted by (batch, x, y, z)
+    parent: Tensor  # [N] int64: the cell of every fine voxel
+    counts: Tensor  # [M, 1] int64: how many fine voxels a cell holds
+
+
+class VoxelSet:
+    """An immutable set of N distinct voxels.
+
+    Args:
+        coords: `[N, 4]` integers (batch, x, y, z), none negative, ordered by batch item; within an item any order.
+        batch_size: the number of items, where the last ones may hold no voxel; by default the last item that does.
+
+    Raises:
+        ValueError: `coords` has the wrong shape, is unordered, or lies outside the batch or the grid.
+    """
+
+    def __init__(self, coords: Tensor, batch_size: int | None = None) -> None:
+        if coords.ndim != 2 or coords.shape[1] != 4:
+            raise ValueError(f"coords must be [N, 4] (batch, x, y, z), not {list(coords.shape)}")
+        if coords.is_floating_point() or coords.dtype == torch.bool:
+            raise ValueError(f"coords must be integers, not {coords.dtype}")
+        self.coords = coords.to(torch.int32)
+        if len(coords) and bool((self.coords < 0).any()):
+            raise ValueError("coords must not be negative")
+        batch = self.coords[:, 0]
+        if bool((batch[1:] < batch[:-1]).any()):
+            raise ValueError("the voxels of a batch item must be contiguous, items ascending")
+        occupied = int(batch[-1]) + 1 if len(coords) else 0
+        self.batch_size = occupied if batch_size is None else batch_size
+        if self.batch_size < occupied:
+            raise ValueError(f"coords name batch item {occupied - 1}, but batch_size is {batch_size}")
+        self._parent_neighbours: Tensor | None = None
+        self._derived: dict[Hashable, Any] = {}
+
+    @classmethod
+    def _trusted(cls, coords: Tensor, batch_size: int) -> VoxelSet:
+        """A set whose coordinates are valid by construction: nothing to check, so no wait for the device."""
+        voxels = cls.__new__(cls)
+        voxels.coords, voxels.batch_size = coords, batch_size
+        voxels._parent_neighbours, voxels._derived = None, {}
+        return voxels
+
+    def __len__(self) -> int:
+        return len(self.coords)
+
+    @property
+    def device(self) -> torch.device:
+        return self.coords.device
+
+    def to(self, device: torch.device | str) -> VoxelSet:
+        """The same voxels on `device` (itself if they are there)."""
+        moved = self.coords.to(device)
+        return self if moved is self.coords else VoxelSet._trusted(moved, self.batch_size)
+
+    def _once(self, key: Hashable, make: Callable[[], T]) -> T:
+        if key not in self._derived:
+            self._derived[key] = make()
+        return self._derived[key]
+
+    # --- batch items ---------------------------------------------------------------------------------------------
+
+    @cached_property
+    def batch(self) -> Tensor:
+        """The batch item of every voxel, `[N]` int64."""
+        return self.coords[:, 0].long()
+
+    @cached_property
+    def counts(self) -> Tensor:
+        """The number of voxels of every item, `[B]` int64."""
+        return torch.bincount(self.batch, minlength=self.batch_size)
+
+    @cached_property
+    def layout(self) -> list[slice]:
+        """The rows of every batch item."""
+        ends = self.counts.cumsum(0).tolist()
+        return [slice(start, end) for start, end in pairwise([0, *ends])]
+
+    def item(self, index: int) -> VoxelSet:
+        """The voxels of one item, as a set of batch size 1."""
+
+        def make() -> VoxelSet:
+            coords = self.coords[self.layout[index]].clone()
+            coords[:, 0] = 0
+            return VoxelSet._trusted(coords, 1)
+
+        return self._once(("item", index), make)
+
+    def spread(self, per_item: Tensor) -> Tensor:
+        """Values `[B, ...]` of the items for their voxels: `[N, ...]`. A single row serves all voxels as it is."""
+        if len(per_item) == 1:
+            return per_item
+        if len(per_item) != self.batch_size:
+            raise ValueError(f"{len(per_item)} rows for a batch of {self.batch_size}")
+        return per_item.index_select(0, self.batch)
+
+    def total(self, per_voxel: Tensor) -> Tensor:
+        """Sums `[B, C]` over the voxels of every item, of values `[N, C]`."""
+        if self.batch_size == 1:
+            return per_voxel.sum(0, keepdim=True)
+        return per_voxel.new_zeros(self.batch_size, per_voxel.shape[1]).index_add(0, self.batch, per_voxel)
+
+    # --- groups --------------------------------------------------------------------------------------------------
+
+    def items(self) -> Groups:
+        """The voxels grouped by batch item."""
+        return self._once("items", lambda: self._group(self.batch))
+
+    def windows(self, size: int, shift: int) -> Groups:
+        """The voxels grouped by cubic window: item and `(coordinate + shift) // size` agree. Nothing wraps around."""
+        return self._once(("windows", size, shift), lambda: self._group(self._cells(size, shift)[0]))
+
+    def _cells(self, size: int, shift: int = 0) -> tuple[Tensor, Tensor]:
+        """The cell of every voxel on a grid of cubes: one key `[N]` int64 in (batch, x, y, z) order, and `[N, 4]`."""
+        cells = self.coords.clone()
+        cells[:, 1:] = (cells[:, 1:] + shift) // size
+        key = cells[:, 0].long()
+        for axis in (1, 2, 3):
+            key = key * (int(cells[:, axis].max()) + 1 if len(cells) else 1) + cells[:, axis]
+        return key, cells
+
+    def _group(self, key: Tensor) -> Groups:
+        """The voxels grouped by equal `key` `[N]`: groups in the order of their keys, voxels in that of their rows."""
+        _, group, sizes = torch.unique(key, return_inverse=True, return_counts=True)
+        order = torch.argsort(group, stable=True)
+        longest = int(sizes.max()) if len(sizes) else 0
+        rank = torch.arange(len(order), device=self.device) - (sizes.cumsum(0) - sizes)[group[order]]
+        places = torch.empty_like(order)
+        places[order] = group[order] * longest + rank
+        rows = order.new_zeros(len(sizes) * longest)
+        rows[places] = torch.arange(len(order), device=self.device)
+        filled = torch.arange(longest, device=self.device) < sizes[:, None]
+        first = order[sizes.cumsum(0) - sizes]
+        whole = len(order) == len(rows)
+        return Groups(rows.view(len(sizes), longest), places, None if whole else filled, self.batch[first])
+
+    # --- neighbours and other resolutions ------------------------------------------------------------------------
+
+    @property
+    def neighbours(self) -> Tensor:
+        """The row of the neighbour at each offset of {-1, 0, 1}^3 (z fastest): `[N, 27]` int32, N where there is none.
+
+        The table is its own transpose with the offsets in reverse: `t[i, k] == j` exactly where `t[j, 26 - k] == i`.
+
+        Raises:
+            ValueError: a voxel occurs twice.
+        """
+        return self._once("neighbours", self._find_neighbours)
+
+    def _find_neighbours(self) -> Tensor:
+        """Derive the table from the parents' if there are any, else look up in a dense grid with a margin of one."""
+        if self._parent_neighbours is not None:
+            return neighbours_of_children(self._parent_neighbours)
+        count, coords = len(self), self.coords.long()
+        if count == 0:
+            return self.coords.new_empty(0, 27)
+        sides = (coords[:, 1:].amax(0) + 3).tolist()
+        strides = coords.new_tensor([sides[0] * sides[1] * sides[2], sides[1] * sides[2], sides[2], 1])
+        key = ((coords + coords.new_tensor([0, 1, 1, 1])) * strides).sum(1)
+        grid = torch.full((self.batch_size * int(strides[0]),), count, dtype=torch.int32, device=self.device)
+        rows = torch.arange(count, dtype=torch.int32, device=self.device)
+        grid[key] = rows
+        if not torch.equal(grid[key], rows):
+            raise ValueError("a voxel occurs twice")
+        offsets = (cube_offsets(3, -1, self.device) * strides[1:]).sum(1)
+        return grid.index_select(0, (key[:, None] + offsets).flatten()).view(count, 27)
+
+    def children(self) -> VoxelSet:
+        """Every voxel split into 2 x 2 x 2, in 8 consecutive rows (z fastest), on a grid twice as fine."""
+        return self._once("children", self._subdivide)
+
+    def _subdivide(self) -> VoxelSet:
+        offsets = torch.nn.functional.pad(cube_offsets(2, 0, self.device), (1, 0))
+        scale = self.coords.new_tensor([1, 2, 2, 2])
+        children = VoxelSet._trusted(((self.coords * scale)[:, None] + offsets).flatten(0, 1), self.batch_size)
+        children._parent_neighbours = self.neighbours
+        return children
+
+    def coarse(self, factor: int) -> Coarse:
+        """The cells of a grid `factor` times as coarse that hold voxels."""
+        return self._once(("coarse", factor), lambda: self._coarsen(factor))
+
+    def _coarsen(self, factor: int) -> Coarse:
+        key, cells = self._cells(factor)
+        _, parent, counts = torch.unique(key, return_inverse=True, return_counts=True)
+        coords = self.coords.new_empty(len(counts), 4)
+        coords[parent] = cells  # voxels of one cell write the same row
+        return Coarse(VoxelSet._trusted(coords, self.batch_size), parent, counts[:, None])
+
+
+def neighbours_of_children(neighbours: Tensor) -> Tensor:
+    """The neighbour table `[8 N, 27]` of the children of N voxels, from the table `[N, 27]` of the voxels themselves.
+
+    The child at parity p (per axis) finds its neighbour at offset d in the parent's neighbour at floor((p + d) / 2),
+    as the child at parity (p + d) mod 2: no search.
+    """
+    device = neighbours.device
+    target = cube_offsets(2, 0, device)[:, None] + cube_offsets(3, -1, device)  # [8, 27, 3], in -1 .. 2
+    parent = (((target >> 1) + 1) * target.new_tensor([9, 3, 1])).sum(-1)
+    child = ((target & 1) * target.new_tensor([4, 2, 1])).sum(-1, dtype=torch.int32)
+    table = neighbours.index_select(1, parent.flatten()) * 8 + child.flatten()
+    return table.clamp_(max=8 * len(neighbours)).view(-1, 27)
+
+
+class SparseTensor:
+    """Features `[N, C, ...]` on the voxels of a batch. Immutable; operations give new tensors on the same voxels.
+
+    Arithmetic takes a number, a 0-d tensor, a `SparseTensor` on the same voxels, or a value for each batch item
+    (`[B, C]`, `[B, 1]`, `[1, C]`), which holds for all of the item's voxels.
+
+    Raises:
+        ValueError: the rows of `feats` do not match the voxels, or the two live on different devices.
+    """
+
+    __slots__ = ("feats", "voxels")
+
+    def __init__(self, feats: Tensor, coords: Tensor | VoxelSet, batch_size: int | None = None) -> None:
+        self.voxels = coords if isinstance(coords, VoxelSet) else VoxelSet(coords, batch_size)
+        self.feats = feats
+        if feats.ndim < 2 or len(feats) != len(self.voxels):
+            raise ValueError(f"feats {list(feats.shape)} do not fit {len(self.voxels)} voxels")
+        if feats.device != self.voxels.device:
+            raise ValueError(f"feats are on {feats.device}, coords on {self.voxels.device}")
+
+    @property
+    def coords(self) -> Tensor:
+        """`[N, 4]` int32 (batch, x, y, z)."""
+        return self.voxels.coords
+
+    @property
+    def batch_size(self) -> int:
+        return self.voxels.batch_size
+
+    @property
+    def layout(self) -> list[slice]:
+        """The rows of every batch item."""
+        return self.voxels.layout
+
+    @property
+    def device(self) -> torch.device:
+        return self.feats.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.feats.dtype
+
+    @property
+    def shape(self) -> torch.Size:
+        """`[B, C, ...]`: the batch size and the shape of one voxel's features."""
+        return torch.Size([self.batch_size, *self.feats.shape[1:]])
+
+    def __len__(self) -> int:
+        return self.batch_size
+
+    def __repr__(self) -> str:
+        return f"SparseTensor({len(self.voxels)} voxels, shape={list(self.shape)}, {self.dtype}, {self.device})"
+
+    def replace(self, feats: Tensor) -> SparseTensor:
+        """Other features `[N, ...]` on the same voxels."""
+        return SparseTensor(feats, self.voxels)
+
+    def to(self, target: torch.dtype | torch.device | str) -> SparseTensor:
+        """The same tensor in another dtype or on another device."""
+        if isinstance(target, torch.dtype):
+            return self.replace(self.feats.to(target))
+        return SparseTensor(self.feats.to(target), self.voxels.to(target))
+
+    def float(self) -> SparseTensor:
+        return self.to(torch.float32)
+
+    def detach(self) -> SparseTensor:
+        return self.replace(self.feats.detach())
+
+    def __getitem__(self, index: int) -> SparseTensor:
+        """One batch item, as a tensor of batch size 1."""
+        return SparseTensor(self.feats[self.layout[index]], self.voxels.item(range(self.batch_size)[index]))
+
+    def _operand(self, other: Operand) -> Tensor | Number:
+        """What `other` contributes to every voxel: a number or a tensor that broadcasts against `feats`."""
+        if isinstance(other, SparseTensor):
+            if other.voxels is not self.voxels and not torch.equal(other.coords, self.coords):
+                raise ValueError("the tensors have different voxels")
+            return other.feats
+        if isinstance(other, Tensor) and other.ndim > 0:
+            if other.ndim != self.feats.ndim:
+                raise ValueError(f"a value for each batch item has {self.feats.ndim} axes, not {list(other.shape)}")
+            return self.voxels.spread(other)
+        return other
+
+    def __add__(self, other: Operand) -> SparseTensor:
+        return self.replace(self.feats + self._operand(other))
+
+    def __sub__(self, other: Operand) -> SparseTensor:
+        return self.replace(self.feats - self._operand(other))
+
+    def __rsub__(self, other: Operand) -> SparseTensor:
+        return self.replace(self._operand(other) - self.feats)
+
+    def __mul__(self, other: Operand) -> SparseTensor:
+        return self.replace(self.feats * self._operand(other))
+
+    def __truediv__(self, other: Operand) -> SparseTensor:
+        return self.replace(self.feats / self._operand(other))
+
+    def __neg__(self) -> SparseTensor:
+        return self.replace(-self.feats)
+
+    __radd__ = __add__
+    __rmul__ = __mul__
