@@ -16,6 +16,7 @@ PRETRAINED = Path(__file__).resolve().parent / "pretrained"
 DEFAULT_MODEL = "mini"
 
 MAX_STEPS = 1000
+MAX_GUIDANCE = 100
 MAX_SEED = 2**63 - 1
 TEXTURE_SIZES = (16, 8192)
 FACE_COUNTS = (4, 10_000_000)
@@ -31,6 +32,23 @@ _SAMPLERS = {
 def version() -> str:
     """Espalier's version, from the extension's manifest, the one place that states it."""
     return str(tomllib.loads((ROOT / "blender_manifest.toml").read_text("utf-8"))["version"])
+
+
+def available_models() -> tuple[str, ...]:
+    """Names of the bundled models."""
+    return tuple(sorted(file.parent.name for file in PRETRAINED.glob("*/pipeline.json")))
+
+
+def find_model(name: str) -> Path:
+    """The folder of a bundled model, or of a model given by its path. Raises CheckpointError."""
+    if name in available_models():
+        return PRETRAINED / name
+    folder = Path(name)
+    if name and (folder / "pipeline.json").is_file():
+        return folder.resolve()
+    names = ", ".join(available_models()) or "none"
+    hint = f"Choose one of the installed models ({names}), or a folder with a pipeline.json."
+    raise CheckpointError(f"There is no model named {name!r}.", hint, code="model_unknown")
 
 
 @dataclass(frozen=True)
@@ -49,8 +67,9 @@ class GenerateSettings:
             _require_integer("The number of steps", self.steps, 1, MAX_STEPS)
         _require_integer("The texture size", self.texture_size, *TEXTURE_SIZES)
         _require_integer("The number of faces", self.faces, *FACE_COUNTS)
-        if self.guidance is not None and not (_is_number(self.guidance) and 0 <= self.guidance <= 100):
-            raise SettingsError("settings_invalid", f"The guidance must be a number from 0 to 100, not {self.guidance!r}.")
+        if self.guidance is not None and not (_is_number(self.guidance) and 0 <= self.guidance <= MAX_GUIDANCE):
+            message = f"The guidance must be a number from 0 to {MAX_GUIDANCE}, not {self.guidance!r}."
+            raise SettingsError("settings_invalid", message)
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ def describe(error: BaseException) -> tuple[str, str, str]:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return "disk_full", "The disk is full.", "Free some space and try again."
     if isinstance(error, OSError):
-        return "file_error", f"A file could not be used: {error}.", "Check that the folder exists and can be written to."
+        return "file_error", f"A file could not be used: {error}.", "Check the folder and its permissions."
     words = f"{type(error).__name__}: {error}".rstrip(": ")
     return "internal", f"Something went wrong inside the backend ({words}).", "The log has the details."
 

@@ -100,7 +100,8 @@ class Progress:
 class Preview:
     """The raw coloured mesh, as soon as it is decoded.
 
-    ``arrays`` is an ``.npz`` with ``vertices`` [V, 3] float32, ``faces`` [F, 3] int32, ``colors`` [V, 3] float32 (sRGB, 0..1).
+    ``arrays`` is an ``.npz`` with ``vertices`` [V, 3] float32, ``faces`` [F, 3] int32 and ``colors`` [V, 3] float32
+    (sRGB, 0..1).
     """
 
     type: ClassVar[str] = "preview"
@@ -122,18 +123,21 @@ class Result:
     arrays: str
     texture: str
     glb: str
-    timings: dict[str, float] = field(default_factory=dict)  # seconds by stage, and "total"
+    timings: dict[str, float] = field(default_factory=dict)  # seconds by stage, "total", and until "preview"
     counts: dict[str, int] = field(default_factory=dict)  # voxels, raw_faces, faces, vertices, charts, ...
     settings: dict[str, Any] = field(default_factory=dict)  # the request as it was carried out, defaults filled in
 
 
 @dataclass(frozen=True)
 class Error:
-    """A job failed (``job`` set) or the process cannot go on (``job`` None). ``hint`` says what to do about it."""
+    """A job failed (``job`` set), or a request could not be read or the process cannot go on (``job`` None).
+
+    ``hint`` says what to do about it.
+    """
 
     type: ClassVar[str] = "error"
     job: str | None
-    code: str  # short and stable: "image_unreadable", "model_unknown", "checkpoint_invalid", "out_of_memory", "internal", ...
+    code: str  # short and stable: "image_unreadable", "model_unknown", "checkpoint_invalid", "out_of_memory", ...
     message: str
     hint: str = ""
 
@@ -178,15 +182,16 @@ def decode_message(line: str) -> Message:
 def _decode(line: str, kinds: dict[str, type]) -> Any:
     try:
         values = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ProtocolError(f"not JSON: {line[:80]!r}") from error
-    if not isinstance(values, dict) or values.get("type") not in kinds:
+    name = values.pop("type", None) if isinstance(values, dict) else None
+    if not isinstance(name, str) or name not in kinds:
         raise ProtocolError(f"not a message of this protocol: {line[:80]!r}")
-    kind = kinds[values.pop("type")]
+    kind = kinds[name]
     # Fields that this version does not know are dropped, so that a newer peer of the same protocol can add some.
     known = {f.name: f for f in dataclasses.fields(kind)}
     values = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items() if name in known}
     try:
         return kind(**values)
     except TypeError as error:
-        raise ProtocolError(f"{kind.type}: {error}") from error
+        raise ProtocolError(f"{name}: {error}") from error

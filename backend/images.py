@@ -1,0 +1,101 @@
+"""Reference images in: any file that a person may drop becomes an RGBA image with a cut-out object, or a clear error.
+
+Nothing is decoded before its header has been found harmless.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from .conditioning import OPAQUE
+from .errors import ImageError
+
+#: Formats that are recognised by content. Others that Pillow knows start external programs (EPS) or have no signature.
+FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
+MAX_PIXELS = 64_000_000
+MIN_SIDE = 16
+
+#: Share of the image that must be transparent for its alpha to be a cut-out. Less is rounded corners or a stray pixel.
+MIN_TRANSPARENT_SHARE = 0.01
+
+_MIN_OBJECT_SIDE = 8
+
+_READABLE = f"Use an image of one of these kinds: {', '.join(FORMATS)}."
+
+
+def load_image(path: Path) -> Image.Image:
+    """One reference image as RGBA, upright, its object opaque on transparency. Raises ImageError."""
+    image = to_rgba(_decode(path))
+    if (np.asarray(image.getchannel("A")) <= OPAQUE).mean() < MIN_TRANSPARENT_SHARE:
+        from .cutout import cut_out  # needs scipy, which takes a while to import
+
+        image = cut_out(image.convert("RGB"), path.name)
+    _require_object(image, path.name)
+    return image
+
+
+def _decode(path: Path) -> Image.Image:
+    """The first frame of an image file, decoded. Raises ImageError."""
+    if not path.exists():
+        raise ImageError("image_missing", f"The image {path} does not exist.", "It may have been moved or renamed.")
+    if not path.is_file():
+        raise ImageError("image_unreadable", f"{path} is not a file.", _READABLE)
+    if path.stat().st_size == 0:
+        raise ImageError("image_empty", f"The image {path.name} is an empty file.", "Save or download it again.")
+    try:
+        image = _open(path)
+    except Image.DecompressionBombError as error:
+        raise _too_large(path.name, "far more") from error
+    except Image.UnidentifiedImageError as error:
+        raise ImageError("image_unreadable", f"{path.name} is not an image that can be read.", _READABLE) from error
+    except Exception as error:  # decoders of damaged headers raise almost anything
+        raise ImageError("image_unreadable", f"{path.name} cannot be opened: {error}.", _READABLE) from error
+    with image:
+        width, height = image.size
+        if width * height > MAX_PIXELS:
+            raise _too_large(path.name, f"{width} x {height}")
+        if min(width, height) < MIN_SIDE:
+            message = f"The image {path.name} is only {width} x {height} pixels."
+            raise ImageError("image_too_small", message, f"Use an image of at least {MIN_SIDE} x {MIN_SIDE} pixels.")
+        try:
+            image.load()
+        except Exception as error:  # as above, for damaged data
+            message = f"The image {path.name} is damaged or incomplete: {error}."
+            raise ImageError("image_truncated", message, "Save or download it again.") from error
+        return ImageOps.exif_transpose(image)
+
+
+def _open(path: Path) -> Image.Image:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower
+        return Image.open(path, formats=FORMATS)
+
+
+def _too_large(name: str, size: str) -> ImageError:
+    message = f"The image {name} is too large ({size} pixels; the limit is {MAX_PIXELS // 1_000_000} million)."
+    return ImageError("image_too_large", message, "Scale it down; 1024 pixels a side are plenty.")
+
+
+def to_rgba(image: Image.Image) -> Image.Image:
+    """Any Pillow mode as 8-bit RGBA. Integers of 16 and 32 bits are rescaled, floats are taken to run from 0 to 1."""
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.asarray(image).astype(np.float64)
+        if image.mode.startswith("I"):
+            values = values / (65535 if values.max() <= 65535 else 2**31 - 1)
+        image = Image.fromarray((np.nan_to_num(values).clip(0, 1) * 255).round().astype(np.uint8))
+    return image.convert("RGBA")
+
+
+def _require_object(image: Image.Image, name: str) -> None:
+    """Raise ImageError unless enough of the image is opaque to be an object."""
+    solid = image.getchannel("A").point(lambda alpha: 255 * (alpha > OPAQUE))
+    box = solid.getbbox()
+    if box is None:
+        raise ImageError("image_transparent", f"The image {name} is fully transparent.", "Its object must be opaque.")
+    if max(box[2] - box[0], box[3] - box[1]) < _MIN_OBJECT_SIDE:
+        message = f"The object in {name} is only {box[2] - box[0]} x {box[3] - box[1]} pixels."
+        raise ImageError("object_too_small", message, "Crop the image to the object, or use a larger one.")
