@@ -1,13 +1,19 @@
-"""Loads the checkout as the package ``espalier``, as Blender would see it once installed."""
+"""Loads the checkout as the package ``espalier``, as Blender sees it once it is installed."""
 
 from __future__ import annotations
 
 import sys
+import time
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from espalier.blender_addon.client import Backend
+    from espalier.blender_addon.jobs import Job
 
 ROOT = Path(__file__).parents[2]
 FAKE_BACKEND = ROOT / "tests" / "fakes" / "fake_backend.py"
@@ -19,18 +25,58 @@ if "espalier" not in sys.modules:
     sys.modules["espalier"] = package
 
 
+@pytest.fixture(scope="session")
+def root() -> Path:
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def fake_command() -> Callable[..., list[str]]:
+    """``fake_command("slow", "1")`` is the command line of that fake backend."""
+    return lambda *arguments: [sys.executable, str(FAKE_BACKEND), *arguments]
+
+
 @pytest.fixture
-def backend(tmp_path: Path) -> Iterator[Callable[..., object]]:
-    """``backend("slow")`` starts a fake backend; all of them are ended afterwards."""
+def start(tmp_path: Path, fake_command: Callable[..., list[str]]) -> Iterator[Callable[..., Backend]]:
+    """``start("slow")`` starts that fake backend; afterwards none is left."""
     from espalier.blender_addon.client import Backend
 
     started: list[Backend] = []
 
-    def start(mode: str, timeout: float = 20.0) -> Backend:
-        started.append(Backend([sys.executable, str(FAKE_BACKEND), mode], tmp_path / "backend.log"))
+    def start(*arguments: str, timeout: float = 20.0) -> Backend:
+        started.append(Backend(fake_command(*arguments), tmp_path / "logs" / "backend.log"))
         started[-1].start(timeout)
         return started[-1]
 
     yield start
-    for one in started:
-        one.close(timeout=0.0)
+    for backend in started:
+        backend.close(timeout=0.0)
+
+
+@pytest.fixture
+def make_job(tmp_path: Path) -> Callable[..., Job]:
+    """``make_job("mug")`` is a job with a folder of its own."""
+    from espalier.backend import protocol
+    from espalier.blender_addon.jobs import Job
+
+    def make(name: str, **settings: Any) -> Job:
+        out = tmp_path / f"job-{name}"
+        out.mkdir()
+        request = protocol.Generate(job=name, images=(str(tmp_path / f"{name}.png"),), out=str(out), **settings)
+        return Job(request)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def until() -> Callable[..., None]:
+    """``until(condition, step)`` calls ``step`` until the condition holds."""
+
+    def wait(condition: Callable[[], object], step: Callable[[], object] = lambda: None, timeout: float = 15.0) -> None:
+        end = time.monotonic() + timeout
+        while not condition():
+            assert time.monotonic() < end, "nothing came of it in time"
+            step()
+            time.sleep(0.005)
+
+    return wait

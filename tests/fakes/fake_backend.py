@@ -1,12 +1,13 @@
 """A backend without a network: speaks the protocol with the standard library alone and makes a painted torus.
 
-    python tests/fakes/fake_backend.py [MODE]
+    python tests/fakes/fake_backend.py [MODE [SECONDS | FOLDER]]
 
-ok           a job takes an instant                    slow        a job takes three seconds
-error        every job fails, with a hint              deaf        as slow, but never answers a cancel
-crash        dies at the first job, in the middle      stillborn   dies before it is ready, saying why on stderr
-bad_json     answers the first job with no message     never_ready starts and says nothing
-old          speaks another version of the protocol    damaged     its result names a vertex that does not exist
+ok           a job takes an instant                    slow        a job takes three seconds, or as many as said
+held         waits before each stage for the file      deaf        as slow, but never answers a cancel
+             FOLDER/STAGE                              stillborn   dies before it is ready, saying why on stderr
+error        every job fails, with a hint              never_ready starts and says nothing
+crash        dies at the first job, in the middle      old         speaks another version of the protocol
+bad_json     answers the first job with no message     damaged     its result names a vertex that does not exist
 """
 
 from __future__ import annotations
@@ -22,12 +23,14 @@ import zipfile
 import zlib
 from array import array
 from pathlib import Path
+from typing import TypeAlias
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from backend import protocol
 
 RINGS, SIDES = 48, 24
+Array: TypeAlias = "tuple[array[float] | array[int], tuple[int, ...]]"  # flat values, shape
 
 
 def send(message: protocol.Message) -> None:
@@ -59,7 +62,7 @@ def paint(u: float, v: float) -> tuple[int, int, int]:
     return (232, 120, 160) if icing else (214, 160, 94)
 
 
-def write_npz(path: Path, **arrays: tuple[array, tuple[int, ...]]) -> None:
+def write_npz(path: Path, **arrays: Array) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         for name, (values, shape) in arrays.items():
             kind = {"f": "<f4", "i": "<i4"}[values.typecode]
@@ -84,8 +87,10 @@ def write_png(path: Path, size: int) -> None:
 
 
 class Fake:
-    def __init__(self, mode: str) -> None:
+    def __init__(self, mode: str = "ok", argument: str = "3") -> None:
         self.mode = mode
+        self.gate = Path(argument) if mode == "held" else None
+        self.seconds = float(argument) if mode in ("slow", "deaf", "crash") else 0.0
         self.queue: queue.Queue[protocol.Generate] = queue.Queue()
         self.cancelled: set[str] = set()
 
@@ -118,16 +123,20 @@ class Fake:
 
     def run(self, request: protocol.Generate) -> bool:
         """One job. False if it was cancelled."""
-        total = 3.0 if self.mode in ("slow", "deaf", "crash") else 0.0
         out, done = Path(request.out), 0.0
         vertices, faces, uvs, colors = torus()
-        shape = {"vertices": (vertices, (len(vertices) // 3, 3)), "faces": (faces, (len(faces) // 3, 3))}
+        shape: dict[str, Array] = {
+            "vertices": (vertices, (len(vertices) // 3, 3)),
+            "faces": (faces, (len(faces) // 3, 3)),
+        }
         for stage, share in protocol.STAGES.items():
+            while self.gate and not (self.gate / stage).exists() and request.job not in self.cancelled:
+                time.sleep(0.01)
             for step in range(5):
                 if request.job in self.cancelled:
                     return False
                 send(protocol.Progress(request.job, stage, done + share * step / 5, step, 5))
-                time.sleep(total * share / 5)
+                time.sleep(self.seconds * share / 5)
             done += share
             if stage == "structure" and not self.spoil(request):
                 return True
@@ -151,8 +160,8 @@ class Fake:
             "guidance": 5.0,
         }
         counts = {"faces": len(faces) // 3, "vertices": len(vertices) // 3}
-        files = [str(out / name) for name in ("mesh.npz", "texture.png", "asset.glb")]
-        send(protocol.Result(request.job, *files, {"total": total}, counts, settings))
+        mesh, texture, glb = (str(out / name) for name in ("mesh.npz", "texture.png", "asset.glb"))
+        send(protocol.Result(request.job, mesh, texture, glb, {"total": self.seconds}, counts, settings))
         return True
 
     def spoil(self, request: protocol.Generate) -> bool:
@@ -173,4 +182,4 @@ class Fake:
 
 
 if __name__ == "__main__":
-    Fake(sys.argv[1] if len(sys.argv) > 1 else "ok").serve()
+    Fake(*sys.argv[1:]).serve()
