@@ -107,8 +107,11 @@ class TimestepEmbedder(nn.Module):
             nn.SiLU(),
             nn.Linear(channels, channels),
         )
-        for parameter in self.mlp.parameters():
-            nn.init.normal_(parameter, std=0.02 if parameter.ndim == 2 else 0.0)
+        for layer in self.mlp:
+            if isinstance(layer, nn.Linear):
+                # Cut off at 4 deviations, for plain normal_ on the meta device imports torch's compiler: 4 seconds.
+                nn.init.trunc_normal_(layer.weight, std=0.02, a=-0.08, b=0.08)
+                nn.init.zeros_(layer.bias)
 
     def forward(self, t: Tensor) -> Tensor:
         return self.mlp(timestep_embedding(t, self.frequency_channels).to(matmul_dtype(self.mlp)))

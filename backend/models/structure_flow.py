@@ -21,8 +21,8 @@ from .layers import (
 
 
 def grid_coordinates(side: int) -> Tensor:
-    """The indices `[side^3, 3]` of a cubic grid, x slowest, z fastest."""
-    axis = torch.arange(side)
+    """The indices `[side^3, 3]` of a cubic grid, x slowest, z fastest, on the CPU."""
+    axis = torch.arange(side, device="cpu")
     return torch.cartesian_prod(axis, axis, axis)
 
 
@@ -65,11 +65,12 @@ class StructureFlow(nn.Module):
         heads = num_heads or model_channels // num_head_channels
         patch_volume = patch_size**3
 
-        positions = AbsolutePositionEmbedder(model_channels)(grid_coordinates(resolution // patch_size))
-        self.register_buffer("pos_emb", positions)
         self.t_embedder = TimestepEmbedder(model_channels)
         self.adaLN_modulation = modulation_layer(model_channels) if share_mod else nn.Identity()
         self.input_layer = nn.Linear(in_channels * patch_volume, model_channels)
+        # Computed on the CPU, for some of its operations on the meta device import torch's compiler: 4 seconds.
+        positions = AbsolutePositionEmbedder(model_channels)(grid_coordinates(resolution // patch_size))
+        self.register_buffer("pos_emb", positions.to(self.input_layer.weight.device))
         self.blocks = nn.ModuleList(
             ModulatedTransformerCrossBlock(
                 model_channels,

@@ -1,0 +1,109 @@
+"""Image preparation and the image encoder against the reference's figures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from backend.conditioning import ImageEncoder, images_to_tensor, object_box, prepare_image
+from tests.backend.golden import assert_close, assert_keys_as_published, load_case
+
+
+def rgba(height: int, width: int, box: tuple[int, int, int, int] | None) -> Image.Image:
+    """A white opaque rectangle (left, top, right, bottom) on full transparency."""
+    pixels = np.zeros((height, width, 4), np.uint8)
+    if box is not None:
+        left, top, right, bottom = box
+        pixels[top:bottom, left:right] = 255
+    return Image.fromarray(pixels)
+
+
+def test_prepared_image_equals_the_references_pixel_for_pixel() -> None:
+    case = load_case("preprocess_image", "d_odd_sizes")
+    with Image.open(case.folder / "input.png") as image, Image.open(case.folder / "output.png") as expected:
+        assert object_box(np.asarray(image.getchannel("A"))) == tuple(case.outputs["crop_box_float"].tolist())
+        np.testing.assert_array_equal(np.asarray(prepare_image(image)), np.asarray(expected))
+
+
+def test_prepared_object_is_centred_on_black_and_fills_five_sixths() -> None:
+    prepared = prepare_image(rgba(100, 300, (10, 20, 71, 51)), 120)
+    assert (prepared.mode, prepared.size) == ("RGB", (120, 120))
+    rows, columns = np.nonzero(np.asarray(prepared)[..., 0] > 128)
+    assert abs((columns.min() + columns.max()) / 2 - 59.5) <= 1
+    assert abs((rows.min() + rows.max()) / 2 - 59.5) <= 1
+    assert abs(columns.max() - columns.min() + 1 - 100) <= 2
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (rgba(32, 32, None), "no opaque pixels"),
+        (rgba(32, 32, (5, 5, 6, 6)), "less than two pixels"),
+        (rgba(32, 32, (0, 0, 32, 32)), "no transparent background"),
+        (Image.new("RGB", (32, 32)), "no transparent background"),
+    ],
+)
+def test_an_image_without_a_cut_out_object_is_refused(image: Image.Image, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        prepare_image(image)
+
+
+def test_images_are_resized_and_normalised_per_channel() -> None:
+    images = [Image.new("RGB", (20, 30), (255, 0, 51)), Image.new("RGB", (7, 7), (0, 255, 102))]
+    tensor = images_to_tensor(images, 14)
+    assert (tensor.shape, tensor.dtype) == ((2, 3, 14, 14), torch.float32)
+    means, stds = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    expected = (np.array([[1.0, 0.0, 0.2], [0.0, 1.0, 0.4]]) - means) / stds
+    np.testing.assert_allclose(tensor.amin((2, 3)).numpy(), expected, rtol=1e-5)
+    np.testing.assert_allclose(tensor.amax((2, 3)).numpy(), expected, rtol=1e-5)
+
+
+def test_image_rows_stay_rows() -> None:
+    pixels = np.zeros((14, 14, 3), np.uint8)
+    pixels[:7] = 255
+    tensor = images_to_tensor([Image.fromarray(pixels)], 14)
+    assert (tensor[0, :, :7] > 0).all()
+    assert (tensor[0, :, 7:] < 0).all()
+
+
+def test_full_size_encoder_has_the_published_keys() -> None:
+    assert_keys_as_published(ImageEncoder, "dinov2_vitl14_reg")
+
+
+@torch.no_grad()
+def test_encoder_follows_the_reference_on_a_grid_of_another_size() -> None:
+    case = load_case("image_encode", "d_pos_interp")
+    encoder = ImageEncoder(**case.config["args"]).eval()
+    encoder.load_state_dict(case.weights)
+    assert_close(encoder.position_embedding(4, 6), case.outputs["pos_embed_interpolated"])
+    expected = case.outputs["x_prenorm"]
+    assert_close(encoder.tokens(case.inputs["image"]), expected)
+    assert_close(encoder(case.inputs["image"]), F.layer_norm(expected, expected.shape[-1:]))
+
+
+@torch.no_grad()
+def test_encoder_of_small_images_takes_its_own_grid_as_it_is() -> None:
+    torch.manual_seed(0)
+    encoder = ImageEncoder(img_size=112, embed_dim=24, depth=1, num_heads=2)
+    assert encoder.pos_embed.shape == (1, 1 + 8 * 8, 24)
+    assert encoder.position_embedding(8, 8) is encoder.pos_embed
+    tokens = encoder(torch.randn(2, 3, 112, 112))
+    assert tokens.shape == (2, 1 + 4 + 64, 24)
+    torch.testing.assert_close(tokens.mean(-1), torch.zeros(2, 69), atol=1e-5, rtol=0)
+
+
+def test_images_that_do_not_divide_into_patches_are_refused() -> None:
+    encoder = ImageEncoder(img_size=28, embed_dim=12, depth=1, num_heads=2)
+    with pytest.raises(ValueError, match="multiples of 14"):
+        encoder(torch.zeros(1, 3, 28, 30))
+
+
+@pytest.mark.parametrize(("name", "value"), [("ffn_layer", "swiglu"), ("block_chunks", 4), ("interpolate_offset", 0.1)])
+def test_other_vision_transformers_are_refused(name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=name):
+        ImageEncoder(embed_dim=12, depth=1, num_heads=2, **{name: value})
