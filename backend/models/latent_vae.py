@@ -13,7 +13,7 @@ from ..sparse.convolution import SparseConv3d
 from ..sparse.normalization import SparseGroupNorm32
 from ..sparse.resample import subdivide
 from ..sparse.tensor import SparseTensor
-from .layers import AbsolutePositionEmbedder, zero_parameters
+from .layers import AbsolutePositionEmbedder, initialise_linears, matmul_dtype, zero_parameters
 from .sparse_layers import SparseTransformerBlock, convert_sparse_matmuls
 
 
@@ -24,7 +24,6 @@ class LatentTransformer(nn.Module):
         attn_mode: "swin" for attention in cubic windows of `window_size`, shifted by half a window in every second
             block; "full" for attention over all voxels of a batch item.
         pe_mode: "ape", the only one: sinusoidal embeddings of the voxel indices, added once.
-        use_fp16: keep the blocks' matrices in half precision; norms and the first and last layer stay fp32.
     """
 
     def __init__(
@@ -39,7 +38,6 @@ class LatentTransformer(nn.Module):
         attn_mode: str = "swin",
         window_size: int | None = None,
         pe_mode: str = "ape",
-        use_fp16: bool = False,
         qk_rms_norm: bool = False,
     ) -> None:
         super().__init__()
@@ -50,7 +48,6 @@ class LatentTransformer(nn.Module):
         if attn_mode == "swin" and not window_size:
             raise ValueError("attn_mode 'swin' needs a window_size")
         window = window_size if attn_mode == "swin" else None
-        self.torso_dtype = torch.float16 if use_fp16 else torch.float32
         self.input_layer = nn.Linear(in_channels, model_channels)
         self.pos_embedder = AbsolutePositionEmbedder(model_channels)
         self.blocks = nn.ModuleList(
@@ -64,11 +61,27 @@ class LatentTransformer(nn.Module):
             )
             for index in range(num_blocks)
         )
+        initialise_linears(self)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype the blocks compute in; the first and the last layer stay fp32."""
+        return matmul_dtype(self.blocks)
+
+    def convert_to_fp16(self) -> None:
+        convert_sparse_matmuls(self.half_modules(), torch.float16)
+
+    def convert_to_fp32(self) -> None:
+        convert_sparse_matmuls(self.half_modules(), torch.float32)
+
+    def half_modules(self) -> list[nn.Module]:
+        """The modules whose matrices may be kept in half precision."""
+        return [self.blocks]
 
     def torso(self, x: SparseTensor) -> SparseTensor:
         """`[N, in_channels]` to `[N, model_channels]`, in the torso's dtype."""
         feats = self.input_layer(x.feats) + self.pos_embedder(x.coords[:, 1:])
-        x = x.replace(feats.to(self.torso_dtype))
+        x = x.replace(feats.to(self.dtype))
         for block in self.blocks:
             x = block(x)
         return x
@@ -81,13 +94,20 @@ class LatentEncoder(LatentTransformer):
     """
 
     def __init__(
-        self, resolution: int, in_channels: int, model_channels: int, latent_channels: int, **options: Any
+        self,
+        resolution: int,
+        in_channels: int,
+        model_channels: int,
+        latent_channels: int,
+        use_fp16: bool = False,
+        **options: Any,
     ) -> None:
         super().__init__(in_channels=in_channels, model_channels=model_channels, **options)
         self.resolution = resolution
         self.out_layer = nn.Linear(model_channels, 2 * latent_channels)
         zero_parameters(self.out_layer)
-        convert_sparse_matmuls(self.blocks, self.torso_dtype)
+        if use_fp16:
+            self.convert_to_fp16()
 
     def forward(
         self, x: SparseTensor, sample_posterior: bool = False, return_raw: bool = False
@@ -141,6 +161,7 @@ class LatentMeshDecoder(LatentTransformer):
         model_channels: int,
         latent_channels: int,
         representation_config: Mapping[str, Any],
+        use_fp16: bool = False,
         **options: Any,
     ) -> None:
         super().__init__(in_channels=latent_channels, model_channels=model_channels, **options)
@@ -153,7 +174,11 @@ class LatentMeshDecoder(LatentTransformer):
         )
         self.out_layer = nn.Linear(model_channels // 8, 101 if representation_config.get("use_color") else 53)
         zero_parameters(self.out_layer)
-        convert_sparse_matmuls([self.blocks, self.upsample], self.torso_dtype)
+        if use_fp16:
+            self.convert_to_fp16()
+
+    def half_modules(self) -> list[nn.Module]:
+        return [self.blocks, self.upsample]
 
     def forward(self, z: SparseTensor) -> SparseTensor:
         """`[N, latent_channels]` to `[64 N, 101]` (53 without colour); a voxel's 64 rows follow one another.

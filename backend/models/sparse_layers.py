@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..sparse.attention import cross_attention, self_attention
 from ..sparse.convolution import SparseConv3d
 from ..sparse.tensor import SparseTensor
-from .layers import FeedForwardNet, LayerNorm32, MultiHeadRMSNorm, convert_matmuls, modulation_layer
+from .layers import FeedForwardNet, LayerNorm32, MultiHeadRMSNorm, convert_matmuls, initialise_linears, modulation_layer
 
 
 def convert_sparse_matmuls(modules: Iterable[nn.Module], dtype: torch.dtype) -> None:
@@ -121,6 +121,8 @@ class ModulatedSparseTransformerCrossBlock(nn.Module):
         self.cross_attn = SparseCrossAttention(channels, context_channels, heads)
         self.mlp = FeedForwardNet(channels, mlp_ratio)
         self.adaLN_modulation = nn.Identity() if share_mod else modulation_layer(channels)
+        for part in (self.self_attn, self.cross_attn, self.mlp):
+            initialise_linears(part)
 
     def forward(self, x: SparseTensor, embedding: Tensor, context: Tensor) -> SparseTensor:
         modulation = self.adaLN_modulation(embedding).chunk(6, dim=-1)

@@ -21,7 +21,7 @@ def self_attention(q: Tensor, k: Tensor, v: Tensor, groups: Groups) -> Tensor:
 
 
 def cross_attention(q: Tensor, k: Tensor, v: Tensor, voxels: VoxelSet) -> Tensor:
-    """Softmax attention of voxels `[N, heads, dim]` to their item's context `[B, L, heads, dim]`: `[N, heads * dim]`."""
+    """Softmax attention of voxels `[N, heads, dim]` to their item's tokens `[B, L, heads, dim]`: `[N, heads * dim]`."""
     groups = voxels.items()
     if groups.alone:
         return _attend(q[None], k, v)[0]

@@ -1,0 +1,171 @@
+"""The latent flow: velocities of the latents on the occupied voxels, given the time and an image's tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..sparse.convolution import SparseConv3d
+from ..sparse.resample import downsample, upsample
+from ..sparse.tensor import SparseTensor, VoxelSet
+from .layers import (
+    AbsolutePositionEmbedder,
+    LayerNorm32,
+    TimestepEmbedder,
+    initialise_linears,
+    matmul_dtype,
+    modulation_layer,
+    zero_parameters,
+)
+from .sparse_layers import ModulatedSparseTransformerCrossBlock, convert_sparse_matmuls
+
+
+class SparseResBlock3d(nn.Module):
+    """Two 3 x 3 x 3 convolutions added to the input; the time embedding `[B, emb_channels]` modulates in between.
+
+    With `halve` the block first averages the cells of a grid twice as coarse. Given `voxels`, it first copies the
+    features of the coarse cells to those finer voxels. The skip path starts from the resampled input.
+    """
+
+    def __init__(self, channels: int, emb_channels: int, out_channels: int, *, halve: bool = False) -> None:
+        super().__init__()
+        self.halve = halve
+        self.norm1 = LayerNorm32(channels, elementwise_affine=True, eps=1e-6)
+        self.norm2 = LayerNorm32(out_channels, elementwise_affine=False, eps=1e-6)
+        self.conv1 = SparseConv3d(channels, out_channels, 3)
+        self.conv2 = SparseConv3d(out_channels, out_channels, 3)
+        self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(emb_channels, 2 * out_channels))
+        self.skip_connection = nn.Identity() if channels == out_channels else nn.Linear(channels, out_channels)
+        initialise_linears(self)
+        zero_parameters(self.conv2)
+
+    def forward(self, x: SparseTensor, embedding: Tensor, voxels: VoxelSet | None = None) -> SparseTensor:
+        if self.halve:
+            x = downsample(x, 2)
+        elif voxels is not None:
+            x = upsample(x, voxels, 2)
+        scale, shift = self.emb_layers(embedding).chunk(2, dim=-1)
+        h = self.conv1(x.replace(F.silu(self.norm1(x.feats))))
+        h = h.replace(self.norm2(h.feats)) * (1 + scale) + shift
+        h = self.conv2(h.replace(F.silu(h.feats)))
+        return h.replace(h.feats + self.skip_connection(x.feats))
+
+
+class LatentFlow(nn.Module):
+    """Velocity of latents `[N, in_channels]` at times `[B]` (flow time x 1000), given tokens `[B, L, cond_channels]`.
+
+    Residual blocks around a transformer, as a U: for each entry of `io_block_channels` the input blocks halve the grid
+    once and the output blocks undo it. The published model's name is SLatFlowModel.
+
+    Args:
+        patch_size: voxels per cell of the transformer's grid and side, `2 ** len(io_block_channels)`. Without
+            `io_block_channels` the transformer works on the voxels themselves and `patch_size` says nothing.
+        num_io_res_blocks: residual blocks per level and direction.
+        use_skip_connection: an output block also sees the output of the input block opposite.
+        share_mod: compute the transformer's modulation once for all blocks. The residual blocks keep their own.
+        use_fp16: keep all matrices but the first, the last and the time embedding's in half precision.
+    """
+
+    def __init__(
+        self,
+        resolution: int,
+        in_channels: int,
+        model_channels: int,
+        cond_channels: int,
+        out_channels: int,
+        num_blocks: int,
+        num_heads: int | None = None,
+        num_head_channels: int = 64,
+        mlp_ratio: float = 4,
+        patch_size: int = 2,
+        num_io_res_blocks: int = 2,
+        io_block_channels: Sequence[int] | None = None,
+        pe_mode: str = "ape",
+        use_fp16: bool = False,
+        use_skip_connection: bool = True,
+        share_mod: bool = False,
+        qk_rms_norm: bool = False,
+    ) -> None:
+        super().__init__()
+        if pe_mode != "ape":
+            raise ValueError(f"pe_mode must be 'ape' (absolute position embedding), not {pe_mode!r}")
+        if io_block_channels and patch_size != 2 ** len(io_block_channels):
+            raise ValueError(f"patch_size {patch_size} does not fit {len(io_block_channels)} io_block_channels")
+        self.resolution = resolution
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.use_skip_connection = use_skip_connection
+        levels = list(pairwise([*(io_block_channels or []), model_channels]))  # (channels, channels one level in)
+        outer = levels[0][0] if levels else model_channels
+
+        self.t_embedder = TimestepEmbedder(model_channels)
+        self.adaLN_modulation = modulation_layer(model_channels) if share_mod else nn.Identity()
+        self.input_layer = nn.Linear(in_channels, outer)
+        self.input_blocks = nn.ModuleList()
+        for channels, inner in levels:
+            for _ in range(num_io_res_blocks - 1):
+                self.input_blocks.append(SparseResBlock3d(channels, model_channels, channels))
+            self.input_blocks.append(SparseResBlock3d(channels, model_channels, inner, halve=True))
+        self.pos_embedder = AbsolutePositionEmbedder(model_channels)
+        self.blocks = nn.ModuleList(
+            ModulatedSparseTransformerCrossBlock(
+                model_channels,
+                cond_channels,
+                num_heads or model_channels // num_head_channels,
+                mlp_ratio=mlp_ratio,
+                qk_rms_norm=qk_rms_norm,
+                share_mod=share_mod,
+            )
+            for _ in range(num_blocks)
+        )
+        self.out_blocks = nn.ModuleList()
+        width = 2 if use_skip_connection else 1
+        for channels, inner in reversed(levels):
+            self.out_blocks.append(SparseResBlock3d(width * inner, model_channels, channels))
+            for _ in range(num_io_res_blocks - 1):
+                self.out_blocks.append(SparseResBlock3d(width * channels, model_channels, channels))
+        self.out_layer = nn.Linear(outer, out_channels)
+        initialise_linears(self.input_layer)
+        zero_parameters(self.out_layer)
+        if use_fp16:
+            self.convert_to_fp16()
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype the blocks compute in; the time embedding, the input and the output layer stay fp32."""
+        return matmul_dtype(self.blocks)
+
+    def convert_to_fp16(self) -> None:
+        convert_sparse_matmuls([self.input_blocks, self.blocks, self.out_blocks], torch.float16)
+
+    def convert_to_fp32(self) -> None:
+        convert_sparse_matmuls([self.input_blocks, self.blocks, self.out_blocks], torch.float32)
+
+    def forward(self, x: SparseTensor, t: Tensor, cond: Tensor) -> SparseTensor:
+        if x.feats.shape[1] != self.in_channels:
+            raise ValueError(f"expected latents [N, {self.in_channels}], got {list(x.feats.shape)}")
+        dtype = self.dtype
+        time = self.t_embedder(t)
+        modulation = self.adaLN_modulation(time).to(dtype)
+        time, context = time.to(dtype), cond.to(dtype)
+
+        h = x.replace(self.input_layer(x.feats).to(dtype))
+        outer = []  # per input block: the voxels it was given, and the features it made
+        for block in self.input_blocks:
+            voxels = h.voxels
+            h = block(h, time)
+            outer.append((voxels, h.feats))
+        h = h.replace(h.feats + self.pos_embedder(h.coords[:, 1:]).to(dtype))
+        for block in self.blocks:
+            h = block(h, modulation, context)
+        for block in self.out_blocks:
+            voxels, skip = outer.pop()
+            if self.use_skip_connection:
+                h = h.replace(torch.cat([h.feats, skip], dim=1))
+            h = block(h, time, None if voxels is h.voxels else voxels)
+        # The published model was trained with this norm in the torso's dtype.
+        return x.replace(self.out_layer(F.layer_norm(h.feats, h.feats.shape[-1:]).to(x.dtype)))
