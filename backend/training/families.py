@@ -32,7 +32,6 @@ class Family:
     hidden: dict[str, Range]
     modes: dict[str, tuple[float, ...]]
     hues: dict[int, Range] = field(default_factory=dict)  # colour slot -> hue range, where not free
-    yaw_symmetry: int = 1  # the shape repeats this many times around z
 
 
 class Params:
@@ -54,6 +53,10 @@ class Params:
     def mode(self, name: str, index: int) -> Tensor:
         """[B, 1] bool: which objects have this mode."""
         return self._values[name] == index
+
+    def replaced(self, values: dict[str, Tensor]) -> Params:
+        """The same objects with some parameters replaced."""
+        return Params(self._values | values, self.colors)
 
     def select(self, rows: Tensor | slice) -> Params:
         return Params({k: v[rows] for k, v in self._values.items()}, self.colors[rows])

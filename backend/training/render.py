@@ -143,34 +143,68 @@ def _normals(family: str, params: Params, points: Tensor, step: float = 1e-3) ->
     return torch.nn.functional.normalize(total, dim=-1)
 
 
-def _trace(family: str, params: Params, origins: Tensor, rays: Tensor, steps: int = 64, close: float = 8e-4) -> Tensor:
-    """Distance along each ray to the surface, [B, N]; infinite where nothing is met.
+def _trace(family: str, params: Params, origins: Tensor, rays: Tensor, close: float = 8e-4, block: int = 4) -> Tensor:
+    """Distance along each of the size^2 rays to the surface, [B, size^2]; infinite where nothing is met.
 
-    Rays that are done are dropped every few steps: the B objects' live rays are sorted to the front and the rest cut.
+    One ray for every ``block``^2 pixels goes first, as a cone as wide as the block: it stops where its surroundings
+    may hold a surface, and the block's own rays start there, or not at all.
     """
+    count, total, _ = rays.shape
+    size = round(total**0.5)
+    grid = rays.reshape(count, size // block, block, size // block, block, 3).transpose(2, 3)
+    heads = torch.nn.functional.normalize(grid.mean((3, 4)).flatten(1, 2), dim=-1)
+    # The cone's slope: from the block's middle to its farthest corner ray.
+    slope = (grid[:, 0, 0, 0, 0] - heads[:, 0]).norm(dim=-1).max().item() * 1.1
+    start = _march(family, params, origins, heads, _entry(origins, heads)[0], close, slope)
+    start = start.reshape(count, size // block, size // block, 1, 1).expand(-1, -1, -1, block, block)
+    start = start.transpose(2, 3).reshape(count, total)
+    return _march(family, params, origins, rays, torch.maximum(start - 2 * slope, _entry(origins, rays)[0]), close, 0.0)
+
+
+def _entry(origins: Tensor, rays: Tensor) -> tuple[Tensor, Tensor]:
+    """Where rays enter and leave the cube [-0.5, 0.5]^3."""
     inverse = 1.0 / rays.where(rays.abs() > 1e-9, torch.full_like(rays, 1e-9))
     low, high = (-0.5 - origins) * inverse, (0.5 - origins) * inverse
-    start = torch.minimum(low, high).amax(-1)
-    stop = torch.maximum(low, high).amin(-1)
+    return torch.minimum(low, high).amax(-1), torch.maximum(low, high).amin(-1)
+
+
+def _march(
+    family: str, params: Params, origins: Tensor, rays: Tensor, start: Tensor, close: float, slope: float, steps: int = 64
+) -> Tensor:
+    """Sphere-trace from ``start`` until the surface is nearer than ``close + slope * depth``; infinite for a miss.
+
+    Rays that are done are dropped every few steps: the B objects' live rays move to the front and the rest is cut.
+    """
+    stop = _entry(origins, rays)[1] + slope * 2
     depth = torch.full_like(start, torch.inf)
     live = start < stop
-    count = len(rays)
-    index = torch.arange(rays.shape[1]).expand(count, -1)
-    t = start
+    index = torch.arange(rays.shape[1]).expand(len(rays), -1)
+    # A miss whose start is infinite never lives; give it a finite place so that its lane stays harmless.
+    t = start.where(live, torch.zeros_like(start))
     for step in range(steps):
-        if step % 4 == 0:
-            most = int(live.sum(1).max())
-            if most == 0:
+        if step % 3 == 0:
+            order, live = _pack(live)
+            if order.shape[1] == 0:
                 break
-            order = live.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :most]
-            index, t, stop, live = (torch.gather(a, 1, order) for a in (index, t, stop, live))
+            index, t, stop = (torch.gather(a, 1, order) for a in (index, t, stop))
             direction = torch.gather(rays, 1, index[..., None].expand(-1, -1, 3))
         distance = torch.cat(
             [evaluate(family, params, origins + a[..., None] * b)[0]
              for a, b in zip(t.split(4096, 1), direction.split(4096, 1), strict=True)], 1)
-        met = live & (distance < close)
+        met = live & (distance < close + slope * t)
         rows = met.nonzero(as_tuple=True)
         depth[rows[0], index[rows]] = t[rows]
         live = live & ~met & (t < stop)
         t = t + distance * live
     return depth
+
+
+def _pack(live: Tensor) -> tuple[Tensor, Tensor]:
+    """Column numbers of the true entries of [B, N], moved to the front: [B, most], and which of them count."""
+    counts = live.sum(1)
+    most = int(counts.max())
+    rows, columns = live.nonzero(as_tuple=True)
+    first = counts.cumsum(0) - counts
+    order = torch.zeros(len(live), most, dtype=torch.long)
+    order[rows, torch.arange(len(rows)) - first[rows]] = columns
+    return order, torch.arange(most) < counts[:, None]

@@ -1,0 +1,76 @@
+"""Lay a finished training run out as TRELLIS-image-large is: pipeline.json and, for each network, JSON and fp16 weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from .flows import SIGMA_MIN, LatentFlowStage, Latents, Standardized, StructureFlowStage
+from .pretext import ImagePretext
+from .stages import ImageEncoderStage, LatentVAE, LatentVAEStage, Run, StructureVAE, StructureVAEStage
+
+#: Our stage's network -> (published class name, file name without suffix).
+FILES: dict[str, tuple[str, str]] = {
+    "image_encoder": ("DinoVisionTransformer", "image_encoder"),
+    "structure_encoder": ("SparseStructureEncoder", "ss_enc_conv3d"),
+    "structure_decoder": ("SparseStructureDecoder", "ss_dec_conv3d"),
+    "structure_flow": ("SparseStructureFlowModel", "ss_flow_img_dit"),
+    "latent_encoder": ("SLatEncoder", "slat_enc_swin8"),
+    "latent_decoder_mesh": ("SLatMeshDecoder", "slat_dec_mesh_swin8"),
+    "latent_flow": ("SLatFlowModel", "slat_flow_img_dit"),
+}
+
+
+def _sampler(guidance: float) -> dict[str, Any]:
+    return {
+        "name": "FlowEulerGuidanceIntervalSampler",
+        "args": {"sigma_min": SIGMA_MIN},
+        "params": {"steps": 25, "cfg_strength": guidance, "cfg_interval": [0.5, 1.0], "rescale_t": 3.0},
+    }
+
+
+def _statistics(latents: Standardized) -> dict[str, list[float]]:
+    return {"mean": latents.mean.tolist(), "std": latents.std.tolist()}
+
+
+def export(run: Run, folder: Path, structure_guidance: float, latent_guidance: float) -> None:
+    """Write the model folder. Raises FileNotFoundError if a stage is not finished."""
+    structure_vae = cast(StructureVAE, run.finished(StructureVAEStage))
+    latent_vae = cast(LatentVAE, run.finished(LatentVAEStage))
+    networks: dict[str, nn.Module] = {
+        "image_encoder": cast(ImagePretext, run.finished(ImageEncoderStage)).encoder,
+        "structure_encoder": structure_vae.encoder,
+        "structure_decoder": structure_vae.decoder,
+        "structure_flow": run.finished(StructureFlowStage),
+        "latent_encoder": latent_vae.encoder,
+        "latent_decoder_mesh": latent_vae.decoder,
+        "latent_flow": run.finished(LatentFlowStage),
+    }
+    ckpts = folder / "ckpts"
+    ckpts.mkdir(parents=True, exist_ok=True)
+    for key, network in networks.items():
+        name, file = FILES[key]
+        config = {"name": name, "args": run.preset.networks[key]}
+        (ckpts / f"{file}.json").write_text(json.dumps(config, indent=1) + "\n")
+        tensors = {n: t.detach().to("cpu", torch.float16).contiguous() for n, t in network.state_dict().items()}
+        save_file(tensors, ckpts / f"{file}.safetensors", {"format": "pt"})
+    latents = Latents(run)
+    args = {
+        "models": {
+            "sparse_structure_decoder": f"ckpts/{FILES['structure_decoder'][1]}",
+            "sparse_structure_flow_model": f"ckpts/{FILES['structure_flow'][1]}",
+            "slat_decoder_mesh": f"ckpts/{FILES['latent_decoder_mesh'][1]}",
+            "slat_flow_model": f"ckpts/{FILES['latent_flow'][1]}",
+        },
+        "sparse_structure_sampler": _sampler(structure_guidance),
+        "sparse_structure_normalization": _statistics(latents.structure),
+        "slat_sampler": _sampler(latent_guidance),
+        "slat_normalization": _statistics(latents.voxels),
+        "image_cond_model": f"ckpts/{FILES['image_encoder'][1]}",
+    }
+    (folder / "pipeline.json").write_text(json.dumps({"name": "TrellisImageTo3DPipeline", "args": args}, indent=1) + "\n")

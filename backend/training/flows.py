@@ -1,0 +1,191 @@
+"""Training of the two flows on latents and image tokens that the earlier stages computed once."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import cast
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ..models.latent_flow import LatentFlow
+from ..models.structure_flow import StructureFlow
+from ..sparse.tensor import SparseTensor
+from .data import Objects
+from .loop import Metrics, Schedule
+from .pretext import ImagePretext, normalized
+from .stages import ImageEncoderStage, LatentVAE, LatentVAEStage, Run, StructureVAE, StructureVAEStage, sparse_batch, voxel_features
+
+SIGMA_MIN = 1e-5
+
+
+@dataclass(frozen=True)
+class Standardized:
+    """Latents with mean 0 and deviation 1 in each channel, and what they were before."""
+
+    values: Tensor
+    mean: Tensor  # [C]
+    std: Tensor  # [C]
+
+
+class Latents:
+    """What the flows learn from, computed once and kept in ``RUN/latents/``: structure latents [O, 8, r, r, r],
+    latents of every voxel [V, 8], image tokens [O, views, L, C] (fp16)."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.folder = run.folder / "latents"
+
+    def _kept(self, name: str, make: Iterator[Tensor]) -> Tensor:
+        path = self.folder / f"{name}.safetensors"
+        if not path.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            part = path.with_suffix(".part")
+            save_file({name: torch.cat(list(make)).contiguous()}, part)
+            part.replace(path)
+        return load_file(path)[name]
+
+    def _standardized(self, latents: Tensor, training_rows: int) -> Standardized:
+        """Statistics over the training objects; the channel is dimension 1."""
+        axes = [i for i in range(latents.ndim) if i != 1]
+        mean, std = latents[:training_rows].mean(axes), latents[:training_rows].std(axes)
+        shape = [1, -1] + [1] * (latents.ndim - 2)
+        return Standardized((latents - mean.reshape(shape)) / std.reshape(shape), mean, std)
+
+    @cached_property
+    def objects(self) -> Objects:
+        return self.run.objects("coords")
+
+    @cached_property
+    def structure(self) -> Standardized:
+        return self._standardized(self._kept("structure", self._structures()), self.run.training_objects)
+
+    @torch.no_grad()
+    def _structures(self) -> Iterator[Tensor]:
+        vae = cast(StructureVAE, self.run.finished(StructureVAEStage))
+        for index in torch.arange(len(self.objects)).split(64):
+            grid = self.objects.occupancy(index, self.run.preset.data.resolution)
+            yield vae.encoder(grid.to(self.run.device)).cpu()
+
+    @cached_property
+    def voxels(self) -> Standardized:
+        rows = int(self.objects.offsets[self.run.training_objects])
+        return self._standardized(self._kept("voxels", self._voxels()), rows)
+
+    @torch.no_grad()
+    def _voxels(self) -> Iterator[Tensor]:
+        vae = cast(LatentVAE, self.run.finished(LatentVAEStage))
+        objects = self.run.objects("coords", "distance", "child_color")
+        for i in range(len(objects)):
+            features = voxel_features(objects.voxels("distance", i), objects.voxels("child_color", i))
+            yield vae.encoder(sparse_batch([(objects.voxels("coords", i), features)], self.run.device)).feats.cpu()
+
+    @cached_property
+    def tokens(self) -> Tensor:
+        return self._kept("tokens", self._tokens())
+
+    @torch.no_grad()
+    def _tokens(self) -> Iterator[Tensor]:
+        encoder = cast(ImagePretext, self.run.finished(ImageEncoderStage)).encoder
+        objects = self.run.objects("image")
+        for images in objects.column["image"].split(32):
+            tokens = encoder(normalized(images.flatten(0, 1), self.run.device))
+            yield tokens.unflatten(0, images.shape[:2]).half().cpu()
+
+
+def logit_normal_times(count: int, generator: torch.Generator) -> Tensor:
+    """Training times t = sigmoid(N(1, 1)), [count]: more of them near the noise (Esser et al. 2024, equation 19)."""
+    return torch.sigmoid(torch.randn(count, generator=generator) + 1)
+
+
+class _FlowStage(ABC):
+    """What both flows share: conditions, the choice of objects, and how they are judged."""
+
+    name: str
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.schedule: Schedule = run.preset.schedules[self.name]
+        self.latents = Latents(run)
+
+    def _condition(self, index: Tensor, view: Tensor) -> Tensor:
+        return self.latents.tokens[index, view].float().to(self.run.device)
+
+    def _draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Which objects, and their image tokens, some of them dropped."""
+        count = self.schedule.batch
+        index = torch.randint(self.run.training_objects, (count,), generator=generator)
+        view = torch.randint(self.run.preset.data.views, (count,), generator=generator)
+        kept = torch.rand(count, generator=generator) >= self.run.preset.conditioning_dropout
+        return index, self._condition(index, view) * kept[:, None, None].to(self.run.device)
+
+    def _held_out(self) -> Iterator[tuple[Tensor, torch.Generator]]:
+        held_out = torch.arange(self.run.training_objects, len(self.latents.objects))
+        for number, index in enumerate(held_out.split(self.schedule.batch)):
+            yield index, torch.Generator().manual_seed(number)
+
+    @abstractmethod
+    def _velocity_loss(self, model: nn.Module, index: Tensor, tokens: Tensor, generator: torch.Generator) -> Tensor:
+        """Mean squared error of the velocity at random times and noise."""
+
+    def loss(self, model: nn.Module, generator: torch.Generator) -> tuple[Tensor, Metrics]:
+        index, tokens = self._draw(generator)
+        return self._velocity_loss(model, index, tokens, generator), {}
+
+    def evaluate(self, model: nn.Module) -> Metrics:
+        losses, shuffled = [], []
+        for index, generator in self._held_out():
+            tokens = self._condition(index, torch.zeros_like(index))
+            state = generator.get_state()
+            losses.append(self._velocity_loss(model, index, tokens, generator))
+            generator.set_state(state)
+            shuffled.append(self._velocity_loss(model, index, tokens.roll(1, 0), generator))
+        return {"velocity_error": torch.stack(losses).mean().item(), "with_another_image": torch.stack(shuffled).mean().item()}
+
+
+class StructureFlowStage(_FlowStage):
+    """Flow matching on structure latents: v = (1 - s) noise - x_0 (Lipman et al. 2023)."""
+
+    name = "structure_flow"
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        self.model = StructureFlow(**run.preset.networks[self.name])
+
+    def _velocity_loss(self, model: nn.Module, index: Tensor, tokens: Tensor, generator: torch.Generator) -> Tensor:
+        x_0 = self.latents.structure.values[index]
+        noise = torch.randn(x_0.shape, generator=generator)
+        t = logit_normal_times(len(index), generator)
+        at = t.reshape(-1, 1, 1, 1, 1)
+        x_t = (1 - at) * x_0 + (SIGMA_MIN + (1 - SIGMA_MIN) * at) * noise
+        device = self.run.device
+        velocity = model(x_t.to(device), 1000 * t.to(device), tokens)
+        return (velocity - ((1 - SIGMA_MIN) * noise - x_0).to(device)).square().mean()
+
+
+class LatentFlowStage(_FlowStage):
+    """Flow matching on the latents of given voxels; losses are means over voxels."""
+
+    name = "latent_flow"
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        self.model = LatentFlow(**run.preset.networks[self.name])
+
+    def _velocity_loss(self, model: nn.Module, index: Tensor, tokens: Tensor, generator: torch.Generator) -> Tensor:
+        objects, values = self.latents.objects, self.latents.voxels.values
+        rows = [(objects.voxels("coords", i), values[objects.offsets[i] : objects.offsets[i + 1]]) for i in index.tolist()]
+        x_0 = sparse_batch(rows, torch.device("cpu"))
+        noise = torch.randn(x_0.feats.shape, generator=generator)
+        t = logit_normal_times(len(index), generator)
+        at = t[x_0.coords[:, 0].long(), None]
+        x_t = (1 - at) * x_0.feats + (SIGMA_MIN + (1 - SIGMA_MIN) * at) * noise
+        device = self.run.device
+        state = SparseTensor(x_t.to(device), x_0.coords.to(device), batch_size=len(index))
+        velocity = model(state, 1000 * t.to(device), tokens).feats
+        return (velocity - ((1 - SIGMA_MIN) * noise - x_0.feats).to(device)).square().mean()

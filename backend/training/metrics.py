@@ -1,0 +1,145 @@
+"""How near a generated object is to the true one: volume, surface, colour, and which hidden choice it took."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from scipy import ndimage
+from scipy.spatial import cKDTree
+
+from ..mesh import RawMesh, Surface
+from ..mesh.cleanup import keep_outer_faces, reachable_corners
+from ..mesh.flexicubes import extract_mesh
+from .families import FAMILIES, Params
+from .render import UNLIT, View, Window, render
+from .shapes import corner_distances, draw, surface_voxels
+from .stages import MESH_CELLS, corner_table
+
+
+def outer_surface(raw: RawMesh) -> Surface:
+    """The faces that can be seen from outside, in numpy."""
+    return keep_outer_faces(raw.numpy())
+
+
+def filled(surface: Surface) -> np.ndarray:
+    """Occupancy [R + 1]^3 of the lattice corners: whatever a flood from the border does not reach."""
+    return ~reachable_corners(surface.inside_corners, surface.resolution).reshape((surface.resolution + 1,) * 3)
+
+
+def true_occupancy(family: str, params: Params, resolution: int) -> np.ndarray:
+    """The same of B analytic objects, [B, R + 1, R + 1, R + 1]."""
+    inside = (corner_distances(family, params, resolution) < 0).numpy()
+    return np.stack([ndimage.binary_fill_holes(solid) for solid in inside])
+
+
+def iou(a: np.ndarray, b: np.ndarray) -> float:
+    return float((a & b).sum() / max(1, (a | b).sum()))
+
+
+def true_surface(family: str, params: Params, voxel_resolution: int) -> Surface:
+    """What a perfect decoder would give for one object: the extractor fed with analytic distances and colours."""
+    voxels = surface_voxels(family, params, voxel_resolution, MESH_CELLS, with_corner_color=True)[0]
+    assert voxels.color is not None
+    table = corner_table()
+    resolution = voxel_resolution * MESH_CELLS
+    features = torch.zeros(len(voxels.coords) * 64, 101)
+    features[:, :8] = (voxels.distance[:, table].float().flatten(0, 1) + 1) / resolution
+    color = (voxels.color[:, table].float().flatten(0, 1) / 255).clamp(1e-3, 1 - 1e-3)
+    features[:, 53:].reshape(-1, 8, 6)[..., :3] = color.logit()
+    child = torch.arange(8)
+    child = torch.stack([child >> 2 & 1, child >> 1 & 1, child & 1], 1)
+    cells = (2 * child[:, None] + child[None]).reshape(64, 3)
+    coords = (voxels.coords.int()[:, None] * MESH_CELLS + cells).flatten(0, 1).int()
+    return outer_surface(extract_mesh(coords, features, resolution))
+
+
+def sample_surface(surface: Surface, count: int, seed: int) -> np.ndarray:
+    """Points [count, 3], uniform by area."""
+    rng = np.random.default_rng(seed)
+    a, b, c = (surface.vertices[surface.faces[:, k]].astype(np.float64) for k in range(3))
+    areas = np.linalg.norm(np.cross(b - a, c - a), axis=1)
+    face = rng.choice(len(areas), count, p=areas / areas.sum())
+    u, v = rng.random((2, count, 1))
+    u, v = np.where(u + v > 1, 1 - u, u), np.where(u + v > 1, 1 - v, v)
+    return a[face] + u * (b[face] - a[face]) + v * (c[face] - a[face])
+
+
+def f_score(a: np.ndarray, b: np.ndarray, threshold: float = 0.05) -> float:
+    """Harmonic mean of the shares of points that lie within ``threshold`` of the other set."""
+    precision = (cKDTree(b).query(a)[0] < threshold).mean()
+    recall = (cKDTree(a).query(b)[0] < threshold).mean()
+    return float(2 * precision * recall / max(1e-9, precision + recall))
+
+
+def draw_colors(surface: Surface, view: View, window: Window, size: int) -> np.ndarray:
+    """The mesh's vertex colours, unlit, as a camera sees them: [size, size, 4] float (0..1, alpha 0 or 1).
+
+    Faces are sampled denser than the pixels and the nearest sample of a pixel wins.
+    """
+    assert surface.colors is not None
+    right, up, forward = view.basis().numpy()
+    relative = surface.vertices - np.array(view.position(), dtype=np.float32)
+    depth = relative @ forward
+    scale = np.tan(np.radians(view.fov) / 2) * depth
+    u, v = (relative @ right / scale - window.u) / window.half, (relative @ up / scale - window.v) / window.half
+    screen = np.stack([(u + 1) / 2 * size, (1 - v) / 2 * size, depth], 1)
+    corners, colors = screen[surface.faces], surface.colors[surface.faces]
+    longest = np.linalg.norm(corners[:, :, :2] - np.roll(corners[:, :, :2], 1, 1), axis=2).max(1)
+    image = np.zeros((size * size, 4), np.float32)
+    samples: list[tuple[np.ndarray, np.ndarray]] = []
+    for low, high in ((0, 1), (1, 2), (2, 4), (4, 8), (8, 16), (16, 4 * size)):
+        chosen = (longest > low) & (longest <= high)
+        n = 2 * high + 1
+        i, j = np.meshgrid(np.arange(n), np.arange(n), indexing="ij")
+        keep = i + j < n
+        bary = np.stack([i[keep], j[keep], n - 1 - i[keep] - j[keep]], 1) / (n - 1)
+        samples.append(((bary @ corners[chosen]).reshape(-1, 3), (bary @ colors[chosen]).reshape(-1, 3)))
+    points, rgb = (np.concatenate(part) for part in zip(*samples, strict=True))
+    column, row = np.floor(points[:, 0]).astype(int), np.floor(points[:, 1]).astype(int)
+    seen = (column >= 0) & (column < size) & (row >= 0) & (row < size)
+    order = np.argsort(-points[seen, 2], kind="stable")
+    pixel = (row[seen] * size + column[seen])[order]
+    image[pixel, :3], image[pixel, 3] = rgb[seen][order], 1
+    return image.reshape(size, size, 4)
+
+
+def color_psnr(surface: Surface, family: str, params: Params, view: View, window: Window, size: int = 112) -> float:
+    """Unlit colours from a view against the truth, in dB, over the union of the silhouettes on middle grey."""
+    truth = render(family, params, [view], [UNLIT], size, [window])[0].numpy() / 255.0
+    made = draw_colors(surface, view, window, size)
+    either = (truth[..., 3] > 0) | (made[..., 3] > 0)
+    layers = [np.where(image[..., 3:] > 0, image[..., :3], 0.5)[either] for image in (truth, made)]
+    return float(-10 * np.log10(max(1e-9, np.mean((layers[0] - layers[1]) ** 2))))
+
+
+def with_values(params: Params, **values: float) -> Params:
+    """The same objects with some parameters replaced."""
+    replaced = {name: torch.full_like(getattr(params, name), value) for name, value in values.items()}
+    return params.replaced(replaced)
+
+
+def is_hidden(family: str, params: Params, choice: str, view: View, window: Window, size: int = 112) -> bool:
+    """Whether redrawing a choice changes no pixel of the view by more than 2/255 (one object)."""
+    pictures = [
+        render(family, with_values(params, **{choice: float(mode)}), [view], [UNLIT], size, [window]).int()
+        for mode in range(len(FAMILIES[family].modes[choice]))
+    ]
+    return all(int((pictures[0] - other).abs().max()) <= 2 for other in pictures[1:])
+
+
+def chosen_mode(occupancy: np.ndarray, family: str, number: int, choice: str) -> int:
+    """Which mode of a hidden choice a generated object took: the completion it agrees with best, in the region where
+    the modes differ. Other hidden parameters are tried at three draws each, since the object drew its own."""
+    f = FAMILIES[family]
+    resolution = occupancy.shape[0] - 1
+    candidates, modes = [], []
+    for hidden_draw in range(6):
+        params = draw(family, [number], [1000 + hidden_draw])
+        for mode in range(len(f.modes[choice])):
+            candidates.append(true_occupancy(family, with_values(params, **{choice: float(mode)}), resolution)[0])
+            modes.append(mode)
+    stack = np.stack(candidates)
+    differs = stack.any(0) & ~stack.all(0)
+    agreement = [(c[differs] == occupancy[differs]).mean() for c in candidates]
+    return modes[int(np.argmax(agreement))]
+

@@ -1,0 +1,97 @@
+"""What the image encoder of a small model is first trained on, since there is no DINOv2 of its size to take.
+
+Its tokens must serve the flows through cross-attention, so most of the task is posed that way: queries on a coarse
+grid attend to the tokens and predict the block of the object around them, occupied or not and in which colour.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..conditioning import IMAGENET_MEAN, IMAGENET_STD, ImageEncoder
+from ..models.layers import AbsolutePositionEmbedder
+from .data import MAX_VISIBLE, Objects
+from .families import FAMILIES
+from .loop import Metrics
+
+BLOCK = 4  # voxels along the side of the block that one query predicts
+
+
+class ImagePretext(nn.Module):
+    """The encoder under training and the heads that are thrown away afterwards."""
+
+    def __init__(self, encoder: ImageEncoder, resolution: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        width = encoder.pos_embed.shape[-1]
+        axis = torch.arange(resolution // BLOCK)
+        grid = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
+        self.register_buffer("positions", AbsolutePositionEmbedder(width)(grid), persistent=False)
+        self.queries = nn.ModuleList(
+            nn.TransformerDecoderLayer(width, width // 32, 2 * width, 0.0, "gelu", batch_first=True, norm_first=True)
+            for _ in range(2)
+        )
+        self.blocks = nn.Linear(width, BLOCK**3 * 4)
+        # Family, sine and cosine of the azimuth, elevation, visible parameters, four colours, four patterns.
+        self.facts = nn.Sequential(
+            nn.Linear(2 * width, width), nn.GELU(), nn.Linear(width, len(FAMILIES) + 3 + MAX_VISIBLE + 12 + 4)
+        )
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Facts [B, F] and blocks [B, queries, BLOCK^3, 4] (occupancy logit and colour logits)."""
+        tokens = self.encoder(images)
+        facts = self.facts(torch.cat([tokens[:, 0], tokens[:, 1:].mean(1)], 1))
+        h = self.positions.expand(len(images), -1, -1)
+        for layer in self.queries:
+            h = layer(h, tokens)
+        return facts, self.blocks(h).unflatten(-1, (BLOCK**3, 4))
+
+
+def normalized(images: Tensor, device: torch.device) -> Tensor:
+    """uint8 [B, S, S, 3] to what the encoder takes, [B, 3, S, S]."""
+    x = images.to(device).permute(0, 3, 1, 2).float() / 255
+    mean, std = (torch.tensor(v, device=device)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
+    return (x - mean) / std
+
+
+def _colored_blocks(objects: Objects, index: Tensor, side: int) -> Tensor:
+    """Occupancy and mean colour of every voxel, by block: [B, side^3, BLOCK^3, 4]."""
+    resolution = side * BLOCK
+    grid = torch.zeros(len(index), resolution, resolution, resolution, 4)
+    for row, i in enumerate(index.tolist()):
+        x, y, z = objects.voxels("coords", i).long().unbind(1)
+        grid[row, x, y, z, 0] = 1
+        grid[row, x, y, z, 1:] = objects.voxels("child_color", i).float().mean(1) / 255
+    blocks = grid.reshape(len(index), side, BLOCK, side, BLOCK, side, BLOCK, 4).permute(0, 1, 3, 5, 2, 4, 6, 7)
+    return blocks.reshape(len(index), side**3, BLOCK**3, 4)
+
+
+def pretext_loss(
+    model: ImagePretext, objects: Objects, index: Tensor, view: Tensor, device: torch.device
+) -> tuple[Tensor, Metrics]:
+    """Loss and metrics for these views of these objects."""
+    facts, blocks = model(normalized(objects.column["image"][index, view], device))
+    target = _colored_blocks(objects, index, round(blocks.shape[1] ** (1 / 3))).to(device)
+    occupied = target[..., 0]
+    occupancy = F.binary_cross_entropy_with_logits(blocks[..., 0], occupied)
+    color = ((blocks[..., 1:].sigmoid() - target[..., 1:]).abs().mean(-1) * occupied).sum() / occupied.sum()
+
+    family, sine, cosine, elevation, visible, palette, pattern = facts.split([len(FAMILIES), 1, 1, 1, MAX_VISIBLE, 12, 4], 1)
+    column = {n: objects.column[n][index].to(device) for n in ("family", "visible", "palette", "pattern")}
+    angles = objects.column["view"][index, view].to(device)
+    radians = angles[:, :1] * (torch.pi / 180)
+    known = column["visible"].isfinite()
+    losses = {
+        "family": F.cross_entropy(family, column["family"].long()),
+        "pose": ((sine - radians.sin()).square() + (cosine - radians.cos()).square() + (elevation - angles[:, 1:2] / 45).square()).mean(),
+        "visible": (visible - column["visible"])[known].square().mean(),
+        "palette": (palette.sigmoid() - column["palette"].flatten(1)).abs().mean(),
+        "pattern": F.cross_entropy(pattern, column["pattern"].long()),
+    }
+    loss = 4 * occupancy + 2 * color + 0.2 * losses["family"] + 0.5 * losses["pose"] + losses["visible"]
+    loss = loss + losses["palette"] + 0.1 * losses["pattern"]
+    hit = ((blocks[..., 0] > 0) & (occupied > 0)).sum() / ((blocks[..., 0] > 0) | (occupied > 0)).sum()
+    shown = {"iou": hit.item(), "color": color.item()} | {name: value.item() for name, value in losses.items()}
+    return loss, shown

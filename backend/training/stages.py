@@ -1,0 +1,248 @@
+"""The stages of training a small model, in the order in which they need one another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..conditioning import ImageEncoder
+from ..models.latent_vae import LatentEncoder, LatentMeshDecoder
+from ..models.structure_vae import StructureDecoder, StructureEncoder
+from ..sparse.tensor import SparseTensor
+from .data import DISTANCE_UNIT, SHARD, Objects
+from .loop import Metrics, Schedule, Stage, Trainer
+from .presets import Preset
+from .pretext import ImagePretext, pretext_loss
+
+KL_WEIGHT = 1e-3
+MESH_CELLS = 4  # mesh cells along a voxel's side
+
+
+class Run:
+    """A training run: its preset, the folder outside the repository, and what finished stages left there."""
+
+    def __init__(self, preset: Preset, folder: Path, device: torch.device) -> None:
+        self.preset, self.folder, self.device = preset, folder, device
+
+    @property
+    def data_folder(self) -> Path:
+        return self.folder / "data"
+
+    @property
+    def training_objects(self) -> int:
+        """Objects before this number are trained on; the rest of the data set is held out."""
+        return (self.preset.data.shards - self.preset.held_out_shards) * SHARD
+
+    def objects(self, *columns: str, shards: int | None = None) -> Objects:
+        return Objects(self.data_folder, shards or self.preset.data.shards, columns)
+
+    def finished(self, stage: Callable[[Run], Stage]) -> nn.Module:
+        """The averaged weights of an earlier stage. Raises FileNotFoundError if it is not at its end."""
+        made = stage(self)
+        trainer = Trainer(made, self.folder / made.name, self.device)
+        if trainer.step < made.schedule.steps:
+            raise FileNotFoundError(f"stage {made.name} is at step {trainer.step} of {made.schedule.steps}: finish it first")
+        return trainer.averaged()
+
+
+def _kl(mean: Tensor, logvar: Tensor) -> Tensor:
+    """Divergence of N(mean, exp(logvar)) from N(0, 1), mean over elements."""
+    return 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
+
+
+def _draw_like(mean: Tensor, logvar: Tensor, generator: torch.Generator) -> Tensor:
+    noise = torch.randn(mean.shape, generator=generator).to(mean.device)
+    return mean + (0.5 * logvar).exp() * noise
+
+
+class StructureVAE(nn.Module):
+    def __init__(self, preset: Preset) -> None:
+        super().__init__()
+        self.encoder = StructureEncoder(**preset.networks["structure_encoder"])
+        self.decoder = StructureDecoder(**preset.networks["structure_decoder"])
+
+
+class StructureVAEStage:
+    """Occupied voxels to latents and back: Dice + binary cross-entropy + KL."""
+
+    name = "structure_vae"
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.schedule: Schedule = run.preset.schedules[self.name]
+        self.model = StructureVAE(run.preset)
+
+    @cached_property
+    def objects(self) -> Objects:
+        return self.run.objects("coords")
+
+    def _occupancy(self, index: Tensor) -> Tensor:
+        return self.objects.occupancy(index, self.run.preset.data.resolution).to(self.run.device)
+
+    def loss(self, model: nn.Module, generator: torch.Generator) -> tuple[Tensor, Metrics]:
+        model = cast(StructureVAE, model)
+        index = torch.randint(self.run.training_objects, (self.schedule.batch,), generator=generator)
+        x = self._occupancy(index)
+        _, mean, logvar = model.encoder(x, return_raw=True)
+        logits = model.decoder(_draw_like(mean, logvar, generator))
+        p = logits.sigmoid()
+        dice = 1 - (2 * (p * x).sum((1, 2, 3, 4)) + 1) / (p.sum((1, 2, 3, 4)) + x.sum((1, 2, 3, 4)) + 1)
+        cross_entropy = F.binary_cross_entropy_with_logits(logits, x)
+        kl = _kl(mean, logvar)
+        loss = dice.mean() + cross_entropy + KL_WEIGHT * kl
+        return loss, {"dice": dice.mean().item(), "bce": cross_entropy.item(), "kl": kl.item()}
+
+    def evaluate(self, model: nn.Module) -> Metrics:
+        model = cast(StructureVAE, model)
+        held_out = torch.arange(self.run.training_objects, len(self.objects))
+        wrong = missing = total = 0.0
+        for index in held_out.split(16):
+            x = self._occupancy(index) > 0
+            y = model.decoder(model.encoder(x.float())) > 0
+            wrong += float((x ^ y).sum())
+            missing += float((x & y).sum())
+            total += float((x | y).sum())
+        return {"iou": missing / total, "wrong_voxels_per_object": wrong / len(held_out)}
+
+
+def voxel_features(distance: Tensor, child_color: Tensor) -> Tensor:
+    """Input of the latent encoder, [N, 149]: distances in thirds of the clamp, colours in -1..1."""
+    return torch.cat([distance.float() / 127, child_color.float().flatten(1) / 127.5 - 1], 1)
+
+
+def sparse_batch(rows: list[tuple[Tensor, Tensor]], device: torch.device) -> SparseTensor:
+    """Join (coords [N, 3], features [N, C]) of several objects into one sparse tensor."""
+    coords = torch.cat([F.pad(c.int(), (1, 0), value=i) for i, (c, _) in enumerate(rows)])
+    return SparseTensor(torch.cat([f for _, f in rows]).to(device), coords.to(device), batch_size=len(rows))
+
+
+def corner_table() -> Tensor:
+    """Where the eight corners of each decoded cell lie on a voxel's lattice of 5^3 points, [64, 8].
+
+    Rows follow two subdivisions (z fastest within each), columns the mesh extractor's corners (x fastest).
+    """
+    child = torch.arange(8)
+    child = torch.stack([child >> 2 & 1, child >> 1 & 1, child & 1], 1)
+    cell = (2 * child[:, None] + child[None]).reshape(64, 1, 3)
+    k = torch.arange(8)
+    corner = cell + torch.stack([k & 1, k >> 1 & 1, k >> 2 & 1], 1)
+    side = MESH_CELLS + 1
+    return (corner[..., 0] * side + corner[..., 1]) * side + corner[..., 2]
+
+
+class LatentVAE(nn.Module):
+    def __init__(self, preset: Preset) -> None:
+        super().__init__()
+        self.encoder = LatentEncoder(**preset.networks["latent_encoder"])
+        self.decoder = LatentMeshDecoder(**preset.networks["latent_decoder_mesh"])
+
+
+class LatentVAEStage:
+    """Surface voxels to latents, and back to what the mesh extractor takes, learnt from analytic distance and colour."""
+
+    name = "latent_vae"
+    near = 1.5  # cells from the surface within which distance counts four times and colour counts at all
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.schedule: Schedule = run.preset.schedules[self.name]
+        self.model = LatentVAE(run.preset)
+        self.table = corner_table()
+        self.color_weight = 5.0
+
+    @cached_property
+    def objects(self) -> Objects:
+        return self.run.objects("coords", "distance", "child_color", "color", shards=self.run.preset.data.colored_shards)
+
+    @property
+    def training_objects(self) -> int:
+        return (self.run.preset.data.colored_shards - 1) * SHARD
+
+    def batch(self, index: Tensor) -> tuple[SparseTensor, Tensor, Tensor]:
+        """Encoder input, target distances in cells [64 N, 8], target colours [64 N, 8, 3]."""
+        o = self.objects
+        rows = [(o.voxels("coords", i), voxel_features(o.voxels("distance", i), o.voxels("child_color", i))) for i in index.tolist()]
+        distance = torch.cat([o.voxels("distance", i) for i in index.tolist()])[:, self.table]
+        color = torch.cat([o.voxels("color", i) for i in index.tolist()])[:, self.table]
+        device = self.run.device
+        return (sparse_batch(rows, device), distance.flatten(0, 1).to(device).float() * DISTANCE_UNIT,
+                color.flatten(0, 1).to(device).float() / 255)
+
+    def loss(self, model: nn.Module, generator: torch.Generator) -> tuple[Tensor, Metrics]:
+        model = cast(LatentVAE, model)
+        index = torch.randint(self.training_objects, (self.schedule.batch,), generator=generator)
+        x, distance, color = self.batch(index)
+        z, mean, logvar = model.encoder(x, return_raw=True)
+        raw = model.decoder(z.replace(_draw_like(mean.feats, logvar.feats, generator))).feats
+        shape, color_loss, sign_error = self.reconstruction(raw, distance, color)
+        kl = _kl(mean.feats, logvar.feats)
+        spare = raw[:, 8:53].square().mean()
+        loss = shape + self.color_weight * color_loss + 0.1 * spare + KL_WEIGHT * kl
+        return loss, {"shape": shape.item(), "color": color_loss.item(), "sign": sign_error.item(), "kl": kl.item()}
+
+    def reconstruction(self, raw: Tensor, distance: Tensor, color: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Loss of the distances, loss of the colours, share of wrong signs near the surface."""
+        cells = MESH_CELLS * self.run.preset.data.resolution
+        predicted = raw[:, :8] * cells - 1  # the extractor adds a bias of -1/resolution
+        near = distance.abs() < self.near
+        weight = 1 + 3 * near.float()
+        error = (predicted.clamp(-4, 4) - distance).abs() + (predicted - predicted.clamp(-4, 4)).abs()
+        signs = F.binary_cross_entropy_with_logits(-3 * predicted, (distance < 0).float(), weight=weight)
+        shape = (error * weight).mean() / weight.mean() + 0.5 * signs
+        logits = raw[:, 53:].reshape(-1, 8, 6)[..., :3]
+        color_loss = (logits.sigmoid() - color).abs()[near].mean()
+        wrong = ((predicted < 0) != (distance < 0))[near].float().mean()
+        return shape, color_loss, wrong
+
+    def evaluate(self, model: nn.Module) -> Metrics:
+        model = cast(LatentVAE, model)
+        sums = torch.zeros(4)
+        held_out = list(range(self.training_objects, min(len(self.objects), self.training_objects + 48)))
+        cells = MESH_CELLS * self.run.preset.data.resolution
+        for i in held_out:
+            x, distance, color = self.batch(torch.tensor([i]))
+            raw = model.decoder(model.encoder(x)).feats
+            near = distance.abs() < self.near
+            predicted = raw[:, :8] * cells - 1
+            rgb = raw[:, 53:].reshape(-1, 8, 6)[..., :3].sigmoid()
+            _, _, wrong = self.reconstruction(raw, distance, color)
+            error = (predicted - distance).abs()[near].mean()
+            sums += torch.stack([error, wrong, (rgb - color)[near].square().mean(), torch.tensor(1.0)]).cpu()
+        error, wrong, squared, _ = (sums / len(held_out)).tolist()
+        return {"cells_off": error, "wrong_signs": wrong, "color_psnr": -10 * torch.tensor(squared).log10().item()}
+
+
+class ImageEncoderStage:
+    """The image encoder learns to see: family, pose, visible parameters, palette, and a coarse coloured volume."""
+
+    name = "image_encoder"
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.schedule: Schedule = run.preset.schedules[self.name]
+        self.model = ImagePretext(ImageEncoder(**run.preset.networks["image_encoder"]), run.preset.data.resolution)
+
+    @cached_property
+    def objects(self) -> Objects:
+        return self.run.objects("coords", "child_color", "image", "view", "family", "visible", "palette", "pattern")
+
+    def loss(self, model: nn.Module, generator: torch.Generator) -> tuple[Tensor, Metrics]:
+        index = torch.randint(self.run.training_objects, (self.schedule.batch,), generator=generator)
+        view = torch.randint(self.run.preset.data.views, (self.schedule.batch,), generator=generator)
+        return pretext_loss(cast(ImagePretext, model), self.objects, index, view, self.run.device)
+
+    def evaluate(self, model: nn.Module) -> Metrics:
+        sums: Metrics = {}
+        held_out = torch.arange(self.run.training_objects, len(self.objects))
+        batches = held_out.split(32)
+        for index in batches:
+            loss, metrics = pretext_loss(cast(ImagePretext, model), self.objects, index, torch.zeros_like(index), self.run.device)
+            for name, value in {"loss": loss.item(), **metrics}.items():
+                sums[name] = sums.get(name, 0.0) + value / len(batches)
+        return sums

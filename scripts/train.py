@@ -1,0 +1,89 @@
+"""Train a small model from nothing: ``python scripts/train.py STAGE --preset mini``; ``all`` runs every stage in order.
+
+A stage that was stopped, by Ctrl-C or by force, goes on where it was when the same command is run again. Data,
+checkpoints, logs and held-out metrics stay in a folder outside the repository; ``export`` writes the model folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import torch  # noqa: E402
+
+from backend.training.data import make_data  # noqa: E402
+from backend.training.export import export  # noqa: E402
+from backend.training.flows import LatentFlowStage, StructureFlowStage  # noqa: E402
+from backend.training.loop import Stage, Trainer  # noqa: E402
+from backend.training.presets import PRESETS  # noqa: E402
+from backend.training.stages import ImageEncoderStage, LatentVAEStage, Run, StructureVAEStage  # noqa: E402
+
+LEARNED = {
+    s.name: s for s in (StructureVAEStage, LatentVAEStage, ImageEncoderStage, StructureFlowStage, LatentFlowStage)
+}
+STAGES = ("data", *LEARNED, "export")
+
+
+def say(words: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')}  {words}", flush=True)
+
+
+def run_data(run: Run) -> None:
+    started, at_start = time.monotonic(), -1
+
+    def report(done: int, total: int) -> None:
+        nonlocal at_start
+        at_start = done if at_start < 0 else at_start
+        left = (time.monotonic() - started) / max(1, done - at_start) * (total - done) / 60
+        say(f"data  {done}/{total} shards" + (f"  {left:.0f} min left" if done > at_start else ""))
+
+    make_data(run.preset.data, run.data_folder, report)
+
+
+def run_stage(name: str, run: Run, arguments: argparse.Namespace) -> None:
+    if name == "data":
+        run_data(run)
+    elif name == "export":
+        export(run, arguments.out, arguments.structure_guidance, arguments.latent_guidance)
+        say(f"export  {arguments.out}")
+    else:
+        torch.manual_seed(0)  # the initial weights
+        stage: Stage = LEARNED[name](run)
+        Trainer(stage, run.folder / name, run.device).run(say)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stage", choices=("all", *STAGES))
+    parser.add_argument("--preset", choices=tuple(PRESETS), default="mini")
+    parser.add_argument("--folder", type=Path, help="data and checkpoints (default: ~/.cache/espalier/train/PRESET)")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: one to a core)")
+    parser.add_argument("--out", type=Path, help="model folder that export writes (default: FOLDER/model)")
+    parser.add_argument("--structure-guidance", type=float, default=2.0, help="default guidance of the exported model")
+    parser.add_argument("--latent-guidance", type=float, default=1.0)
+    arguments = parser.parse_args()
+    folder = arguments.folder or Path.home() / ".cache" / "espalier" / "train" / arguments.preset
+    arguments.out = arguments.out or folder / "model"
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    run = Run(PRESETS[arguments.preset], folder, torch.device(arguments.device))
+    try:
+        for name in STAGES if arguments.stage == "all" else (arguments.stage,):
+            run_stage(name, run, arguments)
+    except FileNotFoundError as error:
+        print(f"train: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ntrain: stopped; run the same command to go on", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
