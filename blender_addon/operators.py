@@ -29,7 +29,7 @@ def new_job(context: bpy.types.Context) -> Job:
         images=tuple(bpy.path.abspath(image.path) for image in settings.images),
         out=tempfile.mkdtemp(prefix="espalier-", dir=bpy.app.tempdir),
         model=models.get(settings.model, bpy.path.abspath(settings.model)),
-        steps=settings.steps or None,
+        steps=settings.steps if settings.use_steps else None,
         seed=settings.seed,
         texture_size=int(settings.texture_size),
         faces=settings.faces,

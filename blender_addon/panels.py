@@ -63,7 +63,13 @@ def draw_settings(layout: bpy.types.UILayout, settings: EspalierSettings) -> Non
     column = layout.column()
     column.use_property_split = True
     column.use_property_decorate = False
-    for name in ("model", "steps", "seed", "texture_size", "faces"):
+    column.prop(settings, "model")
+    steps = column.row(heading="Steps")
+    steps.prop(settings, "use_steps", text="")
+    number = steps.row()
+    number.active = settings.use_steps
+    number.prop(settings, "steps", text="")
+    for name in ("seed", "texture_size", "faces"):
         column.prop(settings, name)
 
 

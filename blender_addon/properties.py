@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import bpy
-from bpy.props import CollectionProperty, EnumProperty, IntProperty, PointerProperty, StringProperty
+from bpy.props import BoolProperty, CollectionProperty, EnumProperty, IntProperty, PointerProperty, StringProperty
 
 from . import FOLDER, preferences
 from .server.resources import find_models
@@ -35,12 +35,15 @@ class EspalierSettings(bpy.types.PropertyGroup):
         search=_model_names,
         search_options={"SUGGESTION"},
     )
+    use_steps: BoolProperty(
+        name="Choose Steps",
+        description="Choose the number of sampling steps; otherwise there are as many as the model was made for",
+    )
     steps: IntProperty(
         name="Steps",
-        description="Sampling steps for the shape, and as many for the detail: more take longer. "
-        "0: as many as the model was made for",
-        default=0,
-        min=0,
+        description="Sampling steps for the shape, and as many for the detail: more take longer",
+        default=2,
+        min=1,
         max=1000,
         soft_max=50,
     )

@@ -115,6 +115,7 @@ def insert(
         traceback.print_exc()
         hint = "Press Generate 3D to make it again."
         job.fail(protocol.Error(job.id, "result_damaged", f"The result cannot be used: {error}.", hint))
+        viewport.hide(job.id)
         redraw("UI", "WINDOW")
         return
     made.location = location

@@ -151,7 +151,7 @@ def test_cancel(queue: JobQueue, launcher: Launcher, make_job: MakeJob, until: U
     queue.cancel(queued)
     assert queued.state is State.CANCELLED
     queue.cancel(running)
-    assert running.state is State.RUNNING
+    assert running.active
     assert running.cancelling
     until(lambda: not running.active, queue.step, timeout=5.0)
     assert running.state is State.CANCELLED

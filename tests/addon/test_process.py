@@ -48,7 +48,7 @@ def test_the_environment_is_cleared_of_other_pythons(tmp_path: Path) -> None:
 
 
 def test_launch(tmp_path: Path) -> None:
-    """The command finds ``backend`` in the extension's folder, and nothing but it: not what lies in the current folder."""
+    """The command finds ``backend`` in the extension's folder, and imports nothing from the current folder."""
     package, logs = tmp_path / "extension" / "backend", tmp_path / "logs"
     package.mkdir(parents=True)
     logs.mkdir()

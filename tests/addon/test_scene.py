@@ -1,0 +1,319 @@
+"""From the button to the object in the scene, under pip's bpy and with the fake backend."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import bpy
+import numpy as np
+import pytest
+from espalier import blender_addon
+from espalier.backend import protocol
+from espalier.blender_addon import mesh_import, pump, viewport
+from espalier.blender_addon.client import Backend
+from espalier.blender_addon.jobs import Job, JobQueue, State
+from espalier.blender_addon.server import process
+
+Until = Callable[..., None]
+Press = Callable[..., Job]
+VERTICES, FACES = 1152, 2304  # of the fake backend's torus
+
+
+@pytest.fixture
+def press(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fake_command: Callable[..., list[str]]) -> Iterator[Press]:
+    """``press("slow")`` presses Generate 3D for one image, with that fake backend behind the button."""
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    monkeypatch.setenv(process.PYTHON_VARIABLE, sys.executable)
+    mode = ["ok"]
+    monkeypatch.setattr(process, "backend_command", lambda python, root: fake_command(*mode))
+    blender_addon.register()
+    bpy.ops.espalier.add_images("EXEC_DEFAULT", directory=str(tmp_path), files=[{"name": "mug.png"}])
+    bpy.ops.ed.undo_push(message="An image is chosen")
+
+    def press(*arguments: str) -> Job:
+        mode[:] = arguments or mode
+        assert bpy.ops.espalier.generate() == {"FINISHED"}
+        return pump.jobs.jobs[-1]
+
+    yield press
+    blender_addon.unregister()
+
+
+@pytest.fixture
+def result(start: Callable[..., Backend], make_job: Callable[..., Job], until: Until) -> protocol.Result:
+    queue = JobQueue(lambda: start("ok"))
+    queue.submit(job := make_job("mug", seed=7))
+    until(lambda: not queue.active, queue.step)
+    assert job.result is not None
+    return job.result
+
+
+def idle() -> bool:
+    return not pump.jobs.jobs
+
+
+def test_create_object(result: protocol.Result) -> None:
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    collection = bpy.context.scene.collection
+    made = mesh_import.create_object(result, name="mug", collection=collection, settings=result.settings)
+    assert list(collection.objects) == [made]
+    mesh = made.data
+    assert (len(mesh.vertices), len(mesh.polygons), len(mesh.edges)) == (VERTICES, FACES, FACES * 3 // 2)
+    assert not mesh.validate()  # True would say that something had to be mended
+    with np.load(result.arrays) as arrays:
+        positions = np.empty((VERTICES, 3), np.float32)
+        mesh.vertices.foreach_get("co", positions.ravel())
+        np.testing.assert_array_equal(positions, arrays["vertices"])
+        uvs = np.empty((FACES, 3, 2), np.float32)
+        mesh.uv_layers["UVMap"].uv.foreach_get("vector", uvs.ravel())
+        np.testing.assert_array_equal(uvs, arrays["uvs"])
+        assert [list(p.vertices) for p in mesh.polygons[:9]] == arrays["faces"][:9].tolist()
+    assert all(polygon.use_smooth for polygon in mesh.polygons[:9])
+    outward = [polygon.normal.dot(polygon.center - ring_center(polygon.center)) for polygon in mesh.polygons]
+    assert min(outward) > 0
+
+
+def ring_center(point: object) -> object:
+    """The nearest point on the circle that the torus is wound around."""
+    flat = point.copy()  # type: ignore[attr-defined]
+    flat.z = 0
+    return flat.normalized() * 0.34
+
+
+def test_material_and_packed_image(result: protocol.Result) -> None:
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    made = mesh_import.create_object(
+        result, name="mug", collection=bpy.context.scene.collection, settings=result.settings
+    )
+    nodes = made.active_material.node_tree.nodes
+    shader = next(node for node in nodes if node.type == "BSDF_PRINCIPLED")
+    (link,) = shader.inputs["Base Color"].links
+    image = link.from_node.image
+    assert nodes.active == link.from_node
+    assert image.source == "FILE"
+    assert bytes(image.packed_file.data) == Path(result.texture).read_bytes()
+    assert image.filepath == "//textures/mug.png"
+    assert image.colorspace_settings.name == "sRGB"
+    assert not image.has_data  # nobody decoded it: that takes 100 ms
+    assert tuple(image.size) == (256, 256)
+
+
+def test_an_object_remembers_how_it_was_made(result: protocol.Result) -> None:
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    made = mesh_import.create_object(
+        result, name="mug", collection=bpy.context.scene.collection, settings=result.settings
+    )
+    remembered = {key: made[mesh_import.PREFIX + key] for key in mesh_import.REMEMBERED}
+    (image,) = json.loads(remembered.pop("images"))
+    assert Path(image).name == "mug.png"
+    assert remembered == {
+        "model": "mini",
+        "seed": 7,
+        "steps": 25,
+        "guidance": 5.0,
+        "texture_size": 1024,
+        "faces": 10_000,
+    }
+
+
+def test_the_file_holds_everything(result: protocol.Result, tmp_path: Path) -> None:
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    mesh_import.create_object(result, name="mug", collection=bpy.context.scene.collection, settings=result.settings)
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "mug.blend"))
+    texture = Path(result.texture).read_bytes()
+    Path(result.texture).unlink()
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "mug.blend"))
+    made = bpy.data.objects["mug"]
+    assert (len(made.data.vertices), len(made.data.polygons)) == (VERTICES, FACES)
+    assert made["espalier_seed"] == 7
+    image = bpy.data.images["mug"]
+    assert bytes(image.packed_file.data) == texture
+    assert tuple(image.size) == (256, 256)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"faces": np.array([[0, 1, 3]])}, "does not exist"),
+        ({"faces": np.array([[0, 1, -1]])}, "does not exist"),
+        ({"faces": np.zeros((0, 3), int), "uvs": np.zeros((0, 3, 2))}, "no faces"),
+        ({"uvs": np.zeros((1, 3))}, "do not match"),
+        ({"vertices": np.zeros((3, 2))}, "not triangles"),
+        ({"vertices": np.full((3, 3), np.nan)}, "not a number"),
+        ({"uvs": None}, "lack 'uvs'"),
+        ({"texture": b"GIF89a"}, "not a PNG"),
+    ],
+)
+def test_damaged_results_make_nothing(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    arrays: dict[str, Any] = {
+        "vertices": np.eye(3, dtype=np.float32),
+        "faces": np.array([[0, 1, 2]], np.int32),
+        "uvs": np.zeros((1, 3, 2), np.float32),
+        "texture": b"\x89PNG\r\n\x1a\n",
+        **changes,
+    }
+    (tmp_path / "texture.png").write_bytes(arrays.pop("texture"))
+    np.savez(tmp_path / "mesh.npz", **{name: array for name, array in arrays.items() if array is not None})
+    result = protocol.Result("a", str(tmp_path / "mesh.npz"), str(tmp_path / "texture.png"), "")
+    before = datablocks()
+    with pytest.raises(ValueError, match=words):
+        mesh_import.create_object(result, name="a", collection=bpy.context.scene.collection, settings={})
+    assert datablocks() == before
+
+
+def datablocks() -> list[int]:
+    data = bpy.data
+    return [len(kind) for kind in (data.objects, data.meshes, data.materials, data.images)]
+
+
+def test_a_face_that_uses_a_vertex_twice_is_left_out() -> None:
+    vertices, faces = np.eye(3), np.array([[0, 1, 2], [0, 1, 1]])
+    _, kept, uvs = mesh_import._checked(vertices, faces, np.zeros((2, 3, 2)))
+    assert kept.tolist() == [[0, 1, 2]]
+    assert uvs.shape == (1, 3, 2)
+
+
+def test_the_button(press: Press, until: Until) -> None:
+    bpy.context.scene.cursor.location = (1, 2, 3)
+    job = press("ok")
+    assert job.request.seed == 0
+    assert job.request.steps is None
+    until(idle, pump.step)
+    made = bpy.data.objects["mug"]
+    assert tuple(made.location) == (1, 2, 3)
+    assert bpy.context.view_layer.objects.active == made
+    assert bpy.context.selected_objects == [made]
+    assert not Path(job.request.out).exists()
+    assert not viewport.shown(job.id)
+    assert not bpy.app.timers.is_registered(pump._tick)  # it would never fire here, and crash at exit
+
+
+def test_one_undo_step(press: Press, until: Until) -> None:
+    press("ok")
+    until(idle, pump.step)
+    bpy.ops.ed.undo()
+    assert datablocks()[:3] == [0, 0, 0]
+    assert len(bpy.context.scene.espalier.images) == 1  # what the user had done before stays
+    bpy.ops.ed.redo()
+    assert len(bpy.data.objects["mug"].data.polygons) == FACES
+    assert bpy.data.images["mug"].packed_file
+    assert tuple(bpy.data.images["mug"].size) == (256, 256)
+
+
+@pytest.mark.parametrize(
+    ("mode", "code"),
+    [(["error"], "image_unreadable"), (["crash", "0"], "backend_ended"), (["damaged"], "result_damaged")],
+)
+def test_a_failure_leaves_the_scene_alone(press: Press, until: Until, mode: list[str], code: str) -> None:
+    before = datablocks()
+    job = press(*mode)
+    until(lambda: job.state is State.FAILED, pump.step)
+    assert job.error is not None
+    assert job.error.code == code
+    assert job.error.message
+    assert job.error.hint
+    assert datablocks() == before
+    assert not viewport.shown(job.id)
+    again = press("ok")
+    if code == "backend_ended":  # the others left theirs as it was, in the mode that it was started in
+        until(idle, pump.step)
+        assert "mug" in bpy.data.objects
+    else:
+        assert pump.jobs.jobs == [again]  # the old failure is no longer shown
+
+
+def test_no_python(press: Press, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(process.PYTHON_VARIABLE, "/no/such/python")
+    job = press("ok")
+    assert job.error is not None
+    assert job.error.code == "backend_unavailable"
+    assert "/no/such/python" in job.error.message
+
+
+def test_cancel(press: Press, until: Until) -> None:
+    job = press("slow")
+    until(lambda: job.fraction > 0.1, pump.step)
+    assert bpy.ops.espalier.cancel(job=job.id) == {"FINISHED"}
+    until(idle, pump.step, timeout=5.0)
+    assert job.state is State.CANCELLED
+    assert "mug" not in bpy.data.objects
+    assert not Path(job.request.out).exists()
+
+
+def test_a_result_waits_while_the_scene_must_not_change(
+    press: Press, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pump, "obstacle", lambda: "Move")
+    job = press("ok")
+    until(lambda: job.state is State.DONE, pump.step)
+    for _ in range(5):
+        pump.step()
+    assert "mug" not in bpy.data.objects
+    monkeypatch.setattr(pump, "obstacle", lambda: "")
+    pump.step()
+    assert "mug" in bpy.data.objects
+
+
+def test_in_another_file_a_result_is_offered(press: Press, until: Until) -> None:
+    job = press("ok")
+    bpy.ops.wm.read_homefile(use_empty=True)
+    until(lambda: job.state is State.DONE, pump.step)
+    pump.step()
+    assert "mug" not in bpy.data.objects
+    assert pump.jobs.jobs == [job]
+    assert bpy.ops.espalier.insert(job=job.id) == {"FINISHED"}
+    assert "mug" in bpy.data.objects
+    assert idle()
+
+
+def test_it_goes_where_it_was_asked_for(press: Press, until: Until) -> None:
+    props = bpy.data.collections.new("Props")
+    asked = bpy.context.scene
+    asked.collection.children.link(props)
+    layer = bpy.context.view_layer
+    layer.active_layer_collection = layer.layer_collection.children["Props"]
+    press("ok")
+    bpy.context.window.scene = bpy.data.scenes.new("Other")
+    until(idle, pump.step)
+    assert [o.name for o in props.objects] == ["mug"]
+    assert bpy.context.selected_objects == []
+
+
+def test_a_scene_that_is_gone(press: Press, until: Until) -> None:
+    scene = bpy.context.scene
+    job = press("ok")
+    bpy.context.window.scene = bpy.data.scenes.new("Other")
+    bpy.data.scenes.remove(scene)
+    until(lambda: job.state is State.DONE, pump.step)
+    pump.step()
+    assert pump.jobs.jobs == [job]
+    assert bpy.ops.espalier.dismiss(job=job.id) == {"FINISHED"}
+    assert idle()
+
+
+def test_an_object_that_is_being_edited_stays_active(press: Press, until: Until) -> None:
+    bpy.ops.mesh.primitive_cube_add()
+    cube = bpy.context.object
+    bpy.ops.object.mode_set(mode="EDIT")
+    press("ok")
+    until(idle, pump.step)
+    assert "mug" in bpy.data.objects
+    assert bpy.context.view_layer.objects.active == cube
+    assert cube.mode == "EDIT"
+
+
+def test_shade() -> None:
+    vertices = np.array([(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)], np.float32)
+    faces = np.array([(0, 2, 1), (0, 1, 3), (0, 3, 2), (1, 2, 3)], np.int32)
+    shaded = viewport.shade(vertices, faces, np.ones((4, 3), np.float32))
+    assert shaded.dtype == np.float32
+    assert shaded.shape == (4, 4)
+    assert (shaded[:, 3] == 1).all()
+    assert shaded.min() >= viewport.AMBIENT
+    assert shaded[3, 0] > shaded[0, 0]  # the tip is lit from above, the corner below lies in the shade
