@@ -1,10 +1,9 @@
-"""Loads the checkout as the package ``espalier``, as Blender sees it once it is installed."""
+"""Fake backends, jobs and a way to wait for them. (tests/conftest.py makes the checkout the package ``espalier``.)"""
 
 from __future__ import annotations
 
 import sys
 import time
-import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,12 +16,6 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 FAKE_BACKEND = ROOT / "tests" / "fakes" / "fake_backend.py"
-
-if "espalier" not in sys.modules:
-    # No __init__.py lies at the root (pytest could not collect beside one); a package is a module with a __path__.
-    package = types.ModuleType("espalier")
-    package.__path__ = [str(ROOT)]
-    sys.modules["espalier"] = package
 
 
 @pytest.fixture(scope="session")
