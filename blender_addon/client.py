@@ -144,7 +144,7 @@ class Backend:
             self._messages.put(self._error("backend_ended", _describe_end(code, self._last_log_line())))
 
     def _error(self, code: str, message: str) -> protocol.Error:
-        hint = f"The next job starts it anew. What it wrote: {self.log_path}"
+        hint = f"The next job starts it anew. {self.log_path.name} says more."
         return protocol.Error(job=None, code=code, message=message, hint=hint)
 
     def _last_log_line(self) -> str:

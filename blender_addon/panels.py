@@ -86,7 +86,11 @@ def draw_job(layout: bpy.types.UILayout, job: Job, width: int) -> None:
             head.label(text=job.name, icon="CHECKMARK")
             head.operator(operators.EspalierDismiss.bl_idname, text="", icon="TRASH", emboss=False).job = job.id
             waits_for = pump.obstacle() if pump.home(job) is not None else ""
-            reason = f"Waits until {waits_for} is finished" if waits_for else "Made for a file or scene that is closed"
+            reason = (
+                f"Waits until {waits_for} is finished"
+                if waits_for
+                else "Made in a file or scene that is no longer open"
+            )
             draw_text(box, reason, width)
             box.operator(operators.EspalierInsert.bl_idname, icon="IMPORT").job = job.id
         case State.FAILED if job.error is not None:
@@ -97,6 +101,8 @@ def draw_job(layout: bpy.types.UILayout, job: Job, width: int) -> None:
             draw_text(box, job.error.hint, width, active=False)
             if job.error.code == "backend_unavailable":
                 box.operator(operators.EspalierPreferencesShow.bl_idname, icon="PREFERENCES")
+            elif job.error.job is None:  # it was the backend itself that failed
+                box.operator("wm.path_open", text="Open Log", icon="TEXT").filepath = str(pump.log_path())
 
 
 def progress_text(job: Job) -> str:

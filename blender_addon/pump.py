@@ -30,7 +30,12 @@ _document = 0  # counts the files loaded in this session: a job belongs to the o
 
 def _launch() -> Backend:
     python = process.find_python(preferences.folders(bpy.context)[0], FOLDER)
-    return process.launch(python, FOLDER, Path(bpy.app.tempdir) / "espalier_backend.log")
+    return process.launch(python, FOLDER, log_path())
+
+
+def log_path() -> Path:
+    """What the backend, and the libraries in it, have to say."""
+    return Path(bpy.app.tempdir) / "backend.log"
 
 
 jobs = JobQueue(_launch)

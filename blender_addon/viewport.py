@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 LIGHT = np.array((-0.35, -0.65, 0.68), np.float32)  # from the upper left of the front view
 AMBIENT = 0.45
+NEARER = 1e-5  # in depth: an earlier object in the same place shall not shimmer through
 
 
 @dataclass
@@ -98,17 +99,19 @@ def _draw() -> None:
     if not here:
         return
     shader = gpu.shader.from_builtin("SMOOTH_COLOR")
+    projection = gpu.matrix.get_projection_matrix()
+    projection[2] -= NEARER * projection[3]
     gpu.state.depth_test_set("LESS_EQUAL")
     gpu.state.depth_mask_set(True)
     try:
-        for overlay in here:
-            if overlay.mesh is None:
-                continue
-            if overlay.batch is None:
-                overlay.batch = _batch(shader, *overlay.mesh)
-            with gpu.matrix.push_pop():
-                gpu.matrix.multiply_matrix(Matrix.Translation(overlay.location))
-                overlay.batch.draw(shader)
+        with gpu.matrix.push_pop_projection():
+            gpu.matrix.load_projection_matrix(projection)
+            for overlay in here:
+                if overlay.mesh is not None:
+                    overlay.batch = overlay.batch or _batch(shader, *overlay.mesh)
+                    with gpu.matrix.push_pop():
+                        gpu.matrix.multiply_matrix(Matrix.Translation(overlay.location))
+                        overlay.batch.draw(shader)
     finally:
         gpu.state.depth_mask_set(False)
         gpu.state.depth_test_set("NONE")

@@ -181,6 +181,8 @@ def test_panel_of_a_failure(job: Job) -> None:
     assert "espalier.preferences_show" not in texts(drawn)
     job.fail(protocol.Error("a", "backend_unavailable", "The backend is not installed.", "Choose a Python."))
     assert "espalier.preferences_show" in texts(draw())
+    job.fail(protocol.Error(None, "backend_ended", "The backend was ended by SIGKILL.", "The next job starts it anew."))
+    assert "Open Log" in texts(draw())
 
 
 def test_every_stage_has_a_name() -> None:
