@@ -16,6 +16,7 @@ import argparse
 import contextlib
 import dataclasses
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -185,7 +186,7 @@ def make(asset: Asset, options: argparse.Namespace, queue: JobQueue, label: str)
             asset.fail(error.code, error.message, error.hint)
             return
         asset.seconds, asset.counts = dict(job.result.timings), dict(job.result.counts)
-        with quiet():
+        with contextlib.redirect_stdout(io.StringIO()):  # operators write there what they did
             write_files(asset, job.result, options.out)
         asset.status = "done"
     except (OSError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
@@ -244,21 +245,6 @@ def moved_into_place(path: Path) -> Iterator[Path]:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Nothing on stdout meanwhile: Blender writes a line for each sample and each file, from C."""
-    sys.stdout.flush()
-    stdout = os.dup(1)
-    try:
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 1)
-        yield
-    finally:
-        sys.stdout.flush()
-        os.dup2(stdout, 1)
-        os.close(stdout)
 
 
 def show_textures(screens: Any) -> None:
@@ -331,11 +317,20 @@ def in_blender() -> bool:
     return "bpy" in sys.modules and bool(sys.modules["bpy"].app.binary_path)
 
 
+def keep_stdout() -> None:
+    """Give stdout to this script alone: Blender writes a line for each sample and each file to it, from C."""
+    sys.stdout.flush()
+    sys.stdout = open(os.dup(1), "w", encoding=sys.stdout.encoding, buffering=1)  # noqa: SIM115 (open to the end)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+
+
 if __name__ == "__main__":
     if "--" in sys.argv:
         own_arguments = sys.argv[sys.argv.index("--") + 1 :]
     else:
         own_arguments = [] if in_blender() else sys.argv[1:]
+    keep_stdout()
     try:
         exit_code = main(own_arguments)
     except KeyboardInterrupt:

@@ -1,0 +1,274 @@
+"""scripts/batch.py: what it leaves behind, what it does again, and what it returns."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import bpy
+import pytest
+from espalier.blender_addon.client import Backend
+from espalier.scripts import render_preview
+from PIL import Image
+
+from scripts import batch
+from tests.fakes.tiny_model import write_tiny_model
+
+BACKEND = [sys.executable, str(Path(__file__).parent / "fakes" / "fussy_backend.py")]
+
+
+class Launcher:
+    """Starts fake backends and counts them."""
+
+    def __init__(self, folder: Path, command: list[str] = BACKEND) -> None:
+        self.folder, self.command, self.count = folder, command, 0
+
+    def __call__(self) -> Backend:
+        self.count += 1
+        backend = Backend(self.command, self.folder / "backend.log")
+        backend.start()
+        return backend
+
+
+@pytest.fixture
+def launch(tmp_path: Path) -> Launcher:
+    return Launcher(tmp_path)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Callable[..., Path]:
+    """``folder("mug", "lamp")`` holds images with these names."""
+
+    def make(*names: str, where: str = "images") -> Path:
+        (tmp_path / where).mkdir()
+        for number, name in enumerate(names):
+            Image.new("RGBA", (8, 8), (40 * number, 90, 20, 255)).save(tmp_path / where / f"{name}.png")
+        return tmp_path / where
+
+    return make
+
+
+def run(launch: Launcher, out: Path, *arguments: object) -> int:
+    return batch.main([*(str(argument) for argument in arguments), "--out", str(out)], launch)
+
+
+def report(out: Path) -> dict[str, dict[str, Any]]:
+    return {asset["name"]: asset for asset in json.loads((out / "report.json").read_text("utf-8"))["assets"]}
+
+
+def statuses(out: Path) -> dict[str, str]:
+    return {name: asset["status"] for name, asset in report(out).items()}
+
+
+def test_an_image_becomes_its_files(
+    folder: Callable[..., Path], launch: Launcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(render_preview, "SIZE", 48)
+    monkeypatch.setattr(render_preview, "SAMPLES", 1)
+    out = tmp_path / "out"
+    assert run(launch, out, folder("mug"), "--render") == 0
+    assert {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()} == {
+        "mug.glb",
+        "mug.blend",
+        "previews/mug.png",
+        "report.json",
+    }
+    with Image.open(out / "previews" / "mug.png") as preview:
+        assert preview.size == (48, 48)
+        assert len(preview.convert("RGB").getcolors(48 * 48) or []) > 50, "an empty picture"
+    asset = report(out)["mug"]
+    assert asset["status"] == "done"
+    assert asset["counts"]["faces"] > 0
+    assert asset["seconds"]["total"] >= asset["seconds"]["render"] > 0
+
+
+def test_the_blend_opens_with_the_object_its_material_and_a_packed_image(
+    folder: Callable[..., Path], launch: Launcher, tmp_path: Path
+) -> None:
+    assert run(launch, tmp_path / "out", folder("mug"), "--seed", 7, "--format", "blend") == 0
+    assert not (tmp_path / "out" / "mug.glb").exists()
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "out" / "mug.blend"))
+    (made,) = bpy.context.scene.objects
+    assert (made.name, made.type) == ("mug", "MESH")
+    assert made.select_get()
+    assert bpy.context.view_layer.objects.active == made
+    (image,) = [node.image for node in made.active_material.node_tree.nodes if node.type == "TEX_IMAGE"]
+    assert image.packed_file is not None
+    assert made["espalier_seed"] == 7
+    spaces = [a.spaces.active for screen in bpy.data.screens for a in screen.areas if a.type == "VIEW_3D"]
+    assert {space.shading.color_type for space in spaces} == {"TEXTURE"}
+
+
+def test_the_glb_is_the_backends_own(folder: Callable[..., Path], launch: Launcher, tmp_path: Path) -> None:
+    assert run(launch, tmp_path / "out", folder("mug"), "--format", "glb") == 0
+    content = (tmp_path / "out" / "mug.glb").read_bytes()
+    assert content[20:] == b'{"asset":{"version":"2.0"}} '
+
+
+def test_a_bad_image_does_not_stop_the_others(folder: Callable[..., Path], launch: Launcher, tmp_path: Path) -> None:
+    images = folder("chair", "damaged_lamp", "error_mug", "table")
+    assert run(launch, tmp_path / "out", images) == 1
+    expected = {"chair": "done", "damaged_lamp": "failed", "error_mug": "failed", "table": "done"}
+    assert statuses(tmp_path / "out") == expected
+    errors = {name: asset["error"] for name, asset in report(tmp_path / "out").items() if asset["error"]}
+    assert errors["error_mug"]["code"] == "image_unreadable"
+    assert errors["error_mug"]["hint"]
+    assert "vertex that does not exist" in errors["damaged_lamp"]["message"]
+    assert not (tmp_path / "out" / "error_mug.blend").exists()
+    assert launch.count == 1
+
+
+def test_what_is_done_is_skipped_and_what_failed_is_tried_again(
+    folder: Callable[..., Path], launch: Launcher, tmp_path: Path
+) -> None:
+    images, out = folder("chair", "error_mug"), tmp_path / "out"
+    assert run(launch, out, images) == 1
+    before = (out / "chair.blend").stat().st_mtime_ns
+    assert run(launch, out, images) == 1
+    assert statuses(out) == {"chair": "skipped", "error_mug": "failed"}
+    assert (out / "chair.blend").stat().st_mtime_ns == before
+    assert launch.count == 2
+    assert run(launch, out, images / "chair.png") == 0
+    assert launch.count == 2, "a backend was started though nothing was to do"
+    assert statuses(out) == {"chair": "skipped", "error_mug": "failed"}, "the other image was forgotten"
+
+
+def cut_off(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-30])
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments"),
+    [
+        (lambda images, out: Image.new("RGB", (9, 9)).save(images / "mug.png"), ()),
+        (lambda images, out: (out / "mug.glb").unlink(), ()),
+        (lambda images, out: cut_off(out / "mug.glb"), ()),
+        (lambda images, out: cut_off(out / "mug.blend"), ()),
+        (lambda images, out: cut_off(out / "report.json"), ()),
+        (lambda images, out: None, ("--seed", "1")),
+        (lambda images, out: None, ("--steps", "2")),
+    ],
+    ids=["image", "no glb", "half a glb", "half a blend", "half a report", "seed", "steps"],
+)
+def test_what_is_not_the_same_is_made_again(
+    folder: Callable[..., Path],
+    launch: Launcher,
+    tmp_path: Path,
+    change: Callable[[Path, Path], None],
+    arguments: tuple[str, ...],
+) -> None:
+    images, out = folder("mug"), tmp_path / "out"
+    assert run(launch, out, images) == 0
+    change(images, out)
+    assert run(launch, out, images, *arguments) == 0
+    assert statuses(out) == {"mug": "done"}
+
+
+def test_a_blend_that_was_edited_is_kept(folder: Callable[..., Path], launch: Launcher, tmp_path: Path) -> None:
+    images, out = folder("mug"), tmp_path / "out"
+    assert run(launch, out, images) == 0
+    for compressed in (True, False):
+        bpy.ops.wm.open_mainfile(filepath=str(out / "mug.blend"))
+        bpy.context.object.location.x += 1
+        bpy.ops.wm.save_as_mainfile(filepath=str(out / "mug.blend"), compress=compressed)
+        assert run(launch, out, images) == 0
+        assert statuses(out) == {"mug": "skipped"}
+
+
+def test_a_dead_backend_costs_one_image(folder: Callable[..., Path], launch: Launcher, tmp_path: Path) -> None:
+    assert run(launch, tmp_path / "out", folder("chair", "crash_mug", "table"), "--format", "glb") == 1
+    assert statuses(tmp_path / "out") == {"chair": "done", "crash_mug": "failed", "table": "done"}
+    assert report(tmp_path / "out")["crash_mug"]["error"]["code"] == "backend_ended"
+    assert launch.count == 2
+
+
+def test_a_backend_that_keeps_dying_ends_the_batch(
+    folder: Callable[..., Path], launch: Launcher, tmp_path: Path
+) -> None:
+    assert run(launch, tmp_path / "out", folder("crash_a", "crash_b", "lamp"), "--format", "glb") == 1
+    codes = [asset["error"]["code"] for asset in report(tmp_path / "out").values()]
+    assert codes == ["backend_ended", "backend_ended", "backend_lost"]
+    assert launch.count == 2
+
+
+def test_an_interrupted_batch_goes_on_where_it_was(
+    folder: Callable[..., Path], launch: Launcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, out = folder("chair", "mug"), tmp_path / "out"
+    make = batch.make
+
+    def interrupted(asset: batch.Asset, *others: Any) -> None:
+        if asset.name == "mug":
+            raise KeyboardInterrupt
+        make(asset, *others)
+
+    monkeypatch.setattr(batch, "make", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(launch, out, images, "--format", "glb")
+    assert statuses(out) == {"chair": "done", "mug": "pending"}
+    monkeypatch.setattr(batch, "make", make)
+    assert run(launch, out, images, "--format", "glb") == 0
+    assert statuses(out) == {"chair": "skipped", "mug": "done"}
+
+
+def test_images_of_the_same_name_stay_apart(folder: Callable[..., Path], launch: Launcher, tmp_path: Path) -> None:
+    images, more = folder("mug"), folder("MUG", where="more")
+    assert run(launch, tmp_path / "out", images / "mug.png", more, "--format", "glb") == 0
+    assert {path.name for path in (tmp_path / "out").glob("*.glb")} == {"mug.glb", "MUG-2.glb"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["IMAGES"], "--out"),
+        (["IMAGES", "--out", "out", "--format", "obj"], "choose from glb, blend"),
+        (["EMPTY", "--out", "out"], "no images"),
+        (["IMAGES", "--out", "IMAGES/mug.png"], "is a file"),
+    ],
+)
+def test_wrong_usage_says_why(
+    folder: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Any,
+    arguments: list[str],
+    why: str,
+) -> None:
+    folder("mug", where="IMAGES")
+    folder(where="EMPTY")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        batch.main(arguments)
+    assert ended.value.code == 2
+    assert why in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_script_itself_with_a_model(folder: Callable[..., Path], tmp_path: Path) -> None:
+    """A process of its own, with the checkout's own backend and a tiny model."""
+    model, images = write_tiny_model(tmp_path / "tiny"), folder()
+    (images / "broken.png").write_text("This is no image.")
+    picture = Image.new("RGBA", (64, 64))
+    picture.paste((200, 40, 40, 255), (16, 16, 48, 48))
+    picture.save(images / "cube.png")
+    script = [sys.executable, str(batch.ROOT / "scripts" / "batch.py")]
+    options = ["--out", str(tmp_path / "out"), "--model", str(model), "--texture-size", "64", "--faces", "500"]
+    done = subprocess.run([*script, "--", str(images), *options], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (1, "")
+    broken, cube, tally = done.stdout.splitlines()
+    assert broken.startswith("[1/2] broken: failed: ")
+    assert cube.startswith("[2/2] cube: done in ")
+    assert tally.startswith("1 done, 0 skipped, 1 failed: ")
+    assert report(tmp_path / "out")["broken"]["error"]["code"] == "image_unreadable"
+    assert batch.is_whole(tmp_path / "out" / "cube.glb")
+    assert batch.is_whole(tmp_path / "out" / "cube.blend")
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(["--"], 2), (["--help"], 0)])
+def test_the_script_itself_without_work(arguments: list[str], code: int) -> None:
+    script = [sys.executable, str(batch.ROOT / "scripts" / "batch.py")]
+    assert subprocess.run([*script, *arguments], capture_output=True, timeout=60).returncode == code
