@@ -1,0 +1,114 @@
+"""The command line: ``python -m backend generate IMAGES...`` and ``python -m backend serve``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from . import protocol
+from .config import DEFAULT_MODEL, GenerateSettings
+from .errors import describe
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command. Returns the exit code: 0 done, 1 failed (one sentence on stderr says why), 2 wrong usage."""
+    options = _parser().parse_args(arguments)
+    if options.command == "serve":
+        from .serve import serve
+
+        return serve(options.device)
+    try:
+        return generate(options)
+    except KeyboardInterrupt:
+        return _fail("Cancelled.", 130)
+    except Exception as error:
+        if options.traceback:
+            raise
+        _, message, hint = describe(error)
+        return _fail(f"{message} {hint}".strip(), 1)
+
+
+def generate(options: argparse.Namespace) -> int:
+    """Make one object from one or several images of it and say where it lies."""
+    from .serve import claim_standard_streams
+
+    stdout = claim_standard_streams()[1] if options.json else None
+    request = protocol.Generate(
+        job="cli",
+        images=tuple(str(Path(image).resolve()) for image in options.images),
+        out=str(options.out),
+        model=options.model,
+        steps=options.steps,
+        seed=options.seed,
+        texture_size=options.texture_size,
+        faces=options.faces,
+        guidance=options.guidance,
+    )
+    options.out.mkdir(parents=True, exist_ok=True)
+    from . import job  # brings in torch: not needed for --help or a wrong option
+    from .device import choose_device
+
+    models = job.Models(choose_device(options.device))
+    result = job.run(request, models, on_progress=_show_progress, on_preview=lambda path: None, check=lambda: None)
+    if stdout is not None:
+        stdout.write(json.dumps(_summary(result, str(models.device))).encode() + b"\n")
+        stdout.flush()
+    else:
+        counts, total = result.counts, result.timings["total"]
+        print(f"{result.glb} ({counts['faces']} faces, {total:.1f} s)")
+    return 0
+
+
+def _summary(result: protocol.Result, device: str) -> dict[str, Any]:
+    return {
+        "timings": result.timings,
+        "counts": result.counts,
+        "settings": result.settings,
+        "device": device,
+        "files": {"glb": result.glb, "texture": result.texture, "arrays": result.arrays},
+    }
+
+
+def _show_progress(stage: str, step: int, steps: int) -> None:
+    if sys.stderr.isatty():
+        print(
+            f"\r\x1b[K{stage} {step}/{steps}" if steps > 1 else f"\r\x1b[K{stage}", end="", file=sys.stderr, flush=True
+        )
+
+
+def _fail(sentence: str, code: int) -> int:
+    print(sentence, file=sys.stderr)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m backend", description="From an image to a textured mesh.")
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    command = commands.add_parser("generate", help="make one object from one or several images of it")
+    command.add_argument("images", nargs="+", metavar="IMAGE", help="reference images, all of the same object")
+    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the files go (made if missing)")
+    command.add_argument("--model", default=DEFAULT_MODEL, help="name or folder of a model (default: %(default)s)")
+    command.add_argument("--steps", type=int, help="sampling steps of each flow (default: the model's)")
+    command.add_argument("--guidance", type=float, help="guidance strength (default: the model's)")
+    command.add_argument("--seed", type=int, default=GenerateSettings.seed, help="default: %(default)s")
+    command.add_argument("--texture-size", type=int, default=GenerateSettings.texture_size, metavar="PIXELS")
+    command.add_argument("--faces", type=int, default=GenerateSettings.faces, help="face target (default: %(default)s)")
+    command.add_argument("--json", action="store_true", help="print one line of JSON: times, counts, settings, files")
+    command.add_argument("--traceback", action="store_true", help="show where an error comes from")
+    _add_device(command)
+
+    command = commands.add_parser("serve", help="answer requests on stdin with messages on stdout, as Blender uses it")
+    _add_device(command)
+    return parser
+
+
+def _add_device(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,20 @@
+"""Which device the networks run on."""
+
+from __future__ import annotations
+
+import torch
+
+from .errors import SettingsError
+
+
+def choose_device(name: str | None = None) -> torch.device:
+    """The device of that name, or CUDA where there is one. Raises SettingsError if it is not there."""
+    if name == "cuda" and not torch.cuda.is_available():
+        hint = "Install an NVIDIA driver and the CUDA build of torch, or use the CPU."
+        raise SettingsError("device_missing", "There is no CUDA device that torch can use.", hint)
+    return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def device_title(device: torch.device) -> str:
+    """What to call a device in front of people."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

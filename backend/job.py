@@ -1,0 +1,200 @@
+"""One request carried out: images and a model in, files in the job's folder out.
+
+What a job leaves in its folder: ``raw.npz`` (the preview), ``mesh.npz``, ``texture.png``, ``NAME.glb`` (named after the
+first image) and ``job.json``. Each file appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from . import protocol
+from .config import GenerateSettings, find_model
+from .errors import SettingsError
+from .images import load_image
+from .mesh import RawMesh
+from .mesh.export import write_glb
+from .pipeline import Generated, Pipeline
+
+OnProgress = Callable[[str, int, int], None]
+OnPreview = Callable[[Path], None]
+Check = Callable[[], None]
+
+#: zlib level of the texture: the default (6) takes far longer for a few percent.
+_PNG_LEVEL = 3
+
+
+class Models:
+    """The model that stays warm between jobs. Asking for another one releases it first."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._loaded: Pipeline | None = None
+
+    def get(self, name: str) -> Pipeline:
+        """The pipeline of a model's name or folder. Raises CheckpointError."""
+        folder = find_model(name)
+        if self._loaded is None or self._loaded.folder != folder:
+            self.release()
+            self._loaded = Pipeline.load(folder, self.device)
+        return self._loaded
+
+    def release(self) -> None:
+        """Give all memory back."""
+        self._loaded = None
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def run(
+    request: protocol.Generate, models: Models, *, on_progress: OnProgress, on_preview: OnPreview, check: Check
+) -> protocol.Result:
+    """Carry a request out. ``check()`` is called often and ends the job by raising.
+
+    Raises BackendError for what a person can mend, and whatever ``check`` raises.
+    """
+    started = time.perf_counter()
+    settings, out = _settings(request), _folder(request.out)
+    on_progress("load", 0, 1)
+    # Images come first: a bad one is told before seconds are spent on loading a model.
+    images = []
+    for path in request.images:
+        check()
+        images.append(load_image(Path(path)))
+    opened = time.perf_counter()
+    pipeline = models.get(request.model)
+    loaded = time.perf_counter()
+    check()
+
+    def preview(raw: RawMesh) -> None:
+        on_preview(_write_raw(out / "raw.npz", raw))
+        timings["preview"] = time.perf_counter() - started
+
+    timings: dict[str, float] = {}
+    generated = pipeline.generate(images, settings, on_progress=on_progress, on_preview=preview, check=check)
+    timings |= generated.timings | {"load": loaded - opened}
+    timings["prepare"] += opened - started
+
+    written = time.perf_counter()
+    carried_out = _carried_out(request, pipeline, settings)
+    files = _write(out, _asset_name(request.images[0]), generated, carried_out)
+    timings["write"] = time.perf_counter() - written
+    timings["total"] = time.perf_counter() - started
+    return protocol.Result(
+        job=request.job,
+        arrays=str(files["arrays"]),
+        texture=str(files["texture"]),
+        glb=str(files["glb"]),
+        timings={name: round(seconds, 4) for name, seconds in timings.items()},
+        counts=generated.counts,
+        settings=carried_out,
+    )
+
+
+def fraction(stage: str, step: int, steps: int) -> float:
+    """How much of a job is done when ``step`` of ``steps`` of a stage are."""
+    names = list(protocol.STAGES)
+    before = sum(protocol.STAGES[name] for name in names[: names.index(stage)])
+    return min(before + protocol.STAGES[stage] * step / max(steps, 1), 1.0)
+
+
+def _settings(request: protocol.Generate) -> GenerateSettings:
+    """The checked settings of a request that came over the wire, where any field may hold anything."""
+    if not isinstance(request.images, tuple) or not all(isinstance(path, str) and path for path in request.images):
+        raise SettingsError("settings_invalid", "The images must be a list of paths.")
+    if not request.images:
+        raise SettingsError("no_images", "There is no reference image.", "Add at least one image of the object.")
+    if not isinstance(request.model, str) or not isinstance(request.out, str):
+        raise SettingsError("settings_invalid", "The model and the output folder must be text.")
+    return GenerateSettings(
+        seed=request.seed,
+        steps=request.steps,
+        guidance=request.guidance,
+        texture_size=request.texture_size,
+        faces=request.faces,
+    )
+
+
+def _folder(out: str) -> Path:
+    folder = Path(out)
+    if not out or not folder.is_dir():
+        raise SettingsError("out_missing", f"The output folder {out!r} does not exist.", "Choose an existing folder.")
+    return folder.resolve()
+
+
+def _carried_out(request: protocol.Generate, pipeline: Pipeline, settings: GenerateSettings) -> dict[str, Any]:
+    """The request with the defaults filled in: asking for exactly this again gives the same bytes."""
+    structure, latents = pipeline.samplers(settings)
+    return {
+        "images": list(request.images),
+        "model": request.model,
+        "seed": settings.seed,
+        # None where the model's two stages differ: only leaving the choice to the model repeats that.
+        "steps": structure.steps if structure.steps == latents.steps else None,
+        "guidance": structure.guidance if structure.guidance == latents.guidance else None,
+        "texture_size": settings.texture_size,
+        "faces": settings.faces,
+    }
+
+
+def _asset_name(image: str) -> str:
+    """A file name that every system accepts, after the image that an asset was made from."""
+    return re.sub(r'[\x00-\x1f<>:"/\\|?*]', "_", Path(image).stem)[:80].strip(" .") or "object"
+
+
+def _write(out: Path, name: str, generated: Generated, settings: dict[str, Any]) -> dict[str, Path]:
+    mesh = generated.mesh
+    files = {"arrays": out / "mesh.npz", "texture": out / "texture.png", "glb": out / f"{name}.glb"}
+    buffer = io.BytesIO()
+    Image.fromarray(mesh.texture).save(buffer, "PNG", compress_level=_PNG_LEVEL)
+    texture = buffer.getvalue()
+    with _replacing(files["texture"]) as part:
+        part.write_bytes(texture)
+    with _replacing(files["arrays"]) as part:
+        np.savez(
+            part,
+            vertices=mesh.vertices.astype(np.float32),
+            faces=mesh.faces.astype(np.int32),
+            uvs=mesh.uvs.astype(np.float32),
+        )
+    with _replacing(files["glb"]) as part:
+        write_glb(part, mesh.vertices, mesh.faces, mesh.uvs, texture, name)
+    with _replacing(out / "job.json") as part:
+        part.write_text(json.dumps({"settings": settings, "counts": generated.counts}, indent=2) + "\n", "utf-8")
+    return files
+
+
+def _write_raw(path: Path, raw: RawMesh) -> Path:
+    surface = raw.numpy()
+    colors = np.full_like(surface.vertices, 0.8) if surface.colors is None else surface.colors
+    with _replacing(path) as part:
+        np.savez(
+            part,
+            vertices=surface.vertices.astype(np.float32),
+            faces=surface.faces.astype(np.int32),
+            colors=colors.astype(np.float32),
+        )
+    return path
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A path to write to, of the same suffix, that takes the place of ``path`` once it is complete."""
+    part = path.with_name(f"{path.stem}.part{path.suffix}")
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,277 @@
+"""Image to textured mesh: prepare, encode, structure, latents, decode, finish.
+
+Each stage is a function of plain tensors that knows nothing of the others; ``Pipeline.generate`` runs them in this
+order and is the only place where they meet.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor, nn
+
+from .checkpoints import load_network
+from .conditioning import ImageEncoder, images_to_tensor, prepare_image
+from .config import GenerateSettings, Normalization, PipelineConfig, SamplerSettings
+from .errors import GenerationError
+from .mesh import MeshError, RawMesh
+from .mesh.finish import FinishedMesh, finish
+from .mesh.flexicubes import extract_mesh
+from .models.latent_flow import LatentFlow
+from .models.latent_vae import LatentMeshDecoder
+from .models.structure_flow import StructureFlow
+from .models.structure_vae import StructureDecoder
+from .sampling import Model, State, averaged, conditioned, euler_sample, with_guidance
+from .sparse.tensor import SparseTensor
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+OnProgress = Callable[[str, int, int], None]  # stage, steps done, steps in all
+Check = Callable[[], None]
+
+_RETRY = "Try another seed, or an image that shows one object clearly."
+
+
+# --- stages ----------------------------------------------------------------------------------------------------------
+
+
+def prepare(images: Sequence[Image.Image], size: int) -> Tensor:
+    """RGBA images of V views as framed, normalised pixels [V, 3, size, size]."""
+    return images_to_tensor([prepare_image(image, size) for image in images], size)
+
+
+def encode(encoder: ImageEncoder, pixels: Tensor) -> Tensor:
+    """Pixels [V, 3, S, S] of V views to condition tokens [V, L, C]."""
+    return cast(Tensor, encoder(pixels))
+
+
+def sample_structure(
+    flow: StructureFlow,
+    cond: Tensor,
+    sampler: SamplerSettings,
+    normalization: Normalization | None,
+    generator: torch.Generator,
+    on_step: Callable[[int, int], None],
+) -> Tensor:
+    """Structure latents [1, C, R, R, R] under the tokens [V, L, C] of V views."""
+    shape = (1, flow.in_channels, *[flow.resolution] * 3)
+    noise = torch.randn(shape, generator=generator).to(cond.device)  # drawn on the CPU: alike on every device
+    latents = _sample(flow, noise, cond, sampler, on_step)
+    if normalization is None:
+        return latents
+    mean, std = _statistics(normalization, latents.device)
+    return latents * std[:, None, None, None] + mean[:, None, None, None]
+
+
+def decode_structure(decoder: StructureDecoder, latents: Tensor) -> Tensor:
+    """Occupied voxels [N, 4] int32 (batch, x, y, z) of structure latents [1, C, R, R, R]: where the logit is positive.
+
+    Raises GenerationError if there is none.
+    """
+    logits = decoder(latents)  # [1, 1, S, S, S]
+    coords = torch.nonzero(logits[:, 0] > 0).int()
+    if len(coords) == 0:
+        raise GenerationError("structure_empty", "The model found no object in the image.", _RETRY)
+    return coords
+
+
+def sample_latents(
+    flow: LatentFlow,
+    coords: Tensor,
+    cond: Tensor,
+    sampler: SamplerSettings,
+    normalization: Normalization,
+    generator: torch.Generator,
+    on_step: Callable[[int, int], None],
+) -> SparseTensor:
+    """Structured latents [N, C] on the voxels [N, 4], under the tokens [V, L, C] of V views."""
+    noise = torch.randn((len(coords), flow.in_channels), generator=generator).to(cond.device)
+    latents = _sample(flow, SparseTensor(noise, coords), cond, sampler, on_step)
+    mean, std = _statistics(normalization, cond.device)
+    return latents.replace(latents.feats * std + mean)
+
+
+def decode_mesh(decoder: LatentMeshDecoder, latents: SparseTensor) -> RawMesh:
+    """The surface of structured latents [N, C], on a grid four times as fine. Raises GenerationError if it is empty."""
+    features = decoder(latents)
+    try:
+        raw = extract_mesh(features.coords[:, 1:], features.feats, 4 * decoder.resolution)
+    except MeshError as error:
+        raise _mesh_error(error) from error
+    if len(raw.faces) == 0:
+        raise GenerationError("mesh_empty", "The object that the model made has no surface.", _RETRY)
+    return raw
+
+
+def finish_mesh(raw: RawMesh, settings: GenerateSettings, check: Check) -> FinishedMesh:
+    """The surface cleaned, simplified, unwrapped and textured. Raises GenerationError if nothing of it is visible."""
+    try:
+        return finish(raw, faces=settings.faces, texture_size=settings.texture_size, check=check)
+    except MeshError as error:
+        raise _mesh_error(error) from error
+
+
+def _sample(
+    flow: nn.Module, noise: State, cond: Tensor, sampler: SamplerSettings, on_step: Callable[[int, int], None]
+) -> State:
+    """Integrate a flow from ``noise``. Several views act together in every step; the negative condition is zeros."""
+    model = cast("Model[State]", flow)
+    velocity = with_guidance(
+        averaged([conditioned(model, view) for view in cond.split(1)]),
+        conditioned(model, torch.zeros_like(cond[:1])),
+        sampler.guidance,
+        sampler.interval,
+    )
+    return euler_sample(
+        velocity,
+        noise,
+        steps=sampler.steps,
+        rescale_t=sampler.rescale_t,
+        sigma_min=sampler.sigma_min,
+        on_step=lambda step: on_step(step.index, step.total),
+    )
+
+
+def _statistics(normalization: Normalization, device: torch.device) -> tuple[Tensor, Tensor]:
+    return torch.tensor(normalization.mean, device=device), torch.tensor(normalization.std, device=device)
+
+
+def _mesh_error(error: MeshError) -> GenerationError:
+    return GenerationError(error.code, f"No mesh could be made of what the model predicted: {error}.", _RETRY)
+
+
+# --- all of them -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Generated:
+    """A finished object, with the seconds each stage took and how many there are of what."""
+
+    mesh: FinishedMesh
+    timings: dict[str, float]
+    counts: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A model folder in memory."""
+
+    folder: Path
+    config: PipelineConfig
+    device: torch.device
+    image_encoder: ImageEncoder
+    structure_flow: StructureFlow
+    structure_decoder: StructureDecoder
+    latent_flow: LatentFlow
+    mesh_decoder: LatentMeshDecoder
+
+    @classmethod
+    def load(cls, folder: Path, device: torch.device) -> Pipeline:
+        """Read a model folder. Raises CheckpointError."""
+        config = PipelineConfig.read(folder)
+        return cls(
+            folder,
+            config,
+            device,
+            image_encoder=load_network(folder / config.image_encoder, ImageEncoder, device),
+            structure_flow=load_network(folder / config.structure_flow, StructureFlow, device),
+            structure_decoder=load_network(folder / config.structure_decoder, StructureDecoder, device),
+            latent_flow=load_network(folder / config.latent_flow, LatentFlow, device),
+            mesh_decoder=load_network(folder / config.mesh_decoder, LatentMeshDecoder, device),
+        )
+
+    def samplers(self, settings: GenerateSettings) -> tuple[SamplerSettings, SamplerSettings]:
+        """How structure and latents are sampled under these settings."""
+        structure, latents = self.config.structure_sampler, self.config.latent_sampler
+        choice = settings.steps, settings.guidance
+        return structure.overridden(*choice), latents.overridden(*choice)
+
+    @torch.inference_mode()
+    def generate(
+        self,
+        images: Sequence[Image.Image],
+        settings: GenerateSettings,
+        *,
+        on_progress: OnProgress = lambda stage, step, steps: None,
+        on_preview: Callable[[RawMesh], None] = lambda raw: None,
+        check: Check = lambda: None,
+    ) -> Generated:
+        """One object from one or several RGBA images of it. The same images, settings and device give the same bytes.
+
+        ``check()`` is called before every block of every network and often while finishing; what it raises ends the
+        job and leaves the model as it was. ``on_preview`` gets the mesh as soon as it is decoded. Raises
+        GenerationError.
+        """
+        clock = Clock(self.device, on_progress, check)
+        generator = torch.Generator().manual_seed(settings.seed)
+        structure_sampler, latent_sampler = self.samplers(settings)
+        networks = (
+            self.image_encoder,
+            self.structure_flow,
+            self.structure_decoder,
+            self.latent_flow,
+            self.mesh_decoder,
+        )
+        with interruptible(networks, check):
+            with clock.stage("prepare"):
+                side = self.image_encoder.grid * self.image_encoder.patch_size
+                pixels = prepare(images, side).to(self.device)
+            with clock.stage("encode"):
+                cond = encode(self.image_encoder, pixels)
+            with clock.stage("structure", structure_sampler.steps) as step:
+                normalization = self.config.structure_normalization
+                structure = sample_structure(
+                    self.structure_flow, cond, structure_sampler, normalization, generator, step
+                )
+                coords = decode_structure(self.structure_decoder, structure)
+            with clock.stage("latents", latent_sampler.steps) as step:
+                normalization = self.config.latent_normalization
+                latents = sample_latents(self.latent_flow, coords, cond, latent_sampler, normalization, generator, step)
+            with clock.stage("decode"):
+                raw = decode_mesh(self.mesh_decoder, latents)
+        on_preview(raw)
+        with clock.stage("finish"):
+            mesh = finish_mesh(raw, settings, check)
+        counts = {"images": len(images), "voxels": len(coords), "raw_faces": len(raw.faces)} | mesh.counts
+        return Generated(mesh, clock.seconds, counts)
+
+
+class Clock:
+    """Times stages and reports where a job stands."""
+
+    def __init__(self, device: torch.device, on_progress: OnProgress, check: Check) -> None:
+        self.seconds: dict[str, float] = {}
+        self._device, self._on_progress, self._check = device, on_progress, check
+
+    @contextmanager
+    def stage(self, name: str, steps: int = 1) -> Iterator[Callable[[int, int], None]]:
+        """Run a stage of ``steps`` steps; yields what to call after each."""
+        self._check()
+        self._on_progress(name, 0, steps)
+        started = time.perf_counter()
+        yield lambda done, total: self._on_progress(name, done, total)
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)  # or the next stage would pay for this one
+        self.seconds[name] = time.perf_counter() - started
+
+
+@contextmanager
+def interruptible(networks: Sequence[nn.Module], check: Check) -> Iterator[None]:
+    """Call ``check`` before every block (member of a ModuleList) of the networks, so that it can end a step midway."""
+
+    def before(module: nn.Module, arguments: object) -> None:
+        check()
+
+    with ExitStack() as hooks:
+        for network in networks:
+            for blocks in (module for module in network.modules() if isinstance(module, nn.ModuleList)):
+                for block in blocks:
+                    hooks.callback(block.register_forward_pre_hook(before).remove)
+        yield

@@ -1,0 +1,229 @@
+"""The backend process: requests on stdin, messages on stdout, one job at a time, models kept warm.
+
+The main thread carries out jobs. A reader thread keeps reading while one runs, so that a cancel arrives in the middle
+of a sampling step and the end of stdin (Blender has gone) ends the process at once.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, BinaryIO
+
+from . import protocol
+from .config import available_models, version
+from .errors import BackendError, JobCancelled, describe
+
+if TYPE_CHECKING:
+    from .job import Models
+
+#: Seconds that a running job gets to notice that stdin has closed before the process ends without it.
+EXIT_GRACE = 1.0
+
+#: Longest line that is read as a request, in bytes.
+MAX_LINE = 1 << 20
+
+
+def serve(device_name: str | None = None) -> int:
+    """Answer requests until stdin closes or a ``shutdown`` arrives. Returns the exit code."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in Blender's terminal is Blender's business
+    stdin, stdout = claim_standard_streams()
+    outbox = Outbox(stdout)
+
+    import torch  # after the streams are safe: anything below may print
+
+    from .device import choose_device, device_title
+
+    try:
+        device = choose_device(device_name)
+    except BackendError as error:
+        outbox.send(protocol.Error(None, *describe(error)))
+        return 1
+    outbox.send(
+        protocol.Ready(
+            protocol=protocol.PROTOCOL_VERSION,
+            version=version(),
+            python=platform.python_version(),
+            torch=torch.__version__,
+            device=device_title(device),
+            models=available_models(),
+        )
+    )
+    inbox = Inbox(outbox)
+    threading.Thread(target=inbox.read, args=(stdin,), daemon=True, name="reader").start()
+
+    from .job import Models  # brings in all that only a job needs, while Blender already shows that it is ready
+
+    _answer(inbox, outbox, Models(device))
+    return 0
+
+
+def _answer(inbox: Inbox, outbox: Outbox, models: Models) -> None:
+    while (request := inbox.next()) is not None:
+        if isinstance(request, protocol.Unload):
+            models.release()
+            outbox.send(protocol.Unloaded())
+        else:
+            message = _carry_out(request, models, inbox, outbox)
+            inbox.finished()
+            outbox.send(message)
+
+
+def _carry_out(request: protocol.Generate, models: Models, inbox: Inbox, outbox: Outbox) -> protocol.Message:
+    """The one message that ends a job. Never raises: the process stays alive for the next job."""
+    from . import job
+
+    def progress(stage: str, step: int, steps: int) -> None:
+        outbox.send(protocol.Progress(request.job, stage, job.fraction(stage, step, steps), step, steps))
+
+    def preview(path: os.PathLike[str]) -> None:
+        outbox.send(protocol.Preview(request.job, os.fspath(path)))
+
+    try:
+        return job.run(request, models, on_progress=progress, on_preview=preview, check=inbox.check)
+    except JobCancelled:
+        return protocol.Cancelled(request.job)
+    except Exception as error:
+        code, message, hint = describe(error)
+        print(f"job {request.job}: {code}: {message}", file=sys.stderr, flush=True)
+        if not isinstance(error, BackendError):
+            traceback.print_exc()
+        if code == "out_of_memory":
+            models.release()
+        return protocol.Error(request.job, code, message, hint)
+
+
+class Outbox:
+    """Sends messages from any thread. Once nobody listens any more they are dropped: the end of stdin will follow."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._lock = threading.Lock()
+        self._open = True
+
+    def send(self, message: protocol.Message) -> None:
+        line = protocol.encode(message).encode("ascii")
+        with self._lock:
+            if not self._open:
+                return
+            try:
+                self._stream.write(line)
+                self._stream.flush()
+            except OSError as error:
+                self._open = False
+                print(f"nobody reads the messages any more: {error}", file=sys.stderr, flush=True)
+
+
+class Inbox:
+    """Requests in the order they came, and which of them have been cancelled since."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
+        self._changed = threading.Condition()
+        self._waiting: deque[protocol.Generate | protocol.Unload] = deque()
+        self._running: str | None = None
+        self._cancelled = False  # the running job
+        self._closed = False
+
+    # --- the reader thread ---
+
+    def read(self, stream: BinaryIO) -> None:
+        """Take requests in until the stream ends or asks for a shutdown; then see to it that the process ends."""
+        for line in read_lines(stream):
+            try:
+                request = protocol.decode_request(line)
+            except protocol.ProtocolError as error:
+                self._outbox.send(protocol.Error(None, "request_unreadable", f"A request could not be read: {error}."))
+                continue
+            if isinstance(request, protocol.Shutdown):
+                break
+            self._receive(request)
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        time.sleep(EXIT_GRACE)
+        os._exit(0)  # only reached when the main thread is in one long call; a daemon thread does not outlive it
+
+    def _receive(self, request: protocol.Generate | protocol.Cancel | protocol.Unload) -> None:
+        if isinstance(request, protocol.Cancel):
+            self._cancel(request.job)
+            return
+        if isinstance(request, protocol.Generate) and (not isinstance(request.job, str) or not request.job):
+            self._outbox.send(protocol.Error(None, "request_unreadable", "A job must have a name."))
+            return
+        with self._changed:
+            self._waiting.append(request)
+            self._changed.notify()
+
+    def _cancel(self, job: object) -> None:
+        """End a waiting job at once and mark the running one. A job that has just ended needs no answer any more."""
+        with self._changed:
+            if job == self._running:
+                self._cancelled = True
+                return
+            waiting = [r for r in self._waiting if isinstance(r, protocol.Generate) and r.job == job]
+            for request in waiting:
+                self._waiting.remove(request)
+        for request in waiting:
+            self._outbox.send(protocol.Cancelled(request.job))
+
+    # --- the main thread ---
+
+    def next(self) -> protocol.Generate | protocol.Unload | None:
+        """Wait for the next request; None when there will be no more."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._closed)
+            if self._closed:
+                return None
+            request = self._waiting.popleft()
+            self._running = request.job if isinstance(request, protocol.Generate) else None
+            self._cancelled = False
+            return request
+
+    def check(self) -> None:
+        """Raise JobCancelled if the running job shall end."""
+        if self._cancelled or self._closed:
+            raise JobCancelled
+
+    def finished(self) -> None:
+        """The running job is over; a cancel that comes now is too late."""
+        with self._changed:
+            self._running = None
+
+
+def claim_standard_streams() -> tuple[BinaryIO, BinaryIO]:
+    """This process's stdin (unbuffered) and stdout as private streams that no library can touch.
+
+    Afterwards file descriptor 1 (and with it ``print``, C code and child processes) leads to stderr, the log, and file
+    descriptor 0 is empty.
+    """
+    sys.stdout.flush()
+    stdin, stdout = os.dup(0), os.dup(1)
+    empty = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(empty, 0)
+    os.close(empty)
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    return os.fdopen(stdin, "rb", buffering=0), os.fdopen(stdout, "wb")
+
+
+def read_lines(stream: BinaryIO) -> Iterator[str]:
+    """The lines of an unbuffered stream as they arrive. One that is longer than MAX_LINE comes out in pieces.
+
+    Unbuffered because a buffered reader that blocks in a daemon thread makes the interpreter abort when it exits.
+    """
+    rest = b""
+    while chunk := stream.read(1 << 16):
+        *lines, rest = (rest + chunk).split(b"\n")
+        if len(rest) > MAX_LINE:
+            lines, rest = [*lines, rest], b""
+        for line in lines:
+            if line.strip():
+                yield line.decode("utf-8", "replace")
