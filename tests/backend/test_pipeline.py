@@ -1,0 +1,127 @@
+"""The stages in order, on a tiny model: determinism, several views, progress, and cancelling between any two blocks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from backend.config import GenerateSettings, SamplerSettings
+from backend.errors import GenerationError, JobCancelled
+from backend.mesh import RawMesh
+from backend.pipeline import Generated, Pipeline, decode_structure, interruptible, sample_structure
+from tests.backend.test_images import disc
+from tests.fakes.tiny_model import LATENT_CHANNELS, RESOLUTION, TOKEN_CHANNELS, write_tiny_model
+
+SETTINGS = GenerateSettings(seed=3, steps=2, texture_size=64, faces=300)
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
+    return Pipeline.load(write_tiny_model(tmp_path_factory.mktemp("pipeline") / "tiny"), torch.device("cpu"))
+
+
+def fingerprint(generated: Generated) -> tuple[bytes, ...]:
+    mesh = generated.mesh
+    return mesh.vertices.tobytes(), mesh.faces.tobytes(), mesh.uvs.tobytes(), mesh.texture.tobytes()
+
+
+def test_the_same_seed_gives_the_same_bytes_whatever_ran_before(pipeline: Pipeline) -> None:
+    first = fingerprint(pipeline.generate([disc()], SETTINGS))
+    torch.rand(5)  # nothing may depend on the global generator
+    other = fingerprint(pipeline.generate([disc()], GenerateSettings(seed=4, steps=2, texture_size=64, faces=300)))
+    assert other != first
+    assert fingerprint(pipeline.generate([disc()], SETTINGS)) == first
+
+
+def test_counts_and_times_cover_every_stage(pipeline: Pipeline) -> None:
+    previews: list[RawMesh] = []
+    generated = pipeline.generate([disc()], SETTINGS, on_preview=previews.append)
+    assert list(generated.timings) == ["prepare", "encode", "structure", "latents", "decode", "finish"]
+    assert generated.counts["raw_faces"] == len(previews[0].faces) > 0
+    assert generated.counts["faces"] == len(generated.mesh.faces)
+    assert generated.counts["voxels"] > 0
+
+
+def test_several_views_act_together(pipeline: Pipeline) -> None:
+    torch.manual_seed(0)
+    views = torch.randn(2, 7, TOKEN_CHANNELS)
+    sampler = SamplerSettings(steps=2, guidance=0.0, interval=(0.0, 1.0), rescale_t=1.0, sigma_min=1e-5)
+
+    def sample(cond: Tensor) -> Tensor:
+        generator = torch.Generator().manual_seed(0)
+        with torch.inference_mode():
+            return sample_structure(pipeline.structure_flow, cond, sampler, None, generator, lambda done, total: None)
+
+    one, other, both = sample(views[:1]), sample(views[1:]), sample(views)
+    assert not torch.allclose(one, other, atol=1e-3)
+    assert not torch.allclose(both, one, atol=1e-3)
+    assert torch.allclose(sample(views.flip(0)), both, atol=1e-5)
+    assert torch.allclose(sample(views[:1].expand(2, -1, -1)), one, atol=1e-5)
+
+
+def test_steps_and_guidance_come_from_the_model_unless_chosen(pipeline: Pipeline) -> None:
+    steps: list[tuple[str, int, int]] = []
+    pipeline.generate(
+        [disc()],
+        GenerateSettings(texture_size=64, faces=300),
+        on_progress=lambda *progress: steps.append(progress),
+    )
+    assert ("structure", 3, 3) in steps
+    assert ("latents", 3, 3) in steps
+    assert [s.guidance for s in pipeline.samplers(GenerateSettings())] == [2.0, 2.0]
+    assert [s.guidance for s in pipeline.samplers(GenerateSettings(guidance=0))] == [0.0, 0.0]
+
+
+def test_no_voxel_is_an_error(pipeline: Pipeline) -> None:
+    decoder = pipeline.structure_decoder
+    latents = torch.zeros(1, LATENT_CHANNELS, *[RESOLUTION // 2] * 3)
+    bias: Any = decoder.out_layer[-1].bias
+    kept = bias.clone()
+    bias.fill_(-100)
+    try:
+        with pytest.raises(GenerationError) as caught:
+            decode_structure(decoder, latents)
+        assert caught.value.code == "structure_empty"
+    finally:
+        bias.copy_(kept)
+
+
+def count_checks(pipeline: Pipeline) -> int:
+    checks = 0
+
+    def check() -> None:
+        nonlocal checks
+        checks += 1
+
+    pipeline.generate([disc()], SETTINGS, check=check)
+    return checks
+
+
+def test_a_job_can_be_cancelled_at_every_block_and_leaves_the_model_as_it_was(pipeline: Pipeline) -> None:
+    expected = fingerprint(pipeline.generate([disc()], SETTINGS))
+    total = count_checks(pipeline)
+    blocks = 1 + 2 * 2 * 2 + 2 * 2 * 2  # encoder; structure and latents: steps x (with and without image) x blocks
+    assert total > blocks
+    for last in range(0, total, 5):
+        left = last
+
+        def check() -> None:
+            nonlocal left
+            if left == 0:
+                raise JobCancelled
+            left -= 1
+
+        with pytest.raises(JobCancelled):
+            pipeline.generate([disc()], SETTINGS, check=check)
+    assert count_checks(pipeline) == total  # no hook was left behind
+    assert fingerprint(pipeline.generate([disc()], SETTINGS)) == expected
+
+
+def test_every_block_of_a_network_checks(pipeline: Pipeline) -> None:
+    checks: list[None] = []
+    with interruptible([pipeline.image_encoder], lambda: checks.append(None)), torch.inference_mode():
+        pipeline.image_encoder(torch.zeros(1, 3, 28, 28))
+    assert len(checks) == len(pipeline.image_encoder.blocks)

@@ -1,0 +1,352 @@
+"""The backend process as Blender sees it: a real subprocess, real pipes, a tiny model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from backend import protocol
+from backend.__main__ import main
+from tests.backend.test_images import disc
+from tests.fakes.tiny_model import write_tiny_model
+
+ROOT = Path(__file__).parents[2]
+TIMEOUT = 60.0  # generous: the machine may be busy
+ENDINGS = (protocol.Result, protocol.Error, protocol.Cancelled)
+
+
+class Server:
+    """A backend process and the messages it sends."""
+
+    def __init__(self, log: Path) -> None:
+        self.log = log
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        with log.open("ab") as stderr:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "backend", "serve", "--device", "cpu"],
+                cwd=ROOT,
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+            )
+        self._messages: queue.Queue[protocol.Message | None] = queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self._messages.put(protocol.decode_message(line.decode()))
+        self._messages.put(None)
+
+    def write(self, data: bytes) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(data)
+        self.process.stdin.flush()
+
+    def send(self, *requests: protocol.Request) -> None:
+        self.write("".join(map(protocol.encode, requests)).encode())
+
+    def close_stdin(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+
+    def receive(self) -> protocol.Message:
+        message = self._messages.get(timeout=TIMEOUT)
+        assert message is not None, f"the process has ended: {self.log.read_text()}"
+        return message
+
+    def wait_for(self, wanted: Callable[[Any], bool]) -> list[Any]:
+        """All messages up to the first that is wanted, which comes last."""
+        messages: list[Any] = []
+        while not messages or not wanted(messages[-1]):
+            messages.append(self.receive())
+        return messages
+
+    def run(self, request: protocol.Generate) -> list[Any]:
+        """All messages of a job."""
+        self.send(request)
+        return self.wait_for(lambda message: isinstance(message, ENDINGS) and message.job == request.job)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model, and an image to make something of."""
+    folder = tmp_path_factory.mktemp("serve")
+    write_tiny_model(folder / "tiny")
+    disc().save(folder / "disc.png")
+    return folder
+
+
+def start(folder: Path) -> Server:
+    server = Server(folder / "log.txt")
+    assert isinstance(server.receive(), protocol.Ready)
+    return server
+
+
+@pytest.fixture(scope="module")
+def shared(folder: Path) -> Iterator[Server]:
+    server = start(folder)
+    yield server
+    server.send(protocol.Shutdown())
+    assert server.process.wait(TIMEOUT) == 0
+
+
+@pytest.fixture
+def server(shared: Server) -> Iterator[Server]:
+    """The shared server, which every test has to leave alive and idle."""
+    yield shared
+    assert shared.process.poll() is None
+    shared.send(protocol.Unload())
+    assert shared.wait_for(lambda message: True) == [protocol.Unloaded()]
+
+
+@pytest.fixture
+def make(folder: Path, tmp_path: Path) -> Callable[..., protocol.Generate]:
+    def make(job: str = "a", **changes: Any) -> protocol.Generate:
+        out = tmp_path / f"out {job}"
+        out.mkdir(exist_ok=True)
+        values: dict[str, Any] = {"images": (str(folder / "disc.png"),), "model": str(folder / "tiny"), "out": str(out)}
+        values |= {"texture_size": 64, "faces": 300, "steps": 2}
+        return protocol.Generate(job=job, **(values | changes))
+
+    return make
+
+
+Make = Callable[..., protocol.Generate]
+
+
+def test_a_job_from_request_to_files(server: Server, make: Make) -> None:
+    messages = server.run(make())
+    progress = [m for m in messages if isinstance(m, protocol.Progress)]
+    stages = list(protocol.STAGES)
+    order = [stages.index(p.stage) for p in progress]
+    assert order == sorted(order)
+    assert set(order) == set(range(len(stages)))
+    assert all(a.fraction <= b.fraction for a, b in pairwise(progress))
+    assert [(p.step, p.steps) for p in progress if p.stage == "latents"] == [(0, 2), (1, 2), (2, 2)]
+
+    kinds = [type(m) for m in messages if not isinstance(m, protocol.Progress)]
+    assert kinds == [protocol.Preview, protocol.Result]
+    preview = next(m for m in messages if isinstance(m, protocol.Preview))
+    with np.load(preview.arrays) as raw:
+        assert raw["vertices"].dtype == raw["colors"].dtype == np.float32
+        assert raw["vertices"].shape == raw["colors"].shape
+        assert raw["faces"].dtype == np.int32
+        assert raw["faces"].max() < len(raw["vertices"])
+
+    result = messages[-1]
+    with np.load(result.arrays) as mesh:
+        assert mesh["faces"].dtype == np.int32
+        assert mesh["uvs"].shape == (len(mesh["faces"]), 3, 2)
+        assert mesh["vertices"].dtype == mesh["uvs"].dtype == np.float32
+        assert np.abs(mesh["vertices"]).max() <= 0.5
+    assert Image.open(result.texture).size == (64, 64)
+    assert Path(result.glb).name == "disc.glb"
+    assert Path(result.glb).read_bytes()[:4] == b"glTF"
+    assert result.settings["steps"] == 2
+    assert result.settings["guidance"] == 2.0  # the model's, filled in
+    assert result.counts["voxels"] > 0
+    assert set(protocol.STAGES) | {"total", "preview"} <= result.timings.keys()
+    assert json.loads((Path(result.arrays).parent / "job.json").read_text())["settings"] == result.settings
+    names = {path.name for path in Path(result.arrays).parent.iterdir()}
+    assert names == {"raw.npz", "mesh.npz", "texture.png", "disc.glb", "job.json"}
+
+
+def test_the_same_seed_gives_the_same_bytes(server: Server, make: Make) -> None:
+    def digests(job: str, seed: int) -> dict[str, str]:
+        request = make(job, seed=seed)
+        server.run(request)
+        files = sorted(path for path in Path(request.out).iterdir() if path.name != "job.json")
+        return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+    first = digests("a", seed=5)
+    assert len(first) == 4
+    assert digests("b", seed=5) == first
+    assert digests("c", seed=6) != first
+
+
+BAD_REQUESTS: list[tuple[dict[str, Any], str]] = [
+    ({"images": ()}, "no_images"),
+    ({"images": "disc.png"}, "settings_invalid"),
+    ({"images": (3,)}, "settings_invalid"),
+    ({"images": ("/nowhere/a.png",)}, "image_missing"),
+    ({"images": (__file__,)}, "image_unreadable"),
+    ({"model": "no-such-model"}, "model_unknown"),
+    ({"model": None}, "settings_invalid"),
+    ({"out": "/nowhere"}, "out_missing"),
+    ({"steps": 0}, "settings_invalid"),
+    ({"steps": "many"}, "settings_invalid"),
+    ({"seed": -1}, "settings_invalid"),
+    ({"guidance": float("nan")}, "settings_invalid"),
+    ({"texture_size": 10**9}, "settings_invalid"),
+    ({"faces": True}, "settings_invalid"),
+]
+
+
+@pytest.mark.parametrize(("changes", "code"), BAD_REQUESTS)
+def test_a_bad_request_is_answered_in_words(server: Server, make: Make, changes: dict[str, Any], code: str) -> None:
+    error = server.run(make(**changes))[-1]
+    assert isinstance(error, protocol.Error)
+    assert error.code == code
+    assert error.message.endswith(".")
+
+
+def test_a_job_works_after_a_damaged_model_and_a_bad_image(
+    server: Server, make: Make, folder: Path, tmp_path: Path
+) -> None:
+    broken = write_tiny_model(tmp_path / "broken")
+    (broken / "ckpts" / "latent_flow.safetensors").write_bytes(b"no weights")
+    error = server.run(make("a", model=str(broken)))[-1]
+    assert error.code == "checkpoint_invalid"
+    assert "latent_flow.safetensors" in error.message
+    truncated = tmp_path / "cut.png"
+    truncated.write_bytes((folder / "disc.png").read_bytes()[:-200])
+    assert server.run(make("b", images=(str(truncated),)))[-1].code == "image_truncated"
+    assert isinstance(server.run(make("c"))[-1], protocol.Result)
+
+
+def test_an_empty_structure_is_an_error(server: Server, make: Make, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    empty = write_tiny_model(tmp_path / "empty")
+    file = empty / "ckpts" / "structure_decoder.safetensors"
+    weights = load_file(file)
+    weights["out_layer.2.bias"].fill_(-100)
+    save_file(weights, file)
+    error = server.run(make(model=str(empty)))[-1]
+    assert error.code == "structure_empty"
+    assert error.hint
+
+
+def long_job(make: Make, job: str) -> protocol.Generate:
+    return make(job, steps=1000)
+
+
+def in_the_middle(message: Any) -> bool:
+    return isinstance(message, protocol.Progress) and message.stage == "structure" and message.step > 0
+
+
+def test_cancel_in_mid_job_leaves_the_model_warm(server: Server, make: Make) -> None:
+    server.send(long_job(make, "long"))
+    server.wait_for(in_the_middle)
+    asked = time.perf_counter()
+    server.send(protocol.Cancel("long"))
+    ending = server.wait_for(lambda m: isinstance(m, ENDINGS))[-1]
+    assert ending == protocol.Cancelled("long")
+    assert time.perf_counter() - asked < 5
+    result = server.run(make("next"))[-1]
+    assert isinstance(result, protocol.Result)
+    assert result.timings["load"] < 0.01
+
+
+def test_a_waiting_job_is_cancelled_at_once(server: Server, make: Make) -> None:
+    server.send(long_job(make, "long"))
+    server.wait_for(in_the_middle)
+    server.send(make("waiting"), protocol.Cancel("waiting"), protocol.Cancel("unknown"))
+    assert server.wait_for(lambda m: isinstance(m, ENDINGS))[-1] == protocol.Cancelled("waiting")
+    server.send(protocol.Cancel("long"))
+    assert server.wait_for(lambda m: isinstance(m, ENDINGS))[-1] == protocol.Cancelled("long")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"{\n", b"\xff\xfe\x00\n", b"[" * 100_000 + b"\n", b'{"type": "generate", "job": 3, "images": [], "out": ""}\n'],
+)
+def test_an_unreadable_line_does_not_end_the_process(server: Server, make: Make, line: bytes) -> None:
+    server.write(line)
+    error = server.receive()
+    assert isinstance(error, protocol.Error)
+    assert error.job is None
+    assert error.code == "request_unreadable"
+
+
+def test_stdin_closing_ends_a_busy_process(folder: Path, make: Make) -> None:
+    server = start(folder)
+    server.send(long_job(make, "long"))
+    server.wait_for(in_the_middle)
+    closed = time.perf_counter()
+    server.close_stdin()
+    assert server.process.wait(TIMEOUT) == 0
+    assert time.perf_counter() - closed < 10  # the job itself would take far longer
+
+
+def test_a_killed_process_leaves_no_half_file_and_another_goes_on(server: Server, folder: Path, make: Make) -> None:
+    killed = start(folder)
+    request = long_job(make, "long")
+    killed.send(request)
+    killed.wait_for(in_the_middle)
+    killed.process.kill()
+    killed.process.wait(TIMEOUT)
+    assert list(Path(request.out).iterdir()) == []
+    assert isinstance(server.run(make("long"))[-1], protocol.Result)
+
+
+def test_nothing_that_a_library_prints_reaches_the_stream() -> None:
+    script = """
+import os, sys
+from backend.serve import claim_standard_streams
+stdin, stdout = claim_standard_streams()
+print("print"); os.write(1, b"descriptor"); os.system("echo child")
+sys.__stdout__.write("original"); sys.__stdout__.flush()
+assert os.read(0, 1) == b"" and stdin.read(7) == b"request"
+stdout.write(b"message"); stdout.flush()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, input=b"request", capture_output=True, timeout=TIMEOUT
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == b"message"
+    for word in (b"print", b"descriptor", b"child", b"original"):
+        assert word in done.stderr
+
+
+def test_what_comes_before_ready_imports_little() -> None:
+    script = """
+import sys
+import backend.__main__
+assert "torch" not in sys.modules and "numpy" not in sys.modules
+import torch
+before = set(sys.modules)
+import backend.serve, backend.device
+heavy = {"scipy", "PIL", "trimesh", "xatlas", "safetensors", "fast_simplification"}
+assert not heavy & set(sys.modules) - before, heavy & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, timeout=TIMEOUT)
+
+
+def test_the_command_line_prints_one_line_of_json(folder: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "backend", "generate", str(folder / "disc.png"), "--model", str(folder / "tiny")]
+    command += ["--faces", "300", "--texture-size", "64", "--device", "cpu", "--out", str(tmp_path / "new"), "--json"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("\n") == 1
+    summary = json.loads(done.stdout)
+    assert all(Path(file).is_file() for file in summary["files"].values())
+    assert set(protocol.STAGES) <= summary["timings"].keys()
+    assert summary["settings"]["steps"] == 3
+
+
+@pytest.mark.parametrize("options", [[], ["--seed", "-1"], ["--model", "no-such-model"], ["--steps", "0"]])
+def test_the_command_line_says_what_is_wrong_in_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    assert main(["generate", "missing.png", "--out", str(tmp_path), "--device", "cpu", *options]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert captured.err.strip().endswith(".")
