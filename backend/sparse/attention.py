@@ -22,9 +22,9 @@ def self_attention(q: Tensor, k: Tensor, v: Tensor, groups: Groups) -> Tensor:
 
 def cross_attention(q: Tensor, k: Tensor, v: Tensor, voxels: VoxelSet) -> Tensor:
     """Softmax attention of voxels `[N, heads, dim]` to their item's tokens `[B, L, heads, dim]`: `[N, heads * dim]`."""
-    groups = voxels.items()
-    if groups.alone:
+    if voxels.batch_size == 1:
         return _attend(q[None], k, v)[0]
+    groups = voxels.items()
     return groups.unpad(_attend(groups.pad(q), k.index_select(0, groups.batch), v.index_select(0, groups.batch)))
 
 

@@ -128,14 +128,14 @@ def subdivided_conv(x: Tensor, weight: Tensor, voxels: VoxelSet) -> Tensor:
     first: 8 products for each child in place of 27.
     """
     table = voxels.neighbours
-    # taps[p, k, d] = 1 where a child at parity p finds its tap d (offset d - 1) in the k-th of its two parents.
-    taps = weight.new_tensor([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]])
-    merged = torch.einsum("oxyzi,pkx,qly,rmz->pqroklmi", weight, taps, taps, taps)
-    merged = merged.flatten(0, 2).flatten(2, 4)  # [8, O, 8, I]
-    reach = cube_offsets(2, 0, table.device)[:, None] + cube_offsets(2, 0, table.device)  # [8, 8, 3]: p + k, in 0 .. 2
-    columns = (reach * reach.new_tensor([9, 3, 1])).sum(-1)
-    rows = [table.index_select(1, parity) for parity in columns]
-    children = [_GatherMatmul.apply(x, merged[p], rows[p], rows[7 - p]) for p in range(8)]
+    child = cube_offsets(2, 0, table.device)
+    reach = child[:, None] + cube_offsets(2, -1, table.device)  # [8, 8, 3]: offsets of the parents within reach
+    met = (child[:, None] + cube_offsets(3, -1, table.device)) >> 1  # [8, 27, 3]: offset of the parent a tap meets
+    meets = (reach[:, :, None] == met[:, None]).all(-1).to(weight.dtype)  # [8, 8, 27]
+    merged = (meets.flatten(0, 1) @ weight.flatten(1, 3)).unflatten(1, (8, 8))  # [O, 8, 8, I]
+    columns = ((reach + 1) * reach.new_tensor([9, 3, 1])).sum(-1)
+    rows = [table.index_select(1, parents) for parents in columns]
+    children = [_GatherMatmul.apply(x, w, rows[p], rows[7 - p]) for p, w in enumerate(merged.unbind(1))]
     return torch.stack(children, dim=1).flatten(0, 1)
 
 

@@ -1,0 +1,283 @@
+"""Sparse tensors and their operations: against dense references, their own gradients, and the reference's figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from backend.sparse import attention, convolution, reference
+from backend.sparse.convolution import SparseConv3d, subdivided_conv, submanifold_conv
+from backend.sparse.normalization import SparseGroupNorm32
+from backend.sparse.resample import downsample, subdivide, upsample
+from backend.sparse.tensor import SparseTensor, VoxelSet
+from tests.backend.golden import GoldenCase, assert_close, load_case
+
+SIDE = 6
+
+
+def random_tensor(counts: tuple[int, ...], channels: int, dtype: torch.dtype = torch.float32) -> SparseTensor:
+    """Distinct random voxels of a 6^3 grid in random order, `counts[i]` of them in batch item i."""
+    generator = torch.Generator().manual_seed(len(counts) + channels)
+    coords = []
+    for item, count in enumerate(counts):
+        cells = torch.randperm(SIDE**3, generator=generator)[:count]
+        xyz = [cells // SIDE**2, cells // SIDE % SIDE, cells % SIDE]
+        coords.append(torch.stack([torch.full_like(cells, item), *xyz], dim=1))
+    feats = torch.randn(sum(counts), channels, dtype=dtype, generator=generator)
+    return SparseTensor(feats, torch.cat(coords))
+
+
+@pytest.fixture
+def x() -> SparseTensor:
+    return random_tensor((60, 40), 8)
+
+
+@pytest.fixture(scope="module")
+def sparse_ops() -> GoldenCase:
+    return load_case("sparse_ops", "a")
+
+
+def golden_input(case: GoldenCase) -> SparseTensor:
+    return SparseTensor(case.inputs["feats"], case.inputs["coords"])
+
+
+def part(weights: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    return {key.removeprefix(f"{name}."): value for key, value in weights.items() if key.startswith(f"{name}.")}
+
+
+# --- tensors ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("coords", "message"),
+    [
+        (torch.zeros(3, 3, dtype=torch.int32), "must be"),
+        (torch.zeros(3, 4), "integers"),
+        (torch.tensor([[0, 0, -1, 0]]), "negative"),
+        (torch.tensor([[1, 0, 0, 0], [0, 0, 0, 0]]), "contiguous"),
+        (torch.tensor([[2, 0, 0, 0]]), "batch_size"),
+    ],
+)
+def test_malformed_coordinates_are_refused(coords: Tensor, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        VoxelSet(coords, batch_size=2)
+
+
+def test_features_must_fit_the_voxels(x: SparseTensor) -> None:
+    with pytest.raises(ValueError, match="do not fit"):
+        x.replace(x.feats[1:])
+
+
+def test_a_voxel_that_occurs_twice_has_no_neighbour_table() -> None:
+    with pytest.raises(ValueError, match="twice"):
+        _ = VoxelSet(torch.tensor([[0, 1, 2, 3], [0, 1, 2, 3]])).neighbours
+
+
+def test_values_per_batch_item_hold_for_all_voxels_of_the_item(x: SparseTensor) -> None:
+    per_item = torch.tensor([[2.0], [3.0]])
+    expected = torch.cat([2 * x.feats[:60], 3 * x.feats[60:]])
+    assert torch.equal((x * per_item).feats, expected)
+    assert torch.equal((x * per_item[:1]).feats, 2 * x.feats)
+    with pytest.raises(ValueError, match="batch of 2"):
+        _ = x * torch.ones(3, 1)
+
+
+def test_arithmetic_needs_the_same_voxels(x: SparseTensor) -> None:
+    assert torch.equal((2 * x - x / 2 + 1).feats, 1.5 * x.feats + 1)
+    with pytest.raises(ValueError, match="different voxels"):
+        _ = x + SparseTensor(x.feats, x.coords.flip(1).contiguous() * torch.tensor([0, 1, 1, 1]))
+
+
+def test_items_are_sparse_tensors_of_their_own(x: SparseTensor) -> None:
+    item = x[-1]
+    assert item.batch_size == 1
+    assert torch.equal(item.feats, x.feats[60:])
+    assert torch.equal(item.coords[:, 1:], x.coords[60:, 1:])
+
+
+def test_an_item_may_be_empty() -> None:
+    x = SparseTensor(torch.ones(2, 3), torch.tensor([[1, 0, 0, 0], [1, 0, 0, 1]]), batch_size=3)
+    assert [rows.stop - rows.start for rows in x.layout] == [0, 2, 0]
+    tokens = torch.randn(3, 5, 1, 3)
+    attended = attention.cross_attention(x.feats[:, None], tokens, tokens, x.voxels)
+    assert_close(attended, reference.attend_context(x.feats[:, None], tokens, tokens, x.voxels.batch), 1e-6)
+
+
+def test_tensor_operations_match_the_reference_implementation(sparse_ops: GoldenCase) -> None:
+    x, expected = golden_input(sparse_ops), sparse_ops.outputs
+    modulated = x * (1 + sparse_ops.inputs["per_batch"]) + sparse_ops.inputs["per_batch"]
+    assert_close(modulated.feats, expected["mul_per_batch_feats"], 1e-6)
+    assert torch.equal(x[1].feats, expected["item1_feats"])
+    assert torch.equal(x[1].coords, expected["item1_coords"])
+
+
+# --- neighbours and convolution --------------------------------------------------------------------------------------
+
+
+def test_neighbour_table_against_a_search(x: SparseTensor) -> None:
+    row_of = {tuple(voxel): row for row, voxel in enumerate(x.coords.tolist())}
+    offsets = [(i, j, k) for i in (-1, 0, 1) for j in (-1, 0, 1) for k in (-1, 0, 1)]
+    found = [[row_of.get((b, u + i, v + j, w + k), 100) for i, j, k in offsets] for b, u, v, w in x.coords.tolist()]
+    assert x.voxels.neighbours.tolist() == found
+
+
+def test_neighbours_of_children_follow_from_their_parents(x: SparseTensor) -> None:
+    children = x.voxels.children()
+    assert torch.equal(children.neighbours, VoxelSet(children.coords).neighbours)
+
+
+def test_convolution_against_a_dense_one(x: SparseTensor) -> None:
+    conv = SparseConv3d(8, 5, 3)
+    assert_close(conv(x).feats, reference.convolve(x, conv.conv.weight, conv.conv.bias), 1e-6)
+
+
+def test_convolution_in_slabs_of_any_length(x: SparseTensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    conv = SparseConv3d(8, 5, 3)
+    parameters = list(conv.parameters())
+    whole = conv(x).feats
+    gradients = torch.autograd.grad(whole.square().sum(), parameters)
+    monkeypatch.setitem(convolution.SLAB_ELEMENTS, "cpu", 7 * 27 * 8)
+    slabs = conv(x).feats
+    assert_close(slabs, whole, 1e-6)
+    for part_wise, at_once in zip(torch.autograd.grad(slabs.square().sum(), parameters), gradients, strict=True):
+        assert_close(part_wise, at_once, 1e-5)
+
+
+def test_convolution_of_subdivided_voxels_merges_taps_exactly(x: SparseTensor) -> None:
+    conv = SparseConv3d(8, 5, 3)
+    assert_close(conv.subdivided(x).feats, conv(subdivide(x)).feats, 2e-6)
+
+
+@pytest.mark.parametrize("convolve", [submanifold_conv, subdivided_conv])
+def test_gradients_of_the_convolutions(convolve: Callable[[Tensor, Tensor, VoxelSet], Tensor]) -> None:
+    """Backward, forward mode (a flow's derivative in time needs it) and backward of backward."""
+    x = random_tensor((5, 4), 2, torch.float64)
+    weight = torch.randn(2, 3, 3, 3, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    inputs = (x.feats.requires_grad_(), weight.requires_grad_())
+    assert torch.autograd.gradcheck(
+        lambda f, w: convolve(f, w, x.voxels), inputs, check_forward_ad=True, fast_mode=True
+    )
+    assert torch.autograd.gradgradcheck(lambda f, w: convolve(f, w, x.voxels), inputs, fast_mode=True)
+
+
+def test_gradients_against_a_dense_convolution(x: SparseTensor) -> None:
+    conv = SparseConv3d(8, 5, 3)
+    feats = x.feats.clone().requires_grad_()
+    inputs = [feats, *conv.parameters()]
+    sparse = conv(x.replace(feats)).feats
+    dense = reference.convolve(x.replace(feats), conv.conv.weight, conv.conv.bias)
+    upstream = torch.randn(sparse.shape, generator=torch.Generator().manual_seed(2))
+    for ours, theirs in zip(
+        torch.autograd.grad(sparse, inputs, upstream), torch.autograd.grad(dense, inputs, upstream), strict=True
+    ):
+        assert_close(ours, theirs, 2e-6)
+
+
+@pytest.mark.parametrize("kernel_size", [1, 3])
+def test_convolutions_match_the_reference_implementation(sparse_ops: GoldenCase, kernel_size: int) -> None:
+    conv = SparseConv3d(16, 12, kernel_size)
+    conv.load_state_dict(part(sparse_ops.weights, f"conv{kernel_size}"))
+    assert_close(conv(golden_input(sparse_ops)).feats, sparse_ops.outputs[f"conv{kernel_size}_feats"])
+
+
+# --- resampling and normalisation ------------------------------------------------------------------------------------
+
+
+def test_a_coarse_cell_counts_its_zero_initial_value() -> None:
+    x = SparseTensor(torch.tensor([[3.0], [5.0], [10.0]]), torch.tensor([[0, 0, 0, 0], [0, 1, 1, 1], [0, 2, 0, 0]]))
+    coarse = downsample(x, 2)
+    assert_close(coarse.feats, torch.tensor([[8 / 3], [5.0]]), 1e-7)
+    assert coarse.coords.tolist() == [[0, 0, 0, 0], [0, 1, 0, 0]]
+
+
+def test_downsampling_against_a_loop(x: SparseTensor) -> None:
+    coarse, cells = downsample(x, 2), reference.downsample(x, 2)
+    assert [tuple(cell) for cell in coarse.coords.tolist()] == list(cells)
+    assert_close(coarse.feats, torch.stack(list(cells.values())), 1e-6)
+
+
+def test_upsampling_needs_the_voxels_that_were_downsampled(x: SparseTensor) -> None:
+    with pytest.raises(ValueError, match="coarse cells"):
+        upsample(downsample(x, 2), VoxelSet(x.coords), 2)
+
+
+def test_resampling_matches_the_reference_implementation(sparse_ops: GoldenCase) -> None:
+    x, expected = golden_input(sparse_ops), sparse_ops.outputs
+    coarse, children = downsample(x, 2), subdivide(x)
+    assert_close(coarse.feats, expected["down2_feats"], 1e-6)
+    assert torch.equal(coarse.coords, expected["down2_coords"])
+    assert_close(upsample(coarse, x.voxels, 2).feats, expected["down2_up2_feats"], 1e-6)
+    assert torch.equal(children.feats, expected["subdivide_feats"])
+    assert torch.equal(children.coords, expected["subdivide_coords"])
+
+
+def test_group_norm_matches_the_reference_implementation(sparse_ops: GoldenCase) -> None:
+    norm = SparseGroupNorm32(4, 16)
+    norm.load_state_dict(part(sparse_ops.weights, "gn"))
+    assert_close(norm(golden_input(sparse_ops)).feats, sparse_ops.outputs["group_norm_feats"])
+
+
+@pytest.mark.parametrize("counts", [(50,), (30, 1, 20)])
+def test_group_norm_and_its_gradients_against_a_dense_one(counts: tuple[int, ...]) -> None:
+    x = random_tensor(counts, 8, torch.float32)
+    norm = SparseGroupNorm32(4, 8)
+    torch.nn.init.normal_(norm.weight)
+    inputs = [x.feats.requires_grad_(), *norm.parameters()]
+    ours, dense = norm(x).feats, reference.group_norm(x, 4, norm.weight, norm.bias)
+    assert_close(ours, dense, 2e-6)
+    upstream = torch.randn(ours.shape, generator=torch.Generator().manual_seed(3))
+    for mine, theirs in zip(
+        torch.autograd.grad(ours, inputs, upstream), torch.autograd.grad(dense, inputs, upstream), strict=True
+    ):
+        assert_close(mine, theirs, 1e-5)
+
+
+# --- attention -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("size", "shift"), [(4, 0), (4, 2), (3, 1)])
+def test_attention_in_windows_against_a_loop(x: SparseTensor, size: int, shift: int) -> None:
+    q, k, v = torch.randn(3, 100, 2, 4, generator=torch.Generator().manual_seed(4)).requires_grad_()
+    ours = attention.self_attention(q, k, v, x.voxels.windows(size, shift))
+    loop = reference.attend_within(q, k, v, reference.window_of(x.coords, size, shift))
+    assert_close(ours, loop, 1e-6)
+    for mine, theirs in zip(
+        torch.autograd.grad(ours.square().sum(), (q, k, v)),
+        torch.autograd.grad(loop.square().sum(), (q, k, v)),
+        strict=True,
+    ):
+        assert_close(mine, theirs, 1e-5)
+
+
+@pytest.mark.parametrize("counts", [(30,), (20, 20), (30, 1, 9)])
+def test_attention_over_items_and_to_a_context_against_loops(counts: tuple[int, ...]) -> None:
+    voxels = random_tensor(counts, 1).voxels
+    generator = torch.Generator().manual_seed(5)
+    q, k, v = torch.randn(3, len(voxels), 2, 4, generator=generator)
+    item = [(b,) for b in voxels.batch.tolist()]
+    assert_close(attention.self_attention(q, k, v, voxels.items()), reference.attend_within(q, k, v, item), 1e-6)
+    keys, values = torch.randn(2, len(counts), 6, 2, 4, generator=generator)
+    expected = reference.attend_context(q, keys, values, voxels.batch)
+    assert_close(attention.cross_attention(q, keys, values, voxels), expected, 1e-6)
+
+
+def test_padding_and_back_is_the_identity(x: SparseTensor) -> None:
+    groups = x.voxels.windows(4, 2)
+    padded = groups.pad(x.feats)
+    assert groups.filled is not None
+    assert int(groups.filled.sum()) == len(x.feats)
+    assert torch.equal(groups.unpad(padded), x.feats)
+
+
+@pytest.mark.parametrize("window", ["win4_shift0", "win4_shift2", "win8_shift0", "win8_shift4"])
+def test_windows_match_the_reference_implementation(window: str) -> None:
+    case = load_case("sparse_attention", "a")
+    size, shift = (int(number) for number in window.removeprefix("win").split("_shift"))
+    groups = golden_input(case).voxels.windows(size, shift)
+    ours = groups.places // groups.rows.shape[1]
+    theirs = case.outputs[f"{window}_group"]
+    assert torch.equal(ours[:, None] == ours, theirs[:, None] == theirs)
+    assert torch.equal(groups.batch.bincount(), case.outputs[f"{window}_group_batch"].bincount())
