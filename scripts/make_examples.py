@@ -1,0 +1,47 @@
+"""Render the example images: held-out procedural objects on a transparent ground, as a person would cut them out."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from PIL import Image  # noqa: E402
+
+from backend.training.render import Light, View, frame, render  # noqa: E402
+from backend.training.shapes import HELD_OUT, draw  # noqa: E402
+
+SIZE = 512
+LIGHT = Light(0.6, (-0.35, 0.6, 0.72))
+#: Family -> (number after HELD_OUT, azimuth, elevation).
+EXAMPLES: dict[str, tuple[int, float, float]] = {
+    "chair": (900_004, 32, 24),
+    "desk": (900_004, 32, 24),
+    "lamp": (900_001, -35, 20),
+    "mug": (900_002, 32, 28),
+    "house": (900_002, 32, 24),
+    "car": (900_004, 32, 24),
+    "rocket": (900_003, -35, 16),
+    "mushroom": (900_001, -35, 14),
+}
+
+
+def picture(family: str, number: int, azimuth: float, elevation: float, size: int) -> Image.Image:
+    """RGBA, smoothed by rendering at twice the size."""
+    params, view = draw(family, [HELD_OUT + number]), View(azimuth, elevation, 35)
+    window = frame(family, params, [view], margin=1.3)
+    rgba = render(family, params, [view], [LIGHT], 2 * size, window)[0].numpy()
+    return Image.fromarray(rgba).resize((size, size), Image.Resampling.BOX)
+
+
+def main() -> None:
+    folder = ROOT / "examples"
+    folder.mkdir(exist_ok=True)
+    for family, (number, azimuth, elevation) in EXAMPLES.items():
+        picture(family, number, azimuth, elevation, SIZE).save(folder / f"{family}.png", optimize=True)
+
+
+if __name__ == "__main__":
+    main()
