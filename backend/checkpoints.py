@@ -83,8 +83,9 @@ def _read(file: Path, expected: Mapping[str, Tensor], device: torch.device) -> d
         with safe_open(file, framework="pt", device=str(device)) as tensors:
             shapes = {key: tuple(tensors.get_slice(key).get_shape()) for key in tensors.keys()}  # noqa: SIM118 (no dict)
             _require_keys(file, expected, shapes)
-            # copy=True: a tensor that kept the file mapped would lock it, and crash the process if it were changed.
-            loaded = {key: tensors.get_tensor(key).to(device, like.dtype, copy=True) for key, like in expected.items()}
+            # A tensor that kept the file mapped would lock it, and crash the process if the file were changed.
+            copy = device.type == "cpu"
+            loaded = {key: tensors.get_tensor(key).to(device, like.dtype, copy=copy) for key, like in expected.items()}
     except SafetensorError as error:
         raise CheckpointError(f"{file} is damaged or incomplete: {error}.") from error
     except OSError as error:

@@ -107,7 +107,8 @@ def fraction(stage: str, step: int, steps: int) -> float:
     """How much of a job is done when ``step`` of ``steps`` of a stage are."""
     names = list(protocol.STAGES)
     before = sum(protocol.STAGES[name] for name in names[: names.index(stage)])
-    return min(before + protocol.STAGES[stage] * step / max(steps, 1), 1.0)
+    # Rounded, or the sums of different stages would differ in their last bits and a bar could fall.
+    return round(before + protocol.STAGES[stage] * step / max(steps, 1), 6)
 
 
 def _settings(request: protocol.Generate) -> GenerateSettings:

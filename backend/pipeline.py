@@ -121,7 +121,11 @@ def finish_mesh(raw: RawMesh, settings: GenerateSettings, check: Check) -> Finis
 def _sample(
     flow: nn.Module, noise: State, cond: Tensor, sampler: SamplerSettings, on_step: Callable[[int, int], None]
 ) -> State:
-    """Integrate a flow from ``noise``. Several views act together in every step; the negative condition is zeros."""
+    """Integrate a flow from ``noise``. Several views act together in every step; the negative condition is zeros.
+
+    Each condition is a call of its own: one batch for all of them would take 12 to 25 % less time on the CPU at the
+    sizes of mini (0.1 s of a 2-step job), and twice the memory at those of TRELLIS.
+    """
     model = cast("Model[State]", flow)
     velocity = with_guidance(
         averaged([conditioned(model, view) for view in cond.split(1)]),

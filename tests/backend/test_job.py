@@ -1,0 +1,85 @@
+"""Around the pipeline: progress, file names, whole files, the warm model, and errors in words."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+import torch
+
+from backend import protocol
+from backend.errors import CheckpointError, describe
+from backend.job import Models, _asset_name, _replacing, fraction
+from tests.fakes.tiny_model import write_tiny_model
+
+
+def test_progress_never_falls_and_ends_at_one() -> None:
+    fractions = [fraction(stage, step, 3) for stage in protocol.STAGES for step in range(4)]
+    assert fractions == sorted(fractions)
+    assert fractions[0] == 0
+    assert fractions[-1] == 1
+
+
+@pytest.mark.parametrize(
+    ("image", "name"),
+    [
+        ("/a/b/mug.front.png", "mug.front"),
+        ("Stuhl grün.jpeg", "Stuhl grün"),
+        ('a<b>:"|?*.png', "a_b______"),
+        ("...png", "object"),
+        ("x" * 300 + ".png", "x" * 80),
+    ],
+)
+def test_assets_are_named_after_their_image_on_every_system(image: str, name: str) -> None:
+    assert _asset_name(image) == name
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    file = tmp_path / "mesh.npz"
+    file.write_text("old")
+
+    def write_half() -> None:
+        with _replacing(file) as part:
+            part.write_text("half")
+            raise RuntimeError("disk")
+
+    with pytest.raises(RuntimeError, match="disk"):
+        write_half()
+    assert file.read_text() == "old"
+    with _replacing(file) as part:
+        part.write_text("new")
+    assert file.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_one_model_stays_loaded(tmp_path: Path) -> None:
+    first, second = (str(write_tiny_model(tmp_path / name, seed)) for seed, name in enumerate("ab"))
+    models = Models(torch.device("cpu"))
+    pipeline = models.get(first)
+    assert models.get(first) is pipeline
+    assert models.get(second) is not pipeline
+    with pytest.raises(CheckpointError):
+        models.get("no-such-model")
+    models.release()
+    assert models.get(first) is not pipeline
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (CheckpointError("x is missing."), "checkpoint_invalid"),
+        (MemoryError(), "out_of_memory"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "out_of_memory"),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: not enough memory"), "out_of_memory"),
+        (OSError(errno.ENOSPC, "No space left on device"), "disk_full"),
+        (PermissionError(errno.EACCES, "Permission denied", "/x"), "file_error"),
+        (RuntimeError("shape mismatch"), "internal"),
+        (ZeroDivisionError(), "internal"),
+    ],
+)
+def test_every_exception_has_a_code_words_and_a_hint(error: Exception, code: str) -> None:
+    found, message, hint = describe(error)
+    assert found == code
+    assert message.endswith(".")
+    assert hint
