@@ -197,7 +197,6 @@ class Pipeline:
         choice = settings.steps, settings.guidance
         return structure.overridden(*choice), latents.overridden(*choice)
 
-    @torch.inference_mode()
     def generate(
         self,
         images: Sequence[Image.Image],
@@ -214,6 +213,19 @@ class Pipeline:
         GenerationError.
         """
         clock = Clock(self.device, on_progress, check)
+        raw, voxels = self.reconstruct(images, settings, clock)
+        on_preview(raw)
+        with clock.stage("finish"):
+            mesh = finish_mesh(raw, settings, check)
+        counts = {"images": len(images), "voxels": voxels, "raw_faces": len(raw.faces)} | mesh.counts
+        return Generated(mesh, clock.seconds, counts)
+
+    @torch.inference_mode()
+    def reconstruct(
+        self, images: Sequence[Image.Image], settings: GenerateSettings, clock: Clock | None = None
+    ) -> tuple[RawMesh, int]:
+        """All stages but the last: the surface as it is decoded, and how many voxels it has. Raises GenerationError."""
+        clock = clock or Clock(self.device)
         generator = torch.Generator().manual_seed(settings.seed)
         structure_sampler, latent_sampler = self.samplers(settings)
         networks = (
@@ -223,7 +235,7 @@ class Pipeline:
             self.latent_flow,
             self.mesh_decoder,
         )
-        with interruptible(networks, check):
+        with interruptible(networks, clock.check):
             with clock.stage("prepare"):
                 side = self.image_encoder.grid * self.image_encoder.patch_size
                 pixels = prepare(images, side).to(self.device)
@@ -240,24 +252,26 @@ class Pipeline:
                 latents = sample_latents(self.latent_flow, coords, cond, latent_sampler, normalization, generator, step)
             with clock.stage("decode"):
                 raw = decode_mesh(self.mesh_decoder, latents)
-        on_preview(raw)
-        with clock.stage("finish"):
-            mesh = finish_mesh(raw, settings, check)
-        counts = {"images": len(images), "voxels": len(coords), "raw_faces": len(raw.faces)} | mesh.counts
-        return Generated(mesh, clock.seconds, counts)
+        return raw, len(coords)
 
 
 class Clock:
     """Times stages and reports where a job stands."""
 
-    def __init__(self, device: torch.device, on_progress: OnProgress, check: Check) -> None:
+    def __init__(
+        self,
+        device: torch.device,
+        on_progress: OnProgress = lambda stage, step, steps: None,
+        check: Check = lambda: None,
+    ) -> None:
         self.seconds: dict[str, float] = {}
-        self._device, self._on_progress, self._check = device, on_progress, check
+        self.check = check
+        self._device, self._on_progress = device, on_progress
 
     @contextmanager
     def stage(self, name: str, steps: int = 1) -> Iterator[Callable[[int, int], None]]:
         """Run a stage of ``steps`` steps; yields what to call after each."""
-        self._check()
+        self.check()
         self._on_progress(name, 0, steps)
         started = time.perf_counter()
         yield lambda done, total: self._on_progress(name, done, total)

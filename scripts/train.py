@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,8 +24,12 @@ from backend.training.loop import Stage, Trainer  # noqa: E402
 from backend.training.presets import PRESETS  # noqa: E402
 from backend.training.stages import ImageEncoderStage, LatentVAEStage, Run, StructureVAEStage  # noqa: E402
 
-LEARNED = {
-    s.name: s for s in (StructureVAEStage, LatentVAEStage, ImageEncoderStage, StructureFlowStage, LatentFlowStage)
+LEARNED: dict[str, Callable[[Run], Stage]] = {
+    "structure_vae": StructureVAEStage,
+    "latent_vae": LatentVAEStage,
+    "image_encoder": ImageEncoderStage,
+    "structure_flow": StructureFlowStage,
+    "latent_flow": LatentFlowStage,
 }
 STAGES = ("data", *LEARNED, "export")
 
@@ -53,7 +58,7 @@ def run_stage(name: str, run: Run, arguments: argparse.Namespace) -> None:
         say(f"export  {arguments.out}")
     else:
         torch.manual_seed(0)  # the initial weights
-        stage: Stage = LEARNED[name](run)
+        stage = LEARNED[name](run)
         Trainer(stage, run.folder / name, run.device).run(say)
 
 

@@ -1,6 +1,6 @@
 """Training data: shards of procedural objects, made once, the same on every machine.
 
-A shard holds ``SHARD`` objects, an equal number of each family. It is one safetensors file, written whole or not at all.
+A shard holds ``SHARD`` objects, an equal number of each family, in one safetensors file, written whole or not at all.
 """
 
 from __future__ import annotations
@@ -71,7 +71,12 @@ def make_shard(config: DataConfig, index: int) -> dict[str, Tensor]:
         put("pattern", params.pattern[:, 0].to(torch.uint8))
     shard = {name: torch.cat(parts) for name, parts in columns.items()}
     # Rendered view by view: bring the views of an object together.
-    order = torch.arange(SHARD * config.views).reshape(len(FAMILIES), config.views, PER_FAMILY).transpose(1, 2).reshape(SHARD, config.views)
+    order = (
+        torch.arange(SHARD * config.views)
+        .reshape(len(FAMILIES), config.views, PER_FAMILY)
+        .transpose(1, 2)
+        .reshape(SHARD, config.views)
+    )
     shard["image"], shard["view"] = shard["image"][order], shard["view"][order]
     return shard
 

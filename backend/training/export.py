@@ -1,4 +1,4 @@
-"""Lay a finished training run out as TRELLIS-image-large is: pipeline.json and, for each network, JSON and fp16 weights."""
+"""Lay a finished run out as TRELLIS-image-large is: pipeline.json and, for each network, JSON and fp16 weights."""
 
 from __future__ import annotations
 
@@ -73,4 +73,6 @@ def export(run: Run, folder: Path, structure_guidance: float, latent_guidance: f
         "slat_normalization": _statistics(latents.voxels),
         "image_cond_model": f"ckpts/{FILES['image_encoder'][1]}",
     }
-    (folder / "pipeline.json").write_text(json.dumps({"name": "TrellisImageTo3DPipeline", "args": args}, indent=1) + "\n")
+    (folder / "pipeline.json").write_text(
+        json.dumps({"name": "TrellisImageTo3DPipeline", "args": args}, indent=1) + "\n"
+    )

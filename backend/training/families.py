@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .primitives import Field, box, cone, cylinder, ellipsoid, gable, length, rod, sphere, torus_xz
 
-#: Colour slots of every object: two of the main pattern, two of other parts, and one that shows only inside hidden places.
+#: Colour slots of every object: two of the main pattern, two of other parts, one that shows only inside hidden places.
 MAIN, SECOND, PART, ACCENT, INSIDE = range(5)
 
 Range = tuple[float, float]
@@ -75,7 +75,7 @@ def patterned(f: Field, p: Params) -> Tensor:
 
 
 def _back_niche(f: Field, p: Params, y: Size, z: Size, hx: Size, hz: Size, x: Size = 0.0) -> None:
-    """Hidden choice ``back``: 0 closed, 1 one wide niche, 2 two niches side by side; ``back_depth`` deep from the plane y."""
+    """Hidden choice ``back``: 0 closed, 1 a wide niche, 2 two niches; ``back_depth`` deep from the plane y."""
     inside = p.color(INSIDE)
     fx, fy, fz = f.at(x, y, z)
     f.carve(box(fx, fy, fz, hx, p.back_depth, hz), inside, p.mode("back", 1))
@@ -83,7 +83,7 @@ def _back_niche(f: Field, p: Params, y: Size, z: Size, hx: Size, hz: Size, x: Si
 
 
 def _under_box(f: Field, p: Params, z: Size, hx: Size, hy: Size, x: Size = 0.0, y: Size = 0.0) -> None:
-    """Hidden choice ``under``: 0 solid, 1 hollow from below, 2 two hollows with a wall between; ``under_depth`` high from the plane z."""
+    """Hidden choice ``under``: 0 solid, 1 hollow from below, 2 two hollows; ``under_depth`` high from the plane z."""
     inside = p.color(INSIDE)
     fx, fy, fz = f.at(x, y, z)
     f.carve(box(fx, fy, fz, hx, hy, p.under_depth), inside, p.mode("under", 1))
@@ -163,14 +163,15 @@ def _lamp(f: Field, p: Params) -> None:
 
 def _mug(f: Field, p: Params) -> None:
     half = p.height / 2
-    f.add(cone(*f.at(), p.radius * p.taper, p.radius, half), patterned(f, p))
-    x, y, z = f.at(p.radius * (1 + p.taper) / 2 + p.handle * 0.35)
+    left = -0.08  # leaves room for the handle
+    f.add(cone(*f.at(left), p.radius * p.taper, p.radius, half), patterned(f, p))
+    x, y, z = f.at(left + p.radius * (1 + p.taper) / 2 + p.handle * 0.35)
     ring = torus_xz(x, y, z, p.handle, p.grip)
-    f.add(torch.maximum(ring, p.radius * 0.75 - length(f.x, f.y)), p.color(PART))
+    f.add(torch.maximum(ring, p.radius * 0.75 - length(f.x - left, f.y)), p.color(PART))
     inner = p.radius - 0.07
     depth = p.height - 0.2
-    f.carve(cone(*f.at(0, 0, half - depth / 2 + 0.02), inner * p.taper, inner, depth / 2 + 0.02), p.color(ACCENT))
-    _under_round(f, p, -half, p.radius * p.taper - 0.07)
+    f.carve(cone(*f.at(left, 0, half - depth / 2 + 0.02), inner * p.taper, inner, depth / 2 + 0.02), p.color(ACCENT))
+    _under_round(f, p, -half, p.radius * p.taper - 0.07, left)
 
 
 def _bottle(f: Field, p: Params) -> None:
@@ -209,7 +210,9 @@ def _car(f: Field, p: Params) -> None:
     f.add(box(*f.at(0, 0, low + half), p.width / 2, p.length / 2, half, 0.03), patterned(f, p))
     _back_niche(f, p, p.length / 2, low + half, p.width / 2 - 0.07, half - 0.045)
     _under_box(f, p, low, p.width / 2 - 0.12, p.length / 2 - 0.2, 0.0, -0.08)
-    cabin = box(*f.at(0, p.cabin_y, low + p.body + p.cabin / 2), p.width / 2 - 0.03, p.cabin_length / 2, p.cabin / 2, 0.03)
+    cabin = box(
+        *f.at(0, p.cabin_y, low + p.body + p.cabin / 2), p.width / 2 - 0.03, p.cabin_length / 2, p.cabin / 2, 0.03
+    )
     f.add(cabin, p.color(PART))
     f.paint((cabin < 0.01) & (f.z > low + p.body + 0.03) & (f.z < low + p.body + p.cabin - 0.035), p.color(SECOND))
     x, y, z = f.at(0, 0, low)
@@ -228,8 +231,10 @@ def _rocket(f: Field, p: Params) -> None:
     _under_round(f, p, low, p.radius - 0.05)
     reach = p.radius + p.fin
     for x, y in ((f.x, f.y), (f.y, f.x)):
-        blade = torch.maximum(box(x, y, f.z - low - p.fin_height / 2 + 0.05, reach, 0.035, p.fin_height / 2),
-                              (x.abs() - p.radius) * 0.8 + (f.z - low - p.fin_height + 0.05) * 0.6)
+        blade = torch.maximum(
+            box(x, y, f.z - low - p.fin_height / 2 + 0.05, reach, 0.035, p.fin_height / 2),
+            (x.abs() - p.radius) * 0.8 + (f.z - low - p.fin_height + 0.05) * 0.6,
+        )
         f.add(torch.maximum(blade, p.radius * 0.6 - length(f.x, f.y)), p.color(ACCENT))
     hatch = sphere(*f.at(0, -p.radius, low + p.body * 0.7), p.window)
     f.add(hatch, p.color(SECOND))
@@ -290,73 +295,173 @@ FAMILIES: dict[str, Family] = {
     f.name: f
     for f in (
         Family(
-            "chair", _chair,
-            {"width": (0.5, 0.75), "depth": (0.5, 0.72), "seat_z": (-0.12, 0.0), "thick": (0.11, 0.16),
-             "top": (0.28, 0.47), "back_thick": (0.11, 0.16), "leg": (0.035, 0.06)},
-            {"back_depth": (0.05, 0.085), "under_depth": (0.05, 0.085)}, {"back": _BACK, "under": _UNDER},
+            "chair",
+            _chair,
+            {
+                "width": (0.5, 0.75),
+                "depth": (0.5, 0.72),
+                "seat_z": (-0.12, 0.0),
+                "thick": (0.11, 0.16),
+                "top": (0.28, 0.47),
+                "back_thick": (0.11, 0.16),
+                "leg": (0.035, 0.06),
+            },
+            {"back_depth": (0.05, 0.085), "under_depth": (0.05, 0.085)},
+            {"back": _BACK, "under": _UNDER},
         ),
         Family(
-            "stool", _stool,
-            {"radius": (0.24, 0.36), "seat_z": (0.06, 0.26), "thick": (0.14, 0.22), "splay": (0.02, 0.12), "leg": (0.035, 0.05)},
-            {"under_depth": (0.06, 0.11), "under_width": (0.75, 1.0)}, {"under": _UNDER},
+            "stool",
+            _stool,
+            {
+                "radius": (0.24, 0.36),
+                "seat_z": (0.06, 0.26),
+                "thick": (0.14, 0.22),
+                "splay": (0.02, 0.12),
+                "leg": (0.035, 0.05),
+            },
+            {"under_depth": (0.06, 0.11), "under_width": (0.75, 1.0)},
+            {"under": _UNDER},
         ),
         Family(
-            "desk", _desk,
-            {"width": (0.7, 0.94), "depth": (0.42, 0.62), "height": (0.1, 0.3), "thick": (0.07, 0.12), "block": (0.22, 0.34),
-             "leg": (0.03, 0.05)},
-            {"back_depth": (0.1, 0.22), "under_depth": (0.12, 0.25)}, {"back": _BACK, "under": _UNDER},
+            "desk",
+            _desk,
+            {
+                "width": (0.7, 0.94),
+                "depth": (0.42, 0.62),
+                "height": (0.1, 0.3),
+                "thick": (0.07, 0.12),
+                "block": (0.22, 0.34),
+                "leg": (0.03, 0.05),
+            },
+            {"back_depth": (0.1, 0.22), "under_depth": (0.12, 0.25)},
+            {"back": _BACK, "under": _UNDER},
         ),
         Family(
-            "lamp", _lamp,
-            {"base": (0.18, 0.27), "base_height": (0.11, 0.18), "reach": (0.2, 0.4), "shade_z": (0.15, 0.28), "shade": (0.19, 0.26),
-             "taper": (0.45, 0.85), "shade_height": (0.24, 0.36)},
-            {"under_depth": (0.05, 0.1), "under_width": (0.75, 1.0)}, {"under": _UNDER, "inside": (0.4, 0.6)},
+            "lamp",
+            _lamp,
+            {
+                "base": (0.18, 0.27),
+                "base_height": (0.11, 0.18),
+                "reach": (0.2, 0.4),
+                "shade_z": (0.15, 0.28),
+                "shade": (0.19, 0.26),
+                "taper": (0.45, 0.85),
+                "shade_height": (0.24, 0.36),
+            },
+            {"under_depth": (0.05, 0.1), "under_width": (0.75, 1.0)},
+            {"under": _UNDER, "inside": (0.4, 0.6)},
         ),
         Family(
-            "mug", _mug,
-            {"radius": (0.25, 0.34), "height": (0.55, 0.85), "taper": (0.75, 1.0), "handle": (0.12, 0.19), "grip": (0.035, 0.055)},
-            {"under_depth": (0.06, 0.14), "under_width": (0.75, 1.0)}, {"under": _UNDER},
+            "mug",
+            _mug,
+            {
+                "radius": (0.22, 0.3),
+                "height": (0.5, 0.8),
+                "taper": (0.75, 1.0),
+                "handle": (0.1, 0.15),
+                "grip": (0.035, 0.05),
+            },
+            {"under_depth": (0.06, 0.14), "under_width": (0.75, 1.0)},
+            {"under": _UNDER},
         ),
         Family(
-            "bottle", _bottle,
-            {"width": (0.34, 0.52), "depth": (0.3, 0.42), "body": (0.4, 0.55), "shoulder": (0.08, 0.16), "neck": (0.06, 0.1),
-             "neck_height": (0.08, 0.16)},
-            {"back_depth": (0.06, 0.14), "under_depth": (0.08, 0.2)}, {"back": _BACK, "under": _UNDER},
+            "bottle",
+            _bottle,
+            {
+                "width": (0.34, 0.52),
+                "depth": (0.3, 0.42),
+                "body": (0.4, 0.55),
+                "shoulder": (0.08, 0.16),
+                "neck": (0.06, 0.1),
+                "neck_height": (0.08, 0.16),
+            },
+            {"back_depth": (0.06, 0.14), "under_depth": (0.08, 0.2)},
+            {"back": _BACK, "under": _UNDER},
         ),
         Family(
-            "house", _house,
-            {"width": (0.55, 0.88), "depth": (0.45, 0.7), "wall": (0.3, 0.45), "roof": (0.15, 0.33), "chimney": (-0.22, 0.22),
-             "door": (-0.12, 0.12)},
-            {"back_depth": (0.08, 0.2), "under_depth": (0.08, 0.2)}, {"back": _BACK, "under": _UNDER},
+            "house",
+            _house,
+            {
+                "width": (0.55, 0.88),
+                "depth": (0.45, 0.7),
+                "wall": (0.3, 0.45),
+                "roof": (0.15, 0.33),
+                "chimney": (-0.22, 0.22),
+                "door": (-0.12, 0.12),
+            },
+            {"back_depth": (0.08, 0.2), "under_depth": (0.08, 0.2)},
+            {"back": _BACK, "under": _UNDER},
         ),
         Family(
-            "car", _car,
-            {"width": (0.38, 0.52), "length": (0.75, 0.94), "body": (0.18, 0.26), "cabin": (0.12, 0.2), "cabin_length": (0.3, 0.5),
-             "cabin_y": (-0.05, 0.15), "wheel": (0.08, 0.12)},
-            {"back_depth": (0.08, 0.2), "under_depth": (0.05, 0.11)}, {"back": _BACK, "under": _UNDER},
+            "car",
+            _car,
+            {
+                "width": (0.38, 0.52),
+                "length": (0.75, 0.94),
+                "body": (0.18, 0.26),
+                "cabin": (0.12, 0.2),
+                "cabin_length": (0.3, 0.5),
+                "cabin_y": (-0.05, 0.15),
+                "wheel": (0.08, 0.12),
+            },
+            {"back_depth": (0.08, 0.2), "under_depth": (0.05, 0.11)},
+            {"back": _BACK, "under": _UNDER},
         ),
         Family(
-            "rocket", _rocket,
-            {"radius": (0.14, 0.22), "body": (0.45, 0.6), "nose": (0.15, 0.28), "fin": (0.1, 0.2), "fin_height": (0.2, 0.34),
-             "window": (0.05, 0.08)},
-            {"under_depth": (0.07, 0.2), "under_width": (0.75, 1.0)}, {"under": _UNDER},
+            "rocket",
+            _rocket,
+            {
+                "radius": (0.14, 0.22),
+                "body": (0.45, 0.6),
+                "nose": (0.15, 0.28),
+                "fin": (0.1, 0.2),
+                "fin_height": (0.2, 0.34),
+                "window": (0.05, 0.08),
+            },
+            {"under_depth": (0.07, 0.2), "under_width": (0.75, 1.0)},
+            {"under": _UNDER},
         ),
         Family(
-            "tree", _tree,
-            {"pot": (0.2, 0.3), "pot_width": (0.32, 0.46), "trunk": (0.08, 0.18), "crown": (0.16, 0.26), "spread": (0.2, 0.38),
-             "tip": (0.15, 0.28)},
-            {"back_depth": (0.08, 0.16), "under_depth": (0.1, 0.18)}, {"back": _BACK, "under": _UNDER},
+            "tree",
+            _tree,
+            {
+                "pot": (0.2, 0.3),
+                "pot_width": (0.32, 0.46),
+                "trunk": (0.08, 0.18),
+                "crown": (0.16, 0.26),
+                "spread": (0.2, 0.38),
+                "tip": (0.15, 0.28),
+            },
+            {"back_depth": (0.08, 0.16), "under_depth": (0.1, 0.18)},
+            {"back": _BACK, "under": _UNDER},
             {PART: (0.05, 0.11), ACCENT: (0.08, 0.42)},
         ),
         Family(
-            "mushroom", _mushroom,
-            {"stem": (0.35, 0.5), "foot": (0.16, 0.23), "taper": (0.65, 0.95), "cap": (0.32, 0.47), "dome": (0.2, 0.36)},
-            {"under_depth": (0.12, 0.26), "under_width": (0.75, 1.0), "gill": (0.05, 0.1)}, {"under": _UNDER, "gills": (0.45, 0.55)},
+            "mushroom",
+            _mushroom,
+            {
+                "stem": (0.35, 0.5),
+                "foot": (0.16, 0.23),
+                "taper": (0.65, 0.95),
+                "cap": (0.32, 0.47),
+                "dome": (0.2, 0.36),
+            },
+            {"under_depth": (0.12, 0.26), "under_width": (0.75, 1.0), "gill": (0.05, 0.1)},
+            {"under": _UNDER, "gills": (0.45, 0.55)},
         ),
         Family(
-            "robot", _robot,
-            {"width": (0.36, 0.52), "depth": (0.28, 0.4), "body": (0.3, 0.42), "head": (0.16, 0.24), "arm": (0.2, 0.4), "leg": (0.045, 0.07)},
-            {"back_depth": (0.06, 0.13), "under_depth": (0.08, 0.14)}, {"back": _BACK, "under": _UNDER},
+            "robot",
+            _robot,
+            {
+                "width": (0.36, 0.52),
+                "depth": (0.28, 0.4),
+                "body": (0.3, 0.42),
+                "head": (0.16, 0.24),
+                "arm": (0.2, 0.4),
+                "leg": (0.045, 0.07),
+            },
+            {"back_depth": (0.06, 0.13), "under_depth": (0.08, 0.14)},
+            {"back": _BACK, "under": _UNDER},
         ),
     )
 }

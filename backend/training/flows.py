@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import cast
 
 import torch
@@ -19,7 +18,16 @@ from ..sparse.tensor import SparseTensor
 from .data import Objects
 from .loop import Metrics, Schedule
 from .pretext import ImagePretext, normalized
-from .stages import ImageEncoderStage, LatentVAE, LatentVAEStage, Run, StructureVAE, StructureVAEStage, sparse_batch, voxel_features
+from .stages import (
+    ImageEncoderStage,
+    LatentVAE,
+    LatentVAEStage,
+    Run,
+    StructureVAE,
+    StructureVAEStage,
+    sparse_batch,
+    voxel_features,
+)
 
 SIGMA_MIN = 1e-5
 
@@ -133,7 +141,7 @@ class _FlowStage(ABC):
     def _velocity_loss(self, model: nn.Module, index: Tensor, tokens: Tensor, generator: torch.Generator) -> Tensor:
         """Mean squared error of the velocity at random times and noise."""
 
-    def loss(self, model: nn.Module, generator: torch.Generator) -> tuple[Tensor, Metrics]:
+    def loss(self, model: nn.Module, generator: torch.Generator, progress: float) -> tuple[Tensor, Metrics]:
         index, tokens = self._draw(generator)
         return self._velocity_loss(model, index, tokens, generator), {}
 
@@ -145,7 +153,10 @@ class _FlowStage(ABC):
             losses.append(self._velocity_loss(model, index, tokens, generator))
             generator.set_state(state)
             shuffled.append(self._velocity_loss(model, index, tokens.roll(1, 0), generator))
-        return {"velocity_error": torch.stack(losses).mean().item(), "with_another_image": torch.stack(shuffled).mean().item()}
+        return {
+            "velocity_error": torch.stack(losses).mean().item(),
+            "with_another_image": torch.stack(shuffled).mean().item(),
+        }
 
 
 class StructureFlowStage(_FlowStage):
@@ -179,7 +190,9 @@ class LatentFlowStage(_FlowStage):
 
     def _velocity_loss(self, model: nn.Module, index: Tensor, tokens: Tensor, generator: torch.Generator) -> Tensor:
         objects, values = self.latents.objects, self.latents.voxels.values
-        rows = [(objects.voxels("coords", i), values[objects.offsets[i] : objects.offsets[i + 1]]) for i in index.tolist()]
+        rows = [
+            (objects.voxels("coords", i), values[objects.offsets[i] : objects.offsets[i + 1]]) for i in index.tolist()
+        ]
         x_0 = sparse_batch(rows, torch.device("cpu"))
         noise = torch.randn(x_0.feats.shape, generator=generator)
         t = logit_normal_times(len(index), generator)

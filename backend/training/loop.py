@@ -35,11 +35,17 @@ class Stage(Protocol):
     """What the loop needs to know of a stage."""
 
     name: str
-    schedule: Schedule
-    model: nn.Module  # everything that learns
 
-    def loss(self, model: nn.Module, generator: torch.Generator) -> tuple[Tensor, Metrics]:
-        """Draw a batch with ``generator`` and return the loss and what to show of it."""
+    @property
+    def schedule(self) -> Schedule:
+        """How it learns."""
+
+    @property
+    def model(self) -> nn.Module:
+        """Everything that learns."""
+
+    def loss(self, model: nn.Module, generator: torch.Generator, progress: float) -> tuple[Tensor, Metrics]:
+        """Draw a batch with ``generator`` and return the loss and what to show of it. ``progress`` runs from 0 to 1."""
 
     def evaluate(self, model: nn.Module) -> Metrics:
         """Held-out metrics, without gradients, the same at every call for the same weights."""
@@ -67,7 +73,10 @@ class Trainer:
         self.parameters = dict(self.model.named_parameters())
         self.ema = {name: p.detach().clone() for name, p in self.parameters.items()}
         self.optimizer = torch.optim.AdamW(
-            self.parameters.values(), lr=stage.schedule.rate, weight_decay=stage.schedule.weight_decay, betas=(0.9, 0.99)
+            self.parameters.values(),
+            lr=stage.schedule.rate,
+            weight_decay=stage.schedule.weight_decay,
+            betas=(0.9, 0.99),
         )
         self.step = 0
         folder.mkdir(parents=True, exist_ok=True)
@@ -95,7 +104,8 @@ class Trainer:
                 pace = (now - started) / (self.step - first)
                 left = pace * (schedule.steps - self.step)
                 words = "  ".join(f"{name} {value:.4f}" for name, value in means.items())
-                say(f"{self.stage.name}  {self.step}/{schedule.steps}  {words}  {schedule.batch / pace:.0f}/s  {_clock(left)} left")
+                rate = f"{schedule.batch / pace:.1f}/s"
+                say(f"{self.stage.name}  {self.step}/{schedule.steps}  {words}  {rate}  {_clock(left)} left")
                 self._log({"step": self.step, **means})
                 sums, since, shown = {}, 0, now
             if now - saved > every:
@@ -113,7 +123,7 @@ class Trainer:
         generator = torch.Generator().manual_seed(self.step * 2654435761 % 2**63)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(schedule, self.step)
-        loss, metrics = self.stage.loss(self.model, generator)
+        loss, metrics = self.stage.loss(self.model, generator, self.step / schedule.steps)
         if not torch.isfinite(loss):
             raise FloatingPointError(f"{self.stage.name}: the loss is {loss.item()} at step {self.step}")
         self.optimizer.zero_grad(set_to_none=True)
@@ -171,8 +181,13 @@ class Trainer:
                         self.optimizer.state[p] = {"step": torch.tensor(float(self.step)), **state}
 
     def _write_config(self) -> None:
-        config = {"stage": self.stage.name, "schedule": asdict(self.stage.schedule), "torch": torch.__version__,
-                  "device": str(self.device), "parameters": sum(p.numel() for p in self.parameters.values())}
+        config = {
+            "stage": self.stage.name,
+            "schedule": asdict(self.stage.schedule),
+            "torch": torch.__version__,
+            "device": str(self.device),
+            "parameters": sum(p.numel() for p in self.parameters.values()),
+        }
         (self.folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
 
     def _log(self, values: Metrics) -> None:

@@ -78,7 +78,7 @@ def draw_colors(surface: Surface, view: View, window: Window, size: int) -> np.n
     """
     assert surface.colors is not None
     right, up, forward = view.basis().numpy()
-    relative = surface.vertices - np.array(view.position(), dtype=np.float32)
+    relative: np.ndarray = surface.vertices - np.array(view.position(), dtype=np.float32)
     depth = relative @ forward
     scale = np.tan(np.radians(view.fov) / 2) * depth
     u, v = (relative @ right / scale - window.u) / window.half, (relative @ up / scale - window.v) / window.half
@@ -129,7 +129,7 @@ def is_hidden(family: str, params: Params, choice: str, view: View, window: Wind
 
 def chosen_mode(occupancy: np.ndarray, family: str, number: int, choice: str) -> int:
     """Which mode of a hidden choice a generated object took: the completion it agrees with best, in the region where
-    the modes differ. Other hidden parameters are tried at three draws each, since the object drew its own."""
+    the modes differ. The other hidden parameters are tried at six draws, since the object drew its own."""
     f = FAMILIES[family]
     resolution = occupancy.shape[0] - 1
     candidates, modes = [], []
@@ -142,4 +142,3 @@ def chosen_mode(occupancy: np.ndarray, family: str, number: int, choice: str) ->
     differs = stack.any(0) & ~stack.all(0)
     agreement = [(c[differs] == occupancy[differs]).mean() for c in candidates]
     return modes[int(np.argmax(agreement))]
-

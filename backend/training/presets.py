@@ -26,33 +26,74 @@ class Preset:
 def _networks(resolution: int, latent_resolution: int, image_size: int) -> dict[str, dict[str, Any]]:
     width, latent_width = 192, 160
     structure = {"latent_channels": 8, "num_res_blocks": 0, "num_res_blocks_middle": 2}
-    latent = {"resolution": resolution, "latent_channels": 8, "num_blocks": 2, "mlp_ratio": 4, "attn_mode": "swin", "window_size": 8}
-    flow = {"in_channels": 8, "out_channels": 8, "cond_channels": width, "mlp_ratio": 4, "pe_mode": "ape",
-            "qk_rms_norm": True, "share_mod": True}
+    latent = {
+        "resolution": resolution,
+        "latent_channels": 8,
+        "num_blocks": 2,
+        "mlp_ratio": 4,
+        "attn_mode": "swin",
+        "window_size": 8,
+    }
+    flow = {
+        "in_channels": 8,
+        "out_channels": 8,
+        "cond_channels": width,
+        "mlp_ratio": 4,
+        "pe_mode": "ape",
+        "qk_rms_norm": True,
+        "share_mod": True,
+    }
     return {
-        "image_encoder": {"img_size": image_size, "patch_size": 14, "embed_dim": width, "depth": 4, "num_heads": 6, "mlp_ratio": 4,
-                          "init_values": 1.0, "num_register_tokens": 4},
+        "image_encoder": {
+            "img_size": image_size,
+            "patch_size": 14,
+            "embed_dim": width,
+            "depth": 4,
+            "num_heads": 6,
+            "mlp_ratio": 4,
+            "init_values": 1.0,
+            "num_register_tokens": 4,
+        },
         "structure_encoder": {"in_channels": 1, "channels": [16, 32, 48], **structure},
         "structure_decoder": {"out_channels": 1, "channels": [48, 32, 16], **structure},
         "latent_encoder": {"in_channels": LATENT_ENCODER_CHANNELS, "model_channels": 128, "num_heads": 4, **latent},
-        "latent_decoder_mesh": {"model_channels": 256, "num_heads": 8, "representation_config": {"use_color": True}, **latent},
-        "structure_flow": {"resolution": latent_resolution, "model_channels": width, "num_blocks": 6, "num_heads": 6,
-                           "patch_size": 1, **flow},
-        "latent_flow": {"resolution": resolution, "model_channels": latent_width, "num_blocks": 5, "num_heads": 5,
-                        "patch_size": 2, "num_io_res_blocks": 1, "io_block_channels": [32], **flow},
+        "latent_decoder_mesh": {
+            "model_channels": 256,
+            "num_heads": 8,
+            "representation_config": {"use_color": True},
+            **latent,
+        },
+        "structure_flow": {
+            "resolution": latent_resolution,
+            "model_channels": width,
+            "num_blocks": 6,
+            "num_heads": 6,
+            "patch_size": 1,
+            **flow,
+        },
+        "latent_flow": {
+            "resolution": resolution,
+            "model_channels": latent_width,
+            "num_blocks": 5,
+            "num_heads": 5,
+            "patch_size": 2,
+            "num_io_res_blocks": 1,
+            "io_block_channels": [32],
+            **flow,
+        },
     }
 
 
 PRESETS: dict[str, Preset] = {
     # Two CPU cores, about an afternoon.
     "mini": Preset(
-        DataConfig(shards=80, views=2, image_size=112, resolution=16, colored_shards=20),
+        DataConfig(shards=80, views=2, image_size=112, resolution=16, colored_shards=24),
         held_out_shards=2,
         networks=_networks(16, 4, 112),
         schedules={
             "structure_vae": Schedule(steps=2400, batch=16, rate=1e-3),
             "latent_vae": Schedule(steps=1600, batch=2, rate=1e-3, warmup=50, ema=0.995),
-            "image_encoder": Schedule(steps=2000, batch=32, rate=6e-4, weight_decay=0.02),
+            "image_encoder": Schedule(steps=6000, batch=16, rate=6e-4, weight_decay=0.02),
             "structure_flow": Schedule(steps=3200, batch=32, rate=6e-4, ema=0.999),
             "latent_flow": Schedule(steps=1900, batch=16, rate=6e-4, ema=0.999),
         },

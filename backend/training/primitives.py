@@ -64,7 +64,9 @@ def torus_xz(x: Tensor, y: Tensor, z: Tensor, ring: Size, tube: Size) -> Tensor:
     return length(length(x, z) - ring, y) - tube
 
 
-def rod(x: Tensor, y: Tensor, z: Tensor, a: tuple[Size, Size, Size], b: tuple[Size, Size, Size], radius: Size) -> Tensor:
+def rod(
+    x: Tensor, y: Tensor, z: Tensor, a: tuple[Size, Size, Size], b: tuple[Size, Size, Size], radius: Size
+) -> Tensor:
     """Straight rod with round ends from a to b."""
     ax, ay, az = a
     dx, dy, dz = b[0] - ax, b[1] - ay, b[2] - az

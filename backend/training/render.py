@@ -72,7 +72,9 @@ def camera_rays(view: View, size: int, window: Window = Window()) -> tuple[Tenso
     """Origin [3] and unit directions [size * size, 3], rows from the top."""
     scale = math.tan(math.radians(view.fov) / 2)
     axis = (torch.arange(size) + 0.5) / size * 2 - 1
-    v, u = torch.meshgrid((window.v - axis * window.half) * scale, (window.u + axis * window.half) * scale, indexing="ij")
+    v, u = torch.meshgrid(
+        (window.v - axis * window.half) * scale, (window.u + axis * window.half) * scale, indexing="ij"
+    )
     right, up, forward = view.basis()
     rays = u[..., None] * right + v[..., None] * up + forward
     return torch.tensor(view.position()), torch.nn.functional.normalize(rays.reshape(-1, 3), dim=-1)
@@ -97,7 +99,7 @@ def _coverage(family: str, params: Params, views: list[View], size: int) -> Tens
 
 
 def conditioning_image(rgba: Tensor) -> Tensor:
-    """Halve straight-alpha pictures [B, 2S, 2S, 4] and lay them on black, as image preparation does: [B, S, S, 3] uint8."""
+    """Halve straight-alpha pictures [B, 2S, 2S, 4] onto black, as image preparation does: [B, S, S, 3] uint8."""
     premultiplied = rgba[..., :3].float() * (rgba[..., 3:].float() / 255)
     halved = torch.nn.functional.avg_pool2d(premultiplied.permute(0, 3, 1, 2), 2)
     return halved.permute(0, 2, 3, 1).round().to(torch.uint8)
@@ -169,7 +171,14 @@ def _entry(origins: Tensor, rays: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _march(
-    family: str, params: Params, origins: Tensor, rays: Tensor, start: Tensor, close: float, slope: float, steps: int = 64
+    family: str,
+    params: Params,
+    origins: Tensor,
+    rays: Tensor,
+    start: Tensor,
+    close: float,
+    slope: float,
+    steps: int = 64,
 ) -> Tensor:
     """Sphere-trace from ``start`` until the surface is nearer than ``close + slope * depth``; infinite for a miss.
 
@@ -189,8 +198,12 @@ def _march(
             index, t, stop = (torch.gather(a, 1, order) for a in (index, t, stop))
             direction = torch.gather(rays, 1, index[..., None].expand(-1, -1, 3))
         distance = torch.cat(
-            [evaluate(family, params, origins + a[..., None] * b)[0]
-             for a, b in zip(t.split(4096, 1), direction.split(4096, 1), strict=True)], 1)
+            [
+                evaluate(family, params, origins + a[..., None] * b)[0]
+                for a, b in zip(t.split(4096, 1), direction.split(4096, 1), strict=True)
+            ],
+            1,
+        )
         met = live & (distance < close + slope * t)
         rows = met.nonzero(as_tuple=True)
         depth[rows[0], index[rows]] = t[rows]

@@ -47,7 +47,9 @@ class Run:
         made = stage(self)
         trainer = Trainer(made, self.folder / made.name, self.device)
         if trainer.step < made.schedule.steps:
-            raise FileNotFoundError(f"stage {made.name} is at step {trainer.step} of {made.schedule.steps}: finish it first")
+            raise FileNotFoundError(
+                f"stage {made.name} is at step {trainer.step} of {made.schedule.steps}: finish it first"
+            )
         return trainer.averaged()
 
 
@@ -85,7 +87,7 @@ class StructureVAEStage:
     def _occupancy(self, index: Tensor) -> Tensor:
         return self.objects.occupancy(index, self.run.preset.data.resolution).to(self.run.device)
 
-    def loss(self, model: nn.Module, generator: torch.Generator) -> tuple[Tensor, Metrics]:
+    def loss(self, model: nn.Module, generator: torch.Generator, progress: float) -> tuple[Tensor, Metrics]:
         model = cast(StructureVAE, model)
         index = torch.randint(self.run.training_objects, (self.schedule.batch,), generator=generator)
         x = self._occupancy(index)
@@ -144,7 +146,7 @@ class LatentVAE(nn.Module):
 
 
 class LatentVAEStage:
-    """Surface voxels to latents, and back to what the mesh extractor takes, learnt from analytic distance and colour."""
+    """Surface voxels to latents, and back to what the mesh extractor takes, from analytic distance and colour."""
 
     name = "latent_vae"
     near = 1.5  # cells from the surface within which distance counts four times and colour counts at all
@@ -154,11 +156,12 @@ class LatentVAEStage:
         self.schedule: Schedule = run.preset.schedules[self.name]
         self.model = LatentVAE(run.preset)
         self.table = corner_table()
-        self.color_weight = 5.0
 
     @cached_property
     def objects(self) -> Objects:
-        return self.run.objects("coords", "distance", "child_color", "color", shards=self.run.preset.data.colored_shards)
+        return self.run.objects(
+            "coords", "distance", "child_color", "color", shards=self.run.preset.data.colored_shards
+        )
 
     @property
     def training_objects(self) -> int:
@@ -167,14 +170,20 @@ class LatentVAEStage:
     def batch(self, index: Tensor) -> tuple[SparseTensor, Tensor, Tensor]:
         """Encoder input, target distances in cells [64 N, 8], target colours [64 N, 8, 3]."""
         o = self.objects
-        rows = [(o.voxels("coords", i), voxel_features(o.voxels("distance", i), o.voxels("child_color", i))) for i in index.tolist()]
+        rows = [
+            (o.voxels("coords", i), voxel_features(o.voxels("distance", i), o.voxels("child_color", i)))
+            for i in index.tolist()
+        ]
         distance = torch.cat([o.voxels("distance", i) for i in index.tolist()])[:, self.table]
         color = torch.cat([o.voxels("color", i) for i in index.tolist()])[:, self.table]
         device = self.run.device
-        return (sparse_batch(rows, device), distance.flatten(0, 1).to(device).float() * DISTANCE_UNIT,
-                color.flatten(0, 1).to(device).float() / 255)
+        return (
+            sparse_batch(rows, device),
+            distance.flatten(0, 1).to(device).float() * DISTANCE_UNIT,
+            color.flatten(0, 1).to(device).float() / 255,
+        )
 
-    def loss(self, model: nn.Module, generator: torch.Generator) -> tuple[Tensor, Metrics]:
+    def loss(self, model: nn.Module, generator: torch.Generator, progress: float) -> tuple[Tensor, Metrics]:
         model = cast(LatentVAE, model)
         index = torch.randint(self.training_objects, (self.schedule.batch,), generator=generator)
         x, distance, color = self.batch(index)
@@ -183,7 +192,9 @@ class LatentVAEStage:
         shape, color_loss, sign_error = self.reconstruction(raw, distance, color)
         kl = _kl(mean.feats, logvar.feats)
         spare = raw[:, 8:53].square().mean()
-        loss = shape + self.color_weight * color_loss + 0.1 * spare + KL_WEIGHT * kl
+        # Colour at full weight from the start would starve the shape; at 5 it never gets going.
+        color_weight = 5 + 20 * min(1.0, max(0.0, (progress - 0.1) / 0.4))
+        loss = shape + color_weight * color_loss + 0.1 * spare + KL_WEIGHT * kl
         return loss, {"shape": shape.item(), "color": color_loss.item(), "sign": sign_error.item(), "kl": kl.item()}
 
     def reconstruction(self, raw: Tensor, distance: Tensor, color: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -232,7 +243,7 @@ class ImageEncoderStage:
     def objects(self) -> Objects:
         return self.run.objects("coords", "child_color", "image", "view", "family", "visible", "palette", "pattern")
 
-    def loss(self, model: nn.Module, generator: torch.Generator) -> tuple[Tensor, Metrics]:
+    def loss(self, model: nn.Module, generator: torch.Generator, progress: float) -> tuple[Tensor, Metrics]:
         index = torch.randint(self.run.training_objects, (self.schedule.batch,), generator=generator)
         view = torch.randint(self.run.preset.data.views, (self.schedule.batch,), generator=generator)
         return pretext_loss(cast(ImagePretext, model), self.objects, index, view, self.run.device)
@@ -242,7 +253,9 @@ class ImageEncoderStage:
         held_out = torch.arange(self.run.training_objects, len(self.objects))
         batches = held_out.split(32)
         for index in batches:
-            loss, metrics = pretext_loss(cast(ImagePretext, model), self.objects, index, torch.zeros_like(index), self.run.device)
+            loss, metrics = pretext_loss(
+                cast(ImagePretext, model), self.objects, index, torch.zeros_like(index), self.run.device
+            )
             for name, value in {"loss": loss.item(), **metrics}.items():
                 sums[name] = sums.get(name, 0.0) + value / len(batches)
         return sums

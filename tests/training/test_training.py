@@ -1,0 +1,132 @@
+"""One step of every stage, from data to an exported model that loads; and a run that was stopped goes on as if not."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from backend.pipeline import Pipeline
+from backend.training.data import SHARD, Objects
+from backend.training.loop import Schedule, Trainer, ema_decay, learning_rate
+from backend.training.presets import PRESETS
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("smoke")
+    command = [
+        sys.executable,
+        str(ROOT / "scripts" / "train.py"),
+        "all",
+        "--preset",
+        "smoke",
+        "--folder",
+        str(folder),
+        "--device",
+        "cpu",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "held out" in done.stdout
+    return folder
+
+
+def test_every_stage_leaves_a_config_and_held_out_metrics(trained: Path) -> None:
+    for name in PRESETS["smoke"].schedules:
+        metrics = json.loads((trained / name / "held_out.json").read_text())
+        assert metrics, name
+        assert all(isinstance(v, float) for v in metrics.values()), name
+        assert json.loads((trained / name / "config.json").read_text())["stage"] == name
+
+
+def test_the_exported_folder_loads(trained: Path) -> None:
+    pipeline = Pipeline.load(trained / "model", torch.device("cpu"))
+    assert pipeline.mesh_decoder.resolution == PRESETS["smoke"].data.resolution
+    files = {p.name for p in (trained / "model" / "ckpts").iterdir()}
+    assert {"image_encoder.json", "slat_flow_img_dit.safetensors"} <= files
+
+
+def test_data_is_complete_and_held_out_objects_are_the_last(trained: Path) -> None:
+    objects = Objects(trained / "data", 2, ("coords", "family"))
+    assert len(objects) == 2 * SHARD
+    grid = objects.occupancy(torch.tensor([0, SHARD]), 8)
+    assert grid.sum((1, 2, 3, 4)).tolist() == objects.column["count"][[0, SHARD]].tolist()
+
+
+def test_mini_keeps_to_its_size() -> None:
+    from backend.conditioning import ImageEncoder
+    from backend.models.latent_flow import LatentFlow
+    from backend.models.structure_flow import StructureFlow
+    from backend.training.stages import LatentVAE, StructureVAE
+
+    preset = PRESETS["mini"]
+
+    def size(module: nn.Module) -> int:
+        return sum(p.numel() for p in module.parameters())
+
+    assert size(StructureFlow(**preset.networks["structure_flow"])) <= 4_000_000
+    assert size(LatentFlow(**preset.networks["latent_flow"])) <= 4_000_000
+    others = (
+        size(StructureVAE(preset)) + size(LatentVAE(preset)) + size(ImageEncoder(**preset.networks["image_encoder"]))
+    )
+    assert others <= 6_000_000
+
+
+class Line:
+    """A stage that fits a line: enough to see whether a resumed run repeats an uninterrupted one."""
+
+    name = "line"
+
+    def __init__(self) -> None:
+        self.schedule = Schedule(steps=6, batch=8, rate=0.1, warmup=2)
+        torch.manual_seed(0)
+        self.model = nn.Linear(3, 1)
+
+    def loss(self, model: nn.Module, generator: torch.Generator, progress: float) -> tuple[Tensor, dict[str, float]]:
+        x = torch.randn(self.schedule.batch, 3, generator=generator)
+        return (model(x) - x.sum(1, keepdim=True)).square().mean(), {}
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        return {"weight": model.weight.sum().item()}
+
+
+def test_a_stopped_run_goes_on_exactly(tmp_path: Path) -> None:
+    whole = Trainer(Line(), tmp_path / "whole", torch.device("cpu")).run(lambda words: None)
+    first = Trainer(Line(), tmp_path / "parts", torch.device("cpu"))
+    for _ in range(3):
+        first._one_step()
+    first.save()
+    (tmp_path / "parts" / "checkpoint.part").write_bytes(b"left by a kill in mid-write")
+    second = Trainer(Line(), tmp_path / "parts", torch.device("cpu"))
+    assert second.step == 3
+    assert second.run(lambda words: None) == whole
+
+
+def test_a_loss_that_is_not_a_number_stops_the_run(tmp_path: Path) -> None:
+    class Broken(Line):
+        def loss(
+            self, model: nn.Module, generator: torch.Generator, progress: float
+        ) -> tuple[Tensor, dict[str, float]]:
+            return model(torch.full((1, 3), torch.nan)).sum(), {}
+
+    with pytest.raises(FloatingPointError, match="step 0"):
+        Trainer(Broken(), tmp_path, torch.device("cpu")).run(lambda words: None)
+
+
+def test_schedule_warms_up_and_comes_down() -> None:
+    schedule = replace(PRESETS["mini"].schedules["structure_flow"], steps=1000, warmup=100, rate=1.0)
+    rates = [learning_rate(schedule, step) for step in range(1000)]
+    assert rates[0] == pytest.approx(0.01)
+    assert max(rates) == pytest.approx(1.0)
+    assert rates[-1] < 0.06
+    assert ema_decay(schedule, 0) == pytest.approx(0.1)
+    assert ema_decay(schedule, 10**6) == schedule.ema
