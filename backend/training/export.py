@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from safetensors.torch import save_file
 from torch import nn
 
@@ -57,7 +56,8 @@ def export(run: Run, folder: Path, structure_guidance: float, latent_guidance: f
         name, file = FILES[key]
         config = {"name": name, "args": run.preset.networks[key]}
         (ckpts / f"{file}.json").write_text(json.dumps(config, indent=1) + "\n")
-        tensors = {n: t.detach().to("cpu", torch.float16).contiguous() for n, t in network.state_dict().items()}
+        learned = dict(network.named_parameters())  # buffers keep their precision, as published
+        tensors = {n: (t.half() if n in learned else t).cpu().contiguous() for n, t in network.state_dict().items()}
         save_file(tensors, ckpts / f"{file}.safetensors", {"format": "pt"})
     latents = Latents(run)
     args = {

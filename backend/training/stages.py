@@ -167,26 +167,43 @@ class LatentVAEStage:
     def training_objects(self) -> int:
         return (self.run.preset.data.colored_shards - 1) * SHARD
 
-    def batch(self, index: Tensor) -> tuple[SparseTensor, Tensor, Tensor]:
-        """Encoder input, target distances in cells [64 N, 8], target colours [64 N, 8, 3]."""
-        o = self.objects
-        rows = [
-            (o.voxels("coords", i), voxel_features(o.voxels("distance", i), o.voxels("child_color", i)))
-            for i in index.tolist()
-        ]
-        distance = torch.cat([o.voxels("distance", i) for i in index.tolist()])[:, self.table]
-        color = torch.cat([o.voxels("color", i) for i in index.tolist()])[:, self.table]
-        device = self.run.device
+    def batch(self, rows: list[Tensor]) -> tuple[SparseTensor, Tensor, Tensor]:
+        """Encoder input, target distances in cells [64 N, 8], target colours [64 N, 8, 3]; ``rows``: each item's voxels."""
+        column, device = self.objects.column, self.run.device
+        features = voxel_features(column["distance"][torch.cat(rows)], column["child_color"][torch.cat(rows)])
+        items = [(column["coords"][r], f) for r, f in zip(rows, features.split([len(r) for r in rows]), strict=True)]
+        distance, color = column["distance"][torch.cat(rows)], column["color"][torch.cat(rows)]
         return (
-            sparse_batch(rows, device),
-            distance.flatten(0, 1).to(device).float() * DISTANCE_UNIT,
-            color.flatten(0, 1).to(device).float() / 255,
+            sparse_batch(items, device),
+            distance[:, self.table].flatten(0, 1).to(device).float() * DISTANCE_UNIT,
+            color[:, self.table].flatten(0, 1).to(device).float() / 255,
         )
+
+    def whole(self, index: Tensor) -> list[Tensor]:
+        """All voxels of each object."""
+        return [torch.arange(self.objects.offsets[i], self.objects.offsets[i + 1]) for i in index.tolist()]
+
+    def crops(self, index: Tensor, generator: torch.Generator) -> list[Tensor]:
+        """The voxels of each object inside a random cube of half the grid's side that is not empty."""
+        out = []
+        side = self.run.preset.data.resolution // 2
+        for rows in self.whole(index):
+            coords = self.objects.column["coords"][rows].int()
+            middle = coords[int(torch.randint(len(rows), (1,), generator=generator))]
+            out.append(rows[((coords - middle).abs() <= side // 2).all(1)])
+        return out
+
+    def _draw(self, generator: torch.Generator, progress: float) -> list[Tensor]:
+        """Crops of four times as many objects first, for the variety of colours; whole ones later, as they are used
+        (the group norms see all of an object)."""
+        cropped = progress < 0.6
+        count = self.schedule.batch * (4 if cropped else 1)
+        index = torch.randint(self.training_objects, (count,), generator=generator)
+        return self.crops(index, generator) if cropped else self.whole(index)
 
     def loss(self, model: nn.Module, generator: torch.Generator, progress: float) -> tuple[Tensor, Metrics]:
         model = cast(LatentVAE, model)
-        index = torch.randint(self.training_objects, (self.schedule.batch,), generator=generator)
-        x, distance, color = self.batch(index)
+        x, distance, color = self.batch(self._draw(generator, progress))
         z, mean, logvar = model.encoder(x, return_raw=True)
         raw = model.decoder(z.replace(_draw_like(mean.feats, logvar.feats, generator))).feats
         shape, color_loss, sign_error = self.reconstruction(raw, distance, color)
@@ -217,7 +234,7 @@ class LatentVAEStage:
         held_out = list(range(self.training_objects, min(len(self.objects), self.training_objects + 48)))
         cells = MESH_CELLS * self.run.preset.data.resolution
         for i in held_out:
-            x, distance, color = self.batch(torch.tensor([i]))
+            x, distance, color = self.batch(self.whole(torch.tensor([i])))
             raw = model.decoder(model.encoder(x)).feats
             near = distance.abs() < self.near
             predicted = raw[:, :8] * cells - 1
