@@ -303,9 +303,6 @@ class SparseTensor:
         """`[B, C, ...]`: the batch size and the shape of one voxel's features."""
         return torch.Size([self.batch_size, *self.feats.shape[1:]])
 
-    def __len__(self) -> int:
-        return self.batch_size
-
     def __repr__(self) -> str:
         return f"SparseTensor({len(self.voxels)} voxels, shape={list(self.shape)}, {self.dtype}, {self.device})"
 
