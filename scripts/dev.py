@@ -34,6 +34,7 @@ CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 CPU_LOCK = "requirements-torch-cpu.lock"
 FREE_DISK = 4e9  # bytes; 2.2 GB stay, the rest is for pip to work in
 FREE_DISK_CUDA = 12e9  # on Linux torch's ordinary build brings CUDA's libraries along
+SILENCE = 15  # seconds without a word from pip before this script says one
 MACHINES = {("Linux", "x86_64"), ("Darwin", "arm64"), ("Windows", "AMD64")}  # what pip's bpy exists for
 #: System libraries that bpy is linked with, and the Debian packages that hold them.
 SYSTEM_LIBRARIES = {
@@ -209,7 +210,7 @@ def ensure_environment() -> Path:
 def create_environment(digest: str, needed: float) -> None:
     """An empty environment, marked as not ready yet."""
     if ENVIRONMENT.exists():
-        if not read_marker() and any(ENVIRONMENT.iterdir()):
+        if not read_marker() and any(path.stem != MARKER.stem for path in ENVIRONMENT.iterdir()):
             raise Problem(f"{ENVIRONMENT} was not made by this script. Move it away and run this again.")
         shutil.rmtree(str(ENVIRONMENT))
     require(disk_problem(shutil.disk_usage(str(ROOT)).free, needed))
@@ -256,7 +257,7 @@ def run_talking(command: list[str]) -> tuple[int, str]:
     output: list[str] = []
     while True:
         try:
-            line = lines.get(timeout=15)
+            line = lines.get(timeout=SILENCE)
         except queue.Empty:
             print(f"  ... still at it after {time.monotonic() - start:.0f} s", flush=True)
             continue
