@@ -65,7 +65,7 @@ def make_job(tmp_path: Path) -> Callable[..., Job]:
 def until() -> Callable[..., None]:
     """``until(condition, step)`` calls ``step`` until the condition holds."""
 
-    def wait(condition: Callable[[], object], step: Callable[[], object] = lambda: None, timeout: float = 15.0) -> None:
+    def wait(condition: Callable[[], object], step: Callable[[], object] = lambda: None, timeout: float = 60.0) -> None:
         end = time.monotonic() + timeout
         while not condition():
             assert time.monotonic() < end, "nothing came of it in time"

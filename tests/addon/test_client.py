@@ -19,7 +19,7 @@ from espalier.blender_addon.client import Backend, BackendUnavailable
 Start = Callable[..., Backend]
 
 
-def collect(backend: Backend, last: type, timeout: float = 15.0) -> list[Any]:
+def collect(backend: Backend, last: type, timeout: float = 60.0) -> list[Any]:
     """All messages up to the first of a type."""
     messages: list[Any] = []
     end = time.monotonic() + timeout
