@@ -1,0 +1,64 @@
+"""From the mesh decoder's features to a finished asset: what the stages of this package hand to each other.
+
+``flexicubes`` extracts, ``cleanup`` drops what nobody sees and simplifies, ``unwrap`` lays out, ``bake`` colours and
+``export`` writes; ``finish`` runs the middle three.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+
+class MeshError(ValueError):
+    """A mesh cannot be made from this input. ``code`` is short and stable, the text is for people.
+
+    Codes: ``bad_features`` (wrong shapes, voxels outside the grid or given twice, NaN or infinite values) and
+    ``empty_mesh`` (nothing is left to show).
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class RawMesh:
+    """The surface as it is extracted, on the decoder's device; normals point to the positive (outer) side.
+
+    The last two fields say where the surface lies in the lattice of ``(resolution + 1)^3`` cube corners, numbered
+    ``(x * (resolution + 1) + y) * (resolution + 1) + z``; ``cleanup.keep_outer_faces`` needs them.
+    """
+
+    vertices: torch.Tensor  # [V, 3] float32 in [-0.5, 0.5], z up
+    faces: torch.Tensor  # [F, 3] int64
+    colors: torch.Tensor | None  # [V, 3] float32 in 0..1 (sRGB); None if the decoder has no colours
+    attrs: torch.Tensor | None  # [V, 6] float32 in 0..1: the three colours, then the decoder's normal channels
+    resolution: int
+    inside_corners: torch.Tensor  # [K] int64: the corners with negative distance
+    face_corners: torch.Tensor  # [F] int64: the corner a face looks at, the outer end of the lattice edge that it cuts
+
+    def numpy(self) -> Surface:
+        """The same mesh as arrays in main memory."""
+        return Surface(
+            vertices=self.vertices.cpu().numpy(),
+            faces=self.faces.cpu().numpy(),
+            colors=None if self.colors is None else self.colors.cpu().numpy(),
+            resolution=self.resolution,
+            inside_corners=self.inside_corners.cpu().numpy(),
+            face_corners=self.face_corners.cpu().numpy(),
+        )
+
+
+@dataclass(frozen=True)
+class Surface:
+    """A ``RawMesh`` in numpy; the fields mean the same."""
+
+    vertices: np.ndarray
+    faces: np.ndarray
+    colors: np.ndarray | None
+    resolution: int
+    inside_corners: np.ndarray
+    face_corners: np.ndarray
