@@ -168,7 +168,7 @@ class LatentVAEStage:
         return (self.run.preset.data.colored_shards - 1) * SHARD
 
     def batch(self, rows: list[Tensor]) -> tuple[SparseTensor, Tensor, Tensor]:
-        """Encoder input, target distances in cells [64 N, 8], target colours [64 N, 8, 3]; ``rows``: each item's voxels."""
+        """Input, target distances in cells [64 N, 8] and colours [64 N, 8, 3]; ``rows`` are the voxels of each item."""
         column, device = self.objects.column, self.run.device
         features = voxel_features(column["distance"][torch.cat(rows)], column["child_color"][torch.cat(rows)])
         items = [(column["coords"][r], f) for r, f in zip(rows, features.split([len(r) for r in rows]), strict=True)]
