@@ -181,7 +181,8 @@ class LatentVAEStage:
 
     def whole(self, index: Tensor) -> list[Tensor]:
         """All voxels of each object."""
-        return [torch.arange(self.objects.offsets[i], self.objects.offsets[i + 1]) for i in index.tolist()]
+        ends = self.objects.offsets.tolist()
+        return [torch.arange(ends[i], ends[i + 1]) for i in index.tolist()]
 
     def crops(self, index: Tensor, generator: torch.Generator) -> list[Tensor]:
         """The voxels of each object inside a random cube of half the grid's side that is not empty."""
