@@ -11,6 +11,7 @@ from .unwrap import Unwrapped
 
 NO_COLOR = 0.8  # sRGB grey of a mesh whose decoder has no colours
 CANDIDATES = 2  # raw faces tried for each texel
+CHUNK = 1 << 14  # texels at a time: as many as stay in the cache
 
 
 def bake(mesh: Unwrapped, raw: Surface, texture_size: int) -> np.ndarray:
@@ -101,18 +102,16 @@ def nearest_colors(points: np.ndarray, vertices: np.ndarray, faces: np.ndarray, 
     corners = vertices[faces]
     count = min(CANDIDATES, len(faces))
     _, candidates = cKDTree(corners.mean(axis=1)).query(points, k=range(1, count + 1), workers=-1)
-    best_distance = np.full(len(points), np.inf, dtype=np.float32)
-    best_weights = np.zeros((len(points), 3), dtype=np.float32)
-    best_face = candidates[:, 0]
     frames = _frames(corners)
-    for face in candidates.T:
-        weights = _project(points, corners[:, 0][face], frames[face])
-        distance = np.square(np.einsum("pk,pkc->pc", weights, corners[face]) - points).sum(axis=1)
-        closer = distance < best_distance
-        best_distance = np.where(closer, distance, best_distance)
-        best_weights = np.where(closer[:, None], weights, best_weights)
-        best_face = np.where(closer, face, best_face)
-    return np.einsum("pk,pkc->pc", best_weights, colors[faces[best_face]])
+    result = np.empty((len(points), 3), dtype=np.float32)
+    for start in range(0, len(points), CHUNK):
+        part = slice(start, start + CHUNK)
+        tried = candidates[part]
+        weights = _project(points[part, None] - corners[tried, 0], frames[tried])
+        offsets = np.einsum("pkw,pkwc->pkc", weights, corners[tried]) - points[part, None]
+        best = np.arange(len(tried)), np.square(offsets).sum(axis=-1).argmin(axis=1)
+        result[part] = np.einsum("pw,pwc->pc", weights[best], colors[faces[tried[best]]])
+    return result
 
 
 def _frames(corners: np.ndarray) -> np.ndarray:
@@ -123,11 +122,14 @@ def _frames(corners: np.ndarray) -> np.ndarray:
     return np.stack([np.cross(v, normal), np.cross(normal, u)], axis=1) / area[:, None]
 
 
-def _project(points: np.ndarray, origin: np.ndarray, frames: np.ndarray) -> np.ndarray:
-    """Barycentric coordinates [P, 3] of the points' projections, moved to the face's border where they fall outside."""
-    two = np.einsum("pkc,pc->pk", frames, points - origin)
-    weights = np.concatenate([1.0 - two.sum(axis=1, keepdims=True), two], axis=1).clip(0.0)
-    return weights / weights.sum(axis=1, keepdims=True)
+def _project(offsets: np.ndarray, frames: np.ndarray) -> np.ndarray:
+    """Project points onto faces, and to the border of a face where they fall outside of it.
+
+    offsets: [..., 3] from the first corner; frames: [..., 2, 3]. Returns barycentric coordinates [..., 3].
+    """
+    two = np.einsum("...wc,...c->...w", frames, offsets)
+    weights = np.concatenate([1.0 - two.sum(axis=-1, keepdims=True), two], axis=-1).clip(0.0)
+    return weights / weights.sum(axis=-1, keepdims=True)
 
 
 def fill_gutter(image: np.ndarray, texels: Texels) -> np.ndarray:
