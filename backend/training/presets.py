@@ -94,8 +94,8 @@ PRESETS: dict[str, Preset] = {
             "structure_vae": Schedule(steps=2400, batch=16, rate=1e-3),
             "latent_vae": Schedule(steps=1400, batch=2, rate=1e-3, warmup=50, ema=0.995),
             "image_encoder": Schedule(steps=5000, batch=16, rate=6e-4, weight_decay=0.02),
-            "structure_flow": Schedule(steps=2200, batch=32, rate=6e-4, ema=0.999),
-            "latent_flow": Schedule(steps=1200, batch=16, rate=6e-4, ema=0.999),
+            "structure_flow": Schedule(steps=1900, batch=32, rate=6e-4, ema=0.999),
+            "latent_flow": Schedule(steps=1000, batch=16, rate=6e-4, ema=0.999),
         },
     ),
     # A minute on a CPU: proves that every stage runs; its weights are worth nothing.
