@@ -52,6 +52,7 @@ from espalier.blender_addon.client import Backend  # noqa: E402
 from espalier.blender_addon.jobs import Job, JobQueue  # noqa: E402
 from espalier.blender_addon.server import process  # noqa: E402
 
+PRETRAINED = ROOT / "backend" / "pretrained"
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 FORMATS = ("glb", "blend")
 #: Errors of the backend itself: the image may be innocent.
@@ -127,6 +128,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     if options.out.exists() and not options.out.is_dir():
         parser.error(f"--out {options.out} is a file")
     options.out = options.out.resolve()
+    if not (PRETRAINED / options.model).is_dir() and Path(options.model).is_dir():
+        options.model = str(Path(options.model).resolve())  # the backend works in another folder
     options.images = list(find_images(options.images))
     if not options.images:
         parser.error("there are no images in these folders")
@@ -144,14 +147,8 @@ def find_images(paths: list[Path]) -> Iterator[Path]:
 
 def plan(options: argparse.Namespace) -> list[Asset]:
     """An asset for each image, named after it; of two images with the same name the second gets a number."""
-    stamp = [
-        options.model,
-        model_stamp(options.model),
-        options.steps,
-        options.seed,
-        options.texture_size,
-        options.faces,
-    ]
+    settings = [options.model, options.steps, options.seed, options.texture_size, options.faces]
+    stamp = json.dumps([settings, model_stamp(options.model)]).encode()
     assets: list[Asset] = []
     for image in options.images:
         name, taken, number = image.stem, {asset.name.casefold() for asset in assets}, 2
@@ -161,15 +158,15 @@ def plan(options: argparse.Namespace) -> list[Asset]:
         if options.render:
             files["preview"] = f"previews/{name}.png"
         content = image.read_bytes() if image.is_file() else b""  # that it is missing is for the backend to say
-        fingerprint = hashlib.sha256(json.dumps(stamp).encode() + content).hexdigest()
+        fingerprint = hashlib.sha256(stamp + content).hexdigest()
         assets.append(Asset(name, str(image), fingerprint, files))
     return assets
 
 
 def model_stamp(model: str) -> list[tuple[str, int, int]]:
     """Changes when the model's files do, without reading them."""
-    bundled = ROOT / "backend" / "pretrained" / model
-    files = (path for path in (bundled if bundled.is_dir() else Path(model)).rglob("*") if path.is_file())
+    folder = PRETRAINED / model  # or ``model`` itself, where that is an absolute path
+    files = (path for path in folder.rglob("*") if path.is_file())
     return sorted((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files)
 
 

@@ -221,6 +221,23 @@ def test_images_of_the_same_name_stay_apart(folder: Callable[..., Path], launch:
     assert {path.name for path in (tmp_path / "out").glob("*.glb")} == {"mug.glb", "MUG-2.glb"}
 
 
+def test_a_model_folder_may_be_relative_and_new_weights_make_new_assets(
+    folder: Callable[..., Path], launch: Launcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, out = folder("mug"), tmp_path / "out"
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "weights").write_bytes(b"old")
+    monkeypatch.chdir(tmp_path)
+    assert run(launch, out, images, "--model", "model", "--format", "glb") == 0
+    settings = json.loads((out / "report.json").read_text("utf-8"))["settings"]
+    assert settings["model"] == str(tmp_path / "model")
+    assert run(launch, out, images, "--model", "model", "--format", "glb") == 0
+    assert statuses(out) == {"mug": "skipped"}
+    (tmp_path / "model" / "weights").write_bytes(b"newer")
+    assert run(launch, out, images, "--model", "model", "--format", "glb") == 0
+    assert statuses(out) == {"mug": "done"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
