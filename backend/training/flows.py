@@ -62,6 +62,7 @@ class Latents:
         """Statistics over the training objects; the channel is dimension 1."""
         axes = [i for i in range(latents.ndim) if i != 1]
         mean, std = latents[:training_rows].mean(axes), latents[:training_rows].std(axes)
+        std = std.where(std > 1e-6, torch.ones_like(std))  # a channel that never varies has no scale
         shape = [1, -1] + [1] * (latents.ndim - 2)
         return Standardized((latents - mean.reshape(shape)) / std.reshape(shape), mean, std)
 
