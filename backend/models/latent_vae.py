@@ -185,7 +185,10 @@ class LatentMeshDecoder(LatentTransformer):
 
         Row order: every voxel gives 8 consecutive children, twice over, z fastest.
         """
-        h = self.torso(z)
+        return self.upsampled(self.torso(z))
+
+    def upsampled(self, h: SparseTensor) -> SparseTensor:
+        """The second half of `forward`: the torso's output `[N, model_channels]` to `[64 N, 101]`."""
         for block in self.upsample:
             h = block(h)
-        return h.replace(self.out_layer(h.feats.to(z.dtype)))
+        return h.replace(self.out_layer(h.feats.to(self.out_layer.weight.dtype)))

@@ -91,9 +91,9 @@ PRESETS: dict[str, Preset] = {
         held_out_shards=2,
         networks=_networks(16, 4, 112),
         schedules={
-            "structure_vae": Schedule(steps=2400, batch=16, rate=1e-3),
-            "latent_vae": Schedule(steps=1400, batch=2, rate=1e-3, warmup=50, ema=0.995),
-            "image_encoder": Schedule(steps=5000, batch=16, rate=6e-4, weight_decay=0.02),
+            "structure_vae": Schedule(steps=2600, batch=16, rate=1e-3),
+            "latent_vae": Schedule(steps=2600, batch=2, rate=1e-3, warmup=50, ema=0.995),
+            "image_encoder": Schedule(steps=12500, batch=16, rate=6e-4, weight_decay=0.02),
             "structure_flow": Schedule(steps=1900, batch=32, rate=6e-4, ema=0.999),
             "latent_flow": Schedule(steps=1000, batch=16, rate=6e-4, ema=0.999),
         },

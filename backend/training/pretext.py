@@ -17,6 +17,7 @@ from .families import FAMILIES
 from .loop import Metrics
 
 BLOCK = 4  # voxels along the side of the block that one query predicts
+AZIMUTH_BINS = 24
 
 
 class ImagePretext(nn.Module):
@@ -29,7 +30,8 @@ class ImagePretext(nn.Module):
         self.encoder = encoder
         _initialise(encoder)
         width = encoder.pos_embed.shape[-1]
-        axis = torch.arange(resolution // BLOCK)
+        self.side = resolution // BLOCK
+        axis = torch.arange(self.side)
         grid = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
         self.register_buffer("positions", AbsolutePositionEmbedder(width)(grid), persistent=False)
         self.queries = nn.ModuleList(
@@ -37,10 +39,9 @@ class ImagePretext(nn.Module):
             for _ in range(2)
         )
         self.blocks = nn.Linear(width, BLOCK**3 * 4)
-        # Family, sine and cosine of the azimuth, elevation, visible parameters, four colours, four patterns.
-        self.facts = nn.Sequential(
-            nn.Linear(2 * width, width), nn.GELU(), nn.Linear(width, len(FAMILIES) + 3 + MAX_VISIBLE + 12 + 4)
-        )
+        # Family, azimuth, elevation, visible parameters, four colours, four patterns.
+        facts = len(FAMILIES) + AZIMUTH_BINS + 1 + MAX_VISIBLE + 12 + 4
+        self.facts = nn.Sequential(nn.Linear(2 * width, width), nn.GELU(), nn.Linear(width, facts))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Facts [B, F] and blocks [B, queries, BLOCK^3, 4] (occupancy logit and colour logits)."""
@@ -89,36 +90,58 @@ def _colored_blocks(objects: Objects, index: Tensor, side: int) -> Tensor:
     return blocks.reshape(len(index), side**3, BLOCK**3, 4)
 
 
+def azimuth_target(degrees: Tensor) -> Tensor:
+    """Azimuths [B] shared between the two nearest bins, [B, AZIMUTH_BINS].
+
+    Bins, since many objects look alike from two or more sides: a regressed sine and cosine can only answer their mean.
+    """
+    place = (degrees / 360 * AZIMUTH_BINS).remainder(AZIMUTH_BINS)
+    low = place.floor()
+    share = (place - low)[:, None]
+    near = F.one_hot(low.long() % AZIMUTH_BINS, AZIMUTH_BINS)
+    return (1 - share) * near + share * near.roll(1, 1)
+
+
 def pretext_loss(
-    model: ImagePretext, objects: Objects, index: Tensor, view: Tensor, device: torch.device
+    model: ImagePretext,
+    objects: Objects,
+    index: Tensor,
+    view: Tensor,
+    device: torch.device,
+    channels: Tensor | None = None,
 ) -> tuple[Tensor, Metrics]:
-    """Loss and metrics for these views of these objects."""
-    facts, blocks = model(normalized(objects.column["image"][index, view], device))
-    target = _colored_blocks(objects, index, round(blocks.shape[1] ** (1 / 3))).to(device)
+    """Loss and metrics for these views of these objects. ``channels`` [B, 3]: an order of red, green and blue for each
+    item, in its image and in its colours alike (the objects repeat, their colours then do not)."""
+    image = objects.column["image"][index, view]
+    palette = objects.column["palette"][index]
+    color = _colored_blocks(objects, index, model.side)
+    if channels is not None:
+        image = image.gather(3, channels[:, None, None].expand_as(image))
+        palette = palette.gather(2, channels[:, None].expand_as(palette))
+        order = F.pad(channels + 1, (1, 0))  # the first is the occupancy
+        color = color.gather(3, order[:, None, None].expand_as(color))
+    facts, blocks = model(normalized(image, device))
+    target = color.to(device)
     occupied = target[..., 0]
     occupancy = F.binary_cross_entropy_with_logits(blocks[..., 0], occupied)
-    color = ((blocks[..., 1:].sigmoid() - target[..., 1:]).abs().mean(-1) * occupied).sum() / occupied.sum()
+    shade = ((blocks[..., 1:].sigmoid() - target[..., 1:]).abs().mean(-1) * occupied).sum() / occupied.sum()
 
-    family, sine, cosine, elevation, visible, palette, pattern = facts.split(
-        [len(FAMILIES), 1, 1, 1, MAX_VISIBLE, 12, 4], 1
+    family, azimuth, elevation, visible, colors, pattern = facts.split(
+        [len(FAMILIES), AZIMUTH_BINS, 1, MAX_VISIBLE, 12, 4], 1
     )
-    column = {n: objects.column[n][index].to(device) for n in ("family", "visible", "palette", "pattern")}
+    column = {n: objects.column[n][index].to(device) for n in ("family", "visible", "pattern")}
     angles = objects.column["view"][index, view].to(device)
-    radians = angles[:, :1] * (torch.pi / 180)
     known = column["visible"].isfinite()
     losses = {
         "family": F.cross_entropy(family, column["family"].long()),
-        "pose": (
-            (sine - radians.sin()).square()
-            + (cosine - radians.cos()).square()
-            + (elevation - angles[:, 1:2] / 45).square()
-        ).mean(),
+        "azimuth": F.cross_entropy(azimuth, azimuth_target(angles[:, 0])),
+        "elevation": (elevation - angles[:, 1:2] / 45).square().mean(),
         "visible": (visible - column["visible"])[known].square().mean(),
-        "palette": (palette.sigmoid() - column["palette"].flatten(1)).abs().mean(),
+        "palette": (colors.sigmoid() - palette.flatten(1).to(device)).abs().mean(),
         "pattern": F.cross_entropy(pattern, column["pattern"].long()),
     }
-    loss = 4 * occupancy + 2 * color + 0.2 * losses["family"] + 0.5 * losses["pose"] + losses["visible"]
-    loss = loss + losses["palette"] + 0.1 * losses["pattern"]
+    loss = 4 * occupancy + 2 * shade + losses["visible"] + losses["palette"]
+    loss = loss + 0.2 * (losses["family"] + losses["azimuth"] + losses["elevation"]) + 0.1 * losses["pattern"]
     hit = ((blocks[..., 0] > 0) & (occupied > 0)).sum() / ((blocks[..., 0] > 0) | (occupied > 0)).sum()
-    shown = {"iou": hit.item(), "color": color.item()} | {name: value.item() for name, value in losses.items()}
+    shown = {"iou": hit.item(), "color": shade.item()} | {name: value.item() for name, value in losses.items()}
     return loss, shown

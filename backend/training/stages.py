@@ -20,7 +20,6 @@ from .loop import Metrics, Schedule, Stage, Trainer
 from .presets import Preset
 from .pretext import ImagePretext, pretext_loss
 
-KL_WEIGHT = 1e-3
 MESH_CELLS = 4  # mesh cells along a voxel's side
 
 
@@ -74,6 +73,7 @@ class StructureVAEStage:
     """Occupied voxels to latents and back: Dice + binary cross-entropy + KL."""
 
     name = "structure_vae"
+    kl_weight = 3e-3
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -97,7 +97,7 @@ class StructureVAEStage:
         dice = 1 - (2 * (p * x).sum((1, 2, 3, 4)) + 1) / (p.sum((1, 2, 3, 4)) + x.sum((1, 2, 3, 4)) + 1)
         cross_entropy = F.binary_cross_entropy_with_logits(logits, x)
         kl = _kl(mean, logvar)
-        loss = dice.mean() + cross_entropy + KL_WEIGHT * kl
+        loss = dice.mean() + cross_entropy + self.kl_weight * kl
         return loss, {"dice": dice.mean().item(), "bce": cross_entropy.item(), "kl": kl.item()}
 
     def evaluate(self, model: nn.Module) -> Metrics:
@@ -139,17 +139,31 @@ def corner_table() -> Tensor:
 
 
 class LatentVAE(nn.Module):
+    """Encoder and decoder, and a head that is thrown away: it reads the encoder's input off the decoder's torso."""
+
     def __init__(self, preset: Preset) -> None:
         super().__init__()
         self.encoder = LatentEncoder(**preset.networks["latent_encoder"])
         self.decoder = LatentMeshDecoder(**preset.networks["latent_decoder_mesh"])
+        inputs, width = (
+            preset.networks["latent_encoder"]["in_channels"],
+            preset.networks["latent_decoder_mesh"]["model_channels"],
+        )
+        self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, inputs))
 
 
 class LatentVAEStage:
-    """Surface voxels to latents, and back to what the mesh extractor takes, from analytic distance and colour."""
+    """Surface voxels to latents, and back to what the mesh extractor takes, from analytic distance and colour.
+
+    At first only the torso learns, to give back the encoder's input voxel by voxel: the latents find what to say
+    before the 64 cells of every voxel, which cost three times as much, are decoded at all.
+    """
 
     name = "latent_vae"
     near = 1.5  # cells from the surface within which distance counts four times and colour counts at all
+    # A flow's latents are imprecise; with a weight of 1e-3 the decoder never saw such and made rough surfaces of them.
+    kl_weight = 0.05
+    torso_only, cropped = 0.4, 0.75  # progress up to which only the torso learns; crops, not whole objects
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -195,25 +209,33 @@ class LatentVAEStage:
         return out
 
     def _draw(self, generator: torch.Generator, progress: float) -> list[Tensor]:
-        """Crops of four times as many objects first, for the variety of colours; whole ones later, as they are used
-        (the group norms see all of an object)."""
-        cropped = progress < 0.6
-        count = self.schedule.batch * (4 if cropped else 1)
+        """Four times as many objects first, for the variety of colours: whole for the torso, crops for the cells; then
+        whole ones, as they are used (the group norms see all of an object)."""
+        count = self.schedule.batch * (4 if progress < self.cropped else 1)
         index = torch.randint(self.training_objects, (count,), generator=generator)
-        return self.crops(index, generator) if cropped else self.whole(index)
+        if self.torso_only <= progress < self.cropped:
+            return self.crops(index, generator)
+        return self.whole(index)
 
     def loss(self, model: nn.Module, generator: torch.Generator, progress: float) -> tuple[Tensor, Metrics]:
         model = cast(LatentVAE, model)
         x, distance, color = self.batch(self._draw(generator, progress))
         z, mean, logvar = model.encoder(x, return_raw=True)
-        raw = model.decoder(z.replace(_draw_like(mean.feats, logvar.feats, generator))).feats
-        shape, color_loss, sign_error = self.reconstruction(raw, distance, color)
+        torso = model.decoder.torso(z.replace(_draw_like(mean.feats, logvar.feats, generator)))
         kl = _kl(mean.feats, logvar.feats)
-        spare = raw[:, 8:53].square().mean()
         # Colour at full weight from the start would starve the shape; at 5 it never gets going.
-        color_weight = 5 + 20 * min(1.0, max(0.0, (progress - 0.1) / 0.4))
-        loss = shape + color_weight * color_loss + 0.1 * spare + KL_WEIGHT * kl
-        return loss, {"shape": shape.item(), "color": color_loss.item(), "sign": sign_error.item(), "kl": kl.item()}
+        color_weight = 5 + 20 * min(1.0, max(0.0, progress / 0.3))
+        error = (model.head(torso.feats) - x.feats).abs()
+        lattice, children = 3 * error[:, : (MESH_CELLS + 1) ** 3].mean(), error[:, (MESH_CELLS + 1) ** 3 :].mean() / 2
+        read, rate = lattice + color_weight * children, self.kl_weight * kl
+        shown = {"lattice": lattice.item(), "children": children.item(), "kl": kl.item()}
+        if progress < self.torso_only:
+            return read + rate, shown
+        raw = model.decoder.upsampled(torso).feats
+        shape, color_loss, sign_error = self.reconstruction(raw, distance, color)
+        spare = raw[:, 8:53].square().mean()
+        loss = shape + color_weight * color_loss + 0.1 * spare + 0.3 * read + rate
+        return loss, shown | {"shape": shape.item(), "color": color_loss.item(), "sign": sign_error.item()}
 
     def reconstruction(self, raw: Tensor, distance: Tensor, color: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Loss of the distances, loss of the colours, share of wrong signs near the surface."""
@@ -264,7 +286,8 @@ class ImageEncoderStage:
     def loss(self, model: nn.Module, generator: torch.Generator, progress: float) -> tuple[Tensor, Metrics]:
         index = torch.randint(self.run.training_objects, (self.schedule.batch,), generator=generator)
         view = torch.randint(self.run.preset.data.views, (self.schedule.batch,), generator=generator)
-        return pretext_loss(cast(ImagePretext, model), self.objects, index, view, self.run.device)
+        channels = torch.rand(self.schedule.batch, 3, generator=generator).argsort(1)
+        return pretext_loss(cast(ImagePretext, model), self.objects, index, view, self.run.device, channels)
 
     def evaluate(self, model: nn.Module) -> Metrics:
         sums: Metrics = {}
