@@ -34,23 +34,6 @@ def version() -> str:
     return str(tomllib.loads((ROOT / "blender_manifest.toml").read_text("utf-8"))["version"])
 
 
-def available_models() -> tuple[str, ...]:
-    """Names of the bundled models."""
-    return tuple(sorted(file.parent.name for file in PRETRAINED.glob("*/pipeline.json")))
-
-
-def find_model(name: str) -> Path:
-    """The folder of a bundled model, or of a model given by its path. Raises CheckpointError."""
-    if name in available_models():
-        return PRETRAINED / name
-    folder = Path(name)
-    if name and (folder / "pipeline.json").is_file():
-        return folder.resolve()
-    names = ", ".join(available_models()) or "none"
-    hint = f"Choose one of the installed models ({names}), or a folder with a pipeline.json."
-    raise CheckpointError(f"There is no model named {name!r}.", hint, code="model_unknown")
-
-
 @dataclass(frozen=True)
 class GenerateSettings:
     """What a person chooses for one object. ``None`` leaves the choice to the model's pipeline.json."""

@@ -21,7 +21,8 @@ import torch
 from PIL import Image
 
 from . import protocol
-from .config import GenerateSettings, find_model
+from .catalog import find_model
+from .config import GenerateSettings
 from .errors import SettingsError
 from .images import load_image
 from .mesh import RawMesh

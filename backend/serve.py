@@ -18,7 +18,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, BinaryIO
 
 from . import protocol
-from .config import available_models, version
+from .catalog import available_models
+from .config import version
 from .errors import BackendError, JobCancelled, describe
 
 if TYPE_CHECKING:

@@ -35,6 +35,12 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(socket.socket, name, _only_loopback(getattr(socket.socket, name)))
 
 
+@pytest.fixture(autouse=True)
+def no_models_installed(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What this machine's user has installed plays no part."""
+    monkeypatch.setenv("ESPALIER_MODELS", str(tmp_path_factory.getbasetemp() / "no-models"))
+
+
 def _only_loopback(connect: Any) -> Any:
     def checked(self: socket.socket, address: Any) -> Any:
         if self.family in (socket.AF_INET, socket.AF_INET6) and not _is_loopback(address[0]):

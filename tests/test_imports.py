@@ -37,7 +37,14 @@ LAYERS = (
         "backend.mesh",
         "backend.checkpoints",
     ),
-    ("backend.sparse", "backend.config", "backend.cutout", "backend.device", "backend.random_weights"),
+    (
+        "backend.catalog",
+        "backend.sparse",
+        "backend.config",
+        "backend.cutout",
+        "backend.device",
+        "backend.random_weights",
+    ),
     ("backend.errors", "backend.protocol"),
 )
 #: What the training is made of; the process that serves requests is none of it.

@@ -12,8 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from backend.catalog import find_model
 from backend.checkpoints import load_network
-from backend.config import PipelineConfig, find_model
+from backend.config import PipelineConfig
 from backend.errors import CheckpointError
 from backend.models.structure_flow import StructureFlow
 from backend.models.structure_vae import StructureDecoder

@@ -1,0 +1,226 @@
+"""Which models there are, where they come from and where they lie.
+
+A published model lies in ``MODELS_FOLDER/NAME`` as its repository lays it out, with ``models.lock.json`` beside its
+weights; that file is written last, so that a folder without it is not installed. What was known when the table below
+was written: the sizes of TRELLIS's weights, and of the U2-Net file its size and SHA-256. Revisions are the commits that
+others pin; no commit of mdt-dist or of the U2-Net mirror is known, so that their newest one is taken. What is not
+stated here (the other sizes, all other hashes) comes from the hub's own answer at download time, and the lock pins it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from .config import PRETRAINED
+from .errors import CheckpointError
+
+#: Environment variable with the models folder.
+ENVIRONMENT = "ESPALIER_MODELS"
+LOCK_NAME = "models.lock.json"
+
+
+@dataclass(frozen=True)
+class PublishedFile:
+    """A file of a published model: its path in the repository, and its size in bytes and SHA-256 where known."""
+
+    path: str
+    size: int | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class PublishedModel:
+    """A model that can be downloaded.
+
+    ``size`` is what it takes on disk in bytes, to the nearest 10 MB where a file's size is not known. ``needs`` names
+    models that it cannot work without, ``aliases`` other names that published files use for it.
+    """
+
+    name: str
+    title: str
+    repository: str
+    revision: str
+    licence: str
+    size: int
+    files: tuple[PublishedFile, ...]
+    needs: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def page(self) -> str:
+        """Where a person reads about the model and its licence."""
+        return f"https://huggingface.co/{self.repository}"
+
+
+def _network(name: str, size: int) -> tuple[PublishedFile, ...]:
+    return PublishedFile(f"ckpts/{name}.json"), PublishedFile(f"ckpts/{name}.safetensors", size)
+
+
+_PUBLISHED = (
+    PublishedModel(
+        name="trellis-image-large",
+        title="TRELLIS image-large",
+        repository="microsoft/TRELLIS-image-large",
+        revision="25e0d31ffbebe4b5a97464dd851910efc3002d96",
+        licence="MIT",
+        size=3_010_000_000,
+        # All that its pipeline.json names. The two encoders, 292 MB, are for training only.
+        files=(
+            PublishedFile("pipeline.json"),
+            *_network("ss_flow_img_dit_L_16l8_fp16", 1_130_770_840),
+            *_network("ss_dec_conv3d_16l8_fp16", 147_591_972),
+            *_network("slat_flow_img_dit_L_64l8p2_fp16", 1_203_755_136),
+            *_network("slat_dec_mesh_swin8_B_64l8m256c_fp16", 181_903_412),
+            *_network("slat_dec_gs_swin8_B_64l8gs32_fp16", 171_450_952),
+            *_network("slat_dec_rf_swin8_B_64l8r16_fp16", 171_450_488),
+        ),
+        needs=("dinov2-vitl14-reg",),
+    ),
+    PublishedModel(
+        name="mdt-dist",
+        title="MDT-dist (TRELLIS in 1 or 2 steps)",
+        repository="Zanwei/mdt-dist",
+        revision="main",
+        licence="none stated that is known here; its page has the last word (trained from TRELLIS, MIT)",
+        size=4_640_000_000,  # two flows in fp32
+        files=(
+            PublishedFile("pipeline.json"),
+            PublishedFile("ss_flow_img_dit_L_16l8_fp16.pt"),
+            PublishedFile("slat_flow_img_dit_L_64l8p2_fp16.pt"),
+        ),
+        needs=("trellis-image-large",),  # its decoders, and the JSON files of the two flows
+    ),
+    PublishedModel(
+        name="dinov2-vitl14-reg",
+        title="DINOv2 ViT-L/14 with registers (image encoder)",
+        repository="facebook/dinov2-with-registers-large",
+        revision="e4c89a4e05589de9b3e188688a303d0f3c04d0f3",
+        licence="Apache-2.0",
+        size=1_220_000_000,
+        files=(PublishedFile("config.json"), PublishedFile("model.safetensors")),
+        aliases=("dinov2_vitl14_reg",),
+    ),
+    PublishedModel(
+        name="background-removal",
+        title="U2-Net (background removal)",
+        # A copy of rembg's release file: only the hash makes it that file.
+        repository="tomjackson2023/rembg",
+        revision="main",
+        licence="Apache-2.0",
+        size=175_997_641,
+        files=(
+            PublishedFile(
+                "u2net.onnx", 175_997_641, "8d10d2f3bb75ae3b6d527c77944fc5e7dcd94b29809d47a739a7a728a912b491"
+            ),
+        ),
+    ),
+)
+
+#: Published models by name.
+PUBLISHED = {model.name: model for model in _PUBLISHED}
+
+_BY_ALIAS = PUBLISHED | {alias: model for model in _PUBLISHED for alias in model.aliases}
+
+
+@dataclass(frozen=True)
+class LockedFile:
+    """What a file was when it was verified: its size in bytes and its SHA-256."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class HashLock:
+    """``models.lock.json``: what was installed. ``revision`` is a commit, or None where a copied folder names none."""
+
+    repository: str
+    revision: str | None
+    files: dict[str, LockedFile]
+
+    @classmethod
+    def read(cls, folder: Path) -> HashLock | None:
+        """The lock of a folder; None where there is none or it makes no sense."""
+        try:
+            values = json.loads((folder / LOCK_NAME).read_text("utf-8"))
+            files = {
+                str(path): LockedFile(int(file["size"]), str(file["sha256"])) for path, file in values["files"].items()
+            }
+            return cls(str(values["repository"]), values["revision"] and str(values["revision"]), files)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return None
+
+    def write(self, folder: Path) -> None:
+        """Write it whole or not at all."""
+        part = folder / f"{LOCK_NAME}.part"
+        part.write_text(json.dumps(asdict(self), indent=1) + "\n", "utf-8")
+        os.replace(part, folder / LOCK_NAME)
+
+
+def models_folder() -> Path:
+    """Where published models are installed: ``ESPALIER_MODELS``, else ``espalier/models`` in the user's data folder."""
+    chosen = os.environ.get(ENVIRONMENT)
+    return Path(chosen).expanduser().absolute() if chosen else _user_data() / "espalier" / "models"
+
+
+def _user_data() -> Path:
+    if sys.platform == "win32":
+        local = os.environ.get("LOCALAPPDATA")
+        return Path(local) if local else Path.home() / "AppData" / "Local"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support"
+    chosen = Path(os.environ.get("XDG_DATA_HOME", ""))
+    return chosen if chosen.is_absolute() else Path.home() / ".local" / "share"  # relative ones count as unset (XDG)
+
+
+def installed_lock(model: PublishedModel) -> HashLock | None:
+    """The lock of a model that is installed; None where it is not, or files are missing or of another size."""
+    folder = models_folder() / model.name
+    lock = HashLock.read(folder)
+    if lock is None or not all(file.path in lock.files for file in model.files):
+        return None
+    whole = all(_size(folder / path) == file.size for path, file in lock.files.items())
+    return lock if whole else None
+
+
+def _size(file: Path) -> int | None:
+    return file.stat().st_size if file.is_file() else None
+
+
+def available_models() -> tuple[str, ...]:
+    """Names of the models that can generate now: bundled, installed, and the person's own in the models folder."""
+    bundled = {file.parent.name for file in PRETRAINED.glob("*/pipeline.json")}
+    present = {file.parent.name for file in models_folder().glob("*/pipeline.json")}
+    return tuple(sorted(bundled | {name for name in present if _is_complete(name)}))
+
+
+def _is_complete(name: str) -> bool:
+    """Whether a model and all that it needs are installed. What is no published model is the person's own affair."""
+    model = PUBLISHED.get(name)
+    return model is None or (installed_lock(model) is not None and all(map(_is_complete, model.needs)))
+
+
+def find_model(name: str) -> Path:
+    """The folder of a model. Raises CheckpointError.
+
+    ``name`` is that of a bundled or an installed model (or what a published pipeline.json calls it, as
+    ``dinov2_vitl14_reg``), of a folder with a pipeline.json in the models folder, or the path of such a folder.
+    """
+    if (PRETRAINED / name / "pipeline.json").is_file() and Path(name).name == name:
+        return PRETRAINED / name
+    if name in _BY_ALIAS:
+        model = _BY_ALIAS[name]
+        if installed_lock(model) is None:
+            hint = f"Install it from the preferences, or with: python -m backend download {model.name}"
+            raise CheckpointError(f"{model.title} is not installed.", hint, code="model_missing")
+        return models_folder() / model.name
+    for folder in (models_folder() / name, Path(name)):
+        if name and (folder / "pipeline.json").is_file():
+            return folder.resolve()
+    names = ", ".join(available_models()) or "none"
+    hint = f"Choose one of the installed models ({names}), or a folder with a pipeline.json."
+    raise CheckpointError(f"There is no model named {name!r}.", hint, code="model_unknown")
