@@ -181,14 +181,18 @@ class LatentVAEStage:
     def training_objects(self) -> int:
         return (self.run.preset.data.colored_shards - 1) * SHARD
 
-    def batch(self, rows: list[Tensor]) -> tuple[SparseTensor, Tensor, Tensor]:
-        """Input, target distances in cells [64 N, 8] and colours [64 N, 8, 3]; ``rows`` are the voxels of each item."""
-        column, device = self.objects.column, self.run.device
+    def inputs(self, rows: list[Tensor]) -> SparseTensor:
+        """What the encoder takes, [N, 149]; ``rows`` are the voxels of each item."""
+        column = self.objects.column
         features = voxel_features(column["distance"][torch.cat(rows)], column["child_color"][torch.cat(rows)])
         items = [(column["coords"][r], f) for r, f in zip(rows, features.split([len(r) for r in rows]), strict=True)]
+        return sparse_batch(items, self.run.device)
+
+    def targets(self, rows: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """What the decoder shall give: distances in cells [64 N, 8] and colours [64 N, 8, 3]."""
+        column, device = self.objects.column, self.run.device
         distance, color = column["distance"][torch.cat(rows)], column["color"][torch.cat(rows)]
         return (
-            sparse_batch(items, device),
             distance[:, self.table].flatten(0, 1).to(device).float() * DISTANCE_UNIT,
             color[:, self.table].flatten(0, 1).to(device).float() / 255,
         )
@@ -219,7 +223,8 @@ class LatentVAEStage:
 
     def loss(self, model: nn.Module, generator: torch.Generator, progress: float) -> tuple[Tensor, Metrics]:
         model = cast(LatentVAE, model)
-        x, distance, color = self.batch(self._draw(generator, progress))
+        rows = self._draw(generator, progress)
+        x = self.inputs(rows)
         z, mean, logvar = model.encoder(x, return_raw=True)
         torso = model.decoder.torso(z.replace(_draw_like(mean.feats, logvar.feats, generator)))
         kl = _kl(mean.feats, logvar.feats)
@@ -232,6 +237,7 @@ class LatentVAEStage:
         if progress < self.torso_only:
             return read + rate, shown
         raw = model.decoder.upsampled(torso).feats
+        distance, color = self.targets(rows)
         shape, color_loss, sign_error = self.reconstruction(raw, distance, color)
         spare = raw[:, 8:53].square().mean()
         loss = shape + color_weight * color_loss + 0.1 * spare + 0.3 * read + rate
@@ -257,8 +263,9 @@ class LatentVAEStage:
         held_out = list(range(self.training_objects, min(len(self.objects), self.training_objects + 48)))
         cells = MESH_CELLS * self.run.preset.data.resolution
         for i in held_out:
-            x, distance, color = self.batch(self.whole(torch.tensor([i])))
-            raw = model.decoder(model.encoder(x)).feats
+            rows = self.whole(torch.tensor([i]))
+            distance, color = self.targets(rows)
+            raw = model.decoder(model.encoder(self.inputs(rows))).feats
             near = distance.abs() < self.near
             predicted = raw[:, :8] * cells - 1
             rgb = raw[:, 53:].reshape(-1, 8, 6)[..., :3].sigmoid()
