@@ -43,9 +43,86 @@ def extract_mesh(coords: torch.Tensor, features: torch.Tensor, res: int) -> RawM
     Raises:
         MeshError: ``bad_features``.
     """
+    surface = _surface(coords, features.detach(), res)
+    attrs = surface.attrs
+    return RawMesh(
+        vertices=surface.vertices.contiguous(),
+        faces=_split(surface.quads, surface.gamma),
+        colors=None if attrs is None else attrs[:, :3].contiguous(),
+        attrs=attrs,
+        resolution=res,
+        inside_corners=surface.corners.numbers[surface.corners.sdf[:-1] < 0],
+        face_corners=surface.outer.repeat_interleave(2),
+    )
+
+
+@dataclass(frozen=True)
+class TrainingMesh:
+    """The surface as a mesh decoder is trained with it: every tensor but ``faces`` has a gradient.
+
+    A quad is four triangles around a centre of its own, whose place depends on ``gamma``; the choice between two
+    diagonals would give ``gamma`` no gradient.
+    """
+
+    vertices: torch.Tensor  # [V + Q, 3]: those of ``extract_mesh``, then the quads' centres
+    faces: torch.Tensor  # [4 Q, 3] int64
+    attrs: torch.Tensor | None  # [V + Q, 6] in 0..1
+    reg_loss: torch.Tensor  # []: see ``extract_training_mesh``
+    corner_points: torch.Tensor  # [M, 3]: the corners of active voxels, deformed ("tsdf_v")
+    corner_sdf: torch.Tensor  # [M]: the distances predicted there ("tsdf_s")
+
+
+def extract_training_mesh(coords: torch.Tensor, features: torch.Tensor, res: int) -> TrainingMesh:
+    """The same surface as ``extract_mesh``, differentiable, with the loss that regularises the features.
+
+    ``reg_loss`` is the mean square of how far the voxels at a corner differ from their mean there, plus 0.5 times the
+    mean deviation of the distances between a vertex and its crossings (Shen et al. 2023, equation 8), plus 0.2 times
+    the mean magnitude of the raw ``beta`` and ``alpha``. The second part is missing where there is no surface.
+
+    Raises:
+        MeshError: ``bad_features``.
+    """
+    surface = _surface(coords, features, res)
+    corners, quads = surface.corners, surface.quads
+    weights = features[:, BETA.start : ALPHA.stop].float()
+    reg_loss = (corners.given - corners.means[corners.rows]).square().mean() + 0.2 * weights.abs().mean()
+    if len(quads):
+        reg_loss = reg_loss + 0.5 * _deviation(surface).mean()
+    values = surface.vertices if surface.attrs is None else torch.cat([surface.vertices, surface.attrs], dim=1)
+    values = torch.cat([values, _centres(values, surface.gamma, quads)])
+    centre = torch.arange(len(surface.vertices), len(values), device=quads.device)
+    sides = torch.stack([quads, quads.roll(-1, dims=1)], dim=-1)  # [Q, 4, 2]
+    return TrainingMesh(
+        vertices=values[:, :3],
+        faces=torch.cat([sides, centre[:, None, None].expand(-1, 4, 1)], dim=-1).view(-1, 3),
+        attrs=None if surface.attrs is None else values[:, 3:],
+        reg_loss=reg_loss,
+        corner_points=corners.points(res) / res - 0.5 + corners.offset[:-1],
+        corner_sdf=corners.sdf[:-1],
+    )
+
+
+@dataclass(frozen=True)
+class _Surface:
+    """V vertices, each with its ``gamma``, and Q quads between them."""
+
+    corners: Corners
+    vertices: torch.Tensor  # [V, 3]
+    attrs: torch.Tensor | None  # [V, 6]
+    gamma: torch.Tensor  # [V]
+    quads: torch.Tensor  # [Q, 4] int64
+    outer: torch.Tensor  # [Q] int64: the outer end of the lattice edge that a quad is around
+    # Of the E cuts of cubes' edges:
+    ends: torch.Tensor  # [E, 2, 3]: where the edge runs
+    distances: torch.Tensor  # [E, 2]: the distances at its ends, without alpha
+    edge: torch.Tensor  # [E] int64: which of the cube's edges it is
+    vertex: torch.Tensor  # [E] int64: which vertex it belongs to
+
+
+def _surface(coords: torch.Tensor, features: torch.Tensor, res: int) -> _Surface:
     _check(coords, features, res)
-    coords, features = coords.long(), features.detach().float()
-    corners = _merge_corners(coords, features, res)
+    coords, features = coords.long(), features.float()
+    corners = merge_corners(coords, features, res)
     cubes, rows = _cut_cubes(corners, res)
     alpha, beta, gamma = _weights(coords, features, cubes, res)
 
@@ -61,24 +138,23 @@ def extract_mesh(coords: torch.Tensor, features: torch.Tensor, res: int) -> RawM
 
     positions = lattice / res - 0.5 + corners.offset[row]
     values = torch.cat([positions, corners.color[row]], dim=-1)
-    distance = corners.sdf[row] * alpha[cube[:, None], edge_corners]
-    crossings = torch.lerp(values[:, 0], values[:, 1], (distance[:, 0] / (distance[:, 0] - distance[:, 1]))[:, None])
+    crossings = _crossings(values, corners.sdf[row] * alpha[cube[:, None], edge_corners])
     placed = _weighted_means(crossings, beta[cube, edge], edge, vertex, len(vertex_cube))
 
     numbers = _number(lattice, res + 1)
     starts_inside = inside[row[:, 0]]
     quads, cut = _quads(numbers, vertex, starts_inside)
-    faces = _split(quads, gamma[vertex_cube])
-    outer = torch.where(starts_inside, numbers[:, 1], numbers[:, 0])[cut]
-    attrs = placed[:, 3:] if features.shape[1] == COLOR.stop else None
-    return RawMesh(
-        vertices=placed[:, :3].contiguous(),
-        faces=faces,
-        colors=None if attrs is None else attrs[:, :3].contiguous(),
-        attrs=attrs,
-        resolution=res,
-        inside_corners=corners.numbers[inside[:-1]],
-        face_corners=outer.repeat_interleave(2),
+    return _Surface(
+        corners=corners,
+        vertices=placed[:, :3],
+        attrs=placed[:, 3:] if features.shape[1] == COLOR.stop else None,
+        gamma=gamma[vertex_cube],
+        quads=quads,
+        outer=torch.where(starts_inside, numbers[:, 1], numbers[:, 0])[cut],
+        ends=positions,
+        distances=corners.sdf[row],
+        edge=edge,
+        vertex=vertex,
     )
 
 
@@ -103,6 +179,11 @@ def _number(points: torch.Tensor, size: int) -> torch.Tensor:
     return (points[..., 0] * size + points[..., 1]) * size + points[..., 2]
 
 
+def _point(numbers: torch.Tensor, size: int) -> torch.Tensor:
+    """[...] -> [..., 3]: the inverse of ``_number``."""
+    return torch.stack([numbers // size**2, numbers // size % size, numbers % size], dim=-1)
+
+
 def _find(sorted_numbers: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
     """Where each wanted number stands in a sorted list; the list's length where it does not occur."""
     if not len(sorted_numbers):
@@ -112,47 +193,57 @@ def _find(sorted_numbers: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
-class _Corners:
+class Corners:
     """The M corners of active voxels, with means over the voxels that share them. Row M is for all others."""
 
     numbers: torch.Tensor  # [M] int64, ascending
+    rows: torch.Tensor  # [N, 8]: where each voxel's corners stand in ``numbers``
+    given: torch.Tensor  # [N, 8, 4 or 10]: what the voxels say: distance, deformation, colour and normal channels, raw
+    means: torch.Tensor  # [M, 4 or 10]: the same, merged
     sdf: torch.Tensor  # [M + 1]
     offset: torch.Tensor  # [M + 1, 3] from the lattice point, at most half a cube
     color: torch.Tensor  # [M + 1, 6] in 0..1, or [M + 1, 0]
 
+    def points(self, res: int) -> torch.Tensor:
+        """[M, 3] int64: the corners' places in the lattice."""
+        return _point(self.numbers, res + 1)
 
-def _merge_corners(coords: torch.Tensor, features: torch.Tensor, res: int) -> _Corners:
+
+def merge_corners(coords: torch.Tensor, features: torch.Tensor, res: int) -> Corners:
+    """Give each corner of voxels [N, 3] the mean of what the features [N, 53 or 101] say of it."""
     points = coords[:, None] + torch.tensor(CORNERS, device=coords.device)
     numbers, rows = torch.unique(_number(points, res + 1), return_inverse=True)
     sdf = features[:, SDF] - 1 / res
     color = features[:, COLOR].unflatten(1, (8, (features.shape[1] - COLOR.start) // 8))
-    ones = torch.ones_like(sdf)
-    given = torch.cat([sdf[..., None], features[:, DEFORM].unflatten(1, (8, 3)), color, ones[..., None]], dim=-1)
-    sums = features.new_zeros(len(numbers), given.shape[-1])
+    given = torch.cat([sdf[..., None], features[:, DEFORM].unflatten(1, (8, 3)), color], dim=-1)
+    counted = torch.cat([given, torch.ones_like(sdf)[..., None]], dim=-1)
+    sums = features.new_zeros(len(numbers), counted.shape[-1])
     for i in range(8):  # a corner is the i-th of at most one voxel: the additions have the same order on any device
-        sums.index_add_(0, rows[:, i], given[:, i])
+        sums.index_add_(0, rows[:, i], counted[:, i])
     means = sums[:, :-1] / sums[:, -1:]
     outside = means.new_zeros(1, means.shape[1])
     outside[0, 0] = 1.0
-    means = torch.cat([means, outside])
-    return _Corners(
+    with_outside = torch.cat([means, outside])
+    return Corners(
         numbers=numbers,
-        sdf=means[:, 0],
-        offset=torch.tanh(means[:, 1:4]) * ((1 - 1e-8) / (2 * res)),
-        color=torch.sigmoid(means[:, 4:]),
+        rows=rows,
+        given=given,
+        means=means,
+        sdf=with_outside[:, 0],
+        offset=torch.tanh(with_outside[:, 1:4]) * ((1 - 1e-8) / (2 * res)),
+        color=torch.sigmoid(with_outside[:, 4:]),
     )
 
 
-def _cut_cubes(corners: _Corners, res: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _cut_cubes(corners: Corners, res: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The S cubes with corners on both sides: [S, 3] in row-major order, and [S, 8] the rows of their corners."""
     offsets = torch.tensor(CORNERS, device=corners.numbers.device)
     inside = corners.numbers[corners.sdf[:-1] < 0]
     side = res + 1
-    points = torch.stack([inside // side**2, inside // side % side, inside % side], dim=-1)
-    around = (points[:, None] - offsets).view(-1, 3)  # a cube that is cut has a corner inside
+    around = (_point(inside, side)[:, None] - offsets).view(-1, 3)  # a cube that is cut has a corner inside
     around = around[((around >= 0) & (around < res)).all(1)]
     numbers = torch.unique(_number(around, res))
-    cubes = torch.stack([numbers // res**2, numbers // res % res, numbers % res], dim=-1)
+    cubes = _point(numbers, res)
     rows = _find(corners.numbers, _number(cubes[:, None] + offsets, side))
     cut = (corners.sdf[rows] >= 0).any(1)
     return cubes[cut], rows[cut]
@@ -270,6 +361,12 @@ def _number_vertices(
     return first[cube] + tables.patch[cases[cube], edge], order.repeat_interleave(counts_in_order)
 
 
+def _crossings(values: torch.Tensor, distance: torch.Tensor) -> torch.Tensor:
+    """Values [E, 2, C] at the ends of edges, where the distances [E, 2] are interpolated to zero: [E, C]."""
+    share = distance[:, 0] / (distance[:, 0] - distance[:, 1])
+    return torch.lerp(values[:, 0], values[:, 1], share[:, None])
+
+
 def _weighted_means(
     values: torch.Tensor, weights: torch.Tensor, edge: torch.Tensor, vertex: torch.Tensor, count: int
 ) -> torch.Tensor:
@@ -280,6 +377,23 @@ def _weighted_means(
         chosen = edge == e
         sums.index_add_(0, vertex[chosen], weighted[chosen])
     return sums[:, :-1] / sums[:, -1:]
+
+
+def _deviation(surface: _Surface) -> torch.Tensor:
+    """How far the distance of each crossing, without alpha, to its vertex is from the vertex's mean: [E]."""
+    vertices, vertex = surface.vertices, surface.vertex
+    crossings = _crossings(surface.ends, surface.distances)
+    distance = torch.linalg.vector_norm(crossings - vertices[vertex], dim=-1)
+    mean = _weighted_means(distance[:, None], torch.ones_like(distance), surface.edge, vertex, len(vertices))[:, 0]
+    return (distance - mean[vertex]).abs()
+
+
+def _centres(values: torch.Tensor, gamma: torch.Tensor, quads: torch.Tensor) -> torch.Tensor:
+    """The centres [Q, C] of quads, between the midpoints of their diagonals, weighed by the products of gamma [V]."""
+    corner, g = values[quads], gamma[quads]
+    weight_02, weight_13 = (g[:, 0] * g[:, 2])[:, None], (g[:, 1] * g[:, 3])[:, None]
+    midpoint_02, midpoint_13 = (corner[:, 0] + corner[:, 2]) / 2, (corner[:, 1] + corner[:, 3]) / 2
+    return (midpoint_02 * weight_02 + midpoint_13 * weight_13) / (weight_02 + weight_13 + 1e-8)
 
 
 def _quads(

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from backend.mesh import MeshError, RawMesh
-from backend.mesh.flexicubes import COLOR, EDGES, GAMMA, SDF, _faces, _tables, extract_mesh
+from backend.mesh.flexicubes import COLOR, EDGES, GAMMA, SDF, _faces, _tables, extract_mesh, extract_training_mesh
 from tests.backend.golden import assert_close, load_case
 from tests.backend.shells import features_of, sphere
 
@@ -68,6 +68,22 @@ def test_faces_look_at_their_outer_corner() -> None:
     normal = torch.linalg.cross(b - a, c - a)
     assert (((corner - a) * normal).sum(1) > 0).float().mean() > 0.99
     assert not torch.isin(number, mesh.inside_corners).any()
+
+
+def test_the_surface_for_training_learns_from_every_kind_of_feature() -> None:
+    coords, features = features_of(sphere, 16)
+    generator = torch.Generator().manual_seed(0)
+    noisy = (features + 0.1 * torch.randn(features.shape, generator=generator)).requires_grad_()
+    mesh = extract_training_mesh(coords, noisy, 16)
+    plain = extract_mesh(coords, noisy, 16)
+    assert torch.equal(mesh.vertices[: len(plain.vertices)], plain.vertices)
+    assert len(mesh.faces) == 2 * len(plain.faces)
+    assert uses_of_edges(mesh.faces).eq(2).all()
+    assert mesh.attrs is not None
+    (mesh.reg_loss + mesh.vertices.square().mean() + mesh.attrs.square().mean()).backward()
+    assert noisy.grad is not None
+    assert noisy.grad.isfinite().all()
+    assert noisy.grad.any(0).all()
 
 
 def test_case_tables() -> None:
