@@ -19,7 +19,7 @@ from .conditioning import ImageEncoder
 from .config import read_json
 from .errors import CheckpointError
 from .models.latent_flow import LatentFlow
-from .models.latent_vae import LatentEncoder, LatentMeshDecoder
+from .models.latent_vae import LatentEncoder, LatentGaussianDecoder, LatentMeshDecoder, LatentRadianceFieldDecoder
 from .models.structure_flow import StructureFlow
 from .models.structure_vae import StructureDecoder, StructureEncoder
 
@@ -31,9 +31,13 @@ NETWORKS: dict[str, type[nn.Module]] = {
     "SparseStructureFlowModel": StructureFlow,
     "SLatEncoder": LatentEncoder,
     "SLatMeshDecoder": LatentMeshDecoder,
+    "SLatGaussianDecoder": LatentGaussianDecoder,
+    "SLatRadianceFieldDecoder": LatentRadianceFieldDecoder,
     "SLatFlowModel": LatentFlow,
     "ElasticSLatEncoder": LatentEncoder,
     "ElasticSLatMeshDecoder": LatentMeshDecoder,
+    "ElasticSLatGaussianDecoder": LatentGaussianDecoder,
+    "ElasticSLatRadianceFieldDecoder": LatentRadianceFieldDecoder,
     "ElasticSLatFlowModel": LatentFlow,
 }
 

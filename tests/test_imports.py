@@ -31,6 +31,7 @@ LAYERS = (
     ("backend.pipeline",),
     (
         "backend.conditioning",
+        "backend.gaussians",
         "backend.images",
         "backend.sampling",
         "backend.models",

@@ -1,19 +1,25 @@
-"""The latent VAE: features of the occupied voxels to a latent vector a voxel, and latents to a mesh's raw features."""
+"""The latent VAE: features of the occupied voxels to a latent vector a voxel, and latents to what the decoders predict.
+
+There is a decoder for each representation: meshes, Gaussians and radiance fields.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
+from ..gaussians import ATTRIBUTES, Gaussians, hammersley
 from ..sparse.convolution import SparseConv3d
 from ..sparse.normalization import SparseGroupNorm32
 from ..sparse.resample import subdivide
 from ..sparse.tensor import SparseTensor
-from .layers import AbsolutePositionEmbedder, initialise_linears, matmul_dtype, zero_parameters
+from .layers import AbsolutePositionEmbedder, initialise_linears, matmul_dtype, posterior_sample, zero_parameters
 from .sparse_layers import SparseTransformerBlock, convert_sparse_matmuls
 
 
@@ -25,6 +31,8 @@ class LatentTransformer(nn.Module):
             block; "full" for attention over all voxels of a batch item.
         pe_mode: "ape", the only one: sinusoidal embeddings of the voxel indices, added once.
     """
+
+    out_layer: nn.Linear  # what follows the torso
 
     def __init__(
         self,
@@ -86,6 +94,11 @@ class LatentTransformer(nn.Module):
             x = block(x)
         return x
 
+    def predicted(self, x: SparseTensor) -> SparseTensor:
+        """The last layer after a norm of the torso's output: `[N, in_channels]` to `[N, out]`, in the dtype of `x`."""
+        h = self.torso(x).feats.to(x.dtype)
+        return x.replace(self.out_layer(F.layer_norm(h, h.shape[-1:])))
+
 
 class LatentEncoder(LatentTransformer):
     """Features of the occupied voxels `[N, in_channels]` to the posterior of their latents `[N, latent_channels]`.
@@ -113,9 +126,8 @@ class LatentEncoder(LatentTransformer):
         self, x: SparseTensor, sample_posterior: bool = False, return_raw: bool = False
     ) -> SparseTensor | tuple[SparseTensor, SparseTensor, SparseTensor]:
         """The latents: the posterior's mean or a sample of it; with `return_raw` also the mean and log-variance."""
-        h = self.torso(x).feats.to(x.dtype)
-        mean, logvar = self.out_layer(F.layer_norm(h, h.shape[-1:])).chunk(2, dim=-1)
-        z = mean + torch.exp(0.5 * logvar) * torch.randn_like(mean) if sample_posterior else mean
+        mean, logvar = self.predicted(x).feats.chunk(2, dim=-1)
+        z = posterior_sample(mean, logvar, torch.randn_like(mean)) if sample_posterior else mean
         return (x.replace(z), x.replace(mean), x.replace(logvar)) if return_raw else x.replace(z)
 
 
@@ -192,3 +204,146 @@ class LatentMeshDecoder(LatentTransformer):
         for block in self.upsample:
             h = block(h)
         return h.replace(self.out_layer(h.feats.to(self.out_layer.weight.dtype)))
+
+
+def _require(config: Mapping[str, Any], *names: str) -> None:
+    """Raise ValueError that names what a representation_config lacks."""
+    missing = ", ".join(name for name in names if name not in config)
+    if missing:
+        raise ValueError(f"representation_config lacks {missing}")
+
+
+_GAUSSIAN_CONFIG = (
+    "num_gaussians",
+    "lr",
+    "voxel_size",
+    "perturb_offset",
+    "scaling_bias",
+    "opacity_bias",
+    "3d_filter_kernel_size",
+    "scaling_activation",
+)
+
+
+class LatentGaussianDecoder(LatentTransformer):
+    """Latents `[N, latent_channels]` to 3-D Gaussians, `num_gaussians` a voxel, around the voxel's centre.
+
+    The published decoder's name is SLatGaussianDecoder. `representation_config` holds `num_gaussians`, the factors `lr`
+    that each attribute is multiplied by, `voxel_size` (the side in voxels of the cube that a voxel's Gaussians stay
+    in), `perturb_offset` (spread them in it evenly to begin with), and what `Gaussians` is made with.
+    """
+
+    offset_perturbation: Tensor
+
+    def __init__(
+        self,
+        resolution: int,
+        model_channels: int,
+        latent_channels: int,
+        representation_config: Mapping[str, Any],
+        use_fp16: bool = False,
+        **options: Any,
+    ) -> None:
+        super().__init__(in_channels=latent_channels, model_channels=model_channels, **options)
+        _require(representation_config, *_GAUSSIAN_CONFIG)
+        _require(representation_config["lr"], *(f"_{name}" for name in ATTRIBUTES))
+        self.resolution = resolution
+        self.config = representation_config
+        count = representation_config["num_gaussians"]
+        self.out_layer = nn.Linear(model_channels, count * sum(map(math.prod, ATTRIBUTES.values())))
+        zero_parameters(self.out_layer)
+        # Where the offsets start, before tanh. A buffer of the published checkpoints, used or not.
+        spread = torch.atanh((2 * hammersley(count).float() - 1) / representation_config["voxel_size"])
+        self.register_buffer("offset_perturbation", spread.to(self.out_layer.weight.device))
+        if use_fp16:
+            self.convert_to_fp16()
+
+    def forward(self, z: SparseTensor) -> SparseTensor:
+        """`[N, latent_channels]` to `[N, 14 num_gaussians]`: one attribute after the other."""
+        return self.predicted(z)
+
+    def gaussians(self, raw: SparseTensor) -> list[Gaussians]:
+        """What `forward` returns as the Gaussians of each batch item, those of one voxel after those of another."""
+        return [self._item(raw[index]) for index in range(raw.batch_size)]
+
+    def _item(self, raw: SparseTensor) -> Gaussians:
+        config, count = self.config, self.config["num_gaussians"]
+        sizes = [count * math.prod(shape) for shape in ATTRIBUTES.values()]
+        values = {
+            name: part.unflatten(1, (count, *shape)) * config["lr"][f"_{name}"]
+            for (name, shape), part in zip(ATTRIBUTES.items(), raw.feats.split(sizes, dim=1), strict=True)
+        }
+        offset = values["xyz"] + self.offset_perturbation if config["perturb_offset"] else values["xyz"]
+        offset = torch.tanh(offset) / self.resolution * 0.5 * config["voxel_size"]
+        values["xyz"] = voxel_centres(raw, self.resolution)[:, None] + offset
+        return Gaussians(
+            **{f"raw_{name}": value.flatten(0, 1) for name, value in values.items()},
+            scaling_bias=config["scaling_bias"],
+            opacity_bias=config["opacity_bias"],
+            minimum_size=config["3d_filter_kernel_size"],
+            scaling_activation=config["scaling_activation"],
+        )
+
+
+@dataclass(frozen=True)
+class RadianceField:
+    """A field of N voxels in [0, 1]^3, each the sum of R products of three vectors (Gao et al. 2023, "Strivec")."""
+
+    position: Tensor  # [N, 3]: the voxels' centres
+    depth: Tensor  # [N, 1] uint8: a voxel's side is 2^-depth
+    trivec: Tensor  # [N, R, 3, D]: a vector along each axis
+    density: Tensor  # [N, R]: what a product weighs in the density, before its activation
+    features_dc: Tensor  # [N, R, 1, 3]: what it weighs in the colour, as spherical harmonics of degree 0
+    density_shift: float = 0.0  # added to the density before its activation
+
+
+class LatentRadianceFieldDecoder(LatentTransformer):
+    """Latents `[N, latent_channels]` to a radiance field: `rank` products of three vectors of `dim` numbers a voxel.
+
+    The published decoder's name is SLatRadianceFieldDecoder; `representation_config` holds `rank` and `dim`.
+    """
+
+    def __init__(
+        self,
+        resolution: int,
+        model_channels: int,
+        latent_channels: int,
+        representation_config: Mapping[str, Any],
+        use_fp16: bool = False,
+        **options: Any,
+    ) -> None:
+        super().__init__(in_channels=latent_channels, model_channels=model_channels, **options)
+        _require(representation_config, "rank", "dim")
+        self.resolution = resolution
+        rank, dim = representation_config["rank"], representation_config["dim"]
+        self.shapes = ((rank, 3, dim), (rank,), (rank, 1, 3))
+        self.out_layer = nn.Linear(model_channels, sum(map(math.prod, self.shapes)))
+        zero_parameters(self.out_layer)
+        if use_fp16:
+            self.convert_to_fp16()
+
+    def forward(self, z: SparseTensor) -> SparseTensor:
+        """`[N, latent_channels]` to `[N, rank (3 dim + 4)]`: vectors, densities, colours."""
+        return self.predicted(z)
+
+    def fields(self, raw: SparseTensor) -> list[RadianceField]:
+        """What `forward` returns as the field of each batch item."""
+        return [self._item(raw[index]) for index in range(raw.batch_size)]
+
+    def _item(self, raw: SparseTensor) -> RadianceField:
+        parts = raw.feats.split([math.prod(shape) for shape in self.shapes], dim=1)
+        trivec, density, features_dc = (
+            part.unflatten(1, shape) for part, shape in zip(parts, self.shapes, strict=True)
+        )
+        return RadianceField(
+            position=voxel_centres(raw, self.resolution),
+            depth=torch.full_like(raw.coords[:, :1], int(math.log2(self.resolution)), dtype=torch.uint8),
+            trivec=trivec + 1,
+            density=density,
+            features_dc=features_dc,
+        )
+
+
+def voxel_centres(x: SparseTensor, resolution: int) -> Tensor:
+    """Where the voxels of a grid of resolution^3 have their centres in [0, 1]^3: `[N, 3]` float32."""
+    return (x.coords[:, 1:].float() + 0.5) / resolution

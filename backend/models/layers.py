@@ -41,6 +41,11 @@ def initialise_linears(module: nn.Module) -> None:
                 nn.init.zeros_(layer.bias)
 
 
+def posterior_sample(mean: Tensor, logvar: Tensor, noise: Tensor) -> Tensor:
+    """A draw from N(mean, exp(logvar)) made of standard normal noise (Kingma and Welling 2014, section 2.4)."""
+    return mean + torch.exp(0.5 * logvar) * noise
+
+
 # --- norms -----------------------------------------------------------------------------------------------------------
 
 

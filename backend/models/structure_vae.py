@@ -18,6 +18,7 @@ from .layers import (
     convert_matmuls,
     matmul_dtype,
     pixel_shuffle_3d,
+    posterior_sample,
     zero_parameters,
 )
 
@@ -133,7 +134,7 @@ class StructureEncoder(VolumeNetwork):
             h = block(h)
         h = self.middle_block(h)
         mean, logvar = self.out_layer(h.to(x.dtype)).chunk(2, dim=1)
-        z = mean + (0.5 * logvar).exp() * torch.randn_like(mean) if sample_posterior else mean
+        z = posterior_sample(mean, logvar, torch.randn_like(mean)) if sample_posterior else mean
         return (z, mean, logvar) if return_raw else z
 
 
