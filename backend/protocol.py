@@ -28,6 +28,9 @@ STAGES: dict[str, float] = {
     "finish": 0.15,
 }
 
+#: Endings of the image files that the backend reads, for file selectors and for listing folders.
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+
 
 class ProtocolError(ValueError):
     """A line is not a message of this protocol. The text says what is wrong with it."""
@@ -47,6 +50,7 @@ class Generate:
     texture_size: int = 1024
     faces: int = 10_000
     guidance: float | None = None  # None: what the model's pipeline.json says
+    multi_image: str = "multidiffusion"  # all images act in every step; "stochastic": they take turns, a step each
 
 
 @dataclass(frozen=True)

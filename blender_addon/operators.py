@@ -17,7 +17,7 @@ from . import FOLDER, ROOT, preferences, pump, thumbnails
 from .jobs import Job, State
 from .server.resources import find_models
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+IMAGE_GLOB = ";".join(f"*{suffix}" for suffix in protocol.IMAGE_SUFFIXES)
 
 
 def new_job(context: bpy.types.Context) -> Job:
@@ -50,7 +50,7 @@ class EspalierAddImages(bpy.types.Operator):
 
     directory: StringProperty(subtype="DIR_PATH", options={"HIDDEN", "SKIP_SAVE"})
     files: CollectionProperty(type=bpy.types.OperatorFileListElement, options={"HIDDEN", "SKIP_SAVE"})
-    filter_glob: StringProperty(default=";".join(f"*{suffix}" for suffix in IMAGE_SUFFIXES), options={"HIDDEN"})
+    filter_glob: StringProperty(default=IMAGE_GLOB, options={"HIDDEN"})
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         if self.files:  # dropped onto the viewport
@@ -167,7 +167,7 @@ class ESPALIER_FH_images(bpy.types.FileHandler):
     bl_idname = "ESPALIER_FH_images"
     bl_label = "Espalier"
     bl_import_operator = EspalierAddImages.bl_idname
-    bl_file_extensions = ";".join(IMAGE_SUFFIXES)
+    bl_file_extensions = ";".join(protocol.IMAGE_SUFFIXES)
 
     @classmethod
     def poll_drop(cls, context: bpy.types.Context) -> bool:

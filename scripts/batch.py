@@ -53,7 +53,6 @@ from espalier.blender_addon.jobs import Job, JobQueue  # noqa: E402
 from espalier.blender_addon.server import process  # noqa: E402
 
 PRETRAINED = ROOT / "backend" / "pretrained"
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 FORMATS = ("glb", "blend")
 #: Errors of the backend itself: the image may be innocent.
 BACKEND_ERRORS = {"backend_unavailable", "backend_ended", "backend_not_ready", "backend_protocol"}
@@ -140,7 +139,7 @@ def find_images(paths: list[Path]) -> Iterator[Path]:
     """Files as they are named; of a folder the images in it, by name."""
     for path in paths:
         if path.is_dir():
-            yield from sorted(p.resolve() for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+            yield from sorted(p.resolve() for p in path.iterdir() if p.suffix.lower() in protocol.IMAGE_SUFFIXES)
         else:
             yield path.resolve()
 
