@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from . import protocol
-from .config import DEFAULT_MODEL, GenerateSettings
+from .config import DEFAULT_MODEL, MULTI_IMAGE_MODES, GenerateSettings
 from .errors import describe
 
 
@@ -46,6 +46,7 @@ def generate(options: argparse.Namespace) -> int:
         texture_size=options.texture_size,
         faces=options.faces,
         guidance=options.guidance,
+        multi_image=options.multi_image,
     )
     options.out.mkdir(parents=True, exist_ok=True)
     from . import job  # brings in torch: not needed for --help or a wrong option
@@ -94,6 +95,12 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--model", default=DEFAULT_MODEL, help="name or folder of a model (default: %(default)s)")
     command.add_argument("--steps", type=int, help="sampling steps of each flow (default: the model's)")
     command.add_argument("--guidance", type=float, help="guidance strength (default: the model's)")
+    command.add_argument(
+        "--multi-image",
+        choices=MULTI_IMAGE_MODES,
+        default=GenerateSettings.multi_image,
+        help="how several images act: all in every step, or in turns, a step each (default: %(default)s)",
+    )
     command.add_argument("--seed", type=int, default=GenerateSettings.seed, help="default: %(default)s")
     command.add_argument("--texture-size", type=int, default=GenerateSettings.texture_size, metavar="PIXELS")
     command.add_argument("--faces", type=int, default=GenerateSettings.faces, help="face target (default: %(default)s)")

@@ -21,6 +21,9 @@ MAX_SEED = 2**63 - 1
 TEXTURE_SIZES = (16, 8192)
 FACE_COUNTS = (4, 10_000_000)
 
+#: How several images of an object condition a flow: all of them in every step, or one after the other, a step each.
+MULTI_IMAGE_MODES = ("multidiffusion", "stochastic")
+
 #: Published sampler names, with whether each uses guidance and a guidance interval.
 _SAMPLERS = {
     "FlowEulerSampler": (False, False),
@@ -43,6 +46,8 @@ class GenerateSettings:
     guidance: float | None = None
     texture_size: int = 1024
     faces: int = 10_000
+    # Multidiffusion by default: a distilled flow takes one or two steps, in which no more than two images get a turn.
+    multi_image: str = "multidiffusion"
 
     def __post_init__(self) -> None:
         _require_integer("The seed", self.seed, 0, MAX_SEED)
@@ -53,6 +58,9 @@ class GenerateSettings:
         if self.guidance is not None and not (_is_number(self.guidance) and 0 <= self.guidance <= MAX_GUIDANCE):
             message = f"The guidance must be a number from 0 to {MAX_GUIDANCE}, not {self.guidance!r}."
             raise SettingsError("settings_invalid", message)
+        if self.multi_image not in MULTI_IMAGE_MODES:
+            modes = " or ".join(MULTI_IMAGE_MODES)
+            raise SettingsError("settings_invalid", f"Several images act by {modes}, not by {self.multi_image!r}.")
 
 
 @dataclass(frozen=True)
@@ -60,7 +68,7 @@ class SamplerSettings:
     """How a flow is integrated from t = 1 (noise) to t = 0 (data).
 
     ``guidance`` is w in (1 + w) v(cond) - w v(uncond), applied while ``interval[0] <= t <= interval[1]``;
-    ``rescale_t`` is r in t' = r t / (1 + (r - 1) t).
+    ``rescale_t`` is r in t' = r t / (1 + (r - 1) t); ``multi_image`` is one of ``MULTI_IMAGE_MODES``.
     """
 
     steps: int
@@ -68,13 +76,15 @@ class SamplerSettings:
     interval: tuple[float, float]
     rescale_t: float
     sigma_min: float
+    multi_image: str = GenerateSettings.multi_image
 
-    def overridden(self, steps: int | None, guidance: float | None) -> SamplerSettings:
+    def overridden(self, settings: GenerateSettings) -> SamplerSettings:
         """The same with a person's choices in place of the model's."""
         return replace(
             self,
-            steps=self.steps if steps is None else steps,
-            guidance=self.guidance if guidance is None else float(guidance),
+            steps=self.steps if settings.steps is None else settings.steps,
+            guidance=self.guidance if settings.guidance is None else float(settings.guidance),
+            multi_image=settings.multi_image,
         )
 
 

@@ -126,6 +126,7 @@ def _settings(request: protocol.Generate) -> GenerateSettings:
         guidance=request.guidance,
         texture_size=request.texture_size,
         faces=request.faces,
+        multi_image=request.multi_image,
     )
 
 
@@ -148,6 +149,7 @@ def _carried_out(request: protocol.Generate, pipeline: Pipeline, settings: Gener
         "guidance": structure.guidance if structure.guidance == latents.guidance else None,
         "texture_size": settings.texture_size,
         "faces": settings.faces,
+        "multi_image": settings.multi_image,
     }
 
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from .checkpoints import load_network
 from .conditioning import ImageEncoder, images_to_tensor, prepare_image
 from .config import GenerateSettings, Normalization, PipelineConfig, SamplerSettings
-from .errors import GenerationError
+from .errors import GenerationError, SettingsError
 from .mesh import MeshError, RawMesh
 from .mesh.finish import FinishedMesh, finish
 from .mesh.flexicubes import extract_mesh
@@ -27,7 +27,7 @@ from .models.latent_flow import LatentFlow
 from .models.latent_vae import LatentMeshDecoder
 from .models.structure_flow import StructureFlow
 from .models.structure_vae import StructureDecoder
-from .sampling import Model, State, averaged, conditioned, euler_sample, with_guidance
+from .sampling import Model, State, conditioned, euler_sample, of_several, time_steps, with_guidance
 from .sparse.tensor import SparseTensor
 
 if TYPE_CHECKING:
@@ -52,17 +52,21 @@ def encode(encoder: ImageEncoder, pixels: Tensor) -> Tensor:
     return cast(Tensor, encoder(pixels))
 
 
+def structure_noise(flow: StructureFlow, generator: torch.Generator, device: torch.device) -> Tensor:
+    """What a structure is sampled from: [1, C, R, R, R]. Drawn on the CPU, so that it is the same on every device."""
+    shape = (1, flow.in_channels, *[flow.resolution] * 3)
+    return torch.randn(shape, generator=generator).to(device)
+
+
 def sample_structure(
     flow: StructureFlow,
+    noise: Tensor,
     cond: Tensor,
     sampler: SamplerSettings,
     normalization: Normalization | None,
-    generator: torch.Generator,
-    on_step: Callable[[int, int], None],
+    on_step: Callable[[int, int], None] = lambda step, steps: None,
 ) -> Tensor:
-    """Structure latents [1, C, R, R, R] under the tokens [V, L, C] of V views."""
-    shape = (1, flow.in_channels, *[flow.resolution] * 3)
-    noise = torch.randn(shape, generator=generator).to(cond.device)  # drawn on the CPU: alike on every device
+    """Structure latents [B, C, R, R, R] of B objects, each under the tokens [V, L, C] of the same V views."""
     latents = _sample(flow, noise, cond, sampler, on_step)
     if normalization is None:
         return latents
@@ -71,29 +75,32 @@ def sample_structure(
 
 
 def decode_structure(decoder: StructureDecoder, latents: Tensor) -> Tensor:
-    """Occupied voxels [N, 4] int32 (batch, x, y, z) of structure latents [1, C, R, R, R]: where the logit is positive.
+    """Occupied voxels [N, 4] int32 (batch, x, y, z) of structure latents [B, C, R, R, R]: where the logit is positive.
 
     Raises GenerationError if there is none.
     """
-    logits = decoder(latents)  # [1, 1, S, S, S]
+    logits = decoder(latents)  # [B, 1, S, S, S]
     coords = torch.nonzero(logits[:, 0] > 0).int()
     if len(coords) == 0:
         raise GenerationError("structure_empty", "The model found no object in the image.", _RETRY)
     return coords
 
 
+def latent_noise(flow: LatentFlow, coords: Tensor, generator: torch.Generator) -> SparseTensor:
+    """What latents on the voxels [N, 4] are sampled from: [N, C]. Drawn on the CPU, as that of the structure."""
+    return SparseTensor(torch.randn((len(coords), flow.in_channels), generator=generator).to(coords.device), coords)
+
+
 def sample_latents(
     flow: LatentFlow,
-    coords: Tensor,
+    noise: SparseTensor,
     cond: Tensor,
     sampler: SamplerSettings,
     normalization: Normalization,
-    generator: torch.Generator,
-    on_step: Callable[[int, int], None],
+    on_step: Callable[[int, int], None] = lambda step, steps: None,
 ) -> SparseTensor:
-    """Structured latents [N, C] on the voxels [N, 4], under the tokens [V, L, C] of V views."""
-    noise = torch.randn((len(coords), flow.in_channels), generator=generator).to(cond.device)
-    latents = _sample(flow, SparseTensor(noise, coords), cond, sampler, on_step)
+    """Structured latents [N, C] on the voxels of the noise, under the tokens [V, L, C] of V views."""
+    latents = _sample(flow, noise, cond, sampler, on_step)
     mean, std = _statistics(normalization, cond.device)
     return latents.replace(latents.feats * std + mean)
 
@@ -121,14 +128,15 @@ def finish_mesh(raw: RawMesh, settings: GenerateSettings, check: Check) -> Finis
 def _sample(
     flow: nn.Module, noise: State, cond: Tensor, sampler: SamplerSettings, on_step: Callable[[int, int], None]
 ) -> State:
-    """Integrate a flow from ``noise``. Several views act together in every step; the negative condition is zeros.
+    """Integrate a flow from ``noise`` under the tokens of its views; the negative condition is zeros.
 
     Each condition is a call of its own: one batch for all of them would take 12 to 25 % less time on the CPU at the
     sizes of mini (0.1 s of a 2-step job), and twice the memory at those of TRELLIS.
     """
     model = cast("Model[State]", flow)
+    times = time_steps(sampler.steps, sampler.rescale_t)
     velocity = with_guidance(
-        averaged([conditioned(model, view) for view in cond.split(1)]),
+        of_several([conditioned(model, view) for view in cond.split(1)], sampler.multi_image, times),
         conditioned(model, torch.zeros_like(cond[:1])),
         sampler.guidance,
         sampler.interval,
@@ -145,6 +153,13 @@ def _sample(
 
 def _statistics(normalization: Normalization, device: torch.device) -> tuple[Tensor, Tensor]:
     return torch.tensor(normalization.mean, device=device), torch.tensor(normalization.std, device=device)
+
+
+def _require_turns(images: int, sampler: SamplerSettings) -> None:
+    """Raise SettingsError if images take turns, a step each, and some would never get one."""
+    if sampler.multi_image == "stochastic" and images > sampler.steps:
+        message = f"{images} images cannot take turns in {sampler.steps} step{'s' * (sampler.steps > 1)}."
+        raise SettingsError("settings_invalid", message, "Use more steps, fewer images, or multidiffusion.")
 
 
 def _mesh_error(error: MeshError) -> GenerationError:
@@ -194,8 +209,7 @@ class Pipeline:
     def samplers(self, settings: GenerateSettings) -> tuple[SamplerSettings, SamplerSettings]:
         """How structure and latents are sampled under these settings."""
         structure, latents = self.config.structure_sampler, self.config.latent_sampler
-        choice = settings.steps, settings.guidance
-        return structure.overridden(*choice), latents.overridden(*choice)
+        return structure.overridden(settings), latents.overridden(settings)
 
     def generate(
         self,
@@ -228,6 +242,8 @@ class Pipeline:
         clock = clock or Clock(self.device)
         generator = torch.Generator().manual_seed(settings.seed)
         structure_sampler, latent_sampler = self.samplers(settings)
+        for sampler in (structure_sampler, latent_sampler):
+            _require_turns(len(images), sampler)
         networks = (
             self.image_encoder,
             self.structure_flow,
@@ -242,14 +258,14 @@ class Pipeline:
             with clock.stage("encode"):
                 cond = encode(self.image_encoder, pixels)
             with clock.stage("structure", structure_sampler.steps) as step:
+                noise = structure_noise(self.structure_flow, generator, self.device)
                 normalization = self.config.structure_normalization
-                structure = sample_structure(
-                    self.structure_flow, cond, structure_sampler, normalization, generator, step
-                )
+                structure = sample_structure(self.structure_flow, noise, cond, structure_sampler, normalization, step)
                 coords = decode_structure(self.structure_decoder, structure)
             with clock.stage("latents", latent_sampler.steps) as step:
-                normalization = self.config.latent_normalization
-                latents = sample_latents(self.latent_flow, coords, cond, latent_sampler, normalization, generator, step)
+                sparse_noise = latent_noise(self.latent_flow, coords, generator)
+                statistics = self.config.latent_normalization
+                latents = sample_latents(self.latent_flow, sparse_noise, cond, latent_sampler, statistics, step)
             with clock.stage("decode"):
                 raw = decode_mesh(self.mesh_decoder, latents)
         return raw, len(coords)

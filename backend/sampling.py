@@ -90,6 +90,18 @@ def alternated(velocities: Sequence[Velocity[State]], times: np.ndarray) -> Velo
     return velocity
 
 
+def of_several(velocities: Sequence[Velocity[State]], mode: str, times: np.ndarray) -> Velocity[State]:
+    """One velocity of those under each of several images, as ``mode`` ("multidiffusion" or "stochastic") says.
+
+    `times` is the schedule that is sampled along. Raises ValueError for another mode.
+    """
+    if mode == "multidiffusion":
+        return averaged(velocities)
+    if mode == "stochastic":
+        return alternated(velocities, times)
+    raise ValueError(f"several images act by multidiffusion or stochastic, not by {mode!r}")
+
+
 def guided_velocity(conditional: State, unconditional: State, strength: float) -> State:
     """Classifier-free guidance `(1 + w) v(cond) - w v(uncond)` (Ho and Salimans 2022, equation 6)."""
     return conditional * (1 + strength) - unconditional * strength

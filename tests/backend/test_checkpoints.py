@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from backend.catalog import find_model
 from backend.checkpoints import load_network
-from backend.config import PipelineConfig
+from backend.config import GenerateSettings, PipelineConfig
 from backend.errors import CheckpointError
 from backend.models.structure_flow import StructureFlow
 from backend.models.structure_vae import StructureDecoder
@@ -236,8 +236,8 @@ def test_a_published_pipeline_is_read(tmp_path: Path) -> None:
     assert config.image_encoder == "ckpts/dinov2_vitl14_reg"
     assert config.structure_normalization is None
     assert config.latent_sampler.interval == (0.5, 1.0)
-    assert config.latent_sampler.overridden(2, None).steps == 2
-    assert config.latent_sampler.overridden(None, 0).guidance == 0
+    assert config.latent_sampler.overridden(GenerateSettings(steps=2)).steps == 2
+    assert config.latent_sampler.overridden(GenerateSettings(guidance=0)).guidance == 0
 
 
 @pytest.mark.parametrize("name", ["", "no-such-model", "..", "/nowhere"])

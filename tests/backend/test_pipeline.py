@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from backend.config import GenerateSettings, SamplerSettings
-from backend.errors import GenerationError, JobCancelled
+from backend.errors import GenerationError, JobCancelled, SettingsError
 from backend.mesh import RawMesh
-from backend.pipeline import Generated, Pipeline, decode_structure, interruptible, sample_structure
+from backend.pipeline import Generated, Pipeline, decode_structure, interruptible, sample_structure, structure_noise
 from tests.backend.test_images import disc
 from tests.fakes.tiny_model import LATENT_CHANNELS, RESOLUTION, TOKEN_CHANNELS, write_tiny_model
 
@@ -53,13 +53,28 @@ def test_several_views_act_together(pipeline: Pipeline) -> None:
     def sample(cond: Tensor) -> Tensor:
         generator = torch.Generator().manual_seed(0)
         with torch.inference_mode():
-            return sample_structure(pipeline.structure_flow, cond, sampler, None, generator, lambda done, total: None)
+            noise = structure_noise(pipeline.structure_flow, generator, cond.device)
+            return sample_structure(pipeline.structure_flow, noise, cond, sampler, None)
 
     one, other, both = sample(views[:1]), sample(views[1:]), sample(views)
     assert not torch.allclose(one, other, atol=1e-3)
     assert not torch.allclose(both, one, atol=1e-3)
     assert torch.allclose(sample(views.flip(0)), both, atol=1e-5)
     assert torch.allclose(sample(views[:1].expand(2, -1, -1)), one, atol=1e-5)
+
+
+def test_views_take_turns_if_asked_to(pipeline: Pipeline) -> None:
+    def settings(mode: str, steps: int) -> GenerateSettings:
+        return GenerateSettings(steps=steps, texture_size=64, faces=300, multi_image=mode)
+
+    views = [disc(), disc((0, 0, 0, 0), 32)]
+    together = pipeline.reconstruct(views, settings("multidiffusion", 2))[0]
+    in_turns = pipeline.reconstruct(views, settings("stochastic", 2))[0]
+    assert not torch.equal(together.vertices[:50], in_turns.vertices[:50])
+    with pytest.raises(SettingsError, match="2 images cannot take turns in 1 step"):
+        pipeline.reconstruct(views, settings("stochastic", 1))
+    with pytest.raises(SettingsError, match="not by 'average'"):
+        settings("average", 2)
 
 
 def test_steps_and_guidance_come_from_the_model_unless_chosen(pipeline: Pipeline) -> None:
