@@ -1,27 +1,32 @@
-"""Networks in: built as their JSON files say, filled key for key.
+"""Networks in: built as their JSON descriptions say, filled key for key.
 
-A folder is laid out as TRELLIS publishes it: ``pipeline.json``, and for each network ``ckpts/NAME.json``
-(``{"name": class, "args": {...}}``) beside ``ckpts/NAME.safetensors``. Nothing here can run code from a file: classes
-come from the registry below, weights from safetensors only.
+A network's description is ``{"name": class, "args": {...}}`` (``folders`` says where it and the weights lie). From it
+the network is built on the meta device, where tensors have no storage. Then the weights are read tensor by tensor into
+memory that is allocated once, on the target device and in the network's dtypes, so that they are never twice in memory:
+on the way, the host holds 1 MB of them. Nothing here runs code from a file: classes come from the registry below,
+weights from safetensors or from pickles that are opened with ``weights_only=True`` (``weights``).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from . import dinov2_layout
 from .conditioning import ImageEncoder
 from .config import read_json
 from .errors import CheckpointError
+from .folders import NetworkFiles
 from .models.latent_flow import LatentFlow
 from .models.latent_vae import LatentEncoder, LatentGaussianDecoder, LatentMeshDecoder, LatentRadianceFieldDecoder
 from .models.structure_flow import StructureFlow
 from .models.structure_vae import StructureDecoder, StructureEncoder
+from .weights import SafetensorsFile, safetensors_at
 
 #: Published class names -> ours. TRELLIS's ``Elastic`` classes differ in training only and have the same keys.
 NETWORKS: dict[str, type[nn.Module]] = {
@@ -46,20 +51,76 @@ Network = TypeVar("Network", bound=nn.Module)
 #: How many keys an error names before it only counts.
 _NAMED_KEYS = 8
 
+#: Bytes that every tensor begins at a multiple of, as torch allocates them.
+_ALIGNMENT = 64
 
-def load_network(path: Path, kind: type[Network], device: torch.device) -> Network:
-    """The network of ``path.json`` with the weights of ``path.safetensors``, in eval mode, without gradients.
 
-    It must be a ``kind``.
+class Checkpoint(Generic[Network]):
+    """A network, and the file that its weights come from.
 
-    It is built on the meta device, then each tensor goes straight to ``device`` and to its parameter's dtype, so that
-    the weights are never twice in memory. On the CPU everything is fp32: half precision is far slower there. Raises
-    CheckpointError.
+    ``network`` is built as its description says, on the meta device: it has sizes and keys, and no weights until
+    ``fill`` reads them. ``empty`` gives their memory back; the network itself stays, and can be filled again.
     """
-    config, weights = path.with_name(path.name + ".json"), path.with_name(path.name + ".safetensors")
-    network = _build(config, kind, half=device.type != "cpu")
-    network.load_state_dict(_read(weights, network.state_dict(), device), assign=True)
-    return network.eval().requires_grad_(False)
+
+    network: Network
+
+    def __init__(self, files: NetworkFiles, kind: type[Network], device: torch.device, *, verify: bool = False) -> None:
+        """Build the network, a ``kind``, and hold its keys against the file's.
+
+        On the CPU everything is fp32: half precision is far slower there. ``verify`` compares the SHA-256 of files that
+        a lock names. Raises CheckpointError.
+        """
+        self.network = _build(files.description, kind, half=device.type != "cpu").eval().requires_grad_(False)
+        self._device = device
+        self._unfilled = self.network.state_dict()
+        self._file = safetensors_at(files.weights, verify=verify)
+        with SafetensorsFile(self._file) as stored:
+            self._parts(stored)
+
+    def fill(self) -> None:
+        """Read the weights, each straight to the device and to its parameter's dtype. Raises CheckpointError."""
+        weights = _allocate(self._unfilled, self._device)
+        with SafetensorsFile(self._file) as stored:
+            pieces: dict[str, Tensor] = {}
+            for key, names in self._parts(stored).items():
+                pieces |= dict(zip(names, _split(weights[key], len(names)), strict=True))
+            for name in sorted(pieces, key=lambda name: stored.tensors[name].start):
+                stored.read(name, pieces[name])
+        _require_finite(self._file, weights)
+        self.network.load_state_dict(weights, assign=True)
+
+    def empty(self) -> None:
+        """Give the weights' memory back to the system."""
+        self.network.load_state_dict(self._unfilled, assign=True)
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _parts(self, stored: SafetensorsFile) -> dict[str, tuple[str, ...]]:
+        """For each key of the network the file's keys that make it. Raises CheckpointError if they do not fit."""
+        shapes = {key: tuple(tensor.shape) for key, tensor in self._unfilled.items()}
+        if isinstance(self.network, ImageEncoder):
+            parts = dinov2_layout.sources(shapes, stored.tensors)
+        else:
+            parts = {key: (key,) for key in shapes}
+        expected = {
+            name: (shapes[key][0] // len(names), *shapes[key][1:]) if len(names) > 1 else shapes[key]
+            for key, names in parts.items()
+            for name in names
+        }
+        _require_keys(stored.path, expected, {key: tensor.shape for key, tensor in stored.tensors.items()})
+        return parts
+
+
+def load_network(
+    files: NetworkFiles | Path, kind: type[Network], device: torch.device, *, verify: bool = False
+) -> Network:
+    """A network with its weights, in eval mode, without gradients: see Checkpoint. Raises CheckpointError.
+
+    A path without suffix stands for the description and the weights beside each other.
+    """
+    checkpoint = Checkpoint(NetworkFiles.at(files) if isinstance(files, Path) else files, kind, device, verify=verify)
+    checkpoint.fill()
+    return checkpoint.network
 
 
 def _build(config: Path, kind: type[Network], half: bool) -> Network:
@@ -80,45 +141,44 @@ def _build(config: Path, kind: type[Network], half: bool) -> Network:
         raise CheckpointError(f"{config} does not describe a {name}: {error}.") from error
 
 
-def _read(file: Path, expected: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    """The tensors of a safetensors file on ``device``, with the keys, shapes and dtypes of ``expected``."""
-    _refuse_other_formats(file)
-    try:
-        with safe_open(file, framework="pt", device=str(device)) as tensors:
-            shapes = {key: tuple(tensors.get_slice(key).get_shape()) for key in tensors.keys()}  # noqa: SIM118 (no dict)
-            _require_keys(file, expected, shapes)
-            # A tensor that kept the file mapped would lock it, and crash the process if the file were changed.
-            copy = device.type == "cpu"
-            loaded = {key: tensors.get_tensor(key).to(device, like.dtype, copy=copy) for key, like in expected.items()}
-    except SafetensorError as error:
-        raise CheckpointError(f"{file} is damaged or incomplete: {error}.") from error
-    except OSError as error:
-        raise CheckpointError(f"{file} cannot be read: {error}.") from error
-    broken = [key for key, tensor in loaded.items() if not tensor.isfinite().all()]
+def _allocate(like: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    """Tensors of the keys, shapes and dtypes of ``like``, without values, in one piece of memory.
+
+    One piece goes back to the system as a whole when the network is let go. Hundreds of small ones stay with the C
+    library's heap, and a second network would come on top of them.
+    """
+    starts, size = {}, 0
+    for key, tensor in like.items():
+        starts[key] = size
+        size += -(-tensor.nbytes // _ALIGNMENT) * _ALIGNMENT
+    storage = torch.UntypedStorage(size, device=device)
+    return {
+        key: torch.empty(0, dtype=tensor.dtype, device=device).set_(
+            storage, starts[key] // tensor.itemsize, tensor.shape, _strides(tensor.shape)
+        )
+        for key, tensor in like.items()
+    }
+
+
+def _strides(shape: torch.Size) -> tuple[int, ...]:
+    return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
+
+
+def _split(tensor: Tensor, count: int) -> tuple[Tensor, ...]:
+    return tensor.chunk(count) if count > 1 else (tensor,)
+
+
+def _require_finite(file: Path, weights: Mapping[str, Tensor]) -> None:
+    """Raise CheckpointError if a weight is infinite or not a number. Takes no memory beside the weights."""
+    extremes = {key: torch.stack(tensor.aminmax()).float() for key, tensor in weights.items() if tensor.numel()}
+    finite = torch.stack(list(extremes.values())).isfinite().all(1).tolist()  # one wait for the device, not hundreds
+    broken = [key for key, is_finite in zip(extremes, finite, strict=True) if not is_finite]
     if broken:
         raise CheckpointError(f"{file} is damaged: weights that are not finite in {_listed(broken)}.")
-    return loaded
 
 
-def _refuse_other_formats(file: Path) -> None:
-    """Say plainly that a file is missing, empty or a pickle, whatever it is called."""
-    try:
-        with file.open("rb") as stream:
-            start = stream.read(4)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{file} is missing.") from error
-    except OSError as error:
-        raise CheckpointError(f"{file} cannot be read: {error}.") from error
-    if not start:
-        raise CheckpointError(f"{file} is empty.")
-    if start == b"PK\x03\x04" or (start[0] == 0x80 and 2 <= start[1] <= 5):
-        hint = "Such files can run code when they are opened. Get the .safetensors file instead."
-        raise CheckpointError(f"{file} is a Python pickle, not a safetensors file.", hint)
-
-
-def _require_keys(file: Path, expected: Mapping[str, Tensor], found: dict[str, tuple[int, ...]]) -> None:
+def _require_keys(file: Path, shapes: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]) -> None:
     """Raise one CheckpointError that names all keys which are missing, unexpected, or of another shape."""
-    shapes = {key: tuple(tensor.shape) for key, tensor in expected.items()}
     problems: dict[str, list[Any]] = {
         "missing": sorted(shapes.keys() - found.keys()),
         "unexpected": sorted(found.keys() - shapes.keys()),

@@ -111,10 +111,11 @@ class PipelineConfig:
     latent_normalization: Normalization
 
     @classmethod
-    def read(cls, folder: Path) -> PipelineConfig:
-        """Read ``folder/pipeline.json``. Raises CheckpointError."""
-        file = folder / "pipeline.json"
-        args = _Section(read_json(file), file).section("args")
+    def read(cls, folder: Path, base: Path | None = None) -> PipelineConfig:
+        """Read ``folder/pipeline.json``; what it leaves out is as in ``base``'s. Raises CheckpointError."""
+        args = _Section(read_json(folder / "pipeline.json"), folder / "pipeline.json").section("args")
+        if base is not None:
+            args = args.over(_Section(read_json(base / "pipeline.json"), base / "pipeline.json").section("args"))
         models = args.section("models")
         key = "sparse_structure_normalization"  # ours; TRELLIS's structure latents are used as they are
         return cls(
@@ -163,6 +164,12 @@ class _Section:
             raise self.fail(key, "must be an object")
         return _Section(values, self.file, f"{self.path}{key}.")
 
+    def over(self, other: _Section) -> _Section:
+        """The values of both, and the networks of both; where both have one, this one's."""
+        own = self.section("models").values if "models" in self.values else {}
+        models = other.section("models").values | own
+        return _Section(other.values | self.values | {"models": models}, self.file, self.path)
+
     def network(self, key: str) -> str:
         value = self.get(key)
         # A published file is not trusted to reach outside its folder.
@@ -176,8 +183,8 @@ class _Section:
             raise self.fail(key, f"must be a number, not {value!r}")
         return float(value)
 
-    def numbers(self, key: str) -> tuple[float, ...]:
-        value = self.get(key)
+    def numbers(self, key: str, default: list[float] | None = None) -> tuple[float, ...]:
+        value = self.get(key) if default is None else self.values.get(key, default)
         if not isinstance(value, list) or not value or not all(_is_number(v) for v in value):
             raise self.fail(key, "must be a list of numbers")
         return tuple(float(v) for v in value)
@@ -188,20 +195,21 @@ def _encoder_path(name: str) -> str:
 
 
 def _sampler(section: _Section) -> SamplerSettings:
+    """A sampler's settings. What ``params`` leaves out has the published samplers' own defaults."""
     name = section.get("name")
     if name not in _SAMPLERS:
         raise section.fail("name", f"must be one of {', '.join(_SAMPLERS)}, not {name!r}")
     guided, has_interval = _SAMPLERS[name]
     params = section.section("params")
-    steps = params.number("steps")
+    steps = params.number("steps", 50)
     if steps != int(steps) or not 1 <= steps <= MAX_STEPS:
         raise params.fail("steps", f"must be a whole number from 1 to {MAX_STEPS}")
-    interval = params.numbers("cfg_interval") if has_interval else (0.0, 1.0)
+    interval = params.numbers("cfg_interval", [0.0, 1.0]) if has_interval else (0.0, 1.0)
     if len(interval) != 2:
         raise params.fail("cfg_interval", "must hold two numbers")
     return SamplerSettings(
         steps=int(steps),
-        guidance=params.number("cfg_strength") if guided else 0.0,
+        guidance=params.number("cfg_strength", 3.0) if guided else 0.0,
         interval=(interval[0], interval[1]),
         rescale_t=params.number("rescale_t", 1.0),
         sigma_min=section.section("args").number("sigma_min"),

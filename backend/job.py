@@ -43,13 +43,15 @@ class Models:
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self._loaded: Pipeline | None = None
+        self._low_memory = False
 
-    def get(self, name: str) -> Pipeline:
+    def get(self, name: str, *, low_memory: bool = False) -> Pipeline:
         """The pipeline of a model's name or folder. Raises CheckpointError."""
         folder = find_model(name)
-        if self._loaded is None or self._loaded.folder != folder:
+        if self._loaded is None or self._loaded.folder != folder or self._low_memory != low_memory:
             self.release()
-            self._loaded = Pipeline.load(folder, self.device)
+            self._loaded = Pipeline.load(folder, self.device, low_memory=low_memory)
+            self._low_memory = low_memory
         return self._loaded
 
     def release(self) -> None:
@@ -75,7 +77,7 @@ def run(
         check()
         images.append(load_image(Path(path)))
     opened = time.perf_counter()
-    pipeline = models.get(request.model)
+    pipeline = models.get(request.model, low_memory=request.low_memory)
     loaded = time.perf_counter()
     check()
 
@@ -120,6 +122,8 @@ def _settings(request: protocol.Generate) -> GenerateSettings:
         raise SettingsError("no_images", "There is no reference image.", "Add at least one image of the object.")
     if not isinstance(request.model, str) or not isinstance(request.out, str):
         raise SettingsError("settings_invalid", "The model and the output folder must be text.")
+    if not isinstance(request.low_memory, bool):
+        raise SettingsError("settings_invalid", "Low memory must be on or off.")
     return GenerateSettings(
         seed=request.seed,
         steps=request.steps,

@@ -7,19 +7,20 @@ order and is the only place where they meet.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 
-from .checkpoints import load_network
+from .checkpoints import Checkpoint
 from .conditioning import ImageEncoder, images_to_tensor, prepare_image
 from .config import GenerateSettings, Normalization, PipelineConfig, SamplerSettings
 from .errors import GenerationError, SettingsError
+from .folders import ModelFolder
 from .mesh import MeshError, RawMesh
 from .mesh.finish import FinishedMesh, finish
 from .mesh.flexicubes import extract_mesh
@@ -180,7 +181,11 @@ class Generated:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A model folder in memory."""
+    """A model in memory.
+
+    Where memory is short, ``checkpoints`` has for each network where to read its weights from: they are in memory only
+    while it is used, and the peak is the largest network, not the sum of all.
+    """
 
     folder: Path
     config: PipelineConfig
@@ -190,21 +195,46 @@ class Pipeline:
     structure_decoder: StructureDecoder
     latent_flow: LatentFlow
     mesh_decoder: LatentMeshDecoder
+    checkpoints: Mapping[nn.Module, Checkpoint] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, folder: Path, device: torch.device) -> Pipeline:
-        """Read a model folder. Raises CheckpointError."""
-        config = PipelineConfig.read(folder)
+    def load(cls, folder: Path, device: torch.device, *, low_memory: bool = False) -> Pipeline:
+        """Read a model folder. Raises CheckpointError: with ``low_memory`` too, keys are checked here, not in a job."""
+        model = ModelFolder.read(folder)
+        config = model.config
+        image_encoder = Checkpoint(model.network(config.image_encoder), ImageEncoder, device)
+        structure_flow = Checkpoint(model.network(config.structure_flow), StructureFlow, device)
+        structure_decoder = Checkpoint(model.network(config.structure_decoder), StructureDecoder, device)
+        latent_flow = Checkpoint(model.network(config.latent_flow), LatentFlow, device)
+        mesh_decoder = Checkpoint(model.network(config.mesh_decoder), LatentMeshDecoder, device)
+        checkpoints = (image_encoder, structure_flow, structure_decoder, latent_flow, mesh_decoder)
+        if not low_memory:
+            for checkpoint in checkpoints:
+                checkpoint.fill()
         return cls(
             folder,
             config,
             device,
-            image_encoder=load_network(folder / config.image_encoder, ImageEncoder, device),
-            structure_flow=load_network(folder / config.structure_flow, StructureFlow, device),
-            structure_decoder=load_network(folder / config.structure_decoder, StructureDecoder, device),
-            latent_flow=load_network(folder / config.latent_flow, LatentFlow, device),
-            mesh_decoder=load_network(folder / config.mesh_decoder, LatentMeshDecoder, device),
+            image_encoder=image_encoder.network,
+            structure_flow=structure_flow.network,
+            structure_decoder=structure_decoder.network,
+            latent_flow=latent_flow.network,
+            mesh_decoder=mesh_decoder.network,
+            checkpoints={checkpoint.network: checkpoint for checkpoint in checkpoints} if low_memory else {},
         )
+
+    @contextmanager
+    def resident(self, network: nn.Module) -> Iterator[None]:
+        """Have a network's weights in memory, from here to the end of its use."""
+        checkpoint = self.checkpoints.get(network)
+        if checkpoint is None:
+            yield
+            return
+        try:
+            checkpoint.fill()
+            yield
+        finally:
+            checkpoint.empty()
 
     def samplers(self, settings: GenerateSettings) -> tuple[SamplerSettings, SamplerSettings]:
         """How structure and latents are sampled under these settings."""
@@ -255,18 +285,23 @@ class Pipeline:
             with clock.stage("prepare"):
                 side = self.image_encoder.grid * self.image_encoder.patch_size
                 pixels = prepare(images, side).to(self.device)
-            with clock.stage("encode"):
+            with clock.stage("encode"), self.resident(self.image_encoder):
                 cond = encode(self.image_encoder, pixels)
             with clock.stage("structure", structure_sampler.steps) as step:
                 noise = structure_noise(self.structure_flow, generator, self.device)
                 normalization = self.config.structure_normalization
-                structure = sample_structure(self.structure_flow, noise, cond, structure_sampler, normalization, step)
-                coords = decode_structure(self.structure_decoder, structure)
+                with self.resident(self.structure_flow):
+                    structure = sample_structure(
+                        self.structure_flow, noise, cond, structure_sampler, normalization, step
+                    )
+                with self.resident(self.structure_decoder):
+                    coords = decode_structure(self.structure_decoder, structure)
             with clock.stage("latents", latent_sampler.steps) as step:
                 sparse_noise = latent_noise(self.latent_flow, coords, generator)
                 statistics = self.config.latent_normalization
-                latents = sample_latents(self.latent_flow, sparse_noise, cond, latent_sampler, statistics, step)
-            with clock.stage("decode"):
+                with self.resident(self.latent_flow):
+                    latents = sample_latents(self.latent_flow, sparse_noise, cond, latent_sampler, statistics, step)
+            with clock.stage("decode"), self.resident(self.mesh_decoder):
                 raw = decode_mesh(self.mesh_decoder, latents)
         return raw, len(coords)
 

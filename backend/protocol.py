@@ -50,6 +50,7 @@ class Generate:
     texture_size: int = 1024
     faces: int = 10_000
     guidance: float | None = None  # None: what the model's pipeline.json says
+    low_memory: bool = False  # hold each network in memory only while it is used: slower, and the same result
     multi_image: str = "multidiffusion"  # all images act in every step; "stochastic": they take turns, a step each
 
 

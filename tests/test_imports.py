@@ -26,7 +26,7 @@ LAYERS = (
     ("backend.goldens",),
     ("backend.training",),
     ("backend.__main__",),
-    ("backend.serve",),
+    ("backend.serve", "backend.download", "backend.install", "backend.hub", "backend.snapshot"),
     ("backend.job",),
     ("backend.pipeline",),
     (
@@ -44,7 +44,11 @@ LAYERS = (
         "backend.config",
         "backend.cutout",
         "backend.device",
+        "backend.dinov2_layout",
+        "backend.folders",
+        "backend.integrity",
         "backend.random_weights",
+        "backend.weights",
     ),
     ("backend.errors", "backend.protocol"),
 )

@@ -1,0 +1,139 @@
+"""Model folders: where each network's description and weights lie, in a folder that is whole and in an overlay.
+
+A **whole** folder is laid out as TRELLIS-image-large is published: ``pipeline.json``, and for each network it names
+``ckpts/NAME.json`` beside ``ckpts/NAME.safetensors``.
+
+An **overlay** holds only what differs from another model, its base: a student's flows and how they are sampled.
+``overlay.json`` names the base, by a path from the folder or by a model's name::
+
+    {"base": "trellis-image-large"}
+
+``pipeline.json`` is as above, and may leave out what the base's says. A student's says ``sparse_structure_sampler`` and
+``slat_sampler``: 1 or 2 steps, and ``cfg_strength`` 0 where guidance was distilled too. A network's weights and its
+description are each looked for in the folder, under the path that ``pipeline.json`` gives, then under its last part in
+``ckpts`` and at the top, and then in the base. Weights are ``.safetensors``, or ``.pt`` or ``.pth``, which are
+converted once.
+
+MDT-dist's students are published as ``pipeline.json``, ``ss_flow_img_dit_L_16l8_fp16.pt`` and
+``slat_flow_img_dit_L_64l8p2_fp16.pt`` at the top, without an overlay.json and without any network's description. So
+this counts as an overlay too: a folder with no description of a network, and its base is ``trellis-image-large``.
+
+The **image encoder** that published models name, ``dinov2_vitl14_reg``, is a model of its own, for several models share
+it. It is looked for in the model's folder like any network, then in the folder ``dinov2-vitl14-reg`` beside the
+model's, then among the installed models. Its weights are the hub's ``dinov2_vitl14_reg4_pretrain.pth`` or the
+``model.safetensors`` of facebook/dinov2-with-registers-large.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from .catalog import find_model
+from .config import PRETRAINED, PipelineConfig, read_json
+from .errors import CheckpointError
+from .weights import has_weights
+
+#: The base of an overlay that does not name one.
+DEFAULT_BASE = "trellis-image-large"
+
+#: What pipeline.json calls the published image encoder -> the folder that it lies in.
+_ENCODER = ("dinov2_vitl14_reg", "dinov2-vitl14-reg")
+
+#: Names, without suffix, of the published image encoder's weights: the hub's, Hugging Face's.
+_ENCODER_WEIGHTS = ("dinov2_vitl14_reg4_pretrain", "model")
+
+
+@dataclass(frozen=True)
+class NetworkFiles:
+    """A network's JSON description, and its weights as a path without suffix."""
+
+    description: Path
+    weights: Path
+
+    @classmethod
+    def at(cls, path: Path) -> NetworkFiles:
+        """The two beside each other, under a path without suffix."""
+        return cls(_json(path), path)
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A model on disk. ``base`` has what it does not hold itself."""
+
+    path: Path
+    config: PipelineConfig
+    base: ModelFolder | None = None
+
+    @classmethod
+    def read(cls, path: Path) -> ModelFolder:
+        """Read a folder's pipeline.json, and its base's. Raises CheckpointError."""
+        base = _base(path)
+        if base is None:
+            return cls(path, PipelineConfig.read(path))
+        whole = cls.read(base)
+        if whole.base is not None:
+            raise CheckpointError(f"{path} is an overlay of {base}, which is an overlay itself.")
+        return cls(path, PipelineConfig.read(path, base), whole)
+
+    def network(self, name: str) -> NetworkFiles:
+        """Where the network is that pipeline.json calls ``name``. Raises CheckpointError if it is nowhere."""
+        weights = self._find(name, has_weights)
+        if weights is None:
+            if Path(name).name == _ENCODER[0]:
+                return self._published_encoder()
+            missing = (self.path / name).with_name(Path(name).name + ".safetensors")
+            where = f" and {self.base.path} has no such network either" if self.base else ""
+            raise CheckpointError(f"{missing} is missing{where}.")
+        described = self._find(name, lambda path: _json(path).is_file()) or self.path / name
+        return NetworkFiles(_json(described), weights)
+
+    def _find(self, name: str, there: Callable[[Path], bool]) -> Path | None:
+        """The first place for ``name`` at which something is, here and then in the base."""
+        found = next(filter(there, _places(self.path, name)), None)
+        return self.base._find(name, there) if found is None and self.base else found
+
+    def _published_encoder(self) -> NetworkFiles:
+        name, folder_name = _ENCODER
+        beside = [model.path.parent / folder_name for model in (self, self.base) if model]
+        folder = next((folder for folder in beside if folder.is_dir()), None) or find_model(name)
+        weights = next((folder / stem for stem in _ENCODER_WEIGHTS if has_weights(folder / stem)), None)
+        if weights is None:
+            raise CheckpointError(f"{folder / _ENCODER_WEIGHTS[1]}.safetensors is missing.")
+        return NetworkFiles(PRETRAINED / f"{name}.json", weights)
+
+
+def _base(path: Path) -> Path | None:
+    """The folder that ``path`` is an overlay of; None if it is whole."""
+    file = path / "overlay.json"
+    if file.exists():
+        name = read_json(file).get("base")
+        if not isinstance(name, str) or not name:
+            raise CheckpointError(f'{file}: "base" must be the path or the name of a model.')
+    elif _describes_networks(path):
+        return None
+    else:
+        name = DEFAULT_BASE
+    for beside in (path / name, path.parent / name):
+        if (beside / "pipeline.json").is_file():
+            return beside.resolve()
+    return find_model(name)
+
+
+def _describes_networks(path: Path) -> bool:
+    """Whether one of the networks that a folder's pipeline.json names has its description there."""
+    args = read_json(path / "pipeline.json").get("args")
+    models = args.get("models") if isinstance(args, dict) else None
+    names = [name for name in models.values() if isinstance(name, str)] if isinstance(models, dict) else []
+    return any(_json(place).is_file() for name in names for place in _places(path, name))
+
+
+def _places(folder: Path, name: str) -> tuple[Path, ...]:
+    """Where in a folder the network that a pipeline.json calls ``name`` may be, as paths without suffix."""
+    last = Path(name).name
+    return folder / name, folder / "ckpts" / last, folder / last
+
+
+def _json(path: Path) -> Path:
+    return path.with_name(path.name + ".json")

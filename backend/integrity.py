@@ -1,0 +1,45 @@
+"""Whether downloaded files still are what their lock, ``models.lock.json``, recorded."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from .catalog import LOCK_NAME, HashLock
+from .errors import CheckpointError
+
+#: Bytes that are hashed at a time.
+_CHUNK = 1 << 20
+
+
+def check_file(file: Path, *, content: bool) -> None:
+    """Raise CheckpointError if a file differs from what its lock recorded: in size, and with ``content`` in SHA-256.
+
+    The lock lies in the file's folder or in the one above (the model's, where the file is in ``ckpts``). A file that
+    no lock names passes: nothing is known of it.
+    """
+    for folder in (file.parent, file.parent.parent):
+        if (folder / LOCK_NAME).exists():
+            break
+    else:
+        return
+    lock = HashLock.read(folder)
+    if lock is None:
+        raise CheckpointError(f"{folder / LOCK_NAME} cannot be read.")
+    expected = lock.files.get(file.relative_to(folder).as_posix())
+    if expected is None or not file.exists():  # what reads the file says that it is missing
+        return
+    size = file.stat().st_size
+    if size != expected.size:
+        raise CheckpointError(f"{file} has {size} bytes instead of the {expected.size} that were downloaded.")
+    if content and sha256(file) != expected.sha256:
+        raise CheckpointError(f"{file} was changed or damaged since it was downloaded: its SHA-256 is another one.")
+
+
+def sha256(file: Path) -> str:
+    """The SHA-256 of a file's content, as 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
