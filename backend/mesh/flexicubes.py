@@ -12,15 +12,12 @@ Corners of the lattice are numbered (x (res + 1) + y) (res + 1) + z, cubes (x re
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 
 import torch
 
 from . import MeshError, RawMesh
+from .case_tables import CORNERS, EDGES, CaseTables, case_tables
 
-CORNERS = tuple((i & 1, i >> 1 & 1, i >> 2 & 1) for i in range(8))
-# In the order of the decoder's beta weights; an edge starts at its first corner.
-EDGES = ((0, 1), (1, 5), (4, 5), (0, 4), (2, 3), (3, 7), (6, 7), (2, 6), (2, 0), (3, 1), (7, 5), (6, 4))
 # The columns of a feature row: 8 distances, 8 deformations, the weights, 8 x (3 colour + 3 normal channels).
 SDF, DEFORM, BETA, ALPHA, GAMMA, COLOR = (slice(*s) for s in ((0, 8), (8, 32), (32, 44), (44, 52), (52, 53), (53, 101)))
 WEIGHT_SCALE = 0.99  # alpha and beta stay within 1 +- this, gamma within 0.5 +- half of it
@@ -29,8 +26,9 @@ WEIGHT_SCALE = 0.99  # alpha and beta stay within 1 +- this, gamma within 0.5 +-
 def extract_mesh(coords: torch.Tensor, features: torch.Tensor, res: int) -> RawMesh:
     """Extract the zero level of the distances predicted at the corners of the active voxels.
 
-    Only cubes that the surface cuts are touched. Corners that no active voxel has count as outside (distance +1), so
-    the surface closes itself through inactive neighbours; it stays open at the border of the grid.
+    Corners that no active voxel has count as outside (distance +1), so the surface closes itself through inactive
+    neighbours; it stays open at the border of the grid. All active voxels are asked for their distances; the rest is
+    done for the cubes alone that the surface cuts. So time and memory grow with the voxels, not with the grid.
 
     Args:
         coords: [N, 3] integers in 0..res-1, each voxel once, in any order.
@@ -51,7 +49,7 @@ def extract_mesh(coords: torch.Tensor, features: torch.Tensor, res: int) -> RawM
         colors=None if attrs is None else attrs[:, :3].contiguous(),
         attrs=attrs,
         resolution=res,
-        inside_corners=surface.corners.numbers[surface.corners.sdf[:-1] < 0],
+        inside_corners=surface.corners.numbers[surface.corners.inside[:-1]],
         face_corners=surface.outer.repeat_interleave(2),
     )
 
@@ -84,8 +82,11 @@ def extract_training_mesh(coords: torch.Tensor, features: torch.Tensor, res: int
     """
     surface = _surface(coords, features, res)
     corners, quads = surface.corners, surface.quads
-    weights = features[:, BETA.start : ALPHA.stop].float()
-    reg_loss = (corners.given - corners.means[corners.rows]).square().mean() + 0.2 * weights.abs().mean()
+    features = features.float()
+    given = torch.cat([_by_corner(features, columns) for columns in (SDF, DEFORM, COLOR)], dim=-1)
+    means, _ = _means(corners.rows, len(corners.numbers), given)
+    weights = features[:, BETA.start : ALPHA.stop]
+    reg_loss = (given - means[corners.rows]).square().mean() + 0.2 * weights.abs().mean()
     if len(quads):
         reg_loss = reg_loss + 0.5 * _deviation(surface).mean()
     values = surface.vertices if surface.attrs is None else torch.cat([surface.vertices, surface.attrs], dim=1)
@@ -97,7 +98,7 @@ def extract_training_mesh(coords: torch.Tensor, features: torch.Tensor, res: int
         faces=torch.cat([sides, centre[:, None, None].expand(-1, 4, 1)], dim=-1).view(-1, 3),
         attrs=None if surface.attrs is None else values[:, 3:],
         reg_loss=reg_loss,
-        corner_points=corners.points(res) / res - 0.5 + corners.offset[:-1],
+        corner_points=_point(corners.numbers, res + 1) / res - 0.5 + _activated(means[:, 1:], res)[:, :3],
         corner_sdf=corners.sdf[:-1],
     )
 
@@ -106,7 +107,7 @@ def extract_training_mesh(coords: torch.Tensor, features: torch.Tensor, res: int
 class _Surface:
     """V vertices, each with its ``gamma``, and Q quads between them."""
 
-    corners: Corners
+    corners: _Corners
     vertices: torch.Tensor  # [V, 3]
     attrs: torch.Tensor | None  # [V, 6]
     gamma: torch.Tensor  # [V]
@@ -122,26 +123,27 @@ class _Surface:
 def _surface(coords: torch.Tensor, features: torch.Tensor, res: int) -> _Surface:
     _check(coords, features, res)
     coords, features = coords.long(), features.float()
-    corners = merge_corners(coords, features, res)
-    cubes, rows = _cut_cubes(corners, res)
+    corners = _find_corners(coords, features, res)
+    cubes, rows = _cut_cubes(coords, corners, res)
     alpha, beta, gamma = _weights(coords, features, cubes, res)
 
-    tables = _tables().to(coords.device)
-    inside = corners.sdf < 0
+    tables = case_tables().to(coords.device)
+    inside = corners.inside
     cases = (inside[rows].long() << torch.arange(8, device=rows.device)).sum(1)
     cases = _untwist(cases, cubes, res, tables)
     cube, edge = torch.nonzero(tables.patch[cases] >= 0, as_tuple=True)  # the E cuts, cube by cube
     vertex, vertex_cube = _number_vertices(cases, cube, edge, tables)
     edge_corners = torch.tensor(EDGES, device=edge.device)[edge]  # [E, 2]
-    lattice = cubes[cube][:, None] + torch.tensor(CORNERS, device=edge.device)[edge_corners]  # [E, 2, 3]
     row = rows[cube[:, None], edge_corners]
+    strides = _number(torch.tensor(CORNERS, device=edge.device), res + 1)
+    numbers = _number(cubes, res + 1)[cube][:, None] + strides[edge_corners]  # [E, 2]
 
-    positions = lattice / res - 0.5 + corners.offset[row]
-    values = torch.cat([positions, corners.color[row]], dim=-1)
-    crossings = _crossings(values, corners.sdf[row] * alpha[cube[:, None], edge_corners])
+    ends = _attributes(features, corners, row, res)
+    ends[..., :3] += _point(numbers, res + 1) / res - 0.5
+    distances = corners.sdf[row]
+    crossings = _crossings(ends, distances * alpha[cube[:, None], edge_corners])
     placed = _weighted_means(crossings, beta[cube, edge], edge, vertex, len(vertex_cube))
 
-    numbers = _number(lattice, res + 1)
     starts_inside = inside[row[:, 0]]
     quads, cut = _quads(numbers, vertex, starts_inside)
     return _Surface(
@@ -151,8 +153,8 @@ def _surface(coords: torch.Tensor, features: torch.Tensor, res: int) -> _Surface
         gamma=gamma[vertex_cube],
         quads=quads,
         outer=torch.where(starts_inside, numbers[:, 1], numbers[:, 0])[cut],
-        ends=positions,
-        distances=corners.sdf[row],
+        ends=ends[..., :3],
+        distances=distances,
         edge=edge,
         vertex=vertex,
     )
@@ -168,7 +170,7 @@ def _check(coords: torch.Tensor, features: torch.Tensor, res: int) -> None:
         problem = f"a voxel lies outside the grid of {res}^3"
     elif len(torch.unique(_number(coords.long(), res))) < len(coords):
         problem = "a voxel is given more than once"
-    elif not torch.isfinite(features).all():
+    elif len(features) and not torch.stack(features.aminmax()).isfinite().all():
         problem = "the decoder's features are not finite (NaN or infinity)"
     if problem:
         raise MeshError("bad_features", problem)
@@ -193,59 +195,84 @@ def _find(sorted_numbers: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
-class Corners:
-    """The M corners of active voxels, with means over the voxels that share them. Row M is for all others."""
+class _Corners:
+    """The M corners of the N active voxels, with the mean distance of the voxels that share them."""
 
     numbers: torch.Tensor  # [M] int64, ascending
     rows: torch.Tensor  # [N, 8]: where each voxel's corners stand in ``numbers``
-    given: torch.Tensor  # [N, 8, 4 or 10]: what the voxels say: distance, deformation, colour and normal channels, raw
-    means: torch.Tensor  # [M, 4 or 10]: the same, merged
-    sdf: torch.Tensor  # [M + 1]
-    offset: torch.Tensor  # [M + 1, 3] from the lattice point, at most half a cube
-    color: torch.Tensor  # [M + 1, 6] in 0..1, or [M + 1, 0]
+    sdf: torch.Tensor  # [M + 1]: row M is for the corners that no active voxel has
+    interior: torch.Tensor  # [M] bool: whether all eight cubes at the corner are active
 
-    def points(self, res: int) -> torch.Tensor:
-        """[M, 3] int64: the corners' places in the lattice."""
-        return _point(self.numbers, res + 1)
+    @property
+    def inside(self) -> torch.Tensor:
+        """[M + 1] bool."""
+        return self.sdf < 0
 
 
-def merge_corners(coords: torch.Tensor, features: torch.Tensor, res: int) -> Corners:
-    """Give each corner of voxels [N, 3] the mean of what the features [N, 53 or 101] say of it."""
-    points = coords[:, None] + torch.tensor(CORNERS, device=coords.device)
-    numbers, rows = torch.unique(_number(points, res + 1), return_inverse=True)
-    sdf = features[:, SDF] - 1 / res
-    color = features[:, COLOR].unflatten(1, (8, (features.shape[1] - COLOR.start) // 8))
-    given = torch.cat([sdf[..., None], features[:, DEFORM].unflatten(1, (8, 3)), color], dim=-1)
-    counted = torch.cat([given, torch.ones_like(sdf)[..., None]], dim=-1)
-    sums = features.new_zeros(len(numbers), counted.shape[-1])
+def _find_corners(coords: torch.Tensor, features: torch.Tensor, res: int) -> _Corners:
+    """The corners of voxels [N, 3] that have features [N, 53 or 101]."""
+    strides = _number(torch.tensor(CORNERS, device=coords.device), res + 1)
+    numbers, rows = torch.unique(_number(coords, res + 1)[:, None] + strides, return_inverse=True)
+    sdf, counts = _means(rows, len(numbers), _by_corner(features, SDF) - 1 / res)
+    return _Corners(numbers, rows, torch.cat([sdf[:, 0], sdf.new_ones(1)]), counts == 8)
+
+
+def _by_corner(features: torch.Tensor, columns: slice) -> torch.Tensor:
+    """The columns of features [N, C] that belong to the corners, as [N, 8, c]."""
+    chosen = features[:, columns]
+    return chosen.unflatten(1, (8, chosen.shape[1] // 8))
+
+
+def _means(rows: torch.Tensor, count: int, *values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Means [count, C] of values [N, 8, c] that stand in the same of ``rows`` [N, 8], and how many they are [count].
+
+    Values in row ``count`` are left out.
+    """
+    sums = values[0].new_zeros(count, sum(value.shape[2] for value in values))
+    counts = sums.new_zeros(count)
     for i in range(8):  # a corner is the i-th of at most one voxel: the additions have the same order on any device
-        sums.index_add_(0, rows[:, i], counted[:, i])
-    means = sums[:, :-1] / sums[:, -1:]
-    outside = means.new_zeros(1, means.shape[1])
-    outside[0, 0] = 1.0
-    with_outside = torch.cat([means, outside])
-    return Corners(
-        numbers=numbers,
-        rows=rows,
-        given=given,
-        means=means,
-        sdf=with_outside[:, 0],
-        offset=torch.tanh(with_outside[:, 1:4]) * ((1 - 1e-8) / (2 * res)),
-        color=torch.sigmoid(with_outside[:, 4:]),
-    )
+        given = torch.nonzero(rows[:, i] < count)[:, 0]
+        row = rows[given, i]
+        sums.index_add_(0, row, torch.cat([value[given, i] for value in values], dim=1))
+        counts.index_add_(0, row, sums.new_ones(len(row)))
+    return sums / counts[:, None], counts
 
 
-def _cut_cubes(corners: Corners, res: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The S cubes with corners on both sides: [S, 3] in row-major order, and [S, 8] the rows of their corners."""
-    offsets = torch.tensor(CORNERS, device=corners.numbers.device)
-    inside = corners.numbers[corners.sdf[:-1] < 0]
-    side = res + 1
-    around = (_point(inside, side)[:, None] - offsets).view(-1, 3)  # a cube that is cut has a corner inside
+def _activated(means: torch.Tensor, res: int) -> torch.Tensor:
+    """Raw deformations and colour channels [M, 3 or 9]: as offsets from the lattice, at most half a cube, and 0..1."""
+    offset = torch.tanh(means[:, :3]) * ((1 - 1e-8) / (2 * res))
+    return torch.cat([offset, torch.sigmoid(means[:, 3:])], dim=1)
+
+
+def _attributes(features: torch.Tensor, corners: _Corners, row: torch.Tensor, res: int) -> torch.Tensor:
+    """Offsets and colour channels [E, 2, 3 or 9] at the corners ``row`` [E, 2].
+
+    Nothing is computed for the other corners, which most are.
+    """
+    needed = torch.zeros(len(corners.sdf), dtype=torch.bool, device=row.device)
+    needed[row] = True
+    needed[-1] = False
+    count = int(needed.sum())
+    place = torch.where(needed, needed.cumsum(0) - 1, count)
+    means, _ = _means(place[corners.rows], count, _by_corner(features, DEFORM), _by_corner(features, COLOR))
+    return _activated(torch.cat([means, means.new_zeros(1, means.shape[1])]), res)[place[row]]
+
+
+def _cut_cubes(coords: torch.Tensor, corners: _Corners, res: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The S cubes with corners on both sides: [S, 3] in row-major order, and [S, 8] the rows of their corners.
+
+    An inactive cube is cut where an active one's corner is inside.
+    """
+    inside = corners.inside
+    among_active = inside[corners.rows]
+    active = coords[among_active.any(1) & ~among_active.all(1)]
+    offsets = torch.tensor(CORNERS, device=coords.device)
+    border = corners.numbers[inside[:-1] & ~corners.interior]
+    around = (_point(border, res + 1)[:, None] - offsets).view(-1, 3)
     around = around[((around >= 0) & (around < res)).all(1)]
-    numbers = torch.unique(_number(around, res))
-    cubes = _point(numbers, res)
-    rows = _find(corners.numbers, _number(cubes[:, None] + offsets, side))
-    cut = (corners.sdf[rows] >= 0).any(1)
+    cubes = _point(torch.unique(_number(torch.cat([active, around]), res)), res)
+    rows = _find(corners.numbers, _number(cubes[:, None] + offsets, res + 1))
+    cut = ~inside[rows].all(1)
     return cubes[cut], rows[cut]
 
 
@@ -256,81 +283,15 @@ def _weights(
     numbers, order = torch.sort(_number(coords, res))
     at = _find(numbers, _number(cubes, res))
     active = at < len(numbers)
-    raw = features.new_zeros(len(cubes), features.shape[1])
-    raw[active] = features[order[at[active]]]
-    alpha, beta = (torch.tanh(raw[:, columns]) * WEIGHT_SCALE + 1 for columns in (ALPHA, BETA))
-    gamma = torch.sigmoid(raw[:, GAMMA.start]) * WEIGHT_SCALE + (1 - WEIGHT_SCALE) / 2
-    return alpha, beta, gamma
+    columns = slice(BETA.start, GAMMA.stop)
+    raw = features.new_zeros(len(cubes), GAMMA.stop - BETA.start)
+    raw[active] = features[order[at[active]], columns]
+    beta, alpha, gamma = raw.split([12, 8, 1], dim=1)
+    gamma = torch.sigmoid(gamma[:, 0]) * WEIGHT_SCALE + (1 - WEIGHT_SCALE) / 2
+    return torch.tanh(alpha) * WEIGHT_SCALE + 1, torch.tanh(beta) * WEIGHT_SCALE + 1, gamma
 
 
-@dataclass(frozen=True)
-class _CaseTables:
-    patch: torch.Tensor  # [256, 12] int64: which of the cube's patches an edge's crossing is in, -1 if it is not cut
-    patches: torch.Tensor  # [256] int64: how many patches, 0 to 4
-    twist: torch.Tensor  # [256, 3] int64: direction of the face that one patch meets twice, 0 0 0 if there is none
-
-    def to(self, device: torch.device) -> _CaseTables:
-        return _CaseTables(self.patch.to(device), self.patches.to(device), self.twist.to(device))
-
-
-@cache
-def _tables() -> _CaseTables:
-    patch = torch.full((256, 12), -1, dtype=torch.long)
-    patches = torch.zeros(256, dtype=torch.long)
-    twist = torch.zeros(256, 3, dtype=torch.long)
-    for case in range(256):
-        groups = _patches_of(case)
-        patches[case] = len(groups)
-        for index, group in enumerate(groups):
-            patch[case, group] = index
-        for axis, side, edges in _faces():
-            if (patch[case, edges] >= 0).all() and len(patch[case, edges].unique()) == 1:
-                twist[case, axis] = 2 * side - 1
-    return _CaseTables(patch, patches, twist)
-
-
-def _faces() -> list[tuple[int, int, list[int]]]:
-    """The six faces of a cube: axis, side (0 or 1) and the four edges in them."""
-    return [
-        (axis, side, [e for e, (a, b) in enumerate(EDGES) if CORNERS[a][axis] == side == CORNERS[b][axis]])
-        for axis in range(3)
-        for side in (0, 1)
-    ]
-
-
-def _patches_of(case: int) -> list[list[int]]:
-    """Group the cut edges of a cube into patches: edges are together if curves on the cube's faces connect them.
-
-    A face with two cut edges has one curve. A face with four (opposite corners inside) is ambiguous: here each of its
-    curves goes around a corner inside, which gives neighbouring cubes the same curves on the face that they share.
-    """
-    inside = [bool(case >> i & 1) for i in range(8)]
-    groups = {e: [e] for e, (a, b) in enumerate(EDGES) if inside[a] != inside[b]}
-
-    def join(first: int, second: int) -> None:
-        if groups[first] is not groups[second]:
-            groups[first].extend(groups[second])
-            for edge in groups[second]:
-                groups[edge] = groups[first]
-
-    for _, _, edges in _faces():
-        cut = [e for e in edges if e in groups]
-        if len(cut) == 2:
-            join(*cut)
-        elif len(cut) == 4:
-            for corner in {c for e in cut for c in EDGES[e] if inside[c]}:
-                join(*(e for e in cut if corner in EDGES[e]))
-
-    def place(edge: int) -> tuple[bool, int, int]:
-        (_, _, z), (_, _, end_z) = (CORNERS[c] for c in EDGES[edge])
-        return (z != end_z, z, edge)
-
-    # Patches are numbered by their first edge, where the edges of the lower face come first, then the upper face's.
-    distinct = {id(group): sorted(group) for group in groups.values()}
-    return sorted(distinct.values(), key=lambda group: min(map(place, group)))
-
-
-def _untwist(cases: torch.Tensor, cubes: torch.Tensor, res: int, tables: _CaseTables) -> torch.Tensor:
+def _untwist(cases: torch.Tensor, cubes: torch.Tensor, res: int, tables: CaseTables) -> torch.Tensor:
     """Swap inside and outside in the cases of two cubes that would meet twice at one ambiguous face.
 
     Where a single patch of a cube (cases C16 and C19 in Nielson's list) has both curves of an ambiguous face, and its
@@ -348,7 +309,7 @@ def _untwist(cases: torch.Tensor, cubes: torch.Tensor, res: int, tables: _CaseTa
 
 
 def _number_vertices(
-    cases: torch.Tensor, cube: torch.Tensor, edge: torch.Tensor, tables: _CaseTables
+    cases: torch.Tensor, cube: torch.Tensor, edge: torch.Tensor, tables: CaseTables
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Number the patches, those of cubes with one patch first, then with two, and so on.
 

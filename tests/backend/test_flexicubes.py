@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 
 from backend.mesh import MeshError, RawMesh
-from backend.mesh.flexicubes import COLOR, EDGES, GAMMA, SDF, _faces, _tables, extract_mesh, extract_training_mesh
+from backend.mesh.case_tables import EDGES, case_tables, cube_faces
+from backend.mesh.flexicubes import COLOR, GAMMA, SDF, extract_mesh, extract_training_mesh
 from tests.backend.golden import assert_close, load_case
 from tests.backend.shells import features_of, sphere
 
@@ -87,7 +88,7 @@ def test_the_surface_for_training_learns_from_every_kind_of_feature() -> None:
 
 
 def test_case_tables() -> None:
-    tables = _tables()
+    tables = case_tables()
     assert torch.bincount(tables.patches).tolist() == [2, 162, 82, 8, 2]
     assert tables.twist.any(1).sum() == 36
     for case in range(256):
@@ -95,7 +96,7 @@ def test_case_tables() -> None:
         for edge, (a, b) in enumerate(EDGES):
             assert (tables.patch[case, edge] >= 0) == (inside[a] != inside[b])
         for patch in range(int(tables.patches[case])):  # its crossings form closed curves: 0, 2 or 4 on a face
-            assert all((tables.patch[case, edges] == patch).sum() in (0, 2, 4) for _, _, edges in _faces())
+            assert all((tables.patch[case, edges] == patch).sum() in (0, 2, 4) for _, _, edges in cube_faces())
         if tables.twist[case].any():  # the opposite case takes the two curves apart
             assert tables.patches[case] == 1
             assert tables.patches[255 - case] == 2
