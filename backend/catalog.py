@@ -25,11 +25,13 @@ LOCK_NAME = "models.lock.json"
 
 @dataclass(frozen=True)
 class PublishedFile:
-    """A file of a published model: its path in the repository, and its size in bytes and SHA-256 where known."""
+    """A file of a published model: its path in the repository, and where known its size in bytes and its SHA-256, or
+    git's own hash of it, which the hub publishes of small files."""
 
     path: str
     size: int | None = None
     sha256: str | None = None
+    git_sha1: str | None = None
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ _PUBLISHED = (
         title="MDT-dist (TRELLIS in 1 or 2 steps)",
         repository="Zanwei/mdt-dist",
         revision="main",
-        licence="none stated that is known here; its page has the last word (trained from TRELLIS, MIT)",
+        licence="not known here, see its page (trained from TRELLIS, which is MIT)",
         size=4_640_000_000,  # two flows in fp32
         files=(
             PublishedFile("pipeline.json"),
@@ -122,8 +124,6 @@ _PUBLISHED = (
 
 #: Published models by name.
 PUBLISHED = {model.name: model for model in _PUBLISHED}
-
-_BY_ALIAS = PUBLISHED | {alias: model for model in _PUBLISHED for alias in model.aliases}
 
 
 @dataclass(frozen=True)
@@ -212,8 +212,8 @@ def find_model(name: str) -> Path:
     """
     if (PRETRAINED / name / "pipeline.json").is_file() and Path(name).name == name:
         return PRETRAINED / name
-    if name in _BY_ALIAS:
-        model = _BY_ALIAS[name]
+    model = next((model for model in PUBLISHED.values() if name in (model.name, *model.aliases)), None)
+    if model is not None:
         if installed_lock(model) is None:
             hint = f"Install it from the preferences, or with: python -m backend download {model.name}"
             raise CheckpointError(f"{model.title} is not installed.", hint, code="model_missing")

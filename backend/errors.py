@@ -33,6 +33,10 @@ class CheckpointError(BackendError):
         super().__init__(code, message, hint)
 
 
+class ModelError(BackendError):
+    """A model cannot be fetched or installed."""
+
+
 class GenerationError(BackendError):
     """The model ran but made nothing that could be used."""
 

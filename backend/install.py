@@ -1,0 +1,205 @@
+"""Installing a published model: brought, verified, and only then put where models are looked for.
+
+A model is put together in ``MODELS_FOLDER/.partial/NAME``: files that have arrived whole and were verified under their
+own names, and the one that is on its way under a name with the hash that it should have, so that it is never completed
+with the bytes of another version. When all are there the lock is written and the folder takes its place in one step.
+Whatever ends this before leaves only ``.partial``, from which the next attempt goes on.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from .catalog import PUBLISHED, HashLock, LockedFile, PublishedFile, PublishedModel, installed_lock, models_folder
+from .errors import ModelError
+from .hub import Offer, wrong_size
+from .integrity import sha256
+
+#: Bytes that stay free on the disk, beside what the model takes.
+SPARE = 256 << 20
+
+
+@dataclass(frozen=True)
+class Progress:
+    """``done`` of ``total`` bytes of a model are there; ``action`` is ``download``, ``copy`` or ``verify``."""
+
+    model: str
+    action: str
+    file: str
+    done: int
+    total: int
+
+
+OnProgress = Callable[[Progress], None]
+Report = Callable[[str, int], None]  # action, bytes of the file at hand
+
+
+class Source(Protocol):
+    """Where a model's files come from: the hub, or a folder."""
+
+    action: str
+
+    def offer(self, model: PublishedModel) -> Offer: ...
+
+    def bring(
+        self,
+        model: PublishedModel,
+        revision: str | None,
+        file: PublishedFile,
+        part: Path,
+        on_bytes: Callable[[int], None],
+    ) -> None: ...
+
+
+def missing_models(name: str) -> list[PublishedModel]:
+    """What has to be installed for a published model to work, itself last."""
+    model = PUBLISHED[name]
+    needed = [missing for need in model.needs for missing in missing_models(need)]
+    return needed if installed_lock(model) else [*needed, model]
+
+
+def partial_folder(model: PublishedModel) -> Path:
+    """Where a model is put together."""
+    return models_folder() / ".partial" / model.name
+
+
+def install(model: PublishedModel, source: Source, on_progress: OnProgress) -> Path:
+    """Install a model and return its folder. Raises ModelError, and OSError if the disk is full or fails."""
+    folder = models_folder() / model.name
+    with _alone(model):
+        if installed_lock(model) is not None:
+            return folder
+        offer = source.offer(model)
+        files = [_agreed(published, offered) for published, offered in zip(model.files, offer.files, strict=True)]
+        partial = _prepared(model, folder)
+        _require_space(partial, files)
+        total, done, locked = sum(file.size or 0 for file in files), 0, {}
+        for file in files:
+            report = _reporter(on_progress, model, file, done, total)
+            locked[file.path] = _completed(model, source, offer, file, partial / file.path, report)
+            done += locked[file.path].size
+        for leftover in partial.rglob("*.part"):
+            leftover.unlink()
+        HashLock(model.repository, offer.revision, locked).write(partial)
+        partial.rename(folder)
+    return folder
+
+
+def _reporter(on_progress: OnProgress, model: PublishedModel, file: PublishedFile, before: int, total: int) -> Report:
+    return lambda action, arrived: on_progress(Progress(model.name, action, file.path, before + arrived, total))
+
+
+@contextmanager
+def _alone(model: PublishedModel) -> Iterator[None]:
+    """Let no other process install the same model. The system takes the lock from a process that has died."""
+    from filelock import FileLock, Timeout
+
+    partial = partial_folder(model)
+    try:
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(partial.with_name(f"{model.name}.lock"), timeout=0)
+        lock.acquire()
+    except Timeout as error:
+        hint = "Wait until it has finished."
+        raise ModelError("busy", f"Another program is installing {model.title}.", hint) from error
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise
+        hint = "Choose another folder with --models-folder or ESPALIER_MODELS."
+        message = f"{models_folder()} cannot be written to ({error.strerror})."
+        raise ModelError("folder_not_writable", message, hint) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _agreed(published: PublishedFile, offered: PublishedFile) -> PublishedFile:
+    """A file with all that the catalogue and the source say of it, which must not contradict each other."""
+    if published.size is not None and published.size != offered.size:
+        raise wrong_size(published.path)
+    if published.sha256 and offered.sha256 and published.sha256 != offered.sha256:
+        raise _wrong_hash(published.path)
+    return PublishedFile(published.path, offered.size, published.sha256 or offered.sha256, offered.git_sha1)
+
+
+def _prepared(model: PublishedModel, folder: Path) -> Path:
+    """The folder to put a model together in. One that is damaged is taken apart: its good files need not come again."""
+    partial = partial_folder(model)
+    if folder.exists():
+        if partial.exists():
+            raise ModelError("folder_in_the_way", f"{folder} is in the way.", "Move it away, or delete it.")
+        folder.rename(partial)
+    partial.mkdir(exist_ok=True)
+    return partial
+
+
+def _require_space(partial: Path, files: list[PublishedFile]) -> None:
+    there = sum(path.stat().st_size for file in files for path in partial.glob(f"{file.path}*"))
+    needed = sum(file.size or 0 for file in files) - there
+    free = shutil.disk_usage(partial).free
+    if needed > 0 and needed + SPARE > free:
+        message = (
+            f"{(needed + SPARE) / 1e9:.2f} GB are needed in {partial.parent.parent}, {free / 1e9:.2f} GB are free."
+        )
+        raise ModelError("disk_full", message, "Free some space, or choose another folder with --models-folder.")
+
+
+def _completed(
+    model: PublishedModel,
+    source: Source,
+    offer: Offer,
+    file: PublishedFile,
+    target: Path,
+    report: Report,
+) -> LockedFile:
+    """Have a verified file at ``target``, from an earlier attempt or from the source."""
+    size = file.size or 0
+    if target.is_file():
+        report("verify", size)
+        try:
+            return _verified(file, target)
+        except ModelError:  # of another version or damaged, and deleted: it comes again
+            report(source.action, 0)
+    part = target.with_name(f"{target.name}.{(file.sha256 or file.git_sha1 or 'unverified')[:16]}.part")
+    part.parent.mkdir(parents=True, exist_ok=True)
+    part.touch()
+    source.bring(model, offer.revision, file, part, lambda arrived: report(source.action, arrived))
+    report("verify", size)
+    locked = _verified(file, part)
+    with part.open("rb+") as stream:
+        os.fsync(stream.fileno())  # or a power cut could leave the name without the bytes
+    os.replace(part, target)
+    return locked
+
+
+def _verified(file: PublishedFile, path: Path) -> LockedFile:
+    """Size and SHA-256 of a file that is what it should be. One that is not is deleted, and ModelError raised."""
+    size = path.stat().st_size
+    if size != file.size:
+        path.unlink()
+        raise wrong_size(file.path)
+    digest = sha256(path)
+    if file.sha256 not in (None, digest) or file.git_sha1 not in (None, _git_sha1(path)):
+        path.unlink()
+        raise _wrong_hash(file.path)
+    return LockedFile(size, digest)
+
+
+def _git_sha1(path: Path) -> str:
+    """Git's hash of a (small) file: that of ``blob SIZE``, a zero byte and the content."""
+    content = path.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+
+def _wrong_hash(path: str) -> ModelError:
+    hint = "It was deleted and is not used. Try again; if it happens again, use another network or source."
+    return ModelError("hash_wrong", f"{path} is not what was published: its hash is another one.", hint)

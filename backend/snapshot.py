@@ -1,0 +1,84 @@
+"""A folder that holds a model as the hub lays it out, for machines without a network.
+
+Its hashes come from where such folders have them: ``models.lock.json`` of a folder that was installed by Espalier,
+``.cache/huggingface/download`` of one that ``hf download --local-dir`` made, or, in the hub's own cache, the names of
+the files that its links lead to. Of a file without any, the size is all that can be compared.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from .catalog import HashLock, PublishedFile, PublishedModel
+from .errors import ModelError
+from .hub import Offer
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_SHA1 = re.compile(r"[0-9a-f]{40}")
+
+#: Bytes that are copied at a time.
+_CHUNK = 1 << 20
+
+
+class Snapshot:
+    """A source of models: a folder with the files of one model. Every method raises ModelError."""
+
+    action = "copy"
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        if not folder.is_dir():
+            raise ModelError("folder_missing", f"There is no folder {folder}.", "Choose the folder that has the files.")
+
+    def offer(self, model: PublishedModel) -> Offer:
+        """What the folder has of a model's files, with the hashes that it knows of."""
+        missing = [wanted.path for wanted in model.files if not (self.folder / wanted.path).is_file()]
+        if missing:
+            hint = f"It must be laid out as {model.page}/tree/main shows."
+            raise ModelError("files_missing", f"{self.folder} does not hold {', '.join(missing)}.", hint)
+        lock = HashLock.read(self.folder)
+        hashes = {wanted.path: self._hash(wanted.path, lock) for wanted in model.files}
+        commits = {commit for _, commit in hashes.values() if commit}
+        return Offer(
+            commits.pop() if len(commits) == 1 else None,
+            tuple(_known(path, (self.folder / path).stat().st_size, digest) for path, (digest, _) in hashes.items()),
+        )
+
+    def bring(
+        self,
+        model: PublishedModel,
+        revision: str | None,
+        file: PublishedFile,
+        part: Path,
+        on_bytes: Callable[[int], None],
+    ) -> None:
+        """Copy a file to ``part``. ``on_bytes`` gets how many bytes there are."""
+        with (self.folder / file.path).open("rb") as source, part.open("wb") as target:
+            copied = 0
+            while chunk := source.read(_CHUNK):
+                copied += target.write(chunk)
+                on_bytes(copied)
+
+    def _hash(self, path: str, lock: HashLock | None) -> tuple[str, str | None]:
+        """The hash that the folder has of a file, as hexadecimal digits or empty, and the commit that it is of."""
+        if lock is not None and path in lock.files:
+            return lock.files[path].sha256, lock.revision
+        noted = self.folder / ".cache" / "huggingface" / "download" / f"{path}.metadata"
+        if noted.is_file():
+            commit, digest, *_ = [*noted.read_text("utf-8").splitlines(), "", ""]
+            return digest, commit
+        target = (self.folder / path).resolve()
+        if target.parent.name == "blobs":
+            return target.name, self.folder.resolve().name
+        return "", None
+
+
+def _known(path: str, size: int, digest: str) -> PublishedFile:
+    return PublishedFile(
+        path,
+        size,
+        digest if _SHA256.fullmatch(digest) else None,
+        digest if _SHA1.fullmatch(digest) else None,
+    )

@@ -1,0 +1,129 @@
+"""Which models there are, and where a name leads."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from backend import catalog
+from backend.catalog import PUBLISHED, HashLock, LockedFile, available_models, find_model, installed_lock, models_folder
+from backend.config import PRETRAINED
+from backend.errors import CheckpointError
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ESPALIER_MODELS", str(tmp_path))
+    return tmp_path
+
+
+def put(folder: Path, name: str) -> Path:
+    """As if a published model had been installed, with one byte in each file."""
+    model = PUBLISHED[name]
+    for file in model.files:
+        (folder / name / file.path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name / file.path).write_bytes(b"x")
+    HashLock(model.repository, None, {file.path: LockedFile(1, "") for file in model.files}).write(folder / name)
+    return folder / name
+
+
+@pytest.mark.parametrize("model", PUBLISHED.values(), ids=lambda model: model.name)
+def test_the_table_makes_sense(model: catalog.PublishedModel) -> None:
+    assert re.fullmatch(r"[\w.-]+/[\w.-]+", model.repository)
+    assert model.revision == "main" or re.fullmatch(r"[0-9a-f]{40}", model.revision)
+    assert model.licence
+    assert len({file.path for file in model.files}) == len(model.files)
+    assert not any(Path(file.path).is_absolute() or ".." in file.path for file in model.files)
+    assert all(need in PUBLISHED for need in model.needs)
+    known = sum(file.size for file in model.files if file.size)
+    assert known <= model.size
+    if known:
+        assert known > 0.99 * model.size
+
+
+def test_a_name_leads_nowhere_before_the_model_is_installed(folder: Path) -> None:
+    for name in (*PUBLISHED, "dinov2_vitl14_reg"):
+        with pytest.raises(CheckpointError) as caught:
+            find_model(name)
+        assert caught.value.code == "model_missing"
+        assert "python -m backend download" in caught.value.hint
+
+
+def test_names_lead_to_bundled_installed_and_own_models(folder: Path) -> None:
+    assert find_model("mini") == PRETRAINED / "mini"
+    assert find_model(str(put(folder, "dinov2-vitl14-reg").name)) == folder / "dinov2-vitl14-reg"
+    assert find_model("dinov2_vitl14_reg") == folder / "dinov2-vitl14-reg"
+    (folder / "mine").mkdir()
+    (folder / "mine" / "pipeline.json").write_text("{}")
+    assert find_model("mine") == find_model(str(folder / "mine")) == folder / "mine"
+
+
+def test_what_can_generate_is_what_has_all_that_it_needs(folder: Path) -> None:
+    put(folder, "trellis-image-large")
+    (folder / "mine").mkdir()
+    (folder / "mine" / "pipeline.json").write_text("{}")
+    assert available_models() == ("mine", "mini")
+    put(folder, "dinov2-vitl14-reg")
+    put(folder, "mdt-dist")
+    assert available_models() == ("mdt-dist", "mine", "mini", "trellis-image-large")
+
+
+@pytest.mark.parametrize("lock", ["", "[]", '{"files": 3}', '{"repository": "a/b", "revision": null, "files": {}}'])
+def test_a_folder_with_an_invalid_lock_is_not_installed(folder: Path, lock: str) -> None:
+    (put(folder, "background-removal") / "models.lock.json").write_text(lock)
+    assert installed_lock(PUBLISHED["background-removal"]) is None
+
+
+def test_a_file_that_was_lost_or_cut_uninstalls(folder: Path) -> None:
+    file = put(folder, "background-removal") / "u2net.onnx"
+    assert installed_lock(PUBLISHED["background-removal"]) is not None
+    file.write_bytes(b"")
+    assert installed_lock(PUBLISHED["background-removal"]) is None
+    file.unlink()
+    assert installed_lock(PUBLISHED["background-removal"]) is None
+
+
+def test_the_lock_is_written_as_documented(tmp_path: Path) -> None:
+    lock = HashLock("a/b", "c0ffee", {"ckpts/x.json": LockedFile(3, "ab")})
+    lock.write(tmp_path)
+    assert json.loads((tmp_path / "models.lock.json").read_text()) == {
+        "repository": "a/b",
+        "revision": "c0ffee",
+        "files": {"ckpts/x.json": {"size": 3, "sha256": "ab"}},
+    }
+    assert HashLock.read(tmp_path) == lock
+    assert [file.name for file in tmp_path.iterdir()] == ["models.lock.json"]
+
+
+@pytest.mark.parametrize(
+    ("platform", "variables", "expected"),
+    [
+        ("linux", {"XDG_DATA_HOME": "/data"}, "/data/espalier/models"),
+        ("linux", {"XDG_DATA_HOME": "relative"}, "/home/a/.local/share/espalier/models"),
+        ("linux", {}, "/home/a/.local/share/espalier/models"),
+        ("darwin", {"XDG_DATA_HOME": "/data"}, "/home/a/Library/Application Support/espalier/models"),
+        ("win32", {"LOCALAPPDATA": "/users/a/local"}, "/users/a/local/espalier/models"),
+        ("win32", {"ESPALIER_MODELS": "~/m"}, "/home/a/m"),
+    ],
+)
+def test_the_models_folder(
+    monkeypatch: pytest.MonkeyPatch, platform: str, variables: dict[str, str], expected: str
+) -> None:
+    for name in ("ESPALIER_MODELS", "XDG_DATA_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in ({"HOME": "/home/a"} | variables).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "platform", platform)
+    assert models_folder() == Path(expected)
+
+
+def test_the_command_line_starts_without_the_libraries_of_a_download() -> None:
+    code = "import sys, backend.__main__, backend.download; print([m for m in sys.modules if m in sys.argv[1:]])"
+    heavy = ("huggingface_hub", "httpx2", "filelock", "torch", "numpy")
+    run = subprocess.run([sys.executable, "-c", code, *heavy], capture_output=True, text=True, check=True)
+    assert run.stdout == "[]\n"
