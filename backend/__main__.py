@@ -1,14 +1,16 @@
-"""The command line: ``python -m backend generate IMAGES...`` and ``python -m backend serve``."""
+"""The command line, ``python -m backend COMMAND``: generate, serve, models, download."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
 from . import protocol
+from .catalog import ENVIRONMENT, PUBLISHED
 from .config import DEFAULT_MODEL, MULTI_IMAGE_MODES, GenerateSettings
 from .errors import describe
 
@@ -16,10 +18,16 @@ from .errors import describe
 def main(arguments: list[str] | None = None) -> int:
     """Run a command. Returns the exit code: 0 done, 1 failed (one sentence on stderr says why), 2 wrong usage."""
     options = _parser().parse_args(arguments)
+    if options.models_folder is not None:
+        os.environ[ENVIRONMENT] = str(options.models_folder.absolute())
     if options.command == "serve":
         from .serve import serve
 
         return serve(options.device)
+    if options.command in ("models", "download"):
+        from . import download
+
+        return download.models(options) if options.command == "models" else download.download(options)
     try:
         return generate(options)
     except KeyboardInterrupt:
@@ -46,6 +54,7 @@ def generate(options: argparse.Namespace) -> int:
         texture_size=options.texture_size,
         faces=options.faces,
         guidance=options.guidance,
+        low_memory=options.low_memory,
         multi_image=options.multi_image,
     )
     options.out.mkdir(parents=True, exist_ok=True)
@@ -87,6 +96,7 @@ def _fail(sentence: str, code: int) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m backend", description="From an image to a textured mesh.")
+    parser.set_defaults(models_folder=None)
     commands = parser.add_subparsers(dest="command", required=True)
 
     command = commands.add_parser("generate", help="make one object from one or several images of it")
@@ -104,17 +114,41 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--seed", type=int, default=GenerateSettings.seed, help="default: %(default)s")
     command.add_argument("--texture-size", type=int, default=GenerateSettings.texture_size, metavar="PIXELS")
     command.add_argument("--faces", type=int, default=GenerateSettings.faces, help="face target (default: %(default)s)")
+    command.add_argument(
+        "--low-memory",
+        action="store_true",
+        help="hold each network in memory only while it is used: slower, same result",
+    )
     command.add_argument("--json", action="store_true", help="print one line of JSON: times, counts, settings, files")
     command.add_argument("--traceback", action="store_true", help="show where an error comes from")
     _add_device(command)
+    _add_models_folder(command)
 
     command = commands.add_parser("serve", help="answer requests on stdin with messages on stdout, as Blender uses it")
     _add_device(command)
+    _add_models_folder(command)
+
+    command = commands.add_parser("models", help="list the models: bundled, installed, and those to download")
+    command.add_argument("--json", action="store_true", help="print one JSON object")
+    _add_models_folder(command)
+
+    command = commands.add_parser("download", help="install a model, with what it needs")
+    command.add_argument("name", choices=sorted(PUBLISHED), metavar="NAME", help=", ".join(PUBLISHED))
+    command.add_argument("--from", type=Path, dest="source", metavar="FOLDER", help="a folder that has it: no network")
+    command.add_argument("--yes", action="store_true", help="accept the licences without being asked")
+    command.add_argument("--json", action="store_true", help="print progress and result as lines of JSON")
+    command.add_argument("--traceback", action="store_true", help="show where an error comes from")
+    _add_models_folder(command)
     return parser
 
 
 def _add_device(command: argparse.ArgumentParser) -> None:
     command.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
+
+
+def _add_models_folder(command: argparse.ArgumentParser) -> None:
+    help = f"where models are installed (default: ${ENVIRONMENT}, else the user's data folder)"
+    command.add_argument("--models-folder", type=Path, metavar="DIR", help=help)
 
 
 if __name__ == "__main__":
