@@ -105,6 +105,14 @@ def hammersley(count: int) -> Tensor:
     return torch.tensor(points, dtype=torch.float64, device="cpu")  # even where the default is the meta device
 
 
+def offset_perturbation(count: int, voxel_size: float) -> Tensor:
+    """What spreads `count` Gaussians evenly in a voxel's cube, `[count, 3]` float32, before tanh.
+
+    The cube's side is `voxel_size` voxels; the spread covers the voxel itself.
+    """
+    return torch.atanh((2 * hammersley(count).float() - 1) / voxel_size)
+
+
 def _radical_inverse(number: int, base: int) -> float:
     """The digits of `number` mirrored at the point."""
     value, weight = 0.0, 1.0 / base

@@ -56,7 +56,7 @@ def extract_mesh(coords: torch.Tensor, features: torch.Tensor, res: int) -> RawM
 
 @dataclass(frozen=True)
 class TrainingMesh:
-    """The surface as a mesh decoder is trained with it: every tensor but ``faces`` has a gradient.
+    """The surface as a mesh decoder is trained with it: its float tensors carry gradients.
 
     A quad is four triangles around a centre of its own, whose place depends on ``gamma``; the choice between two
     diagonals would give ``gamma`` no gradient.
@@ -66,8 +66,9 @@ class TrainingMesh:
     faces: torch.Tensor  # [4 Q, 3] int64
     attrs: torch.Tensor | None  # [V + Q, 6] in 0..1
     reg_loss: torch.Tensor  # []: see ``extract_training_mesh``
-    corner_points: torch.Tensor  # [M, 3]: the corners of active voxels, deformed ("tsdf_v")
-    corner_sdf: torch.Tensor  # [M]: the distances predicted there ("tsdf_s")
+    corners: torch.Tensor  # [M, 3] int64: places in the lattice of the corners of active voxels, in row-major order
+    corner_values: torch.Tensor  # [M, 4 or 10]: mean distance, raw deformation, raw colour and normal channels there
+    corner_points: torch.Tensor  # [M, 3]: the corners, deformed; a distance is predicted for these points
 
 
 def extract_training_mesh(coords: torch.Tensor, features: torch.Tensor, res: int) -> TrainingMesh:
@@ -93,13 +94,15 @@ def extract_training_mesh(coords: torch.Tensor, features: torch.Tensor, res: int
     values = torch.cat([values, _centres(values, surface.gamma, quads)])
     centre = torch.arange(len(surface.vertices), len(values), device=quads.device)
     sides = torch.stack([quads, quads.roll(-1, dims=1)], dim=-1)  # [Q, 4, 2]
+    lattice = _point(corners.numbers, res + 1)
     return TrainingMesh(
         vertices=values[:, :3],
         faces=torch.cat([sides, centre[:, None, None].expand(-1, 4, 1)], dim=-1).view(-1, 3),
         attrs=None if surface.attrs is None else values[:, 3:],
         reg_loss=reg_loss,
-        corner_points=_point(corners.numbers, res + 1) / res - 0.5 + _activated(means[:, 1:], res)[:, :3],
-        corner_sdf=corners.sdf[:-1],
+        corners=lattice,
+        corner_values=means,
+        corner_points=lattice / res - 0.5 + _activated(means[:, 1:], res)[:, :3],
     )
 
 

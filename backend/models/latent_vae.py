@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..gaussians import ATTRIBUTES, Gaussians, hammersley
+from ..gaussians import ATTRIBUTES, Gaussians, offset_perturbation
 from ..sparse.convolution import SparseConv3d
 from ..sparse.normalization import SparseGroupNorm32
 from ..sparse.resample import subdivide
@@ -155,7 +155,7 @@ class SparseSubdivideBlock(nn.Module):
         norm_in, norm_out = self.act_layers[0], self.out_layers[1]
         conv_in, conv_out = cast(SparseConv3d, self.out_layers[0]), self.out_layers[3]
         h = norm_in(x)
-        h = norm_out(conv_in.subdivided(h.replace(F.silu(h.feats))))
+        h = norm_out(conv_in(h.replace(F.silu(h.feats)), subdivide=True))
         h = conv_out(h.replace(F.silu(h.feats)))
         return h + subdivide(self.skip_connection(x))
 
@@ -253,7 +253,7 @@ class LatentGaussianDecoder(LatentTransformer):
         self.out_layer = nn.Linear(model_channels, count * sum(map(math.prod, ATTRIBUTES.values())))
         zero_parameters(self.out_layer)
         # Where the offsets start, before tanh. A buffer of the published checkpoints, used or not.
-        spread = torch.atanh((2 * hammersley(count).float() - 1) / representation_config["voxel_size"])
+        spread = offset_perturbation(count, representation_config["voxel_size"])
         self.register_buffer("offset_perturbation", spread.to(self.out_layer.weight.device))
         if use_fp16:
             self.convert_to_fp16()

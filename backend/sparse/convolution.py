@@ -164,14 +164,16 @@ class SparseConv3d(nn.Module):
             raise ValueError(f"kernel_size must be 1 or 3, not {kernel_size}")
         self.conv = _Kernel(in_channels, out_channels, kernel_size)
 
-    def forward(self, x: SparseTensor) -> SparseTensor:
+    def forward(self, x: SparseTensor, *, subdivide: bool = False) -> SparseTensor:
+        """Features `[N, in]` to `[N, out]`; with `subdivide`, to `[8 N, out]` on the voxels' children.
+
+        The latter (kernel size 3 only) is the convolution of `resample.subdivide(x)`, for less than a third of the
+        products.
+        """
         weight, bias = self.conv.weight, self.conv.bias
+        if subdivide:
+            return SparseTensor(subdivided_conv(x.feats, weight, x.voxels) + bias, x.voxels.children())
         if weight.shape[1] == 1:
             out_channels, in_channels = weight.shape[0], weight.shape[-1]
             return x.replace(torch.addmm(bias, x.feats, weight.reshape(in_channels, out_channels)))
         return x.replace(submanifold_conv(x.feats, weight, x.voxels) + bias)
-
-    def subdivided(self, x: SparseTensor) -> SparseTensor:
-        """The convolution of `subdivide(x)`, for less than a third of the products; kernel size 3."""
-        feats = subdivided_conv(x.feats, self.conv.weight, x.voxels) + self.conv.bias
-        return SparseTensor(feats, x.voxels.children())
