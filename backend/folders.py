@@ -72,10 +72,9 @@ class ModelFolder:
         base = _base(path)
         if base is None:
             return cls(path, PipelineConfig.read(path))
-        whole = cls.read(base)
-        if whole.base is not None:
+        if _base(base) is not None:
             raise CheckpointError(f"{path} is an overlay of {base}, which is an overlay itself.")
-        return cls(path, PipelineConfig.read(path, base), whole)
+        return cls(path, PipelineConfig.read(path, base), cls(base, PipelineConfig.read(base)))
 
     def network(self, name: str) -> NetworkFiles:
         """Where the network is that pipeline.json calls ``name``. Raises CheckpointError if it is nowhere."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from backend.config import GenerateSettings, SamplerSettings
-from backend.errors import GenerationError, JobCancelled, SettingsError
+from backend.errors import CheckpointError, GenerationError, JobCancelled, SettingsError
 from backend.mesh import RawMesh
 from backend.pipeline import Generated, Pipeline, decode_structure, interruptible, sample_structure, structure_noise
 from tests.backend.test_images import disc
@@ -140,3 +141,43 @@ def test_every_block_of_a_network_checks(pipeline: Pipeline) -> None:
     with interruptible([pipeline.image_encoder], lambda: checks.append(None)), torch.inference_mode():
         pipeline.image_encoder(torch.zeros(1, 3, 28, 28))
     assert len(checks) == len(pipeline.image_encoder.blocks)
+
+
+def test_low_memory_gives_the_same_bytes_and_holds_no_weights(tmp_path: Path, pipeline: Pipeline) -> None:
+    model = write_tiny_model(tmp_path / "tiny")
+    sparing = Pipeline.load(model, torch.device("cpu"), low_memory=True)
+    networks = list(sparing.checkpoints)
+    assert len(networks) == 5
+    seen = []
+
+    def on_progress(stage: str, step: int, steps: int) -> None:
+        seen.append(sum(is_resident(network) for network in networks))
+
+    expected = fingerprint(pipeline.generate([disc()], SETTINGS))
+    for _ in range(2):
+        assert fingerprint(sparing.generate([disc()], SETTINGS, on_progress=on_progress)) == expected
+        assert not any(map(is_resident, networks))
+    assert set(seen) == {0, 1}  # between stages none, within one a single network
+
+
+def test_low_memory_gives_weights_back_when_a_job_ends_early(tmp_path: Path) -> None:
+    sparing = Pipeline.load(write_tiny_model(tmp_path / "tiny"), torch.device("cpu"), low_memory=True)
+
+    def check() -> None:
+        if is_resident(sparing.latent_flow):
+            raise JobCancelled
+
+    with pytest.raises(JobCancelled):
+        sparing.generate([disc()], SETTINGS, check=check)
+    assert not any(map(is_resident, sparing.checkpoints))
+
+
+def test_low_memory_finds_wrong_keys_before_a_job(tmp_path: Path) -> None:
+    model = write_tiny_model(tmp_path / "tiny")
+    (model / "ckpts/mesh_decoder.safetensors").write_bytes((model / "ckpts/latent_flow.safetensors").read_bytes())
+    with pytest.raises(CheckpointError, match="does not fit"):
+        Pipeline.load(model, torch.device("cpu"), low_memory=True)
+
+
+def is_resident(network: nn.Module) -> bool:
+    return not all(tensor.is_meta for tensor in network.state_dict().values())
