@@ -101,7 +101,7 @@ def extract_training_mesh(coords: torch.Tensor, features: torch.Tensor, res: int
         attrs=None if surface.attrs is None else values[:, 3:],
         reg_loss=reg_loss,
         corners=lattice,
-        corner_values=means,
+        corner_values=torch.cat([corners.sdf[:-1, None], means[:, 1:]], dim=1),
         corner_points=lattice / res - 0.5 + _activated(means[:, 1:], res)[:, :3],
     )
 
