@@ -202,7 +202,13 @@ class VoxelSet:
         return self._once("neighbours", self._find_neighbours)
 
     def _find_neighbours(self) -> Tensor:
-        """Derive the table from the parents' if there are any, else look up in a dense grid with a margin of one."""
+        """Derive the table from the parents' if there are any, else look up in a dense grid with a margin of one.
+
+        The grid takes 4 bytes a cell: 1.2 MB for an item of 64^3, the finest that is looked up in a generation. Sorted
+        keys and a binary search would grow with the voxels instead, but take 7 to 13 times as long (25,000 voxels on
+        one CPU core: 35 to 67 ms in place of 5), and at 64^3 the table itself is larger than the grid from 11,000
+        voxels on. Only a set made at 256^3 from coordinates would gain: its grid has 69 MB.
+        """
         if self._parent_neighbours is not None:
             return neighbours_of_children(self._parent_neighbours)
         count, coords = len(self), self.coords.long()
