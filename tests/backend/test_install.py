@@ -163,6 +163,12 @@ def test_a_broken_connection_is_resumed(hub: FakeHub, folder: Path) -> None:
     assert ranges == [None, "bytes=100000-", "bytes=200000-"]
 
 
+def test_a_connection_that_breaks_often_but_brings_something_gets_there(hub: FakeHub, folder: Path) -> None:
+    hub.faults = [Fault("flow.safetensors", cut=20_000)]
+    install(MODEL, Hub(), ignore)
+    assert len(hub.downloads()) == 1 + 13 > len(hub_module.WAITS)
+
+
 def test_tries_without_a_byte_are_bounded_and_the_next_run_resumes(hub: FakeHub, folder: Path) -> None:
     hub.faults = [Fault("flow.safetensors", times=1, cut=70_000), Fault("flow.safetensors", cut=0)]
     error = refused()
