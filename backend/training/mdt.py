@@ -1,0 +1,226 @@
+"""Marginal-data transport distillation: Velocity Matching and Velocity Distillation (MDT-dist, arXiv 2509.04406).
+
+The student u(x_t, t) is the mean velocity from time t down to 0, so that x_0 = x_t - t u: one step does what the
+teacher's many do. Differentiating t u along the teacher's path gives u = v - t du/dt, which Velocity Matching turns
+into a regression; Velocity Distillation moves the student's own samples by what that regression says of them.
+
+Everything here is a pure function of plain tensors. A state x is dense, `[B, ...]`, or holds the features `[N, C]` of
+the voxels of B samples; ``Samples`` knows which, and the objectives need not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+#: Velocity of a state at times [B] in 0..1.
+Velocity = Callable[[Tensor, Tensor], Tensor]
+
+#: How a derivative is scaled for each sample: by its L2 norm over the sample, by its root mean square, or not at all.
+Normalization = Literal["l2", "rms", "none"]
+
+NORM_OFFSET = 0.1
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Which sample each row of a state belongs to. ``row_sample`` [N] is None where every row is a sample."""
+
+    count: int
+    row_sample: Tensor | None = None
+
+    def spread(self, values: Tensor, like: Tensor) -> Tensor:
+        """One number a sample [B], shaped to multiply a state."""
+        rows = values if self.row_sample is None else values[self.row_sample]
+        return rows.reshape(-1, *[1] * (like.ndim - 1)).to(like.dtype)
+
+    def mean(self, x: Tensor) -> Tensor:
+        """Mean over the elements of each sample, [B]."""
+        rows = x.flatten(1)
+        if self.row_sample is None:
+            return rows.mean(1)
+        return self._sum(rows.sum(1)) / self._elements(rows)
+
+    def scale(self, x: Tensor, normalization: Normalization) -> Tensor:
+        """The size of each sample, [B]: its L2 norm, or its root mean square."""
+        rms = self.mean(x.square()).sqrt()
+        return rms * self._elements(x.flatten(1)).sqrt() if normalization == "l2" else rms
+
+    def _elements(self, rows: Tensor) -> Tensor:
+        if self.row_sample is None:
+            return rows.new_full((self.count,), rows.shape[1])
+        return self._sum(rows.new_full((len(rows),), rows.shape[1]))
+
+    def _sum(self, values: Tensor) -> Tensor:
+        assert self.row_sample is not None
+        return values.new_zeros(self.count).index_add(0, self.row_sample, values)
+
+
+@dataclass(frozen=True)
+class Match:
+    """What a regression compares: ``prediction`` (with gradients) to ``target`` (without), and how they came about."""
+
+    prediction: Tensor
+    target: Tensor
+    x_t: Tensor
+    teacher: Tensor  #: velocity of the teacher at x_t
+    student: Tensor  #: velocity of the student at x_t
+    previous: tuple[Tensor, Tensor, Tensor] | None = None  #: state and times a little earlier, velocity of the student
+
+    @property
+    def residual(self) -> Tensor:
+        return self.prediction - self.target
+
+
+#: An objective: student, velocity of the teacher at x_t, x_t, t [B], samples -> what to compare.
+Objective = Callable[[Velocity, Tensor, Tensor, Tensor, Samples], Match]
+
+
+def logistic_times(normal: Tensor, low: float, high: float = 1.0, mean: float = 1.0, std: float = 1.0) -> Tensor:
+    """Training times [B] from standard normal draws: sigmoid(N(mean, std)) mapped to [low, high]."""
+    return low + (high - low) * torch.sigmoid(normal * std + mean)
+
+
+def diffused(x_0: Tensor, noise: Tensor, t: Tensor, samples: Samples, sigma_min: float) -> Tensor:
+    """x_t = (1 - t) x_0 + (s + (1 - s) t) noise."""
+    at = samples.spread(t, x_0)
+    return (1 - at) * x_0 + (sigma_min + (1 - sigma_min) * at) * noise
+
+
+def derivative_along(student: Velocity, x: Tensor, t: Tensor, direction: Tensor) -> Tensor:
+    """Exact du/dt along the path dx/dt = ``direction``: the product of the Jacobian with (direction, 1), no gradient.
+
+    Forward-mode differentiation; of torch's attention kernels only the plain one has it.
+    """
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+        return torch.func.jvp(student, (x, t), (direction, torch.ones_like(t)))[1]
+
+
+def velocity_matching(
+    derivative: Literal["discrete", "continuous"],
+    normalization: Normalization,
+    interval: float = 0.01,
+) -> Objective:
+    """L_VM: u against sg(v_T - t D), D the total derivative of u along the teacher's path.
+
+    ``discrete``: (u(x_t, t) - u(x_t - d v_T, t - d)) / d with d = ``interval``; ``continuous``: its limit. D is then
+    divided by its size in each sample, plus 0.1. The paper means that to tame it; over a whole sample the L2 norm is so
+    large that hardly anything of D is left (see docs/LOG.md), which the root mean square mends.
+    """
+
+    def match(student: Velocity, teacher: Tensor, x_t: Tensor, t: Tensor, samples: Samples) -> Match:
+        u = student(x_t, t)
+        previous = None
+        if derivative == "continuous":
+            change = derivative_along(student, x_t, t, teacher)
+        else:
+            previous = step_back(student, teacher, x_t, t, interval)
+            change = (u.detach() - previous[2]) / interval
+        if normalization != "none":
+            change = change / samples.spread(samples.scale(change, normalization) + NORM_OFFSET, change)
+        return Match(u, teacher - samples.spread(t, x_t) * change, x_t, teacher, u, previous)
+
+    return match
+
+
+@torch.no_grad()
+def step_back(
+    student: Velocity, teacher: Tensor, x_t: Tensor, t: Tensor, interval: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The teacher's Euler step of ``interval`` towards the data: state, times [B], the student's velocity there."""
+    x, earlier = x_t - interval * teacher, t - interval
+    return x, earlier, student(x, earlier)
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """The teacher's velocity under guidance: (1 + w) v(x, t, c) - w v(x, t, 0); plain where w is 0 or None."""
+
+    conditional: Velocity
+    unconditional: Velocity
+
+    @torch.no_grad()
+    def velocity(self, x: Tensor, t: Tensor, strength: float | None) -> Tensor:
+        v = self.conditional(x, t)
+        return (1 + strength) * v - strength * self.unconditional(x, t) if strength else v
+
+
+#: Velocity of the teacher at a state on the way from x_0 to noise: x_t, t [B], x_0, noise -> velocity.
+Teacher = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+
+
+def guided_teacher(guidance: Guidance, strength: float | None) -> Teacher:
+    """A network as the teacher."""
+    return lambda x_t, t, x_0, noise: guidance.velocity(x_t, t, strength)
+
+
+def data_teacher(sigma_min: float) -> Teacher:
+    """No network: the velocity (1 - s) noise - x_0 of the straight path itself (flow matching)."""
+    return lambda x_t, t, x_0, noise: (1 - sigma_min) * noise - x_0
+
+
+def match_at(
+    objective: Objective,
+    student: Velocity,
+    teacher: Teacher,
+    x_0: Tensor,
+    noise: Tensor,
+    t: Tensor,
+    samples: Samples,
+    sigma_min: float,
+) -> Match:
+    """An objective at ``x_0`` diffused to ``t``. Its squared residual is L_VM, or a baseline's loss."""
+    x_t = diffused(x_0, noise, t, samples, sigma_min)
+    return objective(student, teacher(x_t, t, x_0, noise), x_t, t, samples)
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """What Velocity Distillation compares, with the student's sample and the match that was made at it."""
+
+    residual: Tensor  #: its square is the loss
+    sample: Tensor  #: x_f
+    velocity: Tensor  #: u_f
+    match: Match
+
+
+def velocity_distillation(
+    objective: Objective,
+    student: Velocity,
+    teacher: Teacher,
+    noise: Tensor,
+    sample_noise: Tensor,
+    t: Tensor,
+    samples: Samples,
+    sigma_min: float,
+) -> Distillation:
+    """L_VD = |r + u_f - sg(u_f)|^2.
+
+    The student's one-step sample x_f = e' - u_f, u_f = u(e', 1), is diffused to ``t``; the residual r of ``objective``
+    there says, without gradient, which way the teacher would have it moved, and reaches the student through u_f.
+    """
+    u_f = student(sample_noise, torch.ones_like(t))
+    x_f = (sample_noise - u_f).detach()
+    with torch.no_grad():
+        match = match_at(objective, student, teacher, x_f, noise, t, samples, sigma_min)
+    return Distillation(match.residual + u_f - u_f.detach(), x_f, u_f, match)
+
+
+def mean_square(residual: Tensor, total: int | None = None) -> Tensor:
+    """The loss of a residual: mean of squares; ``total`` rows instead of its own where several processes or
+    accumulation steps share a batch, so that every voxel counts alike."""
+    rows = residual.flatten(1).square().mean(1)
+    return rows.sum() / (len(rows) if total is None else total)
+
+
+def loss_by_time(per_sample: Tensor, t: Tensor, bins: int = 10) -> list[float]:
+    """Mean loss [B] of the samples in each of ``bins`` equal ranges of time; NaN where there is none."""
+    place = (t * bins).long().clamp(0, bins - 1)
+    means = [per_sample[place == k] for k in range(bins)]
+    return [m.mean().item() if len(m) else math.nan for m in means]
