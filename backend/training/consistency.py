@@ -24,7 +24,7 @@ def target_times(t: Tensor, interval: float, phases: int) -> Tensor:
 
 
 def consistency(interval: float = 0.01, phases: int = 1) -> Objective:
-    """CM (Song et al. 2023, equation 7): f at (x_t, t) equals f a step of ``interval`` further along the teacher's path.
+    """CM (Song et al. 2023, equation 7): f at (x_t, t) equals f a step of ``interval`` along the teacher's path.
 
     With several ``phases``, PCM (Wang et al. 2024): both are carried to the boundary of their phase only.
     """
