@@ -1,4 +1,4 @@
-"""The command line, ``python -m backend COMMAND``: generate, serve, models, download."""
+"""The command line, ``python -m backend COMMAND``: generate, serve, models, download, check-goldens."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from .errors import describe
 def main(arguments: list[str] | None = None) -> int:
     """Run a command. Returns the exit code: 0 done, 1 failed (one sentence on stderr says why), 2 wrong usage."""
     options = _parser().parse_args(arguments)
+    if options.command == "check-goldens":
+        return check_goldens(options)
     if options.models_folder is not None:
         os.environ[ENVIRONMENT] = str(options.models_folder.absolute())
     if options.command == "serve":
@@ -70,6 +72,13 @@ def generate(options: argparse.Namespace) -> int:
         counts, total = result.counts, result.timings["total"]
         print(f"{result.glb} ({counts['faces']} faces, {total:.1f} s)")
     return 0
+
+
+def check_goldens(options: argparse.Namespace) -> int:
+    """Hold the networks against stored figures of the reference, a line a case."""
+    from .goldens.check import check_folder, report
+
+    return report(check_folder(options.folder, options.family, options.slow), options.json)
 
 
 def _summary(result: protocol.Result, device: str) -> dict[str, Any]:
@@ -139,6 +148,11 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--json", action="store_true", help="print progress and result as lines of JSON")
     command.add_argument("--traceback", action="store_true", help="show where an error comes from")
     _add_models_folder(command)
+    command = commands.add_parser("check-goldens", help="hold the networks against the reference's stored figures")
+    command.add_argument("folder", type=Path, metavar="FOLDER", help="has the cases in or below it")
+    command.add_argument("--family", help="check only the cases of this family")
+    command.add_argument("--slow", action="store_true", help="check the networks of full size too: minutes, 5 GB")
+    command.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
 
 

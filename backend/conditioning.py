@@ -32,17 +32,30 @@ FRAME = 1.2
 # --- image preparation -----------------------------------------------------------------------------------------------
 
 
+def object_bounds(alpha: np.ndarray) -> tuple[int, int, int, int]:
+    """The first and last columns and rows (left, top, right, bottom) of the opaque pixels of `alpha` `[H, W]` uint8.
+
+    Raises ValueError if there are none.
+    """
+    rows, columns = np.nonzero(alpha > OPAQUE)
+    if not len(rows):
+        raise ValueError("the image has no opaque pixels: there is no object in it")
+    return int(columns.min()), int(rows.min()), int(columns.max()), int(rows.max())
+
+
+def frame_side(bounds: tuple[int, int, int, int]) -> int:
+    """The side in pixels of the square that frames an object with these bounds."""
+    left, top, right, bottom = bounds
+    return int(FRAME * max(right - left, bottom - top))
+
+
 def object_box(alpha: np.ndarray) -> tuple[float, float, float, float]:
     """The square crop (left, top, right, bottom) around the opaque pixels of `alpha` `[H, W]` uint8.
 
     Corners may be half-integers and lie outside the image. Raises ValueError if less than two opaque pixels span it.
     """
-    rows, columns = np.nonzero(alpha > OPAQUE)
-    if not len(rows):
-        raise ValueError("the image has no opaque pixels: there is no object in it")
-    left, right = int(columns.min()), int(columns.max())
-    top, bottom = int(rows.min()), int(rows.max())
-    half = int(FRAME * max(right - left, bottom - top)) // 2
+    left, top, right, bottom = bounds = object_bounds(alpha)
+    half = frame_side(bounds) // 2
     if half == 0:
         raise ValueError("the object in the image is less than two pixels wide")
     x, y = (left + right) / 2, (top + bottom) / 2

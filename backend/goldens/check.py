@@ -1,0 +1,181 @@
+"""Judge golden cases: one verdict a case, whatever happens while it runs."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .case import GoldenCase, family_of, find_cases, load_case
+from .compare import Comparison
+from .networks import full_size_network, network
+from .operations import blocks, dense_ops, sparse_attention, sparse_ops
+from .precision import fp16_casts
+from .samplers import samplers
+from .stages import image_encode, pipeline, preprocess_image
+from .surfaces import features2mesh
+
+FAMILIES: dict[str, Callable[[GoldenCase], list[Comparison]]] = {
+    "blocks": blocks,
+    "dense_ops": dense_ops,
+    "features2mesh": features2mesh,
+    "fp16_casts": fp16_casts,
+    "image_encode": image_encode,
+    "pipeline": pipeline,
+    "preprocess_image": preprocess_image,
+    "samplers": samplers,
+    "sparse_attention": sparse_attention,
+    "sparse_ops": sparse_ops,
+    **dict.fromkeys(
+        (
+            "slat_dec_gs",
+            "slat_dec_mesh",
+            "slat_dec_rf",
+            "slat_enc",
+            "slat_flow",
+            "ss_dec",
+            "ss_enc",
+            "ss_flow",
+        ),
+        network,
+    ),
+    **dict.fromkeys(
+        (
+            "full_dinov2_vitl14_reg",
+            "full_slat_dec_gs",
+            "full_slat_dec_mesh",
+            "full_slat_dec_rf",
+            "full_slat_enc",
+            "full_slat_flow_L",
+            "full_ss_dec",
+            "full_ss_flow_L",
+        ),
+        full_size_network,
+    ),
+}
+
+#: Families that nothing here can run yet, with the reason. They count neither as passed nor as failed.
+NOT_CHECKED = dict.fromkeys(("mdt_dense", "mdt_sparse"), "distillation objectives are not built yet")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of a case: ``status`` is passed, failed, skipped (full size) or not checked."""
+
+    family: str
+    case: str
+    status: str
+    comparisons: tuple[Comparison, ...] = ()
+    reason: str = ""
+    seconds: float = 0.0
+
+    @property
+    def worst(self) -> Comparison | None:
+        """The comparison that uses up most of its tolerance."""
+        return max(self.comparisons, key=lambda comparison: comparison.strain, default=None)
+
+    @property
+    def absolute(self) -> float:
+        """The largest difference in any output."""
+        return max((comparison.absolute for comparison in self.comparisons), default=0.0)
+
+    def __str__(self) -> str:
+        """One line, with the relative error and the tolerance of the output that is nearest to its tolerance."""
+        words = f"{self.family:<22} {self.case:<26} "
+        if self.worst is not None:
+            relative, tolerance = self.worst.relative, self.worst.tolerance
+            words += f"abs {self.absolute:.1e}  rel {relative:.1e}  tolerance {tolerance:.0e}  "
+        return f"{words}{self.status}{': ' * bool(self.reason)}{self.reason}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same for JSON, with every output; what is not finite is null."""
+        worst = self.worst
+        return {
+            "family": self.family,
+            "case": self.case,
+            "status": self.status,
+            "absolute": _finite(self.absolute),
+            "relative": _finite(worst.relative) if worst else 0.0,
+            "tolerance": worst.tolerance if worst else 0.0,
+            "reason": self.reason,
+            "seconds": round(self.seconds, 3),
+            "outputs": [
+                {
+                    "name": one.name,
+                    "absolute": _finite(one.absolute),
+                    "relative": _finite(one.relative),
+                    "tolerance": one.tolerance,
+                    "passed": one.passed,
+                }
+                for one in self.comparisons
+            ],
+        }
+
+
+def _finite(number: float) -> float | None:
+    return number if math.isfinite(number) else None
+
+
+def check_folder(folder: Path, family: str | None = None, slow: bool = False) -> Iterator[Verdict]:
+    """The verdicts of all cases in and below a folder, or of those of one family; full-size ones only if ``slow``."""
+    for path in find_cases(folder):
+        if family in (None, family_of(path)):
+            yield check_case(path, slow)
+
+
+@torch.inference_mode()
+def check_case(folder: Path, slow: bool = False) -> Verdict:
+    """Run a case and compare all that it stores."""
+    family, name = family_of(folder), folder.name
+    if family in NOT_CHECKED:
+        return Verdict(family, name, "not checked", reason=NOT_CHECKED[family])
+    if family not in FAMILIES:
+        return Verdict(family, name, "failed", reason=f"there is no family {family!r}")
+    if FAMILIES[family] is full_size_network and not slow:
+        return Verdict(family, name, "skipped", reason="full size")
+    started = time.perf_counter()
+    try:
+        comparisons = tuple(FAMILIES[family](load_case(folder)))
+    except Exception as error:  # a case of any form may be given: whatever it makes go wrong is this case's failure
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        return Verdict(family, name, "failed", reason=reason, seconds=time.perf_counter() - started)
+    failed = [f"{one.name} {one.problem}".strip() for one in comparisons if not one.passed]
+    reason = ", ".join(failed) if comparisons else "it stores nothing that could be compared"
+    status = "failed" if reason else "passed"
+    return Verdict(family, name, status, comparisons, reason, time.perf_counter() - started)
+
+
+def report(verdicts: Iterable[Verdict], as_json: bool) -> int:
+    """Print verdicts as they come, a line each, then a summary (or one JSON object of both).
+
+    Returns 1 if any case failed or if there was none, else 0.
+    """
+    seen = []
+    for verdict in verdicts:
+        seen.append(verdict)
+        if not as_json:
+            print(verdict, flush=True)
+    counts = Counter(verdict.status for verdict in seen)
+    if as_json:
+        summary = {status: counts[status] for status in ("passed", "failed", "skipped", "not checked")}
+        print(json.dumps({"cases": [verdict.as_dict() for verdict in seen], "summary": summary}))
+    else:
+        print(_sentence(seen, counts))
+    return 1 if counts["failed"] or not seen else 0
+
+
+def _sentence(seen: list[Verdict], counts: Counter[str]) -> str:
+    """``64 cases: 55 passed, 1 failed, 8 of full size skipped (--slow runs them)``."""
+    parts = [f"{counts[status]} {status}" for status in ("passed", "failed")]
+    if counts["skipped"]:
+        parts.append(f"{counts['skipped']} of full size skipped (--slow runs them)")
+    for reason, count in Counter(verdict.reason for verdict in seen if verdict.status == "not checked").items():
+        parts.append(f"{count} not checked ({reason})")
+    return f"{len(seen)} cases: {', '.join(parts)}"

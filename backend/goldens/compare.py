@@ -1,0 +1,143 @@
+"""What it means for computed tensors to agree with stored ones."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+#: How far two fp32 computations may differ, relative to the largest expected magnitude.
+FP32 = 2e-5
+
+#: The same for networks of full size, whose sums are longer.
+FP32_FULL_SIZE = 1e-4
+
+#: The same where half-precision kernels are involved, absolute for values up to 1.
+FP16 = 5e-3
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One output held against what was expected of it."""
+
+    name: str
+    absolute: float  # the largest difference
+    relative: float  # that difference over the scale of the values
+    tolerance: float  # what ``relative`` may be; 0 for what must be equal
+    problem: str = ""  # why there is nothing to compare
+
+    @property
+    def passed(self) -> bool:
+        return not self.problem and self.relative <= self.tolerance
+
+    @property
+    def strain(self) -> float:
+        """How much of its tolerance is used up, to find the worst of several."""
+        if self.passed:
+            return self.relative / self.tolerance if self.tolerance else 0.0
+        return math.inf
+
+
+@dataclass(frozen=True)
+class Value:
+    """A computed tensor that is to be compared in another way than most."""
+
+    tensor: Tensor
+    tolerance: float | None = None  # in place of that of the case
+    scale: float | None = None  # what differences are relative to; the largest expected magnitude if None
+    slack: float = 0.0  # absolute difference that is of no account
+    #: Share of rows that may differ by up to ``reach`` (at least one row, if not 0): results of ill-conditioned sums.
+    exempt: float = 0.0
+    reach: float = 0.0
+
+
+def compare(name: str, actual: Tensor | Value, expected: Tensor, tolerance: float) -> Comparison:
+    """Compare shapes and values. Integers and booleans must be equal, floats within ``tolerance``."""
+    value = actual if isinstance(actual, Value) else Value(actual)
+    found = value.tensor
+    if found.shape != expected.shape:
+        return Comparison(name, math.inf, math.inf, 0.0, f"shape {list(found.shape)}, not {list(expected.shape)}")
+    if found.is_floating_point() != expected.is_floating_point():
+        return Comparison(name, math.inf, math.inf, 0.0, f"dtype {found.dtype}, not {expected.dtype}")
+    if not expected.numel():
+        return Comparison(name, 0.0, 0.0, 0.0)
+    a, b = found.double(), expected.double()
+    differences = torch.where(a == b, 0.0, (a - b).abs())  # equal infinities do not differ
+    differences = (_without_exempt_rows(differences, value) - value.slack).clamp(min=0.0)
+    # A NaN, of which max() may lose track, is no agreement.
+    absolute = math.inf if differences.isnan().any() else float(differences.max())
+    if not expected.is_floating_point():
+        return Comparison(name, absolute, math.inf if absolute else 0.0, 0.0)
+    scale = float(b[b.isfinite()].abs().max()) if value.scale is None else value.scale
+    relative = absolute / scale if scale else (math.inf if absolute else 0.0)
+    return Comparison(name, absolute, relative, tolerance if value.tolerance is None else value.tolerance)
+
+
+def _without_exempt_rows(differences: Tensor, value: Value) -> Tensor:
+    """The differences with zeros for the rows that differ most, as many as are exempt and within reach."""
+    if not value.exempt:
+        return differences
+    worst, rows = differences.flatten(1).amax(1).topk(math.ceil(value.exempt * len(differences)))
+    return differences.index_fill(0, rows[worst <= value.reach], 0.0)
+
+
+def compare_outputs(
+    expected: Mapping[str, Tensor], actual: Mapping[str, Tensor | Value], tolerance: float = FP32
+) -> list[Comparison]:
+    """Compare every expected output with the one of the same name.
+
+    An output that is stored in part (``logits.every_97th``) is compared with the same part of what was computed
+    (``logits``). What was not computed at all is a failure; what was computed beyond the expected is not looked at.
+    """
+    comparisons = []
+    for name, tensor in expected.items():
+        found = actual.get(name)
+        if found is None:
+            found = _part(name, actual)
+        if found is None:
+            comparisons.append(Comparison(name, math.inf, math.inf, 0.0, "is not computed"))
+        else:
+            comparisons.append(compare(name, found, tensor, tolerance))
+    return comparisons
+
+
+def _statistics(x: Tensor) -> Tensor:
+    """Mean, standard deviation, sum of magnitudes, least and largest value, in float64."""
+    x = x.double()
+    return torch.stack([x.mean(), x.std(), x.abs().sum(), x.min(), x.max()])
+
+
+def _tokens(x: Tensor) -> Tensor:
+    """Tokens `[B, L, C]` in one row: `[B L, C]`."""
+    return x.flatten(0, -2)
+
+
+#: Names of stored parts, and how a part is cut out of the whole.
+_PARTS: tuple[tuple[str, Callable[[Tensor, int], Tensor]], ...] = (
+    (r"\.every_(\d+)th", lambda x, n: x.flatten()[::n]),
+    (r"_every_(\d+)th", lambda x, n: x[::n]),
+    (r"\.first(\d+)tokens", lambda x, n: _tokens(x)[:n]),
+    (r"\.last(\d+)tokens", lambda x, n: _tokens(x)[-n:]),
+    (r"\.first(\d+)(?:rows)?", lambda x, n: x[:n]),
+    (r"\.slice_x(\d+)", lambda x, n: x[0, 0, n]),
+    (r"\.shape()", lambda x, _: torch.tensor(x.shape)),
+    (r"\.col_mean()", lambda x, _: x.double().mean(0)),
+    (r"\.col_std()", lambda x, _: x.double().std(0)),
+    (r"\.stats()", lambda x, _: _statistics(x)),
+)
+
+
+def _part(name: str, actual: Mapping[str, Tensor | Value]) -> Value | None:
+    """The part of a computed tensor that ``name`` means, or None if there is no such tensor."""
+    for suffix, cut in _PARTS:
+        match = re.fullmatch(rf"(.+){suffix}", name)
+        if match and match[1] in actual:
+            whole = actual[match[1]]
+            value = whole if isinstance(whole, Value) else Value(whole)
+            part = cut(value.tensor, int(match[2] or 0))
+            return Value(part, value.tolerance, value.scale, value.slack, value.exempt, value.reach)
+    return None

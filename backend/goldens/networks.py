@@ -1,0 +1,183 @@
+"""Families of whole networks, tiny and of full size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from ..checkpoints import NETWORKS
+from ..conditioning import ImageEncoder
+from ..gaussians import ATTRIBUTES, Gaussians
+from ..models.latent_flow import LatentFlow
+from ..models.latent_vae import (
+    LatentEncoder,
+    LatentGaussianDecoder,
+    LatentMeshDecoder,
+    LatentRadianceFieldDecoder,
+    RadianceField,
+)
+from ..models.layers import posterior_sample
+from ..models.structure_flow import StructureFlow
+from ..models.structure_vae import StructureDecoder, StructureEncoder
+from .case import GoldenCase, filled_for
+from .compare import FP32, FP32_FULL_SIZE, Comparison, Value, compare, compare_outputs
+from .surfaces import Outputs, comparable_surfaces, mesh_outputs
+
+
+def network_of(case: GoldenCase) -> type[nn.Module]:
+    """The class that a configuration means by its ``model_class``."""
+    name = str(case.config["model_class"]).split(" ")[0]
+    return ImageEncoder if name.startswith("dinov2") else NETWORKS[name]
+
+
+def network(case: GoldenCase) -> list[Comparison]:
+    """A family of one network: ``ss_flow``, ``slat_dec_gs``, ..."""
+    return _check(case, FP32)
+
+
+def full_size_network(case: GoldenCase) -> list[Comparison]:
+    """A family of one network of full size, with weights that follow from its keys."""
+    return _check(case, FP32_FULL_SIZE)
+
+
+def _check(case: GoldenCase, tolerance: float) -> list[Comparison]:
+    kind = network_of(case)
+    model = filled_for(case, kind(**case.config.get("args", {})))
+    weights = _compare_probe(case, model)
+    if not all(comparison.passed for comparison in weights):
+        return weights  # with other weights no output can agree
+    outputs = RUN[kind](model, case)
+    return weights + compare_outputs(comparable_surfaces(case.outputs, outputs), outputs, tolerance)
+
+
+def _compare_probe(case: GoldenCase, model: nn.Module) -> list[Comparison]:
+    """Samples and sums of weights that are made by rule: whether this machine draws the same."""
+    state, comparisons = model.state_dict(), []
+    for key, probe in case.config.get("weights_probe", {}).items():
+        values = state[key].double().flatten()
+        if isinstance(probe, list):
+            expected, actual = probe, [values[0], values.sum()]
+        else:
+            expected = [*probe["first4"], probe["sum_f64"], probe["abs_sum_f64"]]
+            actual = [*values[:4], values.sum(), values.abs().sum()]
+        name = f"weights.{key}"
+        comparisons.append(compare(name, torch.tensor(actual).double(), torch.tensor(expected).double(), 1e-6))
+    return comparisons
+
+
+# --- what the networks compute, under the names of the stored outputs ------------------------------------------------
+
+
+def _structure_flow(flow: nn.Module, case: GoldenCase) -> Outputs:
+    return {"out": flow(case.inputs["x"], case.inputs["t"], case.inputs["cond"])}
+
+
+def _structure_decoder(decoder: nn.Module, case: GoldenCase) -> Outputs:
+    logits = decoder(case.inputs["z"])
+    scale = float(logits.abs().max())
+    undecided = int((logits.abs() < 1e-6 * scale).sum())  # what rounding alone may turn
+    return {
+        "logits": logits,
+        "positive_count": Value((logits > 0).sum(), slack=undecided),
+        "min_abs_logit": Value(logits.abs().min(), scale=scale),
+    }
+
+
+def _structure_encoder(encoder: nn.Module, case: GoldenCase) -> Outputs:
+    return _posterior(case, *encoder(case.inputs["x"], return_raw=True))
+
+
+def _posterior(case: GoldenCase, z: Tensor, mean: Tensor, logvar: Tensor) -> Outputs:
+    outputs: Outputs = {"z": z, "mean": mean, "logvar": logvar}
+    if "eps" in case.inputs:
+        outputs["z_sampled"] = posterior_sample(mean, logvar, case.inputs["eps"])
+    return outputs
+
+
+def _latent_flow(flow: nn.Module, case: GoldenCase) -> Outputs:
+    return {"out_feats": flow(case.voxels, case.inputs["t"], case.inputs["cond"]).feats}
+
+
+def _latent_encoder(encoder: nn.Module, case: GoldenCase) -> Outputs:
+    return _posterior(case, *(x.feats for x in encoder(case.voxels, return_raw=True)))
+
+
+def _gaussian_decoder(decoder: nn.Module, case: GoldenCase) -> Outputs:
+    assert isinstance(decoder, LatentGaussianDecoder)
+    raw = decoder(case.voxels)
+    outputs: Outputs = {"raw_feats": raw.feats, "offset_perturbation": decoder.offset_perturbation}
+    return outputs | _by_item([gaussian_outputs(item) for item in decoder.gaussians(raw)])
+
+
+def gaussian_outputs(item: Gaussians) -> Outputs:
+    """One item's Gaussians, as stored and as used."""
+    return {
+        **{f"raw_{name}": getattr(item, f"raw_{name}") for name in ATTRIBUTES},
+        "features_dc": item.raw_features_dc,
+        "get_features": item.raw_features_dc,
+        **{f"get_{name}": getattr(item, name) for name in ("xyz", "scaling", "rotation", "opacity", "covariance")},
+        "scale_bias": torch.tensor(item.scaling_shift),
+        "opacity_bias": torch.tensor(item.opacity_shift),
+    }
+
+
+def _radiance_field_decoder(decoder: nn.Module, case: GoldenCase) -> Outputs:
+    assert isinstance(decoder, LatentRadianceFieldDecoder)
+    raw = decoder(case.voxels)
+    return {"raw_feats": raw.feats} | _by_item([field_outputs(item) for item in decoder.fields(raw)])
+
+
+def field_outputs(item: RadianceField) -> Outputs:
+    """One item's radiance field."""
+    names = ("position", "depth", "trivec", "density", "features_dc")
+    return {
+        **{name: getattr(item, name) for name in names},
+        "density_shift": torch.tensor(item.density_shift),
+    }
+
+
+def _mesh_decoder(decoder: nn.Module, case: GoldenCase) -> Outputs:
+    assert isinstance(decoder, LatentMeshDecoder)
+    raw = decoder(case.voxels)
+    outputs: Outputs = {"raw_feats": raw.feats, "raw_coords": raw.coords}
+    return outputs | _by_item([mesh_outputs(raw[i], 4 * decoder.resolution) for i in range(raw.batch_size)])
+
+
+def _image_encoder(encoder: nn.Module, case: GoldenCase) -> Outputs:
+    assert isinstance(encoder, ImageEncoder)
+    return token_outputs(encoder, case.inputs["image"])
+
+
+def token_outputs(encoder: ImageEncoder, images: Tensor) -> Outputs:
+    """The tokens of normalised images at each stage, and the position embeddings that they were given."""
+    tokens, cond = encoder.tokens(images), encoder(images)
+    normed = encoder.norm(tokens)
+    rows, columns = (side // encoder.patch_size for side in images.shape[-2:])
+    return {
+        "x_prenorm": tokens,
+        "cond_tokens": cond,
+        "x_norm_clstoken": normed[:, 0],
+        "x_norm_regtokens": normed[:, 1 : 1 + encoder.register_tokens.shape[1]],
+        "pos_embed_interpolated": encoder.position_embedding(rows, columns),
+    }
+
+
+def _by_item(items: list[Outputs]) -> Outputs:
+    """Outputs of batch items as ``item0.NAME``, ...; those of an only item also as they are."""
+    named = {f"item{index}.{name}": value for index, item in enumerate(items) for name, value in item.items()}
+    return named | items[0] if len(items) == 1 else named
+
+
+RUN: dict[type[nn.Module], Callable[[nn.Module, GoldenCase], Outputs]] = {
+    ImageEncoder: _image_encoder,
+    StructureFlow: _structure_flow,
+    StructureDecoder: _structure_decoder,
+    StructureEncoder: _structure_encoder,
+    LatentFlow: _latent_flow,
+    LatentEncoder: _latent_encoder,
+    LatentGaussianDecoder: _gaussian_decoder,
+    LatentRadianceFieldDecoder: _radiance_field_decoder,
+    LatentMeshDecoder: _mesh_decoder,
+}

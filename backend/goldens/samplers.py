@@ -1,0 +1,104 @@
+"""The family of samplers: the velocity is a formula, so that every number of every step can be compared."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..sampling import Step, conditioned, euler_sample, of_several, time_steps, with_guidance
+from ..sparse.tensor import SparseTensor
+from .case import GoldenCase
+from .compare import Comparison, Value, compare_outputs
+
+#: Times are computed in float64, and rounded once, when they are given to the model.
+TIMES_F64 = 1e-12
+TIMES_F32 = 1e-7
+
+
+class AnalyticModel:
+    """The velocity ``tanh(x) / 2 + (1 - u) m + sin(2 pi u) x / 4`` at the time u in 0..1, m the mean of the condition.
+
+    It keeps what it was called with.
+    """
+
+    def __init__(self) -> None:
+        self.times: list[Tensor] = []
+        self.condition_means: list[Tensor] = []
+
+    def __call__(self, x: Any, t: Tensor, cond: Tensor) -> Any:
+        self.times.append(t)
+        self.condition_means.append(cond.double().flatten(1).mean(1))
+        state, u, mean = _values(x), _spread(t / 1000, x), _spread(cond.flatten(1).mean(1), x)
+        v = 0.5 * torch.tanh(state) + (1 - u) * mean + 0.25 * torch.sin(2 * math.pi * u) * state
+        return v if isinstance(x, Tensor) else x.replace(v)
+
+
+def _values(x: Tensor | SparseTensor) -> Tensor:
+    return x if isinstance(x, Tensor) else x.feats
+
+
+def _spread(per_item: Tensor, x: Tensor | SparseTensor) -> Tensor:
+    """A number for each batch item, shaped to multiply the state."""
+    if isinstance(x, SparseTensor):
+        return per_item[x.coords[:, 0].long()][:, None]
+    return per_item.reshape(-1, *[1] * (x.ndim - 1))
+
+
+def samplers(case: GoldenCase) -> list[Comparison]:
+    """A case of several images has one run; others have a run for each combination of settings."""
+    if "multi_image_mode" in case.config:
+        images, mode = list(case.inputs["cond"].split(1)), case.config["multi_image_mode"]
+        return _check_run(case, "", case.config["params"], images, mode)
+    runs = enumerate(case.config["combos"])
+    images = [case.inputs["cond"]]
+    return [c for i, combo in runs for c in _check_run(case, f"{i:02d}.", combo, images, "multidiffusion")]
+
+
+def _check_run(
+    case: GoldenCase, prefix: str, params: dict[str, Any], images: list[Tensor], mode: str
+) -> list[Comparison]:
+    """Compare the outputs whose names begin with ``prefix``."""
+    expected = {name: tensor for name, tensor in case.outputs.items() if name.startswith(prefix)}
+    if params.get("cfg_strength") == 0:  # the reference computes the negative even then, and multiplies it by zero
+        calls = len(images) if mode == "multidiffusion" else 1
+        used = torch.cat([torch.arange(calls + acts) < calls for acts in _guidance_acts(params)])
+        for name in (f"{prefix}model_t_calls", f"{prefix}model_cond_mean_calls"):
+            expected[name] = expected[name][used]
+    return compare_outputs(expected, {prefix + name: x for name, x in sample(case, params, images, mode).items()})
+
+
+def sample(case: GoldenCase, params: dict[str, Any], images: list[Tensor], mode: str) -> dict[str, Tensor | Value]:
+    """One run of the sampler under the condition of each of these images."""
+    model, steps = AnalyticModel(), list[Step[Any]]()
+    noise: Any = case.inputs["noise"]
+    if "coords" in case.inputs:
+        noise = SparseTensor(noise, case.inputs["coords"])
+    schedule = {"steps": params["steps"], "rescale_t": params.get("rescale_t", 1.0)}
+    times = time_steps(**schedule)
+    velocity = of_several([conditioned(model, tokens) for tokens in images], mode, times)
+    if "cfg_strength" in params:
+        negative = conditioned(model, case.inputs["neg_cond"])
+        velocity = with_guidance(velocity, negative, params["cfg_strength"], _interval(params))
+    result = euler_sample(velocity, noise, **schedule, sigma_min=case.config["sigma_min"], on_step=steps.append)
+    return {
+        "samples": _values(result),
+        "pred_x_t": torch.stack([_values(step.x_t) for step in steps]),
+        "pred_x_0": torch.stack([_values(step.x_0) for step in steps]),
+        "t_seq_f64": Value(torch.from_numpy(times), TIMES_F64),
+        "model_t_calls": Value(torch.stack(model.times), TIMES_F32),
+        "model_cond_mean_calls": torch.stack(model.condition_means),
+    }
+
+
+def _interval(params: dict[str, Any]) -> tuple[float, float]:
+    low, high = params.get("cfg_interval", (0.0, 1.0))
+    return low, high
+
+
+def _guidance_acts(params: dict[str, Any]) -> list[bool]:
+    """Whether the time of each step is inside the guidance interval."""
+    low, high = _interval(params)
+    return [low <= t <= high for t in time_steps(params["steps"], params.get("rescale_t", 1.0))[:-1]]
