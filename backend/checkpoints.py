@@ -70,7 +70,7 @@ class Checkpoint(Generic[Network]):
         On the CPU everything is fp32: half precision is far slower there. ``verify`` compares the SHA-256 of files that
         a lock names. Raises CheckpointError.
         """
-        self.network = _build(files.description, kind, half=device.type != "cpu").eval().requires_grad_(False)
+        self.network = build_network(files.description, kind, half=device.type != "cpu")
         self._device = device
         self._unfilled = self.network.state_dict()
         self._file = safetensors_at(files.weights, verify=verify)
@@ -123,8 +123,11 @@ def load_network(
     return checkpoint.network
 
 
-def _build(config: Path, kind: type[Network], half: bool) -> Network:
-    """The network that a JSON file describes, without storage. ``half`` permits the precision the file asks for."""
+def build_network(config: Path, kind: type[Network], half: bool) -> Network:
+    """The network that a JSON file describes, a ``kind``, on the meta device, in eval mode, without gradients.
+
+    ``half`` permits the precision the file asks for. Raises CheckpointError.
+    """
     values = read_json(config)
     name, args = values.get("name"), values.get("args")
     if not isinstance(name, str) or name not in NETWORKS or not issubclass(NETWORKS[name], kind):
@@ -136,7 +139,7 @@ def _build(config: Path, kind: type[Network], half: bool) -> Network:
         args = {key: value for key, value in args.items() if key != "use_fp16"}
     try:
         with torch.device("meta"):
-            return cast(Network, NETWORKS[name](**args))
+            return cast(Network, NETWORKS[name](**args).eval().requires_grad_(False))
     except (TypeError, ValueError, ArithmeticError, RuntimeError, AssertionError) as error:
         raise CheckpointError(f"{config} does not describe a {name}: {error}.") from error
 

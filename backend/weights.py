@@ -16,7 +16,7 @@ import json
 import math
 import os
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -221,7 +221,8 @@ def convert(pickle: Path, file: Path) -> None:
     part = file.with_name(f"{file.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as stream:
-            stream.writelines(_serialised(tensors, dict(zip(_ORIGIN, _origin(pickle), strict=True))))
+            origin = dict(zip(_ORIGIN, _origin(pickle), strict=True))
+            stream.writelines(serialised(tensors, tensors.values(), origin))
             stream.flush()
             os.fsync(stream.fileno())
         with SafetensorsFile(part) as written:
@@ -253,11 +254,17 @@ def _unpickle(pickle: Path) -> dict[str, Tensor]:
     return dict(state)
 
 
-def _serialised(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Iterator[bytes | memoryview]:
-    """The bytes of a safetensors file, tensor by tensor."""
+def serialised(
+    like: Mapping[str, Tensor], values: Iterable[Tensor], metadata: Mapping[str, str]
+) -> Iterator[bytes | memoryview]:
+    """The bytes of a safetensors file, tensor by tensor.
+
+    ``like`` has the keys, shapes and dtypes, and may be on the meta device; ``values`` gives the tensors, in the same
+    order, each when its turn comes.
+    """
     header: dict[str, Any] = {"__metadata__": {"format": "pt", **metadata}}
     position = 0
-    for key, tensor in tensors.items():
+    for key, tensor in like.items():
         end = position + tensor.numel() * tensor.element_size()
         offsets = [position, end]
         header[key] = {"dtype": _DTYPE_NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": offsets}
@@ -265,7 +272,7 @@ def _serialised(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> I
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)  # the format asks for tensors that begin at a multiple of eight bytes
     yield len(text).to_bytes(8, "little") + text
-    for tensor in tensors.values():
+    for tensor in values:
         yield _bytes(tensor).numpy().data
 
 
