@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -48,7 +48,7 @@ class Value:
 
     tensor: Tensor
     tolerance: float | None = None  # in place of that of the case
-    scale: float | None = None  # what differences are relative to; the largest expected magnitude if None
+    scale: float | Tensor | None = None  # what differences are relative to; None: the largest expected magnitude
     slack: float = 0.0  # absolute difference that is of no account
     #: Share of rows that may differ by up to ``reach`` (at least one row, if not 0): results of ill-conditioned sums.
     exempt: float = 0.0
@@ -65,15 +65,16 @@ def compare(name: str, actual: Tensor | Value, expected: Tensor, tolerance: floa
         return Comparison(name, math.inf, math.inf, 0.0, f"dtype {found.dtype}, not {expected.dtype}")
     if not expected.numel():
         return Comparison(name, 0.0, 0.0, 0.0)
-    a, b = found.double(), expected.double()
+    a, b = found.detach().double(), expected.double()
     differences = torch.where(a == b, 0.0, (a - b).abs())  # equal infinities do not differ
     differences = (_without_exempt_rows(differences, value) - value.slack).clamp(min=0.0)
     # A NaN, of which max() may lose track, is no agreement.
     absolute = math.inf if differences.isnan().any() else float(differences.max())
     if not expected.is_floating_point():
         return Comparison(name, absolute, math.inf if absolute else 0.0, 0.0)
-    scale = float(b[b.isfinite()].abs().max()) if value.scale is None else value.scale
-    relative = absolute / scale if scale else (math.inf if absolute else 0.0)
+    scale = b[b.isfinite()].abs().amax() if value.scale is None else value.scale
+    # Where a difference is none, so it is in relation to anything, even to 0.
+    relative = float(torch.where(differences == 0, 0.0, differences / scale).max()) if absolute < math.inf else math.inf
     return Comparison(name, absolute, relative, tolerance if value.tolerance is None else value.tolerance)
 
 
@@ -81,7 +82,7 @@ def _without_exempt_rows(differences: Tensor, value: Value) -> Tensor:
     """The differences with zeros for the rows that differ most, as many as are exempt and within reach."""
     if not value.exempt:
         return differences
-    worst, rows = differences.flatten(1).amax(1).topk(math.ceil(value.exempt * len(differences)))
+    worst, rows = differences.reshape(len(differences), -1).amax(1).topk(math.ceil(value.exempt * len(differences)))
     return differences.index_fill(0, rows[worst <= value.reach], 0.0)
 
 
@@ -105,10 +106,12 @@ def compare_outputs(
     return comparisons
 
 
-def _statistics(x: Tensor) -> Tensor:
-    """Mean, standard deviation, sum of magnitudes, least and largest value, in float64."""
+def _statistics(x: Tensor) -> Value:
+    """Mean, standard deviation, sum of magnitudes, least and largest value, in float64; the sum has its own scale."""
     x = x.double()
-    return torch.stack([x.mean(), x.std(), x.abs().sum(), x.min(), x.max()])
+    largest, total = x.abs().max(), x.abs().sum()
+    values = torch.stack([x.mean(), x.std(), total, x.min(), x.max()])
+    return Value(values, scale=torch.stack([largest, largest, total, largest, largest]))
 
 
 def _tokens(x: Tensor) -> Tensor:
@@ -117,7 +120,7 @@ def _tokens(x: Tensor) -> Tensor:
 
 
 #: Names of stored parts, and how a part is cut out of the whole.
-_PARTS: tuple[tuple[str, Callable[[Tensor, int], Tensor]], ...] = (
+_PARTS: tuple[tuple[str, Callable[[Tensor, int], Tensor | Value]], ...] = (
     (r"\.every_(\d+)th", lambda x, n: x.flatten()[::n]),
     (r"_every_(\d+)th", lambda x, n: x[::n]),
     (r"\.first(\d+)tokens", lambda x, n: _tokens(x)[:n]),
@@ -139,5 +142,5 @@ def _part(name: str, actual: Mapping[str, Tensor | Value]) -> Value | None:
             whole = actual[match[1]]
             value = whole if isinstance(whole, Value) else Value(whole)
             part = cut(value.tensor, int(match[2] or 0))
-            return Value(part, value.tolerance, value.scale, value.slack, value.exempt, value.reach)
+            return part if isinstance(part, Value) else replace(value, tensor=part)
     return None
