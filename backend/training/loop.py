@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from safetensors import safe_open
@@ -64,54 +65,158 @@ def ema_decay(schedule: Schedule, step: int) -> float:
     return min(schedule.ema, (1 + step) / (10 + step))
 
 
+class TrainingState:
+    """What a run must not lose: the parameters, their running average, the optimizer's moments, the step."""
+
+    def __init__(self, model: nn.Module, rate: float, weight_decay: float, betas: tuple[float, float]) -> None:
+        self.parameters = dict(model.named_parameters())
+        self.ema = {name: p.detach().clone() for name, p in self.parameters.items()}
+        self.optimizer = torch.optim.AdamW(self.parameters.values(), lr=rate, weight_decay=weight_decay, betas=betas)
+        self.step = 0
+
+    def update(self, rate: float, decay: float, scaler: torch.amp.GradScaler | None = None) -> None:
+        """One optimizer step at this rate, taken into the average with this decay.
+
+        A ``scaler`` leaves the step out, and scales less from then on, where half-precision gradients overflowed.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        if scaler is None:
+            self.optimizer.step()
+        else:
+            scaler.step(self.optimizer)
+            scaler.update()
+        torch._foreach_lerp_(list(self.ema.values()), [p.detach() for p in self.parameters.values()], 1 - decay)
+        self.step += 1
+
+    def load(self, values: Mapping[str, Tensor]) -> None:
+        """Set the parameters."""
+        with torch.no_grad():
+            for name, p in self.parameters.items():
+                p.copy_(values[name])
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The averaged weights in place of the live ones."""
+        live = {name: p.detach().clone() for name, p in self.parameters.items()}
+        self.load(self.ema)
+        try:
+            yield
+        finally:
+            self.load(live)
+
+    def save(self, path: Path, **notes: str) -> None:
+        """Write the whole state, then put it in the place of the last one: a kill leaves the one or the other."""
+        tensors = {f"model/{n}": p.detach() for n, p in self.parameters.items()}
+        tensors |= {f"ema/{n}": p for n, p in self.ema.items()}
+        for name, p in self.parameters.items():
+            moments = self.optimizer.state.get(p)
+            if moments:
+                tensors |= {f"{key}/{name}": moments[key] for key in ("exp_avg", "exp_avg_sq")}
+        part = path.with_suffix(".part")
+        save_file({n: t.contiguous().cpu() for n, t in tensors.items()}, part, {"step": str(self.step), **notes})
+        part.replace(path)
+
+    def restore(self, path: Path) -> dict[str, str]:
+        """Take up what ``save`` wrote; returns the notes."""
+        device = next(iter(self.parameters.values())).device
+        with safe_open(path, "pt", device=str(device)) as file:
+            notes: dict[str, str] = file.metadata()
+            self.step = int(notes["step"])
+            names = set(file.keys())
+            self.load({name: file.get_tensor(f"model/{name}") for name in self.parameters})
+            for name, p in self.parameters.items():
+                self.ema[name].copy_(file.get_tensor(f"ema/{name}"))
+                if f"exp_avg/{name}" in names:
+                    moments = {key: file.get_tensor(f"{key}/{name}") for key in ("exp_avg", "exp_avg_sq")}
+                    self.optimizer.state[p] = {"step": torch.tensor(float(self.step)), **moments}
+        return notes
+
+
+class MetricsLog:
+    """Means of the metrics since the last line: as words, in ``metrics.jsonl``, and for TensorBoard if it is there."""
+
+    every = 10.0  # seconds
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / "metrics.jsonl"
+        self.board = _tensorboard(folder)
+        self._clear()
+
+    def _clear(self) -> None:
+        self.sums: dict[str, float] = {}
+        self.counts: dict[str, int] = {}
+        self.shown = time.monotonic()
+
+    def add(self, values: Metrics) -> None:
+        """Metrics of one step; NaN means that a step has nothing to say of one."""
+        for name, value in values.items():
+            if not math.isnan(value):
+                self.sums[name] = self.sums.get(name, 0.0) + value
+                self.counts[name] = self.counts.get(name, 0) + 1
+
+    def due(self) -> bool:
+        """Whether it is time for a line."""
+        return time.monotonic() - self.shown > self.every
+
+    def flush(self, step: int) -> str:
+        """Write the means down and begin anew; returns them in words."""
+        means = {name: value / self.counts[name] for name, value in self.sums.items()}
+        with self.file.open("a") as file:
+            file.write(json.dumps({"step": step, **means}) + "\n")
+        if self.board is not None:
+            for name, value in means.items():
+                self.board.add_scalar(name, value, step)
+        self._clear()
+        return "  ".join(f"{name} {value:.4f}" for name, value in means.items())
+
+
+def _tensorboard(folder: Path) -> Any:
+    """A writer of TensorBoard's event files; None where TensorBoard, which only training would need, is missing."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder))
+
+
 class Trainer:
     """A stage on its way. ``folder`` receives ``checkpoint.safetensors``, ``config.json`` and ``metrics.jsonl``."""
 
     def __init__(self, stage: Stage, folder: Path, device: torch.device) -> None:
         self.stage, self.folder, self.device = stage, folder, device
         self.model = stage.model.to(device)
-        self.parameters = dict(self.model.named_parameters())
-        self.ema = {name: p.detach().clone() for name, p in self.parameters.items()}
-        self.optimizer = torch.optim.AdamW(
-            self.parameters.values(),
-            lr=stage.schedule.rate,
-            weight_decay=stage.schedule.weight_decay,
-            betas=(0.9, 0.99),
-        )
-        self.step = 0
+        self.state = TrainingState(self.model, stage.schedule.rate, stage.schedule.weight_decay, (0.9, 0.99))
         folder.mkdir(parents=True, exist_ok=True)
         if self.checkpoint_path.exists():
-            self._restore()
+            self.state.restore(self.checkpoint_path)
 
     @property
     def checkpoint_path(self) -> Path:
         return self.folder / "checkpoint.safetensors"
 
+    @property
+    def step(self) -> int:
+        """Steps done."""
+        return self.state.step
+
     def run(self, say: Callable[[str], None], every: float = 60.0) -> Metrics:
         """Train to the end of the schedule, saving every ``every`` seconds; returns the held-out metrics."""
         schedule = self.stage.schedule
         self._write_config()
-        started, first, saved, shown = time.monotonic(), self.step, time.monotonic(), 0.0
-        sums: Metrics = {}
-        since = 0
+        log = MetricsLog(self.folder)
+        started, first, saved = time.monotonic(), self.step, time.monotonic()
         while self.step < schedule.steps:
-            for name, value in self._one_step().items():
-                sums[name] = sums.get(name, 0.0) + value
-            since += 1
+            log.add(self._one_step())
             now = time.monotonic()
-            if now - shown > 10 or self.step == schedule.steps:
-                means = {name: value / since for name, value in sums.items()}
+            if log.due() or self.step == schedule.steps:
                 pace = (now - started) / (self.step - first)
-                left = pace * (schedule.steps - self.step)
-                words = "  ".join(f"{name} {value:.4f}" for name, value in means.items())
-                rate = f"{schedule.batch / pace:.1f}/s"
-                say(f"{self.stage.name}  {self.step}/{schedule.steps}  {words}  {rate}  {_clock(left)} left")
-                self._log({"step": self.step, **means})
-                sums, since, shown = {}, 0, now
+                left, rate = clock(pace * (schedule.steps - self.step)), f"{schedule.batch / pace:.1f}/s"
+                say(f"{self.stage.name}  {self.step}/{schedule.steps}  {log.flush(self.step)}  {rate}  {left} left")
             if now - saved > every:
-                self.save()
+                self.state.save(self.checkpoint_path)
                 saved = now
-        self.save()
+        self.state.save(self.checkpoint_path)
         metrics = self.evaluate()
         (self.folder / "held_out.json").write_text(json.dumps(metrics, indent=1) + "\n")
         say(f"{self.stage.name}  held out:  " + "  ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
@@ -121,64 +226,27 @@ class Trainer:
         schedule = self.stage.schedule
         # The step's number alone decides its random numbers: a resumed run repeats the uninterrupted one.
         generator = torch.Generator().manual_seed(self.step * 2654435761 % 2**63)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(schedule, self.step)
         loss, metrics = self.stage.loss(self.model, generator, self.step / schedule.steps)
         if not torch.isfinite(loss):
             raise FloatingPointError(f"{self.stage.name}: the loss is {loss.item()} at step {self.step}")
-        self.optimizer.zero_grad(set_to_none=True)
+        self.state.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.parameters.values(), schedule.clip)
-        self.optimizer.step()
-        decay = ema_decay(schedule, self.step)
-        torch._foreach_lerp_(list(self.ema.values()), [p.detach() for p in self.parameters.values()], 1 - decay)
-        self.step += 1
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), schedule.clip)
+        self.state.update(learning_rate(schedule, self.step), ema_decay(schedule, self.step))
         return {"loss": loss.item(), **metrics, "grad": float(norm)}
 
     def evaluate(self) -> Metrics:
         """Held-out metrics of the averaged weights."""
-        live = {name: p.detach().clone() for name, p in self.parameters.items()}
-        self._assign(self.ema)
         self.model.eval()
-        with torch.no_grad():
+        with self.state.averaged(), torch.no_grad():
             metrics = self.stage.evaluate(self.model)
         self.model.train()
-        self._assign(live)
         return metrics
 
     def averaged(self) -> nn.Module:
         """The model with its averaged weights (for the stages after this one)."""
-        self._assign(self.ema)
+        self.state.load(self.state.ema)
         return self.model.eval().requires_grad_(False)
-
-    def _assign(self, values: dict[str, Tensor]) -> None:
-        with torch.no_grad():
-            for name, p in self.parameters.items():
-                p.copy_(values[name])
-
-    def save(self) -> None:
-        """Write the whole state, then put it in the place of the last one: a kill leaves the one or the other."""
-        tensors = {f"model/{n}": p.detach() for n, p in self.parameters.items()}
-        tensors |= {f"ema/{n}": p for n, p in self.ema.items()}
-        for name, p in self.parameters.items():
-            state = self.optimizer.state.get(p)
-            if state:
-                tensors |= {f"{key}/{name}": state[key] for key in ("exp_avg", "exp_avg_sq")}
-        part = self.checkpoint_path.with_suffix(".part")
-        save_file({n: t.contiguous().cpu() for n, t in tensors.items()}, part, {"step": str(self.step)})
-        part.replace(self.checkpoint_path)
-
-    def _restore(self) -> None:
-        with safe_open(self.checkpoint_path, "pt", device=str(self.device)) as file:
-            self.step = int(file.metadata()["step"])
-            names = set(file.keys())
-            with torch.no_grad():
-                for name, p in self.parameters.items():
-                    p.copy_(file.get_tensor(f"model/{name}"))
-                    self.ema[name].copy_(file.get_tensor(f"ema/{name}"))
-                    if f"exp_avg/{name}" in names:
-                        state = {key: file.get_tensor(f"{key}/{name}") for key in ("exp_avg", "exp_avg_sq")}
-                        self.optimizer.state[p] = {"step": torch.tensor(float(self.step)), **state}
 
     def _write_config(self) -> None:
         config = {
@@ -186,15 +254,11 @@ class Trainer:
             "schedule": asdict(self.stage.schedule),
             "torch": torch.__version__,
             "device": str(self.device),
-            "parameters": sum(p.numel() for p in self.parameters.values()),
+            "parameters": sum(p.numel() for p in self.model.parameters()),
         }
         (self.folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
 
-    def _log(self, values: Metrics) -> None:
-        with (self.folder / "metrics.jsonl").open("a") as file:
-            file.write(json.dumps(values) + "\n")
 
-
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
     minutes = int(seconds / 60)
     return f"{minutes // 60}:{minutes % 60:02d} h" if minutes >= 60 else f"{minutes} min"

@@ -212,7 +212,7 @@ def velocity_distillation(
     return Distillation(match.residual + u_f - u_f.detach(), x_f, u_f, match)
 
 
-def mean_square(residual: Tensor, total: int | None = None) -> Tensor:
+def mean_square(residual: Tensor, total: float | None = None) -> Tensor:
     """The loss of a residual: mean of squares; ``total`` rows instead of its own where several processes or
     accumulation steps share a batch, so that every voxel counts alike."""
     rows = residual.flatten(1).square().mean(1)

@@ -95,7 +95,7 @@ PRESETS: dict[str, Preset] = {
             "latent_vae": Schedule(steps=2000, batch=2, rate=1e-3, warmup=50, ema=0.995),
             "image_encoder": Schedule(steps=10000, batch=16, rate=6e-4, weight_decay=0.02),
             "structure_flow": Schedule(steps=6000, batch=16, rate=6e-4, ema=0.999),
-            "latent_flow": Schedule(steps=2400, batch=16, rate=6e-4, ema=0.999),
+            "latent_flow": Schedule(steps=4000, batch=16, rate=6e-4, ema=0.999),
         },
     ),
     # A minute on a CPU: proves that every stage runs; its weights are worth nothing.

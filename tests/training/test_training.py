@@ -104,7 +104,7 @@ def test_a_stopped_run_goes_on_exactly(tmp_path: Path) -> None:
     first = Trainer(Line(), tmp_path / "parts", torch.device("cpu"))
     for _ in range(3):
         first._one_step()
-    first.save()
+    first.state.save(first.checkpoint_path)
     (tmp_path / "parts" / "checkpoint.part").write_bytes(b"left by a kill in mid-write")
     second = Trainer(Line(), tmp_path / "parts", torch.device("cpu"))
     assert second.step == 3

@@ -1,0 +1,342 @@
+"""Distil a flow of a model folder to one and two steps: one flat loop for every method, both flows, any device.
+
+Every sample of the run has a number, and its object, view, noise and time are drawn from a generator seeded with it.
+Losses are divided by the rows of the whole update. So an update is the same however it is divided among processes and
+accumulation steps, and a run that is started again goes on as if it had never stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.checkpoint import checkpoint
+
+from ..sparse.tensor import SparseTensor
+from .loop import Metrics, MetricsLog, Schedule, TrainingState, clock, ema_decay, learning_rate
+from .mdt import (
+    Guidance,
+    Samples,
+    Velocity,
+    guided_teacher,
+    logistic_times,
+    loss_by_time,
+    match_at,
+    mean_square,
+    velocity_distillation,
+)
+from .methods import DistillPreset, Method
+
+TIME_BINS = 10
+
+
+@dataclass(frozen=True)
+class Clean:
+    """Clean latents of B samples, [B, C, R, R, R] or [N, C] on the voxels ``coords`` [N, 4], and tokens [B, L, D]."""
+
+    x_0: Tensor
+    coords: Tensor | None
+    cond: Tensor
+
+    @property
+    def samples(self) -> Samples:
+        return Samples(len(self.cond), None if self.coords is None else self.coords[:, 0].long())
+
+
+class LatentSet(Protocol):
+    """Objects to distil on. An item is whatever names one object under one view."""
+
+    def draw(self, generator: torch.Generator) -> Any:
+        """A random item."""
+
+    def shape(self, item: Any) -> tuple[int, ...]:
+        """Shape of an item's latents: [C, R, R, R] or [N, C]."""
+
+    def load(self, items: list[Any], device: torch.device) -> Clean:
+        """Clean latents and tokens of several items."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What chance decides of one sample."""
+
+    item: Any
+    noise: Tensor
+    sample_noise: Tensor
+    normal: Tensor  # the time's, [1]
+
+    @classmethod
+    def draw(cls, data: LatentSet, seed: int, number: int) -> Sample:
+        generator = torch.Generator().manual_seed((seed * 1_000_003 + number) * 2654435761 % 2**63)
+        item = data.draw(generator)
+        normal = torch.randn(1, generator=generator)
+        noise, sample_noise = (torch.randn(data.shape(item), generator=generator) for _ in range(2))
+        return cls(item, noise, sample_noise, normal)
+
+
+def joined(parts: list[Tensor], clean: Clean) -> Tensor:
+    """Noise of several samples, shaped as their latents."""
+    return (torch.stack(parts) if clean.coords is None else torch.cat(parts)).to(clean.x_0.device)
+
+
+class DistillationLoss(nn.Module):
+    """Samples to the loss of a method. A module of its own, so that data parallelism sees one forward pass."""
+
+    def __init__(self, student: nn.Module, teacher: nn.Module, method: Method, preset: DistillPreset) -> None:
+        super().__init__()
+        self.student = student
+        self.teacher = [teacher]  # in a list: its weights are none of this module's
+        self.method, self.preset = method, preset
+        self.objective = method.objective(preset)
+
+    def forward(
+        self, clean: Clean, noise: Tensor, sample_noise: Tensor, normal: Tensor, progress: float, rows: float
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The part of the update's loss that these samples are; ``rows`` is what all of the update has. Also the two
+        losses by themselves, and each sample's mean squared residual with its time."""
+        method, preset, samples = self.method, self.preset, clean.samples
+        student = velocity_of(self.student, clean)
+        guidance = Guidance(
+            velocity_of(self.teacher[0], clean),
+            velocity_of(self.teacher[0], Clean(clean.x_0, clean.coords, torch.zeros_like(clean.cond))),
+        )
+        earliest = preset.sigma_min + (preset.interval if steps_back(method, preset) else 0.0)
+        t = logistic_times(normal, earliest)
+        loss, shown = clean.x_0.new_zeros(()), {"t": t}
+        weights = method.match_weight, method.distill_weight
+        if weights[0] > 0:
+            teacher = guided_teacher(guidance, preset.match_guidance)
+            match = match_at(self.objective, student, teacher, clean.x_0, noise, t, samples, preset.sigma_min)
+            part = mean_square(match.residual, rows)
+            loss = loss + weights[0] * part
+            shown |= {"match": part.detach(), "by_sample": samples.mean(match.residual.detach().square())}
+        if weights[1] > 0 and (weights[0] == 0 or progress >= preset.distill_from):
+            teacher = guided_teacher(guidance, preset.distill_guidance)
+            made = velocity_distillation(
+                self.objective, student, teacher, noise, sample_noise, t, samples, preset.sigma_min
+            )
+            part = mean_square(made.residual, rows)
+            loss = loss + weights[1] * part
+            shown |= {"distill": part.detach()}
+            shown.setdefault("by_sample", samples.mean(made.residual.detach().square()))
+        return loss, shown
+
+
+def velocity_of(network: nn.Module, clean: Clean) -> Velocity:
+    """A flow under these conditions as a function of plain tensors, in fp32."""
+    if clean.coords is None:
+        return lambda x, t: network(x, 1000 * t, clean.cond).float()
+    voxels = SparseTensor(clean.x_0, clean.coords, batch_size=len(clean.cond))
+    return lambda x, t: network(voxels.replace(x), 1000 * t, clean.cond).feats.float()
+
+
+def steps_back(method: Method, preset: DistillPreset) -> bool:
+    """Whether the objective takes a step of ``interval`` and so needs times above it."""
+    return preset.derivative == "discrete" or method.title.endswith("consistency distillation")
+
+
+class AdaptiveClip:
+    """Gradients are clipped to ``max_norm``, and once 1,000 updates are known also to a percentile of their norms."""
+
+    length = 1000
+
+    def __init__(self, max_norm: float, percentile: float, norms: list[float]) -> None:
+        self.max_norm, self.percentile = max_norm, percentile
+        self.norms = deque(norms, maxlen=self.length)
+
+    def clip(self, parameters: list[nn.Parameter]) -> tuple[float, float]:
+        """Clip in place; returns the norm before and the limit."""
+        limit = self.max_norm
+        if len(self.norms) == self.length:
+            seen = torch.tensor(list(self.norms), dtype=torch.float64)
+            limit = min(limit, float(torch.quantile(seen, self.percentile / 100)))
+        norm = float(nn.utils.clip_grad_norm_(parameters, limit))
+        if math.isfinite(norm):
+            self.norms.append(norm)
+        return norm, limit
+
+
+class Devices:
+    """The processes of a run, as torchrun starts them; one by itself otherwise."""
+
+    def __init__(self, device: str) -> None:
+        self.rank, self.count = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+        if device == "cuda":
+            local = int(os.environ.get("LOCAL_RANK", 0))
+            torch.cuda.set_device(local)
+            self.device = torch.device("cuda", local)
+        else:
+            self.device = torch.device(device)
+        if self.count > 1:
+            dist.init_process_group("nccl" if device == "cuda" else "gloo")
+
+    def total(self, value: float) -> float:
+        """The sum over all processes."""
+        if self.count == 1:
+            return value
+        sum_ = torch.tensor(value, dtype=torch.float64, device=self.device)
+        dist.all_reduce(sum_)
+        return float(sum_)
+
+    def close(self) -> None:
+        if self.count > 1:
+            dist.destroy_process_group()
+
+
+class Distillation:
+    """A student on its way. ``folder`` receives checkpoint, config, ``metrics.jsonl`` and pictures."""
+
+    def __init__(
+        self,
+        student: nn.Module,
+        teacher: nn.Module,
+        data: LatentSet,
+        method: Method,
+        preset: DistillPreset,
+        folder: Path,
+        devices: Devices,
+        seed: int = 0,
+    ) -> None:
+        """Raises ValueError if the batch cannot be shared out, or if ``folder`` holds another run."""
+        if preset.batch % (devices.count * preset.split):
+            raise ValueError(
+                f"a batch of {preset.batch} cannot be shared by {devices.count} processes of {preset.split} steps"
+            )
+        self.data, self.preset, self.folder, self.devices, self.seed = data, preset, folder, devices, seed
+        self.student = student.to(devices.device).requires_grad_(True).train()
+        self.loss = DistillationLoss(self.student, teacher.requires_grad_(False).eval(), method, preset)
+        self.parallel: nn.Module = DistributedDataParallel(self.loss) if devices.count > 1 else self.loss
+        if preset.checkpoint_blocks:
+            recompute_blocks(self.student)
+        self.state = TrainingState(self.student, preset.rate, 0.0, (0.9, 0.999))
+        self.schedule = Schedule(preset.steps, preset.batch, preset.rate, preset.warmup, preset.ema)
+        half = preset.precision == "fp16" and devices.device.type == "cuda"
+        self.scaler = torch.amp.GradScaler(devices.device.type, enabled=half)
+        norms: list[float] = []
+        folder.mkdir(parents=True, exist_ok=True)
+        self._claim_folder(method)
+        if self.checkpoint_path.exists():
+            notes = self.state.restore(self.checkpoint_path)
+            norms = json.loads(notes["norms"])
+            if half:
+                self.scaler.load_state_dict(json.loads(notes["scaler"]))
+        self.clip = AdaptiveClip(preset.max_norm, preset.clip_percentile, norms)
+
+    @property
+    def checkpoint_path(self) -> Path:
+        return self.folder / "checkpoint.safetensors"
+
+    def _claim_folder(self, method: Method) -> None:
+        config = {"method": method.title, "seed": self.seed, "preset": asdict(self.preset)}
+        path = self.folder / "config.json"
+        if path.exists() and json.loads(path.read_text()) != config:
+            raise ValueError(f"{self.folder} holds a run with other settings (see config.json): choose another folder")
+        if self.devices.rank == 0:
+            path.write_text(json.dumps(config, indent=1) + "\n")
+
+    def run(
+        self,
+        say: Callable[[str], None],
+        picture: Callable[[nn.Module, Path], None] | None = None,
+        save_every: float = 60.0,
+    ) -> None:
+        """Learn to the end of the preset. ``picture`` draws samples of the averaged student into a file."""
+        speaks = self.devices.rank == 0
+        log = MetricsLog(self.folder) if speaks else None
+        started, first, saved = time.monotonic(), self.state.step, time.monotonic()
+        while self.state.step < self.preset.steps:
+            values = self.step()
+            step = self.state.step
+            if log is not None:
+                log.add(values)
+                if log.due() or step == self.preset.steps:
+                    pace = (time.monotonic() - started) / (step - first)
+                    left = clock(pace * (self.preset.steps - step))
+                    say(f"{step}/{self.preset.steps}  {log.flush(step)}  {self.preset.batch / pace:.1f}/s  {left} left")
+            if time.monotonic() - saved > save_every:
+                self.save()
+                saved = time.monotonic()
+            if speaks and picture is not None and step % self.preset.picture_every == 0:
+                with self.state.averaged():
+                    picture(self.student.eval(), self.folder / "samples" / f"{step:07}.png")
+                self.student.train()
+        self.save()
+
+    def save(self) -> None:
+        """Write the checkpoint (the first process does)."""
+        if self.devices.rank == 0:
+            notes = {"norms": json.dumps(list(self.clip.norms)), "scaler": json.dumps(self.scaler.state_dict())}
+            self.state.save(self.checkpoint_path, **notes)
+
+    def step(self) -> Metrics:
+        """One update. Raises FloatingPointError when the student diverges."""
+        preset, devices = self.preset, self.devices
+        first = self.state.step * preset.batch
+        numbers = range(first, first + preset.batch)[devices.rank :: devices.count]
+        drawn = [Sample.draw(self.data, self.seed, number) for number in numbers]
+        rows = devices.total(sum(1 if s.noise.ndim > 2 else len(s.noise) for s in drawn))
+        size = len(drawn) // preset.split
+        sums: dict[str, float] = {}
+        by_sample: list[Tensor] = []
+        times: list[Tensor] = []
+        self.state.optimizer.zero_grad(set_to_none=True)
+        for part in range(preset.split):
+            chosen = drawn[part * size : (part + 1) * size]
+            shown = self._backward(chosen, rows, last=part == preset.split - 1)
+            times.append(shown.pop("t").cpu())
+            by_sample.append(shown.pop("by_sample").cpu())
+            for name, value in shown.items():
+                sums[name] = sums.get(name, 0.0) + float(value)
+        self.scaler.unscale_(self.state.optimizer)
+        norm, limit = self.clip.clip(list(self.student.parameters()))
+        values = {name: devices.total(value) for name, value in sums.items()}
+        if not all(map(math.isfinite, values.values())):
+            raise FloatingPointError(f"the student diverged at step {self.state.step}: lower the rate or the guidance")
+        self._update()
+        bins = loss_by_time(torch.cat(by_sample), torch.cat(times), TIME_BINS)
+        return {**values, "grad": norm, "limit": limit} | {f"time_{k}": v for k, v in enumerate(bins)}
+
+    def _backward(self, chosen: list[Sample], rows: float, last: bool) -> dict[str, Tensor]:
+        devices, preset = self.devices, self.preset
+        clean = self.data.load([s.item for s in chosen], devices.device)
+        noise, sample_noise = (joined([getattr(s, n) for s in chosen], clean) for n in ("noise", "sample_noise"))
+        normal = torch.cat([s.normal for s in chosen]).to(devices.device)
+        dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(preset.precision)
+        on_cuda = devices.device.type == "cuda" and dtype is not None
+        precision = torch.autocast("cuda", dtype) if on_cuda else nullcontext()
+        alone = self.parallel.no_sync() if isinstance(self.parallel, DistributedDataParallel) and not last else None
+        with alone or nullcontext(), precision:
+            progress = self.state.step / preset.steps
+            loss, shown = self.parallel(clean, noise, sample_noise, normal, progress, rows)
+            # Data parallelism takes the mean of the processes' gradients; the losses are parts of a sum.
+            self.scaler.scale(loss * devices.count).backward()
+        return shown
+
+    def _update(self) -> None:
+        """The optimizer's step; skipped, with a smaller scale from then on, where fp16 gradients overflowed."""
+        rate, decay = learning_rate(self.schedule, self.state.step), ema_decay(self.schedule, self.state.step)
+        self.state.update(rate, decay, self.scaler)
+
+
+def recompute_blocks(network: nn.Module) -> None:
+    """Activation checkpointing: keep only what goes into each block of a flow."""
+    for block in network.blocks:  # type: ignore[union-attr]
+        block.forward = partial(_recomputed, block.forward)
+
+
+def _recomputed(forward: Callable[..., Any], *inputs: Any) -> Any:
+    # Without gradients there is nothing to keep, and forward-mode derivatives do not go through a checkpoint.
+    return checkpoint(forward, *inputs, use_reentrant=False) if torch.is_grad_enabled() else forward(*inputs)

@@ -1,0 +1,95 @@
+"""Distillation methods and presets as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from .consistency import consistency, continuous_consistency
+from .mdt import Normalization, Objective, velocity_matching
+
+
+@dataclass(frozen=True)
+class DistillPreset:
+    """How a student learns. ``batch`` is what all processes and accumulation steps of an update see together."""
+
+    steps: int
+    batch: int
+    rate: float
+    warmup: int
+    ema: float
+    match_guidance: float  # of the teacher in Velocity Matching, and in the baselines
+    distill_guidance: float  # of the teacher in Velocity Distillation
+    normalization: Normalization
+    split: int = 1  # accumulation steps an update is divided into, on each device
+    derivative: Literal["discrete", "continuous"] = "discrete"
+    interval: float = 0.01
+    phases: int = 4  # of PCM
+    distill_from: float = 0.0  # share of the steps after which Velocity Distillation joins Velocity Matching
+    max_norm: float = 1.0
+    clip_percentile: float = 95.0
+    sigma_min: float = 1e-5
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"  # of the products on CUDA; weights and sums stay fp32
+    checkpoint_blocks: bool = False  # compute each block's activations again in the backward pass
+    picture_every: int = 1000
+
+
+@dataclass(frozen=True)
+class Method:
+    """What is compared, and how much Velocity Matching (or the baseline's loss) and Velocity Distillation weigh."""
+
+    objective: Callable[[DistillPreset], Objective]
+    match_weight: float
+    distill_weight: float
+    title: str
+
+
+def _velocity(preset: DistillPreset) -> Objective:
+    return velocity_matching(preset.derivative, preset.normalization, preset.interval)
+
+
+METHODS: dict[str, Method] = {
+    "vm": Method(_velocity, 1.0, 0.0, "Velocity Matching"),
+    "vd": Method(_velocity, 0.0, 1.0, "Velocity Distillation alone"),
+    "vm-vd": Method(_velocity, 1.0, 1.0, "Velocity Matching and Velocity Distillation"),
+    "cm": Method(lambda p: consistency(p.interval), 1.0, 0.0, "consistency distillation"),
+    "pcm": Method(lambda p: consistency(p.interval, p.phases), 1.0, 0.0, "phased consistency distillation"),
+    "scm": Method(lambda p: continuous_consistency(), 1.0, 0.0, "continuous-time consistency distillation"),
+}
+
+_PAPER = DistillPreset(
+    steps=1_000_000,
+    batch=64,
+    split=2,
+    rate=4e-8,
+    warmup=0,
+    ema=0.9999,
+    match_guidance=40.0,
+    distill_guidance=100.0,
+    normalization="l2",
+    precision="fp16",
+    checkpoint_blocks=True,
+    picture_every=10_000,
+)
+_MINI = DistillPreset(
+    steps=2_000,
+    batch=32,
+    rate=1e-4,
+    warmup=100,
+    ema=0.999,
+    match_guidance=2.0,
+    distill_guidance=2.0,
+    normalization="rms",
+    distill_from=0.5,
+    picture_every=200,
+)
+_SMOKE = replace(_MINI, steps=2, batch=2, warmup=1, picture_every=2)
+
+#: Preset -> stage -> how it is distilled. ``paper``: the published configurations, on eight devices (they say 8 a
+#: device); ``mini``: the bundled model on a CPU; ``smoke``: seconds, to prove that everything runs.
+DISTILL_PRESETS: dict[str, dict[str, DistillPreset]] = {
+    "paper": {"structure": _PAPER, "latents": replace(_PAPER, rate=1e-8)},
+    "mini": {"structure": _MINI, "latents": replace(_MINI, batch=16, match_guidance=1.0, distill_guidance=1.0)},
+    "smoke": {"structure": _SMOKE, "latents": _SMOKE},
+}
