@@ -239,5 +239,9 @@ class ImageEncoder(nn.Module):
         return x
 
     def forward(self, images: Tensor) -> Tensor:
-        x = self.tokens(images)
-        return F.layer_norm(x, x.shape[-1:])
+        return self.condition(self.tokens(images))
+
+    @staticmethod
+    def condition(tokens: Tensor) -> Tensor:
+        """What the flows are conditioned on: all tokens `[B, L, C]`, normalised without the learned gains."""
+        return F.layer_norm(tokens, tokens.shape[-1:])

@@ -49,18 +49,28 @@ def find_cases(folder: Path) -> Iterator[Path]:
     """The case folders in and below ``folder``, in order."""
     for file in sorted(folder.rglob("config.json")):
         # A case that is about dtypes alone has no outputs.
-        if file.with_name("outputs.safetensors").exists() or TRACE in json.loads(file.read_text("utf-8")):
+        if file.with_name("outputs.safetensors").exists() or f'"{TRACE}"' in file.read_text("utf-8", "replace"):
             yield file.parent
 
 
 def family_of(folder: Path) -> str:
-    """The family of a case: what its configuration says, else the name of the folder around it."""
-    return str(json.loads((folder / "config.json").read_text("utf-8")).get("family", folder.parent.name))
+    """The family of a case: what its configuration says, else the name of the folder around it.
+
+    Raises ValueError if the configuration is no JSON object.
+    """
+    return str(_config(folder).get("family", folder.parent.name))
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    if not isinstance(config, dict):
+        raise ValueError("config.json holds no JSON object")
+    return config
 
 
 def load_case(folder: Path) -> GoldenCase:
     """Read a case; inputs that are not stored are drawn as the configuration's ``inputs_rule`` says."""
-    config = json.loads((folder / "config.json").read_text("utf-8"))
+    config = _config(folder)
     tensors = {}
     for name in ("inputs", "outputs", "weights"):
         path = folder / f"{name}.safetensors"

@@ -126,7 +126,12 @@ def _finite(number: float) -> float | None:
 def check_folder(folder: Path, family: str | None = None, slow: bool = False) -> Iterator[Verdict]:
     """The verdicts of all cases in and below a folder, or of those of one family; full-size ones only if ``slow``."""
     for path in find_cases(folder):
-        if family in (None, family_of(path)):
+        try:
+            found = family_of(path)
+        except ValueError as error:
+            yield Verdict(path.parent.name, path.name, "failed", reason=f"config.json: {error}")
+            continue
+        if family in (None, found):
             yield check_case(path, slow)
 
 

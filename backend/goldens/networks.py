@@ -152,12 +152,12 @@ def _image_encoder(encoder: nn.Module, case: GoldenCase) -> Outputs:
 
 def token_outputs(encoder: ImageEncoder, images: Tensor) -> Outputs:
     """The tokens of normalised images at each stage, and the position embeddings that they were given."""
-    tokens, cond = encoder.tokens(images), encoder(images)
+    tokens = encoder.tokens(images)
     normed = encoder.norm(tokens)
     rows, columns = (side // encoder.patch_size for side in images.shape[-2:])
     return {
         "x_prenorm": tokens,
-        "cond_tokens": cond,
+        "cond_tokens": encoder.condition(tokens),
         "x_norm_clstoken": normed[:, 0],
         "x_norm_regtokens": normed[:, 1 : 1 + encoder.register_tokens.shape[1]],
         "pos_embed_interpolated": encoder.position_embedding(rows, columns),

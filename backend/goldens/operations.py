@@ -183,17 +183,14 @@ def blocks(case: GoldenCase) -> list[Comparison]:
 
 def _cross_block(case: GoldenCase, name: str, kind: type[Network]) -> Network:
     params, weights = case.config["params"], case.part(f"{name}.")
-    return filled(
-        kind(
-            params["channels"],
-            params["ctx_channels"],
-            params["heads"],
-            mlp_ratio=params["mlp_ratio"],
-            qk_rms_norm="self_attn.q_rms_norm.gamma" in weights,
-            share_mod="adaLN_modulation.1.weight" not in weights,
-        ),
-        weights,
-    )
+    options: dict[str, Any] = {
+        "mlp_ratio": params["mlp_ratio"],
+        "qk_rms_norm": "self_attn.q_rms_norm.gamma" in weights,
+        "share_mod": "adaLN_modulation.1.weight" not in weights,
+    }
+    if "cross_attn.q_rms_norm.gamma" in weights:  # in dense blocks alone
+        options["qk_rms_norm_cross"] = True
+    return filled(kind(params["channels"], params["ctx_channels"], params["heads"], **options), weights)
 
 
 def _window_block(case: GoldenCase, index: int) -> SparseTransformerBlock:

@@ -115,13 +115,15 @@ def pipeline(case: GoldenCase) -> list[Comparison]:
         "coords": coords,
         "slat_feats": latents.feats,
     }
-    gaussian_decoder = network("slat_dec_gs", "slat_decoder_gs", LatentGaussianDecoder)
-    for index, item in enumerate(gaussian_decoder.gaussians(gaussian_decoder(latents))):
-        outputs |= {f"gs{index}.{name}": x for name, x in _used(gaussian_outputs(item)).items()}
-    field_decoder = network("slat_dec_rf", "slat_decoder_rf", LatentRadianceFieldDecoder)
-    for index, field in enumerate(field_decoder.fields(field_decoder(latents))):
-        stored = field_outputs(field) | {"trivec": field.trivec[::STORED_VECTORS]}
-        outputs |= {f"rf{index}.{name}": x for name, x in stored.items()}
+    if "slat_dec_gs" in config:
+        gaussian_decoder = network("slat_dec_gs", "slat_decoder_gs", LatentGaussianDecoder)
+        for index, item in enumerate(gaussian_decoder.gaussians(gaussian_decoder(latents))):
+            outputs |= {f"gs{index}.{name}": x for name, x in _used(gaussian_outputs(item)).items()}
+    if "slat_dec_rf" in config:
+        field_decoder = network("slat_dec_rf", "slat_decoder_rf", LatentRadianceFieldDecoder)
+        for index, field in enumerate(field_decoder.fields(field_decoder(latents))):
+            stored = field_outputs(field) | {"trivec": field.trivec[::STORED_VECTORS]}
+            outputs |= {f"rf{index}.{name}": x for name, x in stored.items()}
     return compare_outputs(case.outputs, outputs)
 
 

@@ -34,7 +34,7 @@ def features2mesh(case: GoldenCase) -> list[Comparison]:
     res = params["res"]
     training = extract_training_mesh(x.coords[:, 1:], x.feats, res)
     distances = training.corner_values[:, 0]
-    if params["training"]:
+    if params.get("training"):
         outputs = _surface_outputs(training.vertices, training.faces, training.attrs)
     else:
         mesh = extract_mesh(x.coords[:, 1:], x.feats, res)

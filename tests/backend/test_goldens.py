@@ -160,6 +160,15 @@ def test_the_command_reports_every_case_and_fails_if_one_does(
     assert main(["check-goldens", str(tmp_path), "--family", "fp16_casts"]) == 0
 
 
+def test_a_configuration_that_cannot_be_read_is_a_failure_among_others(
+    case: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = Path(shutil.copytree(case, tmp_path / "a" / "case"))
+    (other / "config.json").write_text("{")
+    assert main(["check-goldens", str(tmp_path)]) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == "2 cases: 1 passed, 1 failed"
+
+
 def test_a_folder_without_cases_is_a_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check-goldens", str(tmp_path)]) == 1
     assert capsys.readouterr().out.startswith("0 cases")
