@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, TypeVar
 
 import pytest
@@ -9,8 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from backend.gaussians import Gaussians, hammersley
 from backend.models.latent_flow import LatentFlow
-from backend.models.latent_vae import LatentEncoder, LatentMeshDecoder
+from backend.models.latent_vae import (
+    LatentEncoder,
+    LatentGaussianDecoder,
+    LatentMeshDecoder,
+    LatentRadianceFieldDecoder,
+)
 from backend.random_weights import fill_by_rule
 from backend.sparse.tensor import SparseTensor
 from tests.backend.golden import assert_close, load_case
@@ -92,6 +99,56 @@ def test_latent_mesh_decoder_learns_in_every_parameter() -> None:
         key for key, parameter in decoder.named_parameters() if parameter.grad is None or not parameter.grad.any()
     ]
     assert silent == []
+
+
+def gaussian_decoder(**config: Any) -> LatentGaussianDecoder:
+    args = load_case("slat_dec_gs", "b_exp_noperturb").config["args"]
+    return LatentGaussianDecoder(**{**args, "representation_config": {**args["representation_config"], **config}})
+
+
+@pytest.mark.parametrize("use_fp16", [False, True])
+def test_an_untrained_decoder_spreads_gaussians_evenly_in_every_voxel(use_fp16: bool) -> None:
+    decoder = gaussian_decoder(perturb_offset=True, voxel_size=1.5)
+    if use_fp16:
+        decoder.convert_to_fp16()
+    x = load_case("slat_dec_gs", "b_exp_noperturb").voxels
+    (item,) = decoder.gaussians(decoder(x))
+    assert item.raw_xyz.dtype == torch.float32
+    offset = (item.xyz + 0.5).view(len(x.feats), 4, 3) * decoder.resolution - x.coords[:, None, 1:] - 0.5
+    assert_close(offset, (hammersley(4).float() - 0.5).expand_as(offset), 1e-5)
+    assert_close(item.scaling, torch.full_like(item.scaling, math.hypot(0.02, 0.0009)), 1e-6)
+    assert_close(item.opacity, torch.full_like(item.opacity, 0.3), 1e-6)
+    assert_close(item.covariance[:, [0, 3, 5]], item.scaling.square(), 1e-5)
+    assert not item.covariance[:, [1, 2, 4]].any()
+
+
+def test_a_turned_gaussian_lies_along_its_axis() -> None:
+    turn = torch.tensor([[math.cos(math.pi / 4) - 1, 0.0, 0.0, math.sin(math.pi / 4)]])  # x to y
+    raw = torch.log(torch.tensor([[3.0, 1.0, 1.0]]))
+    zero = torch.zeros(1, 3)
+    gaussians = Gaussians(zero, zero[:, None], raw, turn, zero[:, :1], 1.0, 0.5, 0.0, "exp")
+    assert_close(gaussians.covariance, torch.tensor([[1.0, 0.0, 0.0, 9.0, 0.0, 1.0]]), 1e-6)
+    assert gaussians.opacity.item() == 0.5
+
+
+def test_what_a_representation_lacks_is_named() -> None:
+    with pytest.raises(ValueError, match="lacks voxel_size, opacity_bias"):
+        LatentGaussianDecoder(8, 24, 4, dict.fromkeys(GAUSSIANS_ALONE, 1), num_blocks=1, window_size=4)
+    with pytest.raises(ValueError, match="lacks dim"):
+        LatentRadianceFieldDecoder(8, 24, 4, {"rank": 2}, num_blocks=1, window_size=4)
+    decoder = gaussian_decoder(scaling_activation="relu")
+    with pytest.raises(ValueError, match="exp, softplus"):
+        decoder.gaussians(decoder(load_case("slat_dec_gs", "b_exp_noperturb").voxels))
+
+
+GAUSSIANS_ALONE = (
+    "num_gaussians",
+    "lr",
+    "perturb_offset",
+    "scaling_bias",
+    "3d_filter_kernel_size",
+    "scaling_activation",
+)
 
 
 @pytest.mark.parametrize("options", [{"attn_mode": "shift_sequence"}, {"pe_mode": "rope"}, {"attn_mode": "swin"}])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,14 @@ def test_steps_and_guidance_come_from_the_model_unless_chosen(pipeline: Pipeline
     assert ("latents", 3, 3) in steps
     assert [s.guidance for s in pipeline.samplers(GenerateSettings())] == [2.0, 2.0]
     assert [s.guidance for s in pipeline.samplers(GenerateSettings(guidance=0))] == [0.0, 0.0]
+
+
+def test_decoders_that_no_stage_runs_may_be_named(tmp_path: Path) -> None:
+    folder = write_tiny_model(tmp_path / "tiny")
+    config = json.loads((folder / "pipeline.json").read_text())
+    config["args"]["models"] |= {"slat_decoder_gs": "ckpts/gaussians", "slat_decoder_rf": "ckpts/radiance_fields"}
+    (folder / "pipeline.json").write_text(json.dumps(config))
+    assert Pipeline.load(folder, torch.device("cpu")).folder == folder
 
 
 def test_no_voxel_is_an_error(pipeline: Pipeline) -> None:
