@@ -1,4 +1,9 @@
-"""Cut an object out of a plain background: flood fill from the border, with an anti-aliased, decontaminated edge."""
+"""Cut an object out of a plain background: flood fill from the border, with an anti-aliased, decontaminated edge.
+
+Plain is a background of one colour, of a smooth gradient, and one with the object's soft shadow on it. Where object and
+background run into each other (a white object before a white wall), or where the background is a scene, the image is
+refused: what a guess leaves of an object helps nobody, and neither does a flat plate with the photograph on it.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +14,21 @@ from scipy import ndimage
 
 from .errors import ImageError
 
+Floats = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
 #: Images are reduced to this side first: the networks see 518 pixels of the object, and distances cost memory.
 MAX_SIDE = 1536
 
-#: Largest difference in any channel (of 255) at which a pixel still is background: covers JPEG noise.
-TOLERANCE = 20.0
+#: Least and largest difference in any channel (of 255) at which a pixel still is background. Between them it follows
+#: from the noise that the border shows: a clean rendering keeps pale parts of an object, JPEG noise is swallowed.
+TOLERANCE = (8.0, 20.0)
 
-#: Share of the border that must have the background's colour for it to count as plain.
+#: Share of the border that must be background for it to count as plain.
 PLAIN_SHARE = 0.9
 
-#: Shares of the image that the object may fill; outside of them the flood has leaked into it, or there is none.
-OBJECT_SHARE = (0.002, 0.98)
+#: Shares of the image that an object may fill; outside of them the flood has leaked into it, or there is none.
+OBJECT_SHARE = (0.005, 0.97)
 
 #: A part of the object that is smaller than this share of its largest part is dust or compression noise.
 SPECK_SHARE = 0.002
@@ -27,35 +36,83 @@ SPECK_SHARE = 0.002
 #: Width in pixels of the edge in which object and background are mixed.
 EDGE = 2
 
+#: Change of brightness per pixel (of 255, in the image smoothed over SMOOTHING pixels) from which on it is an edge:
+#: the outline of an object is sharper, the rim of a soft shadow or of a shaded ball that meets the background is not.
+EDGE_GRADIENT = 5.0
+SMOOTHING = 1.0
+
+#: Share of an outline that may be no edge.
+BLURRED_SHARE = 0.1
+
+#: Brightness of a shadow over that of the background around it, at least.
+DARKEST_SHADOW = 0.25
+
+#: Size of a shadow over that of the object, at most. What is larger may be a pale object with one coloured part.
+LARGEST_SHADOW = 1.0
+
 
 def cut_out(image: Image.Image, name: str) -> Image.Image:
     """An RGB image with a plain background as RGBA, the background transparent.
 
     Background is what has the border's colour *and* is connected to the border: holes that the object closes stay.
-    Raises ImageError where the background is not plain: a flat plate with the photograph on it helps nobody.
+    Raises ImageError where the background is not plain or the object cannot be told from it.
     """
     image = image.copy()
     image.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS, reducing_gap=2.0)
     rgb = np.asarray(image, dtype=np.float32)
-    border = np.concatenate([rgb[0], rgb[-1], rgb[1:-1, 0], rgb[1:-1, -1]])
-    colour = np.median(border, axis=0)
-    if (np.abs(border - colour).max(axis=1) <= TOLERANCE).mean() < PLAIN_SHARE:
-        raise _unclear(f"The background of {name} is neither transparent nor of one colour.")
-    background = _without_specks(_flooded(np.abs(rgb - colour).max(axis=2) <= TOLERANCE))
+    backdrop = _backdrop(rgb)
+    difference = np.abs(rgb - backdrop).max(axis=2)
+    tolerance = float(np.clip(1.5 * np.percentile(_border(difference), 100 * PLAIN_SHARE), *TOLERANCE))
+    if (_border(difference) <= tolerance).mean() < PLAIN_SHARE:
+        raise background_unclear(f"The background of {name} is neither transparent nor plain.")
+    background = _without_specks(_flooded(difference <= tolerance))
+    gradient = _gradient(rgb)
+    if _blurred_share(background, gradient) > BLURRED_SHARE:
+        background = _without_shadow(background, _is_shaded(rgb, backdrop, tolerance) & (gradient < EDGE_GRADIENT))
     share = 1.0 - float(background.mean())
-    if not OBJECT_SHARE[0] <= share <= OBJECT_SHARE[1]:
-        raise _unclear(f"The object in {name} cannot be told from its background.")
-    return Image.fromarray(_soften(rgb, colour, background))
+    if not OBJECT_SHARE[0] <= share <= OBJECT_SHARE[1] or _blurred_share(background, gradient) > BLURRED_SHARE:
+        raise background_unclear(f"The object in {name} cannot be told from its background.")
+    return Image.fromarray(_soften(rgb, backdrop, background))
 
 
-def _flooded(similar: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def background_unclear(message: str, *advice: str) -> ImageError:
+    """The error of an image whose background cannot be removed."""
+    hint = "Supply a PNG with a transparent background that shows the object alone"
+    return ImageError("background_unclear", message, ", or ".join([hint, *advice]) + ".")
+
+
+def _border(values: Floats) -> Floats:
+    """The outermost pixels of [H, W, ...] as [P, ...]."""
+    return np.concatenate([values[0], values[-1], values[1:-1, 0], values[1:-1, -1]])
+
+
+def _backdrop(rgb: Floats) -> Floats:
+    """The background [H, W, 3] that the border of an image lets expect: a polynomial of degree 2 for each channel.
+
+    Least squares over the border's pixels, repeated without those that are off, where the object touches the border.
+    """
+    rows, columns = np.meshgrid(*(np.linspace(-1, 1, side, dtype=np.float32) for side in rgb.shape[:2]), indexing="ij")
+    terms = np.stack([np.ones_like(rows), rows, columns, rows * columns, rows**2, columns**2], axis=2)
+    known, colours = _border(terms), _border(rgb)
+    start = np.median(colours, axis=0)
+    kept = np.abs(colours - start).max(axis=1) <= TOLERANCE[1]
+    if kept.mean() < PLAIN_SHARE:  # not of one colour: a gradient, perhaps
+        kept[:] = True
+    for _ in range(5):
+        weights = np.linalg.lstsq(known[kept], colours[kept], rcond=None)[0]
+        off = np.abs(colours - known @ weights).max(axis=1)
+        kept = off <= max(TOLERANCE[1], float(np.quantile(off, 0.5)))
+    return (terms @ weights).clip(0, 255).astype(np.float32)
+
+
+def _flooded(similar: Mask) -> Mask:
     """Those of the ``similar`` pixels [H, W] that are connected to the border."""
     labels, _ = ndimage.label(similar)
-    reached = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
+    reached = np.unique(_border(labels))
     return np.isin(labels, reached[reached > 0])
 
 
-def _without_specks(background: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _without_specks(background: Mask) -> Mask:
     """The background [H, W] with all parts of the object that are dust beside its largest part."""
     labels, _ = ndimage.label(~background, structure=np.ones((3, 3)))
     areas = np.bincount(labels.ravel())[1:]
@@ -63,25 +120,47 @@ def _without_specks(background: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return background | np.isin(labels, dust)
 
 
-def _soften(rgb: NDArray[np.float32], colour: NDArray[np.float32], background: NDArray[np.bool_]) -> NDArray[np.uint8]:
+def _without_shadow(background: Mask, shaded: Mask) -> Mask:
+    """The background [H, W] with the ``shaded`` pixels that it reaches, unless that leaves too little of the object."""
+    larger = _without_specks(_flooded(background | shaded))
+    shadow, rest = (larger & ~background).sum(), (~larger).sum()
+    return larger if shadow <= LARGEST_SHADOW * rest else background
+
+
+def _gradient(rgb: Floats) -> Floats:
+    """The largest change of a channel per pixel [H, W], in the smoothed image."""
+    slopes = [ndimage.gaussian_gradient_magnitude(rgb[..., channel], SMOOTHING) for channel in range(3)]
+    return np.max(slopes, axis=0)
+
+
+def _blurred_share(background: Mask, gradient: Floats) -> float:
+    """How much of the object's outline is no edge in the image (0 where there is no object)."""
+    outline = ~background & ndimage.binary_dilation(background)
+    nearby = ndimage.maximum_filter(gradient, size=4 * EDGE + 1)
+    return float((nearby[outline] < EDGE_GRADIENT).mean()) if outline.any() else 0.0
+
+
+def _is_shaded(rgb: Floats, backdrop: Floats, tolerance: float) -> Mask:
+    """Which pixels [H, W] have the backdrop's colour with less light."""
+    light = (rgb * backdrop).sum(axis=2) / (backdrop * backdrop).sum(axis=2).clip(min=1.0)
+    same_colour = np.abs(rgb - light[..., None] * backdrop).max(axis=2) <= tolerance
+    return same_colour & (light >= DARKEST_SHADOW) & (light <= 1.0)
+
+
+def _soften(rgb: Floats, backdrop: Floats, background: Mask) -> NDArray[np.uint8]:
     """RGBA [H, W, 4] in which the pixels at the edge are unmixed.
 
-    An edge pixel is p = a f + (1 - a) b, with b the background's colour and f that of the nearest pixel well inside
-    the object: a is the least-squares solution, and f replaces p so that no rim of the background's colour stays.
+    An edge pixel is p = a f + (1 - a) b, with b the backdrop and f the colour of the nearest pixel well inside the
+    object: a is the least-squares solution, and f replaces p so that no rim of the background's colour stays.
     Parts too thin to have an inside stay as they are.
     """
     solid = ~background
     inside = ndimage.binary_erosion(solid, iterations=EDGE, border_value=1)
     distance, nearest = ndimage.distance_transform_edt(~inside, return_indices=True)
     edge = solid & ~inside & (distance <= 2 * EDGE)
-    pure = rgb[nearest[0][edge], nearest[1][edge]] - colour
-    mixed = rgb[edge] - colour
+    colour = rgb[nearest[0][edge], nearest[1][edge]]
+    pure, mixed = colour - backdrop[edge], rgb[edge] - backdrop[edge]
     share = (mixed * pure).sum(axis=1) / (pure * pure).sum(axis=1).clip(min=1e-6)
     rgba = np.concatenate([rgb, 255.0 * solid[..., None]], axis=2, dtype=np.float32)
-    rgba[edge] = np.concatenate([pure + colour, 255.0 * share.clip(0.0, 1.0)[:, None]], axis=1)
+    rgba[edge] = np.concatenate([colour, 255.0 * share.clip(0.0, 1.0)[:, None]], axis=1)
     return rgba.round().astype(np.uint8)
-
-
-def _unclear(message: str) -> ImageError:
-    hint = "Supply a PNG with a transparent background that shows the object alone."
-    return ImageError("background_unclear", message, hint)

@@ -31,9 +31,9 @@ def load_image(path: Path) -> Image.Image:
     """One reference image as RGBA, upright, its object opaque on transparency. Raises ImageError."""
     image = to_rgba(_decode(path))
     if (np.asarray(image.getchannel("A")) <= OPAQUE).mean() < MIN_TRANSPARENT_SHARE:
-        from .cutout import cut_out  # needs scipy, which takes a while to import
+        from .background import remove_background  # needs scipy, which takes a while to import
 
-        image = cut_out(image.convert("RGB"), path.name)
+        image = remove_background(image.convert("RGB"), path.name)
     _require_object(image, path.name)
     return image
 

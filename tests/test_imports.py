@@ -39,6 +39,7 @@ LAYERS = (
         "backend.checkpoints",
     ),
     (
+        "backend.background",
         "backend.catalog",
         "backend.sparse",
         "backend.config",

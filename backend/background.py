@@ -1,0 +1,69 @@
+"""The object of a photograph that has no alpha: from a plain background directly, from any other with rembg.
+
+rembg (https://github.com/danielgatis/rembg, MIT) is optional, the extra ``background`` of pyproject.toml. It runs
+U2-Net (Qin et al. 2020, https://arxiv.org/abs/2005.09007), whose weights are fetched like any model, with a hash, into
+``background-removal`` in the models folder; rembg is given that file, so that it downloads nothing by itself.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from .catalog import PUBLISHED, installed_lock, models_folder
+from .cutout import MAX_SIDE, OBJECT_SHARE, background_unclear, cut_out
+from .errors import ImageError
+from .integrity import check_file
+
+#: Name in the catalogue of the model, and of its file.
+MODEL, FILE = "background-removal", "u2net.onnx"
+
+#: What to install; pyproject.toml says why no later one.
+REMBG = "rembg[cpu]==2.0.69"
+
+#: Pixels with more alpha than half belong to the object.
+_SOLID = 127
+
+
+def remove_background(image: Image.Image, name: str) -> Image.Image:
+    """An RGB image as RGBA with a transparent background.
+
+    Raises ImageError, which says what to install if that could help, where the object cannot be told from the
+    background; and CheckpointError where the installed model is damaged.
+    """
+    try:
+        return cut_out(image, name)
+    except ImageError as error:
+        missing = _missing()
+        if missing:
+            advice = f"install what removes any background: {' and '.join(missing)}"
+            raise background_unclear(str(error), advice) from error
+    return _segmented(image, models_folder() / MODEL / FILE, name)
+
+
+def _missing() -> list[str]:
+    """The commands that install what rembg needs and is not there."""
+    commands = {
+        f'python -m pip install "{REMBG}"': find_spec("rembg") is None,
+        f"python -m backend download {MODEL}": installed_lock(PUBLISHED[MODEL]) is None,
+    }
+    return [command for command, is_missing in commands.items() if is_missing]
+
+
+def _segmented(image: Image.Image, weights: Path, name: str) -> Image.Image:
+    """The image with U2-Net's mask as alpha. Raises ImageError if the mask holds everything or next to nothing."""
+    from rembg import new_session, remove  # seconds, and minutes the first time: numba compiles what it imports
+
+    check_file(weights, content=True)
+    image = image.copy()
+    image.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    session = new_session("u2net_custom", model_path=str(weights), providers=["CPUExecutionProvider"])
+    mask = remove(image, session=session, only_mask=True)
+    share = float((np.asarray(mask) > _SOLID).mean())
+    if not OBJECT_SHARE[0] <= share <= OBJECT_SHARE[1]:
+        raise background_unclear(f"No object stands out from the background of {name}.")
+    image.putalpha(mask)
+    return image
