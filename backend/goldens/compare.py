@@ -65,7 +65,7 @@ def compare(name: str, actual: Tensor | Value, expected: Tensor, tolerance: floa
         return Comparison(name, math.inf, math.inf, 0.0, f"dtype {found.dtype}, not {expected.dtype}")
     if not expected.numel():
         return Comparison(name, 0.0, 0.0, 0.0)
-    a, b = found.detach().double(), expected.double()
+    a, b = found.detach().double(), expected.detach().double()
     differences = torch.where(a == b, 0.0, (a - b).abs())  # equal infinities do not differ
     differences = (_without_exempt_rows(differences, value) - value.slack).clamp(min=0.0)
     # A NaN, of which max() may lose track, is no agreement.

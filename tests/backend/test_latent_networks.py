@@ -132,23 +132,13 @@ def test_a_turned_gaussian_lies_along_its_axis() -> None:
 
 
 def test_what_a_representation_lacks_is_named() -> None:
-    with pytest.raises(ValueError, match="lacks voxel_size, opacity_bias"):
-        LatentGaussianDecoder(8, 24, 4, dict.fromkeys(GAUSSIANS_ALONE, 1), num_blocks=1, window_size=4)
+    with pytest.raises(ValueError, match="lacks lr, voxel_size, perturb_offset"):
+        LatentGaussianDecoder(8, 24, 4, {"num_gaussians": 2}, num_blocks=1, window_size=4)
     with pytest.raises(ValueError, match="lacks dim"):
         LatentRadianceFieldDecoder(8, 24, 4, {"rank": 2}, num_blocks=1, window_size=4)
     decoder = gaussian_decoder(scaling_activation="relu")
     with pytest.raises(ValueError, match="exp, softplus"):
         decoder.gaussians(decoder(load_case("slat_dec_gs", "b_exp_noperturb").voxels))
-
-
-GAUSSIANS_ALONE = (
-    "num_gaussians",
-    "lr",
-    "perturb_offset",
-    "scaling_bias",
-    "3d_filter_kernel_size",
-    "scaling_activation",
-)
 
 
 @pytest.mark.parametrize("options", [{"attn_mode": "shift_sequence"}, {"pe_mode": "rope"}, {"attn_mode": "swin"}])
