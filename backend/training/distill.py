@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -53,7 +53,12 @@ class Clean:
 
     @property
     def samples(self) -> Samples:
+        """Which row belongs to which."""
         return Samples(len(self.cond), None if self.coords is None else self.coords[:, 0].long())
+
+    def unconditional(self) -> Clean:
+        """The same under the negative condition, zeros."""
+        return replace(self, cond=torch.zeros_like(self.cond))
 
 
 class LatentSet(Protocol):
@@ -111,7 +116,7 @@ class DistillationLoss(nn.Module):
         student = velocity_of(self.student, clean)
         guidance = Guidance(
             velocity_of(self.teacher[0], clean),
-            velocity_of(self.teacher[0], Clean(clean.x_0, clean.coords, torch.zeros_like(clean.cond))),
+            velocity_of(self.teacher[0], clean.unconditional()),
         )
         earliest = preset.sigma_min + (preset.interval if steps_back(method, preset) else 0.0)
         t = logistic_times(normal, earliest)
@@ -274,6 +279,11 @@ class Distillation:
                     picture(self.student.eval(), self.folder / "samples" / f"{step:07}.png")
                 self.student.train()
         self.save()
+
+    def averaged(self) -> nn.Module:
+        """The student with its averaged weights."""
+        self.state.load(self.state.ema)
+        return self.student.eval()
 
     def save(self) -> None:
         """Write the checkpoint (the first process does)."""

@@ -9,6 +9,8 @@ from typing import Any, cast
 from safetensors.torch import save_file
 from torch import nn
 
+from ..config import read_json
+from ..folders import ModelFolder
 from .flows import SIGMA_MIN, LatentFlowStage, Latents, Standardized, StructureFlowStage
 from .pretext import ImagePretext
 from .stages import ImageEncoderStage, LatentVAE, LatentVAEStage, Run, StructureVAE, StructureVAEStage
@@ -37,6 +39,12 @@ def _statistics(latents: Standardized) -> dict[str, list[float]]:
     return {"mean": latents.mean.tolist(), "std": latents.std.tolist()}
 
 
+def _save_half(network: nn.Module, path: Path) -> None:
+    learned = dict(network.named_parameters())  # buffers keep their precision, as published
+    tensors = {n: (t.half() if n in learned else t).cpu().contiguous() for n, t in network.state_dict().items()}
+    save_file(tensors, path, {"format": "pt"})
+
+
 def export(run: Run, folder: Path, structure_guidance: float, latent_guidance: float) -> None:
     """Write the model folder. Raises FileNotFoundError if a stage is not finished."""
     structure_vae = cast(StructureVAE, run.finished(StructureVAEStage))
@@ -56,9 +64,7 @@ def export(run: Run, folder: Path, structure_guidance: float, latent_guidance: f
         name, file = FILES[key]
         config = {"name": name, "args": run.preset.networks[key]}
         (ckpts / f"{file}.json").write_text(json.dumps(config, indent=1) + "\n")
-        learned = dict(network.named_parameters())  # buffers keep their precision, as published
-        tensors = {n: (t.half() if n in learned else t).cpu().contiguous() for n, t in network.state_dict().items()}
-        save_file(tensors, ckpts / f"{file}.safetensors", {"format": "pt"})
+        _save_half(network, ckpts / f"{file}.safetensors")
     latents = Latents(run)
     args = {
         "models": {
@@ -76,3 +82,24 @@ def export(run: Run, folder: Path, structure_guidance: float, latent_guidance: f
     (folder / "pipeline.json").write_text(
         json.dumps({"name": "TrellisImageTo3DPipeline", "args": args}, indent=1) + "\n"
     )
+
+
+#: How a student is sampled: guidance was distilled into it.
+STUDENT_SAMPLING = {"steps": 2, "cfg_strength": 0.0, "cfg_interval": [0.5, 1.0], "rescale_t": 3.0}
+
+
+def export_student(flow: nn.Module, stage: str, teacher: ModelFolder, folder: Path) -> None:
+    """Add a distilled flow to an overlay of the teacher's folder; the other stage's may follow, or be there."""
+    model, sampler, name = {
+        "structure": ("sparse_structure_flow_model", "sparse_structure_sampler", teacher.config.structure_flow),
+        "latents": ("slat_flow_model", "slat_sampler", teacher.config.latent_flow),
+    }[stage]
+    file = folder / "pipeline.json"
+    args: dict[str, Any] = read_json(file)["args"] if file.exists() else {"models": {}}
+    args["models"][model] = name
+    args[sampler] = _sampler(0.0) | {"params": STUDENT_SAMPLING}
+    weights = folder / f"{name}.safetensors"
+    weights.parent.mkdir(parents=True, exist_ok=True)
+    _save_half(flow, weights)
+    file.write_text(json.dumps({"name": "TrellisImageTo3DPipeline", "args": args}, indent=1) + "\n")
+    (folder / "overlay.json").write_text(json.dumps({"base": teacher.path.name}) + "\n")

@@ -6,14 +6,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import cast
+from pathlib import Path
+from typing import Protocol, cast
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ..conditioning import ImageEncoder
 from ..models.latent_flow import LatentFlow
+from ..models.latent_vae import LatentEncoder
 from ..models.structure_flow import StructureFlow
+from ..models.structure_vae import StructureEncoder
 from ..sparse.tensor import SparseTensor
 from .data import Objects
 from .loop import Metrics, Schedule
@@ -40,14 +44,51 @@ class Standardized:
     mean: Tensor  # [C]
     std: Tensor  # [C]
 
+    @classmethod
+    def of(cls, latents: Tensor, mean: Tensor, std: Tensor) -> Standardized:
+        """Latents whose dimension 1 is the channel, under given statistics."""
+        shape = [1, -1] + [1] * (latents.ndim - 2)
+        return cls((latents - mean.reshape(shape)) / std.reshape(shape), mean, std)
 
-class Latents:
-    """What the flows learn from, computed once and kept in ``RUN/latents/``: structure latents [O, 8, r, r, r],
-    latents of every voxel [V, 8], image tokens [O, views, L, C] (fp16)."""
+
+class Encoders(Protocol):
+    """The networks that latents and tokens are made with."""
+
+    def structure(self) -> StructureEncoder:
+        """Occupancy to structure latents."""
+
+    def latents(self) -> LatentEncoder:
+        """Features of the voxels to their latents."""
+
+    def image(self) -> ImageEncoder:
+        """Images to tokens."""
+
+
+class TrainedEncoders:
+    """Those of a training run, each when its stage is at its end. All raise FileNotFoundError before."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.folder = run.folder / "latents"
+
+    def structure(self) -> StructureEncoder:
+        return cast(StructureVAE, self.run.finished(StructureVAEStage)).encoder
+
+    def latents(self) -> LatentEncoder:
+        return cast(LatentVAE, self.run.finished(LatentVAEStage)).encoder
+
+    def image(self) -> ImageEncoder:
+        return cast(ImagePretext, self.run.finished(ImageEncoderStage)).encoder
+
+
+class Latents:
+    """What the flows learn from, computed once and kept in ``folder``: structure latents [O, 8, r, r, r], latents of
+    every voxel [V, 8], image tokens [O, views, L, C] (fp16)."""
+
+    def __init__(self, run: Run, encoders: Encoders | None = None, folder: Path | None = None) -> None:
+        """By default with the run's own encoders, and in ``RUN/latents/``."""
+        self.run = run
+        self.encoders = encoders or TrainedEncoders(run)
+        self.folder = folder or run.folder / "latents"
 
     def _kept(self, name: str, make: Iterator[Tensor]) -> Tensor:
         path = self.folder / f"{name}.safetensors"
@@ -63,8 +104,7 @@ class Latents:
         axes = [i for i in range(latents.ndim) if i != 1]
         mean, std = latents[:training_rows].mean(axes), latents[:training_rows].std(axes)
         std = std.where(std > 1e-6, torch.ones_like(std))  # a channel that never varies has no scale
-        shape = [1, -1] + [1] * (latents.ndim - 2)
-        return Standardized((latents - mean.reshape(shape)) / std.reshape(shape), mean, std)
+        return Standardized.of(latents, mean, std)
 
     @cached_property
     def objects(self) -> Objects:
@@ -72,27 +112,34 @@ class Latents:
 
     @cached_property
     def structure(self) -> Standardized:
-        return self._standardized(self._kept("structure", self._structures()), self.run.training_objects)
+        return self._standardized(self.raw_structure(), self.run.training_objects)
+
+    def raw_structure(self) -> Tensor:
+        """As they come from the encoder."""
+        return self._kept("structure", self._structures())
 
     @torch.no_grad()
     def _structures(self) -> Iterator[Tensor]:
-        vae = cast(StructureVAE, self.run.finished(StructureVAEStage))
+        encoder = self.encoders.structure().to(self.run.device)
         for index in torch.arange(len(self.objects)).split(64):
             grid = self.objects.occupancy(index, self.run.preset.data.resolution)
-            yield vae.encoder(grid.to(self.run.device)).cpu()
+            yield encoder(grid.to(self.run.device)).cpu()
 
     @cached_property
     def voxels(self) -> Standardized:
-        rows = int(self.objects.offsets[self.run.training_objects])
-        return self._standardized(self._kept("voxels", self._voxels()), rows)
+        return self._standardized(self.raw_voxels(), int(self.objects.offsets[self.run.training_objects]))
+
+    def raw_voxels(self) -> Tensor:
+        """As they come from the encoder."""
+        return self._kept("voxels", self._voxels())
 
     @torch.no_grad()
     def _voxels(self) -> Iterator[Tensor]:
-        vae = cast(LatentVAE, self.run.finished(LatentVAEStage))
+        encoder = self.encoders.latents().to(self.run.device)
         objects = self.run.objects("coords", "distance", "child_color")
         for i in range(len(objects)):
             features = voxel_features(objects.voxels("distance", i), objects.voxels("child_color", i))
-            yield vae.encoder(sparse_batch([(objects.voxels("coords", i), features)], self.run.device)).feats.cpu()
+            yield encoder(sparse_batch([(objects.voxels("coords", i), features)], self.run.device)).feats.cpu()
 
     @cached_property
     def tokens(self) -> Tensor:
@@ -100,7 +147,7 @@ class Latents:
 
     @torch.no_grad()
     def _tokens(self) -> Iterator[Tensor]:
-        encoder = cast(ImagePretext, self.run.finished(ImageEncoderStage)).encoder
+        encoder = self.encoders.image().to(self.run.device)
         objects = self.run.objects("image")
         for images in objects.column["image"].split(32):
             tokens = encoder(normalized(images.flatten(0, 1), self.run.device))

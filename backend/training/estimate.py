@@ -1,0 +1,95 @@
+"""What a distillation would take, before it is begun: memory and time, from counts and one short measurement."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import nn
+
+from .distill import Devices, LatentSet, Sample, steps_back
+from .loop import clock
+from .methods import DistillPreset, Method
+
+#: Share of the measured rate of one large product that a flow's many smaller ones reach.
+EFFICIENCY = 0.5
+
+#: fp32 numbers kept of each token in each block for the backward pass, in units of the model's width: the inputs of its
+#: norms, products, activations and attention. Four where activations are computed again.
+ACTIVATIONS, RECOMPUTED = 34, 4
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Bytes on each device, operations of an update, and seconds for all of them."""
+
+    parameters: int
+    tokens: float  # of a sample
+    memory: float
+    operations: float
+    seconds: float
+
+    @classmethod
+    def of(
+        cls, student: nn.Module, data: LatentSet, method: Method, preset: DistillPreset, devices: Devices
+    ) -> Estimate:
+        """Counts a few samples and measures the device's rate for half a second."""
+        parameters = sum(p.numel() for p in student.parameters())
+        width, blocks = cast(int, student.t_embedder.mlp[2].out_features), len(student.blocks)  # type: ignore
+        tokens = _tokens(student, data)
+        half = 2 if preset.precision != "fp32" and devices.device.type == "cuda" else 4
+        at_once = preset.batch / devices.count / preset.split
+        kept = RECOMPUTED if preset.checkpoint_blocks else ACTIVATIONS
+        activations = at_once * tokens * blocks * kept * width * half * (2 if method.distill_weight else 1)
+        # Weights, gradients, two moments and the average in fp32; the teacher as the device takes it.
+        memory = parameters * (5 * 4 + half) + activations
+        operations = 2.0 * parameters * tokens * preset.batch * _passes(method, preset)
+        rate = _product_rate(devices.device, preset) * EFFICIENCY * devices.count
+        return cls(parameters, tokens, memory, operations, preset.steps * operations / rate)
+
+    def words(self) -> str:
+        """For a person."""
+        return (
+            f"student: {self.parameters / 1e6:.1f} M parameters, about {self.tokens:.0f} tokens a sample\n"
+            f"memory: about {self.memory / 2**30:.2f} GiB on each device\n"
+            f"time: about {clock(self.seconds)} ({self.operations / 1e12:.2f} TFLOP an update)"
+        )
+
+
+def _passes(method: Method, preset: DistillPreset) -> float:
+    """Forward passes of an update, a backward pass counted as two."""
+    teacher = 2.0 if preset.match_guidance else 1.0
+    target = 1.0 if steps_back(method, preset) else 2.0  # a forward-mode derivative takes two
+    with_gradient = 4.0 if preset.checkpoint_blocks else 3.0
+    match = with_gradient + target + teacher
+    distill = with_gradient + 1.0 + target + (2.0 if preset.distill_guidance else 1.0)
+    share = 1.0 - preset.distill_from if method.match_weight else 1.0
+    return match * bool(method.match_weight) + distill * share * bool(method.distill_weight)
+
+
+def _tokens(student: nn.Module, data: LatentSet, count: int = 8) -> float:
+    patch = cast(int, getattr(student, "patch_size", 2))
+    sizes = []
+    for number in range(count):
+        noise = Sample.draw(data, 0, number).noise
+        # A dense grid divides by the patch's volume; a surface of voxels by its area.
+        sizes.append(noise[0].numel() / patch**3 if noise.ndim > 2 else len(noise) / patch**2)
+    return sum(sizes) / count
+
+
+def _product_rate(device: torch.device, preset: DistillPreset, seconds: float = 0.5) -> float:
+    """Operations a second of a large matrix product in the run's precision."""
+    names = {"bf16": torch.bfloat16, "fp16": torch.float16}
+    dtype = names.get(preset.precision, torch.float32) if device.type == "cuda" else torch.float32
+    side = 4096 if device.type == "cuda" else 1024
+    a = torch.randn(side, side, device=device, dtype=dtype)
+    a @ a
+    done, started = 0, time.perf_counter()
+    while time.perf_counter() - started < seconds:
+        a @ a
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        done += 1
+    return 2.0 * side**3 * done / (time.perf_counter() - started)

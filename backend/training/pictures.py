@@ -1,0 +1,87 @@
+"""Samples of a student beside its teacher's, as one picture: a row an object, so that a run can be judged by eye."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..models.latent_vae import LatentMeshDecoder
+from ..models.structure_vae import StructureDecoder
+from ..pipeline import decode_mesh
+from ..sampling import euler_sample, with_guidance
+from ..sparse.tensor import SparseTensor
+from .distill import Clean, velocity_of
+from .mdt import Velocity
+from .metrics import draw_colors, outer_surface
+from .render import View, Window
+
+SIDE = 128
+#: Columns after the truth: whose flow, and in how many steps.
+COLUMNS = (("teacher", 25), ("student", 1), ("student", 2))
+_VIEW, _WINDOW = View(35.0, 25.0, 30.0), Window(0.0, 0.0, 0.9)
+
+
+def sample(flow: nn.Module, clean: Clean, steps: int, guidance: float, seed: int) -> Tensor:
+    """Latents of the one object of ``clean``, from noise; shaped as its own."""
+    noise = torch.randn(clean.x_0.shape, generator=torch.Generator().manual_seed(seed)).to(clean.x_0.device)
+    conditional, unconditional = (velocity_of(flow, c) for c in (clean, clean.unconditional()))
+
+    def at(velocity: Velocity) -> Callable[[Tensor, float], Tensor]:
+        return lambda x, t: velocity(x, torch.full((1,), t, device=x.device))
+
+    velocity = with_guidance(at(conditional), at(unconditional), guidance, (0.5, 1.0))
+    return euler_sample(velocity, noise, steps=steps, rescale_t=3.0)
+
+
+def structure_drawer(decoder: StructureDecoder, mean: Tensor, std: Tensor) -> Callable[[Tensor, Clean], np.ndarray]:
+    """Draws structure latents as what is nearest from the front and from above, brighter where nearer."""
+
+    def draw(latents: Tensor, clean: Clean) -> np.ndarray:
+        shape = (1, -1, 1, 1, 1)
+        occupied = (decoder(latents * std.reshape(shape) + mean.reshape(shape))[0, 0] > 0).float().cpu().numpy()
+        ramp = np.linspace(1.0, 0.35, occupied.shape[0], dtype=np.float32)
+        front = (occupied * ramp[None, :, None]).max(1).T[::-1]  # seen along +y, z up
+        top = (occupied * ramp[None, None, ::-1]).max(2).T[::-1]
+        views = [np.kron(v, np.ones((SIDE // len(v),) * 2, np.float32)) for v in (front, top)]
+        return np.repeat((255 * np.concatenate(views, 1)).astype(np.uint8)[..., None], 3, 2)
+
+    return draw
+
+
+def voxel_drawer(decoder: LatentMeshDecoder, mean: Tensor, std: Tensor) -> Callable[[Tensor, Clean], np.ndarray]:
+    """Draws latents of the voxels as the mesh they decode to, with its colours, unlit."""
+
+    def draw(latents: Tensor, clean: Clean) -> np.ndarray:
+        assert clean.coords is not None
+        raw = decode_mesh(decoder, SparseTensor(latents * std + mean, clean.coords, batch_size=1))
+        image = draw_colors(outer_surface(raw), _VIEW, _WINDOW, SIDE)
+        return (255 * (image[..., :3] * image[..., 3:] + (1 - image[..., 3:]) * 0.93)).astype(np.uint8)
+
+    return draw
+
+
+@torch.inference_mode()
+def picture(
+    path: Path,
+    objects: Sequence[Clean],
+    student: nn.Module,
+    teacher: nn.Module,
+    guidance: float,
+    draw: Callable[[Tensor, Clean], np.ndarray],
+) -> None:
+    """Write a row for each object: the truth, the teacher's sample, the student's in one and in two steps."""
+    from PIL import Image
+
+    rows = []
+    for seed, clean in enumerate(objects):
+        tiles = [draw(clean.x_0, clean)]
+        for who, steps in COLUMNS:
+            flow, strength = (teacher, guidance) if who == "teacher" else (student, 0.0)
+            tiles.append(draw(sample(flow, clean, steps, strength, seed), clean))
+        rows.append(np.concatenate(tiles, 1))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.concatenate(rows, 0)).save(path)

@@ -1,0 +1,121 @@
+"""Procedural objects as latents under the encoders of a model folder: what a small model's flows are distilled on."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..checkpoints import load_network
+from ..conditioning import ImageEncoder
+from ..folders import ModelFolder, NetworkFiles
+from ..models.latent_vae import LatentEncoder
+from ..models.structure_vae import StructureEncoder
+from .distill import Clean
+from .export import FILES
+from .flows import Latents, Standardized
+from .stages import Run, sparse_batch
+
+Item = tuple[int, int]  # object, view
+
+
+class FolderEncoders:
+    """The encoders of a model folder. All raise CheckpointError."""
+
+    def __init__(self, folder: ModelFolder, device: torch.device) -> None:
+        self.folder, self.device = folder, device
+
+    def _files(self, network: str) -> NetworkFiles:
+        return self.folder.network(f"ckpts/{FILES[network][1]}")
+
+    def structure(self) -> StructureEncoder:
+        return load_network(self._files("structure_encoder"), StructureEncoder, self.device)
+
+    def latents(self) -> LatentEncoder:
+        return load_network(self._files("latent_encoder"), LatentEncoder, self.device)
+
+    def image(self) -> ImageEncoder:
+        return load_network(self.folder.network(self.folder.config.image_encoder), ImageEncoder, self.device)
+
+    def digest(self) -> str:
+        """Names the encoders' weights, so that latents of other weights are never taken for these."""
+        files = [self._files("structure_encoder"), self._files("latent_encoder")]
+        files.append(self.folder.network(self.folder.config.image_encoder))
+        digest = hashlib.sha256()
+        for file in files:
+            digest.update(file.weights.with_name(file.weights.name + ".safetensors").read_bytes())
+        return digest.hexdigest()[:12]
+
+
+def latents_of(run: Run, model: ModelFolder) -> Latents:
+    """Latents and tokens of a run's objects under a model folder's encoders, kept beside the run's data."""
+    encoders = FolderEncoders(model, run.device)
+    return Latents(run, encoders, run.folder / f"latents_{encoders.digest()}")
+
+
+class _Procedural:
+    """What both sets share: training objects in a random view."""
+
+    def __init__(self, latents: Latents) -> None:
+        self.latents = latents
+
+    def draw(self, generator: torch.Generator) -> Item:
+        run = self.latents.run
+        object_ = torch.randint(run.training_objects, (1,), generator=generator)
+        return int(object_), int(torch.randint(run.preset.data.views, (1,), generator=generator))
+
+    def _tokens(self, items: list[Item], device: torch.device) -> Tensor:
+        objects, views = torch.tensor(items).unbind(1)
+        return self.latents.tokens[objects, views].float().to(device)
+
+
+class ProceduralStructures(_Procedural):
+    """Structure latents, standardised as the model folder says."""
+
+    def __init__(self, latents: Latents, model: ModelFolder) -> None:
+        super().__init__(latents)
+        normalization = model.config.structure_normalization
+        raw = latents.raw_structure()
+        if normalization is not None:
+            raw = Standardized.of(raw, torch.tensor(normalization.mean), torch.tensor(normalization.std)).values
+        self.values = raw
+
+    def shape(self, item: Item) -> tuple[int, ...]:
+        return tuple(self.values.shape[1:])
+
+    def load(self, items: list[Item], device: torch.device) -> Clean:
+        objects = torch.tensor(items)[:, 0]
+        return Clean(self.values[objects].to(device), None, self._tokens(items, device))
+
+
+class ProceduralVoxels(_Procedural):
+    """Latents of the occupied voxels, standardised as the model folder says."""
+
+    def __init__(self, latents: Latents, model: ModelFolder) -> None:
+        super().__init__(latents)
+        mean, std = (
+            torch.tensor(v) for v in (model.config.latent_normalization.mean, model.config.latent_normalization.std)
+        )
+        self.values = Standardized.of(latents.raw_voxels(), mean, std).values
+
+    def _rows(self, item: Item) -> slice:
+        offsets = self.latents.objects.offsets
+        return slice(int(offsets[item[0]]), int(offsets[item[0] + 1]))
+
+    def shape(self, item: Item) -> tuple[int, ...]:
+        rows = self._rows(item)
+        return rows.stop - rows.start, self.values.shape[1]
+
+    def load(self, items: list[Item], device: torch.device) -> Clean:
+        voxels = [(self.latents.objects.voxels("coords", i), self.values[self._rows((i, v))]) for i, v in items]
+        joined = sparse_batch(voxels, device)
+        return Clean(joined.feats, joined.coords, self._tokens(items, device))
+
+
+def held_out(data: Any, count: int) -> list[Item]:
+    """Items that no student learns from, evenly spread."""
+    run = data.latents.run
+    objects = torch.linspace(run.training_objects, len(data.latents.objects) - 1, count).long()
+    return [(int(i), 0) for i in objects]

@@ -1,0 +1,221 @@
+"""The distillation loop: the same update however it is divided, exact resumption, no mixing of runs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from backend.models.latent_flow import LatentFlow
+from backend.models.structure_flow import StructureFlow
+from backend.training.distill import AdaptiveClip, Clean, Devices, Distillation
+from backend.training.estimate import Estimate
+from backend.training.methods import DISTILL_PRESETS, METHODS, DistillPreset
+
+ROOT = Path(__file__).resolve().parents[2]
+PRESET = replace(DISTILL_PRESETS["smoke"]["structure"], batch=4, steps=6, rate=1e-3)
+WIDTHS = {"model_channels": 16, "cond_channels": 8, "num_blocks": 2, "num_heads": 2, "mlp_ratio": 2, "patch_size": 2}
+STRUCTURE = {"resolution": 4, "in_channels": 2, "out_channels": 2, "qk_rms_norm": True, **WIDTHS}
+LATENT = {**STRUCTURE, "resolution": 8, "num_io_res_blocks": 1, "io_block_channels": [8]}
+
+
+def flow(kind: str) -> nn.Module:
+    """A tiny flow whose output layer is not zero."""
+    torch.manual_seed(1)
+    network: nn.Module = StructureFlow(**STRUCTURE) if kind == "dense" else LatentFlow(**LATENT)
+    for p in network.parameters():
+        nn.init.normal_(p, std=0.2)
+    return network
+
+
+class Dense:
+    """Items are seeds of random latents."""
+
+    def draw(self, generator: torch.Generator) -> int:
+        return int(torch.randint(1000, (1,), generator=generator))
+
+    def shape(self, item: int) -> tuple[int, ...]:
+        return 2, 4, 4, 4
+
+    def load(self, items: list[int], device: torch.device) -> Clean:
+        drawn = [torch.Generator().manual_seed(i) for i in items]
+        return Clean(
+            torch.stack([torch.randn(2, 4, 4, 4, generator=g) for g in drawn]),
+            None,
+            torch.stack([torch.randn(3, 8, generator=g) for g in drawn]),
+        )
+
+
+class Sparse(Dense):
+    """As many voxels as the item's number says, 5 to 14."""
+
+    def shape(self, item: int) -> tuple[int, ...]:
+        return 5 + item % 10, 2
+
+    def load(self, items: list[int], device: torch.device) -> Clean:
+        voxels, coords, cond = [], [], []
+        for row, item in enumerate(items):
+            generator, count = torch.Generator().manual_seed(item), self.shape(item)[0]
+            cells = torch.randperm(512, generator=generator)[:count]
+            place = torch.stack([torch.full_like(cells, row), cells // 64, cells // 8 % 8, cells % 8], 1)
+            voxels.append(torch.randn(count, 2, generator=generator))
+            coords.append(place.int())
+            cond.append(torch.randn(3, 8, generator=generator))
+        return Clean(torch.cat(voxels), torch.cat(coords), torch.stack(cond))
+
+
+SETS = {"dense": Dense, "sparse": Sparse}
+
+
+def distillation(folder: Path, kind: str, method: str = "vm-vd", preset: DistillPreset = PRESET) -> Distillation:
+    return Distillation(flow(kind), flow(kind), SETS[kind](), METHODS[method], preset, folder, Devices("cpu"))
+
+
+def gradients(run: Distillation) -> dict[str, Tensor]:
+    """Of the run's first update, before they are clipped."""
+    seen: dict[str, Tensor] = {}
+
+    def remember(parameters: Any) -> tuple[float, float]:
+        seen.update({n: p.grad.clone() for n, p in run.student.named_parameters() if p.grad is not None})
+        return 0.0, 0.0
+
+    run.clip.clip = remember  # type: ignore[method-assign]
+    run.step()
+    return seen
+
+
+@pytest.mark.parametrize("kind", SETS)
+@pytest.mark.parametrize("change", [{"split": 2}, {"split": 4}, {"checkpoint_blocks": True}])
+def test_an_update_is_the_same_however_it_is_computed(tmp_path: Path, kind: str, change: dict[str, Any]) -> None:
+    late = replace(PRESET, distill_from=0.0)
+    whole = gradients(distillation(tmp_path / "whole", kind, preset=late))
+    parts = gradients(distillation(tmp_path / "parts", kind, preset=replace(late, **change)))
+    assert whole.keys() == parts.keys()
+    assert sum(float(g.abs().sum()) for g in whole.values()) > 0
+    for name, gradient in whole.items():
+        torch.testing.assert_close(parts[name], gradient, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", SETS)
+def test_two_processes_give_the_gradients_of_one(tmp_path: Path, kind: str) -> None:
+    expected = gradients(distillation(tmp_path / "one", kind, preset=replace(PRESET, distill_from=0.0)))
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", __file__]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    subprocess.run([*command, kind, str(tmp_path)], env=environment, check=True, timeout=240)
+    found = torch.load(tmp_path / "gradients.pt", weights_only=True)
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("kind", SETS)
+def test_every_method_learns_something(tmp_path: Path, kind: str, method: str) -> None:
+    found = gradients(distillation(tmp_path, kind, method, replace(PRESET, batch=2)))
+    assert all(torch.isfinite(g).all() for g in found.values())
+    assert any(float(g.abs().max()) > 0 for g in found.values())
+
+
+def test_a_stopped_run_goes_on_exactly(tmp_path: Path) -> None:
+    whole, first = distillation(tmp_path / "whole", "dense"), distillation(tmp_path / "parts", "dense")
+    whole.run(lambda words: None)
+    for _ in range(3):
+        first.step()
+    first.save()
+    second = distillation(tmp_path / "parts", "dense")
+    assert second.state.step == 3
+    second.run(lambda words: None)
+    for name, p in whole.state.parameters.items():
+        assert torch.equal(p, second.state.parameters[name])
+        assert torch.equal(whole.state.ema[name], second.state.ema[name])
+
+
+def test_a_folder_of_another_run_is_refused(tmp_path: Path) -> None:
+    distillation(tmp_path, "dense", "vm")
+    with pytest.raises(ValueError, match="other settings"):
+        distillation(tmp_path, "dense", "cm")
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="cannot be shared"):
+        distillation(tmp_path, "dense", preset=replace(PRESET, split=3))
+
+
+def test_velocity_distillation_joins_later(tmp_path: Path) -> None:
+    run = distillation(tmp_path, "dense", preset=replace(PRESET, distill_from=0.5))
+    shown = [run.step() for _ in range(4)]
+    assert ["distill" in values for values in shown] == [False, False, False, True]
+
+
+def test_divergence_is_said(tmp_path: Path) -> None:
+    run = distillation(tmp_path, "dense")
+    with torch.no_grad():
+        next(run.student.parameters()).fill_(torch.nan)
+    with pytest.raises(FloatingPointError, match="diverged at step 0"):
+        run.step()
+
+
+def test_gradients_are_clipped_to_what_is_usual() -> None:
+    clip = AdaptiveClip(10.0, 95.0, [1.0] * 999)
+    p = nn.Parameter(torch.zeros(1))
+    p.grad = torch.tensor([8.0])
+    assert clip.clip([p]) == (8.0, 10.0)  # until a thousand norms are known
+    p.grad = torch.tensor([8.0])
+    norm, limit = clip.clip([p])
+    assert (norm, limit) == (8.0, 1.0)
+    assert float(p.grad) == pytest.approx(1.0, rel=1e-3)
+
+
+@pytest.mark.parametrize("kind", SETS)
+def test_the_estimate_counts_what_is_there(kind: str) -> None:
+    student, data, devices = flow(kind), SETS[kind](), Devices("cpu")
+    small = Estimate.of(student, data, METHODS["vm"], PRESET, devices)
+    large = Estimate.of(student, data, METHODS["vm-vd"], replace(PRESET, distill_from=0.0), devices)
+    assert small.parameters == sum(p.numel() for p in student.parameters())
+    assert large.operations > 1.5 * small.operations
+    assert large.memory > small.memory > 20 * small.parameters
+
+
+@pytest.mark.slow
+def test_a_killed_process_goes_on(tmp_path: Path) -> None:
+    """Kill a run at ten moments; it ends with the weights of one that was left alone."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, __file__, "run", str(tmp_path / "killed")]
+    torch.manual_seed(0)
+    for delay in torch.rand(10) * 2:
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        process.stdout.readline()  # it trains now
+        time.sleep(float(delay))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    subprocess.run(command, env=environment, check=True, timeout=300)
+    subprocess.run([*command[:-1], str(tmp_path / "whole")], env=environment, check=True, timeout=300)
+    killed, whole = ((tmp_path / n / "checkpoint.safetensors").read_bytes() for n in ("killed", "whole"))
+    assert killed == whole
+
+
+def _in_a_process(kind: str, folder: Path) -> None:
+    """What the tests above start."""
+    if kind == "run":
+        run = distillation(folder, "dense", preset=replace(PRESET, steps=400))
+        print("training", flush=True)
+        run.run(lambda words: None, save_every=0.2)
+        return
+    run = distillation(folder / "two", kind, preset=replace(PRESET, distill_from=0.0))
+    found = gradients(run)
+    if run.devices.rank == 0:
+        torch.save(found, folder / "gradients.pt")
+    run.devices.close()
+
+
+if __name__ == "__main__":
+    _in_a_process(sys.argv[1], Path(sys.argv[2]))
