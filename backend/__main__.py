@@ -63,7 +63,7 @@ def generate(options: argparse.Namespace) -> int:
     from . import job  # brings in torch: not needed for --help or a wrong option
     from .device import choose_device
 
-    models = job.Models(choose_device(options.device))
+    models = job.Models(choose_device(options.device), verify=options.verify)
     result = job.run(request, models, on_progress=_show_progress, on_preview=lambda path: None, check=lambda: None)
     if stdout is not None:
         stdout.write(json.dumps(_summary(result, str(models.device))).encode() + b"\n")
@@ -128,6 +128,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="hold each network in memory only while it is used: slower, same result",
     )
+    command.add_argument("--verify", action="store_true", help="compare downloaded weights with their recorded SHA-256")
     command.add_argument("--json", action="store_true", help="print one line of JSON: times, counts, settings, files")
     command.add_argument("--traceback", action="store_true", help="show where an error comes from")
     _add_device(command)

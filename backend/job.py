@@ -38,10 +38,14 @@ _PNG_LEVEL = 3
 
 
 class Models:
-    """The model that stays warm between jobs. Asking for another one releases it first."""
+    """The model that stays warm between jobs. Asking for another one releases it first.
 
-    def __init__(self, device: torch.device) -> None:
+    ``verify`` compares the SHA-256 of downloaded weights with what was recorded, whenever a model is loaded.
+    """
+
+    def __init__(self, device: torch.device, *, verify: bool = False) -> None:
         self.device = device
+        self._verify = verify
         self._loaded: Pipeline | None = None
         self._low_memory = False
 
@@ -50,7 +54,7 @@ class Models:
         folder = find_model(name)
         if self._loaded is None or self._loaded.folder != folder or self._low_memory != low_memory:
             self.release()
-            self._loaded = Pipeline.load(folder, self.device, low_memory=low_memory)
+            self._loaded = Pipeline.load(folder, self.device, low_memory=low_memory, verify=self._verify)
             self._low_memory = low_memory
         return self._loaded
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
-from .checkpoints import Checkpoint
+from .checkpoints import Checkpoint, Network
 from .conditioning import ImageEncoder, images_to_tensor, prepare_image
 from .config import GenerateSettings, Normalization, PipelineConfig, SamplerSettings
 from .errors import GenerationError, SettingsError
@@ -198,19 +198,26 @@ class Pipeline:
     checkpoints: Mapping[nn.Module, Checkpoint] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, folder: Path, device: torch.device, *, low_memory: bool = False) -> Pipeline:
-        """Read a model folder. Raises CheckpointError: with ``low_memory`` too, keys are checked here, not in a job."""
+    def load(cls, folder: Path, device: torch.device, *, low_memory: bool = False, verify: bool = False) -> Pipeline:
+        """Read a model folder. Raises CheckpointError: with ``low_memory`` too, keys are checked here, not in a job.
+
+        ``verify`` compares the SHA-256 of downloaded weights with what was recorded.
+        """
         model = ModelFolder.read(folder)
         config = model.config
-        image_encoder = Checkpoint(model.network(config.image_encoder), ImageEncoder, device)
-        structure_flow = Checkpoint(model.network(config.structure_flow), StructureFlow, device)
-        structure_decoder = Checkpoint(model.network(config.structure_decoder), StructureDecoder, device)
-        latent_flow = Checkpoint(model.network(config.latent_flow), LatentFlow, device)
-        mesh_decoder = Checkpoint(model.network(config.mesh_decoder), LatentMeshDecoder, device)
+
+        def checkpoint(name: str, kind: type[Network]) -> Checkpoint[Network]:
+            return Checkpoint(model.network(name), kind, device, verify=verify)
+
+        image_encoder = checkpoint(config.image_encoder, ImageEncoder)
+        structure_flow = checkpoint(config.structure_flow, StructureFlow)
+        structure_decoder = checkpoint(config.structure_decoder, StructureDecoder)
+        latent_flow = checkpoint(config.latent_flow, LatentFlow)
+        mesh_decoder = checkpoint(config.mesh_decoder, LatentMeshDecoder)
         checkpoints = (image_encoder, structure_flow, structure_decoder, latent_flow, mesh_decoder)
         if not low_memory:
-            for checkpoint in checkpoints:
-                checkpoint.fill()
+            for each in checkpoints:
+                each.fill()
         return cls(
             folder,
             config,
@@ -220,7 +227,7 @@ class Pipeline:
             structure_decoder=structure_decoder.network,
             latent_flow=latent_flow.network,
             mesh_decoder=mesh_decoder.network,
-            checkpoints={checkpoint.network: checkpoint for checkpoint in checkpoints} if low_memory else {},
+            checkpoints={each.network: each for each in checkpoints} if low_memory else {},
         )
 
     @contextmanager

@@ -21,7 +21,7 @@ from backend.random_weights import fill_by_rule
 from tests.backend.golden import ROOT, assert_keys_as_published
 
 CPU = torch.device("cpu")
-SIZES = {"img_size": 28, "embed_dim": 24, "depth": 2, "num_heads": 2, "num_register_tokens": 4}
+SIZES: dict[str, Any] = {"img_size": 28, "embed_dim": 24, "depth": 2, "num_heads": 2, "num_register_tokens": 4}
 
 #: transformers' names of the attention's layers in version 5 -> in version 4.
 VERSION_4 = {

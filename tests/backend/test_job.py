@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from backend import protocol
+from backend.catalog import HashLock, LockedFile
 from backend.errors import CheckpointError, describe
 from backend.job import Models, _asset_name, _replacing, fraction
 from tests.fakes.tiny_model import write_tiny_model
@@ -83,3 +84,24 @@ def test_every_exception_has_a_code_words_and_a_hint(error: Exception, code: str
     assert found == code
     assert message.endswith(".")
     assert hint
+
+
+def test_low_memory_is_another_way_to_load_a_model(tmp_path: Path) -> None:
+    name = str(write_tiny_model(tmp_path / "a"))
+    models = Models(torch.device("cpu"))
+    pipeline = models.get(name)
+    assert not pipeline.checkpoints
+    sparing = models.get(name, low_memory=True)
+    assert len(sparing.checkpoints) == 5
+    assert models.get(name, low_memory=True) is sparing
+    assert not models.get(name).checkpoints
+
+
+def test_weights_are_verified_on_request(tmp_path: Path) -> None:
+    model = write_tiny_model(tmp_path / "a")
+    file = model / "ckpts" / "latent_flow.safetensors"
+    lock = {"ckpts/latent_flow.safetensors": LockedFile(file.stat().st_size, "0" * 64)}
+    HashLock("owner/name", None, lock).write(model)
+    Models(torch.device("cpu")).get(str(model))
+    with pytest.raises(CheckpointError, match="SHA-256"):
+        Models(torch.device("cpu"), verify=True).get(str(model))

@@ -195,6 +195,7 @@ BAD_REQUESTS: list[tuple[dict[str, Any], str]] = [
     ({"guidance": float("nan")}, "settings_invalid"),
     ({"texture_size": 10**9}, "settings_invalid"),
     ({"faces": True}, "settings_invalid"),
+    ({"low_memory": "yes"}, "settings_invalid"),
 ]
 
 
