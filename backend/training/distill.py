@@ -111,7 +111,7 @@ class DistillationLoss(nn.Module):
         self, clean: Clean, noise: Tensor, sample_noise: Tensor, normal: Tensor, progress: float, rows: float
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The part of the update's loss that these samples are; ``rows`` is what all of the update has. Also the two
-        losses by themselves, and each sample's mean squared residual with its time."""
+        losses by themselves, and each sample's loss with its time."""
         method, preset, samples = self.method, self.preset, clean.samples
         student = velocity_of(self.student, clean)
         guidance = Guidance(
@@ -120,14 +120,15 @@ class DistillationLoss(nn.Module):
         )
         earliest = preset.sigma_min + (preset.interval if steps_back(method, preset) else 0.0)
         t = logistic_times(normal, earliest)
-        loss, shown = clean.x_0.new_zeros(()), {"t": t}
+        loss, by_sample, shown = clean.x_0.new_zeros(()), torch.zeros_like(t), {"t": t}
         weights = method.match_weight, method.distill_weight
         if weights[0] > 0:
             teacher = guided_teacher(guidance, preset.match_guidance)
             match = match_at(self.objective, student, teacher, clean.x_0, noise, t, samples, preset.sigma_min)
             part = mean_square(match.residual, rows)
             loss = loss + weights[0] * part
-            shown |= {"match": part.detach(), "by_sample": samples.mean(match.residual.detach().square())}
+            by_sample = by_sample + weights[0] * samples.mean(match.residual.detach().square())
+            shown |= {"match": part.detach()}
         if weights[1] > 0 and (weights[0] == 0 or progress >= preset.distill_from):
             teacher = guided_teacher(guidance, preset.distill_guidance)
             made = velocity_distillation(
@@ -135,9 +136,9 @@ class DistillationLoss(nn.Module):
             )
             part = mean_square(made.residual, rows)
             loss = loss + weights[1] * part
+            by_sample = by_sample + weights[1] * samples.mean(made.residual.detach().square())
             shown |= {"distill": part.detach()}
-            shown.setdefault("by_sample", samples.mean(made.residual.detach().square()))
-        return loss, shown
+        return loss, shown | {"by_sample": by_sample}
 
 
 def velocity_of(network: nn.Module, clean: Clean) -> Velocity:
