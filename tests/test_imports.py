@@ -54,7 +54,18 @@ LAYERS = (
     ("backend.errors", "backend.protocol"),
 )
 #: What the training is made of; the process that serves requests is none of it.
-TRAINING_USES = ("training", "models", "sparse", "sampling", "conditioning", "mesh", "checkpoints", "config", "errors")
+TRAINING_USES = (
+    "folders",
+    "training",
+    "models",
+    "sparse",
+    "sampling",
+    "conditioning",
+    "mesh",
+    "checkpoints",
+    "config",
+    "errors",
+)
 
 
 def broken_rules(module: str, source: str) -> list[str]:
