@@ -1,0 +1,270 @@
+"""Measure Espalier: times, peak memory, and how far they are from what the machine could do at best.
+
+    python scripts/bench.py --preset large --random-weights     the full-size networks, stage by stage
+    python scripts/bench.py --preset mini                       the bundled model
+    python scripts/bench.py --stage flexicubes                  the sparse extractor beside the dense method
+    python scripts/bench.py --stage start                       from the backend's start until it is ready
+
+It needs torch and numpy, and no network; without xatlas, fast-simplification and scipy the last stages are left out.
+Each measurement is written to docs/benchmarks as soon as it is made. A run ends after some minutes (``--minutes``):
+run it again, and it goes on where it was, as long as commit and device are the same. *Cold* is the first call of its
+kind, *warm* the median of later ones; the *floor* is what the operations would take at the rate of large matrix
+products, or reading the weights at the rate of a copy, whichever is longer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import multiprocessing
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import torch  # noqa: E402
+
+from backend.catalog import find_model  # noqa: E402
+from backend.config import PRETRAINED  # noqa: E402
+from backend.device import choose_device, device_title  # noqa: E402
+from backend.errors import BackendError  # noqa: E402
+from scripts.benchmark import extraction, meter, start  # noqa: E402
+from scripts.benchmark.networks import LARGE  # noqa: E402
+from scripts.benchmark.results import Results, cpu_title, current_commit, in_words, machine, table  # noqa: E402
+from scripts.benchmark.stages import FINISHING, GROUPS, Case, Setup, Stages  # noqa: E402
+
+STAGES = tuple(stage for stages in GROUPS.values() for stage in stages)
+GRIDS = (64, 128, 256)
+#: Occupied voxels and steps by preset and device. A model's own number of steps is measured with guidance.
+VOXELS = {
+    ("large", "cuda"): (5_000, 12_000, 25_000),
+    ("large", "cpu"): (500, 1_000, 2_000),
+    ("mini", "cuda"): (200, 400, 800),
+    ("mini", "cpu"): (200, 400, 800),
+}
+STEPS = {
+    ("large", "cuda"): (1, 2, 25),
+    ("large", "cpu"): (2,),
+    ("mini", "cuda"): (1, 2, 25),
+    ("mini", "cpu"): (1, 2, 25),
+}
+#: Calls after the first: of the stages by device, and of the extractors.
+REPEATS, EXTRACTION_REPEATS = {"cuda": 5, "cpu": 1}, 3
+#: What a run takes more than the floor, for estimates alone; and seconds of a run without a floor.
+SLOWNESS, UNKNOWN = 1.5, 5.0
+
+
+class Chunk:
+    """The minutes that a run may take."""
+
+    def __init__(self, minutes: float) -> None:
+        self._end = time.monotonic() + 60 * minutes
+        self._begun = False
+
+    def has_room(self, seconds: float) -> bool:
+        """Whether as much is left, or nothing was begun yet: what is longer than a chunk takes one of its own."""
+        if self._begun and time.monotonic() + seconds > self._end:
+            return False
+        self._begun = True
+        return True
+
+
+@contextmanager
+def process(target: Callable[..., None], *arguments: Any) -> Iterator[Connection]:
+    """A fresh process that answers what is sent to it, so that no measurement inherits another's memory."""
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    worker = context.Process(target=target, args=(there, *arguments))
+    worker.start()
+    there.close()
+    try:
+        yield here
+        here.send(None)
+    except (EOFError, BrokenPipeError):
+        worker.join()
+        raise SystemExit(f"The process that measures ended with exit code {worker.exitcode}.") from None
+    finally:
+        here.close()
+        worker.join()
+
+
+def answer_rates(connection: Connection, device: str) -> None:
+    connection.send(meter.rates(torch.device(device)))
+    connection.recv()
+
+
+def answer_cases(connection: Connection, setup: Setup) -> None:
+    stages = Stages(setup)
+    for case in iter(connection.recv, None):
+        connection.send(stages.measure(case))
+
+
+def measure_stages(results: Results, setup: Setup, cases: Sequence[Case], chunk: Chunk) -> int:
+    """Measure the cases that are not yet. Returns how many are left for the next run."""
+    if not results.rates:
+        with process(answer_rates, setup.device) as connection:
+            results.rates.update(connection.recv())
+        results.write()
+    pending = [case for case in cases if not results.has(case)]
+    counted = Stages(setup, loads=False)
+    expected = {case: estimate(counted, case, results.rates) for case in pending}
+    print(f"{len(pending)} measurements to make, in about {sum(expected.values()) / 60:.0f} minutes", flush=True)
+    left = len(pending)
+    for _, group in groupby(pending, key=group_of):
+        with process(answer_cases, setup) as connection:
+            for case in group:
+                if not chunk.has_room(expected[case]):
+                    return left
+                connection.send(case)
+                keep(results, case, connection.recv())
+                left -= 1
+    return left
+
+
+def group_of(case: Case) -> str:
+    return next(name for name, stages in GROUPS.items() if case.stage in stages)
+
+
+def estimate(counted: Stages, case: Case, rates: dict[str, float]) -> float:
+    """Seconds that the measurement of a case will take, roughly."""
+    calls = 1 + counted.setup.repeats
+    if group_of(case) == "finish":
+        return calls * UNKNOWN
+    prepared = counted.prepare(case)
+    return calls * SLOWNESS * prepared.work.seconds(rates[prepared.dtype], rates["copy"]) + UNKNOWN
+
+
+def stage_cases(stages: Sequence[str], voxels: Sequence[int], steps: Sequence[int]) -> list[Case]:
+    """All combinations, those that one process measures beside each other."""
+    cases = [Case("encode"), *(Case("structure", steps=n) for n in steps)]
+    cases += [Case("latents", voxels=v, steps=n) for v in voxels for n in steps]
+    cases += [Case("decode", voxels=v) for v in voxels]
+    cases += [Case(stage, voxels=v) for v in voxels for stage in GROUPS["finish"]]
+    return [case for case in cases if case.stage in stages]
+
+
+def without_missing(stages: Sequence[str]) -> list[str]:
+    """The stages whose packages are installed; one line says what is missing."""
+    needed = {package for stage in stages for package in FINISHING.get(stage, ())}
+    missing = sorted(package for package in needed if importlib.util.find_spec(package) is None)
+    if not missing:
+        return list(stages)
+    print(f"not measured without {', '.join(missing)}: {', '.join(FINISHING)}")
+    return [stage for stage in stages if stage not in FINISHING]
+
+
+def measure_extraction(results: Results, device: str, repeats: int, grids: Sequence[int], chunk: Chunk) -> int:
+    """Measure both extractors on each grid. Returns how many measurements are left."""
+    cases = [Case(name, resolution=grid) for grid in grids for name in extraction.METHODS]
+    pending = [case for case in cases if not results.has(case)]
+    left = len(pending)
+    with tempfile.TemporaryDirectory() as folder:
+        for case in pending:
+            if not chunk.has_room(1e-5 * case.resolution**3):
+                return left
+            file = Path(folder) / f"{case.resolution}.pt"
+            if not file.exists():
+                extraction.write_features(file, case.resolution)
+            with process(extraction.worker, file, device, repeats) as connection:
+                connection.send(case)
+                keep(results, case, connection.recv())
+            left -= 1
+    return left
+
+
+def keep(results: Results, case: Case, measurement: dict[str, Any]) -> None:
+    results.add(measurement)
+    print(f"{case}: {in_words(measurement['cold_s'])}", flush=True)
+
+
+def chosen_cases(options: argparse.Namespace, device: str) -> list[Case]:
+    """What the options choose of a preset's stages."""
+    kind = options.preset, device
+    stages = without_missing(options.stage or STAGES)
+    return stage_cases(stages, options.voxels or VOXELS[kind], options.steps or STEPS[kind])
+
+
+def repeats(options: argparse.Namespace, usual: int) -> int:
+    return 0 if options.once else usual if options.repeats is None else options.repeats
+
+
+def main() -> int:
+    """Returns the exit code: 0 done, 1 failed, 75 (EX_TEMPFAIL) if there is more to measure in another run."""
+    options = parse()
+    try:
+        return measure(options)
+    except BackendError as error:
+        print(f"{error} {error.hint}".strip(), file=sys.stderr)
+        return 1
+
+
+def measure(options: argparse.Namespace) -> int:
+    device = choose_device(options.device)
+    title = device_title(device) if device.type == "cuda" else cpu_title()
+    header = {"commit": options.commit or current_commit(), **machine(device.type, title)}
+    chunk = Chunk(options.minutes)
+    if options.preset:
+        setup = Setup(
+            model_folder(options), options.random_weights, device.type, repeats(options, REPEATS[device.type])
+        )
+        weights = "by rule" if options.random_weights else setup.folder.name
+        results = Results(options.out, options.preset, header | {"weights": weights})
+        left = measure_stages(results, setup, chosen_cases(options, device.type), chunk)
+    elif options.stage == ["flexicubes"]:
+        results = Results(options.out, "flexicubes", header)
+        left = measure_extraction(results, device.type, repeats(options, EXTRACTION_REPEATS), options.grids, chunk)
+    else:
+        results, left = Results(options.out, "start", header), 0
+        results.values["measurements"] = start.measure()
+        results.write()
+    print(f"\n{title}, torch {header['torch']}, commit {header['commit']}\n")
+    print(table(results.measurements))
+    print(f"\nwritten to {results.file}")
+    if left:
+        print(f"{left} measurements are left: run the same command again")
+    return 75 if left else 0
+
+
+def model_folder(options: argparse.Namespace) -> Path:
+    """The folder of the model that is measured. Raises CheckpointError if it is not there."""
+    if options.model:
+        return find_model(str(options.model))
+    if options.preset == "mini":
+        return PRETRAINED / "mini"
+    return LARGE if options.random_weights else find_model("trellis-image-large")
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, usage="%(prog)s [options]"
+    )
+    parser.add_argument("--preset", choices=("mini", "large"), help="the model whose stages are measured")
+    parser.add_argument("--random-weights", action="store_true", help="weights made by rule: no files needed")
+    parser.add_argument("--model", type=Path, metavar="FOLDER", help="another folder with the preset's kind of model")
+    parser.add_argument("--stage", nargs="+", choices=("flexicubes", "start", *STAGES), help="only these")
+    parser.add_argument("--voxels", nargs="+", type=int, metavar="N", help="how many voxels are occupied")
+    parser.add_argument("--steps", nargs="+", type=int, metavar="N", help="the model's own number means with guidance")
+    parser.add_argument("--grids", nargs="+", type=int, default=GRIDS, metavar="N", help="flexicubes: cubes a side")
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
+    parser.add_argument("--repeats", type=int, metavar="N", help="calls after the first")
+    parser.add_argument("--once", action="store_true", help="only the first call of each")
+    parser.add_argument("--minutes", type=float, default=9.0, help="how long one run may take (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks", metavar="FOLDER")
+    parser.add_argument("--commit", help="what is measured, where there is no git to ask")
+    options = parser.parse_args()
+    alone = options.stage in (["flexicubes"], ["start"])
+    if alone == bool(options.preset) or (not alone and {"flexicubes", "start"} & set(options.stage or ())):
+        parser.error("give either --preset, with or without its stages, or --stage flexicubes, or --stage start")
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())

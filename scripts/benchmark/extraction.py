@@ -1,0 +1,43 @@
+"""The sparse extractor beside the dense statement of it, each in a process of its own."""
+
+from __future__ import annotations
+
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from backend.mesh import flexicubes, reference
+
+from .meter import Meter
+from .objects import SUBDIVISION, crossed_voxels, cube_features, procedural
+from .stages import record
+
+FAMILY = "chair"
+METHODS = {"sparse extraction": flexicubes.extract_mesh, "dense extraction": reference.extract_mesh}
+
+
+def write_features(file: Path, resolution: int) -> None:
+    """What a perfect decoder would give of a procedural object, on a grid of ``resolution``^3 cubes."""
+    voxels = crossed_voxels(procedural(FAMILY), resolution // SUBDIVISION)
+    torch.save(cube_features(procedural(FAMILY), voxels, resolution // SUBDIVISION), file)
+
+
+def worker(connection: Connection, file: Path, device: str, repeats: int) -> None:
+    """Measure cases as they come. The features are in memory before: the peak is what an extractor takes besides."""
+    coords, features = (tensor.to(device) for tensor in torch.load(file))
+    meter = Meter(torch.device(device))
+    for case in iter(connection.recv, None):
+        extract = METHODS[case.stage]
+
+        def run(extract: Any = extract, resolution: int = case.resolution) -> Any:
+            return extract(coords, features, resolution)
+
+        values = record(case, meter.measure(run, repeats))
+        mesh = run()
+        values |= {"cubes": len(coords), "faces": len(mesh.faces)}
+        if extract is reference.extract_mesh:
+            sparse = flexicubes.extract_mesh(coords, features, case.resolution)
+            values["same_mesh"] = reference.same_mesh(sparse, mesh)
+        connection.send(values)

@@ -1,0 +1,69 @@
+"""The networks that are measured: with a model folder's weights, or with weights made by rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from backend.checkpoints import NETWORKS, build_network, load_network
+from backend.config import PRETRAINED, read_json
+from backend.folders import ModelFolder
+from backend.random_weights import rule_tensor
+
+#: The published model's pipeline.json and its networks' descriptions, without weights.
+LARGE = Path(__file__).with_name("trellis-image-large")
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def description_of(folder: Path, name: str) -> Path:
+    """The JSON file of the network that pipeline.json calls ``name``; the backend has the published encoder's."""
+    file = folder / f"{name}.json"
+    return file if file.is_file() else PRETRAINED / file.name
+
+
+def load(folder: Path, name: str, kind: type[Network], device: torch.device, by_rule: bool) -> Network:
+    """A network of a folder with its own weights, or with weights by rule, which its folder need not hold.
+
+    Raises CheckpointError.
+    """
+    if by_rule:
+        return network_by_rule(description_of(folder, name), kind, device)
+    return load_network(ModelFolder.read(folder).network(name), kind, device)
+
+
+def describe(folder: Path, name: str, kind: type[Network], device: torch.device) -> Network:
+    """A network without weights, on the meta device, in the dtypes that the device computes in."""
+    return build_network(description_of(folder, name), kind, half=device.type != "cpu")
+
+
+def network_by_rule(description: Path, kind: type[Network], device: torch.device) -> Network:
+    """A network with weights by rule, in the dtypes that the device computes in. No two of them are there twice."""
+    network = build_network(description, kind, half=device.type != "cpu")
+    weight = weights_by_rule(description, network)
+    network.load_state_dict({key: weight(key).to(device) for key in network.state_dict()}, assign=True)
+    return network.requires_grad_(False)
+
+
+def weights_by_rule(description: Path, network: nn.Module) -> Callable[[str], Tensor]:
+    """What makes each tensor of a network that is on the meta device: parameters by rule, buffers as it computes them.
+
+    The tensors are on the CPU, in the network's dtypes.
+    """
+    state = network.state_dict()
+    buffers = _buffers(description) if any(True for _ in network.buffers()) else {}
+
+    def weight(key: str) -> Tensor:
+        return buffers[key] if key in buffers else rule_tensor(key, state[key].shape).to(state[key].dtype)
+
+    return weight
+
+
+def _buffers(description: Path) -> dict[str, Tensor]:
+    """The buffers that a network computes: without blocks it has the same."""
+    values = read_json(description)
+    return dict(NETWORKS[values["name"]](**{**values["args"], "num_blocks": 0}).named_buffers())

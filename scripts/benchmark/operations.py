@@ -1,0 +1,146 @@
+"""The least work that a stage's networks can do: floating-point operations, and bytes that have to be moved.
+
+A multiplication and an addition are two operations. Matrix products, convolutions and attention count, all else does
+not: a sparse convolution by the rows that it gathers, attention in windows by the voxels that the windows hold. The
+bytes are the weights, read once a call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from backend.conditioning import ImageEncoder
+from backend.config import SamplerSettings
+from backend.models.latent_flow import LatentFlow
+from backend.models.latent_vae import LatentMeshDecoder
+from backend.models.structure_flow import StructureFlow
+from backend.models.structure_vae import StructureDecoder, Upsample
+from backend.sampling import time_steps
+from backend.sparse.convolution import SparseConv3d
+from backend.sparse.tensor import VoxelSet
+
+#: Layers whose input is one vector for an object: the time's.
+PER_OBJECT = ("t_embedder", "adaLN_modulation", "emb_layers")
+
+
+@dataclass(frozen=True)
+class Work:
+    """What has to be done at least."""
+
+    operations: float
+    bytes: float
+
+    def __add__(self, other: Work) -> Work:
+        return Work(self.operations + other.operations, self.bytes + other.bytes)
+
+    def __mul__(self, times: int) -> Work:
+        return Work(self.operations * times, self.bytes * times)
+
+    def seconds(self, matmul_rate: float, copy_rate: float) -> float:
+        """The floor on a machine that does so many operations and moves so many bytes a second."""
+        return max(self.operations / matmul_rate, self.bytes / copy_rate)
+
+
+def image_encoder(network: ImageEncoder) -> Work:
+    """One call with one image of the encoder's own size."""
+    patches = network.grid**2
+    tokens = 1 + network.register_tokens.shape[1] + patches
+    attention = len(network.blocks) * _attention(tokens, tokens, network.cls_token.shape[-1])
+    embedding = 2 * patches * network.patch_embed.proj.weight.numel()
+    return _work(network, embedding + _linears(network, tokens) + attention)
+
+
+def structure_flow(network: StructureFlow, context: int) -> Work:
+    """One call for one object under ``context`` tokens."""
+    tokens = (network.resolution // network.patch_size) ** 3
+    attention = len(network.blocks) * _attention(tokens, tokens + context, network.pos_emb.shape[-1])
+    return _work(network, _linears(network, tokens, context) + attention)
+
+
+def structure_decoder(network: StructureDecoder, side: int) -> Work:
+    """One call for latents of ``side``^3."""
+    operations = _convolutions([network.input_layer, network.middle_block], side**3)
+    for block in network.blocks:
+        operations += _convolutions([block], side**3)
+        side *= 2 if isinstance(block, Upsample) else 1
+    return _work(network, operations + _convolutions([network.out_layer], side**3))
+
+
+def latent_flow(network: LatentFlow, voxels: VoxelSet, context: int) -> Work:
+    """One call for one object under ``context`` tokens. The transformer's grid is at most twice as coarse."""
+    fine = coarse = len(voxels)
+    operations = _linears(network.t_embedder, 1) + _linears(network.adaLN_modulation, 1)
+    operations += _linears(network.input_layer, fine) + _linears(network.out_layer, fine)
+    block: Any
+    for block in network.input_blocks:
+        if block.halve:
+            coarse = len(voxels.coarse(2).voxels)
+        operations += _linears(block, coarse) + _convolutions([block], coarse)
+    for block in network.out_blocks:
+        operations += _linears(block, fine) + _convolutions([block], fine)
+    attention = len(network.blocks) * _attention(coarse, coarse + context, network.pos_embedder.channels)
+    return _work(network, operations + _linears(network.blocks, coarse, context) + attention)
+
+
+def mesh_decoder(network: LatentMeshDecoder, voxels: VoxelSet) -> Work:
+    """One call for one object."""
+    count, channels = len(voxels), network.pos_embedder.channels
+    operations = _linears(network.input_layer, count) + _linears(network.blocks, count)
+    block: Any
+    for block in network.blocks:
+        size, shift = block.attn.window_size, block.attn.shift
+        operations += sum(_attention(n, n, channels) for n in _group_sizes(voxels, size, shift))
+    for block in network.upsample:
+        operations += _convolutions([block.skip_connection], count)
+        # The first convolution's 27 taps meet 8 of the voxels before they are split.
+        operations += _convolutions([block.out_layers[0]], 8 * count) * 8 / 27
+        count *= 8
+        operations += _convolutions([block.out_layers[3]], count)
+    return _work(network, operations + _linears(network.out_layer, count))
+
+
+def network_calls(sampler: SamplerSettings) -> int:
+    """How often a flow is called for one sample: twice in a step with guidance."""
+    times = [float(t) for t in time_steps(sampler.steps, sampler.rescale_t)[:-1]]
+    guided = sum(sampler.interval[0] <= t <= sampler.interval[1] for t in times) if sampler.guidance else 0
+    return sampler.steps + guided
+
+
+def _work(network: nn.Module, operations: float) -> Work:
+    return Work(operations, sum(weights.numel() * weights.element_size() for weights in network.parameters()))
+
+
+def _linears(module: nn.Module, tokens: int, context: int = 0) -> float:
+    """The products of a module's linear layers with ``tokens`` vectors, or ``context`` where they see those."""
+    operations = 0.0
+    for name, layer in module.named_modules():
+        if isinstance(layer, nn.Linear):
+            single = any(part in PER_OBJECT for part in name.split("."))
+            rows = 1 if single else context if name.endswith("to_kv") else tokens
+            operations += 2 * rows * layer.weight.numel()
+    return operations
+
+
+def _convolutions(modules: Iterable[nn.Module], cells: int) -> float:
+    """The products of dense and sparse convolutions with as many output cells, those of padding included."""
+    layers = [layer for module in modules for layer in module.modules()]
+    weights = [layer.weight for layer in layers if isinstance(layer, nn.Conv3d)]
+    weights += [layer.conv.weight for layer in layers if isinstance(layer, SparseConv3d)]
+    return 2.0 * cells * sum(weight.numel() for weight in weights)
+
+
+def _attention(queries: int, keys: int, channels: int) -> float:
+    return 4.0 * queries * keys * channels
+
+
+def _group_sizes(voxels: VoxelSet, window: int | None, shift: int) -> list[int]:
+    """How many voxels each group holds that attends to itself: all together, or those of a window."""
+    if window is None:
+        return [len(voxels)]
+    cells = (voxels.coords[:, 1:] + shift) // window
+    return torch.unique(cells, dim=0, return_counts=True)[1].tolist()

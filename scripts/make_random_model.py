@@ -1,0 +1,60 @@
+"""Write a model with weights made by rule: ``python scripts/make_random_model.py OUT``.
+
+OUT gets the layout in which TRELLIS-image-large is published: pipeline.json, and for each network that it names (the
+image encoder too) its description and its weights under ckpts/, half precision where published so. Such a model makes
+noise; it has the sizes of the real one, for checks of loading, memory and time. It takes 4.3 GB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from torch import nn  # noqa: E402
+
+from backend.checkpoints import build_network  # noqa: E402
+from backend.config import read_json  # noqa: E402
+from backend.weights import serialised  # noqa: E402
+from scripts.benchmark.networks import LARGE, description_of, weights_by_rule  # noqa: E402
+
+
+def write_random_model(out: Path, like: Path = LARGE) -> None:
+    """Write a folder with the networks that ``like/pipeline.json`` names. One tensor at a time is in memory."""
+    (out / "ckpts").mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(like / "pipeline.json", out / "pipeline.json")
+    args = read_json(like / "pipeline.json")["args"]
+    for name in (*args["models"].values(), args["image_cond_model"]):
+        stem = f"ckpts/{Path(name).name}"
+        description = description_of(like, stem)
+        shutil.copyfile(description, out / f"{stem}.json")
+        size = write_weights(description, out / f"{stem}.safetensors")
+        print(f"{stem}.safetensors  {size / 1e6:.0f} MB", flush=True)
+
+
+def write_weights(description: Path, file: Path) -> int:
+    """Write the safetensors file of one network and return its size in bytes."""
+    network = build_network(description, nn.Module, half=True)
+    weight = weights_by_rule(description, network)
+    # Wide types first, so that every tensor begins at a multiple of its own size.
+    like = dict(sorted(network.state_dict().items(), key=lambda item: (-item[1].itemsize, item[0])))
+    with file.open("wb") as stream:
+        stream.writelines(serialised(like, map(weight, like), {}))
+    return file.stat().st_size
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("out", type=Path, help="a folder; made if missing")
+    parser.add_argument("--like", type=Path, default=LARGE, metavar="FOLDER", help="a folder with other descriptions")
+    options = parser.parse_args()
+    write_random_model(options.out, options.like)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
