@@ -1,0 +1,115 @@
+"""Whether generated objects are spread as the true ones are: per image against its true completions, and all in all.
+
+One image has many right answers. Scores against a single one (F-score, IoU) prefer an average, which is none of them;
+these compare sets of samples. Samples are rows of features [n, d].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+from scipy.linalg import sqrtm
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial.distance import cdist
+
+from ..mesh import Surface
+from .metrics import draw_colors
+from .render import View, Window
+
+#: What renders are taken from: azimuth, elevation, field of view in degrees.
+VIEWS = tuple(View(azimuth, 20.0, 30.0) for azimuth in (30.0, 120.0, 210.0, 300.0))
+WINDOW = Window(0.0, 0.0, 0.95)
+RENDER_SIDE = 32
+POOLED = 16  # cells to a side of the shape features
+
+
+def shape_features(occupancy: np.ndarray) -> np.ndarray:
+    """Volume in each cell of a coarse grid, [POOLED^3] in 0..1, of a filled lattice [R + 1]^3."""
+    solid = occupancy[:-1, :-1, :-1].astype(np.float32)
+    factor = len(solid) // POOLED
+    return solid.reshape(POOLED, factor, POOLED, factor, POOLED, factor).mean((1, 3, 5)).ravel()
+
+
+def render_features(surface: Surface) -> np.ndarray:
+    """Unlit colours on middle grey from all around, as one row."""
+    images = [draw_colors(surface, view, WINDOW, 2 * RENDER_SIDE) for view in VIEWS]
+    flat = [np.where(image[..., 3:] > 0, image[..., :3], 0.5) for image in images]
+    side = RENDER_SIDE
+    return np.concatenate([f.reshape(side, 2, side, 2, 3).mean((1, 3)).ravel() for f in flat]).astype(np.float32)
+
+
+def nearest_neighbour_accuracy(a: np.ndarray, b: np.ndarray) -> float:
+    """1-NNA (Lopez-Paz and Oquab 2017): how often a sample's nearest other sample is of its own set. 0.5 is best.
+
+    Samples that coincide across the sets count half, as they would at random.
+    """
+    joined = np.concatenate([a, b])
+    own = np.arange(len(joined)) < len(a)
+    distance = cdist(joined, joined)
+    np.fill_diagonal(distance, np.inf)
+    nearest = distance == distance.min(1, keepdims=True)
+    same = (nearest & (own[:, None] == own)).sum(1)
+    return float((same / nearest.sum(1)).mean())
+
+
+def energy_distance(a: np.ndarray, b: np.ndarray) -> float:
+    """2 E|x - y| - E|x - x'| - E|y - y'| (Szekely and Rizzo 2013), pairs of a sample with itself left out."""
+    between, within_a, within_b = cdist(a, b).mean(), cdist(a, a), cdist(b, b)
+    return float(2 * between - within_a.sum() / (len(a) * (len(a) - 1)) - within_b.sum() / (len(b) * (len(b) - 1)))
+
+
+@dataclass(frozen=True)
+class Axes:
+    """Principal axes [k, d] of training objects, scaled so that their spread along the first is 1."""
+
+    mean: np.ndarray
+    axes: np.ndarray
+
+    @classmethod
+    def fit(cls, rows: np.ndarray, count: int = 32) -> Axes:
+        """Axes of the largest spread."""
+        mean = rows.mean(0)
+        _, spread, axes = np.linalg.svd(rows - mean, full_matrices=False)
+        return cls(mean, axes[:count] * (np.sqrt(len(rows)) / spread[0]))
+
+    def __call__(self, rows: np.ndarray) -> np.ndarray:
+        return np.asarray((rows - self.mean) @ self.axes.T)
+
+
+def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
+    """Squared distance of means plus that of covariances, of normal laws fitted to both (Dowson and Landau 1982)."""
+    cov_a, cov_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    root = np.real(sqrtm(cov_a @ cov_b))
+    return float(((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(cov_a + cov_b - 2 * root))
+
+
+@dataclass(frozen=True)
+class Structure:
+    """What can be wrong with a surface's make-up."""
+
+    parts: int  # components with at least one percent of the area
+    dust: float  # share of the area in smaller ones
+    leaks: bool  # whether the inside that a closed hull would have is mostly open to the outside
+
+    def valid(self, true_parts: set[int]) -> bool:
+        """No dust, no leak, and a number of parts that a true object has."""
+        return self.dust <= 0.01 and not self.leaks and self.parts in true_parts
+
+
+def structure_of(surface: Surface, filled: np.ndarray) -> Structure:
+    """``filled``: the surface's lattice after filling from the border, [R + 1]^3."""
+    faces = surface.faces
+    edges = np.concatenate([faces[:, :2], faces[:, 1:]])
+    graph = coo_matrix((np.ones(len(edges), bool), edges.T), shape=(len(surface.vertices),) * 2)
+    label = connected_components(graph, directed=False)[1][faces[:, 0]]
+    corner = surface.vertices[faces]
+    area = np.linalg.norm(np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]), axis=1)
+    shares = np.bincount(label, area) / area.sum()
+    large = shares >= 0.01
+    # Swollen, a surface has no small openings; what that encloses, shrunk again, is what it was meant to hold.
+    swollen = ndimage.binary_fill_holes(ndimage.binary_dilation(np.pad(filled, 3), iterations=2))
+    closed = ndimage.binary_erosion(swollen, iterations=2)
+    return Structure(int(large.sum()), float(shares[~large].sum()), bool(filled.sum() < 0.5 * closed.sum()))
