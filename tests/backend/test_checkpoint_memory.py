@@ -98,7 +98,7 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reas
 
 
 @needs_proc
-@pytest.mark.parametrize("form", [".safetensors", ".pt"])
+@pytest.mark.parametrize("form", [".safetensors", pytest.param(".pt", marks=pytest.mark.slow)])
 def test_on_the_cpu_the_peak_is_the_weights_themselves(tmp_path: Path, flow: Path, form: str) -> None:
     path = flow if form == ".safetensors" else write_flow(tmp_path / "flow", form=form)
     (load,) = measure("cpu", path)["loads"]
@@ -107,6 +107,7 @@ def test_on_the_cpu_the_peak_is_the_weights_themselves(tmp_path: Path, flow: Pat
 
 
 @needs_proc
+@pytest.mark.slow
 def test_released_weights_go_back_to_the_system(flow: Path) -> None:
     """Three networks one after another take no more than one, over what building all three of them has left behind."""
     figures = measure("cpu", flow, flow, flow)
