@@ -1,6 +1,7 @@
 """Measure Espalier: times, peak memory, and how far they are from what the machine could do at best.
 
     python scripts/bench.py --preset large --random-weights     the full-size networks, stage by stage
+    python scripts/bench.py --preset large --model FOLDER       the same, read from disk (see make_random_model.py)
     python scripts/bench.py --preset mini                       the bundled model
     python scripts/bench.py --stage flexicubes                  the sparse extractor beside the dense method
     python scripts/bench.py --stage start                       from the backend's start until it is ready
@@ -212,11 +213,10 @@ def measure(options: argparse.Namespace) -> int:
     header = {"commit": options.commit or current_commit(), **machine(device.type, title)}
     chunk = Chunk(options.minutes)
     if options.preset:
-        setup = Setup(
-            model_folder(options), options.random_weights, device.type, repeats(options, REPEATS[device.type])
-        )
-        weights = "by rule" if options.random_weights else setup.folder.name
-        results = Results(options.out, options.preset, header | {"weights": weights})
+        by_rule = options.random_weights and not options.model
+        setup = Setup(model_folder(options), by_rule, device.type, repeats(options, REPEATS[device.type]))
+        run = f"{options.preset}-random-weights" if by_rule else options.preset
+        results = Results(options.out, run, header | {"weights": "by rule" if by_rule else setup.folder.name})
         left = measure_stages(results, setup, chosen_cases(options, device.type), chunk)
     elif options.stage == ["flexicubes"]:
         results = Results(options.out, "flexicubes", header)
@@ -248,7 +248,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--preset", choices=("mini", "large"), help="the model whose stages are measured")
     parser.add_argument("--random-weights", action="store_true", help="weights made by rule: no files needed")
-    parser.add_argument("--model", type=Path, metavar="FOLDER", help="another folder with the preset's kind of model")
+    parser.add_argument("--model", type=Path, metavar="FOLDER", help="read the weights from here")
     parser.add_argument("--stage", nargs="+", choices=("flexicubes", "start", *STAGES), help="only these")
     parser.add_argument("--voxels", nargs="+", type=int, metavar="N", help="how many voxels are occupied")
     parser.add_argument("--steps", nargs="+", type=int, metavar="N", help="the model's own number means with guidance")

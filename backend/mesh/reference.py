@@ -17,8 +17,9 @@ SIGNS = ((0, 0), (0, 1), (1, 1), (1, 0))  # the cubes around a lattice edge: 1 i
 
 def extract_mesh(coords: Tensor, features: Tensor, res: int) -> RawMesh:
     """The surface that ``flexicubes.extract_mesh`` describes, its faces in another order."""
-    sdf, values = _lattice(coords.long(), features, res)
-    alpha, beta, gamma = _weights(coords.long(), features, res)
+    coords, features = coords.long(), features.detach().float()
+    sdf, values = _lattice(coords, features, res)
+    alpha, beta, gamma = _weights(coords, features, res)
     inside = sdf < 0
     tables = case_tables().to(coords.device)
     cases = sum(_corner(inside, i, res).long() << i for i in range(8))
@@ -157,11 +158,11 @@ def _faces_across(axis: int, inside: Tensor, vertex_at: Tensor, gamma: Tensor, r
     v = torch.stack(quad, dim=1)
     # SIGNS run clockwise as seen from the upper end, for b, c and the axis are right-handed.
     v = torch.where(leaves, v.flip(1), v)
-    main, other = weight[0] * weight[2], weight[1] * weight[3]  # of the diagonals 0-2 and 1-3; flipping keeps them
+    main, other = weight[0] * weight[2], weight[1] * weight[3]
     # A tie goes to the diagonal that the published extractor's order of the four cubes gives it.
     ties_to_main = leaves[:, 0] != (axis == 1)
     along_main = ((main > other) | ((main == other) & ties_to_main))[:, None]
-    # After the flip the main diagonal joins the corners 3 and 1.
+    # The main diagonal joins corners 0 and 2, and in a quad that was flipped 3 and 1.
     along_02 = along_main != leaves
     faces = torch.where(along_02, v[:, [0, 1, 2, 0, 2, 3]], v[:, [0, 1, 3, 3, 1, 2]]).view(-1, 3)
     outer = origin.clone()

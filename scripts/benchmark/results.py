@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Results:
-    """Measurements of one commit on one device, written after each. What a file holds of another commit is replaced."""
+    """Measurements of one commit on one machine, written after each. Those of another, as ``header`` says, go."""
 
     def __init__(self, folder: Path, run: str, header: Mapping[str, Any]) -> None:
         slug = re.sub(r"[^a-z0-9]+", "-", str(header["device"]).lower()).strip("-")
@@ -27,7 +27,7 @@ class Results:
         self.values: dict[str, Any] = {**header, "commands": [], "rates": {}, "measurements": []}
         if self.file.exists():
             stored = json.loads(self.file.read_text("utf-8"))
-            if all(stored.get(key) == header[key] for key in ("commit", "device", "torch")):
+            if all(stored.get(key) == value for key, value in header.items()):
                 self.values = stored
         command = " ".join(["python", *sys.argv])
         if command not in self.values["commands"]:
