@@ -21,43 +21,18 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
-from PIL import Image  # noqa: E402
 
 from backend.config import PRETRAINED, GenerateSettings  # noqa: E402
 from backend.errors import BackendError  # noqa: E402
 from backend.pipeline import Pipeline  # noqa: E402
 from backend.training import metrics  # noqa: E402
-from backend.training.families import FAMILIES, Params  # noqa: E402
-from backend.training.render import View, Window, frame, random_light, random_view, render  # noqa: E402
-from backend.training.shapes import HELD_OUT, draw  # noqa: E402
+from backend.training.cases import Case, cases  # noqa: E402
+from backend.training.families import FAMILIES  # noqa: E402
+from backend.training.shapes import HELD_OUT  # noqa: E402
 
 POINTS = 10_000
-IMAGE_SIZE = 336
 CHOICE_RESOLUTION = 32  # hidden choices are told apart on this lattice
 IMAGES_PER_CHOICE = 24
-
-
-@dataclass(frozen=True)
-class Case:
-    """A held-out object and the view of it that the model gets."""
-
-    family: str
-    number: int
-    params: Params
-    view: View
-    window: Window
-
-    @classmethod
-    def draw(cls, family: str, number: int) -> Case:
-        params = draw(family, [number])
-        view = random_view(np.random.default_rng([*family.encode(), number, 4]))
-        return cls(family, number, params, view, frame(family, params, [view])[0])
-
-    def image(self) -> Image.Image:
-        light = random_light(np.random.default_rng([*self.family.encode(), self.number, 5]))
-        return Image.fromarray(
-            render(self.family, self.params, [self.view], [light], IMAGE_SIZE, [self.window])[0].numpy()
-        )
 
 
 @dataclass(frozen=True)
@@ -150,13 +125,11 @@ def shuffled(judged: list[Judged], shift: int) -> float:
 
 def evaluate(pipeline: Pipeline, count: int, seed: int, steps: int | None, guidance: float | None) -> dict[str, object]:
     families = list(FAMILIES)
-    first = HELD_OUT + 10_000 * seed
     resolution = 4 * pipeline.mesh_decoder.resolution
     stride = resolution // CHOICE_RESOLUTION
     choices, judged = Choices(), []
     started = time.monotonic()
-    for i in range(count):
-        case = Case.draw(families[i % len(families)], first + i // len(families))
+    for i, case in enumerate(cases(count, seed)):
         made = generate(pipeline, case, GenerateSettings(seed=i, steps=steps, guidance=guidance))
         judged.append(judge(case, made, resolution))
         if made is not None:
@@ -168,7 +141,7 @@ def evaluate(pipeline: Pipeline, count: int, seed: int, steps: int | None, guida
             flush=True,
         )
     seconds = time.monotonic() - started
-    top_up(pipeline, choices, first + 5_000, steps, guidance, stride)
+    top_up(pipeline, choices, HELD_OUT + 10_000 * seed + 5_000, steps, guidance, stride)
     return {
         "n": count,
         "seed": seed,

@@ -71,6 +71,11 @@ def f_score(a: np.ndarray, b: np.ndarray, threshold: float = 0.05) -> float:
     return float(2 * precision * recall / max(1e-9, precision + recall))
 
 
+def chamfer_distance(a: np.ndarray, b: np.ndarray) -> float:
+    """Mean distance of each set's points to the other, both ways added, in sides of the cube."""
+    return float(cKDTree(b).query(a)[0].mean() + cKDTree(a).query(b)[0].mean())
+
+
 def draw_colors(surface: Surface, view: View, window: Window, size: int) -> np.ndarray:
     """The mesh's vertex colours, unlit, as a camera sees them: [size, size, 4] float (0..1, alpha 0 or 1).
 

@@ -1,0 +1,48 @@
+"""Held-out objects in the view that a model gets of them, for every evaluation alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from .families import FAMILIES, Params
+from .render import View, Window, frame, random_light, random_view, render
+from .shapes import HELD_OUT, draw
+
+IMAGE_SIZE = 336
+
+
+@dataclass(frozen=True)
+class Case:
+    """A held-out object and the view of it that the model gets."""
+
+    family: str
+    number: int
+    params: Params
+    view: View
+    window: Window
+
+    @classmethod
+    def draw(cls, family: str, number: int) -> Case:
+        params = draw(family, [number])
+        view = random_view(np.random.default_rng([*family.encode(), number, 4]))
+        return cls(family, number, params, view, frame(family, params, [view])[0])
+
+    def image(self) -> Image.Image:
+        light = random_light(np.random.default_rng([*self.family.encode(), self.number, 5]))
+        return Image.fromarray(
+            render(self.family, self.params, [self.view], [light], IMAGE_SIZE, [self.window])[0].numpy()
+        )
+
+    def completions(self, count: int) -> list[Params]:
+        """True answers to the image: the hidden parameters drawn anew, the visible ones as they are."""
+        return [draw(self.family, [self.number], [1 + i]) for i in range(count)]
+
+
+def cases(count: int, seed: int = 0) -> list[Case]:
+    """Objects of all families in turn; other seeds give other objects."""
+    families = list(FAMILIES)
+    first = HELD_OUT + 10_000 * seed
+    return [Case.draw(families[i % len(families)], first + i // len(families)) for i in range(count)]

@@ -1,0 +1,250 @@
+"""Judge few-step students beside their teacher: ``python scripts/eval.py --preset mini --table``.
+
+A row of the table is a model and a number of steps. Its samples are made once and kept, one file for each row and seed,
+so that the command can be stopped and run again; ``--row NAME`` makes one row's, ``--table`` prints all.
+
+Two questions are asked. *Per image* (the primary columns): 16 samples of one image against 16 true completions of it.
+*All in all*: one sample an image against the objects themselves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+
+from backend.catalog import find_model  # noqa: E402
+from backend.config import GenerateSettings  # noqa: E402
+from backend.errors import BackendError  # noqa: E402
+from backend.mesh import Surface  # noqa: E402
+from backend.pipeline import Pipeline  # noqa: E402
+from backend.training import judge, metrics  # noqa: E402
+from backend.training.cases import Case, cases  # noqa: E402
+from backend.training.families import FAMILIES, Params  # noqa: E402
+from backend.training.methods import METHODS  # noqa: E402
+from backend.training.shapes import draw  # noqa: E402
+
+CACHE = Path.home() / ".cache" / "espalier"
+IMAGES, COMPLETIONS = 24, 16  # of the primary columns
+POINTS = 10_000
+AXES_FROM = 384  # training objects that the principal axes are fitted to
+
+
+@dataclass(frozen=True)
+class Row:
+    """A model sampled in some number of steps; ``guidance`` None is the model's own."""
+
+    name: str
+    model: str
+    steps: int
+    guidance: float | None = None
+
+
+def rows(preset: str) -> list[Row]:
+    """The teacher, the teacher in few steps, and every student that was exported to the distillation's folder."""
+    found = [Row("teacher 25x2", "mini", 25)]
+    found += [Row(f"none {steps}x2", "mini", steps, 0.0) for steps in (1, 2)]
+    for path in sorted((CACHE / "distill" / preset).glob("*/overlay.json")):
+        if path.parent.name.partition("@")[0] in METHODS:
+            found += [Row(f"{path.parent.name} {steps}x2", str(path.parent), steps) for steps in (1, 2)]
+    return found
+
+
+@dataclass
+class Features:
+    """What is kept of objects, a line each. ``scores``: F-score, Chamfer distance, PSNR, validity; NaN if not asked."""
+
+    shape: list[np.ndarray]
+    render: list[np.ndarray]
+    scores: list[list[float]]
+
+    @classmethod
+    def empty(cls) -> Features:
+        return cls([], [], [])
+
+    def see(self, surface: Surface | None, scores: list[float]) -> None:
+        """Add an object; None is one that could not be made, which is empty space."""
+        if surface is None:
+            self.shape.append(np.zeros(judge.POOLED**3, np.float32))
+            self.render.append(np.full(len(judge.VIEWS) * judge.RENDER_SIDE**2 * 3, 0.5, np.float32))
+        else:
+            self.shape.append(judge.shape_features(metrics.filled(surface)))
+            self.render.append(judge.render_features(surface))
+        self.scores.append(scores)
+
+    def save(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part.npz")
+        np.savez_compressed(
+            part,
+            shape=np.stack(self.shape).astype(np.float16),
+            render=(np.stack(self.render) * 255).round().astype(np.uint8),
+            scores=np.array(self.scores, np.float64),
+        )
+        part.replace(path)
+
+
+def load(path: Path) -> dict[str, np.ndarray]:
+    """Features as they were saved, in float32."""
+    with np.load(path) as file:
+        return {
+            "shape": file["shape"].astype(np.float32),
+            "render": file["render"].astype(np.float32) / 255,
+            "scores": file["scores"],
+        }
+
+
+class Evaluation:
+    """Where everything lies, and how many objects there are."""
+
+    def __init__(self, folder: Path, objects: int, seeds: int) -> None:
+        self.folder, self.objects, self.seeds = folder, objects, seeds
+
+    # --- the truth ---------------------------------------------------------------------------------------------------
+
+    def truth(self, name: str) -> Path:
+        """Features of true objects: "held_out", "completions", "others" (a disjoint set) or "training"."""
+        path = self.folder / f"true_{name}.npz"
+        if not path.exists():
+            features = Features.empty()
+            for family, params in self._true_objects(name):
+                surface = metrics.true_surface(family, params, 16)
+                structure = judge.structure_of(surface, metrics.filled(surface))
+                features.see(surface, [float(structure.parts), structure.dust, float(structure.leaks)])
+            features.save(path)
+        return path
+
+    def _true_objects(self, name: str) -> Iterator[tuple[str, Params]]:
+        if name == "held_out":
+            yield from ((c.family, c.params) for c in cases(self.objects))
+        elif name == "others":
+            yield from ((c.family, c.params) for c in cases(self.objects, seed=7))
+        elif name == "completions":
+            yield from ((c.family, p) for c in cases(IMAGES) for p in c.completions(COMPLETIONS))
+        else:
+            families = list(FAMILIES)
+            yield from ((families[i % 12], draw(families[i % 12], [i // 12])) for i in range(AXES_FROM))
+
+    # --- samples -----------------------------------------------------------------------------------------------------
+
+    def samples(self, row: Row, kind: str, seed: int) -> Path:
+        """Features of a row's samples: "paired" (one an image) or "conditional" (16 of each of 24 images)."""
+        path = self.folder / f"{row.name.replace(' ', '_')}_{kind}_{seed}.npz"
+        if path.exists():
+            return path
+        pipeline = Pipeline.load(find_model(row.model), torch.device("cpu"))
+        features, started = Features.empty(), time.monotonic()
+        chosen = cases(self.objects if kind == "paired" else IMAGES)
+        work = [(case, i) for case in chosen for i in range(1 if kind == "paired" else COMPLETIONS)]
+        for done, (case, i) in enumerate(work, start=1):
+            settings = GenerateSettings(seed=1000 * seed + i, steps=row.steps, guidance=row.guidance)
+            try:
+                surface = metrics.outer_surface(pipeline.reconstruct([case.image()], settings)[0])
+            except BackendError as error:
+                surface = None
+                print(f"{case.family} {case.number}: {error}", file=sys.stderr)
+            features.see(surface, scores(case, surface) if kind == "paired" else [np.nan] * 4)
+            if done % 24 == 0 or done == len(work):
+                left = (time.monotonic() - started) / done * (len(work) - done) / 60
+                print(
+                    f"{row.name}  {kind} {seed}  {done}/{len(work)}  {left:.0f} min left", file=sys.stderr, flush=True
+                )
+        features.save(path)
+        return path
+
+    def make(self, row: Row) -> None:
+        """All samples of a row."""
+        for seed in range(self.seeds):
+            self.samples(row, "conditional", seed)
+            self.samples(row, "paired", seed)
+
+    # --- the table ---------------------------------------------------------------------------------------------------
+
+    def judged(self, row: Row) -> dict[str, list[float]]:
+        """The columns of a row, a value for each sampling seed."""
+        truth, other = load(self.truth("held_out")), load(self.truth("others"))
+        answers, training = load(self.truth("completions")), load(self.truth("training"))
+        axes = {name: judge.Axes.fit(training[name]) for name in ("shape", "render")}
+        floor = {n: judge.frechet_distance(axes[n](truth[n]), axes[n](other[n])) for n in axes}
+        columns: dict[str, list[float]] = {}
+        for seed in range(self.seeds):
+            made = load(self.samples(row, "conditional", seed))["shape"].reshape(IMAGES, COMPLETIONS, -1)
+            real = answers["shape"].reshape(IMAGES, COMPLETIONS, -1)
+            pairs = list(zip(real, made, strict=True))
+            paired = load(self.samples(row, "paired", seed))
+            values = {
+                "1-NNA": np.mean([judge.nearest_neighbour_accuracy(a, b) for a, b in pairs]),
+                "energy": np.mean([judge.energy_distance(a, b) for a, b in pairs]),
+                **{f"FD {n}": judge.frechet_distance(axes[n](truth[n]), axes[n](paired[n])) - floor[n] for n in axes},
+                "invalid": 1 - paired["scores"][:, 3].mean(),
+                "F": paired["scores"][:, 0].mean(),
+                "F p5": np.percentile(paired["scores"][:, 0], 5),
+                "Chamfer": paired["scores"][:, 1].mean(),
+                "Chamfer p95": np.percentile(paired["scores"][:, 1], 95),
+                "PSNR": paired["scores"][:, 2].mean(),
+            }
+            for name, value in values.items():
+                columns.setdefault(name, []).append(float(value))
+        return columns
+
+
+def scores(case: Case, made: Surface | None) -> list[float]:
+    """F-score, Chamfer distance, PSNR from the input's view, and whether the make-up is one of a true object."""
+    if made is None:
+        return [0.0, 1.0, 0.0, 0.0]
+    truth = metrics.true_surface(case.family, case.params, 16)
+    a, b = metrics.sample_surface(made, POINTS, seed=2), metrics.sample_surface(truth, POINTS, seed=1)
+    true_parts = judge.structure_of(truth, metrics.filled(truth)).parts
+    valid = judge.structure_of(made, metrics.filled(made)).valid({true_parts})
+    psnr = metrics.color_psnr(made, case.family, case.params, case.view, case.window)
+    return [metrics.f_score(a, b), metrics.chamfer_distance(a, b), psnr, float(valid)]
+
+
+def table(judged: dict[str, dict[str, list[float]]]) -> str:
+    """Markdown: mean and, where there are several seeds, half the range between them."""
+    names = list(next(iter(judged.values())))
+    lines = ["| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    for row, columns in judged.items():
+        cells = [f"{np.mean(v):.3f}" + (f" ± {np.ptp(v) / 2:.3f}" if len(v) > 1 else "") for v in columns.values()]
+        lines.append(f"| {row} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", default="mini")
+    parser.add_argument("--objects", type=int, default=192, help="held-out objects of the columns all in all")
+    parser.add_argument("--seeds", type=int, default=3, help="sampling seeds")
+    parser.add_argument("--folder", type=Path, help="default: ~/.cache/espalier/eval/PRESET")
+    parser.add_argument("--row", action="append", help="only rows of this name, such as 'vm-vd 2x2'")
+    parser.add_argument("--table", action="store_true", help="print the table (Markdown)")
+    parser.add_argument("--json", type=Path, help="write the table's figures here")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)  # rows are made side by side by several such commands
+    evaluation = Evaluation(arguments.folder or CACHE / "eval" / arguments.preset, arguments.objects, arguments.seeds)
+    chosen = [row for row in rows(arguments.preset) if not arguments.row or row.name in arguments.row]
+    if not chosen:
+        print(f"there is no such row: {', '.join(row.name for row in rows(arguments.preset))}", file=sys.stderr)
+        return 2
+    for row in chosen:
+        evaluation.make(row)
+    if arguments.table or arguments.json:
+        judged = {row.name: evaluation.judged(row) for row in chosen}
+        print(table(judged))
+        if arguments.json:
+            arguments.json.write_text(json.dumps({"objects": arguments.objects, "rows": judged}, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
