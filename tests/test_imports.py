@@ -53,6 +53,9 @@ LAYERS = (
     ),
     ("backend.errors", "backend.protocol"),
 )
+#: The goldens of the training's losses, which are imported lazily themselves.
+GOLDENS_OF_TRAINING = "backend.goldens.distillation"
+
 #: What the training is made of; the process that serves requests is none of it.
 TRAINING_USES = (
     "folders",
@@ -139,8 +142,10 @@ def training_rule(module: str, name: str, relative: bool, lazy: bool) -> str:
         allowed = tuple(f"backend.{part}" for part in TRAINING_USES)
         return "" if within(name, allowed) else f"{name}: the training does not need it"
     if within(module, ("backend",)) and within(name, ("backend.training",)):
-        used = within(module, ("backend.goldens",)) and lazy
+        used = within(module, ("backend.goldens",)) and (lazy or module == GOLDENS_OF_TRAINING)
         return "" if used else f"{name}: only the goldens use the training, lazily"
+    if name == GOLDENS_OF_TRAINING and not lazy:
+        return f"{name} brings in the training: import it where it is used"
     return ""
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..mesh.flexicubes import extract_mesh
 from ..models.latent_vae import LatentMeshDecoder
 from ..models.structure_vae import StructureDecoder
-from ..pipeline import decode_mesh
 from ..sampling import euler_sample, with_guidance
 from ..sparse.tensor import SparseTensor
 from .distill import Clean, velocity_of
@@ -57,7 +57,8 @@ def voxel_drawer(decoder: LatentMeshDecoder, mean: Tensor, std: Tensor) -> Calla
 
     def draw(latents: Tensor, clean: Clean) -> np.ndarray:
         assert clean.coords is not None
-        raw = decode_mesh(decoder, SparseTensor(latents * std + mean, clean.coords, batch_size=1))
+        features = decoder(SparseTensor(latents * std + mean, clean.coords, batch_size=1))
+        raw = extract_mesh(features.coords[:, 1:], features.feats, 4 * decoder.resolution)
         image = draw_colors(outer_surface(raw), _VIEW, _WINDOW, SIDE)
         return (255 * (image[..., :3] * image[..., 3:] + (1 - image[..., 3:]) * 0.93)).astype(np.uint8)
 
