@@ -9,7 +9,7 @@ from typing import Any, cast
 from safetensors.torch import save_file
 from torch import nn
 
-from ..config import read_json
+from ..config import PRETRAINED, read_json
 from ..folders import ModelFolder
 from .flows import SIGMA_MIN, LatentFlowStage, Latents, Standardized, StructureFlowStage
 from .pretext import ImagePretext
@@ -102,4 +102,6 @@ def export_student(flow: nn.Module, stage: str, teacher: ModelFolder, folder: Pa
     weights.parent.mkdir(parents=True, exist_ok=True)
     _save_half(flow, weights)
     file.write_text(json.dumps({"name": "TrellisImageTo3DPipeline", "args": args}, indent=1) + "\n")
-    (folder / "overlay.json").write_text(json.dumps({"base": teacher.path.name}) + "\n")
+    beside = folder.resolve().parent == teacher.path.resolve().parent or teacher.path.parent == PRETRAINED
+    base = teacher.path.name if beside else str(teacher.path.resolve())
+    (folder / "overlay.json").write_text(json.dumps({"base": base}) + "\n")

@@ -59,6 +59,8 @@ def voxel_drawer(decoder: LatentMeshDecoder, mean: Tensor, std: Tensor) -> Calla
         assert clean.coords is not None
         features = decoder(SparseTensor(latents * std + mean, clean.coords, batch_size=1))
         raw = extract_mesh(features.coords[:, 1:], features.feats, 4 * decoder.resolution)
+        if len(raw.faces) == 0:
+            return np.full((SIDE, SIDE, 3), 237, np.uint8)
         image = draw_colors(outer_surface(raw), _VIEW, _WINDOW, SIDE)
         return (255 * (image[..., :3] * image[..., 3:] + (1 - image[..., 3:]) * 0.93)).astype(np.uint8)
 

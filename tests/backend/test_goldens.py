@@ -39,8 +39,8 @@ def test_case(folder: Path) -> None:
 def test_every_family_but_the_full_size_ones_has_a_case_or_is_part_of_one() -> None:
     covered = {folder.parent.name for folder in find_cases(ROOT)}
     tiny = {family for family, run in FAMILIES.items() if run is not full_size_network}
-    # The blocks are what the networks are made of; the decoder's half-precision case has fp32 outputs too. The losses are
-    # the same for sparse latents, whose networks would be large.
+    # The blocks are what the networks are made of; the decoder's half-precision case has fp32 outputs too. Losses are
+    # the same for sparse latents, whose networks are large.
     assert tiny - covered == {"blocks", "ss_dec", "mdt_sparse"}
 
 

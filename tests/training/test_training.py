@@ -55,6 +55,26 @@ def test_the_exported_folder_loads(trained: Path) -> None:
     assert {"image_encoder.json", "slat_flow_img_dit.safetensors"} <= files
 
 
+@pytest.mark.parametrize("stage", ["structure", "latents"])
+def test_a_student_of_it_is_distilled_and_exported(trained: Path, stage: str) -> None:
+    model, student, run = trained / "model", trained / f"student-{stage}", trained / f"distilled-{stage}"
+    command = [sys.executable, str(ROOT / "scripts" / "distill.py"), "vm-vd", stage, "--preset", "smoke"]
+    command += ["--teacher", str(model), "--data", str(trained), "--device", "cpu", "--threads", "1"]
+    plan = subprocess.run([*command, "--dry-run"], capture_output=True, text=True, timeout=300)
+    assert "M parameters" in plan.stdout, plan.stderr
+    command += ["--folder", str(run), "--export", str(student)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()] == [2]
+    assert len(list((run / "samples").glob("*.png"))) == 1
+    teacher, loaded = (Pipeline.load(folder, torch.device("cpu")) for folder in (model, student))
+    sampler = loaded.config.structure_sampler if stage == "structure" else loaded.config.latent_sampler
+    assert (sampler.steps, sampler.guidance) == (2, 0.0)
+    assert loaded.config.image_encoder == teacher.config.image_encoder
+    again = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert again.returncode == 0, again.stderr  # it is at its end already
+
+
 def test_data_is_complete_and_held_out_objects_are_the_last(trained: Path) -> None:
     objects = Objects(trained / "data", 2, ("coords", "family"))
     assert len(objects) == 2 * SHARD
