@@ -23,6 +23,7 @@ import torch  # noqa: E402
 
 from backend.catalog import find_model  # noqa: E402
 from backend.checkpoints import load_network  # noqa: E402
+from backend.conditioning import ImageEncoder  # noqa: E402
 from backend.errors import BackendError  # noqa: E402
 from backend.folders import ModelFolder  # noqa: E402
 from backend.models.latent_flow import LatentFlow  # noqa: E402
@@ -37,6 +38,7 @@ from backend.training.methods import DISTILL_PRESETS, METHODS, DistillPreset  # 
 from backend.training.presets import PRESETS  # noqa: E402
 from backend.training.procedural import ProceduralStructures, ProceduralVoxels, held_out, latents_of  # noqa: E402
 from backend.training.stages import Run  # noqa: E402
+from backend.training.trellis500k import Dataset, PublishedLatents, problems  # noqa: E402
 
 CACHE = Path.home() / ".cache" / "espalier"
 PICTURED = 6
@@ -46,12 +48,28 @@ def say(words: str) -> None:
     print(f"{time.strftime('%H:%M:%S')}  {words}", flush=True)
 
 
-def open_data(arguments: argparse.Namespace, model: ModelFolder, device: torch.device) -> LatentSet:
-    """The objects that a preset is distilled on."""
-    preset = PRESETS[arguments.preset]
-    run = Run(preset, arguments.data or CACHE / "train" / arguments.preset, device)
+def open_data(arguments: argparse.Namespace, model: ModelFolder, device: torch.device) -> tuple[LatentSet, list[Any]]:
+    """The objects that a preset is distilled on, and those that are pictured."""
+    structure = arguments.stage == "structure"
+    if arguments.preset not in PRESETS:
+        return published_data(arguments, model, device)
+    run = Run(PRESETS[arguments.preset], arguments.data or CACHE / "train" / arguments.preset, device)
     latents = latents_of(run, model)
-    return (ProceduralStructures if arguments.stage == "structure" else ProceduralVoxels)(latents, model)
+    data = ProceduralStructures(latents, model) if structure else ProceduralVoxels(latents, model)
+    return data, held_out(data, PICTURED)
+
+
+def published_data(
+    arguments: argparse.Namespace, model: ModelFolder, device: torch.device
+) -> tuple[LatentSet, list[Any]]:
+    """Objects in TRELLIS-500K's layout. Raises ValueError if there are none."""
+    if arguments.data is None:
+        raise ValueError("this preset needs --data FOLDER, a data set in the layout of TRELLIS-500K")
+    config = model.config
+    normalization = config.structure_normalization if arguments.stage == "structure" else config.latent_normalization
+    encoder = load_network(model.network(config.image_encoder), ImageEncoder, device)
+    data = PublishedLatents(Dataset(arguments.data, arguments.stage), encoder, normalization)
+    return data, [(name, 0) for name in data.names[:PICTURED]]
 
 
 def load_flows(stage: str, model: ModelFolder, device: torch.device) -> tuple[Any, Any]:
@@ -84,8 +102,13 @@ def main() -> int:
     parser.add_argument("method", choices=tuple(METHODS))
     parser.add_argument("stage", choices=("structure", "latents"))
     parser.add_argument("--preset", choices=tuple(DISTILL_PRESETS), default="mini")
-    parser.add_argument("--teacher", help="name or folder of the model to distil (default: mini)", default="mini")
-    parser.add_argument("--data", type=Path, help="default: what scripts/train.py data made for this preset")
+    parser.add_argument("--teacher", help="name or folder of the model to distil (default: by the preset)")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        help="a data set in TRELLIS-500K's layout (preset paper), else default: what scripts/train.py data made",
+    )
+    parser.add_argument("--check-data", action="store_true", help="name what is wrong with --data, and stop")
     parser.add_argument("--folder", type=Path, help="default: ~/.cache/espalier/distill/PRESET/METHOD-STAGE-SEED")
     parser.add_argument("--steps", type=int, help="updates (default: the preset's)")
     parser.add_argument("--seed", type=int, default=0)
@@ -96,6 +119,9 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
+    if arguments.check_data:
+        return check_data(parser, arguments)
+    arguments.teacher = arguments.teacher or ("trellis-image-large" if arguments.preset == "paper" else "mini")
     preset = DISTILL_PRESETS[arguments.preset][arguments.stage]
     if arguments.steps:
         preset = replace(preset, steps=arguments.steps)
@@ -109,12 +135,24 @@ def main() -> int:
         return 130
 
 
+def check_data(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
+    """Print every problem of a data set; 1 if there is one."""
+    if arguments.data is None:
+        parser.error("--check-data needs --data")
+    found = 0
+    for problem in problems(Dataset(arguments.data, arguments.stage)):
+        found += 1
+        print(problem)
+    print(f"{found} problems" if found else "all is well")
+    return 1 if found else 0
+
+
 def distil(arguments: argparse.Namespace, preset: DistillPreset) -> int:
     devices = Devices(arguments.device)
     method = METHODS[arguments.method]
     model = ModelFolder.read(find_model(arguments.teacher))
     student, teacher = load_flows(arguments.stage, model, devices.device)
-    data = open_data(arguments, model, devices.device)
+    data, pictured = open_data(arguments, model, devices.device)
     if arguments.dry_run:
         print(json.dumps({"method": method.title, "stage": arguments.stage, **asdict(preset)}, indent=1))
         print(Estimate.of(student, data, method, preset, devices).words())
@@ -123,7 +161,7 @@ def distil(arguments: argparse.Namespace, preset: DistillPreset) -> int:
     folder = arguments.folder or CACHE / "distill" / arguments.preset / name
     run = Distillation(student, teacher, data, method, preset, folder, devices, arguments.seed)
     draw = drawer(arguments.stage, model, devices.device)
-    objects = [data.load([item], devices.device) for item in held_out(data, PICTURED)]
+    objects = [data.load([item], devices.device) for item in pictured]
 
     def picture(averaged: torch.nn.Module, path: Path) -> None:
         pictures.picture(path, objects, averaged, teacher, preset.match_guidance, draw)

@@ -1,0 +1,143 @@
+"""Data sets in TRELLIS-500K's layout: read as they are, and what is wrong with one is named."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from backend.conditioning import ImageEncoder
+from backend.config import Normalization
+from backend.training.trellis500k import Dataset, PublishedLatents, problems
+
+NAMES = ("aaaa", "bbbb")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two good objects and one below the aesthetic score."""
+    rng = np.random.default_rng(0)
+    with (tmp_path / "metadata.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["sha256", "aesthetic_score", "num_voxels", "cond_rendered", "ss_latent_enc", "latent_enc"])
+        for name in (*NAMES, "ugly"):
+            writer.writerow([name, 3.0 if name == "ugly" else 5.0, 30, True, True, True])
+    for kind in ("ss_latents", "latents"):
+        (tmp_path / kind / "enc").mkdir(parents=True)
+    for name in NAMES:
+        np.savez(tmp_path / "ss_latents/enc" / f"{name}.npz", mean=rng.normal(size=(8, 16, 16, 16)))
+        cells = rng.choice(64**3, 30, replace=False)
+        coords = np.stack([cells // 4096, cells // 64 % 64, cells % 64], 1).astype(np.uint8)
+        feats = rng.normal(size=(30, 8)).astype(np.float32)
+        np.savez(tmp_path / "latents/enc" / f"{name}.npz", coords=coords, feats=feats)
+        renders = tmp_path / "renders_cond" / name
+        renders.mkdir(parents=True)
+        for view in range(2):
+            image = np.zeros((40, 40, 4), np.uint8)
+            image[10:30, 10:30] = (200, 100, 50 * view, 255)
+            Image.fromarray(image).save(renders / f"{view:03}.png")
+        frames = [{"file_path": f"{view:03}.png"} for view in range(2)]
+        (renders / "transforms.json").write_text(json.dumps({"frames": frames}))
+    return tmp_path
+
+
+def encoder() -> ImageEncoder:
+    torch.manual_seed(0)
+    return ImageEncoder(img_size=28, patch_size=14, embed_dim=24, depth=1, num_heads=2, num_register_tokens=1)
+
+
+@pytest.mark.parametrize("stage", ["structure", "latents"])
+def test_a_good_data_set(folder: Path, stage: str) -> None:
+    dataset = Dataset(folder, stage)  # type: ignore[arg-type]
+    assert list(problems(dataset)) == []
+    assert dataset.names() == list(NAMES)
+    data = PublishedLatents(dataset, encoder(), Normalization((1.0,) * 8, (2.0,) * 8))
+    items = [data.draw(torch.Generator().manual_seed(seed)) for seed in range(8)]
+    assert {name for name, _ in items} == set(NAMES)
+    assert {view for _, view in items} == {0, 1}
+    clean = data.load(items[:3], torch.device("cpu"))
+    assert clean.cond.shape == (3, 1 + 1 + 4, 24)
+    with np.load(dataset.latents_path(items[0][0])) as stored:
+        first = torch.from_numpy(stored["mean" if stage == "structure" else "feats"]).float()
+    if stage == "structure":
+        torch.testing.assert_close(clean.x_0[0], (first - 1) / 2)
+    else:
+        assert clean.coords is not None
+        torch.testing.assert_close(clean.x_0[clean.coords[:, 0] == 0], (first - 1) / 2)
+        assert data.shape(items[0]) == (30, 8)
+
+
+def rewrite(path: Path, **arrays: np.ndarray) -> None:
+    with np.load(path) as file:
+        np.savez(path, **({**dict(file), **arrays}))
+
+
+def outside(folder: Path) -> None:
+    rewrite(folder / "latents/enc/aaaa.npz", coords=np.full((30, 3), 64, np.uint8))
+
+
+def repeated(folder: Path) -> None:
+    rewrite(folder / "latents/enc/aaaa.npz", coords=np.zeros((30, 3), np.uint8))
+
+
+def unlike(folder: Path) -> None:
+    rewrite(folder / "latents/enc/aaaa.npz", feats=np.zeros((29, 8), np.float32))
+
+
+def infinite(folder: Path) -> None:
+    rewrite(folder / "latents/enc/aaaa.npz", feats=np.full((30, 8), np.nan, np.float32))
+
+
+def truncated(folder: Path) -> None:
+    path = folder / "latents/enc/aaaa.npz"
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def opaque(folder: Path) -> None:
+    Image.new("RGB", (8, 8)).save(folder / "renders_cond/aaaa/000.png")
+
+
+def empty(folder: Path) -> None:
+    Image.new("RGBA", (8, 8)).save(folder / "renders_cond/aaaa/000.png")
+
+
+SPOILED: dict[str, Callable[[Path], object]] = {
+    "voxels outside": outside,
+    "more than once": repeated,
+    "are not [N, 3]": unlike,
+    "not finite": infinite,
+    "cannot be read": truncated,
+    "no transparency": opaque,
+    "shows nothing": empty,
+    "transforms.json cannot be read": lambda folder: (folder / "renders_cond/aaaa/transforms.json").unlink(),
+    "001.png cannot be read": lambda folder: (folder / "renders_cond/aaaa/001.png").unlink(),
+    "should hold one encoder's": lambda folder: (folder / "latents/other").mkdir(),
+    "is missing: this is no data set": lambda folder: (folder / "metadata.csv").unlink(),
+    "lacks the columns": lambda folder: (folder / "metadata.csv").write_text("sha256\naaaa\n"),
+}
+
+
+@pytest.mark.parametrize("words", SPOILED)
+def test_what_is_wrong_is_named(folder: Path, words: str) -> None:
+    SPOILED[words](folder)
+    found = list(problems(Dataset(folder, "latents")))
+    assert len(found) == 1
+    assert words in found[0]
+
+
+def test_structure_latents_of_another_shape(folder: Path) -> None:
+    rewrite(folder / "ss_latents/enc/bbbb.npz", mean=np.zeros((8, 8, 8, 8)))
+    (problem,) = problems(Dataset(folder, "structure"))
+    assert "mean is [8, 8, 8, 8], not [8, 16, 16, 16]" in problem
+
+
+def test_a_data_set_without_objects(folder: Path) -> None:
+    dataset = Dataset(folder, "latents", aesthetic_score=9.0)
+    with pytest.raises(ValueError, match="names no object"):
+        PublishedLatents(dataset, encoder(), None)
