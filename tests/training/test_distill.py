@@ -23,7 +23,14 @@ from backend.training.methods import DISTILL_PRESETS, METHODS, DistillPreset
 
 ROOT = Path(__file__).resolve().parents[2]
 PRESET = replace(DISTILL_PRESETS["smoke"]["structure"], batch=4, steps=6, rate=1e-3)
-WIDTHS: dict[str, Any] = {"model_channels": 16, "cond_channels": 8, "num_blocks": 2, "num_heads": 2, "mlp_ratio": 2, "patch_size": 2}
+WIDTHS: dict[str, Any] = {
+    "model_channels": 16,
+    "cond_channels": 8,
+    "num_blocks": 2,
+    "num_heads": 2,
+    "mlp_ratio": 2,
+    "patch_size": 2,
+}
 STRUCTURE: dict[str, Any] = {"resolution": 4, "in_channels": 2, "out_channels": 2, "qk_rms_norm": True, **WIDTHS}
 LATENT: dict[str, Any] = {**STRUCTURE, "resolution": 8, "num_io_res_blocks": 1, "io_block_channels": [8]}
 
