@@ -85,7 +85,7 @@ def _networks(resolution: int, latent_resolution: int, image_size: int) -> dict[
 
 
 PRESETS: dict[str, Preset] = {
-    # The lengths that the shipped weights had, under two hours of two busy CPU cores: too short (see docs/LOG.md).
+    # Longer than the shipped weights had, which are of the first training (see docs/LOG.md).
     "mini": Preset(
         DataConfig(shards=80, views=2, image_size=112, resolution=16, colored_shards=24),
         held_out_shards=2,
