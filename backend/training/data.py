@@ -17,13 +17,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from .families import FAMILIES, INSIDE
-from .render import conditioning_image, frame, random_light, random_view, render
+from .render import conditioning_image, frame, random_light, random_view, render, surface_map
 from .shapes import draw, surface_voxels
 
 PER_FAMILY = 8
 SHARD = PER_FAMILY * len(FAMILIES)
 #: Signed distances (in mesh cells, clamped to +-3) are kept as int8 in these units.
 DISTANCE_UNIT = 3.0 / 127
+#: Along the side of one of the image encoder's patches: pixels, and points of the map of what they show.
+PATCH, PATCH_POINTS = 14, 4
 #: Visible parameters are scaled to 0..1 and padded to this many columns.
 MAX_VISIBLE = max(len(f.visible) for f in FAMILIES.values())
 
@@ -55,6 +57,7 @@ def make_shard(config: DataConfig, index: int) -> dict[str, Tensor]:
             lights = [random_light(rng) for _ in numbers]
             windows = frame(name, params, views)
             put("image", conditioning_image(render(name, params, views, lights, 2 * config.image_size, windows)))
+            put("surface", surface_map(name, params, views, config.image_size // PATCH * PATCH_POINTS, windows))
             put("view", torch.tensor([[v.azimuth, v.elevation, v.fov] for v in views]))
         for voxels in surface_voxels(name, params, config.resolution, with_corner_color=index < config.colored_shards):
             put("count", torch.tensor([len(voxels.coords)], dtype=torch.int32))
@@ -77,7 +80,8 @@ def make_shard(config: DataConfig, index: int) -> dict[str, Tensor]:
         .transpose(1, 2)
         .reshape(SHARD, config.views)
     )
-    shard["image"], shard["view"] = shard["image"][order], shard["view"][order]
+    for column in ("image", "surface", "view"):
+        shard[column] = shard[column][order]
     return shard
 
 

@@ -1,7 +1,9 @@
 """What the image encoder of a small model is first trained on, since there is no DINOv2 of its size to take.
 
-Its tokens must serve the flows through cross-attention, so most of the task is posed that way: queries on a coarse
-grid attend to the tokens and predict the block of the object around them, occupied or not and in which colour.
+Every patch tells what it shows: where on the object each of its points lies, and its colour without the light. That is
+the quickest way to learn both shape and pose: a number a patch, not a few an image. And its tokens must serve the flows
+through cross-attention: queries on a coarse grid attend to them and predict the block of the object around them,
+occupied or not and in which colour.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from torch import Tensor, nn
 
 from ..conditioning import IMAGENET_MEAN, IMAGENET_STD, ImageEncoder
 from ..models.layers import AbsolutePositionEmbedder
-from .data import MAX_VISIBLE, Objects
+from .data import MAX_VISIBLE, PATCH_POINTS, Objects
 from .families import FAMILIES
 from .loop import Metrics
 
@@ -39,18 +41,21 @@ class ImagePretext(nn.Module):
             for _ in range(2)
         )
         self.blocks = nn.Linear(width, BLOCK**3 * 4)
+        self.patches = nn.Linear(width, PATCH_POINTS**2 * 7)
         # Family, azimuth, elevation, visible parameters, four colours, four patterns.
         facts = len(FAMILIES) + AZIMUTH_BINS + 1 + MAX_VISIBLE + 12 + 4
         self.facts = nn.Sequential(nn.Linear(2 * width, width), nn.GELU(), nn.Linear(width, facts))
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Facts [B, F] and blocks [B, queries, BLOCK^3, 4] (occupancy logit and colour logits)."""
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Facts [B, F], blocks [B, queries, BLOCK^3, 4] (occupancy logit and colour logits) and what the patches show
+        [B, patches, points, 7] (logits, as in ``render.surface_map``)."""
         tokens = self.encoder(images)
         facts = self.facts(torch.cat([tokens[:, 0], tokens[:, 1:].mean(1)], 1))
         h = self.positions.expand(len(images), -1, -1)
         for layer in self.queries:
             h = layer(h, tokens)
-        return facts, self.blocks(h).unflatten(-1, (BLOCK**3, 4))
+        patches = self.patches(tokens[:, -(self.encoder.grid**2) :]).unflatten(-1, (PATCH_POINTS**2, 7))
+        return facts, self.blocks(h).unflatten(-1, (BLOCK**3, 4)), patches
 
 
 def _initialise(encoder: ImageEncoder) -> None:
@@ -90,6 +95,21 @@ def _colored_blocks(objects: Objects, index: Tensor, side: int) -> Tensor:
     return blocks.reshape(len(index), side**3, BLOCK**3, 4)
 
 
+def _by_patch(surface: Tensor) -> Tensor:
+    """Maps [B, S, S, 7] uint8 as [B, patches, points, 7] in 0..1."""
+    side = surface.shape[1] // PATCH_POINTS
+    grid = surface.float().div(255).unflatten(2, (side, PATCH_POINTS)).unflatten(1, (side, PATCH_POINTS))
+    return grid.transpose(2, 3).flatten(3, 4).flatten(1, 2)
+
+
+def _patch_losses(patches: Tensor, shown: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of presence (cross-entropy), and of place and colour where there is something (mean distance)."""
+    there = shown[..., 0]
+    off = (patches[..., 1:].sigmoid() - shown[..., 1:]).abs() * there[..., None]
+    place, tint = off[..., :3].sum() / (3 * there.sum()), off[..., 3:].sum() / (3 * there.sum())
+    return F.binary_cross_entropy_with_logits(patches[..., 0], there), place, tint
+
+
 def azimuth_target(degrees: Tensor) -> Tensor:
     """Azimuths [B] shared between the two nearest bins, [B, AZIMUTH_BINS].
 
@@ -114,13 +134,16 @@ def pretext_loss(
     item, in its image and in its colours alike (the objects repeat, their colours then do not)."""
     image = objects.column["image"][index, view]
     palette = objects.column["palette"][index]
+    shown = _by_patch(objects.column["surface"][index, view])
     color = _colored_blocks(objects, index, model.side)
     if channels is not None:
         image = image.gather(3, channels[:, None, None].expand_as(image))
         palette = palette.gather(2, channels[:, None].expand_as(palette))
         order = F.pad(channels + 1, (1, 0))  # the first is the occupancy
         color = color.gather(3, order[:, None, None].expand_as(color))
-    facts, blocks = model(normalized(image, device))
+        order = torch.cat([torch.arange(4).expand(len(channels), 4), channels + 4], 1)  # presence and place stay
+        shown = shown.gather(3, order[:, None, None].expand_as(shown))
+    facts, blocks, patches = model(normalized(image, device))
     target = color.to(device)
     occupied = target[..., 0]
     occupancy = F.binary_cross_entropy_with_logits(blocks[..., 0], occupied)
@@ -140,8 +163,10 @@ def pretext_loss(
         "palette": (colors.sigmoid() - palette.flatten(1).to(device)).abs().mean(),
         "pattern": F.cross_entropy(pattern, column["pattern"].long()),
     }
-    loss = 4 * occupancy + 2 * shade + losses["visible"] + losses["palette"]
+    seen, place, tint = _patch_losses(patches, shown.to(device))
+    losses |= {"place": place, "tint": tint}
+    loss = 4 * occupancy + 2 * shade + 0.5 * seen + 10 * place + 2 * tint + losses["visible"] + losses["palette"]
     loss = loss + 0.2 * (losses["family"] + losses["azimuth"] + losses["elevation"]) + 0.1 * losses["pattern"]
     hit = ((blocks[..., 0] > 0) & (occupied > 0)).sum() / ((blocks[..., 0] > 0) | (occupied > 0)).sum()
-    shown = {"iou": hit.item(), "color": shade.item()} | {name: value.item() for name, value in losses.items()}
-    return loss, shown
+    metrics = {"iou": hit.item(), "color": shade.item()} | {name: value.item() for name, value in losses.items()}
+    return loss, metrics

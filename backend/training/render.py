@@ -136,6 +136,23 @@ def render(
     return out.reshape(count, size, size, 4)
 
 
+def surface_map(family: str, params: Params, views: list[View], size: int, windows: list[Window]) -> Tensor:
+    """What each pixel of each of B objects shows: [B, size, size, 7] uint8.
+
+    Channels: 255 where there is a surface; its place in the object's own cube, -0.5..0.5 as 0..255; its colour, unlit.
+    """
+    count = len(views)
+    pairs = [camera_rays(v, size, w) for v, w in zip(views, windows, strict=True)]
+    origins, rays = torch.stack([o for o, _ in pairs])[:, None], torch.stack([d for _, d in pairs])
+    depth = _trace(family, params, origins, rays)
+    hit = torch.isfinite(depth)
+    points = origins + torch.where(hit, depth, torch.zeros_like(depth))[..., None] * rays
+    color = evaluate(family, params, points, with_color=True)[1]
+    assert color is not None
+    values = torch.cat([torch.ones_like(points[..., :1]), points + 0.5, color.expand_as(points)], -1)
+    return (values.clamp(0, 1) * hit[..., None] * 255).round().to(torch.uint8).reshape(count, size, size, 7)
+
+
 def _normals(family: str, params: Params, points: Tensor, step: float = 1e-3) -> Tensor:
     """Outward unit normals [1, N, 3], by differences over the corners of a tetrahedron."""
     corners = torch.tensor([[1.0, -1, -1], [-1, -1, 1], [-1, 1, -1], [1, 1, 1]])

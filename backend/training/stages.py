@@ -288,7 +288,9 @@ class ImageEncoderStage:
 
     @cached_property
     def objects(self) -> Objects:
-        return self.run.objects("coords", "child_color", "image", "view", "family", "visible", "palette", "pattern")
+        return self.run.objects(
+            "coords", "child_color", "image", "surface", "view", "family", "visible", "palette", "pattern"
+        )
 
     def loss(self, model: nn.Module, generator: torch.Generator, progress: float) -> tuple[Tensor, Metrics]:
         index = torch.randint(self.run.training_objects, (self.schedule.batch,), generator=generator)

@@ -8,7 +8,7 @@ import torch
 
 from backend.training import metrics
 from backend.training.families import FAMILIES
-from backend.training.render import UNLIT, View, frame, random_view, render
+from backend.training.render import UNLIT, View, frame, random_view, render, surface_map
 from backend.training.shapes import corner_distances, draw, evaluate, surface_voxels
 from backend.training.stages import corner_table
 
@@ -113,3 +113,17 @@ def test_a_picture_shows_front_colours_on_a_transparent_ground() -> None:
     shown = picture[alpha > 0][:, :3].float() / 255
     palette = params.colors[0]
     assert (torch.cdist(shown, palette).amin(1) < 0.02).all()
+
+
+def test_a_surface_map_says_what_the_picture_shows() -> None:
+    params, view = draw("mug", [3]), [View(30.0, 20.0, 40.0)]
+    window = frame("mug", params, view)
+    shown = surface_map("mug", params, view, 32, window)[0].reshape(-1, 7).float() / 255
+    picture = render("mug", params, view, [UNLIT], 32, window)[0].reshape(-1, 4).float() / 255
+    there = shown[:, 0] > 0
+    assert torch.equal(there, picture[:, 3] > 0)
+    assert 0.1 < there.float().mean() < 0.9
+    assert (shown[there, 4:] - picture[there, :3]).abs().max() < 0.01
+    distance = evaluate("mug", params, shown[None, there, 1:4] - 0.5)[0]
+    assert distance.abs().max() < 0.01
+    assert not shown[~there].any()
