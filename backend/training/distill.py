@@ -303,7 +303,7 @@ class Distillation:
         sums: dict[str, float] = {}
         by_sample: list[Tensor] = []
         times: list[Tensor] = []
-        self.state.optimizer.zero_grad(set_to_none=True)
+        self.student.zero_grad(set_to_none=True)
         for part in range(preset.split):
             chosen = drawn[part * size : (part + 1) * size]
             shown = self._backward(chosen, rows, last=part == preset.split - 1)
@@ -311,7 +311,8 @@ class Distillation:
             by_sample.append(shown.pop("by_sample").cpu())
             for name, value in shown.items():
                 sums[name] = sums.get(name, 0.0) + float(value)
-        self.scaler.unscale_(self.state.optimizer)
+        for optimizer in self.state.optimizers:
+            self.scaler.unscale_(optimizer)
         norm, limit = self.clip.clip(list(self.student.parameters()))
         values = {name: devices.total(value) for name, value in sums.items()}
         if not all(map(math.isfinite, values.values())):

@@ -16,12 +16,15 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from .muon import Muon, hidden_matrices
+
 Metrics = dict[str, float]
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast a stage learns. ``batch`` counts objects (or views)."""
+    """How long and how fast a stage learns. ``batch`` counts objects (or views); ``matrix_rate`` is Muon's for the
+    matrices inside transformer blocks (0: AdamW has them too)."""
 
     steps: int
     batch: int
@@ -30,6 +33,7 @@ class Schedule:
     ema: float = 0.999
     clip: float = 1.0
     weight_decay: float = 0.0
+    matrix_rate: float = 0.0
 
 
 class Stage(Protocol):
@@ -66,25 +70,48 @@ def ema_decay(schedule: Schedule, step: int) -> float:
 
 
 class TrainingState:
-    """What a run must not lose: the parameters, their running average, the optimizer's moments, the step."""
+    """What a run must not lose: the parameters, their running average, the optimizers' moments, the step."""
 
-    def __init__(self, model: nn.Module, rate: float, weight_decay: float, betas: tuple[float, float]) -> None:
+    _moments = ("exp_avg", "exp_avg_sq", "momentum")  # AdamW's, then Muon's
+
+    def __init__(
+        self,
+        model: nn.Module,
+        rate: float,
+        weight_decay: float,
+        betas: tuple[float, float],
+        matrix_rate: float = 0.0,
+    ) -> None:
         self.parameters = dict(model.named_parameters())
         self.ema = {name: p.detach().clone() for name, p in self.parameters.items()}
-        self.optimizer = torch.optim.AdamW(self.parameters.values(), lr=rate, weight_decay=weight_decay, betas=betas)
-        self.step = 0
+        self.rate, self.step = rate, 0
+        matrices = hidden_matrices(model) if matrix_rate else set()
+        others = [p for name, p in self.parameters.items() if name not in matrices]
+        adamw = torch.optim.AdamW(others, lr=rate, weight_decay=weight_decay, betas=betas)
+        self.optimizers: list[torch.optim.Optimizer] = [adamw]
+        if matrices:
+            chosen = [self.parameters[name] for name in self.parameters if name in matrices]
+            self.optimizers.append(Muon(chosen, matrix_rate, weight_decay=weight_decay))
+        for group in self._groups():
+            group["full_lr"] = group["lr"]
+
+    def _groups(self) -> Iterator[dict[str, Any]]:
+        for optimizer in self.optimizers:
+            yield from optimizer.param_groups
 
     def update(self, rate: float, decay: float, scaler: torch.amp.GradScaler | None = None) -> None:
-        """One optimizer step at this rate, taken into the average with this decay.
+        """One optimizer step at this rate (Muon's in proportion), taken into the average with this decay.
 
         A ``scaler`` leaves the step out, and scales less from then on, where half-precision gradients overflowed.
         """
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        if scaler is None:
-            self.optimizer.step()
-        else:
-            scaler.step(self.optimizer)
+        for group in self._groups():
+            group["lr"] = group["full_lr"] * rate / self.rate
+        for optimizer in self.optimizers:
+            if scaler is None:
+                optimizer.step()
+            else:
+                scaler.step(optimizer)
+        if scaler is not None:
             scaler.update()
         torch._foreach_lerp_(list(self.ema.values()), [p.detach() for p in self.parameters.values()], 1 - decay)
         self.step += 1
@@ -110,9 +137,9 @@ class TrainingState:
         tensors = {f"model/{n}": p.detach() for n, p in self.parameters.items()}
         tensors |= {f"ema/{n}": p for n, p in self.ema.items()}
         for name, p in self.parameters.items():
-            moments = self.optimizer.state.get(p)
-            if moments:
-                tensors |= {f"{key}/{name}": moments[key] for key in ("exp_avg", "exp_avg_sq")}
+            for optimizer in self.optimizers:
+                moments = optimizer.state.get(p, {})
+                tensors |= {f"{key}/{name}": moments[key] for key in self._moments if key in moments}
         part = path.with_suffix(".part")
         save_file({n: t.contiguous().cpu() for n, t in tensors.items()}, part, {"step": str(self.step), **notes})
         part.replace(path)
@@ -123,14 +150,18 @@ class TrainingState:
         with safe_open(path, "pt", device=str(device)) as file:
             notes: dict[str, str] = file.metadata()
             self.step = int(notes["step"])
-            names = set(file.keys())
+            kept = set(file.keys())
             self.load({name: file.get_tensor(f"model/{name}") for name in self.parameters})
             for name, p in self.parameters.items():
                 self.ema[name].copy_(file.get_tensor(f"ema/{name}"))
-                if f"exp_avg/{name}" in names:
-                    moments = {key: file.get_tensor(f"{key}/{name}") for key in ("exp_avg", "exp_avg_sq")}
-                    self.optimizer.state[p] = {"step": torch.tensor(float(self.step)), **moments}
+                moments = {key: file.get_tensor(f"{key}/{name}") for key in self._moments if f"{key}/{name}" in kept}
+                if moments:
+                    moments["step"] = torch.tensor(float(self.step))  # AdamW counts for itself
+                    self._optimizer_of(p).state[p] = moments
         return notes
+
+    def _optimizer_of(self, parameter: Tensor) -> torch.optim.Optimizer:
+        return next(o for o in self.optimizers for g in o.param_groups if any(p is parameter for p in g["params"]))
 
 
 class MetricsLog:
@@ -186,7 +217,8 @@ class Trainer:
     def __init__(self, stage: Stage, folder: Path, device: torch.device) -> None:
         self.stage, self.folder, self.device = stage, folder, device
         self.model = stage.model.to(device)
-        self.state = TrainingState(self.model, stage.schedule.rate, stage.schedule.weight_decay, (0.9, 0.99))
+        schedule = stage.schedule
+        self.state = TrainingState(self.model, schedule.rate, schedule.weight_decay, (0.9, 0.99), schedule.matrix_rate)
         folder.mkdir(parents=True, exist_ok=True)
         if self.checkpoint_path.exists():
             self.state.restore(self.checkpoint_path)
@@ -229,7 +261,7 @@ class Trainer:
         loss, metrics = self.stage.loss(self.model, generator, self.step / schedule.steps)
         if not torch.isfinite(loss):
             raise FloatingPointError(f"{self.stage.name}: the loss is {loss.item()} at step {self.step}")
-        self.state.optimizer.zero_grad(set_to_none=True)
+        self.model.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), schedule.clip)
         self.state.update(learning_rate(schedule, self.step), ema_decay(schedule, self.step))

@@ -36,7 +36,7 @@ class ImagePretext(nn.Module):
         axis = torch.arange(self.side)
         grid = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
         self.register_buffer("positions", AbsolutePositionEmbedder(width)(grid), persistent=False)
-        self.queries = nn.ModuleList(
+        self.query_blocks = nn.ModuleList(
             nn.TransformerDecoderLayer(width, width // 32, 2 * width, 0.0, "gelu", batch_first=True, norm_first=True)
             for _ in range(2)
         )
@@ -52,7 +52,7 @@ class ImagePretext(nn.Module):
         tokens = self.encoder(images)
         facts = self.facts(torch.cat([tokens[:, 0], tokens[:, 1:].mean(1)], 1))
         h = self.positions.expand(len(images), -1, -1)
-        for layer in self.queries:
+        for layer in self.query_blocks:
             h = layer(h, tokens)
         patches = self.patches(tokens[:, -(self.encoder.grid**2) :]).unflatten(-1, (PATCH_POINTS**2, 7))
         return facts, self.blocks(h).unflatten(-1, (BLOCK**3, 4)), patches
