@@ -1,10 +1,13 @@
 """Write the hash locks from ``pyproject.toml``. Run it after changing a dependency: ``python3.11 scripts/lock.py``.
 
-``requirements.lock``            everything but torch
-``requirements-torch.lock``      torch as PyPI has it (for Linux: with CUDA), and what only torch needs
-``requirements-torch-cpu.lock``  the same with torch's CPU build, for Linux without an NVIDIA driver
+``requirements.lock``              everything but torch: for a checkout
+``requirements-backend.lock``      the part of it that the backend runs on: for the extension
+``requirements-torch.lock``        torch as PyPI has it (for Linux: with CUDA), and what only torch needs
+``requirements-torch-cpu.lock``    the same with torch's CPU build, for Linux without an NVIDIA driver
+``requirements-torch-cu*.lock``    the same with CUDA builds for Windows, for which PyPI has none
 
-The resolver is uv, installed into a temporary environment; the locks are plain requirement files for pip.
+The hashes of the CUDA builds are those that torch's own index states. Where that index cannot be reached these locks
+stay as they are, and a line says so. The resolver is uv, installed into a temporary environment; the locks are plain requirement files for pip.
 Standard library only.
 """
 
@@ -16,11 +19,16 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import urllib.request
 import venv
 from pathlib import Path
+from urllib.parse import unquote
 
 ROOT = Path(__file__).resolve().parent.parent
-CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+TORCH_INDEX = "https://download.pytorch.org/whl"
+CPU_INDEX = f"{TORCH_INDEX}/cpu"
+#: Builds of torch for Windows, which bring CUDA's libraries along in the wheel: for older and for present drivers.
+CUDA_BUILDS = ("cu126", "cu130")
 CPU_PLATFORM = "manylinux_2_28_x86_64"
 CUDA_PACKAGES = re.compile(r"(cuda|nvidia)-|triton$")
 #: The marker of a package that all environments of [tool.uv] need says nothing: it is dropped.
@@ -40,10 +48,22 @@ def main() -> None:
         without_torch = export(uv, work, "--prune", "torch")
         only_torch = {name: lines for name, lines in everything.items() if name not in without_torch}
         cpu = {name: lines for name, lines in only_torch.items() if not CUDA_PACKAGES.match(name)}
+        backend = export(uv, work, "--prune", "torch", "--no-dev")
+        pure = dict(cpu)
         cpu["torch"] = cpu_build(only_torch["torch"], work)
     write("requirements.lock", without_torch)
+    write("requirements-backend.lock", backend)
     write("requirements-torch.lock", only_torch)
     write("requirements-torch-cpu.lock", cpu)
+    version = only_torch["torch"].split()[0].removeprefix("torch==")
+    for build in CUDA_BUILDS:
+        try:
+            torch = cuda_build(version, build)
+        except OSError as error:
+            print(f"requirements-torch-{build}.lock is left as it is: {error}")
+            continue
+        if torch:
+            write(f"requirements-torch-{build}.lock", pure | {"torch": torch})
 
 
 def export(uv: list[str], work: Path, *options: str) -> dict[str, str]:
@@ -63,6 +83,21 @@ def cpu_build(torch: str, work: Path) -> str:
         subprocess.run([*download, "--extra-index-url", CPU_INDEX], check=True)
     (wheel,) = (work / "wheels").glob("torch-*.whl")
     return f"{version} \\\n    --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}\n"
+
+
+def cuda_build(version: str, build: str) -> str:
+    """The line of a CUDA build for Windows with the hash that torch's index states; empty if it has none.
+
+    Raises OSError if the index cannot be reached.
+    """
+    with urllib.request.urlopen(f"{TORCH_INDEX}/{build}/torch/", timeout=60) as page:
+        links = re.findall(r'href="([^"#]+)#sha256=([0-9a-f]{64})', page.read().decode("utf-8"))
+    wheel = f"torch-{version}+{build}-cp311-cp311-win_amd64.whl"
+    digest = next((digest for url, digest in links if unquote(url).rpartition("/")[2] == wheel), None)
+    if digest is None:
+        print(f"torch's index has no {wheel}")
+        return ""
+    return f"torch=={version}+{build} \\\n    --hash=sha256:{digest}\n"
 
 
 def write(name: str, packages: dict[str, str]) -> None:
