@@ -6,9 +6,9 @@
 ``requirements-torch-cpu.lock``    the same with torch's CPU build, for Linux without an NVIDIA driver
 ``requirements-torch-cu*.lock``    the same with CUDA builds for Windows, for which PyPI has none
 
-The hashes of the CUDA builds are those that torch's own index states. Where that index cannot be reached these locks
-stay as they are, and a line says so. The resolver is uv, installed into a temporary environment; the locks are plain requirement files for pip.
-Standard library only.
+The hashes of the CUDA builds are those that torch's own index states. Where it cannot be reached, their locks stay as
+they are, and a line says so. The resolver is uv, installed into a temporary environment; the locks are plain
+requirement files for pip. Standard library only.
 """
 
 from __future__ import annotations
