@@ -1,4 +1,5 @@
-"""The command line, ``python -m backend COMMAND``: generate, serve, models, download, check-goldens."""
+"""The command line, ``python -m backend COMMAND``: generate, serve, device; models, download, verify, delete; fetch;
+check-goldens."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import argparse
 import json
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from . import protocol
 from .catalog import ENVIRONMENT, PUBLISHED
 from .config import DEFAULT_MODEL, MULTI_IMAGE_MODES, GenerateSettings
 from .errors import describe
+from .packages import PYPI
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -26,10 +29,18 @@ def main(arguments: list[str] | None = None) -> int:
         from .serve import serve
 
         return serve(options.device)
-    if options.command in ("models", "download"):
+    if options.attached:
+        threading.Thread(target=_end_with_stdin, daemon=True).start()
+    if options.command in ("models", "download", "verify", "delete"):
         from . import download
 
-        return download.models(options) if options.command == "models" else download.download(options)
+        return int(getattr(download, options.command)(options))
+    if options.command == "fetch":
+        from . import packages
+
+        return packages.fetch(options)
+    if options.command == "device":
+        return device()
     try:
         return generate(options)
     except KeyboardInterrupt:
@@ -74,6 +85,25 @@ def generate(options: argparse.Namespace) -> int:
     return 0
 
 
+def device() -> int:
+    """Print which device the networks would run on, as one line of JSON: that torch can be imported is shown by it."""
+    import torch
+
+    from .device import choose_device, device_memory, device_title
+
+    chosen = choose_device()
+    summary = {"device": device_title(chosen), "memory": device_memory(chosen), "torch": torch.__version__}
+    print(json.dumps(summary))
+    return 0
+
+
+def _end_with_stdin() -> None:
+    """End the process when stdin closes: whoever started it has gone."""
+    while os.read(0, 4096):
+        pass
+    os._exit(130)
+
+
 def check_goldens(options: argparse.Namespace) -> int:
     """Hold the networks against stored figures of the reference, a line a case."""
     from .goldens.check import check_folder, report
@@ -105,7 +135,7 @@ def _fail(sentence: str, code: int) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m backend", description="From an image to a textured mesh.")
-    parser.set_defaults(models_folder=None)
+    parser.set_defaults(models_folder=None, attached=False)
     commands = parser.add_subparsers(dest="command", required=True)
 
     command = commands.add_parser("generate", help="make one object from one or several images of it")
@@ -148,7 +178,27 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--yes", action="store_true", help="accept the licences without being asked")
     command.add_argument("--json", action="store_true", help="print progress and result as lines of JSON")
     command.add_argument("--traceback", action="store_true", help="show where an error comes from")
+    _add_attached(command)
     _add_models_folder(command)
+
+    for name, help in (("verify", "hash an installed model's files anew"), ("delete", "remove an installed model")):
+        command = commands.add_parser(name, help=help)
+        command.add_argument("name", choices=sorted(PUBLISHED), metavar="NAME", help=", ".join(PUBLISHED))
+        command.add_argument("--json", action="store_true", help="print progress and result as lines of JSON")
+        command.add_argument("--traceback", action="store_true", help="show where an error comes from")
+        _add_attached(command)
+        _add_models_folder(command)
+
+    commands.add_parser("device", help="print as JSON which device would be used")
+
+    command = commands.add_parser("fetch", help="bring the wheels of a build of torch, as the extension installs them")
+    command.add_argument("packages", type=Path, metavar="PACKAGES_JSON", help="the extension's locks")
+    command.add_argument("build", metavar="BUILD", help="the build, such as cpu")
+    command.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="where the wheels go")
+    command.add_argument("--index-url", default=PYPI, metavar="URL", help="the package index (default: %(default)s)")
+    command.add_argument("--from", type=Path, dest="source", metavar="FOLDER", help="a folder of wheels: no network")
+    _add_attached(command)
+
     command = commands.add_parser("check-goldens", help="hold the networks against the reference's stored figures")
     command.add_argument("folder", type=Path, metavar="FOLDER", help="has the cases in or below it")
     command.add_argument("--family", help="check only the cases of this family")
@@ -159,6 +209,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_device(command: argparse.ArgumentParser) -> None:
     command.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
+
+
+def _add_attached(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--attached", action="store_true", help="end when stdin closes, as Blender uses it")
 
 
 def _add_models_folder(command: argparse.ArgumentParser) -> None:

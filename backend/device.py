@@ -18,3 +18,8 @@ def choose_device(name: str | None = None) -> torch.device:
 def device_title(device: torch.device) -> str:
     """What to call a device in front of people."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def device_memory(device: torch.device) -> int | None:
+    """The bytes of memory of a GPU; None for the processor."""
+    return torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else None

@@ -1,7 +1,7 @@
-"""The commands ``models`` and ``download``: what there is, consent, progress.
+"""The commands ``models``, ``download``, ``verify`` and ``delete``: what there is, consent, progress.
 
-With ``--json``, ``models`` prints one JSON object, and ``download`` one a line: ``progress`` (the fields of
-``install.Progress``) while it works, ``installed`` (model, folder) after each model, and at the end ``done``, or
+With ``--json``, ``models`` prints one JSON object, and the others one a line: ``progress`` (the fields of
+``install.Progress``) while they work, ``installed`` (model, folder) after each model, and at the end ``done``, or
 ``error`` (code, message, hint), or ``cancelled``.
 """
 
@@ -12,6 +12,7 @@ import json
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
@@ -19,7 +20,7 @@ from typing import Any, TextIO
 from .catalog import LOCK_NAME, PUBLISHED, PublishedModel, available_models, find_model, installed_lock, models_folder
 from .errors import describe
 from .hub import Hub, endpoint
-from .install import Progress, install, missing_models, partial_folder
+from .install import Progress, delete_model, install, missing_models, partial_folder, verify_model
 from .snapshot import Snapshot
 
 #: Seconds between two reports of progress.
@@ -113,6 +114,29 @@ def download(options: argparse.Namespace) -> int:
     return 0
 
 
+def verify(options: argparse.Namespace) -> int:
+    """Hash an installed model's files anew. Returns the exit code: 1 if it is not what was installed."""
+    return _carry_out(options, lambda report: verify_model(PUBLISHED[options.name], report.progress))
+
+
+def delete(options: argparse.Namespace) -> int:
+    """Remove a model, or what has arrived of it. Returns the exit code."""
+    return _carry_out(options, lambda report: delete_model(PUBLISHED[options.name]))
+
+
+def _carry_out(options: argparse.Namespace, work: Callable[[_Report], None]) -> int:
+    report = _Report(options.json)
+    try:
+        work(report)
+    except Exception as error:
+        if options.traceback:
+            raise
+        report.failed(*describe(error))
+        return 1
+    report.carried_out(options.command, options.name)
+    return 0
+
+
 def _refusal(missing: list[PublishedModel], options: argparse.Namespace) -> str:
     """Why nothing may be downloaded; empty after consent. Shows what it is about first."""
     if not options.json:
@@ -181,6 +205,13 @@ class _Report:
             self._say(f"{name} also needs {', '.join(names)}: install that too.", sys.stdout)
         else:
             self._say(f"{name} is ready.", sys.stdout)
+
+    def carried_out(self, command: str, name: str) -> None:
+        if self._json:
+            self._send("done", model=name)
+        else:
+            words = "is what was installed" if command == "verify" else "is deleted"
+            self._say(f"{name} {words}.", sys.stdout)
 
     def refused(self, sentence: str) -> None:
         if self._json:

@@ -37,6 +37,10 @@ class ModelError(BackendError):
     """A model cannot be fetched or installed."""
 
 
+class PackageError(BackendError):
+    """A package that the backend is to be installed from cannot be had."""
+
+
 class GenerationError(BackendError):
     """The model ran but made nothing that could be used."""
 

@@ -18,7 +18,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from .catalog import PUBLISHED, HashLock, LockedFile, PublishedFile, PublishedModel, installed_lock, models_folder
+from .catalog import (
+    LOCK_NAME,
+    PUBLISHED,
+    HashLock,
+    LockedFile,
+    PublishedFile,
+    PublishedModel,
+    installed_lock,
+    models_folder,
+)
 from .errors import ModelError
 from .hub import Offer, wrong_size
 from .integrity import sha256
@@ -91,6 +100,35 @@ def install(model: PublishedModel, source: Source, on_progress: OnProgress) -> P
         HashLock(model.repository, offer.revision, locked).write(partial)
         partial.rename(folder)
     return folder
+
+
+def verify_model(model: PublishedModel, on_progress: OnProgress) -> None:
+    """Hash an installed model's files anew. Files that differ are deleted, and ModelError is raised: it is not used
+    before a download has brought them again."""
+    folder = models_folder() / model.name
+    lock = HashLock.read(folder)
+    if lock is None:
+        raise ModelError("not_installed", f"{model.title} is not installed.", "Download it.")
+    total, done, damaged = sum(file.size for file in lock.files.values()), 0, []
+    for path, file in lock.files.items():
+        on_progress(Progress(model.name, "verify", path, done, total))
+        if not (folder / path).is_file() or sha256(folder / path) != file.sha256:
+            (folder / path).unlink(missing_ok=True)
+            damaged.append(path)
+        done += file.size
+    if damaged:
+        words = f"{', '.join(damaged)} of {model.title}: missing, damaged or changed."
+        raise ModelError("damaged", words, "Download the model again: its good files are kept.")
+
+
+def delete_model(model: PublishedModel) -> None:
+    """Remove a model and what has arrived of it. Raises ModelError if it is being installed, and OSError."""
+    folder = models_folder() / model.name
+    with _alone(model):
+        (folder / LOCK_NAME).unlink(missing_ok=True)  # first: what is left if this is cut off is not installed
+        for leftover in (folder, partial_folder(model)):
+            if leftover.exists():
+                shutil.rmtree(leftover)
 
 
 def _reporter(on_progress: OnProgress, model: PublishedModel, file: PublishedFile, before: int, total: int) -> Report:

@@ -26,7 +26,7 @@ LAYERS = (
     ("backend.__main__",),
     ("backend.goldens",),
     ("backend.training",),
-    ("backend.serve", "backend.download", "backend.install", "backend.hub", "backend.snapshot"),
+    ("backend.serve", "backend.download", "backend.install", "backend.hub", "backend.packages", "backend.snapshot"),
     ("backend.job",),
     ("backend.pipeline",),
     (

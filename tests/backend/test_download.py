@@ -203,3 +203,52 @@ def test_ctrl_c(hub: FakeHub) -> None:
     assert process.returncode == 130
     assert json.loads(rest.splitlines()[-1]) == {"type": "cancelled"}
     assert errors == ""
+
+
+# --- verify and delete -----------------------------------------------------------------------------------------------
+
+
+def test_verify_finds_what_has_the_right_size_and_other_bytes(
+    hub: FakeHub, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(["verify", NAME]) == 1
+    assert "is not installed" in capsys.readouterr().err
+    assert main(["download", NAME, "--yes"]) == 0
+    capsys.readouterr()
+    assert main(["verify", NAME, "--json"]) == 0
+    told = lines(capsys)
+    assert told[-1] == {"type": "done", "model": NAME}
+    assert [line["file"] for line in told[:-1]] == list(FILES)
+    weights = tmp_path / "models" / NAME / "model.safetensors"
+    weights.write_bytes(b"x" * len(WEIGHTS))
+    assert main(["verify", NAME, "--json"]) == 1
+    error = lines(capsys)[-1]
+    assert (error["type"], error["code"]) == ("error", "damaged")
+    assert "model.safetensors" in error["message"]
+    hub.asked.clear()
+    assert main(["download", NAME, "--yes"]) == 0  # as the hint says
+    assert weights.read_bytes() == WEIGHTS
+    assert [name for name, _ in hub.downloads()] == ["model.safetensors"]
+
+
+def test_delete(hub: FakeHub, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["download", NAME, "--yes"]) == 0
+    assert main(["delete", NAME]) == 0
+    assert not (tmp_path / "models" / NAME).exists()
+    hub.faults = [Fault("model.safetensors", status=404)]
+    assert main(["download", NAME, "--yes"]) == 1
+    assert (tmp_path / "models" / ".partial" / NAME).exists()
+    assert main(["delete", NAME]) == 0
+    assert not (tmp_path / "models" / ".partial" / NAME).exists()
+    capsys.readouterr()
+
+
+def test_an_attached_download_ends_with_its_parent(hub: FakeHub) -> None:
+    hub.faults = [Fault("model.safetensors", times=1, pause=0.005)]
+    command = [sys.executable, "-m", "backend", "download", NAME, "--yes", "--json", "--attached"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdin is not None
+    process.stdout.readline()
+    process.stdin.close()
+    assert process.wait(timeout=10) == 130
