@@ -1,0 +1,335 @@
+"""Pack the extension: one zip for each platform, the same bytes from the same commit.
+
+    python3.11 scripts/dev.py build [PLATFORM...] [--out dist] [--index]
+
+A zip holds the add-on, the backend with the bundled model, and in ``wheels/`` uv and all that the backend runs on but
+torch; ``packages.json`` names these wheels, and those of each build of torch, with the hashes of the locks and sizes.
+Blender must not install the wheels into its own Python (another version of Python, and numpy and pillow may clash with
+other add-ons'), so the manifest does not list them: the add-on makes the backend's environment from them.
+
+Wheels come from the package index into a cache outside the repository and are used only if the locks have their hash.
+With a Blender in ``ESPALIER_BLENDER`` (default: ``blender``, where there is one) each zip is validated, and ``--index``
+makes the folder a repository that Blender can install and update from.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from backend.config import version  # noqa: E402
+from backend.errors import PackageError  # noqa: E402
+from backend.packages import PYPI, Listed, LockedWheel, list_files  # noqa: E402
+
+if TYPE_CHECKING:
+    from packaging.tags import Tag
+
+CARRIED = "requirements-backend.lock"
+TOOL = "uv"
+#: What is fetched when the backend is installed, and not carried: torch and what only its CUDA builds need.
+FETCHED = re.compile(r"torch|triton|(cuda|nvidia)-.*")
+PYTHON = (3, 11)
+#: Bytes at the end of a wheel that hold the list of its files.
+TAIL = 8 << 20
+
+INIT = "from .blender_addon import register, unregister\n"
+
+
+@dataclass(frozen=True)
+class Platform:
+    """What Blender calls a platform, how markers and wheels speak of it, and the builds of torch for it, best first."""
+
+    name: str
+    markers: dict[str, str]
+    tags: tuple[str, ...]
+    torch: dict[str, str]  # build -> lock
+
+
+PLATFORMS = (
+    Platform(
+        "linux-x64",
+        {"sys_platform": "linux", "platform_machine": "x86_64", "platform_system": "Linux", "os_name": "posix"},
+        (*(f"manylinux_2_{minor}_x86_64" for minor in range(28, 4, -1)), "manylinux2014_x86_64"),
+        {"cu130": "requirements-torch.lock", "cpu": "requirements-torch-cpu.lock"},
+    ),
+    Platform(
+        "windows-x64",
+        {"sys_platform": "win32", "platform_machine": "AMD64", "platform_system": "Windows", "os_name": "nt"},
+        ("win_amd64",),
+        {
+            "cu130": "requirements-torch-cu130.lock",
+            "cu126": "requirements-torch-cu126.lock",
+            "cpu": "requirements-torch.lock",
+        },
+    ),
+    Platform(
+        "macos-arm64",
+        {"sys_platform": "darwin", "platform_machine": "arm64", "platform_system": "Darwin", "os_name": "posix"},
+        tuple(f"macosx_{major}_0_{arch}" for major in (14, 13, 12, 11) for arch in ("arm64", "universal2")),
+        {"apple": "requirements-torch.lock"},
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Pin:
+    """A package of a lock, and the hashes that its files may have."""
+
+    name: str
+    version: str
+    hashes: frozenset[str]
+
+
+def read_lock(path: Path, platform: Platform) -> list[Pin]:
+    """The packages of a lock that a platform needs."""
+    from packaging.requirements import Requirement
+
+    pins = []
+    for line in path.read_text("utf-8").replace("\\\n", " ").splitlines():
+        text, *hashes = line.split(" --hash=sha256:")
+        if line.startswith("#"):
+            continue
+        requirement = Requirement(text.strip())
+        if requirement.marker is None or requirement.marker.evaluate({**platform.markers, "extra": ""}):
+            (specifier,) = requirement.specifier
+            pins.append(Pin(requirement.name, specifier.version, frozenset(word.strip() for word in hashes)))
+    return pins
+
+
+class Wheels:
+    """Finds and caches the wheels of a platform."""
+
+    def __init__(self, platform: Platform, index: str, folders: list[Path], cache: Path) -> None:
+        import httpx2
+
+        self.index, self.cache = index, cache
+        self._rank = {tag: rank for rank, tag in enumerate(_tags(platform))}
+        self._local = {_sha256(path): path for folder in folders for path in folder.glob("*.whl")}
+        self._client = httpx2.Client(timeout=60, follow_redirects=True)
+
+    def find(self, pin: Pin) -> tuple[LockedWheel, str]:
+        """The wheel of a package that suits the platform best, and its URL. Raises PackageError."""
+        best = min(self._candidates(pin), key=lambda one: one[0], default=None)
+        if best is None:
+            raise PackageError("wheel_missing", f"{self.index} has no locked wheel of {pin.name} {pin.version}")
+        listed = best[1]
+        assert listed.sha256 is not None
+        size, unpacked = self._sizes(listed)
+        return LockedWheel(pin.name, pin.version, listed.file, listed.sha256, size, unpacked), listed.url
+
+    def get(self, wheel: LockedWheel, url: str) -> Path:
+        """The wheel in the cache, verified. Raises PackageError."""
+        path = self.cache / wheel.file
+        if not (path.is_file() and _sha256(path) == wheel.sha256):
+            self.cache.mkdir(parents=True, exist_ok=True)
+            part = path.with_name(f"{path.name}.part")
+            if url.startswith("file:"):
+                shutil.copyfile(self._local[wheel.sha256], part)
+            else:
+                with self._client.stream("GET", url) as response, part.open("wb") as stream:
+                    response.raise_for_status()
+                    for chunk in response.iter_bytes():
+                        stream.write(chunk)
+            if _sha256(part) != wheel.sha256:
+                part.unlink()
+                raise PackageError("hash_wrong", f"{url} is not the file that the lock names")
+            part.replace(path)
+        return path
+
+    def _candidates(self, pin: Pin) -> Iterator[tuple[int, Listed]]:
+        from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+
+        here = [
+            Listed(path.name, path.as_uri(), digest) for digest, path in self._local.items() if digest in pin.hashes
+        ]
+        for listed in here or self._offered(pin):
+            if listed.sha256 not in pin.hashes:
+                continue
+            try:
+                tags = parse_wheel_filename(listed.file)[3]
+            except InvalidWheelFilename:  # a source distribution
+                continue
+            ranks = [self._rank[tag] for tag in tags if tag in self._rank]
+            if ranks:
+                yield min(ranks), listed
+
+    def _offered(self, pin: Pin) -> list[Listed]:
+        import httpx2
+
+        wheel = LockedWheel(pin.name, pin.version, "", "", 0, 0)
+        address = wheel.indexes(self.index)[-1]
+        try:
+            return list_files(self._client, address, pin.name)
+        except httpx2.HTTPError as error:
+            raise PackageError("no_network", f"{address} cannot be asked for {pin.name}: {error}") from error
+
+    def _sizes(self, listed: Listed) -> tuple[int, int]:
+        """Bytes of a wheel, and of what is in it, which the end of the file tells."""
+        cached = self._local.get(listed.sha256 or "")
+        if cached is not None:
+            with zipfile.ZipFile(cached) as archive:
+                return cached.stat().st_size, sum(info.file_size for info in archive.infolist())
+        response = self._client.get(listed.url, headers={"Range": f"bytes=-{TAIL}"})
+        response.raise_for_status()
+        size = int(response.headers.get("Content-Range", f"/{len(response.content)}").rpartition("/")[2])
+        with zipfile.ZipFile(io.BytesIO(response.content)) as archive:
+            return size, sum(info.file_size for info in archive.infolist())
+
+
+def _tags(platform: Platform) -> Iterator[Tag]:
+    from packaging.tags import compatible_tags, cpython_tags
+
+    yield from cpython_tags(PYTHON, platforms=platform.tags)
+    yield from compatible_tags(PYTHON, "cp311", platforms=platform.tags)
+
+
+def resolve(platform: Platform, wheels: Wheels) -> tuple[dict[str, object], list[Path]]:
+    """What packages.json says for a platform, and the wheels that the zip carries."""
+    locks = {build: ROOT / lock for build, lock in platform.torch.items() if (ROOT / lock).exists()}
+    for build in platform.torch.keys() - locks.keys():
+        print(f"  no lock for torch's build {build}: the zip will not offer it")
+    torch = {build: read_lock(lock, platform) for build, lock in locks.items()}
+    carried = {pin.name: pin for pin in read_lock(ROOT / CARRIED, platform)}
+    carried |= {pin.name: pin for pins in torch.values() for pin in pins if not FETCHED.fullmatch(pin.name)}
+    (tool,) = (pin for pin in read_lock(ROOT / "requirements.lock", platform) if pin.name == TOOL)
+    found = [wheels.find(carried[name]) for name in sorted(carried)]
+    uv, uv_url = wheels.find(tool)
+    packages: dict[str, object] = {
+        "platform": platform.name,
+        "uv": asdict(uv),
+        "carried": [asdict(wheel) for wheel, _ in found],
+        "torch": {
+            build: [asdict(wheels.find(pin)[0]) for pin in pins if FETCHED.fullmatch(pin.name)]
+            for build, pins in torch.items()
+        },
+    }
+    return packages, [wheels.get(wheel, url) for wheel, url in [*found, (uv, uv_url)]]
+
+
+def pack(platform: Platform, packages: dict[str, object], wheels: list[Path], target: Path) -> None:
+    """Write the zip: sorted, of the commit's time, without compression, so that no version of zlib shows."""
+    files: dict[str, bytes | Path] = {name: ROOT / name for name in tracked("blender_addon", "backend", "LICENSE")}
+    files |= {f"wheels/{path.name}": path for path in wheels}
+    files["__init__.py"] = INIT.encode()
+    files["blender_manifest.toml"] = manifest(platform).encode()
+    files["packages.json"] = (json.dumps(packages, indent=1) + "\n").encode()
+    moment = commit_time().timetuple()[:6]
+    part = target.with_suffix(".part")
+    with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted(files):
+            info = zipfile.ZipInfo(name, moment)
+            info.create_system, info.external_attr = 3, 0o100644 << 16
+            content = files[name]
+            archive.writestr(info, content if isinstance(content, bytes) else content.read_bytes())
+    part.replace(target)
+
+
+def manifest(platform: Platform) -> str:
+    """The repository's manifest with the platform; ``platforms`` is a top-level key and so stands before the tables."""
+    head, table, rest = (ROOT / "blender_manifest.toml").read_text("utf-8").partition("\n[permissions]")
+    return f'{head}platforms = ["{platform.name}"]\n{table}{rest}'
+
+
+def tracked(*paths: str) -> list[str]:
+    """The files of the repository below these paths: nothing that merely lies about."""
+    listed = subprocess.run(["git", "ls-files", "-z", *paths], cwd=ROOT, check=True, capture_output=True, text=True)
+    return [name for name in listed.stdout.split("\0") if name]
+
+
+def commit_time() -> datetime:
+    """When the last commit was made; ``SOURCE_DATE_EPOCH`` overrides it."""
+    seconds = os.environ.get("SOURCE_DATE_EPOCH")
+    if seconds is None:
+        log = ["git", "log", "-1", "--format=%ct"]
+        seconds = subprocess.run(log, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    return datetime.fromtimestamp(int(seconds), UTC)
+
+
+def blender() -> list[str] | None:
+    """The command of a Blender, if there is one."""
+    command = shlex.split(os.environ.get("ESPALIER_BLENDER", "blender"))
+    return command if command and shutil.which(command[0]) else None
+
+
+def run_blender(command: list[str], *arguments: str) -> None:
+    subprocess.run([*command, "--background", "--command", "extension", *arguments], check=True)
+
+
+def cache_folder() -> Path:
+    """Where wheels are kept between builds."""
+    if sys.platform == "win32":
+        return Path(os.environ["LOCALAPPDATA"], "espalier", "wheels")
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base, "espalier", "wheels")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="dev.py build", description="Pack the extension, a zip for each platform.")
+    names = [platform.name for platform in PLATFORMS]
+    parser.add_argument("platforms", nargs="*", metavar="PLATFORM", help=f"{', '.join(names)} (default: all)")
+    parser.add_argument("--out", type=Path, default=ROOT / "dist", metavar="DIR", help="where the zips go")
+    parser.add_argument("--index", action="store_true", help="make DIR a repository for Blender (needs a Blender)")
+    parser.add_argument("--index-url", default=PYPI, metavar="URL", help="package index (default: %(default)s)")
+    parser.add_argument(
+        "--find-links", type=Path, action="append", default=[], metavar="DIR", help="wheels that need no network"
+    )
+    options = parser.parse_args(arguments)
+    if unknown := set(options.platforms) - set(names):
+        parser.error(f"no platform {', '.join(sorted(unknown))}: choose from {', '.join(names)}")
+    return options
+
+
+def main(arguments: list[str]) -> int:
+    options = parse(arguments)
+    options.out.mkdir(parents=True, exist_ok=True)
+    tool = blender()
+    if options.index and tool is None:
+        print("--index needs a Blender: set ESPALIER_BLENDER to its command", file=sys.stderr)
+        return 2
+    for platform in PLATFORMS:
+        if options.platforms and platform.name not in options.platforms:
+            continue
+        target = options.out.resolve() / f"espalier-{version()}-{platform.name}.zip"
+        print(target.name, flush=True)
+        try:
+            packages, carried = resolve(
+                platform, Wheels(platform, options.index_url, options.find_links, cache_folder())
+            )
+        except PackageError as error:
+            print(f"{error} {error.hint}".strip(), file=sys.stderr)
+            return 1
+        pack(platform, packages, carried, target)
+        print(f"  {target.stat().st_size / 1e6:.1f} MB, {len(carried)} wheels, SHA-256 {_sha256(target)}", flush=True)
+        if tool is not None:
+            run_blender(tool, "validate", str(target))
+    if tool is None:
+        print("Not validated: there is no Blender here (ESPALIER_BLENDER names one)")
+    if options.index and tool is not None:
+        run_blender(tool, "server-generate", "--repo-dir", str(options.out.resolve()), "--html")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
