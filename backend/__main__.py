@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from . import protocol
-from .catalog import ENVIRONMENT, PUBLISHED
+from .catalog import PUBLISHED
 from .config import DEFAULT_MODEL, MULTI_IMAGE_MODES, GenerateSettings
 from .errors import describe
 from .packages import PYPI
@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.command == "check-goldens":
         return check_goldens(options)
     if options.models_folder is not None:
-        os.environ[ENVIRONMENT] = str(options.models_folder.absolute())
+        os.environ[protocol.MODELS_VARIABLE] = str(options.models_folder.absolute())
     if options.command == "serve":
         from .serve import serve
 
@@ -216,7 +216,7 @@ def _add_attached(command: argparse.ArgumentParser) -> None:
 
 
 def _add_models_folder(command: argparse.ArgumentParser) -> None:
-    help = f"where models are installed (default: ${ENVIRONMENT}, else the user's data folder)"
+    help = f"where models are installed (default: ${protocol.MODELS_VARIABLE}, else the user's data folder)"
     command.add_argument("--models-folder", type=Path, metavar="DIR", help=help)
 
 

@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from .config import PRETRAINED
 from .errors import CheckpointError
+from .protocol import models_folder
 
-#: Environment variable with the models folder.
-ENVIRONMENT = "ESPALIER_MODELS"
 LOCK_NAME = "models.lock.json"
 
 
@@ -159,22 +157,6 @@ class HashLock:
         part = folder / f"{LOCK_NAME}.part"
         part.write_text(json.dumps(asdict(self), indent=1) + "\n", "utf-8")
         os.replace(part, folder / LOCK_NAME)
-
-
-def models_folder() -> Path:
-    """Where published models are installed: ``ESPALIER_MODELS``, else ``espalier/models`` in the user's data folder."""
-    chosen = os.environ.get(ENVIRONMENT)
-    return Path(chosen).expanduser().absolute() if chosen else _user_data() / "espalier" / "models"
-
-
-def _user_data() -> Path:
-    if sys.platform == "win32":
-        local = os.environ.get("LOCALAPPDATA")
-        return Path(local) if local else Path.home() / "AppData" / "Local"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Application Support"
-    chosen = Path(os.environ.get("XDG_DATA_HOME", ""))
-    return chosen if chosen.is_absolute() else Path.home() / ".local" / "share"  # relative ones count as unset (XDG)
 
 
 def installed_lock(model: PublishedModel) -> HashLock | None:

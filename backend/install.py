@@ -26,11 +26,11 @@ from .catalog import (
     PublishedFile,
     PublishedModel,
     installed_lock,
-    models_folder,
 )
 from .errors import ModelError
 from .hub import Offer, wrong_size
 from .integrity import sha256
+from .protocol import models_folder
 
 #: Bytes that stay free on the disk, beside what the model takes.
 SPARE = 256 << 20

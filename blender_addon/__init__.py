@@ -14,14 +14,14 @@ FOLDER = Path(__file__).parents[1]  # the extension's own: replaced at every upd
 
 
 def register() -> None:
-    from . import operators, panels, preferences, properties, pump, thumbnails
+    from . import operators, panels, preferences, properties, pump, setup_operators, thumbnails
 
-    for module in (preferences, properties, thumbnails, operators, panels, pump):
+    for module in (preferences, properties, thumbnails, setup_operators, operators, panels, pump):
         module.register()
 
 
 def unregister() -> None:
-    from . import operators, panels, preferences, properties, pump, thumbnails
+    from . import operators, panels, preferences, properties, pump, setup_operators, thumbnails
 
-    for module in (pump, panels, operators, thumbnails, properties, preferences):
+    for module in (pump, panels, operators, setup_operators, thumbnails, properties, preferences):
         module.unregister()

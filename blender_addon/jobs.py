@@ -123,6 +123,13 @@ class JobQueue:
         changed += self._start_next()
         return list(dict.fromkeys(changed))
 
+    def release(self) -> None:
+        """End the backend, which must have nothing to do; the next job starts one."""
+        assert not self.active
+        if self.backend is not None:
+            self.backend.kill()
+            self.backend = None
+
     def close(self) -> None:
         """End the backend and drop all jobs. Waits at most a second."""
         if self.backend is not None:

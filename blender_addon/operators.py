@@ -13,7 +13,7 @@ import bpy
 from bpy.props import CollectionProperty, IntProperty, StringProperty
 
 from ..backend import protocol
-from . import FOLDER, ROOT, preferences, pump, thumbnails
+from . import FOLDER, ROOT, pump, setup, thumbnails
 from .jobs import Job, State
 from .server.resources import find_models
 
@@ -23,7 +23,7 @@ IMAGE_GLOB = ";".join(f"*{suffix}" for suffix in protocol.IMAGE_SUFFIXES)
 def new_job(context: bpy.types.Context) -> Job:
     """A job from the scene's settings, with a folder of its own."""
     settings = context.scene.espalier
-    models = find_models(FOLDER, preferences.folders(context)[1])
+    models = find_models(FOLDER, setup.models_folder(context))
     request = protocol.Generate(
         job=uuid.uuid4().hex,
         images=tuple(bpy.path.abspath(image.path) for image in settings.images),

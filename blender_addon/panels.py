@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import textwrap
 from pathlib import PurePath
 
 import bpy
 
-from . import operators, pump, thumbnails
+from . import operators, pump, setup, setup_page, thumbnails
 from .jobs import Job, State
 from .properties import EspalierSettings
+from .texts import characters, draw_text
 
 STAGES = {
     "load": "Loading the model",
@@ -31,8 +31,13 @@ class EspalierPanel(bpy.types.Panel):
 
     def draw(self, context: bpy.types.Context) -> None:
         settings = context.scene.espalier
+        if not setup.is_installed(context):
+            setup_page.draw_first_run(self.layout, context, characters(context))
+            return
         draw_images(self.layout, settings)
         draw_settings(self.layout, settings)
+        if settings.model == setup.DEMONSTRATION and setup.only_demonstration(context):
+            setup_page.draw_demonstration(self.layout, context, characters(context))
         button = self.layout.row()
         button.scale_y = 1.6
         button.operator(operators.EspalierGenerate.bl_idname, icon="MESH_MONKEY")
@@ -113,21 +118,6 @@ def progress_text(job: Job) -> str:
         return "Waiting" if pump.jobs.running else "Starting the backend"
     stage = STAGES.get(job.stage, job.stage or "Starting")
     return f"{stage}, step {job.step} of {job.steps}" if job.steps > 1 else stage
-
-
-def draw_text(layout: bpy.types.UILayout, text: str, width: int, active: bool = True) -> None:
-    """Text in as many lines as it needs."""
-    column = layout.column(align=True)
-    column.active = active
-    column.scale_y = 0.8
-    for line in textwrap.wrap(text, width):
-        column.label(text=line)
-
-
-def characters(context: bpy.types.Context) -> int:
-    """About how many characters fit beside each other in the sidebar."""
-    margins, letter = 60, 6.6
-    return max(16, int((context.region.width / context.preferences.system.ui_scale - margins) / letter))
 
 
 def register() -> None:

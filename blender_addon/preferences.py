@@ -1,4 +1,4 @@
-"""The extension's preferences."""
+"""The extension's preferences: what is chosen there. ``setup_page`` draws the page."""
 
 
 # mypy: disable-error-code="valid-type"
@@ -14,32 +14,53 @@ from . import ROOT
 class EspalierPreferences(bpy.types.AddonPreferences):
     bl_idname = ROOT  # the extension's package: with a sub-package's name Blender would find no preferences
 
+    base_python: StringProperty(
+        name="Python 3.11",
+        description="The Python 3.11 that the backend's environment is made from. Empty: one is downloaded (30 MB)",
+        subtype="FILE_PATH",
+    )
+    package_index: StringProperty(
+        name="Package Index",
+        description="Address of the package index that torch comes from, for mirrors. Empty: https://pypi.org/simple, "
+        "and for builds that are not there torch's own",
+    )
+    wheels_folder: StringProperty(
+        name="Folder of Wheels",
+        description="A folder with torch's wheels, and uv's archive of Python 3.11 unless one is given, "
+        "to install without a network",
+        subtype="DIR_PATH",
+    )
     backend_python: StringProperty(
         name="Backend Python",
-        description="Python 3.11 with torch that runs the backend. Empty: the one in ESPALIER_PYTHON, "
-        "or that of the checkout",
+        description="A Python 3.11 with torch that runs the backend in place of the installed environment. "
+        "Empty: the one in ESPALIER_PYTHON, else the installed one, else that of the checkout",
         subtype="FILE_PATH",
     )
     models_folder: StringProperty(
         name="Models Folder",
-        description="Folder that holds models, one folder each, beside the bundled ones",
+        description="Where models are downloaded to. All versions of Blender share it, and it stays when the extension "
+        "is removed. Empty: a folder among the user's application data",
         subtype="DIR_PATH",
     )
 
     def draw(self, context: bpy.types.Context) -> None:
-        layout = self.layout
-        layout.use_property_split = True
-        layout.prop(self, "backend_python")
-        layout.prop(self, "models_folder")
+        from . import setup_page  # which uses this module
+
+        setup_page.draw(self.layout, self, context)
+
+
+def chosen(context: bpy.types.Context) -> EspalierPreferences | None:
+    """The preferences; None in a checkout, which is registered but not installed as an extension."""
+    addon = context.preferences.addons.get(ROOT)
+    return None if addon is None else addon.preferences
 
 
 def folders(context: bpy.types.Context) -> tuple[str, str]:
     """The backend's Python and the models folder, absolute, or empty where none was chosen."""
-    addon = context.preferences.addons.get(ROOT)
-    if addon is None:  # run from a checkout: registered, but not installed as an extension
+    found = chosen(context)
+    if found is None:
         return "", ""
-    chosen = addon.preferences
-    return bpy.path.abspath(chosen.backend_python), bpy.path.abspath(chosen.models_folder)
+    return bpy.path.abspath(found.backend_python), bpy.path.abspath(found.models_folder)
 
 
 def register() -> None:

@@ -8,14 +8,14 @@ from __future__ import annotations
 import bpy
 from bpy.props import BoolProperty, CollectionProperty, EnumProperty, IntProperty, PointerProperty, StringProperty
 
-from . import FOLDER, preferences
+from . import FOLDER, setup
 from .server.resources import find_models
 
 MAX_SEED = 2**31 - 1
 
 
 def _model_names(self: EspalierSettings, context: bpy.types.Context, edit_text: str) -> list[str]:
-    return sorted(find_models(FOLDER, preferences.folders(context)[1]))
+    return sorted(find_models(FOLDER, setup.models_folder(context)))
 
 
 class EspalierImage(bpy.types.PropertyGroup):

@@ -15,7 +15,7 @@ import bpy
 from bpy.app.handlers import persistent
 
 from ..backend import protocol
-from . import FOLDER, preferences, viewport
+from . import FOLDER, setup, viewport
 from .client import Backend
 from .jobs import Job, JobQueue, State, Target
 from .mesh_import import create_object
@@ -29,8 +29,8 @@ _document = 0  # counts the files loaded in this session: a job belongs to the o
 
 
 def _launch() -> Backend:
-    python = process.find_python(preferences.folders(bpy.context)[0], FOLDER)
-    return process.launch(python, FOLDER, log_path())
+    python = setup.backend_python(bpy.context)
+    return process.launch(python, FOLDER, log_path(), models_folder=setup.models_folder(bpy.context))
 
 
 def log_path() -> Path:

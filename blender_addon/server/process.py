@@ -7,14 +7,17 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from ...backend import protocol
 from ..client import READY_TIMEOUT, Backend, BackendUnavailable
 
 PYTHON_VARIABLE = "ESPALIER_PYTHON"
 _CHECKOUT_PYTHON = Path(".venv", "Scripts", "python.exe") if sys.platform == "win32" else Path(".venv", "bin", "python")
 
 
-def find_python(preference: str, root: Path, environ: Mapping[str, str] = os.environ) -> Path:
-    """The backend's Python: the preference, else ``ESPALIER_PYTHON``, else the checkout's own ``.venv``.
+def find_python(
+    preference: str, root: Path, environ: Mapping[str, str] = os.environ, installed: Path | None = None
+) -> Path:
+    """The backend's Python: the preference, else ``ESPALIER_PYTHON``, else the installed one, else the checkout's own.
 
     A choice that was made and does not exist is an error, never a reason to try the next.
     Raises BackendUnavailable.
@@ -24,27 +27,33 @@ def find_python(preference: str, root: Path, environ: Mapping[str, str] = os.env
             raise BackendUnavailable(f"There is no Python at {path}", f"Correct that path in {source}.")
         if path:
             return Path(path)
+    if installed is not None:
+        return installed
     if (root / _CHECKOUT_PYTHON).is_file():
         return root / _CHECKOUT_PYTHON
-    raise BackendUnavailable("The backend is not installed.", "Choose a Python that has torch in the preferences.")
+    raise BackendUnavailable("The backend is not installed.", "Install it in the preferences.")
 
 
-def backend_command(python: Path, root: Path) -> list[str]:
-    """Serve requests with the backend that lies in ``root``; to be run in ``backend_environment(root)``.
+def backend_command(python: Path, *arguments: str) -> list[str]:
+    """A command of the backend, to be run in ``backend_environment``.
 
     No user site-packages, no current folder on the path, no ``__pycache__`` in the extension's folder.
     """
-    return [str(python), "-s", "-P", "-B", "-X", "utf8", "-m", "backend", "serve"]
+    return [str(python), "-s", "-P", "-B", "-X", "utf8", "-m", "backend", *arguments]
 
 
-def backend_environment(root: Path, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+def backend_environment(root: Path, environ: Mapping[str, str] = os.environ, models_folder: str = "") -> dict[str, str]:
     """Blender's environment without what is meant for Blender's own Python; ``backend`` is found in ``root``."""
     kept = {name: value for name, value in environ.items() if not name.startswith("PYTHON") and name != "VIRTUAL_ENV"}
-    return {**kept, "PYTHONPATH": str(root)}
+    models = {protocol.MODELS_VARIABLE: models_folder} if models_folder else {}
+    return {**kept, **models, "PYTHONPATH": str(root)}
 
 
-def launch(python: Path, root: Path, log_path: Path, timeout: float = READY_TIMEOUT) -> Backend:
+def launch(
+    python: Path, root: Path, log_path: Path, timeout: float = READY_TIMEOUT, models_folder: str = ""
+) -> Backend:
     """Start the backend; returns at once. Raises BackendUnavailable."""
-    backend = Backend(backend_command(python, root), log_path, backend_environment(root))
+    env = backend_environment(root, models_folder=models_folder)
+    backend = Backend(backend_command(python, "serve"), log_path, env)
     backend.start(timeout)
     return backend

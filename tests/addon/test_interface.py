@@ -53,7 +53,10 @@ class Layout:
 def draw() -> list[tuple[str, Any]]:
     context = types.SimpleNamespace(
         scene=bpy.context.scene,
-        preferences=types.SimpleNamespace(system=types.SimpleNamespace(ui_scale=1.0)),  # 0 in background
+        preferences=types.SimpleNamespace(
+            system=types.SimpleNamespace(ui_scale=1.0),  # 0 in background
+            addons=bpy.context.preferences.addons,
+        ),
         region=types.SimpleNamespace(width=280),
     )
     drawn: list[tuple[str, Any]] = []

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from backend import catalog
-from backend.catalog import PUBLISHED, HashLock, LockedFile, available_models, find_model, installed_lock, models_folder
+from backend.catalog import PUBLISHED, HashLock, LockedFile, available_models, find_model, installed_lock
 from backend.config import PRETRAINED
 from backend.errors import CheckpointError
+from backend.protocol import models_folder
 
 
 @pytest.fixture

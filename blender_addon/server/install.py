@@ -1,0 +1,178 @@
+"""Installs the backend in a daemon thread and says at any time where it stands. No bpy."""
+
+from __future__ import annotations
+
+import enum
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import environment
+from .environment import Layout, Packages, python_in
+from .install_lock import Busy, InstallLock
+from .machine import TITLES
+from .steps import Cancelled, Installation, Options, Plan, Problem, disk_problem, forget, make_plan
+
+
+class State(enum.Enum):
+    ABSENT = "not installed"
+    INSTALLING = "installing"
+    ELSEWHERE = "being installed by another Blender"
+    READY = "ready"
+    OUTDATED = "to be updated"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Status:
+    """Where the installation stands, in words. ``remedy`` is what the button that goes on says; empty if none does."""
+
+    state: State
+    text: str
+    hint: str = ""
+    remedy: str = ""
+    fraction: float = 0.0
+
+
+class Installer:
+    """Installs, repairs and removes the environment in a folder. No method waits but ``close``."""
+
+    def __init__(
+        self, root: Path, extension: Path, packages: Packages, environ: Mapping[str, str] = os.environ
+    ) -> None:
+        self.layout = Layout(root)
+        self.packages = packages
+        self.plan: Plan | None = None  # set by ``survey``
+        self._extension = extension
+        self._environ = environ
+        self._lock = InstallLock(self.layout.lock)
+        self._thread: threading.Thread | None = None
+        self._surveyor: threading.Thread | None = None
+        self._cancel = threading.Event()
+        self._now = Status(State.INSTALLING, "Starting")  # while the thread works
+        self._failure: Problem | None = None
+        self._known: tuple[float, Status] | None = None
+
+    # --- what others ask ---
+
+    @property
+    def working(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    @property
+    def python(self) -> Path | None:
+        """The environment's Python; None unless it is ready."""
+        return python_in(self.layout.environment) if self.status().state is State.READY else None
+
+    def status(self) -> Status:
+        """Where it stands. Looks at the disk once a second at most."""
+        if self.working:
+            return self._now
+        if self._known is None or time.monotonic() - self._known[0] > 1.0:
+            self._known = time.monotonic(), self._look()
+        return self._known[1]
+
+    @property
+    def surveying(self) -> bool:
+        return self._surveyor is not None and self._surveyor.is_alive()
+
+    def survey(self, options: Options) -> None:
+        """Have ``plan`` say what an installation will take; it is there after a moment."""
+        if not self.surveying:
+            self._surveyor = threading.Thread(target=self._survey, args=(options,), name="espalier survey", daemon=True)
+            self._surveyor.start()
+
+    def start(self, options: Options, repair: bool = False) -> None:
+        """Install, or with ``repair`` make the environment anew, which is not used from now on."""
+        self._run(lambda: self._installation(options).install(repair))
+
+    def remove(self) -> None:
+        """Delete the environment, its Python and the downloads."""
+        self._run(self._remove, "Removing")
+
+    def cancel(self) -> None:
+        """End what is being done; downloads are kept."""
+        self._cancel.set()
+
+    def close(self, timeout: float = 2.0) -> None:
+        """Cancel, and wait for it: Blender is closing or the extension is switched off."""
+        self.cancel()
+        if self._thread is not None:
+            self._thread.join(timeout)
+
+    # --- the thread ---
+
+    def _report(self, text: str, fraction: float) -> None:
+        self._now = Status(State.INSTALLING, text, fraction=max(fraction, self._now.fraction))
+
+    def _check(self) -> None:
+        if self._cancel.is_set():
+            raise Cancelled
+
+    def _run(self, work: Callable[[], None], text: str = "Starting") -> None:
+        if self.working:
+            return
+        self._cancel.clear()
+        self._failure = None
+        self._now = Status(State.INSTALLING, text)
+        self._thread = threading.Thread(target=self._locked, args=(work,), name="espalier install", daemon=True)
+        self._thread.start()
+
+    def _locked(self, work: Callable[[], None]) -> None:
+        """Carry out ``work`` unless another Blender is at it; keep what went wrong in words."""
+        try:
+            self._lock.acquire()
+            try:
+                work()
+            finally:
+                self._lock.release()
+        except Cancelled:
+            pass  # what is on the disk says where it stands
+        except Busy:
+            pass  # the status says who has the lock
+        except Problem as problem:
+            self._failure = problem
+        except OSError as error:
+            self._failure = disk_problem(error)
+        finally:
+            self._known = None
+
+    def _remove(self) -> None:
+        forget(self.layout.environment)
+        layout = self.layout
+        for folder in (layout.environment, *layout.parts(), layout.downloads, layout.interpreters, layout.working):
+            environment.remove_tree(folder)
+
+    def _installation(self, options: Options) -> Installation:
+        return Installation(
+            self.layout, self.packages, self._extension, options, self._environ, self._report, self._check
+        )
+
+    def _survey(self, options: Options) -> None:
+        self.plan = make_plan(self.layout, self.packages, options)
+
+    def _look(self) -> Status:
+        if self._failure is not None:
+            return Status(State.FAILED, str(self._failure), self._failure.hint, self._failure.remedy)
+        holder = self._lock.holder()
+        if holder is not None:
+            return Status(State.ELSEWHERE, f"Another Blender (process {holder}) is installing it.")
+        marker = environment.read_marker(self.layout.environment)
+        if marker is None:
+            return self._look_at_leftovers()
+        if marker.build not in self.packages.torch or marker.digest != self.packages.digest(marker.build):
+            return Status(State.OUTDATED, "This version of the extension needs other packages.", remedy="Update")
+        if not python_in(self.layout.environment).exists():
+            hint = "It was made from a Python that is no longer there."
+            return Status(State.FAILED, "The backend's environment cannot start.", hint, "Repair")
+        return Status(State.READY, marker.title, f"torch {marker.torch}, {TITLES[marker.build]}")
+
+    def _look_at_leftovers(self) -> Status:
+        arrived = environment.bytes_in(self.layout.downloads)
+        hint = f"{arrived / 1e6:.0f} MB have already arrived: installing goes on from there." if arrived else ""
+        if self._lock.interrupted():
+            return Status(State.ABSENT, "The installation was interrupted.", hint, "Go On")
+        return Status(State.ABSENT, "Not installed.", hint, "Go On" if arrived else "Install")

@@ -1,0 +1,86 @@
+"""Which build of torch suits this machine. No bpy."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from .child import NO_WINDOW
+
+QUERY = ("--query-gpu=name,driver_version,compute_cap", "--format=csv,noheader")
+KERNEL_MODULE = Path("/proc/driver/nvidia/version")
+
+#: Build -> the oldest driver and the oldest compute capability that it works with. CUDA 13 needs a driver of the 580s
+#: and left out what is older than Turing; CUDA 12 runs on drivers from 528 on (525 on Linux).
+NEEDS = {"cu130": (580, 7.5), "cu126": (528, 5.0)}
+
+TITLES = {
+    "cu130": "for NVIDIA graphics cards (CUDA 13.0)",
+    "cu126": "for NVIDIA graphics cards (CUDA 12.6)",
+    "cpu": "for the processor",
+    "apple": "for Apple silicon",
+}
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """An NVIDIA GPU with its driver's main version. ``capability`` is None where the driver does not tell."""
+
+    name: str
+    driver: int
+    capability: float | None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A build of torch, and why it is not a better one."""
+
+    build: str
+    remark: str = ""
+
+
+def find_gpu() -> Gpu | None:
+    """The first NVIDIA GPU that has a driver. Takes up to some seconds."""
+    tool = shutil.which("nvidia-smi")
+    if tool is not None:
+        try:
+            done = subprocess.run([tool, *QUERY], capture_output=True, text=True, timeout=20, creationflags=NO_WINDOW)
+        except (OSError, subprocess.TimeoutExpired):
+            return None  # a driver that does not answer would not serve torch either
+        return parse_gpu(done.stdout) if done.returncode == 0 else None
+    if KERNEL_MODULE.exists():
+        found = re.search(r"\s(\d+)\.\d+", KERNEL_MODULE.read_text(encoding="utf-8", errors="replace"))
+        return Gpu("NVIDIA GPU", int(found.group(1)), None) if found else None
+    return None
+
+
+def parse_gpu(table: str) -> Gpu | None:
+    """The first GPU of nvidia-smi's answer, ``name, driver version, compute capability``."""
+    found = re.match(r"\s*(.+?), (\d+)[.\d]*, ([\d.]+|\S+)", table)
+    if found is None:
+        return None
+    capability = found.group(3)
+    return Gpu(
+        found.group(1), int(found.group(2)), float(capability) if re.fullmatch(r"\d+\.\d+", capability) else None
+    )
+
+
+def choose_build(builds: Collection[str], gpu: Gpu | None) -> Choice:
+    """The best of the builds that the extension has locks for."""
+    plain = next(build for build in ("apple", "cpu") if build in builds)
+    if plain == "apple" or gpu is None:
+        return Choice(plain)
+    for build, (driver, capability) in NEEDS.items():
+        if build in builds and gpu.driver >= driver and (gpu.capability is None or gpu.capability >= capability):
+            return Choice(build)
+    offered = [NEEDS[build] for build in NEEDS if build in builds]
+    if not offered:
+        return Choice(plain, f"{gpu.name} is not used: this release has no CUDA build for this system.")
+    driver = min(needed for needed, _ in offered)
+    if gpu.driver < driver:
+        return Choice(plain, f"{gpu.name} is not used: its driver is {gpu.driver}. Update it to {driver} or later.")
+    return Choice(plain, f"{gpu.name} is not used: it is too old for this release's CUDA build.")

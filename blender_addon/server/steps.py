@@ -1,0 +1,378 @@
+"""The steps of an installation: a Python, an environment, the carried wheels, torch; and what goes wrong. No bpy.
+
+Each step is a child process (uv, or the backend's own ``fetch`` and ``device``), so that *cancel* is at once and a
+crash takes nothing along. Whatever ends an installation leaves the downloads, from which the next one goes on, and
+never an environment that is used half-made.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import stat
+import time
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import environment, process
+from .child import Child
+from .environment import Installed, Layout, Packages, Wheel, python_in
+from .machine import TITLES, Choice, choose_build, find_gpu
+
+PYPI = "https://pypi.org/simple"
+
+#: Bytes that uv and the Python that it brings take, and that stay free beside all.
+PYTHON_SIZE = 110 << 20
+SPARE = 256 << 20
+
+#: Bytes a second that the estimates of time and the progress bar reckon with.
+DOWNLOAD_RATE = 5e6
+UNPACK_RATE = 30e6
+
+#: Seconds between two looks at a silent child, and at whether to cancel.
+INTERVAL = 0.1
+
+#: How long to try to move the environment to its place: a virus scanner may hold its files (Windows).
+PLACE_PATIENCE = 20.0
+
+#: The archives of Python that uv installs; it looks for them in a folder named by their date.
+PYTHON_ARCHIVE = re.compile(r"cpython-3\.11\.\d+(?:\+|%2B)(\d{8})-.*\.tar\.gz")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the person chose: a Python 3.11 (else uv brings one), a package index, a folder of wheels (else network)."""
+
+    python: str = ""
+    index: str = ""
+    wheels: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an installation will take, in bytes and seconds."""
+
+    choice: Choice
+    download: int
+    disk: int
+    free: int
+    seconds: float
+
+
+class Problem(Exception):
+    """An expected failure. ``hint`` says what to do about it."""
+
+    def __init__(self, message: str, hint: str = "", remedy: str = "Try Again") -> None:
+        super().__init__(message)
+        self.hint = hint
+        self.remedy = remedy
+
+
+class Cancelled(Exception):
+    """The person changed their mind."""
+
+
+def make_plan(layout: Layout, packages: Packages, options: Options) -> Plan:
+    """What an installation will take on this machine. Takes up to some seconds."""
+    choice = choose_build(packages.torch, find_gpu())
+    wheels = packages.torch[choice.build]
+    there = environment.bytes_in(layout.downloads)
+    download = max(0, sum(wheel.size for wheel in wheels) - there)
+    python = 0 if options.python else PYTHON_SIZE
+    unpacked = sum(wheel.unpacked for wheel in (*packages.carried, *wheels, packages.uv))
+    layout.root.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(layout.root).free
+    seconds = (0 if options.wheels else download / DOWNLOAD_RATE) + unpacked / UNPACK_RATE + 20
+    return Plan(choice, download, download + python + unpacked + SPARE, free, seconds)
+
+
+class Installation:
+    """One installation, from the first step to the last."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        packages: Packages,
+        extension: Path,
+        options: Options,
+        environ: Mapping[str, str],
+        report: Callable[[str, float], None],
+        check: Callable[[], None],
+    ) -> None:
+        """``report`` gets what is being done and how much of all is, from 0 to 1; ``check`` raises Cancelled."""
+        self._layout, self._packages, self._extension = layout, packages, extension
+        self._options, self._environ = options, environ
+        self._report, self._check = report, check
+        self._text = ""
+        self._base = 0.0  # where the bar stands before the step at hand
+        self._share = 0.0  # how much of the bar the step takes
+
+    def install(self, repair: bool) -> None:
+        """Raises Problem, Cancelled and OSError."""
+        layout = self._layout
+        self._step("Looking at this machine", 0.0)
+        plan = make_plan(layout, self._packages, self._options)
+        build = plan.choice.build
+        if repair:
+            forget(layout.environment)
+        for leftover in (*layout.parts(), layout.working):
+            environment.remove_tree(leftover)
+        self._require_space(plan)
+        torch = self._packages.torch[build]
+        shares = _shares(self._packages, torch)
+        self._log_start(build)
+
+        self._step("Unpacking uv", shares["uv"])
+        uv = self._unpack_uv()
+        self._step("Getting Python 3.11", shares["python"])
+        interpreter = self._interpreter(uv)
+        part = layout.part()
+        self._step("Making the environment", shares["environment"])
+        self._uv(
+            uv, "venv", "--no-project", "--relocatable", "--python", interpreter, "--no-python-downloads", str(part)
+        )
+        self._step("Installing the packages", shares["carried"])
+        self._install_wheels(uv, part, self._packages.carried, self._extension / "wheels")
+        self._step("Downloading torch", shares["download"])
+        self._fetch(part, build)
+        self._step("Installing torch", shares["torch"])
+        self._install_wheels(uv, part, torch, layout.downloads, "--compile-bytecode")
+        self._step("Trying it", shares["try"])
+        marker = self._try(part, build)
+        environment.write_marker(part, marker)
+        _place(part, layout.environment, self._check)
+        for folder in (layout.downloads, layout.working):
+            environment.remove_tree(folder)
+        self._report("Ready", 1.0)
+
+    # --- the steps ---
+
+    def _unpack_uv(self) -> Path:
+        wheel = self._extension / "wheels" / self._packages.uv.file
+        if environment.sha256(wheel) != self._packages.uv.sha256:
+            raise Problem(f"{wheel.name} in the extension is damaged.", "Install the extension again.")
+        self._layout.working.mkdir(parents=True)
+        with zipfile.ZipFile(wheel) as archive:
+            name = next(name for name in archive.namelist() if re.search(r"\.data/scripts/uv(\.exe)?$", name))
+            target = self._layout.working / name.rpartition("/")[2]
+            with archive.open(name) as source, target.open("wb") as stream:
+                shutil.copyfileobj(source, stream)
+        target.chmod(target.stat().st_mode | stat.S_IXUSR)
+        return target
+
+    def _interpreter(self, uv: Path) -> str:
+        """What ``uv venv --python`` takes: the given Python, or one that uv has brought."""
+        chosen = self._options.python
+        if chosen:
+            code = "import sys, json; print(json.dumps(sys.version_info[:2]))"
+            lines = self._child([chosen, "-I", "-c", code], "the Python that was chosen", lambda line: None)
+            if not lines or lines[-1] != "[3, 11]":
+                hint = "Choose a Python 3.11 in the preferences, or none: then one is downloaded."
+                raise Problem(f"{chosen} is no Python {environment.PYTHON_VERSION}.", hint)
+            return chosen
+        install = ["python", "install", environment.PYTHON_VERSION, "--no-bin", "--no-registry"]
+        if self._options.wheels:
+            install += ["--mirror", self._python_mirror(Path(self._options.wheels)).as_uri()]
+        self._uv(uv, *install)
+        pythons = self._uv(uv, "python", "find", environment.PYTHON_VERSION, "--managed-python", "--no-project")
+        return pythons[-1]
+
+    def _python_mirror(self, folder: Path) -> Path:
+        """The archives of Python in a folder of wheels, laid out as uv looks for them."""
+        mirror = self._layout.working / "mirror"
+        for archive in folder.glob("cpython-*.tar.gz"):
+            found = PYTHON_ARCHIVE.fullmatch(archive.name)
+            if found:
+                target = mirror / found.group(1) / archive.name.replace("%2B", "+")
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(archive, target)
+        return mirror
+
+    def _install_wheels(self, uv: Path, part: Path, wheels: tuple[Wheel, ...], folder: Path, *more: str) -> None:
+        requirements = self._layout.working / "requirements.txt"
+        requirements.write_text("\n".join(wheel.requirement for wheel in wheels) + "\n", encoding="utf-8")
+        install = ["pip", "install", "--offline", "--no-index", "--find-links", str(folder), "--no-deps"]
+        install += ["--require-hashes", "--python", str(python_in(part)), "-r", str(requirements), *more]
+        # uv is silent while it unpacks, so the bar follows the disk: others write too, but no step is long.
+        free, unpacked = shutil.disk_usage(part).free, sum(wheel.unpacked for wheel in wheels) or 1
+        self._uv(uv, *install, on_tick=lambda: self._at((free - shutil.disk_usage(part).free) / unpacked))
+
+    def _fetch(self, part: Path, build: str) -> None:
+        packages = self._extension / "packages.json"
+        command = ["fetch", str(packages), build, "--to", str(self._layout.downloads), "--attached"]
+        command += ["--index-url", self._options.index or PYPI]
+        if self._options.wheels:
+            command += ["--from", self._options.wheels]
+        failure: Problem | None = None
+
+        def on_line(line: str) -> None:
+            nonlocal failure
+            message = _json(line)
+            if message.get("type") == "progress":
+                done, total = message["done"], message["total"]
+                self._at(done / max(total, 1), f"Downloading torch, {_megabytes(done)} of {_megabytes(total)}")
+            elif message.get("type") == "error":
+                failure = Problem(message["message"], message["hint"])
+
+        try:
+            self._backend(part, command, "the download of torch", on_line)
+        except Problem as problem:
+            raise failure or problem from None
+
+    def _try(self, part: Path, build: str) -> Installed:
+        """Import torch and ask it for the device."""
+        lines = self._backend(part, ["device"], "torch", lambda line: None)
+        found = next((message for line in lines if "device" in (message := _json(line))), None)
+        if found is None:
+            raise Problem("torch did not say what it runs on.", f"{self._layout.log} says more.", "Repair")
+        digest = self._packages.digest(build)
+        return Installed(build, digest, found["device"], found["memory"], found["torch"])
+
+    # --- their tools ---
+
+    def _step(self, text: str, share: float) -> None:
+        self._base, self._share = self._base + self._share, share
+        self._check()
+        self._text = text
+        self._report(text, self._base)
+
+    def _at(self, part: float, text: str = "") -> None:
+        """The step at hand is done to this part."""
+        self._report(text or self._text, self._base + self._share * min(max(part, 0.0), 1.0))
+
+    def _uv(self, uv: Path, *arguments: str, on_tick: Callable[[], None] = lambda: None) -> list[str]:
+        env = process.backend_environment(self._extension, self._environ)
+        env = {name: value for name, value in env.items() if name == "UV_PYTHON_INSTALL_MIRROR" or name[:3] != "UV_"}
+        env |= {
+            "UV_CACHE_DIR": str(self._layout.working / "cache"),
+            "UV_PYTHON_INSTALL_DIR": str(self._layout.interpreters),
+            "UV_NO_CONFIG": "1",
+            "UV_NO_PROGRESS": "1",
+        }
+        return self._child([str(uv), *arguments], "uv", lambda line: None, env, on_tick)
+
+    def _backend(self, part: Path, arguments: list[str], what: str, on_line: Callable[[str], None]) -> list[str]:
+        return self._child(process.backend_command(python_in(part), *arguments), what, on_line)
+
+    def _child(
+        self,
+        command: list[str],
+        what: str,
+        on_line: Callable[[str], None],
+        env: Mapping[str, str] | None = None,
+        on_tick: Callable[[], None] = lambda: None,
+    ) -> list[str]:
+        """Run a step's process to its end and return its lines. Raises Problem if it fails, and Cancelled."""
+        if env is None:
+            env = process.backend_environment(self._extension, self._environ)
+        try:
+            child = Child(command, env, self._layout.root, attached="--attached" in command)
+        except OSError as error:
+            raise Problem(f"{command[0]} cannot be started: {error.strerror or error}.") from error
+        lines: list[str] = []
+        try:
+            with self._layout.log.open("a", encoding="utf-8") as log:
+                for line in child.lines(INTERVAL):
+                    self._check()
+                    if line:
+                        lines.append(line)
+                        log.write(line + "\n")
+                        on_line(line)
+                    on_tick()
+        except BaseException:
+            child.kill()
+            child.wait()
+            raise
+        if child.wait() != 0:
+            raise _explain(what, lines, self._layout.log)
+        return lines
+
+    def _require_space(self, plan: Plan) -> None:
+        if plan.free < plan.disk:
+            words = f"{plan.disk / 1e9:.1f} GB are needed in {self._layout.root}, {plan.free / 1e9:.1f} GB are free."
+            raise Problem(f"Not enough disk: {words}", "Free some space and try again.")
+
+    def _log_start(self, build: str) -> None:
+        self._layout.log.write_text(f"torch {TITLES[build]}, {self._options}\n", encoding="utf-8")
+
+
+def _shares(packages: Packages, torch: tuple[Wheel, ...]) -> dict[str, float]:
+    """How much of the bar each step takes: as much as it takes of the time."""
+    seconds = {
+        "uv": 1.0,
+        "python": 8.0,
+        "environment": 1.0,
+        "carried": sum(wheel.unpacked for wheel in packages.carried) / UNPACK_RATE,
+        "download": sum(wheel.size for wheel in torch) / DOWNLOAD_RATE,
+        "torch": sum(wheel.unpacked for wheel in torch) / UNPACK_RATE,
+        "try": 8.0,
+    }
+    return {step: part / sum(seconds.values()) for step, part in seconds.items()}
+
+
+def forget(folder: Path) -> None:
+    """Have an environment not used any more, whatever comes next."""
+    (folder / environment.MARKER).unlink(missing_ok=True)
+
+
+def _place(part: Path, target: Path, check: Callable[[], None]) -> None:
+    """Put a finished environment in its place. Raises OSError."""
+    forget(target)
+    end = time.monotonic() + PLACE_PATIENCE
+    while True:
+        check()
+        try:
+            environment.remove_tree(target)
+            part.rename(target)
+            return
+        except PermissionError:  # Windows, while a file is open
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.5)
+
+
+def _explain(what: str, lines: list[str], log: Path) -> Problem:
+    """Why a step's process failed, from what it wrote."""
+    text = "\n".join(lines)
+    if re.search(r"No space left on device|os error (28|112)\b|Errno 28|not enough space on the disk", text):
+        return Problem("The disk is full.", "Free some space. What has arrived is kept.")
+    if re.search(r"Failed to (download|fetch)|error sending request|dns error|connection", text, re.IGNORECASE):
+        hint = "Check the network, or choose a Python 3.11 of your own in the preferences."
+        return Problem("Python 3.11 could not be downloaded.", f"{hint} {log} says more.")
+    if re.search(r"cpython-\S+: No such file or directory|failed to query metadata of file", text):
+        wanted = re.search(r"cpython-[^`/\\]+\.tar\.gz", text)
+        name = wanted.group(0) if wanted else "uv's archive of Python 3.11"
+        return Problem(f"The folder of wheels does not hold {name}.", "Put it there, or choose a Python 3.11.")
+    if re.search(r"hash mismatch", text, re.IGNORECASE):
+        return Problem("A wheel is not the one that was locked.", "Install the extension again.")
+    if "DLL load failed" in text:
+        return Problem(
+            "torch cannot be loaded: a Windows library is missing.",
+            "Install Microsoft's Visual C++ Redistributable: https://aka.ms/vs/17/release/vc_redist.x64.exe",
+        )
+    last = lines[-1] if lines else "it gave no reason"
+    return Problem(f"A step failed ({what}): {last}", f"{log} says more.")
+
+
+def disk_problem(error: OSError) -> Problem:
+    if error.errno == 28:
+        return Problem("The disk is full.", "Free some space. What has arrived is kept.")
+    hint = "If another Blender uses the backend, close it."
+    return Problem(f"A file could not be used: {error}.", hint)
+
+
+def _json(line: str) -> dict[str, Any]:
+    """The message in a line; empty if there is none: libraries may print too."""
+    try:
+        message = json.loads(line)
+    except ValueError:
+        return {}
+    return message if isinstance(message, dict) else {}
+
+
+def _megabytes(count: float) -> str:
+    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

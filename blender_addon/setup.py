@@ -1,0 +1,151 @@
+"""The backend's installation and its models, as Blender's panels and buttons use them.
+
+The work is done in threads that know nothing of Blender (``server.install``, ``server.models``); this gives them
+Blender's folders and choices, and has the areas drawn again while they work. Nothing here uses the network unless a
+button was pressed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import bpy
+
+from ..backend import protocol
+from . import FOLDER, ROOT, preferences
+from .client import BackendUnavailable
+from .server import process
+from .server.environment import Packages
+from .server.install import Installer, State
+from .server.models import Models, Place
+from .server.steps import Options
+
+INTERVAL = 0.2  # seconds between two redraws while something is going on
+
+#: The model that is offered while there is only the bundled one.
+OFFERED = "trellis-image-large"
+DEMONSTRATION = "mini"
+
+models = Models()
+_installer: Installer | None = None
+
+
+def installer() -> Installer | None:
+    """What installs the backend; None in a checkout, which has an environment of its own."""
+    global _installer
+    packages = Packages.read(FOLDER) if _installer is None and ROOT.startswith("bl_ext.") else None
+    if packages is not None:
+        folder = bpy.utils.extension_path_user(ROOT, path="", create=True)
+        _installer = Installer(Path(folder), FOLDER, packages)
+    return _installer
+
+
+def options(context: bpy.types.Context) -> Options:
+    chosen = preferences.chosen(context)
+    if chosen is None:
+        return Options()
+    return Options(
+        bpy.path.abspath(chosen.base_python), chosen.package_index.strip(), bpy.path.abspath(chosen.wheels_folder)
+    )
+
+
+def backend_python(context: bpy.types.Context) -> Path:
+    """The Python that runs the backend. Raises BackendUnavailable."""
+    here = installer()
+    return process.find_python(preferences.folders(context)[0], FOLDER, installed=here.python if here else None)
+
+
+def models_folder(context: bpy.types.Context) -> str:
+    """Where models are installed: the folder in the preferences, else the one that the backend would take."""
+    return preferences.folders(context)[1] or str(protocol.models_folder())
+
+
+def place(context: bpy.types.Context) -> Place | None:
+    """The backend that can be asked about models; None if there is none."""
+    try:
+        return Place(backend_python(context), FOLDER, models_folder(context))
+    except BackendUnavailable:
+        return None
+
+
+def is_installed(context: bpy.types.Context) -> bool:
+    """Whether there is a backend to start. One that was chosen wrongly counts: starting it says what is wrong."""
+    try:
+        backend_python(context)
+    except BackendUnavailable:
+        here = installer()
+        return here is None or here.status().state is State.READY or bool(preferences.folders(context)[0])
+    return True
+
+
+def only_demonstration(context: bpy.types.Context) -> bool:
+    """Whether the backend is there and no model but the bundled one."""
+    folder = Path(models_folder(context))
+    return is_installed(context) and not any(folder.glob("*/pipeline.json"))
+
+
+def offline_reason(context: bpy.types.Context) -> str:
+    """Why Blender may not use the network, and how that is changed; empty if it may."""
+    if bpy.app.online_access:
+        return ""
+    if bpy.app.online_access_override:
+        return "Blender was started in offline mode: start it without --offline-mode"
+    return "Turn on Allow Online Access in Preferences > System"
+
+
+def install_obstacle(context: bpy.types.Context) -> str:
+    """Why an installation cannot begin; empty if it can."""
+    here = installer()
+    if here is None:
+        return "This is a checkout: scripts/dev.py makes its environment"
+    if here.working or here.status().state is State.ELSEWHERE:
+        return "The backend is being installed"
+    return "" if options(context).wheels else offline_reason(context)
+
+
+def prepare(context: bpy.types.Context) -> None:
+    """Find out, once and in the background, what the page shows: what an installation takes, which models there are."""
+    if bpy.app.background:
+        return
+    backend, here = place(context), installer()
+    if backend is not None:
+        models.refresh(backend)
+    elif here is not None and here.plan is None:
+        here.survey(options(context))
+    if going_on():
+        watch()
+
+
+def going_on() -> bool:
+    """Whether something works in the background, so that what is shown will change."""
+    return models.working or (_installer is not None and (_installer.working or _installer.surveying))
+
+
+def watch() -> None:
+    """Have the panels drawn again while something is going on."""
+    if not bpy.app.background and not bpy.app.timers.is_registered(_tick):
+        bpy.app.timers.register(_tick, first_interval=INTERVAL, persistent=True)
+
+
+def redraw() -> None:
+    for window in bpy.context.window_manager.windows:
+        for area in window.screen.areas:
+            if area.type in ("PREFERENCES", "VIEW_3D"):
+                area.tag_redraw()
+
+
+def _tick() -> float | None:
+    redraw()
+    if not going_on():
+        prepare(bpy.context)  # an installation that has just ended brings a backend that can be asked for its models
+    return INTERVAL if going_on() else None
+
+
+def unregister() -> None:
+    global _installer
+    if bpy.app.timers.is_registered(_tick):
+        bpy.app.timers.unregister(_tick)
+    models.close()
+    if _installer is not None:
+        _installer.close()
+        _installer = None

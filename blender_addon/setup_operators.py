@@ -1,0 +1,182 @@
+"""What the buttons of the installation and of the models do. Thin: ``setup`` has the objects that do the work."""
+
+
+# mypy: disable-error-code="valid-type"
+
+from __future__ import annotations
+
+import bpy
+from bpy.props import BoolProperty, StringProperty
+
+from . import pump, setup
+
+
+class EspalierInstallBackend(bpy.types.Operator):
+    """Install what Espalier computes with, into a folder of its own. Work can go on meanwhile"""
+
+    bl_idname = "espalier.install_backend"
+    bl_label = "Install"
+
+    repair: BoolProperty(options={"HIDDEN", "SKIP_SAVE"})
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        obstacle = setup.install_obstacle(context) or ("Wait until the jobs are done" if pump.jobs.active else "")
+        cls.poll_message_set(obstacle)
+        return not obstacle
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        here = setup.installer()
+        assert here is not None
+        pump.jobs.release()
+        here.start(setup.options(context), self.repair)
+        setup.watch()
+        return {"FINISHED"}
+
+
+class EspalierCancelInstallation(bpy.types.Operator):
+    """Stop installing. What has arrived is kept, and installing again goes on from there"""
+
+    bl_idname = "espalier.cancel_installation"
+    bl_label = "Cancel"
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        here = setup.installer()
+        if here is None:
+            return {"CANCELLED"}
+        here.cancel()
+        return {"FINISHED"}
+
+
+class EspalierRemoveBackend(bpy.types.Operator):
+    """Delete the backend's environment and what was downloaded for it. Models are kept"""
+
+    bl_idname = "espalier.remove_backend"
+    bl_label = "Remove"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        here = setup.installer()
+        if here is None or here.working or pump.jobs.active:
+            cls.poll_message_set("Wait until the jobs are done" if pump.jobs.active else "It is being worked on")
+            return False
+        return True
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        return context.window_manager.invoke_confirm(self, event)
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        here = setup.installer()
+        assert here is not None
+        pump.jobs.release()
+        here.remove()
+        setup.watch()
+        return {"FINISHED"}
+
+
+class _ModelOperator(bpy.types.Operator):
+    name: StringProperty(options={"HIDDEN", "SKIP_SAVE"})
+    command = ""
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        if setup.models.working:
+            cls.poll_message_set("Wait until the models are free")
+            return False
+        return True
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        here = setup.place(context)
+        if here is None or self.name not in setup.models.known:
+            return {"CANCELLED"}
+        setup.models.carry_out(self.command, self.name, here)
+        setup.watch()
+        return {"FINISHED"}
+
+
+class EspalierDownloadModel(_ModelOperator):
+    """Download this model, and what it needs, after showing size and licence"""
+
+    bl_idname = "espalier.download_model"
+    bl_label = "Download"
+    command = "download"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        reason = setup.offline_reason(context)
+        if reason:
+            cls.poll_message_set(reason)
+            return False
+        return super().poll(context)
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        if self.name not in setup.models.known:
+            return {"CANCELLED"}
+        return context.window_manager.invoke_props_dialog(self, width=480, confirm_text="Accept and Download")
+
+    def draw(self, context: bpy.types.Context) -> None:
+        missing = setup.models.missing(self.name)
+        column = self.layout.column()
+        for model in missing:
+            column.label(text=f"{model.title}, {gigabytes(model.size)}", icon="IMPORT")
+            column.label(text=f"Licence: {model.licence}", icon="BLANK1")
+            column.label(text=model.source, icon="BLANK1")
+        needed, free = sum(model.size - model.present for model in missing), setup.models.free
+        text = f"{gigabytes(needed)} to download, {gigabytes(free)} are free in {setup.models.folder}"
+        column.label(text=text, icon="ERROR" if needed > free else "DISK_DRIVE")
+
+
+class EspalierVerifyModel(_ModelOperator):
+    """Compare this model's files with what was downloaded"""
+
+    bl_idname = "espalier.verify_model"
+    bl_label = "Verify"
+    command = "verify"
+
+
+class EspalierDeleteModel(_ModelOperator):
+    """Delete this model's files"""
+
+    bl_idname = "espalier.delete_model"
+    bl_label = "Delete"
+    command = "delete"
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        return context.window_manager.invoke_confirm(self, event)
+
+
+class EspalierCancelModel(bpy.types.Operator):
+    """Stop this. What has arrived is kept, and downloading again goes on from there"""
+
+    bl_idname = "espalier.cancel_model"
+    bl_label = "Cancel"
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        setup.models.cancel()
+        return {"FINISHED"}
+
+
+def gigabytes(count: float) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
+_classes = (
+    EspalierInstallBackend,
+    EspalierCancelInstallation,
+    EspalierRemoveBackend,
+    EspalierDownloadModel,
+    EspalierVerifyModel,
+    EspalierDeleteModel,
+    EspalierCancelModel,
+)
+
+
+def register() -> None:
+    for cls in _classes:
+        bpy.utils.register_class(cls)
+
+
+def unregister() -> None:
+    setup.unregister()
+    for cls in reversed(_classes):
+        bpy.utils.unregister_class(cls)

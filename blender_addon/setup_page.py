@@ -1,0 +1,222 @@
+"""What the preferences and the panel show of the installation and of the models. Drawing changes nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import bpy
+
+from . import setup
+from .server.install import Installer, State, Status
+from .server.models import Model
+from .server.steps import Plan
+from .setup_operators import (
+    EspalierCancelInstallation,
+    EspalierCancelModel,
+    EspalierDeleteModel,
+    EspalierDownloadModel,
+    EspalierInstallBackend,
+    EspalierRemoveBackend,
+    EspalierVerifyModel,
+    gigabytes,
+)
+from .texts import draw_text
+
+if TYPE_CHECKING:
+    from .preferences import EspalierPreferences
+
+PAGE_WIDTH = 90  # characters in a line of the preferences, at least
+
+ICONS = {State.READY: "CHECKMARK", State.FAILED: "ERROR", State.OUTDATED: "FILE_REFRESH"}
+
+MODEL_STATES = {
+    "bundled": "bundled",
+    "own": "your own",
+    "installed": "installed",
+    "damaged": "damaged: download it again",
+    "partial": "partly downloaded",
+    "not installed": "not installed",
+}
+
+
+def draw(layout: bpy.types.UILayout, preferences: EspalierPreferences, context: bpy.types.Context) -> None:
+    """The preferences page."""
+    setup.prepare(context)
+    draw_online_access(layout, context)
+    box = layout.box()
+    box.label(text="Backend", icon="SETTINGS")
+    here = setup.installer()
+    if here is None:
+        draw_text(box, "This is a checkout: its own environment runs the backend.", PAGE_WIDTH)
+    else:
+        draw_backend(box, here)
+    column = box.column()
+    column.use_property_split = True
+    for name in ("base_python", "package_index", "wheels_folder", "backend_python"):
+        column.prop(preferences, name)
+    box = layout.box()
+    box.label(text="Models", icon="MESH_MONKEY")
+    column = box.column()
+    column.use_property_split = True
+    column.prop(preferences, "models_folder", placeholder=setup.models_folder(context))
+    draw_models(box)
+
+
+def draw_online_access(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    """What to do while Blender may not use the network."""
+    reason = setup.offline_reason(context)
+    if reason:
+        box = layout.box()
+        box.label(text="Installing and downloading need the network, which Blender does not allow now", icon="INTERNET")
+        box.label(text=reason, icon="BLANK1")
+        if not bpy.app.online_access_override:
+            box.prop(context.preferences.system, "use_online_access")
+
+
+def draw_backend(layout: bpy.types.UILayout, here: Installer) -> None:
+    """Where the installation stands, and its buttons."""
+    status = here.status()
+    if status.state is State.INSTALLING:
+        draw_progress(layout, status.text, status.fraction, EspalierCancelInstallation.bl_idname)
+        return
+    row = layout.row()
+    row.alert = status.state is State.FAILED
+    row.label(text=state_text(status), icon=ICONS.get(status.state, "INFO"))
+    if status.hint:
+        draw_text(layout, status.hint, PAGE_WIDTH, active=False)
+    if status.remedy and here.plan is not None:
+        draw_text(layout, plan_text(here.plan), PAGE_WIDTH, active=False)
+    row = layout.row()
+    if status.remedy:
+        install = row.operator(EspalierInstallBackend.bl_idname, text=status.remedy, icon="IMPORT")
+        install.repair = status.remedy == "Repair"
+    elif status.state is State.READY:
+        row.operator(EspalierInstallBackend.bl_idname, text="Repair", icon="TOOL_SETTINGS").repair = True
+    row.operator(EspalierRemoveBackend.bl_idname, icon="TRASH")
+    if status.state is State.FAILED and here.layout.log.exists():
+        row.operator("wm.path_open", text="Open Log", icon="TEXT").filepath = str(here.layout.log)
+
+
+def state_text(status: Status) -> str:
+    """The state as one reads it: *Ready (NVIDIA GeForce RTX 4070, 12 GB)*."""
+    match status.state:
+        case State.READY:
+            return f"Ready ({status.text})"
+        case State.FAILED:
+            return f"Failed: {status.text}"
+    return status.text
+
+
+def plan_text(plan: Plan) -> str:
+    """What an installation takes."""
+    minutes = max(1, round(plan.seconds / 60))
+    words = (
+        f"{gigabytes(plan.download)} to download, {gigabytes(plan.disk)} of disk ({gigabytes(plan.free)} are free), "
+        f"about {minutes} minute{'s' if minutes > 1 else ''} at 5 MB/s."
+    )
+    return f"{words} {plan.choice.remark}".strip()
+
+
+def draw_progress(layout: bpy.types.UILayout, text: str, fraction: float, cancel: str) -> None:
+    row = layout.row()
+    row.progress(factor=fraction, text=f"{text} ({fraction:.0%})")
+    row.operator(cancel, text="", icon="X")
+
+
+def draw_models(layout: bpy.types.UILayout) -> None:
+    """The list of models with their buttons, and what is being done with one of them."""
+    store = setup.models
+    if store.busy_with:
+        draw_progress(layout, store.text, store.fraction, EspalierCancelModel.bl_idname)
+    elif store.problem is not None:
+        draw_problem(layout, PAGE_WIDTH)
+    if not store.known:
+        layout.label(text="Shown when the backend is installed", icon="INFO")
+        return
+    for model in store.known.values():
+        draw_model(layout, model)
+    layout.label(text=f"{gigabytes(store.free)} are free in {store.folder}", icon="DISK_DRIVE")
+
+
+def draw_model(layout: bpy.types.UILayout, model: Model) -> None:
+    split = layout.split(factor=0.62)
+    state = MODEL_STATES.get(model.state, model.state)
+    if model.state == "partial":
+        state = f"{gigabytes(model.present)} of {gigabytes(model.size)} downloaded"
+    split.label(text=f"{model.title}: {gigabytes(model.size)}, {state}")
+    row = split.row(align=True)
+    if not model.published:
+        return
+    if model.state == "installed":
+        row.operator(EspalierVerifyModel.bl_idname, icon="CHECKMARK").name = model.name
+    else:
+        text = "Go On" if model.state == "partial" else "Download"
+        row.operator(EspalierDownloadModel.bl_idname, text=text, icon="IMPORT").name = model.name
+    if model.present:
+        row.operator(EspalierDeleteModel.bl_idname, text="", icon="TRASH").name = model.name
+    row.operator("wm.url_open", text="", icon="URL").url = model.source
+
+
+def draw_problem(layout: bpy.types.UILayout, width: int) -> None:
+    assert setup.models.problem is not None
+    message, hint = setup.models.problem
+    row = layout.row()
+    row.alert = True
+    draw_text(row, message, width)
+    draw_text(layout, hint, width, active=False)
+
+
+def draw_first_run(layout: bpy.types.UILayout, context: bpy.types.Context, width: int) -> None:
+    """In the panel, before the backend is installed: what to do next, and one button."""
+    setup.prepare(context)
+    here = setup.installer()
+    box = layout.box()
+    if here is None:
+        draw_text(box, "No environment runs the backend: scripts/dev.py setup makes one in this checkout.", width)
+        return
+    status = here.status()
+    if status.state is State.INSTALLING:
+        draw_text(box, "Installing the backend. Work can go on meanwhile.", width)
+        draw_progress(box, status.text, status.fraction, EspalierCancelInstallation.bl_idname)
+        return
+    if status.state in (State.FAILED, State.ELSEWHERE, State.OUTDATED):
+        draw_text(box, state_text(status), width)
+        draw_text(box, status.hint, width, active=False)
+    else:
+        draw_text(box, "One step to go: Espalier computes with a program of its own, which is installed once.", width)
+    if not status.remedy:
+        return
+    if here.plan is not None:
+        draw_text(box, plan_text(here.plan), width, active=False)
+    reason = setup.install_obstacle(context)
+    if reason:
+        draw_text(box, reason, width)
+        if not bpy.app.online_access and not bpy.app.online_access_override:
+            box.prop(context.preferences.system, "use_online_access")
+    button = box.row()
+    button.scale_y = 1.6
+    install = button.operator(EspalierInstallBackend.bl_idname, text=f"{status.remedy}: Backend", icon="IMPORT")
+    install.repair = status.remedy == "Repair"
+
+
+def draw_demonstration(layout: bpy.types.UILayout, context: bpy.types.Context, width: int) -> None:
+    """In the panel, while there is no model but the bundled one: what that is, and the offer of TRELLIS."""
+    setup.prepare(context)
+    store = setup.models
+    box = layout.box()
+    if store.busy_with:
+        draw_progress(box, store.text, store.fraction, EspalierCancelModel.bl_idname)
+        return
+    if store.problem is not None:
+        draw_problem(box, width)
+    words = (
+        f"{setup.DEMONSTRATION} is a demonstration model: it knows a dozen kinds of things, such as chairs and houses."
+    )
+    draw_text(box, words, width)
+    if setup.OFFERED in store.known:
+        size = gigabytes(sum(model.size - model.present for model in store.missing(setup.OFFERED)))
+        get = box.operator(EspalierDownloadModel.bl_idname, text=f"Get TRELLIS ({size})...", icon="IMPORT")
+        get.name = setup.OFFERED
+        reason = setup.offline_reason(context)
+        if reason:
+            draw_text(box, reason, width, active=False)
