@@ -13,7 +13,7 @@ from typing import Any
 
 from . import protocol
 from .catalog import PUBLISHED
-from .config import DEFAULT_MODEL, MULTI_IMAGE_MODES, GenerateSettings
+from .config import DEFAULT_MODEL, FORMATS, MULTI_IMAGE_MODES, TEXTURE_SOURCES, GenerateSettings
 from .errors import describe
 from .packages import PYPI
 
@@ -69,6 +69,10 @@ def generate(options: argparse.Namespace) -> int:
         guidance=options.guidance,
         low_memory=options.low_memory,
         multi_image=options.multi_image,
+        texture_source=options.texture_source,
+        normal_map=options.normal_map,
+        keep_raw=options.keep_raw,
+        formats=tuple(options.formats),
     )
     options.out.mkdir(parents=True, exist_ok=True)
     from . import job  # brings in torch: not needed for --help or a wrong option
@@ -117,8 +121,13 @@ def _summary(result: protocol.Result, device: str) -> dict[str, Any]:
         "counts": result.counts,
         "settings": result.settings,
         "device": device,
-        "files": {"glb": result.glb, "texture": result.texture, "arrays": result.arrays},
+        "files": _files(result),
     }
+
+
+def _files(result: protocol.Result) -> dict[str, str]:
+    files = {"glb": result.glb, "texture": result.texture, "normal_map": result.normal_map, "arrays": result.arrays}
+    return {kind: path for kind, path in files.items() if path} | result.files
 
 
 def _show_progress(stage: str, step: int, steps: int) -> None:
@@ -153,6 +162,22 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--seed", type=int, default=GenerateSettings.seed, help="default: %(default)s")
     command.add_argument("--texture-size", type=int, default=GenerateSettings.texture_size, metavar="PIXELS")
     command.add_argument("--faces", type=int, default=GenerateSettings.faces, help="face target (default: %(default)s)")
+    command.add_argument(
+        "--texture-source",
+        choices=TEXTURE_SOURCES,
+        default=GenerateSettings.texture_source,
+        help="colours from the decoded mesh or from the model's Gaussians (default: %(default)s)",
+    )
+    command.add_argument(
+        "--normal-map",
+        action=argparse.BooleanOptionalAction,
+        default=GenerateSettings.normal_map,
+        help="bake the detail of the decoded mesh (default: yes)",
+    )
+    command.add_argument("--keep-raw", action="store_true", help="keep the mesh as it was decoded: NAME.raw.ply")
+    command.add_argument(
+        "--formats", nargs="+", choices=FORMATS, default=(), metavar="FORMAT", help=f"also write: {', '.join(FORMATS)}"
+    )
     command.add_argument(
         "--low-memory",
         action="store_true",

@@ -24,6 +24,12 @@ FACE_COUNTS = (4, 10_000_000)
 #: How several images of an object condition a flow: all of them in every step, or one after the other, a step each.
 MULTI_IMAGE_MODES = ("multidiffusion", "stochastic")
 
+#: Where a texture's colours come from: the vertices of the decoded mesh, or the model's 3-D Gaussians.
+TEXTURE_SOURCES = ("colors", "gaussians")
+
+#: What can be written besides .glb: the asset as .obj, the simplified mesh as .ply, the Gaussians as .ply.
+FORMATS = ("obj", "ply", "gaussians")
+
 #: Published sampler names, with whether each uses guidance and a guidance interval.
 _SAMPLERS = {
     "FlowEulerSampler": (False, False),
@@ -48,6 +54,10 @@ class GenerateSettings:
     faces: int = 10_000
     # Multidiffusion by default: a distilled flow takes one or two steps, in which no more than two images get a turn.
     multi_image: str = "multidiffusion"
+    texture_source: str = "colors"
+    normal_map: bool = True
+    keep_raw: bool = False
+    formats: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _require_integer("The seed", self.seed, 0, MAX_SEED)
@@ -61,6 +71,18 @@ class GenerateSettings:
         if self.multi_image not in MULTI_IMAGE_MODES:
             modes = " or ".join(MULTI_IMAGE_MODES)
             raise SettingsError("settings_invalid", f"Several images act by {modes}, not by {self.multi_image!r}.")
+        if self.texture_source not in TEXTURE_SOURCES:
+            sources = " or ".join(TEXTURE_SOURCES)
+            raise SettingsError("settings_invalid", f"A texture is made from {sources}, not {self.texture_source!r}.")
+        if not isinstance(self.normal_map, bool) or not isinstance(self.keep_raw, bool):
+            raise SettingsError("settings_invalid", "Normal map and keep raw must be on or off.")
+        if not isinstance(self.formats, tuple) or not set(self.formats) <= set(FORMATS):
+            raise SettingsError("settings_invalid", f"The formats are {', '.join(FORMATS)}, not {self.formats!r}.")
+
+    @property
+    def gaussians(self) -> bool:
+        """Whether the model's Gaussians are needed."""
+        return self.texture_source == "gaussians" or "gaussians" in self.formats
 
 
 @dataclass(frozen=True)
@@ -104,6 +126,7 @@ class PipelineConfig:
     structure_decoder: str
     latent_flow: str
     mesh_decoder: str
+    gaussian_decoder: str | None
     image_encoder: str
     structure_sampler: SamplerSettings
     latent_sampler: SamplerSettings
@@ -123,6 +146,7 @@ class PipelineConfig:
             structure_decoder=models.network("sparse_structure_decoder"),
             latent_flow=models.network("slat_flow_model"),
             mesh_decoder=models.network("slat_decoder_mesh"),
+            gaussian_decoder=models.network("slat_decoder_gs") if "slat_decoder_gs" in models.values else None,
             image_encoder=_encoder_path(args.network("image_cond_model")),
             structure_sampler=_sampler(args.section("sparse_structure_sampler")),
             latent_sampler=_sampler(args.section("slat_sampler")),

@@ -88,6 +88,10 @@ class ModelFolder:
         described = self._find(name, lambda path: _json(path).is_file()) or self.path / name
         return NetworkFiles(_json(described), weights)
 
+    def has(self, name: str) -> bool:
+        """Whether there are weights of the network that pipeline.json calls ``name``."""
+        return self._find(name, has_weights) is not None
+
     def _find(self, name: str, there: Callable[[Path], bool]) -> Path | None:
         """The first place for ``name`` at which something is, here and then in the base."""
         found = next(filter(there, _places(self.path, name)), None)

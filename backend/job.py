@@ -1,7 +1,8 @@
 """One request carried out: images and a model in, files in the job's folder out.
 
-What a job leaves in its folder: ``raw.npz`` (the preview), ``mesh.npz``, ``texture.png``, ``NAME.glb`` (named after the
-first image) and ``job.json``. Each file appears whole or not at all.
+What a job leaves in its folder: ``raw.npz`` (the preview), ``mesh.npz``, ``texture.png``, ``normal_map.png``,
+``NAME.glb`` (named after the first image) and ``job.json``; where it was asked for, ``NAME.raw.ply``, ``NAME.obj`` with
+its ``.mtl``, ``NAME.ply`` and ``NAME.gaussians.ply``. Each file appears whole or not at all.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from PIL import Image
 
 from . import protocol
 from .catalog import find_model
-from .config import GenerateSettings
+from .config import FORMATS, GenerateSettings
 from .errors import SettingsError
 from .images import load_image
-from .mesh import RawMesh
-from .mesh.export import write_glb
+from .mesh import Mesh, RawMesh
+from .mesh.export import write_gaussians, write_glb, write_obj, write_ply
 from .pipeline import Generated, Pipeline
 
 OnProgress = Callable[[str, int, int], None]
@@ -96,7 +97,9 @@ def run(
 
     written = time.perf_counter()
     carried_out = _carried_out(request, pipeline, settings)
-    files = _write(out, _asset_name(request.images[0]), generated, carried_out)
+    files = _write(out, _asset_name(request.images[0]), generated, settings)
+    with _replacing(out / "job.json") as part:
+        part.write_text(json.dumps({"settings": carried_out, "counts": generated.counts}, indent=2) + "\n", "utf-8")
     timings["write"] = time.perf_counter() - written
     timings["total"] = time.perf_counter() - started
     return protocol.Result(
@@ -107,6 +110,9 @@ def run(
         timings={name: round(seconds, 4) for name, seconds in timings.items()},
         counts=generated.counts,
         settings=carried_out,
+        normal_map=str(files.get("normal_map", "")),
+        raw=str(out / "raw.npz") if settings.keep_raw else "",
+        files={kind: str(path) for kind, path in files.items() if kind in (*FORMATS, "raw")},
     )
 
 
@@ -135,6 +141,10 @@ def _settings(request: protocol.Generate) -> GenerateSettings:
         texture_size=request.texture_size,
         faces=request.faces,
         multi_image=request.multi_image,
+        texture_source=request.texture_source,
+        normal_map=request.normal_map,
+        keep_raw=request.keep_raw,
+        formats=request.formats,
     )
 
 
@@ -158,6 +168,10 @@ def _carried_out(request: protocol.Generate, pipeline: Pipeline, settings: Gener
         "texture_size": settings.texture_size,
         "faces": settings.faces,
         "multi_image": settings.multi_image,
+        "texture_source": settings.texture_source,
+        "normal_map": settings.normal_map,
+        "keep_raw": settings.keep_raw,
+        "formats": list(settings.formats),
     }
 
 
@@ -166,14 +180,17 @@ def _asset_name(image: str) -> str:
     return re.sub(r'[\x00-\x1f<>:"/\\|?*]', "_", Path(image).stem)[:80].strip(" .") or "object"
 
 
-def _write(out: Path, name: str, generated: Generated, settings: dict[str, Any]) -> dict[str, Path]:
+def _write(out: Path, name: str, generated: Generated, settings: GenerateSettings) -> dict[str, Path]:
+    """Write the asset's files; where each kind lies."""
     mesh = generated.mesh
     files = {"arrays": out / "mesh.npz", "texture": out / "texture.png", "glb": out / f"{name}.glb"}
-    buffer = io.BytesIO()
-    Image.fromarray(mesh.texture).save(buffer, "PNG", compress_level=_PNG_LEVEL)
-    texture = buffer.getvalue()
+    texture, normals = _png(mesh.texture), None if mesh.normal_map is None else _png(mesh.normal_map)
     with _replacing(files["texture"]) as part:
         part.write_bytes(texture)
+    if normals is not None:
+        files["normal_map"] = out / "normal_map.png"
+        with _replacing(files["normal_map"]) as part:
+            part.write_bytes(normals)
     with _replacing(files["arrays"]) as part:
         np.savez(
             part,
@@ -182,10 +199,35 @@ def _write(out: Path, name: str, generated: Generated, settings: dict[str, Any])
             uvs=mesh.uvs.astype(np.float32),
         )
     with _replacing(files["glb"]) as part:
-        write_glb(part, mesh.vertices, mesh.faces, mesh.uvs, texture, name)
-    with _replacing(out / "job.json") as part:
-        part.write_text(json.dumps({"settings": settings, "counts": generated.counts}, indent=2) + "\n", "utf-8")
+        write_glb(part, mesh, texture, normals, name)
+    return files | _write_others(out, name, generated, settings)
+
+
+def _write_others(out: Path, name: str, generated: Generated, settings: GenerateSettings) -> dict[str, Path]:
+    """Write what a person chose besides."""
+    mesh, files = generated.mesh, {}
+    if settings.keep_raw:
+        files["raw"] = out / f"{name}.raw.ply"
+        with _replacing(files["raw"]) as part:
+            write_ply(part, generated.raw.numpy())
+    if "obj" in settings.formats:
+        files["obj"] = out / f"{name}.obj"
+        write_obj(files["obj"], mesh, "texture.png", None if mesh.normal_map is None else "normal_map.png", name)
+    if "ply" in settings.formats:
+        files["ply"] = out / f"{name}.ply"
+        with _replacing(files["ply"]) as part:
+            write_ply(part, Mesh(mesh.vertices, mesh.faces, mesh.vertex_colors()))
+    if "gaussians" in settings.formats and generated.gaussians is not None:
+        files["gaussians"] = out / f"{name}.gaussians.ply"
+        with _replacing(files["gaussians"]) as part:
+            write_gaussians(part, generated.gaussians)
     return files
+
+
+def _png(image: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG", compress_level=_PNG_LEVEL)
+    return buffer.getvalue()
 
 
 def _write_raw(path: Path, raw: RawMesh) -> Path:

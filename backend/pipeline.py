@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,11 +21,12 @@ from .conditioning import ImageEncoder, images_to_tensor, prepare_image
 from .config import GenerateSettings, Normalization, PipelineConfig, SamplerSettings
 from .errors import GenerationError, SettingsError
 from .folders import ModelFolder
+from .gaussians import Gaussians
 from .mesh import MeshError, RawMesh
 from .mesh.finish import FinishedMesh, finish
 from .mesh.flexicubes import extract_mesh
 from .models.latent_flow import LatentFlow
-from .models.latent_vae import LatentMeshDecoder
+from .models.latent_vae import LatentGaussianDecoder, LatentMeshDecoder
 from .models.structure_flow import StructureFlow
 from .models.structure_vae import StructureDecoder
 from .sampling import Model, State, conditioned, euler_sample, of_several, time_steps, with_guidance
@@ -118,10 +119,22 @@ def decode_mesh(decoder: LatentMeshDecoder, latents: SparseTensor) -> RawMesh:
     return raw
 
 
-def finish_mesh(raw: RawMesh, settings: GenerateSettings, check: Check) -> FinishedMesh:
+def decode_gaussians(decoder: LatentGaussianDecoder, latents: SparseTensor) -> Gaussians:
+    """The Gaussians of structured latents [N, C] of one object."""
+    return decoder.gaussians(decoder(latents))[0]
+
+
+def finish_mesh(raw: RawMesh, gaussians: Gaussians | None, settings: GenerateSettings, check: Check) -> FinishedMesh:
     """The surface cleaned, simplified, unwrapped and textured. Raises GenerationError if nothing of it is visible."""
     try:
-        return finish(raw, faces=settings.faces, texture_size=settings.texture_size, check=check)
+        return finish(
+            raw,
+            faces=settings.faces,
+            texture_size=settings.texture_size,
+            normal_map=settings.normal_map,
+            gaussians=gaussians if settings.texture_source == "gaussians" else None,
+            check=check,
+        )
     except MeshError as error:
         raise _mesh_error(error) from error
 
@@ -170,11 +183,21 @@ def _mesh_error(error: MeshError) -> GenerationError:
 # --- all of them -----------------------------------------------------------------------------------------------------
 
 
+class Reconstruction(NamedTuple):
+    """What the networks make of images: a surface, how many voxels it has, and Gaussians if they were asked for."""
+
+    raw: RawMesh
+    voxels: int
+    gaussians: Gaussians | None
+
+
 @dataclass(frozen=True)
 class Generated:
-    """A finished object, with the seconds each stage took and how many there are of what."""
+    """A finished object, what it was made from, the seconds each stage took and how many there are of what."""
 
     mesh: FinishedMesh
+    raw: RawMesh
+    gaussians: Gaussians | None
     timings: dict[str, float]
     counts: dict[str, int]
 
@@ -195,6 +218,7 @@ class Pipeline:
     structure_decoder: StructureDecoder
     latent_flow: LatentFlow
     mesh_decoder: LatentMeshDecoder
+    gaussian_decoder: Checkpoint[LatentGaussianDecoder] | None = None  # in memory only while a job needs it
     checkpoints: Mapping[nn.Module, Checkpoint] = field(default_factory=dict)
 
     @classmethod
@@ -215,6 +239,7 @@ class Pipeline:
         latent_flow = checkpoint(config.latent_flow, LatentFlow)
         mesh_decoder = checkpoint(config.mesh_decoder, LatentMeshDecoder)
         checkpoints = (image_encoder, structure_flow, structure_decoder, latent_flow, mesh_decoder)
+        gaussians = config.gaussian_decoder
         if not low_memory:
             for each in checkpoints:
                 each.fill()
@@ -227,6 +252,9 @@ class Pipeline:
             structure_decoder=structure_decoder.network,
             latent_flow=latent_flow.network,
             mesh_decoder=mesh_decoder.network,
+            gaussian_decoder=checkpoint(gaussians, LatentGaussianDecoder)
+            if gaussians is not None and model.has(gaussians)
+            else None,
             checkpoints={each.network: each for each in checkpoints} if low_memory else {},
         )
 
@@ -264,19 +292,25 @@ class Pipeline:
         GenerationError.
         """
         clock = Clock(self.device, on_progress, check)
-        raw, voxels = self.reconstruct(images, settings, clock)
-        on_preview(raw)
+        raw, voxels, gaussians = self.reconstruct(images, settings, clock, on_preview)
         with clock.stage("finish"):
-            mesh = finish_mesh(raw, settings, check)
+            mesh = finish_mesh(raw, gaussians, settings, check)
         counts = {"images": len(images), "voxels": voxels, "raw_faces": len(raw.faces)} | mesh.counts
-        return Generated(mesh, clock.seconds, counts)
+        return Generated(mesh, raw, gaussians, clock.seconds, counts)
 
     @torch.inference_mode()
     def reconstruct(
-        self, images: Sequence[Image.Image], settings: GenerateSettings, clock: Clock | None = None
-    ) -> tuple[RawMesh, int]:
-        """All stages but the last: the surface as it is decoded, and how many voxels it has. Raises GenerationError."""
+        self,
+        images: Sequence[Image.Image],
+        settings: GenerateSettings,
+        clock: Clock | None = None,
+        on_preview: Callable[[RawMesh], None] = lambda raw: None,
+    ) -> Reconstruction:
+        """All stages but the last. Raises GenerationError, and SettingsError for what this model cannot do."""
         clock = clock or Clock(self.device)
+        if settings.gaussians and self.gaussian_decoder is None:
+            message = f"The model {self.folder.name} has no decoder of Gaussians."
+            raise SettingsError("settings_invalid", message, "Take the texture from the colours of the mesh.")
         generator = torch.Generator().manual_seed(settings.seed)
         structure_sampler, latent_sampler = self.samplers(settings)
         for sampler in (structure_sampler, latent_sampler):
@@ -310,7 +344,19 @@ class Pipeline:
                     latents = sample_latents(self.latent_flow, sparse_noise, cond, latent_sampler, statistics, step)
             with clock.stage("decode"), self.resident(self.mesh_decoder):
                 raw = decode_mesh(self.mesh_decoder, latents)
-        return raw, len(coords)
+            on_preview(raw)
+            gaussians = self._gaussians(latents, clock) if settings.gaussians else None
+        return Reconstruction(raw, len(coords), gaussians)
+
+    def _gaussians(self, latents: SparseTensor, clock: Clock) -> Gaussians:
+        assert self.gaussian_decoder is not None
+        network = self.gaussian_decoder.network
+        with interruptible([network], clock.check):
+            try:
+                self.gaussian_decoder.fill()
+                return decode_gaussians(network, latents)
+            finally:
+                self.gaussian_decoder.empty()
 
 
 class Clock:

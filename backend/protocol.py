@@ -76,6 +76,10 @@ class Generate:
     guidance: float | None = None  # None: what the model's pipeline.json says
     low_memory: bool = False  # hold each network in memory only while it is used: slower, and the same result
     multi_image: str = "multidiffusion"  # all images act in every step; "stochastic": they take turns, a step each
+    texture_source: str = "colors"  # of the decoded mesh's vertices; "gaussians": from the model's 3-D Gaussians
+    normal_map: bool = True  # bake the detail that simplification takes away
+    keep_raw: bool = False  # keep the mesh as it was decoded, too
+    formats: tuple[str, ...] = ()  # other files to write: "obj", "ply", "gaussians"
 
 
 @dataclass(frozen=True)
@@ -144,7 +148,9 @@ class Result:
 
     ``arrays`` is an ``.npz`` with ``vertices`` [V, 3] float32 (Blender's axes: z up, front to -Y, inside the cube
     [-0.5, 0.5]^3), ``faces`` [F, 3] int32 and ``uvs`` [F, 3, 2] float32 (one per face corner, v up);
-    ``texture`` is a PNG (sRGB, opaque); ``glb`` holds the same asset, y up.
+    ``texture`` is a PNG (sRGB, opaque); ``glb`` holds the same asset, y up. ``normal_map`` is a PNG (linear) of
+    tangent-space normals in MikkTSpace, green up; "" if none was asked for. ``raw`` has the arrays of ``Preview``; ""
+    if it was not asked to be kept. ``files`` has other formats that were asked for, and "raw", a .ply of the raw mesh.
     """
 
     type: ClassVar[str] = "result"
@@ -155,6 +161,9 @@ class Result:
     timings: dict[str, float] = field(default_factory=dict)  # seconds by stage, "total", and until "preview"
     counts: dict[str, int] = field(default_factory=dict)  # voxels, raw_faces, faces, vertices, charts, ...
     settings: dict[str, Any] = field(default_factory=dict)  # the request as it was carried out, defaults filled in
+    normal_map: str = ""
+    raw: str = ""
+    files: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ from ..backend import protocol
 
 #: What an object remembers of how it was made, as custom properties with this prefix.
 PREFIX = "espalier_"
-REMEMBERED = ("images", "model", "seed", "steps", "guidance", "texture_size", "faces")
+UV_MAP = "UVMap"
+REMEMBERED = ("images", "model", "seed", "steps", "guidance", "texture_size", "faces", "texture_source", "normal_map")
 
 
 def create_object(
@@ -34,21 +35,37 @@ def create_object(
     with np.load(result.arrays, allow_pickle=False) as arrays:
         vertices, faces, uvs = (_array(arrays, key) for key in ("vertices", "faces", "uvs"))
     vertices, faces, uvs = _checked(vertices, faces, uvs)
-    texture = Path(result.texture).read_bytes()
-    if not texture.startswith(b"\x89PNG\r\n"):
-        raise ValueError("the texture is not a PNG")
-    mesh = create_mesh(name, vertices, faces, uvs)
-    mesh.materials.append(create_material(name, create_image(name, texture)))
+    texture = _png(result.texture)
+    normals = _png(result.normal_map) if result.normal_map else None
+    raw = _raw_arrays(result.raw) if result.raw else None
+    mesh = create_mesh(name, vertices, faces)
+    mesh.uv_layers.new(name=UV_MAP, do_init=False).uv.foreach_set("vector", uvs.ravel())
+    normal_image = None if normals is None else create_image(f"{name} normal", normals, "Non-Color")
+    mesh.materials.append(create_material(name, create_image(name, texture), normal_image))
     created = bpy.data.objects.new(name, mesh)
     remember(created, settings)
     collection.objects.link(created)
+    if raw is not None:
+        collection.objects.link(create_raw(f"{name} raw", *raw))
     return created
 
 
-def create_mesh(
-    name: str, vertices: NDArray[np.float32], faces: NDArray[np.int32], uvs: NDArray[np.float32]
-) -> bpy.types.Mesh:
-    """``vertices`` [V, 3], ``faces`` [F, 3], ``uvs`` [F, 3, 2] -> a smooth-shaded mesh."""
+def create_raw(
+    name: str, vertices: NDArray[np.float32], faces: NDArray[np.int32], colors: NDArray[np.float32]
+) -> bpy.types.Object:
+    """The mesh as it was decoded: hidden, in viewport and renders, with a color attribute. colors: [V, 3] sRGB."""
+    mesh = create_mesh(name, vertices, faces)
+    shades = np.ones((len(vertices), 4), np.float32)
+    shades[:, :3] = colors
+    attribute = mesh.color_attributes.new("Color", "BYTE_COLOR", "POINT")
+    attribute.data.foreach_set("color_srgb", shades.ravel())
+    created = bpy.data.objects.new(name, mesh)
+    created.hide_viewport = created.hide_render = True
+    return created
+
+
+def create_mesh(name: str, vertices: NDArray[np.float32], faces: NDArray[np.int32]) -> bpy.types.Mesh:
+    """``vertices`` [V, 3], ``faces`` [F, 3] -> a smooth-shaded mesh."""
     mesh = bpy.data.meshes.new(name)
     mesh.vertices.add(len(vertices))
     mesh.loops.add(faces.size)
@@ -56,22 +73,24 @@ def create_mesh(
     mesh.attributes["position"].data.foreach_set("vector", vertices.ravel())
     mesh.attributes[".corner_vert"].data.foreach_set("value", faces.ravel())
     mesh.polygons.foreach_set("loop_start", np.arange(0, faces.size, 3, dtype=np.int32))
-    mesh.uv_layers.new(name="UVMap", do_init=False).uv.foreach_set("vector", uvs.ravel())
     mesh.update(calc_edges=True)
     return mesh
 
 
-def create_image(name: str, png: bytes) -> bpy.types.Image:
+def create_image(name: str, png: bytes, color_space: str = "sRGB") -> bpy.types.Image:
     """An image that lives in the .blend. Its path is where *Unpack* would write it."""
     image = bpy.data.images.new(name, 1, 1)
+    image.colorspace_settings.name = color_space
     image.filepath_raw = f"//textures/{bpy.path.clean_name(name)}.png"
     image.source = "FILE"
     image.pack(data=png, data_len=len(png))
     return image
 
 
-def create_material(name: str, image: bpy.types.Image) -> bpy.types.Material:
-    """Principled BSDF with the image as its base colour."""
+def create_material(
+    name: str, image: bpy.types.Image, normal_image: bpy.types.Image | None = None
+) -> bpy.types.Material:
+    """Principled BSDF with the image as its base colour, and one of tangent-space normals (green up) if given."""
     material = bpy.data.materials.new(name)
     if bpy.app.version < (5, 0, 0):
         material.use_nodes = True  # from 5.0 on every material has nodes
@@ -82,6 +101,15 @@ def create_material(name: str, image: bpy.types.Image) -> bpy.types.Material:
     texture.image = image
     texture.location = (shader.location.x - 320, shader.location.y)
     links.new(texture.outputs["Color"], shader.inputs["Base Color"])
+    if normal_image is not None:
+        normals = nodes.new("ShaderNodeTexImage")
+        normals.image = normal_image
+        normals.location = (texture.location.x - 240, texture.location.y - 320)
+        bump = nodes.new("ShaderNodeNormalMap")
+        bump.uv_map = UV_MAP
+        bump.location = (normals.location.x + 320, normals.location.y)
+        links.new(normals.outputs["Color"], bump.inputs["Color"])
+        links.new(bump.outputs["Normal"], shader.inputs["Normal"])
     nodes.active = texture  # Solid shading set to Texture shows the active image node
     return material
 
@@ -92,6 +120,24 @@ def remember(target: bpy.types.Object, settings: Mapping[str, Any]) -> None:
         value = settings.get(key)
         if value is not None:
             target[PREFIX + key] = json.dumps(list(value)) if key == "images" else value
+
+
+def _png(path: str) -> bytes:
+    """Raises ValueError if the file is none."""
+    content = Path(path).read_bytes()
+    if not content.startswith(b"\x89PNG\r\n"):
+        raise ValueError("the texture is not a PNG")
+    return content
+
+
+def _raw_arrays(path: str) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.float32]]:
+    """Vertices, faces and colours of the raw mesh. Raises ValueError."""
+    with np.load(path, allow_pickle=False) as arrays:
+        vertices, faces, colors = (_array(arrays, key) for key in ("vertices", "faces", "colors"))
+    vertices, faces, _ = _checked(vertices, faces, np.zeros((len(faces), 3, 2), np.float32))
+    if colors.shape != vertices.shape:
+        raise ValueError(f"colours {colors.shape} do not match {len(vertices)} vertices")
+    return vertices, faces, colors.astype(np.float32)
 
 
 def _array(arrays: Mapping[str, NDArray[Any]], key: str) -> NDArray[Any]:

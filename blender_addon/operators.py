@@ -33,6 +33,9 @@ def new_job(context: bpy.types.Context) -> Job:
         seed=settings.seed,
         texture_size=int(settings.texture_size),
         faces=settings.faces,
+        texture_source=settings.texture_source,
+        normal_map=settings.normal_map,
+        keep_raw=settings.keep_raw,
     )
     return Job(request, pump.target(context))
 

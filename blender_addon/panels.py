@@ -74,7 +74,7 @@ def draw_settings(layout: bpy.types.UILayout, settings: EspalierSettings) -> Non
     number = steps.row()
     number.active = settings.use_steps
     number.prop(settings, "steps", text="")
-    for name in ("seed", "texture_size", "faces"):
+    for name in ("seed", "faces", "texture_size", "texture_source", "normal_map", "keep_raw"):
         column.prop(settings, name)
 
 

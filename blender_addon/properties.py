@@ -69,6 +69,24 @@ class EspalierSettings(bpy.types.PropertyGroup):
         soft_max=200_000,
         step=100_000,
     )
+    texture_source: EnumProperty(
+        name="Texture Source",
+        description="Where the colours of the texture come from",
+        items=[
+            ("colors", "Vertex Colors", "The colours of the decoded mesh's vertices: every model has them"),
+            ("gaussians", "Gaussians", "The 3-D Gaussians around the surface: sharper, where the model has them"),
+        ],
+        default="colors",
+    )
+    normal_map: BoolProperty(
+        name="Normal Map",
+        description="Bake the detail of the decoded mesh, so that few faces look like many",
+        default=True,
+    )
+    keep_raw: BoolProperty(
+        name="Keep Raw",
+        description="Keep the mesh as it was decoded, with its vertex colours, as a second, hidden object",
+    )
 
 
 _classes = (EspalierImage, EspalierSettings)

@@ -54,6 +54,8 @@ from espalier.blender_addon.server import process  # noqa: E402
 
 PRETRAINED = ROOT / "backend" / "pretrained"
 FORMATS = ("glb", "blend")
+#: What of the options is asked of the backend, under the same names.
+SETTINGS = ("model", "steps", "seed", "texture_size", "faces", "texture_source", "normal_map", "keep_raw")
 #: Errors of the backend itself: the image may be innocent.
 BACKEND_ERRORS = {"backend_unavailable", "backend_ended", "backend_not_ready", "backend_protocol"}
 POLL = 0.02  # seconds
@@ -117,7 +119,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, help="sampling steps (default: the model's own)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--texture-size", type=int, default=1024, metavar="PIXELS")
-    parser.add_argument("--faces", type=int, default=10_000, help="how many triangles at most")
+    parser.add_argument("--faces", type=int, default=10_000, help="face target: how many triangles at most")
+    parser.add_argument("--texture-source", choices=("colors", "gaussians"), default="colors")
+    parser.add_argument("--normal-map", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--keep-raw", action="store_true", help="keep the mesh as it was decoded: NAME.raw.ply")
     parser.add_argument("--format", default=",".join(FORMATS), help="glb, blend or both (default: glb,blend)")
     parser.add_argument("--render", action="store_true", help="a preview of each asset, with Cycles on the CPU")
     options = parser.parse_args(arguments)
@@ -146,7 +151,7 @@ def find_images(paths: list[Path]) -> Iterator[Path]:
 
 def plan(options: argparse.Namespace) -> list[Asset]:
     """An asset for each image, named after it; of two images with the same name the second gets a number."""
-    settings = [options.model, options.steps, options.seed, options.texture_size, options.faces]
+    settings = [getattr(options, key) for key in SETTINGS]
     stamp = json.dumps([settings, model_stamp(options.model)]).encode()
     assets: list[Asset] = []
     for image in options.images:
@@ -154,6 +159,8 @@ def plan(options: argparse.Namespace) -> list[Asset]:
         while name.casefold() in taken:
             name, number = f"{image.stem}-{number}", number + 1
         files = {kind: f"{name}.{kind}" for kind in options.formats}
+        if options.keep_raw:
+            files["raw"] = f"{name}.raw.ply"
         if options.render:
             files["preview"] = f"previews/{name}.png"
         content = image.read_bytes() if image.is_file() else b""  # that it is missing is for the backend to say
@@ -173,7 +180,7 @@ def make(asset: Asset, options: argparse.Namespace, queue: JobQueue, label: str)
     """Generate an asset and write its files; what goes wrong is written on the asset."""
     start = time.monotonic()
     folder = tempfile.mkdtemp(prefix="espalier-")
-    settings = {key: getattr(options, key) for key in ("model", "steps", "seed", "texture_size", "faces")}
+    settings = {key: getattr(options, key) for key in SETTINGS}
     job = Job(protocol.Generate(uuid.uuid4().hex, (asset.image,), folder, **settings))
     run(job, queue, label)
     try:
@@ -207,9 +214,10 @@ def run(job: Job, queue: JobQueue, label: str) -> None:
 
 def write_files(asset: Asset, result: protocol.Result, out: Path) -> None:
     """Write what the asset names: the backend's GLB as it is, the rest with bpy."""
-    if "glb" in asset.files:
-        with moved_into_place(out / asset.files["glb"]) as part:
-            shutil.copyfile(result.glb, part)
+    for kind, source in {"glb": result.glb, "raw": result.files.get("raw", "")}.items():
+        if kind in asset.files:
+            with moved_into_place(out / asset.files[kind]) as part:
+                shutil.copyfile(source, part)
     if not asset.files.keys() & {"blend", "preview"}:
         return
     import bpy
@@ -267,6 +275,8 @@ def is_whole(path: Path) -> bool:
         return content[:4] == b"glTF" and int.from_bytes(content[8:12], "little") == len(content)
     if path.suffix == ".png":
         return content[-8:-4] == b"IEND"
+    if path.suffix == ".ply":  # says in its head how long it is; it is written in one piece
+        return content.startswith(b"ply\n")
     # A .blend ends with its ENDB block or, compressed, with the magic number of zstandard's seek table.
     return b"ENDB" in content[-64:] or content[-4:] == b"\xb1\xea\x92\x8f"
 

@@ -1,7 +1,7 @@
 """From the mesh decoder's features to a finished asset: what the stages of this package hand to each other.
 
-``flexicubes`` extracts, ``cleanup`` drops what nobody sees and simplifies, ``unwrap`` lays out, ``bake`` colours and
-``export`` writes; ``finish`` runs the middle three.
+``flexicubes`` extracts, ``cleanup`` and ``visibility`` drop what nobody sees, ``simplify`` reduces, ``unwrap`` lays
+out, ``bake`` paints and ``export`` writes; ``finish`` runs all between the first and the last.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import torch
 class MeshError(ValueError):
     """A mesh cannot be made from this input. ``code`` is short and stable, the text is for people.
 
-    Codes: ``bad_features`` (wrong shapes, voxels outside the grid or given twice, NaN or infinite values) and
-    ``empty_mesh`` (nothing is left to show).
+    Codes: ``bad_features`` (wrong shapes, voxels outside the grid or given twice, NaN or infinite values),
+    ``bad_mesh`` (the same of vertices, faces and colours) and ``empty_mesh`` (nothing is left to show).
     """
 
     def __init__(self, code: str, message: str) -> None:
@@ -53,12 +53,18 @@ class RawMesh:
 
 
 @dataclass(frozen=True)
-class Surface:
+class Mesh:
+    """Triangles in numpy, from anywhere."""
+
+    vertices: np.ndarray  # [V, 3] float32, z up
+    faces: np.ndarray  # [F, 3] int64, counterclockwise seen from outside
+    colors: np.ndarray | None  # [V, 3] float32 in 0..1 (sRGB); None if there are none
+
+
+@dataclass(frozen=True)
+class Surface(Mesh):
     """A ``RawMesh`` in numpy; the fields mean the same."""
 
-    vertices: np.ndarray
-    faces: np.ndarray
-    colors: np.ndarray | None
     resolution: int
     inside_corners: np.ndarray
     face_corners: np.ndarray

@@ -1,144 +1,120 @@
-"""Bake the raw surface's vertex colours into the texture of the simplified, unwrapped mesh."""
+"""Paint the textures of the simplified, unwrapped mesh from the raw surface: colour and tangent-space normals.
+
+Each texel is a point of the simplified mesh; it is projected onto the raw surface and takes what is found there.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from . import Surface
+from . import Mesh
+from .gaussian_color import GaussianColors
+from .projection import Projection, Projector
+from .tangents import TangentSpace, tangent_space, vertex_normals
+from .texels import Gutter, Texels, rasterize, small_faces
 from .unwrap import Unwrapped
 
 NO_COLOR = 0.8  # sRGB grey of a mesh whose decoder has no colours
-CANDIDATES = 2  # raw faces tried for each texel
-CHUNK = 1 << 14  # texels at a time: as many as stay in the cache
-
-
-def bake(mesh: Unwrapped, raw: Surface, texture_size: int) -> np.ndarray:
-    """Colour each texel from the point of the raw surface that is nearest to the texel's point on the mesh.
-
-    Texels outside the charts take the colour of the nearest texel inside one, so that filtering shows no seams.
-
-    Returns:
-        uint8 [texture_size, texture_size, 3] sRGB, row 0 at v = 1.
-    """
-    if raw.colors is None:
-        return np.full((texture_size, texture_size, 3), round(NO_COLOR * 255), dtype=np.uint8)
-    texels = rasterize(mesh.uvs, texture_size)
-    if len(mesh.vertices) == len(raw.vertices) and np.array_equal(mesh.vertices, raw.vertices):
-        colors = texels.interpolate(raw.colors[mesh.faces])
-    else:
-        colors = nearest_colors(texels.interpolate(mesh.vertices[mesh.faces]), raw.vertices, raw.faces, raw.colors)
-    image = np.zeros((texture_size, texture_size, 3), dtype=np.uint8)
-    image[texels.row, texels.column] = np.rint(np.clip(colors, 0.0, 1.0) * 255)
-    return fill_gutter(image, texels)
+BATCH = 1 << 19  # texels at a time, about: memory stays bounded whatever the texture's size
 
 
 @dataclass(frozen=True)
-class Texels:
-    """The T texels whose centres lie in a face."""
+class Textures:
+    """What is painted; row 0 is at v = 1."""
 
-    row: np.ndarray  # [T] int64, from the top
-    column: np.ndarray  # [T] int64
-    face: np.ndarray  # [T] int64
-    weights: np.ndarray  # [T, 3] float32: barycentric coordinates of the centre in its face
-
-    def interpolate(self, corner_values: np.ndarray) -> np.ndarray:
-        """[F, 3, C] values at face corners -> [T, C]."""
-        return np.einsum("tk,tkc->tc", self.weights, corner_values[self.face])
+    color: np.ndarray  # [T, T, 3] uint8, sRGB, straight (there is no alpha)
+    normal: np.ndarray | None  # [T, T, 3] uint8, linear, see ``tangents``; None if it was not asked for
 
 
-def rasterize(uvs: np.ndarray, texture_size: int) -> Texels:
-    """Find the texel centres inside each face, scan line by scan line. uvs: [F, 3, 2] in 0..1, v up."""
-    x = uvs[..., 0].astype(np.float64) * texture_size - 0.5  # texel centres at whole numbers
-    y = (1.0 - uvs[..., 1].astype(np.float64)) * texture_size - 0.5
-    last = texture_size - 1
-    first_row, last_row = np.ceil(y.min(1)).clip(0), np.floor(y.max(1)).clip(None, last)
-    face, row = _ranges(first_row, last_row)
-    left, right = _spans(x[face], y[face], row)
-    span, column = _ranges(np.ceil(left).clip(0), np.floor(right).clip(None, last))
-    face, row = face[span], row[span]
+def bake(
+    mesh: Unwrapped,
+    raw: Mesh,
+    texture_size: int,
+    *,
+    normal_map: bool = True,
+    gaussians: GaussianColors | None = None,
+) -> Textures:
+    """Paint the textures of ``mesh`` from ``raw``.
 
-    # Barycentric coordinates are affine in the texel's position; their slopes belong to the face.
-    (x0, x1, x2), (y0, y1, y2) = x.T, y.T
-    double_area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
-    scale = 1.0 / np.where(double_area == 0, np.inf, double_area)
-    dx, dy = column - x0[face], row - y0[face]
-    second = dx * ((y2 - y0) * scale)[face] - dy * ((x2 - x0) * scale)[face]
-    third = dy * ((x1 - x0) * scale)[face] - dx * ((y1 - y0) * scale)[face]
-    weights = np.stack([1.0 - second - third, second, third], axis=1)
-    return Texels(row.astype(np.int64), column.astype(np.int64), face, weights.astype(np.float32))
+    Texels outside the charts take the value of the nearest texel inside one, so that filtering shows no seams.
 
-
-def _ranges(first: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """All whole numbers from first[i] to last[i], with the i of each: two arrays, in order."""
-    lengths = np.maximum(last - first + 1, 0).astype(np.int64)
-    index = np.repeat(np.arange(len(lengths)), lengths)
-    starts = np.cumsum(lengths) - lengths
-    return index, first[index] + (np.arange(len(index)) - starts[index])
-
-
-def _spans(x: np.ndarray, y: np.ndarray, row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where scan lines cross triangles: x, y [S, 3], row [S] -> left and right end [S]; left > right if they miss."""
-    left, right = np.full(len(row), np.inf), np.full(len(row), -np.inf)
-    for a, b in ((0, 1), (1, 2), (2, 0)):
-        ya, yb = y[:, a], y[:, b]
-        crosses = (np.minimum(ya, yb) <= row) & (row <= np.maximum(ya, yb)) & (ya != yb)
-        along = (row - ya) / np.where(crosses, yb - ya, 1.0)
-        at = x[:, a] + along * (x[:, b] - x[:, a])
-        left = np.where(crosses, np.minimum(left, at), left)
-        right = np.where(crosses, np.maximum(right, at), right)
-    return left, right
-
-
-def nearest_colors(points: np.ndarray, vertices: np.ndarray, faces: np.ndarray, colors: np.ndarray) -> np.ndarray:
-    """Interpolated colour [P, 3] at the point of the surface nearest to each point.
-
-    The faces tried are the ones with the nearest centroids. The extractor's faces are all about one cube in size, so
-    the nearest face is among them or a neighbour's edge is as good.
+    Args:
+        mesh: what is painted.
+        raw: where normals come from, and colours if it has any and there are no Gaussians.
+        texture_size: texels along a side.
+        normal_map: whether to bake normals too.
+        gaussians: take the colours from these.
     """
-    from scipy.spatial import cKDTree
-
-    corners = vertices[faces]
-    count = min(CANDIDATES, len(faces))
-    _, candidates = cKDTree(corners.mean(axis=1)).query(points, k=range(1, count + 1), workers=-1)
-    frames = _frames(corners)
-    result = np.empty((len(points), 3), dtype=np.float32)
-    for start in range(0, len(points), CHUNK):
-        part = slice(start, start + CHUNK)
-        tried = candidates[part]
-        weights = _project(points[part, None] - corners[tried, 0], frames[tried])
-        offsets = np.einsum("pkw,pkwc->pkc", weights, corners[tried]) - points[part, None]
-        best = np.arange(len(tried)), np.square(offsets).sum(axis=-1).argmin(axis=1)
-        result[part] = np.einsum("pw,pwc->pc", weights[best], colors[faces[tried[best]]])
-    return result
-
-
-def _frames(corners: np.ndarray) -> np.ndarray:
-    """[F, 2, 3] vectors: times an offset from the first corner they give the last two barycentric coordinates."""
-    u, v = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-    normal = np.cross(u, v)
-    area = np.maximum(np.square(normal).sum(axis=1, keepdims=True), 1e-20)
-    return np.stack([np.cross(v, normal), np.cross(normal, u)], axis=1) / area[:, None]
+    size = texture_size
+    color = np.full((size, size, 3), round(NO_COLOR * 255), dtype=np.uint8)
+    normal = np.full((size, size, 3), (128, 128, 255), dtype=np.uint8) if normal_map else None
+    colored = gaussians is not None or raw.colors is not None
+    covered = np.zeros((size, size), dtype=bool)
+    if colored or normal_map:
+        source = _Source(mesh, raw, normal_map, gaussians)
+        for texels in _batches(mesh.uvs, size, covered):
+            colors, normals = source.sample(texels)
+            if colors is not None:
+                color[texels.row, texels.column] = np.rint(np.clip(colors, 0, 1) * 255)
+            if normal is not None and normals is not None:
+                normal[texels.row, texels.column] = np.rint((normals + 1) * 127.5)
+        gutter = Gutter(covered)
+        gutter.fill(color)
+        if normal is not None:
+            gutter.fill(normal)
+    return Textures(color, normal)
 
 
-def _project(offsets: np.ndarray, frames: np.ndarray) -> np.ndarray:
-    """Project points onto faces, and to the border of a face where they fall outside of it.
+def _batches(uvs: np.ndarray, size: int, covered: np.ndarray) -> Iterator[Texels]:
+    """The texels of all faces, some at a time; marks those that a face covers. Faces smaller than a texel come last."""
+    edges = uvs[:, 1:] - uvs[:, :1]
+    areas = np.abs(np.cross(edges[:, 0].astype(np.float64), edges[:, 1].astype(np.float64))) * (size * size / 2)
+    batch = (np.cumsum(areas) // BATCH).astype(np.int64)
+    found = np.zeros(len(uvs), dtype=bool)
+    for first, last in zip(
+        *(np.searchsorted(batch, np.unique(batch), side) for side in ("left", "right")), strict=True
+    ):
+        texels = rasterize(uvs[first:last], size).shifted(first)
+        covered[texels.row, texels.column] = True
+        found[texels.face] = True
+        yield texels
+    yield small_faces(uvs, np.flatnonzero(~found), covered)
 
-    offsets: [..., 3] from the first corner; frames: [..., 2, 3]. Returns barycentric coordinates [..., 3].
-    """
-    two = np.einsum("...wc,...c->...w", frames, offsets)
-    weights = np.concatenate([1.0 - two.sum(axis=-1, keepdims=True), two], axis=-1).clip(0.0)
-    return weights / weights.sum(axis=-1, keepdims=True)
 
+class _Source:
+    """Where texels get their values from."""
 
-def fill_gutter(image: np.ndarray, texels: Texels) -> np.ndarray:
-    """Give every texel outside the charts the colour of the nearest one inside."""
-    from scipy import ndimage
+    def __init__(self, mesh: Unwrapped, raw: Mesh, normal_map: bool, gaussians: GaussianColors | None) -> None:
+        self._mesh, self._raw, self._gaussians = mesh, raw, gaussians
+        self._corners = mesh.vertices[mesh.faces]
+        a, b, c = self._corners.swapaxes(0, 1)
+        self._face_normals = np.cross(b - a, c - a)
+        same = mesh.vertices.shape == raw.vertices.shape and mesh.faces.shape == raw.faces.shape
+        same = same and np.array_equal(mesh.vertices, raw.vertices) and np.array_equal(mesh.faces, raw.faces)
+        self._projector = None if same else Projector(raw)
+        self._raw_normals = vertex_normals(raw.vertices, raw.faces)
+        self._frame: TangentSpace | None = None
+        if normal_map:
+            self._frame = tangent_space(mesh.vertices, mesh.faces, mesh.uvs)
 
-    if not len(texels.row):
-        return image
-    empty = np.ones(image.shape[:2], dtype=bool)
-    empty[texels.row, texels.column] = False
-    rows, columns = ndimage.distance_transform_edt(empty, return_distances=False, return_indices=True)
-    return image[rows, columns]
+    def sample(self, texels: Texels) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Colours [T, 3] in 0..1 and tangent-space normals [T, 3], each None if there is none."""
+        place = self._project(texels)
+        normals = place.interpolate(self._raw.faces, self._raw_normals)
+        colors = None
+        if self._gaussians is not None:
+            points = place.interpolate(self._raw.faces, self._raw.vertices)
+            colors = self._gaussians.at(points, normals, texels.groups())
+        elif self._raw.colors is not None:
+            colors = place.interpolate(self._raw.faces, self._raw.colors)
+        local = None if self._frame is None else self._frame.encode(texels.face, texels.weights, normals)
+        return colors, local
+
+    def _project(self, texels: Texels) -> Projection:
+        if self._projector is None:
+            return Projection(texels.face, texels.weights)
+        points = texels.interpolate(self._corners)
+        return self._projector.project(points, self._face_normals[texels.face], texels.groups())

@@ -1,14 +1,19 @@
-"""Drop what nobody can see, and bring the rest to the number of faces that was asked for."""
+"""Drop what nobody can see and what is no proper triangle, and close small holes."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 
-from . import MeshError, Surface
+from . import Mesh, MeshError, Surface
+from .topology import components, open_edges
 
 DUST = 1e-3  # a component with less than this share of the whole area is dropped
+HOLE = 1e-2  # a hole with less than this share of its component's area is closed
+
+AnyMesh = TypeVar("AnyMesh", bound=Mesh)
 
 
 def reachable_corners(inside_corners: np.ndarray, resolution: int) -> np.ndarray:
@@ -38,7 +43,7 @@ def keep_outer_faces(surface: Surface) -> Surface:
     Corners that no voxel covers count as outside, so a decoder's shell of voxels has a second wall on its inner side,
     and walls of cavities besides. Every face looks at one corner of the lattice; it stays if the flood reaches that
     corner. Where outer and inner wall touch this cuts them apart, which a test of whole components cannot do. It works
-    the same for surfaces that are open at the border of the grid.
+    the same for surfaces that are open at the border of the grid. ``visibility`` does it for meshes without a lattice.
 
     Raises:
         MeshError: ``empty_mesh`` if nothing is left.
@@ -47,52 +52,112 @@ def keep_outer_faces(surface: Surface) -> Surface:
     return drop_dust(select_faces(surface, outside[surface.face_corners]))
 
 
-def drop_dust(surface: Surface) -> Surface:
+def drop_dust(mesh: AnyMesh) -> AnyMesh:
     """Drop components (joined by vertices) with less than ``DUST`` of the area. Raises MeshError: ``empty_mesh``."""
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
-    faces = surface.faces
-    links = coo_matrix(
-        (np.ones(2 * len(faces), dtype=bool), (faces[:, [0, 1]].ravel(), faces[:, [1, 2]].ravel())),
-        shape=(len(surface.vertices),) * 2,
-    )
-    component = connected_components(links, directed=False)[1][faces[:, 0]]
-    areas = np.bincount(component, weights=face_areas(surface.vertices, faces))
+    component = components(mesh.faces, len(mesh.vertices))
+    areas = np.bincount(component, weights=face_areas(mesh.vertices, mesh.faces))
     total = areas.sum()
     if not total > 0:
         raise MeshError("empty_mesh", "the model made no surface that can be seen from outside")
-    return select_faces(surface, (areas >= DUST * total)[component])
+    return select_faces(mesh, (areas >= DUST * total)[component])
 
 
-def select_faces(surface: Surface, keep: np.ndarray) -> Surface:
-    """The surface with only the faces where ``keep`` [F] is true, and only the vertices that they use."""
-    faces = surface.faces[keep]
-    used = np.zeros(len(surface.vertices), dtype=bool)
-    used[faces] = True
-    return replace(
-        surface,
-        vertices=surface.vertices[used],
-        faces=(np.cumsum(used) - 1)[faces],
-        colors=None if surface.colors is None else surface.colors[used],
-        face_corners=surface.face_corners[keep],
+def check_mesh(mesh: Mesh) -> None:
+    """Raises MeshError: ``bad_mesh`` for arrays that are no triangles in space, or not finite."""
+    vertices, faces, colors = mesh.vertices, mesh.faces, mesh.colors
+    problem = ""
+    if vertices.ndim != 2 or vertices.shape[1] != 3 or faces.ndim != 2 or faces.shape[1] != 3:
+        problem = f"vertices {vertices.shape} and faces {faces.shape} are not triangles in space"
+    elif faces.size and (faces.min() < 0 or faces.max() >= len(vertices)):
+        problem = "a face names a vertex that does not exist"
+    elif not np.isfinite(vertices).all():
+        problem = "a vertex is not finite (NaN or infinity)"
+    elif colors is not None and colors.shape != vertices.shape:
+        problem = f"colours {colors.shape} do not match {len(vertices)} vertices"
+    elif colors is not None and not np.isfinite(colors).all():
+        problem = "a colour is not finite (NaN or infinity)"
+    if problem:
+        raise MeshError("bad_mesh", problem)
+
+
+def drop_bad_faces(mesh: Mesh) -> Mesh:
+    """Drop faces without area and all but one of those that have the same corners in the same order."""
+    good = face_areas(mesh.vertices, mesh.faces) > 0
+    good[good] = ~_repeated(mesh.faces[good], len(mesh.vertices))
+    return mesh if good.all() else select_faces(mesh, good)
+
+
+def close_holes(mesh: Mesh) -> Mesh:
+    """Close each hole with less than ``HOLE`` of its component's area, by a fan of faces around its middle.
+
+    Only plain loops are closed, whose vertices have no other open edge.
+    """
+    start, end = open_edges(mesh.faces)  # a hole's border runs against the faces beside it
+    if not len(start):
+        return mesh
+    plain = (np.bincount(start, minlength=len(mesh.vertices)) == 1) & (
+        np.bincount(end, minlength=len(mesh.vertices)) == 1
     )
+    loop = components(np.column_stack([start, end, end]), len(mesh.vertices))
+    closed = np.ones(loop.max() + 1, dtype=bool)
+    closed[loop[~(plain[start] & plain[end])]] = False
+    sizes = np.maximum(np.bincount(loop), 1)[:, None]
+    middles = _sums(loop, mesh.vertices[start]) / sizes
+    fan = np.linalg.norm(np.cross(mesh.vertices[start] - middles[loop], mesh.vertices[end] - middles[loop]), axis=1) / 2
+    component = components(mesh.faces, len(mesh.vertices))
+    area = np.bincount(component, weights=face_areas(mesh.vertices, mesh.faces))
+    of_vertex = np.zeros(len(mesh.vertices), dtype=np.int64)
+    of_vertex[mesh.faces] = component[:, None]
+    lies_on = np.zeros(len(sizes), dtype=np.int64)
+    lies_on[loop] = of_vertex[start]
+    closed &= np.bincount(loop, weights=fan) < HOLE * area[lies_on]
+    chosen = closed[loop]
+    number = np.cumsum(closed) - 1 + len(mesh.vertices)
+    added = np.column_stack([end[chosen], start[chosen], number[loop[chosen]]])
+    colors = mesh.colors
+    if colors is not None:
+        colors = np.concatenate([colors, (_sums(loop, colors[start]) / sizes)[closed].astype(colors.dtype)])
+    vertices = np.concatenate([mesh.vertices, middles[closed].astype(mesh.vertices.dtype)])
+    return Mesh(vertices, np.concatenate([mesh.faces, added]), colors)
+
+
+def select_faces(mesh: AnyMesh, keep: np.ndarray) -> AnyMesh:
+    """The mesh with only the faces where ``keep`` [F] is true, and only the vertices that they use."""
+    faces = mesh.faces[keep]
+    used = np.zeros(len(mesh.vertices), dtype=bool)
+    used[faces] = True
+    changes = {
+        "vertices": mesh.vertices[used],
+        "faces": (np.cumsum(used) - 1)[faces],
+        "colors": None if mesh.colors is None else mesh.colors[used],
+    }
+    if isinstance(mesh, Surface):
+        changes["face_corners"] = mesh.face_corners[keep]
+    return replace(mesh, **changes)
 
 
 def face_areas(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """[F] areas of triangles."""
-    a, b, c = vertices[faces].swapaxes(0, 1)
-    return 0.5 * np.linalg.norm(np.cross(b - a, c - a), axis=1)
+    a, b, c = (vertices[faces[:, corner]] for corner in range(3))
+    (ux, uy, uz), (vx, vy, vz) = (b - a).T, (c - a).T
+    return np.asarray(0.5 * np.sqrt((uy * vz - uz * vy) ** 2 + (uz * vx - ux * vz) ** 2 + (ux * vy - uy * vx) ** 2))
 
 
-def simplify(vertices: np.ndarray, faces: np.ndarray, target: int) -> tuple[np.ndarray, np.ndarray]:
-    """Collapse edges by quadric error (Garland and Heckbert 1997) until about ``target`` faces are left.
+def _repeated(faces: np.ndarray, vertices: int) -> np.ndarray:
+    """[F] bool: whether an earlier face has the same corners in the same cyclic order."""
+    first = faces.argmin(axis=1)
+    rows = np.arange(len(faces))
+    a, b, c = (faces[rows, (first + step) % 3] for step in range(3))
+    key = a * vertices + b
+    order = np.argsort(key, kind="stable")
+    again = np.zeros(len(faces), dtype=bool)
+    shared = order[np.isin(key[order], key[order[1:]][np.diff(key[order]) == 0])]  # edges that start several faces
+    _, kept = np.unique(np.column_stack([key[shared], c[shared]]), axis=0, return_index=True)
+    again[shared] = True
+    again[shared[kept]] = False
+    return again
 
-    Returns the mesh as it is if it has no more faces than that.
-    """
-    import fast_simplification
 
-    if len(faces) <= target:
-        return vertices, faces
-    points, triangles = fast_simplification.simplify(vertices, faces.astype(np.int32), target_count=target)
-    return points.astype(np.float32), triangles.astype(np.int64)
+def _sums(group: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Sums [G, 3] of values [N, 3] in groups [N]."""
+    return np.stack([np.bincount(group, weights=values[:, axis]) for axis in range(3)], axis=1)

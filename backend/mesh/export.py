@@ -1,13 +1,21 @@
-"""Write a finished asset as binary glTF 2.0."""
+"""Write a finished asset: binary glTF 2.0, OBJ; and what it was made from: PLY, and Gaussians as PLY."""
 
 from __future__ import annotations
 
 import json
 import struct
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from . import Mesh
+from .tangents import tangent_space, unique_rows, vertex_normals
+
+if TYPE_CHECKING:
+    from ..gaussians import Gaussians
+    from .finish import FinishedMesh
 
 ROUGHNESS = 0.8
 # Codes of the glTF 2.0 specification.
@@ -16,42 +24,51 @@ ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER = 34962, 34963
 LINEAR, LINEAR_MIPMAP_LINEAR, REPEAT = 9729, 9987, 10497
 
 
-def write_glb(path: Path, vertices: np.ndarray, faces: np.ndarray, uvs: np.ndarray, texture: bytes, name: str) -> None:
+def write_glb(path: Path, mesh: FinishedMesh, texture: bytes, normal_map: bytes | None, name: str) -> None:
     """Write one textured object as ``.glb``. The same input gives the same bytes.
 
     Args:
         path: file to write; what is there is replaced.
-        vertices: [V, 3], z up; written y up, (x, y, z) -> (x, z, -y).
-        faces: [F, 3] indices into the vertices, outward.
-        uvs: [F, 3, 2] at face corners, v up; written v down as glTF has it.
+        mesh: its axes are z up; written y up, (x, y, z) -> (x, z, -y), a unit being a metre. UVs are written v down.
         texture: an sRGB PNG, embedded as base colour.
+        normal_map: a PNG of tangent-space normals, embedded; the tangents that it was baked with are written with it,
+            since viewers may compute others.
         name: of the node, mesh and material.
     """
-    position, normal, uv, indices = _split_seams(vertices, faces, uvs)
-    position, normal = (np.stack([a[:, 0], a[:, 2], -a[:, 1]], axis=1) for a in (position, normal))
-    uv = np.stack([uv[:, 0], 1.0 - uv[:, 1]], axis=1)
+    split = split_seams(mesh)
     data = _Buffer()
+    position = _y_up(split.vertices)
     bounds = {"min": position.min(axis=0).tolist(), "max": position.max(axis=0).tolist()}
-    primitive = {
-        "attributes": {
-            "POSITION": data.accessor(position, "VEC3", ARRAY_BUFFER, **bounds),
-            "NORMAL": data.accessor(normal, "VEC3", ARRAY_BUFFER),
-            "TEXCOORD_0": data.accessor(uv, "VEC2", ARRAY_BUFFER),
-        },
-        "indices": data.accessor(indices, "SCALAR", ELEMENT_ARRAY_BUFFER),
-        "material": 0,
+    attributes = {
+        "POSITION": data.accessor(position, "VEC3", ARRAY_BUFFER, **bounds),
+        "NORMAL": data.accessor(_y_up(split.normals), "VEC3", ARRAY_BUFFER),
+        "TEXCOORD_0": data.accessor(split.uvs * [1, -1] + [0, 1], "VEC2", ARRAY_BUFFER),
     }
-    surface = {"baseColorTexture": {"index": 0}, "metallicFactor": 0.0, "roughnessFactor": ROUGHNESS}
+    material: dict[str, Any] = {
+        "name": name,
+        "pbrMetallicRoughness": {
+            "baseColorTexture": {"index": 0},
+            "metallicFactor": 0.0,
+            "roughnessFactor": ROUGHNESS,
+        },
+    }
+    images = [texture]
+    if normal_map is not None:
+        tangents = np.column_stack([_y_up(split.tangents), split.signs])
+        attributes["TANGENT"] = data.accessor(tangents, "VEC4", ARRAY_BUFFER)
+        material["normalTexture"] = {"index": 1}
+        images.append(normal_map)
+    indices = data.accessor(split.faces.reshape(-1), "SCALAR", ELEMENT_ARRAY_BUFFER)
     document = {
         "asset": {"version": "2.0", "generator": "Espalier"},
         "scene": 0,
         "scenes": [{"nodes": [0]}],
         "nodes": [{"mesh": 0, "name": name}],
-        "meshes": [{"name": name, "primitives": [primitive]}],
-        "materials": [{"name": name, "pbrMetallicRoughness": surface}],
-        "textures": [{"sampler": 0, "source": 0}],
+        "meshes": [{"name": name, "primitives": [{"attributes": attributes, "indices": indices, "material": 0}]}],
+        "materials": [material],
+        "textures": [{"sampler": 0, "source": number} for number in range(len(images))],
         "samplers": [{"magFilter": LINEAR, "minFilter": LINEAR_MIPMAP_LINEAR, "wrapS": REPEAT, "wrapT": REPEAT}],
-        "images": [{"bufferView": data.view(texture), "mimeType": "image/png"}],
+        "images": [{"bufferView": data.view(image), "mimeType": "image/png"} for image in images],
         "accessors": data.accessors,
         "bufferViews": data.views,
         "buffers": [{"byteLength": len(data.bytes)}],
@@ -61,26 +78,94 @@ def write_glb(path: Path, vertices: np.ndarray, faces: np.ndarray, uvs: np.ndarr
     Path(path).write_bytes(struct.pack("<4sII", b"glTF", 2, 12 + len(body)) + body)
 
 
-def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """[V, 3] float32 unit normals: the faces' normals weighted by area; +z where a vertex has none."""
-    a, b, c = vertices[faces].astype(np.float64).swapaxes(0, 1)
-    normals = np.zeros((len(vertices), 3))
-    for corner in range(3):
-        np.add.at(normals, faces[:, corner], np.cross(b - a, c - a))
-    lengths = np.linalg.norm(normals, axis=1, keepdims=True)
-    return np.where(lengths > 0, normals / np.where(lengths > 0, lengths, 1.0), [0.0, 0.0, 1.0]).astype(np.float32)
+def write_obj(path: Path, mesh: FinishedMesh, texture: str, normal_map: str | None, name: str) -> None:
+    """Write one textured object as ``.obj``, y up, and its material beside it as ``.mtl``.
+
+    ``texture`` and ``normal_map`` are the names of PNG files in the same folder.
+    """
+    normals = vertex_normals(mesh.vertices, mesh.faces)
+    uvs, uv_numbers = np.unique(mesh.uvs.reshape(-1, 2), axis=0, return_inverse=True)
+    path, corners = Path(path), mesh.faces + 1
+    material = path.with_suffix(".mtl")
+    triple = np.stack([corners, uv_numbers.reshape(-1, 3) + 1, corners], axis=2).reshape(-1, 9)
+    lines = [f"mtllib {material.name}", f"o {name}"]
+    for word, rows in (("v", _y_up(mesh.vertices)), ("vt", uvs), ("vn", _y_up(normals))):
+        lines += [f"{word} " + " ".join(f"{value:.6g}" for value in row) for row in rows.tolist()]
+    lines.append("usemtl material")
+    lines += ["f {}/{}/{} {}/{}/{} {}/{}/{}".format(*row) for row in triple.tolist()]
+    path.write_text("\n".join(lines) + "\n", "utf-8")
+    words = ["newmtl material", "Ka 0 0 0", "Kd 1 1 1", "Ks 0 0 0", "illum 1", f"map_Kd {texture}"]
+    words += [] if normal_map is None else [f"norm {normal_map}"]  # the PBR extension's word for a tangent-space map
+    material.write_text("\n".join(words) + "\n", "utf-8")
 
 
-def _split_seams(
-    vertices: np.ndarray, faces: np.ndarray, uvs: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """One vertex for each pair of vertex and UV: positions, normals (smooth over seams), UVs, and the flat indices."""
-    corner_uvs = uvs.reshape(-1, 2).astype(np.float32)
-    key = np.column_stack([faces.reshape(-1), corner_uvs.view(np.uint32)])
-    _, first, indices = np.unique(key, axis=0, return_index=True, return_inverse=True)
-    source = faces.reshape(-1)[first]
-    normals = vertex_normals(vertices, faces)
-    return vertices[source], normals[source], corner_uvs[first], indices.reshape(-1)
+def write_ply(path: Path, mesh: Mesh) -> None:
+    """Write a mesh with its vertex colours, if it has any, as binary ``.ply``, z up."""
+    columns = [("x", "<f4"), ("y", "<f4"), ("z", "<f4")]
+    columns += [] if mesh.colors is None else [("red", "u1"), ("green", "u1"), ("blue", "u1")]
+    table = np.empty(len(mesh.vertices), dtype=columns)
+    for axis, word in enumerate("xyz"):
+        table[word] = mesh.vertices[:, axis]
+    if mesh.colors is not None:
+        for axis, word in enumerate(("red", "green", "blue")):
+            table[word] = np.rint(np.clip(mesh.colors[:, axis], 0, 1) * 255)
+    faces = np.empty(len(mesh.faces), dtype=[("count", "u1"), ("corners", "<i4", 3)])
+    faces["count"], faces["corners"] = 3, mesh.faces
+    names = {"<f4": "float", "u1": "uchar"}
+    words = ["ply", "format binary_little_endian 1.0", f"element vertex {len(table)}"]
+    words += [f"property {names[kind]} {word}" for word, kind in columns]
+    words += [f"element face {len(faces)}", "property list uchar int vertex_indices", "end_header"]
+    Path(path).write_bytes("\n".join([*words, ""]).encode() + table.tobytes() + faces.tobytes())
+
+
+def write_gaussians(path: Path, gaussians: Gaussians) -> None:
+    """Write Gaussians as the ``.ply`` that 3-D Gaussian splatting made usual, z up.
+
+    Centres, colours of degree 0 (as coefficients of spherical harmonics), opacities before the sigmoid, logarithms of
+    the sizes and unit quaternions (w, x, y, z); normals are zero.
+    """
+    opacity = gaussians.opacity.float().clamp(1e-6, 1 - 1e-6)
+    values = [gaussians.xyz, gaussians.xyz * 0, gaussians.raw_features_dc.flatten(1)]
+    values += [opacity.logit(), gaussians.scaling.log(), gaussians.rotation]
+    table = np.concatenate([value.float().cpu().numpy() for value in values], axis=1)
+    names = ["x", "y", "z", "nx", "ny", "nz", "f_dc_0", "f_dc_1", "f_dc_2", "opacity"]
+    names += [f"scale_{axis}" for axis in range(3)] + [f"rot_{axis}" for axis in range(4)]
+    words = ["ply", "format binary_little_endian 1.0", f"element vertex {len(table)}"]
+    words += [*(f"property float {word}" for word in names), "end_header", ""]
+    Path(path).write_bytes("\n".join(words).encode() + table.astype("<f4").tobytes())
+
+
+@dataclass(frozen=True)
+class SplitMesh:
+    """A mesh whose vertices have one UV and one tangent each."""
+
+    vertices: np.ndarray  # [V, 3] float32
+    normals: np.ndarray  # [V, 3] float32: smooth over the seams
+    uvs: np.ndarray  # [V, 2] float32
+    tangents: np.ndarray  # [V, 3] float32
+    signs: np.ndarray  # [V] float32: of the bitangents
+    faces: np.ndarray  # [F, 3] int64
+
+
+def split_seams(mesh: FinishedMesh) -> SplitMesh:
+    """One vertex for each combination of vertex, UV and handedness."""
+    frame = tangent_space(mesh.vertices, mesh.faces, mesh.uvs)
+    corner = mesh.faces.reshape(-1)
+    uvs = mesh.uvs.reshape(-1, 2).astype(np.float32) + np.float32(0)  # no negative zeros
+    signs = np.repeat(frame.signs, 3)
+    first, kind = unique_rows(np.column_stack([corner, uvs.view(np.int32), signs.astype(np.int64)]))
+    return SplitMesh(
+        mesh.vertices[corner[first]],
+        frame.normals.reshape(-1, 3)[first],
+        uvs[first],
+        frame.tangents.reshape(-1, 3)[first],
+        signs[first],
+        kind.reshape(-1, 3),
+    )
+
+
+def _y_up(vectors: np.ndarray) -> np.ndarray:
+    return np.stack([vectors[:, 0], vectors[:, 2], -vectors[:, 1]], axis=1)
 
 
 class _Buffer:

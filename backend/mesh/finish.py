@@ -2,60 +2,123 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import MeshError, RawMesh
+from . import Mesh, MeshError, RawMesh
 from .bake import bake
-from .cleanup import keep_outer_faces, simplify
+from .cleanup import check_mesh, close_holes, drop_bad_faces, drop_dust, keep_outer_faces
+from .gaussian_color import GaussianColors
+from .simplify import simplify
 from .unwrap import unwrap
+from .visibility import keep_visible_faces
+
+if TYPE_CHECKING:
+    from ..gaussians import Gaussians
 
 
 @dataclass(frozen=True)
 class FinishedMesh:
-    """What ``export.write_glb`` and the add-on take."""
+    """What ``export`` and the add-on take."""
 
-    vertices: np.ndarray  # [V, 3] float32 in [-0.5, 0.5], z up
+    vertices: np.ndarray  # [V, 3] float32, z up; in [-0.5, 0.5] if the raw mesh was
     faces: np.ndarray  # [F, 3] int64, outward
     uvs: np.ndarray  # [F, 3, 2] float32 at face corners, 0..1, v up
     texture: np.ndarray  # [T, T, 3] uint8 sRGB, row 0 at v = 1
+    normal_map: np.ndarray | None  # [T, T, 3] uint8, in the tangent space of ``tangents``; None if not asked for
     counts: dict[str, int]  # raw_faces, faces, vertices, charts
+    seconds: dict[str, float]  # clean, simplify, unwrap, bake
+
+    def vertex_colors(self) -> np.ndarray:
+        """[V, 3] float32 in 0..1 (sRGB): what the texture has at the vertices, at one of its places of each."""
+        size = len(self.texture)
+        uvs = np.zeros((len(self.vertices), 2), dtype=np.float32)
+        uvs[self.faces] = self.uvs
+        column = np.clip((uvs[:, 0] * size).astype(np.int64), 0, size - 1)
+        row = np.clip(((1 - uvs[:, 1]) * size).astype(np.int64), 0, size - 1)
+        return self.texture[row, column].astype(np.float32) / 255
 
 
-def finish(raw: RawMesh, *, faces: int, texture_size: int, check: Callable[[], None] = lambda: None) -> FinishedMesh:
-    """Drop what cannot be seen, simplify to about ``faces`` faces, unwrap, and bake the colours into a texture.
+def finish(
+    raw: RawMesh | Mesh,
+    *,
+    faces: int,
+    texture_size: int,
+    normal_map: bool = True,
+    gaussians: Gaussians | None = None,
+    max_error: float | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> FinishedMesh:
+    """Drop what cannot be seen, simplify to about ``faces`` faces, unwrap, and paint the textures.
 
     Args:
-        raw: from ``flexicubes.extract_mesh``.
+        raw: from ``flexicubes.extract_mesh``, or any mesh.
         faces: upper bound that simplification aims at; a mesh with fewer keeps them all.
         texture_size: texels along a side.
+        normal_map: bake the raw surface's normals too.
+        gaussians: take the colours from these instead of the raw mesh's vertices.
+        max_error: keep more faces if the surface would move by more than this otherwise.
         check: called between the steps; it raises to cancel.
 
     Raises:
-        MeshError: ``empty_mesh`` if nothing can be seen from outside.
+        MeshError: ``empty_mesh`` if nothing can be seen from outside, ``bad_mesh`` if ``raw`` is not finite.
     """
-    if not len(raw.faces):
-        raise MeshError("empty_mesh", "the model made no surface")
-    check()
-    surface = keep_outer_faces(raw.numpy())
-    check()
-    vertices, triangles = simplify(surface.vertices, surface.faces, faces)
-    check()
+    clock = _Clock(check)
+    count = len(raw.faces)
+    surface = clean(raw)
+    clock.stop("clean")
+    vertices, triangles = simplify(surface.vertices, surface.faces, faces, max_error)
+    clock.stop("simplify")
     unwrapped = unwrap(vertices, triangles, texture_size)
-    check()
-    texture = bake(unwrapped, surface, texture_size)
-    check()
+    clock.stop("unwrap")
+    colors = None if gaussians is None else GaussianColors(gaussians)
+    textures = bake(unwrapped, surface, texture_size, normal_map=normal_map, gaussians=colors)
+    clock.stop("bake")
     return FinishedMesh(
         vertices=unwrapped.vertices,
         faces=unwrapped.faces,
         uvs=unwrapped.uvs,
-        texture=texture,
+        texture=textures.color,
+        normal_map=textures.normal,
         counts={
-            "raw_faces": len(raw.faces),
+            "raw_faces": count,
             "faces": len(unwrapped.faces),
             "vertices": len(unwrapped.vertices),
             "charts": unwrapped.charts,
         },
+        seconds=clock.seconds,
     )
+
+
+def clean(raw: RawMesh | Mesh) -> Mesh:
+    """What can be seen of a mesh, without dust, bad faces and small holes. Raises MeshError."""
+    if not len(raw.faces):
+        raise MeshError("empty_mesh", "the model made no surface")
+    if isinstance(raw, RawMesh):
+        surface = raw.numpy()
+        check_mesh(surface)
+        outer = keep_outer_faces(surface)
+        return close_holes(drop_bad_faces(Mesh(outer.vertices, outer.faces, outer.colors)))
+    check_mesh(raw)
+    mesh = drop_bad_faces(raw)
+    if not len(mesh.faces):
+        raise MeshError("empty_mesh", "no face has any area")
+    return drop_dust(close_holes(keep_visible_faces(mesh)))
+
+
+class _Clock:
+    """Times the steps, and lets a cancelled job end between them."""
+
+    def __init__(self, check: Callable[[], None]) -> None:
+        check()
+        self.seconds: dict[str, float] = {}
+        self._check, self._started = check, time.perf_counter()
+
+    def stop(self, step: str) -> None:
+        now = time.perf_counter()
+        self.seconds[step], self._started = now - self._started, now
+        self._check()

@@ -21,9 +21,10 @@ from torch import Tensor, nn
 from backend.conditioning import ImageEncoder
 from backend.config import GenerateSettings, PipelineConfig, SamplerSettings, read_json
 from backend.mesh import RawMesh, Surface
-from backend.mesh.bake import bake
-from backend.mesh.cleanup import keep_outer_faces, simplify
+from backend.mesh.bake import Textures, bake
+from backend.mesh.cleanup import keep_outer_faces
 from backend.mesh.flexicubes import extract_mesh
+from backend.mesh.simplify import simplify
 from backend.mesh.unwrap import Unwrapped, unwrap
 from backend.models.latent_flow import LatentFlow
 from backend.models.latent_vae import LatentMeshDecoder
@@ -256,7 +257,7 @@ class Finishing:
     def unwrapped(self) -> Unwrapped:
         return self.unwrap()
 
-    def bake(self) -> np.ndarray:
+    def bake(self) -> Textures:
         return bake(self.unwrapped, self.simplified[0], DEFAULTS.texture_size)
 
 

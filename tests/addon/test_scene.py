@@ -102,6 +102,41 @@ def test_material_and_packed_image(result: protocol.Result) -> None:
     assert tuple(image.size) == (256, 256)
 
 
+def test_the_normal_map_is_linear_and_in_the_tangent_space_of_the_uvs(result: protocol.Result) -> None:
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    made = mesh_import.create_object(
+        result, name="mug", collection=bpy.context.scene.collection, settings=result.settings
+    )
+    nodes = made.active_material.node_tree.nodes
+    shader = next(node for node in nodes if node.type == "BSDF_PRINCIPLED")
+    bump = shader.inputs["Normal"].links[0].from_node
+    assert (bump.type, bump.space, bump.uv_map) == ("NORMAL_MAP", "TANGENT", made.data.uv_layers.active.name)
+    image = bump.inputs["Color"].links[0].from_node.image
+    assert bytes(image.packed_file.data) == Path(result.normal_map).read_bytes()
+    assert image.colorspace_settings.name == "Non-Color"
+    assert image.filepath == "//textures/mug_normal.png"
+
+
+def test_the_raw_mesh_is_kept_out_of_sight(
+    start: Callable[..., Backend], make_job: Callable[..., Job], until: Until
+) -> None:
+    queue = JobQueue(lambda: start("ok"))
+    queue.submit(job := make_job("mug", keep_raw=True))
+    until(lambda: not queue.active, queue.step)
+    assert job.result is not None
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    collection = bpy.context.scene.collection
+    mesh_import.create_object(job.result, name="mug", collection=collection, settings={})
+    raw = bpy.data.objects["mug raw"]
+    assert raw.hide_viewport
+    assert raw.hide_render
+    with np.load(job.result.raw) as arrays:
+        colors = np.empty((VERTICES, 4), np.float32)
+        raw.data.color_attributes["Color"].data.foreach_get("color_srgb", colors.ravel())
+        np.testing.assert_allclose(colors[:, :3], arrays["colors"], atol=1 / 255)
+        assert len(raw.data.polygons) == len(arrays["faces"])
+
+
 def test_an_object_remembers_how_it_was_made(result: protocol.Result) -> None:
     bpy.ops.wm.read_factory_settings(use_empty=True)
     made = mesh_import.create_object(
@@ -116,6 +151,8 @@ def test_an_object_remembers_how_it_was_made(result: protocol.Result) -> None:
         "steps": 25,
         "guidance": 5.0,
         "texture_size": 1024,
+        "texture_source": "colors",
+        "normal_map": True,
         "faces": 10_000,
     }
 

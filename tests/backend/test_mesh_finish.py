@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from backend.mesh import MeshError, RawMesh, Surface
-from backend.mesh.bake import nearest_colors, rasterize
-from backend.mesh.cleanup import keep_outer_faces, reachable_corners, simplify
+from backend.mesh.cleanup import keep_outer_faces, reachable_corners
 from backend.mesh.export import write_glb
 from backend.mesh.finish import FinishedMesh, finish
 from backend.mesh.flexicubes import SDF, extract_mesh
+from backend.mesh.simplify import simplify
+from backend.mesh.texels import rasterize
 from backend.mesh.unwrap import unwrap
 from tests.backend.shells import chair, color_at, features_of, grid, sphere
 
@@ -110,10 +111,10 @@ def test_a_target_above_the_face_count_keeps_every_face(raw_chair: RawMesh) -> N
 
 def test_the_same_input_gives_the_same_bytes(raw_chair: RawMesh, finished_chair: FinishedMesh, tmp_path: Path) -> None:
     again = finish(raw_chair, faces=2000, texture_size=256)
-    for field in ("vertices", "faces", "uvs", "texture"):
+    for field in ("vertices", "faces", "uvs", "texture", "normal_map"):
         assert getattr(again, field).tobytes() == getattr(finished_chair, field).tobytes()
     for name, mesh in (("a", finished_chair), ("b", again)):
-        write_glb(tmp_path / name, mesh.vertices, mesh.faces, mesh.uvs, b"png", "chair")
+        write_glb(tmp_path / name, mesh, b"png", b"normals", "chair")
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
@@ -188,22 +189,10 @@ def test_charts_do_not_overlap(raw_chair: RawMesh) -> None:
     assert len(taken) > 0.4 * 512**2
 
 
-def test_nearest_colours_are_those_of_the_nearest_point(raw_chair: RawMesh) -> None:
-    outer = keep_outer_faces(raw_chair.numpy())
-    rng = np.random.default_rng(0)
-    corners = outer.vertices[outer.faces[rng.integers(len(outer.faces), size=2000)]]
-    points = np.einsum("pk,pkc->pc", rng.dirichlet(np.ones(3), 2000), corners).astype(np.float32)
-    points += rng.normal(scale=0.2 / RES, size=points.shape).astype(np.float32)
-    assert outer.colors is not None
-    colors = nearest_colors(points, outer.vertices, outer.faces, outer.colors)
-    error = np.abs(colors - color_at(torch.from_numpy(points)).numpy())
-    assert error.mean() < 0.04  # the points lie off the surface by this much of the pattern
-
-
 def test_glb_holds_the_mesh_y_up(finished_chair: FinishedMesh, tmp_path: Path) -> None:
     mesh, texture = finished_chair, b"any bytes\x00"
     path = tmp_path / "chair.glb"
-    write_glb(path, mesh.vertices, mesh.faces, mesh.uvs, texture, "a chair")
+    write_glb(path, mesh, texture, None, "a chair")
     document, arrays = read_glb(path)
     primitive = document["meshes"][0]["primitives"][0]
     position, normal, uv = (arrays[primitive["attributes"][k]] for k in ("POSITION", "NORMAL", "TEXCOORD_0"))
@@ -242,7 +231,7 @@ def read_glb(path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
     arrays = []
     for accessor in document["accessors"]:
         dtype = {5126: "<f4", 5125: "<u4"}[accessor["componentType"]]
-        width = {"SCALAR": 1, "VEC2": 2, "VEC3": 3}[accessor["type"]]
+        width = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}[accessor["type"]]
         offset = document["bufferViews"][accessor["bufferView"]]["byteOffset"]
         arrays.append(np.frombuffer(binary, dtype, accessor["count"] * width, offset).reshape(-1, width))
     return document, arrays

@@ -22,6 +22,7 @@ import time
 import zipfile
 import zlib
 from array import array
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
@@ -72,10 +73,10 @@ def write_npz(path: Path, **arrays: Array) -> None:
             archive.writestr(name + ".npy", start + values.tobytes())
 
 
-def write_png(path: Path, size: int) -> None:
+def write_png(path: Path, size: int, color: Callable[[float, float], tuple[int, int, int]]) -> None:
     rows = []
     for y in range(size):
-        pixels = (paint(x / size, 1 - (y + 0.5) / size) for x in range(size))
+        pixels = (color(x / size, 1 - (y + 0.5) / size) for x in range(size))
         rows.append(b"\0" + b"".join(bytes(pixel) for pixel in pixels))
 
     def chunk(kind: bytes, data: bytes) -> bytes:
@@ -146,7 +147,9 @@ class Fake:
         if self.mode == "damaged":
             faces[0] = len(vertices)
         write_npz(out / "mesh.npz", **shape, uvs=(uvs, (len(uvs) // 6, 3, 2)))
-        write_png(out / "texture.png", min(request.texture_size, 256))
+        write_png(out / "texture.png", min(request.texture_size, 256), paint)
+        if request.normal_map:
+            write_png(out / "normal_map.png", 16, lambda u, v: (128, 128, 255))
         (out / "asset.glb").write_bytes(
             struct.pack("<4sIIII", b"glTF", 2, 48, 28, 0x4E4F534A) + b'{"asset":{"version":"2.0"}} '
         )
@@ -158,10 +161,16 @@ class Fake:
             "texture_size": request.texture_size,
             "faces": request.faces,
             "guidance": 5.0,
+            "texture_source": request.texture_source,
+            "normal_map": request.normal_map,
         }
         counts = {"faces": len(faces) // 3, "vertices": len(vertices) // 3}
         mesh, texture, glb = (str(out / name) for name in ("mesh.npz", "texture.png", "asset.glb"))
-        send(protocol.Result(request.job, mesh, texture, glb, {"total": self.seconds}, counts, settings))
+        normal_map = str(out / "normal_map.png") if request.normal_map else ""
+        raw = str(out / "preview.npz") if request.keep_raw else ""
+        send(
+            protocol.Result(request.job, mesh, texture, glb, {"total": self.seconds}, counts, settings, normal_map, raw)
+        )
         return True
 
     def spoil(self, request: protocol.Generate) -> bool:
