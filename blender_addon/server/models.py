@@ -72,7 +72,7 @@ class Models:
         """What has to come for a model to work, itself last."""
         model = self.known[name]
         needed = [one for need in model.needs for one in self.missing(need)]
-        return needed if model.state == "installed" else [*needed, model]
+        return list(dict.fromkeys(needed if model.state == "installed" else [*needed, model]))
 
     def refresh(self, place: Place, anew: bool = False) -> None:
         """Ask the backend, unless it was asked before about the same place."""

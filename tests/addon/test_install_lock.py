@@ -1,0 +1,52 @@
+"""One installation at a time, over processes that die."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from espalier.blender_addon.server.install_lock import Busy, InstallLock
+
+HOLD = """
+import sys, types
+package = types.ModuleType("espalier"); package.__path__ = [sys.argv[1]]; sys.modules["espalier"] = package
+from pathlib import Path
+from espalier.blender_addon.server.install_lock import InstallLock
+lock = InstallLock(Path(sys.argv[2])); lock.acquire(); print("held", flush=True); sys.stdin.read()
+"""
+
+
+def test_another_process_is_named_and_its_death_noticed(tmp_path: Path, root: Path) -> None:
+    path = tmp_path / "install.lock"
+    command = [sys.executable, "-c", HOLD, str(root), str(path)]
+    other = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert other.stdout is not None
+    assert other.stdout.readline() == "held\n"
+    lock = InstallLock(path)
+    assert lock.holder() == other.pid
+    assert not lock.interrupted()
+    with pytest.raises(Busy) as caught:
+        lock.acquire()
+    assert caught.value.pid == other.pid
+    other.kill()
+    other.communicate()
+    assert lock.holder() is None
+    assert lock.interrupted(), "the number that it left tells of it"
+    lock.acquire()
+    assert path.read_text() == str(os.getpid())
+    lock.release()
+    assert not lock.interrupted()
+
+
+def test_twice_in_one_process(tmp_path: Path) -> None:
+    first, second = (InstallLock(tmp_path / "install.lock") for _ in range(2))
+    first.acquire()
+    with pytest.raises(Busy):
+        second.acquire()
+    assert first.holder() is None, "that is this one"
+    first.release()
+    second.acquire()
+    second.release()

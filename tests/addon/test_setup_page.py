@@ -1,0 +1,230 @@
+"""What preferences and panel show of the installation and of the models, in each of their states."""
+
+from __future__ import annotations
+
+import time
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import bpy
+import pytest
+from espalier import blender_addon
+from espalier.blender_addon import panels, preferences, setup, setup_page
+from espalier.blender_addon.server.install import State, Status
+from espalier.blender_addon.server.machine import Choice
+from espalier.blender_addon.server.models import Model, Models
+from espalier.blender_addon.server.steps import Plan
+
+from tests.addon.test_interface import Layout, texts
+
+PLAN = Plan(Choice("cpu"), 192_000_000, 1_460_000_000, 50_000_000_000, 90.0)
+
+
+class FakeInstaller:
+    def __init__(self, status: Status) -> None:
+        self.now, self.plan, self.surveying = status, PLAN, False
+        self.working = status.state is State.INSTALLING
+        self.python = Path("/env/bin/python") if status.state is State.READY else None
+        self.layout = types.SimpleNamespace(log=Path("/nowhere/install.log"))
+        self.started: list[bool] = []
+        self.cancelled = self.removed = False
+
+    def status(self) -> Status:
+        return self.now
+
+    def start(self, options: Any, repair: bool) -> None:
+        self.started.append(repair)
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+    def remove(self) -> None:
+        self.removed = True
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def registered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    monkeypatch.setattr(setup, "models", Models())
+    monkeypatch.setattr(setup, "FOLDER", tmp_path)  # no checkout's environment
+    monkeypatch.delenv("ESPALIER_PYTHON", raising=False)
+    blender_addon.register()
+    yield
+    blender_addon.unregister()
+
+
+@pytest.fixture
+def addon(registered: None) -> Iterator[Any]:
+    added = bpy.context.preferences.addons.new()
+    added.module = blender_addon.ROOT
+    yield added.preferences
+    bpy.context.preferences.addons.remove(added)
+
+
+def use(monkeypatch: pytest.MonkeyPatch, state: State, text: str, hint: str = "", **more: Any) -> FakeInstaller:
+    fake = FakeInstaller(Status(state, text, hint, **more))
+    monkeypatch.setattr(setup, "_installer", fake)
+    return fake
+
+
+def allow_network(monkeypatch: pytest.MonkeyPatch, allowed: bool) -> None:
+    reason = "" if allowed else "Turn on Allow Online Access in Preferences > System"
+    monkeypatch.setattr(setup, "offline_reason", lambda context: reason)
+
+
+def panel() -> str:
+    context: Any = types.SimpleNamespace(
+        scene=bpy.context.scene,
+        preferences=types.SimpleNamespace(
+            system=types.SimpleNamespace(ui_scale=1.0), addons=bpy.context.preferences.addons
+        ),
+        region=types.SimpleNamespace(width=280),
+    )
+    drawn: list[tuple[str, Any]] = []
+    this: Any = types.SimpleNamespace(layout=Layout(drawn))
+    panels.EspalierPanel.draw(this, context)
+    return texts(drawn)
+
+
+def page(addon: Any) -> str:
+    drawn: list[tuple[str, Any]] = []
+    setup_page.draw(Layout(drawn), addon, bpy.context)
+    return texts(drawn)
+
+
+def test_first_of_all_the_panel_says_what_to_do(registered: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = use(monkeypatch, State.ABSENT, "Not installed.", remedy="Install")
+    allow_network(monkeypatch, True)
+    told = panel()
+    assert "Install: Backend" in told
+    assert "192 MB to download" in " ".join(told.split("\n"))
+    assert "espalier.generate" not in told
+    assert bpy.ops.espalier.install_backend() == {"FINISHED"}
+    assert fake.started == [False]
+
+
+def test_without_the_network_it_says_how_to_allow_it(
+    registered: None, addon: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fake = use(monkeypatch, State.ABSENT, "Not installed.", remedy="Install")
+    allow_network(monkeypatch, False)
+    for told in (panel(), page(addon)):
+        assert "Allow Online Access" in " ".join(told.split("\n"))
+    with pytest.raises(RuntimeError, match="Allow Online Access"):
+        bpy.ops.espalier.install_backend()
+    assert fake.started == []
+    addon.wheels_folder = str(tmp_path)  # which needs no network
+    assert bpy.ops.espalier.install_backend() == {"FINISHED"}
+
+
+def test_blenders_own_setting_is_asked(registered: None) -> None:
+    assert bool(setup.offline_reason(bpy.context)) != bpy.app.online_access
+
+
+def test_while_it_installs(addon: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = use(monkeypatch, State.INSTALLING, "Downloading torch, 80 MB of 192 MB", fraction=0.43)
+    for told in (panel(), page(addon)):
+        assert "Downloading torch, 80 MB of 192 MB (43%)" in told
+        assert "espalier.cancel_installation" in told
+    bpy.ops.espalier.cancel_installation()
+    assert fake.cancelled
+    assert not bpy.ops.espalier.install_backend.poll()
+    assert not bpy.ops.espalier.remove_backend.poll()
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "button"),
+    [
+        (Status(State.FAILED, "The disk is full.", "Free some space.", "Try Again"), "Failed: The disk", "Try Again"),
+        (Status(State.FAILED, "It cannot start.", "", "Repair"), "Failed: It cannot start.", "Repair"),
+        (Status(State.OUTDATED, "Other packages are needed.", "", "Update"), "Other packages", "Update"),
+        (Status(State.ELSEWHERE, "Another Blender (process 7) is installing it."), "process 7", ""),
+    ],
+)
+def test_other_states(addon: Any, monkeypatch: pytest.MonkeyPatch, status: Status, words: str, button: str) -> None:
+    fake = use(monkeypatch, State.ABSENT, "")
+    fake.now = status
+    allow_network(monkeypatch, True)
+    for told in (panel(), page(addon)):
+        assert words in " ".join(told.split("\n"))
+        assert button in told
+    if button:
+        bpy.ops.espalier.install_backend(repair=button == "Repair")
+        assert fake.started == [button == "Repair"]
+
+
+def test_ready(addon: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, State.READY, "NVIDIA GeForce RTX 4070, 12 GB", "torch 2.13.0, for NVIDIA graphics cards")
+    told = page(addon)
+    assert "Ready (NVIDIA GeForce RTX 4070, 12 GB)" in told
+    assert "Repair" in told
+    assert setup.backend_python(bpy.context) == Path("/env/bin/python")
+    told = panel()
+    assert "espalier.generate" in told
+    assert "demonstration model" in " ".join(told.split("\n"))
+
+
+def entry(name: str, state: str, *needs: str, present: int = 0) -> Model:
+    return Model(name, name.upper(), state, 3_000_000_000, present, "MIT", "https://page", needs)
+
+
+def test_models(addon: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, State.READY, "processor")
+    allow_network(monkeypatch, True)
+    dino = entry("dinov2-vitl14-reg", "installed", present=3_000_000_000)
+    trellis = entry(setup.OFFERED, "partial", dino.name, present=1_000_000_000)
+    damaged = entry("mdt-dist", "damaged", setup.OFFERED, present=5)
+    setup.models.known = {model.name: model for model in (dino, trellis, damaged)}
+    told = page(addon)
+    for words in ("DINOV2-VITL14-REG: 3.0 GB, installed", "1.0 GB of 3.0 GB downloaded", "damaged: download it again"):
+        assert words in told
+    for button in ("espalier.verify_model", "Go On", "Download"):
+        assert button in told
+    assert setup.models.missing("mdt-dist") == [trellis, damaged]
+    assert "Get TRELLIS (2.0 GB)..." in panel()
+    setup.models.problem = ("It broke.", "Try again.")
+    assert "It broke." in page(addon)
+    assert "It broke." in panel()
+
+
+def test_a_big_model_ends_the_offer(registered: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    use(monkeypatch, State.READY, "processor")
+    monkeypatch.setattr(preferences, "folders", lambda context: ("", str(tmp_path)))
+    assert "demonstration" in panel()
+    (tmp_path / setup.OFFERED).mkdir()
+    (tmp_path / setup.OFFERED / "pipeline.json").touch()
+    assert "demonstration" not in panel()
+
+
+def test_the_store_speaks_with_the_backend(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """List, refuse, delete: with the real backend."""
+    import sys
+
+    from espalier.blender_addon.server.models import Place
+
+    def wait(store: Models) -> tuple[str, str] | None:
+        end = time.monotonic() + 60
+        while store.working:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        return store.problem
+
+    store, place = Models(), Place(Path(sys.executable), root, str(tmp_path / "models"))
+    store.refresh(place)
+    assert wait(store) is None
+    assert store.known["mini"].state == "bundled"
+    assert store.folder == str(tmp_path / "models")
+    assert [model.name for model in store.missing("mdt-dist")][-1] == "mdt-dist"
+    store.carry_out("verify", "mdt-dist", place)
+    problem = wait(store)
+    assert problem is not None
+    assert "not installed" in problem[0]
+    (tmp_path / "models" / ".partial" / "mdt-dist").mkdir(parents=True)
+    store.carry_out("delete", "mdt-dist", place)
+    assert wait(store) is None
+    assert not (tmp_path / "models" / ".partial" / "mdt-dist").exists()

@@ -1,0 +1,77 @@
+"""An installed extension in small: the real backend and uv, and wheels that take no time to install.
+
+Its environment sees this Python's packages by a path file, so that ``fetch`` finds what it needs; its torch
+is a few lines and some noise, large enough for a connection to break in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import shutil
+import site
+import sys
+import zipfile
+from pathlib import Path
+
+from tests.fakes.package_index import make_wheel
+
+ROOT = Path(__file__).parents[2]
+NOISE = random.Random(0).randbytes(400_000)
+TORCH = b"""
+import types
+__version__ = "1.0+cpu"
+class device:
+    def __init__(self, type): self.type = type
+cuda = types.SimpleNamespace(is_available=lambda: False)
+"""
+#: Fast enough for a test: seconds that ``fetch`` waits between its tries.
+WAITS = ("WAITS = (1.0, 2.0, 4.0, 8.0)", "WAITS = (0.02, 0.02, 0.02, 0.02)")
+
+
+def torch_wheel(version: str = "1.0+cpu", code: bytes = TORCH) -> tuple[str, bytes]:
+    return make_wheel("torch", version, {"torch/__init__.py": code, "torch/noise.bin": NOISE})
+
+
+def make_extension(folder: Path, torch: tuple[str, bytes]) -> Path:
+    """Lay the extension out in ``folder``, with locks of this torch."""
+    ignored = shutil.ignore_patterns("__pycache__", "pretrained", "training", "goldens")
+    shutil.copytree(ROOT / "backend", folder / "backend", ignore=ignored)
+    packages = folder / "backend" / "packages.py"
+    text = packages.read_text("utf-8")
+    assert WAITS[0] in text
+    packages.write_text(text.replace(*WAITS), "utf-8")
+    shutil.copy(ROOT / "blender_manifest.toml", folder)
+    (folder / "wheels").mkdir()
+    path_file = "\n".join(path for path in sys.path if path.endswith(("site-packages", "dist-packages"))).encode()
+    bridge = make_wheel("bridge", "1.0", {"bridge.pth": path_file or site.getsitepackages()[0].encode()})
+    (folder / "wheels" / bridge[0]).write_bytes(bridge[1])
+    packed = {"uv": locked(uv_wheel(folder / "wheels")), "carried": [locked(bridge)], "torch": {"cpu": [locked(torch)]}}
+    (folder / "packages.json").write_text(json.dumps(packed))
+    return folder
+
+
+def uv_wheel(folder: Path) -> tuple[str, bytes]:
+    """A wheel with the uv that is installed here."""
+    from uv import find_uv_bin
+
+    binary = Path(find_uv_bin())
+    path = folder / "uv-0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.write(binary, f"uv-0.data/scripts/{binary.name}")
+    return path.name, path.read_bytes()
+
+
+def locked(wheel: tuple[str, bytes]) -> dict[str, object]:
+    """An entry of packages.json."""
+    file, content = wheel
+    name, version = file.split("-")[:2]
+    return {
+        "name": name,
+        "version": version,
+        "file": file,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "size": len(content),
+        "unpacked": len(content),
+    }
