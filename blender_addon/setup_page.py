@@ -92,7 +92,8 @@ def draw_backend(layout: bpy.types.UILayout, here: Installer) -> None:
         install.repair = status.remedy == "Repair"
     elif status.state is State.READY:
         row.operator(EspalierInstallBackend.bl_idname, text="Repair", icon="TOOL_SETTINGS").repair = True
-    row.operator(EspalierRemoveBackend.bl_idname, icon="TRASH")
+    if status.remedy != "Install":  # there is something to remove
+        row.operator(EspalierRemoveBackend.bl_idname, icon="TRASH")
     if status.state is State.FAILED and here.layout.log.exists():
         row.operator("wm.path_open", text="Open Log", icon="TEXT").filepath = str(here.layout.log)
 
@@ -195,7 +196,8 @@ def draw_first_run(layout: bpy.types.UILayout, context: bpy.types.Context, width
             box.prop(context.preferences.system, "use_online_access")
     button = box.row()
     button.scale_y = 1.6
-    install = button.operator(EspalierInstallBackend.bl_idname, text=f"{status.remedy}: Backend", icon="IMPORT")
+    text = "Install the Backend" if status.remedy == "Install" else status.remedy
+    install = button.operator(EspalierInstallBackend.bl_idname, text=text, icon="IMPORT")
     install.repair = status.remedy == "Repair"
 
 

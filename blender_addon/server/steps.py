@@ -27,6 +27,7 @@ PYPI = "https://pypi.org/simple"
 
 #: Bytes that uv and the Python that it brings take, and that stay free beside all.
 PYTHON_SIZE = 110 << 20
+PYTHON_DOWNLOAD = 30 << 20
 SPARE = 256 << 20
 
 #: Bytes a second that the estimates of time and the progress bar reckon with.
@@ -82,6 +83,7 @@ def make_plan(layout: Layout, packages: Packages, options: Options) -> Plan:
     wheels = packages.torch[choice.build]
     there = environment.bytes_in(layout.downloads)
     download = max(0, sum(wheel.size for wheel in wheels) - there)
+    download += 0 if options.python else PYTHON_DOWNLOAD
     python = 0 if options.python else PYTHON_SIZE
     unpacked = sum(wheel.unpacked for wheel in (*packages.carried, *wheels, packages.uv))
     layout.root.mkdir(parents=True, exist_ok=True)

@@ -101,7 +101,7 @@ def test_first_of_all_the_panel_says_what_to_do(registered: None, monkeypatch: p
     fake = use(monkeypatch, State.ABSENT, "Not installed.", remedy="Install")
     allow_network(monkeypatch, True)
     told = panel()
-    assert "Install: Backend" in told
+    assert "Install the Backend" in told
     assert "192 MB to download" in " ".join(told.split("\n"))
     assert "espalier.generate" not in told
     assert bpy.ops.espalier.install_backend() == {"FINISHED"}
