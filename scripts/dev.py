@@ -3,6 +3,7 @@
     python3.11 scripts/dev.py demo             the example images to textured meshes, with a contact sheet
     python3.11 scripts/dev.py test [ARGS...]   the tests (ARGS go to pytest)
     python3.11 scripts/dev.py check            lint, format, types, import rules
+    python3.11 scripts/dev.py build [ARGS...]  the extension's zips (--help says more)
     python3.11 scripts/dev.py setup            only what the others do first
 
 The first command makes the environment ``.venv`` from the hash locks; later ones find it ready. An older Python must be
@@ -320,6 +321,11 @@ def check(python: Path, arguments: list[str]) -> int:
     return 1 if failed else 0
 
 
+def build(python: Path, arguments: list[str]) -> int:
+    """The extension's zips, one for each platform; arguments go to build_extension.py."""
+    return subprocess.run([str(python), "scripts/build_extension.py", *arguments], cwd=str(ROOT)).returncode
+
+
 def link_package() -> Path:
     """The checkout under the name ``espalier``, as which the add-on's relative imports know it."""
     link = ENVIRONMENT / "package" / "espalier"
@@ -340,7 +346,7 @@ def setup(python: Path, arguments: list[str]) -> int:
     return 0
 
 
-COMMANDS = {command.__name__: command for command in (demo, test, check, setup)}
+COMMANDS = {command.__name__: command for command in (demo, test, check, build, setup)}
 
 
 def main() -> int:
