@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import queue
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 if sys.platform == "win32":
     NO_WINDOW = subprocess.CREATE_NO_WINDOW
@@ -57,3 +59,12 @@ class Child:
             if line.strip():
                 self._lines.put(line.strip())
         self._lines.put(None)
+
+
+def parse_message(line: str) -> dict[str, Any]:
+    """The JSON object in a line; empty if there is none: libraries may print too."""
+    try:
+        message = json.loads(line)
+    except ValueError:
+        return {}
+    return message if isinstance(message, dict) else {}

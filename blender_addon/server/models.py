@@ -6,7 +6,6 @@ own that ends with Blender; this reads what they say.
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from . import process
-from .child import Child
+from .child import Child, parse_message
 
 #: Seconds between two looks at a silent process.
 INTERVAL = 0.1
@@ -127,13 +126,14 @@ class Models:
                 child.wait()
                 return
             last = line or last
-            if line.startswith("{"):
-                self._receive(json.loads(line))
+            message = parse_message(line)
+            if "models_folder" in message or "type" in message:
+                self._receive(message)
         if child.wait() != 0 and self.problem is None:
             self.problem = (f"The backend failed: {last}", "Repair the backend.")
 
     def _receive(self, message: dict[str, Any]) -> None:
-        if "models" in message:
+        if "models_folder" in message:
             fields = Model.__dataclass_fields__
             entries = [{key: value for key, value in entry.items() if key in fields} for entry in message["models"]]
             self.known = {entry["name"]: Model(**{**entry, "needs": tuple(entry["needs"])}) for entry in entries}

@@ -7,7 +7,6 @@ never an environment that is used half-made.
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import stat
@@ -16,10 +15,9 @@ import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from . import environment, process
-from .child import Child
+from .child import Child, parse_message
 from .environment import Installed, Layout, Packages, Wheel, python_in
 from .machine import TITLES, Choice, choose_build, find_gpu
 
@@ -213,7 +211,7 @@ class Installation:
 
         def on_line(line: str) -> None:
             nonlocal failure
-            message = _json(line)
+            message = parse_message(line)
             if message.get("type") == "progress":
                 done, total = message["done"], message["total"]
                 self._at(done / max(total, 1), f"Downloading torch, {_megabytes(done)} of {_megabytes(total)}")
@@ -228,7 +226,7 @@ class Installation:
     def _try(self, part: Path, build: str) -> Installed:
         """Import torch and ask it for the device."""
         lines = self._backend(part, ["device"], "torch", lambda line: None)
-        found = next((message for line in lines if "device" in (message := _json(line))), None)
+        found = next((message for line in lines if "device" in (message := parse_message(line))), None)
         if found is None:
             raise Problem("torch did not say what it runs on.", f"{self._layout.log} says more.", "Repair")
         digest = self._packages.digest(build)
@@ -365,15 +363,6 @@ def disk_problem(error: OSError) -> Problem:
         return Problem("The disk is full.", "Free some space. What has arrived is kept.")
     hint = "If another Blender uses the backend, close it."
     return Problem(f"A file could not be used: {error}.", hint)
-
-
-def _json(line: str) -> dict[str, Any]:
-    """The message in a line; empty if there is none: libraries may print too."""
-    try:
-        message = json.loads(line)
-    except ValueError:
-        return {}
-    return message if isinstance(message, dict) else {}
 
 
 def _megabytes(count: float) -> str:
