@@ -126,7 +126,7 @@ def objects() -> list[str]:
 
 def add_images(*names: str) -> None:
     for name in names:
-        fake_backend.write_png(OUT / name, 128)
+        fake_backend.write_png(OUT / name, 128, fake_backend.paint)
     files = [{"name": name} for name in names]
     call(bpy.ops.espalier.add_images, "EXEC_DEFAULT", True, directory=str(OUT), files=files)  # True: with an undo step
 
