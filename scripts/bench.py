@@ -5,6 +5,7 @@
     python scripts/bench.py --preset mini                       the bundled model
     python scripts/bench.py --stage flexicubes                  the sparse extractor beside the dense method
     python scripts/bench.py --stage start                       from the backend's start until it is ready
+    python scripts/bench.py --stage finish                      assets of known truth: how faithful, how fast
 
 It needs torch and numpy, and no network; without xatlas, fast-simplification and scipy the last stages are left out.
 Each measurement is written to docs/benchmarks as soon as it is made. A run ends after some minutes (``--minutes``):
@@ -37,13 +38,14 @@ from backend.catalog import find_model  # noqa: E402
 from backend.config import PRETRAINED  # noqa: E402
 from backend.device import choose_device, device_title  # noqa: E402
 from backend.errors import BackendError  # noqa: E402
-from scripts.benchmark import extraction, meter, start  # noqa: E402
+from scripts.benchmark import extraction, finishing, meter, start  # noqa: E402
 from scripts.benchmark.networks import LARGE  # noqa: E402
 from scripts.benchmark.results import Results, cpu_title, current_commit, in_words, machine, table  # noqa: E402
 from scripts.benchmark.stages import FINISHING, GROUPS, Case, Setup, Stages  # noqa: E402
 
 STAGES = tuple(stage for stages in GROUPS.values() for stage in stages)
-GRIDS = (64, 128, 256)
+#: Stages that no preset has, with the grids that they are measured on.
+ALONE: dict[str, tuple[int, ...]] = {"flexicubes": (64, 128, 256), "start": (), "finish": (128,)}
 #: Occupied voxels and steps by preset and device. A model's own number of steps is measured with guidance.
 VOXELS = {
     ("large", "cuda"): (5_000, 12_000, 25_000),
@@ -181,6 +183,23 @@ def measure_extraction(results: Results, device: str, repeats: int, grids: Seque
     return left
 
 
+def measure_finishing(results: Results, count: int, grids: Sequence[int], chunk: Chunk) -> int:
+    """Finish ``count`` objects on each grid. Returns how many are left."""
+    cases = {
+        Case(f"finish {family} {number - finishing.HELD_OUT}", resolution=grid): (family, number)
+        for grid in grids
+        for family, number in finishing.objects(count)
+    }
+    pending = [case for case in cases if not results.has(case)]
+    for done, case in enumerate(pending):
+        if not chunk.has_room(UNKNOWN * (case.resolution / 64) ** 2):
+            return len(pending) - done
+        measured = finishing.measure(*cases[case], case.resolution)
+        results.add({"stage": case.stage, "resolution": case.resolution} | measured)
+        print(case.stage, flush=True)
+    return 0
+
+
 def keep(results: Results, case: Case, measurement: dict[str, Any]) -> None:
     results.add(measurement)
     print(f"{case}: {in_words(measurement['cold_s'])}", flush=True)
@@ -219,14 +238,17 @@ def measure(options: argparse.Namespace) -> int:
         results = Results(options.out, run, header | {"weights": "by rule" if by_rule else setup.folder.name})
         left = measure_stages(results, setup, chosen_cases(options, device.type), chunk)
     elif options.stage == ["flexicubes"]:
-        results = Results(options.out, "flexicubes", header)
-        left = measure_extraction(results, device.type, repeats(options, EXTRACTION_REPEATS), options.grids, chunk)
+        results, grids = Results(options.out, "flexicubes", header), options.grids or ALONE["flexicubes"]
+        left = measure_extraction(results, device.type, repeats(options, EXTRACTION_REPEATS), grids, chunk)
+    elif options.stage == ["finish"]:
+        results = Results(options.out, "finish", header)
+        left = measure_finishing(results, options.objects, options.grids or ALONE["finish"], chunk)
     else:
         results, left = Results(options.out, "start", header), 0
         results.values["measurements"] = start.measure()
         results.write()
     print(f"\n{title}, torch {header['torch']}, commit {header['commit']}\n")
-    print(table(results.measurements))
+    print((finishing.summary if options.stage == ["finish"] else table)(results.measurements))
     print(f"\nwritten to {results.file}")
     if left:
         print(f"{left} measurements are left: run the same command again")
@@ -249,10 +271,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--preset", choices=("mini", "large"), help="the model whose stages are measured")
     parser.add_argument("--random-weights", action="store_true", help="weights made by rule: no files needed")
     parser.add_argument("--model", type=Path, metavar="FOLDER", help="read the weights from here")
-    parser.add_argument("--stage", nargs="+", choices=("flexicubes", "start", *STAGES), help="only these")
+    parser.add_argument("--stage", nargs="+", choices=(*ALONE, *STAGES), help="only these")
     parser.add_argument("--voxels", nargs="+", type=int, metavar="N", help="how many voxels are occupied")
     parser.add_argument("--steps", nargs="+", type=int, metavar="N", help="the model's own number means with guidance")
-    parser.add_argument("--grids", nargs="+", type=int, default=GRIDS, metavar="N", help="flexicubes: cubes a side")
+    parser.add_argument("--grids", nargs="+", type=int, metavar="N", help="flexicubes, finish: cubes a side")
+    parser.add_argument("--objects", type=int, default=24, metavar="N", help="finish: how many (default: %(default)s)")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
     parser.add_argument("--repeats", type=int, metavar="N", help="calls after the first")
     parser.add_argument("--once", action="store_true", help="only the first call of each")
@@ -260,9 +283,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks", metavar="FOLDER")
     parser.add_argument("--commit", help="what is measured, where there is no git to ask")
     options = parser.parse_args()
-    alone = options.stage in (["flexicubes"], ["start"])
-    if alone == bool(options.preset) or (not alone and {"flexicubes", "start"} & set(options.stage or ())):
-        parser.error("give either --preset, with or without its stages, or --stage flexicubes, or --stage start")
+    alone = len(options.stage or ()) == 1 and options.stage[0] in ALONE
+    if alone == bool(options.preset) or (not alone and ALONE.keys() & set(options.stage or ())):
+        parser.error(f"give either --preset, with or without its stages, or one of --stage {', '.join(ALONE)}")
     return options
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -14,7 +15,8 @@ from . import Mesh
 from .gaussian_color import GaussianColors
 from .projection import Projection, Projector
 from .tangents import TangentSpace, tangent_space, vertex_normals
-from .texels import Gutter, Texels, rasterize, small_faces
+from .texels import Gutter, Texels, border_texels, rasterize
+from .topology import twins
 from .unwrap import Unwrapped
 
 NO_COLOR = 0.8  # sRGB grey of a mesh whose decoder has no colours
@@ -55,7 +57,7 @@ def bake(
     covered = np.zeros((size, size), dtype=bool)
     if colored or normal_map:
         source = _Source(mesh, raw, normal_map, gaussians)
-        for texels in _batches(mesh.uvs, size, covered):
+        for texels in _batches(mesh, size, covered):
             colors, normals = source.sample(texels)
             if colors is not None:
                 color[texels.row, texels.column] = np.rint(np.clip(colors, 0, 1) * 255)
@@ -68,20 +70,29 @@ def bake(
     return Textures(color, normal)
 
 
-def _batches(uvs: np.ndarray, size: int, covered: np.ndarray) -> Iterator[Texels]:
-    """The texels of all faces, some at a time; marks those that a face covers. Faces smaller than a texel come last."""
-    edges = uvs[:, 1:] - uvs[:, :1]
-    areas = np.abs(np.cross(edges[:, 0].astype(np.float64), edges[:, 1].astype(np.float64))) * (size * size / 2)
+def _batches(mesh: Unwrapped, size: int, covered: np.ndarray) -> Iterator[Texels]:
+    """The texels of all faces, some at a time, then those around the charts' borders; all are marked as covered."""
+    edges = (mesh.uvs[:, 1:] - mesh.uvs[:, :1]).astype(np.float64)
+    areas = np.abs(edges[:, 0, 0] * edges[:, 1, 1] - edges[:, 0, 1] * edges[:, 1, 0]) * (size * size / 2)
     batch = (np.cumsum(areas) // BATCH).astype(np.int64)
-    found = np.zeros(len(uvs), dtype=bool)
-    for first, last in zip(
-        *(np.searchsorted(batch, np.unique(batch), side) for side in ("left", "right")), strict=True
-    ):
-        texels = rasterize(uvs[first:last], size).shifted(first)
+    bounds = np.append(np.unique(batch, return_index=True)[1], len(batch))
+    for first, last in pairwise(bounds):
+        texels = rasterize(mesh.uvs[first:last], size).shifted(first)
         covered[texels.row, texels.column] = True
-        found[texels.face] = True
         yield texels
-    yield small_faces(uvs, np.flatnonzero(~found), covered)
+    face, corner = _borders(mesh)
+    yield border_texels(mesh.uvs, face, corner, covered)
+
+
+def _borders(mesh: Unwrapped) -> tuple[np.ndarray, np.ndarray]:
+    """The edges [B] where charts end: their faces, and the corners that they begin at."""
+    twin = twins(mesh.faces)
+    half = np.arange(len(twin))
+    following = half // 3 * 3 + (half + 1) % 3
+    uvs = mesh.uvs.reshape(-1, 2)
+    inner = (twin >= 0) & (uvs[half] == uvs[following[twin]]).all(axis=1) & (uvs[following] == uvs[twin]).all(axis=1)
+    border = np.flatnonzero(~inner & (mesh.chart[half // 3] >= 0))
+    return border // 3, border % 3
 
 
 class _Source:

@@ -2,8 +2,8 @@
 
 For each point the nearest Gaussians are composited front to back along its normal: a Gaussian's weight is its opacity
 times its density where the line of sight passes it the closest (Kerbl et al. 2023, equations 2 and 3, for a camera far
-away). What lies below the surface is hidden by what lies on it, as in the renders that Gaussians are trained with; no
-view is rendered, and nothing is blurred between charts, for every texel asks in space.
+away, in the order of the centres). What lies below the surface is hidden by what lies on it, as in the renders that
+Gaussians are trained with; no view is rendered, and nothing is blurred between charts: every texel asks in space.
 """
 
 from __future__ import annotations
@@ -53,33 +53,35 @@ class GaussianColors:
             return colors
         normals = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
         sizes = np.bincount(groups)
-        middle = points[np.cumsum(sizes) - (sizes + 1) // 2]
+        middle = np.cumsum(sizes) - (sizes + 1) // 2
         count = min(NEIGHBOURS, len(self._centres))
-        _, near = self._tree.query(middle, k=range(1, count + 1), workers=-1)
+        _, near = self._tree.query(points[middle], k=range(1, count + 1), workers=-1)
+        depth = np.einsum("gkc,gc->gk", self._centres[near], -normals[middle])
+        near = np.take_along_axis(near, np.argsort(depth, axis=1), axis=1)  # front to back
         for first in range(0, len(points), CHUNK):
             part = slice(first, first + CHUNK)
-            rows = self._rows[near[groups[part]]]  # [P, K, 13]
-            colors[part] = _composite(points[part].astype(np.float32), normals[part].astype(np.float32), rows)
+            # A point a column, a Gaussian a row: [K, P] for each of the 13 values.
+            values = np.ascontiguousarray(np.moveaxis(self._rows[near[groups[part]].T], 2, 0))
+            colors[part] = _composite(points[part].astype(np.float32), normals[part].astype(np.float32), values).T
         return colors
 
 
-def _composite(points: np.ndarray, normals: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """What is seen of Gaussians [P, K, 13] from afar against the normals, through the points: [P, 3]."""
-    x, y, z, opacity, xx, xy, xz, yy, yz, zz = np.ascontiguousarray(np.moveaxis(rows[..., :10], 2, 0))
-    px, py, pz = points.T[:, :, None]
-    nx, ny, nz = normals.T[:, :, None]
+def _composite(points: np.ndarray, normals: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The colours [3, P] of Gaussians [13, K, P], front to back, seen from afar against the normals."""
+    x, y, z, opacity, xx, xy, xz, yy, yz, zz = values[:10]
+    (px, py, pz), (nx, ny, nz) = points.T, normals.T
     dx, dy, dz = px - x, py - y, pz - z
     ax, ay, az = xx * nx + xy * ny + xz * nz, xy * nx + yy * ny + yz * nz, xz * nx + yz * ny + zz * nz
     nn, dn = nx * ax + ny * ay + nz * az, dx * ax + dy * ay + dz * az
     dd = dx * (xx * dx + 2 * (xy * dy + xz * dz)) + dy * (yy * dy + 2 * yz * dz) + dz * zz * dz
-    height = -dn / nn  # of the densest place on the line of sight, above the point
-    distance = np.maximum(dd + height * dn, 0)  # squared, in standard deviations
-    order = np.argsort(-height, axis=1)
+    distance = np.maximum(dd - dn * dn / nn, 0)  # least of the line of sight, squared, in standard deviations
     # Two standard deviations from all Gaussians and farther, their ratios are what counts: densities would vanish.
-    distance -= np.maximum(distance.min(axis=1, keepdims=True) - 4, 0)
-    alpha = np.take_along_axis(np.minimum(opacity * np.exp(-0.5 * distance), 0.999), order, axis=1)
-    clear = np.cumprod(1 - alpha, axis=1)
-    weight = alpha
-    weight[:, 1:] *= clear[:, :-1]
-    color = np.take_along_axis(rows[..., 10:], order[..., None], axis=1)
-    return np.asarray(np.einsum("pk,pkc->pc", weight, color) / weight.sum(axis=1, keepdims=True))
+    distance -= np.maximum(distance.min(axis=0) - 4, 0)
+    clear, total = np.ones(len(points), np.float32), np.zeros(len(points), np.float32)
+    color = np.zeros((3, len(points)), np.float32)
+    for alpha, rgb in zip(opacity * np.exp(-0.5 * distance), values[10:].swapaxes(0, 1), strict=True):
+        weight = clear * alpha
+        color += weight * rgb
+        total += weight
+        clear -= weight
+    return np.asarray(color / total)

@@ -44,7 +44,7 @@ def rasterize(uvs: np.ndarray, texture_size: int) -> Texels:
     x = uvs[..., 0].astype(np.float64) * texture_size - 0.5  # texel centres at whole numbers
     y = (1.0 - uvs[..., 1].astype(np.float64)) * texture_size - 0.5
     last = texture_size - 1
-    face, row = _ranges(np.ceil(y.min(1)).clip(0), np.floor(y.max(1)).clip(None, last))
+    face, row = ranges(np.ceil(y.min(1)).clip(0), np.floor(y.max(1)).clip(None, last))
     left, right = _spans(x, y, face, row)
     first, end = np.ceil(left).clip(0), np.floor(right).clip(None, last)
 
@@ -58,27 +58,45 @@ def rasterize(uvs: np.ndarray, texture_size: int) -> Texels:
     third = dx * slopes[:, 2] + dy * ((x1 - x0) * scale)[face]
     starts = np.stack([1.0 - second - third, second, third], axis=1)
 
-    span, column = _ranges(first, end)
+    span, column = ranges(first, end)
     along = (column - first[span]).astype(np.float32)
     weights = starts.astype(np.float32)[span] + along[:, None] * slopes.astype(np.float32)[span]
     return Texels(row.astype(np.int64)[span], column.astype(np.int64), face[span], weights)
 
 
-def small_faces(uvs: np.ndarray, faces: np.ndarray, covered: np.ndarray) -> Texels:
-    """Give each of ``faces`` the texel that its centroid is in, if no face has that; it is marked in ``covered``.
+def border_texels(uvs: np.ndarray, face: np.ndarray, corner: np.ndarray, covered: np.ndarray) -> Texels:
+    """The texels that filtering reads on the borders of charts and that no face covers.
 
-    So a chart that is smaller than a texel has a colour of its own, not that of the chart beside it.
+    Each belongs to the point of a border that is nearest to it, so that a chart's own values are found on all of it: at
+    the tips of its corners, too, and where it is narrower than a texel.
+
+    Args:
+        uvs: [F, 3, 2].
+        face, corner: [B] the border edges, from this corner of this face to the next corner.
+        covered: [size, size] bool; the texels that are found are marked in it.
     """
     size = len(covered)
-    centre = uvs[faces].mean(axis=1)
-    column = np.floor(centre[:, 0] * size).astype(np.int64).clip(0, size - 1)
-    row = np.floor((1.0 - centre[:, 1]) * size).astype(np.int64).clip(0, size - 1)
+    ends = np.stack([uvs[face, corner], uvs[face, (corner + 1) % 3]], axis=1).astype(np.float64)
+    x, y = ends[..., 0] * size - 0.5, (1 - ends[..., 1]) * size - 0.5
+    steps = np.ceil(2 * np.maximum(np.abs(x[:, 1] - x[:, 0]), np.abs(y[:, 1] - y[:, 0]))) + 1  # half texels
+    edge, step = ranges(np.zeros(len(steps)), steps)
+    along = step / steps[edge]
+    x, y = (a[edge, 0] + along * (a[edge, 1] - a[edge, 0]) for a in (x, y))
+    around = [(np.floor(x) + i, np.floor(y) + j) for i in (0, 1) for j in (0, 1)]  # what is filtered between
+    column, row = (np.concatenate(part).clip(0, size - 1).astype(np.int64) for part in zip(*around, strict=True))
+    sample = np.tile(np.arange(len(edge)), 4)
     free = np.flatnonzero(~covered[row, column])
-    _, first = np.unique(row[free] * size + column[free], return_index=True)
-    chosen = free[first]
+    row, column, sample = row[free], column[free], sample[free]
+    place, distance = row * size + column, (x[sample] - column) ** 2 + (y[sample] - row) ** 2
+    order = np.lexsort([distance, place])
+    _, first = np.unique(place[order], return_index=True)
+    chosen = order[first]
+    sample = sample[chosen]
     covered[row[chosen], column[chosen]] = True
-    third = np.full((len(chosen), 3), 1 / 3, dtype=np.float32)
-    return Texels(row[chosen], column[chosen], faces[chosen], third)
+    weights = np.zeros((len(chosen), 3), dtype=np.float32)
+    weights[np.arange(len(chosen)), corner[edge[sample]]] = 1 - along[sample]
+    weights[np.arange(len(chosen)), (corner[edge[sample]] + 1) % 3] = along[sample]
+    return Texels(row[chosen], column[chosen], face[edge[sample]], weights)
 
 
 class Gutter:
@@ -100,7 +118,7 @@ class Gutter:
         return image
 
 
-def _ranges(first: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def ranges(first: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """All whole numbers from first[i] to last[i], with the i of each: two arrays, in order."""
     lengths = np.maximum(last - first + 1, 0).astype(np.int64)
     index = np.repeat(np.arange(len(lengths)), lengths)

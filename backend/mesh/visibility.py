@@ -16,7 +16,8 @@ from .cleanup import select_faces
 from .topology import oriented
 
 RESOLUTION = 128  # cells along the longest side of the bounding box
-SPACING = 0.4  # between samples of a face, in cells
+SPACING = 0.4  # between the points of a face that are drawn into the grid, in cells
+LOOK_SPACING = 1.5  # between those that one looks from
 LOOKS = (1.0, 1.5, 2.0)  # how far before a face the flood is looked for, in cells
 MOST_SAMPLES = 1 << 22  # at a time
 
@@ -48,8 +49,8 @@ def seen_sides(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.
     length = np.linalg.norm(normals, axis=1, keepdims=True)
     normals /= np.where(length > 0, length, 1)
     seen = [np.zeros(len(faces), dtype=bool) for _ in range(2)]
-    for side, found in zip((1, -1), seen, strict=True):
-        for face, points in _samples(corners):
+    for face, points in _samples(corners, LOOK_SPACING):
+        for side, found in zip((1, -1), seen, strict=True):
             for look in LOOKS:
                 x, y, z = (points + side * look * normals[face]).astype(np.int64).T
                 found[face[outside[x, y, z]]] = True
@@ -61,22 +62,22 @@ def _flood(corners: np.ndarray, shape: np.ndarray) -> np.ndarray:
     from scipy import ndimage
 
     free = np.ones(shape, dtype=bool)
-    for _, points in _samples(corners):
+    for _, points in _samples(corners, SPACING):
         x, y, z = points.astype(np.int64).T
         free[x, y, z] = False
     regions, _ = ndimage.label(free)
     return np.asarray(regions == regions[0, 0, 0])
 
 
-def _samples(corners: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Points all over triangles [F, 3, 3], at most ``SPACING`` apart: pairs of faces [P] and points [P, 3]."""
+def _samples(corners: np.ndarray, spacing: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Points all over triangles [F, 3, 3], at most ``spacing`` apart: pairs of faces [P] and points [P, 3]."""
     edges = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2).max(axis=1)
-    steps = 2 ** np.ceil(np.log2(np.maximum(edges / SPACING, 1))).astype(np.int64)
+    octaves = np.ceil(2 * np.log2(np.maximum(edges / spacing, 1)))
+    steps = np.ceil(2 ** (octaves / 2)).astype(np.int64)  # few different ones: each is a batch
     for count in np.unique(steps):
         i, j = np.divmod(np.arange((count + 1) ** 2), count + 1)
         i, j = i[i + j <= count], j[i + j <= count]
         weights = np.stack([i, j, count - i - j], axis=1) / count
         chosen = np.flatnonzero(steps == count)
         for part in np.array_split(chosen, 1 + len(chosen) * len(weights) // MOST_SAMPLES):
-            points = np.einsum("sk,fkc->fsc", weights, corners[part]).reshape(-1, 3)
-            yield np.repeat(part, len(weights)), points
+            yield np.repeat(part, len(weights)), (weights @ corners[part]).reshape(-1, 3)

@@ -7,7 +7,7 @@ import torch
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from ..mesh import RawMesh, Surface
+from ..mesh import Mesh, RawMesh, Surface
 from ..mesh.cleanup import keep_outer_faces, reachable_corners
 from ..mesh.flexicubes import extract_mesh
 from .families import FAMILIES, Params
@@ -53,7 +53,7 @@ def true_surface(family: str, params: Params, voxel_resolution: int) -> Surface:
     return outer_surface(extract_mesh(coords, features, resolution))
 
 
-def sample_surface(surface: Surface, count: int, seed: int) -> np.ndarray:
+def sample_surface(surface: Mesh, count: int, seed: int) -> np.ndarray:
     """Points [count, 3], uniform by area."""
     rng = np.random.default_rng(seed)
     a, b, c = (surface.vertices[surface.faces[:, k]].astype(np.float64) for k in range(3))

@@ -27,9 +27,9 @@ def ellipsoid(points: Tensor) -> tuple[Tensor, Tensor]:
     return distance, torch.sin(points * 12) * 0.5 + 0.5
 
 
-def procedural(family: str) -> Object:
-    """A held-out object of a family of ``backend.training``."""
-    params = draw(family, [HELD_OUT])
+def procedural(family: str, number: int = HELD_OUT) -> Object:
+    """An object of a family of ``backend.training``, a held-out one by default."""
+    params = draw(family, [number])
 
     def field(points: Tensor) -> tuple[Tensor, Tensor]:
         parts = [evaluate(family, params, part[None], with_color=True) for part in points.split(CHUNK)]
