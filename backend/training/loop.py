@@ -24,7 +24,7 @@ Metrics = dict[str, float]
 @dataclass(frozen=True)
 class Schedule:
     """How long and how fast a stage learns. ``batch`` counts objects (or views); ``matrix_rate`` is Muon's for the
-    matrices inside transformer blocks (0: AdamW has them too)."""
+    matrices inside the blocks (0: AdamW has them too)."""
 
     steps: int
     batch: int

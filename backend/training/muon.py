@@ -32,8 +32,9 @@ def orthogonalized(matrices: Tensor, rounds: int = 5) -> Tensor:
 
 
 def _part(weight: Tensor) -> tuple[int, int]:
-    """Size of the matrices that ``weight`` is made of: a tall one stacks square ones (queries, keys, values)."""
-    rows, columns = weight.shape
+    """Size of the matrices that ``weight`` is made of: a tall one stacks square ones (queries, keys, values), a
+    convolution's [C_out, k, k, k, C_in] is one from all that it sees to its outputs."""
+    rows, columns = weight.flatten(1).shape
     return (columns, columns) if rows % columns == 0 else (rows, columns)
 
 
@@ -61,7 +62,7 @@ class Muon(torch.optim.Optimizer):
             assert gradient is not None
             past = state.setdefault("momentum", torch.zeros_like(weight))
             past.lerp_(gradient, 1 - group["momentum"])
-            ahead.append(gradient.lerp(past, group["momentum"]).unflatten(0, (-1, part[0])))
+            ahead.append(gradient.lerp(past, group["momentum"]).flatten(1).unflatten(0, (-1, part[0])))
         updates = orthogonalized(torch.cat(ahead)) * max(1.0, part[0] / part[1]) ** 0.5
         for weight, update in zip(weights, updates.split([len(a) for a in ahead]), strict=True):
             weight.mul_(1 - group["lr"] * group["weight_decay"])
@@ -69,5 +70,5 @@ class Muon(torch.optim.Optimizer):
 
 
 def hidden_matrices(model: nn.Module) -> set[str]:
-    """Names of the weights that Muon is for: the matrices inside the blocks of transformers."""
-    return {n for n, p in model.named_parameters() if p.ndim == 2 and re.search(r"blocks\.\d+\..*weight$", n)}
+    """Names of the weights that Muon is for: matrices and convolutions inside the numbered blocks of a network."""
+    return {n for n, p in model.named_parameters() if p.ndim >= 2 and re.search(r"blocks\.\d+\..*weight$", n)}
