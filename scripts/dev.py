@@ -297,8 +297,11 @@ def demo(python: Path, arguments: list[str]) -> int:
 
 
 def test(python: Path, arguments: list[str]) -> int:
-    """The tests; arguments go to pytest."""
-    return subprocess.run([str(python), "-m", "pytest", *arguments], cwd=str(ROOT)).returncode
+    """The tests, a file to a process, at most four at once; arguments go to pytest."""
+    # Processes that share the cores compute with one thread each: with more they would wait for each other.
+    environment = dict(os.environ, OMP_NUM_THREADS="1")
+    shared = ["--numprocesses", "auto", "--maxprocesses", "4", "--dist", "loadfile"]
+    return subprocess.run([str(python), "-m", "pytest", *shared, *arguments], cwd=str(ROOT), env=environment).returncode
 
 
 def check(python: Path, arguments: list[str]) -> int:
