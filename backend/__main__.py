@@ -73,6 +73,7 @@ def generate(options: argparse.Namespace) -> int:
         normal_map=options.normal_map,
         keep_raw=options.keep_raw,
         formats=tuple(options.formats),
+        retry_seconds=options.retry_seconds,
     )
     options.out.mkdir(parents=True, exist_ok=True)
     from . import job  # brings in torch: not needed for --help or a wrong option
@@ -86,6 +87,8 @@ def generate(options: argparse.Namespace) -> int:
     else:
         counts, total = result.counts, result.timings["total"]
         print(f"{result.glb} ({counts['faces']} faces, {total:.1f} s)")
+        if result.note:
+            print(result.note)
     return 0
 
 
@@ -182,6 +185,13 @@ def _parser() -> argparse.ArgumentParser:
         "--low-memory",
         action="store_true",
         help="hold each network in memory only while it is used: slower, same result",
+    )
+    command.add_argument(
+        "--retry-seconds",
+        type=float,
+        default=GenerateSettings.retry_seconds,
+        metavar="S",
+        help="how long a shape that cannot be the image's is tried again; 0: never (default: %(default)s)",
     )
     command.add_argument("--verify", action="store_true", help="compare downloaded weights with their recorded SHA-256")
     command.add_argument("--json", action="store_true", help="print one line of JSON: times, counts, settings, files")

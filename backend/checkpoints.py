@@ -10,7 +10,8 @@ weights from safetensors or from pickles that are opened with ``weights_only=Tru
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
@@ -94,6 +95,15 @@ class Checkpoint(Generic[Network]):
         self.network.load_state_dict(self._unfilled, assign=True)
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
+
+    @contextmanager
+    def filled(self) -> Iterator[Network]:
+        """The network with its weights in memory, for as long as this lasts."""
+        try:
+            self.fill()
+            yield self.network
+        finally:
+            self.empty()
 
     def _parts(self, stored: SafetensorsFile) -> dict[str, tuple[str, ...]]:
         """For each key of the network the file's keys that make it. Raises CheckpointError if they do not fit."""

@@ -58,6 +58,7 @@ class GenerateSettings:
     normal_map: bool = True
     keep_raw: bool = False
     formats: tuple[str, ...] = ()
+    retry_seconds: float = 10.0
 
     def __post_init__(self) -> None:
         _require_integer("The seed", self.seed, 0, MAX_SEED)
@@ -71,6 +72,9 @@ class GenerateSettings:
         if self.multi_image not in MULTI_IMAGE_MODES:
             modes = " or ".join(MULTI_IMAGE_MODES)
             raise SettingsError("settings_invalid", f"Several images act by {modes}, not by {self.multi_image!r}.")
+        if not _is_number(self.retry_seconds) or self.retry_seconds < 0:
+            message = f"The seconds for further attempts must be a number from 0, not {self.retry_seconds!r}."
+            raise SettingsError("settings_invalid", message)
         if self.texture_source not in TEXTURE_SOURCES:
             sources = " or ".join(TEXTURE_SOURCES)
             raise SettingsError("settings_invalid", f"A texture is made from {sources}, not {self.texture_source!r}.")

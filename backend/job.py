@@ -113,6 +113,7 @@ def run(
         normal_map=str(files.get("normal_map", "")),
         raw=str(out / "raw.npz") if settings.keep_raw else "",
         files={kind: str(path) for kind, path in files.items() if kind in (*FORMATS, "raw")},
+        note=generated.note,
     )
 
 
@@ -145,6 +146,7 @@ def _settings(request: protocol.Generate) -> GenerateSettings:
         normal_map=request.normal_map,
         keep_raw=request.keep_raw,
         formats=request.formats,
+        retry_seconds=request.retry_seconds,
     )
 
 
@@ -172,6 +174,7 @@ def _carried_out(request: protocol.Generate, pipeline: Pipeline, settings: Gener
         "normal_map": settings.normal_map,
         "keep_raw": settings.keep_raw,
         "formats": list(settings.formats),
+        "retry_seconds": settings.retry_seconds,
     }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
@@ -22,6 +22,7 @@ from .config import GenerateSettings, Normalization, PipelineConfig, SamplerSett
 from .errors import GenerationError, SettingsError
 from .folders import ModelFolder
 from .gaussians import Gaussians
+from .guard import StructureReport, inspect, note_on, outline
 from .mesh import MeshError, RawMesh
 from .mesh.finish import FinishedMesh, finish
 from .mesh.flexicubes import extract_mesh
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 
 OnProgress = Callable[[str, int, int], None]  # stage, steps done, steps in all
 Check = Callable[[], None]
+
+#: How often a structure is sampled again that cannot be what the images show; the last time by the teacher.
+RETRIES = 3
 
 _RETRY = "Try another seed, or an image that shows one object clearly."
 
@@ -77,15 +81,9 @@ def sample_structure(
 
 
 def decode_structure(decoder: StructureDecoder, latents: Tensor) -> Tensor:
-    """Occupied voxels [N, 4] int32 (batch, x, y, z) of structure latents [B, C, R, R, R]: where the logit is positive.
-
-    Raises GenerationError if there is none.
-    """
+    """Occupied voxels [N, 4] int32 (batch, x, y, z), where the logit is positive, of latents [B, C, R, R, R]."""
     logits = decoder(latents)  # [B, 1, S, S, S]
-    coords = torch.nonzero(logits[:, 0] > 0).int()
-    if len(coords) == 0:
-        raise GenerationError("structure_empty", "The model found no object in the image.", _RETRY)
-    return coords
+    return torch.nonzero(logits[:, 0] > 0).int()
 
 
 def latent_noise(flow: LatentFlow, coords: Tensor, generator: torch.Generator) -> SparseTensor:
@@ -184,11 +182,13 @@ def _mesh_error(error: MeshError) -> GenerationError:
 
 
 class Reconstruction(NamedTuple):
-    """What the networks make of images: a surface, how many voxels it has, and Gaussians if they were asked for."""
+    """What the networks make of images: a surface, how many voxels it has, Gaussians if they were asked for, and a note
+    if the structure did not come out well at once."""
 
     raw: RawMesh
     voxels: int
     gaussians: Gaussians | None
+    note: str
 
 
 @dataclass(frozen=True)
@@ -200,6 +200,15 @@ class Generated:
     gaussians: Gaussians | None
     timings: dict[str, float]
     counts: dict[str, int]
+    note: str = ""
+
+
+class Teacher(NamedTuple):
+    """What a distilled structure flow was made from: slower, and steadier."""
+
+    flow: Checkpoint[StructureFlow]  # in memory only while it is used
+    sampler: SamplerSettings
+    normalization: Normalization | None
 
 
 @dataclass(frozen=True)
@@ -219,6 +228,7 @@ class Pipeline:
     latent_flow: LatentFlow
     mesh_decoder: LatentMeshDecoder
     gaussian_decoder: Checkpoint[LatentGaussianDecoder] | None = None  # in memory only while a job needs it
+    teacher: Teacher | None = None
     checkpoints: Mapping[nn.Module, Checkpoint] = field(default_factory=dict)
 
     @classmethod
@@ -255,6 +265,7 @@ class Pipeline:
             gaussian_decoder=checkpoint(gaussians, LatentGaussianDecoder)
             if gaussians is not None and model.has(gaussians)
             else None,
+            teacher=_teacher(model, device, verify),
             checkpoints={each.network: each for each in checkpoints} if low_memory else {},
         )
 
@@ -262,14 +273,8 @@ class Pipeline:
     def resident(self, network: nn.Module) -> Iterator[None]:
         """Have a network's weights in memory, from here to the end of its use."""
         checkpoint = self.checkpoints.get(network)
-        if checkpoint is None:
+        with checkpoint.filled() if checkpoint else nullcontext():
             yield
-            return
-        try:
-            checkpoint.fill()
-            yield
-        finally:
-            checkpoint.empty()
 
     def samplers(self, settings: GenerateSettings) -> tuple[SamplerSettings, SamplerSettings]:
         """How structure and latents are sampled under these settings."""
@@ -292,11 +297,11 @@ class Pipeline:
         GenerationError.
         """
         clock = Clock(self.device, on_progress, check)
-        raw, voxels, gaussians = self.reconstruct(images, settings, clock, on_preview)
+        raw, voxels, gaussians, note = self.reconstruct(images, settings, clock, on_preview)
         with clock.stage("finish"):
             mesh = finish_mesh(raw, gaussians, settings, check)
         counts = {"images": len(images), "voxels": voxels, "raw_faces": len(raw.faces)} | mesh.counts
-        return Generated(mesh, raw, gaussians, clock.seconds, counts)
+        return Generated(mesh, raw, gaussians, clock.seconds, counts, note)
 
     @torch.inference_mode()
     def reconstruct(
@@ -312,8 +317,8 @@ class Pipeline:
             message = f"The model {self.folder.name} has no decoder of Gaussians."
             raise SettingsError("settings_invalid", message, "Take the texture from the colours of the mesh.")
         generator = torch.Generator().manual_seed(settings.seed)
-        structure_sampler, latent_sampler = self.samplers(settings)
-        for sampler in (structure_sampler, latent_sampler):
+        samplers = self.samplers(settings)
+        for sampler in samplers:
             _require_turns(len(images), sampler)
         networks = (
             self.image_encoder,
@@ -328,35 +333,84 @@ class Pipeline:
                 pixels = prepare(images, side).to(self.device)
             with clock.stage("encode"), self.resident(self.image_encoder):
                 cond = encode(self.image_encoder, pixels)
-            with clock.stage("structure", structure_sampler.steps) as step:
-                noise = structure_noise(self.structure_flow, generator, self.device)
-                normalization = self.config.structure_normalization
-                with self.resident(self.structure_flow):
-                    structure = sample_structure(
-                        self.structure_flow, noise, cond, structure_sampler, normalization, step
-                    )
-                with self.resident(self.structure_decoder):
-                    coords = decode_structure(self.structure_decoder, structure)
-            with clock.stage("latents", latent_sampler.steps) as step:
+            coords, note = self._structure(images, cond, settings, generator, clock)
+            with clock.stage("latents", samplers[1].steps) as step:
                 sparse_noise = latent_noise(self.latent_flow, coords, generator)
                 statistics = self.config.latent_normalization
                 with self.resident(self.latent_flow):
-                    latents = sample_latents(self.latent_flow, sparse_noise, cond, latent_sampler, statistics, step)
+                    latents = sample_latents(self.latent_flow, sparse_noise, cond, samplers[1], statistics, step)
             with clock.stage("decode"), self.resident(self.mesh_decoder):
                 raw = decode_mesh(self.mesh_decoder, latents)
             on_preview(raw)
             gaussians = self._gaussians(latents, clock) if settings.gaussians else None
-        return Reconstruction(raw, len(coords), gaussians)
+        return Reconstruction(raw, len(coords), gaussians, note)
+
+    def _structure(
+        self,
+        images: Sequence[Image.Image],
+        cond: Tensor,
+        settings: GenerateSettings,
+        generator: torch.Generator,
+        clock: Clock,
+    ) -> tuple[Tensor, str]:
+        """Voxels [N, 4], and a note if they did not come out well at once.
+
+        A structure that cannot be what the images show is sampled again from other noise, and at last by the teacher if
+        there is one, as long as ``retry_seconds`` are not over; the best is taken. Only the first attempt tells its
+        steps, since progress does not go back.
+        """
+        sampler, outlines = self.samplers(settings)[0], [outline(image) for image in images]
+        started = time.perf_counter()
+        found: list[Tensor] = []
+        reports: list[StructureReport] = []
+        with clock.stage("structure", sampler.steps) as step:
+            for attempt in range(1 + RETRIES):
+                noise = structure_noise(self.structure_flow, generator, self.device)
+                if attempt == RETRIES and self.teacher is not None:
+                    latents = self._taught(noise, cond, self.teacher, clock)
+                else:
+                    on_step = step if attempt == 0 else _silent
+                    latents = self._sampled(noise, cond, sampler, on_step)
+                with self.resident(self.structure_decoder):
+                    found.append(decode_structure(self.structure_decoder, latents))
+                voxels = found[-1][:, 1:].cpu().numpy()
+                reports.append(inspect(voxels, self.latent_flow.resolution, outlines))
+                if not reports[-1].problem or time.perf_counter() - started >= settings.retry_seconds:
+                    break
+        chosen = max(range(len(reports)), key=lambda i: reports[i].rank)
+        if not len(found[chosen]):
+            raise GenerationError("structure_empty", "The model found no object in the image.", _RETRY)
+        return found[chosen], note_on(reports, chosen)
+
+    def _sampled(
+        self, noise: Tensor, cond: Tensor, sampler: SamplerSettings, on_step: Callable[[int, int], None]
+    ) -> Tensor:
+        with self.resident(self.structure_flow):
+            normalization = self.config.structure_normalization
+            return sample_structure(self.structure_flow, noise, cond, sampler, normalization, on_step)
+
+    def _taught(self, noise: Tensor, cond: Tensor, teacher: Teacher, clock: Clock) -> Tensor:
+        with teacher.flow.filled() as flow, interruptible([flow], clock.check):
+            return sample_structure(flow, noise, cond, teacher.sampler, teacher.normalization)
 
     def _gaussians(self, latents: SparseTensor, clock: Clock) -> Gaussians:
         assert self.gaussian_decoder is not None
         network = self.gaussian_decoder.network
-        with interruptible([network], clock.check):
-            try:
-                self.gaussian_decoder.fill()
-                return decode_gaussians(network, latents)
-            finally:
-                self.gaussian_decoder.empty()
+        with interruptible([network], clock.check), self.gaussian_decoder.filled():
+            return decode_gaussians(network, latents)
+
+
+def _teacher(model: ModelFolder, device: torch.device, verify: bool) -> Teacher | None:
+    """The structure flow that an overlay replaces; None for a whole model."""
+    if model.base is None:
+        return None
+    config = model.base.config
+    flow = Checkpoint(model.base.network(config.structure_flow), StructureFlow, device, verify=verify)
+    return Teacher(flow, config.structure_sampler, config.structure_normalization)
+
+
+def _silent(step: int, steps: int) -> None:
+    pass
 
 
 class Clock:

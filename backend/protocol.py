@@ -80,6 +80,7 @@ class Generate:
     normal_map: bool = True  # bake the detail that simplification takes away
     keep_raw: bool = False  # keep the mesh as it was decoded, too
     formats: tuple[str, ...] = ()  # other files to write: "obj", "ply", "gaussians"
+    retry_seconds: float = 10.0  # how long a shape that cannot be the image's may be tried again; 0: never
 
 
 @dataclass(frozen=True)
@@ -164,6 +165,7 @@ class Result:
     normal_map: str = ""
     raw: str = ""
     files: dict[str, str] = field(default_factory=dict)
+    note: str = ""  # what a person should know of how it came about; mostly there is nothing to say
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from ..backend import protocol
 PREFIX = "espalier_"
 UV_MAP = "UVMap"
 REMEMBERED = ("images", "model", "seed", "steps", "guidance", "texture_size", "faces", "texture_source", "normal_map")
+NOTE = PREFIX + "note"
 
 
 def create_object(
@@ -44,6 +45,8 @@ def create_object(
     mesh.materials.append(create_material(name, create_image(name, texture), normal_image))
     created = bpy.data.objects.new(name, mesh)
     remember(created, settings)
+    if result.note:
+        created[NOTE] = result.note
     collection.objects.link(created)
     if raw is not None:
         collection.objects.link(create_raw(f"{name} raw", *raw))

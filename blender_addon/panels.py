@@ -8,6 +8,7 @@ import bpy
 
 from . import operators, pump, setup, setup_page, thumbnails
 from .jobs import Job, State
+from .mesh_import import NOTE
 from .properties import EspalierSettings
 from .texts import characters, draw_text
 
@@ -43,6 +44,9 @@ class EspalierPanel(bpy.types.Panel):
         button.operator(operators.EspalierGenerate.bl_idname, icon="MESH_MONKEY")
         for job in pump.jobs.jobs:
             draw_job(self.layout, job, characters(context))
+        active = context.active_object
+        if active is not None and NOTE in active:
+            draw_text(self.layout.box(), f"{active.name}: {active[NOTE]}", characters(context))
 
 
 def draw_images(layout: bpy.types.UILayout, settings: EspalierSettings) -> None:

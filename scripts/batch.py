@@ -73,6 +73,7 @@ class Asset:
     error: dict[str, str] | None = None  # code, message, hint
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)  # by stage, and "total"
     counts: dict[str, int] = dataclasses.field(default_factory=dict)
+    note: str = ""  # what a person should know of how it came about
 
     def fail(self, code: str, message: str, hint: str = "") -> None:
         self.status, self.error = "failed", {"code": code, "message": message, "hint": hint}
@@ -189,6 +190,7 @@ def make(asset: Asset, options: argparse.Namespace, queue: JobQueue, label: str)
             asset.fail(error.code, error.message, error.hint)
             return
         asset.seconds, asset.counts = dict(job.result.timings), dict(job.result.counts)
+        asset.note = job.result.note
         with contextlib.redirect_stdout(io.StringIO()):  # operators write there what they did
             write_files(asset, job.result, options.out)
         asset.status = "done"
@@ -305,7 +307,8 @@ def describe(asset: Asset) -> str:
         return f"failed: {asset.error['message']} {asset.error['hint']}".rstrip()
     if asset.status == "skipped":
         return "skipped, it is done already"
-    return f"done in {asset.seconds['total']:.1f} s ({', '.join(asset.files.values())})"
+    done = f"done in {asset.seconds['total']:.1f} s ({', '.join(asset.files.values())})"
+    return f"{done}. {asset.note}" if asset.note else done
 
 
 def checkout_backend(out: Path) -> Callable[[], Backend]:

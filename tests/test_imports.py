@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 TOP = ("backend", "blender_addon", "scripts")
 BLENDER = {"_cycles", "bl_ui", "blf", "bpy", "bpy_extras", "gpu", "gpu_extras", "imbuf", "mathutils"}
 #: Files that may import Blender's modules, besides the add-on's.
-WITH_BLENDER = {"scripts.batch", "scripts.render_preview"}
+WITH_BLENDER = {"scripts.batch", "scripts.finish_sheet", "scripts.render_preview"}
 #: The add-on's files that must work without Blender.
 WITHOUT_BLENDER = ("blender_addon.client", "blender_addon.jobs", "blender_addon.server")
 STANDARD_LIBRARY_ONLY = ("backend.protocol", "scripts.dev", "scripts.lock")
@@ -32,6 +32,7 @@ LAYERS = (
     (
         "backend.conditioning",
         "backend.gaussians",
+        "backend.guard",
         "backend.images",
         "backend.sampling",
         "backend.models",

@@ -107,8 +107,9 @@ def test_no_voxel_is_an_error(pipeline: Pipeline) -> None:
     kept = bias.clone()
     bias.fill_(-100)
     try:
+        assert decode_structure(decoder, latents).shape == (0, 4)
         with pytest.raises(GenerationError) as caught:
-            decode_structure(decoder, latents)
+            pipeline.generate([disc()], SETTINGS)
         assert caught.value.code == "structure_empty"
     finally:
         bias.copy_(kept)

@@ -1,0 +1,129 @@
+"""Whether a sampled structure can be what the images show.
+
+A distilled flow is usually as good as its teacher and now and then far worse: dust, a wall, an object from nowhere.
+That is seen on the voxels, before anything is built on them, and costs next to nothing to try again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .conditioning import OPAQUE
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+#: Outlines are compared on a grid of so many cells to a side, each scaled to touch its borders.
+OUTLINE_SIDE = 32
+#: Where the camera may have stood, in degrees; images are taken from the horizon up to above.
+AZIMUTHS, ELEVATIONS = tuple(range(0, 360, 15)), (0, 15, 30, 45)
+CAMERA_DISTANCE = 2.5  # of the cube's side: a field of view of about 35 degrees
+
+#: Measured on 192 held-out objects at 16^3: the true voxels agree with the image by 0.675 at least and 0.88 in the
+#: median, those of an object of another kind by 0.70 in the median, and 0.37 at worst.
+MIN_AGREEMENT = 0.65
+MIN_CONNECTED, MAX_OCCUPIED = 0.5, 0.5
+
+
+@dataclass(frozen=True)
+class StructureReport:
+    """How well voxels hold together and agree with the images. All from 0 to 1."""
+
+    occupied: float  # share of the grid
+    connected: float  # share of the voxels in the largest part (voxels that touch, corners included)
+    agreement: float  # IoU of outlines, from the side where it is largest; of several images the worst
+
+    @property
+    def problem(self) -> str:
+        """What is wrong, in words that continue "the object ..."; empty if nothing is."""
+        if self.occupied == 0:
+            return "came out empty"
+        if self.connected < MIN_CONNECTED:
+            return "came out in scattered pieces"
+        if self.occupied > MAX_OCCUPIED:
+            return "came out as a solid block"
+        if self.agreement < MIN_AGREEMENT:
+            return f"does not have the image's outline (agreement {self.agreement:.2f} of 1)"
+        return ""
+
+    @property
+    def rank(self) -> tuple[bool, float]:
+        """Larger is better."""
+        return not self.problem, min(self.connected, self.agreement)
+
+
+def inspect(coords: np.ndarray, resolution: int, outlines: Sequence[np.ndarray]) -> StructureReport:
+    """Judge the voxels [N, 3] of a grid of this resolution against the outlines of the images."""
+    from scipy import ndimage
+
+    if not len(coords):
+        return StructureReport(0.0, 0.0, 0.0)
+    grid = np.zeros((resolution,) * 3, dtype=bool)
+    grid[tuple(coords.T)] = True
+    parts, _ = ndimage.label(grid, np.ones((3, 3, 3)))
+    largest = np.bincount(parts[grid]).max()
+    seen = _outlines_from_all_sides(coords, resolution)
+    agreement = min((_agreement(seen, outline) for outline in outlines), default=1.0)
+    return StructureReport(len(coords) / resolution**3, float(largest / len(coords)), agreement)
+
+
+def note_on(reports: Sequence[StructureReport], chosen: int) -> str:
+    """What to tell a person of these attempts; nothing if the first was good."""
+    first, best = reports[0], reports[chosen]
+    if not first.problem:
+        return ""
+    if not best.problem:
+        return f"At first the object {first.problem}; attempt {chosen + 1} of the same job is used."
+    attempts = f"The best of {len(reports)} attempts is used" if len(reports) > 1 else "It is used as it is"
+    return f"The object {best.problem}. {attempts}: try another seed, or an image that shows one object clearly."
+
+
+def outline(image: Image.Image) -> np.ndarray:
+    """Where an RGBA image's object is, bool [OUTLINE_SIDE, OUTLINE_SIDE], scaled to touch the border."""
+    from PIL import Image
+
+    alpha = np.asarray(image.getchannel("A")) > OPAQUE
+    (rows,), (columns,) = np.nonzero(alpha.any(1)), np.nonzero(alpha.any(0))
+    top, left, bottom, right = rows[0], columns[0], rows[-1] + 1, columns[-1] + 1
+    side = max(bottom - top, right - left)
+    y, x = (top + bottom - side) // 2, (left + right - side) // 2
+    cut = Image.fromarray(alpha.astype(np.uint8) * 255).crop((x, y, x + side, y + side))
+    return np.asarray(cut.resize((OUTLINE_SIDE, OUTLINE_SIDE), Image.Resampling.BOX)) > 127
+
+
+def _agreement(seen: np.ndarray, outline: np.ndarray) -> float:
+    """Largest IoU of an outline with any of [views, side, side]."""
+    both, either = (seen & outline).sum((1, 2)), (seen | outline).sum((1, 2))
+    return float((both / either).max())
+
+
+def _outlines_from_all_sides(coords: np.ndarray, resolution: int) -> np.ndarray:
+    """What voxels [N, 3] cover from each camera, bool [views, OUTLINE_SIDE, OUTLINE_SIDE]."""
+    # As many points to a voxel as leave no gaps between the cells of the outline.
+    count = max(1, round(OUTLINE_SIDE / resolution))
+    steps = (np.arange(count) + 0.5) / count
+    inner = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), -1).reshape(-1, 3)
+    points = ((coords[:, None] + inner) / resolution - 0.5).reshape(-1, 3).astype(np.float32)
+    right, up, depth = (points @ axis for axis in _cameras().swapaxes(0, 1)[..., None])  # each [views, points, 1]
+    plane = np.concatenate([right, -up], -1) / (CAMERA_DISTANCE + depth)
+    low, high = plane.min(1, keepdims=True), plane.max(1, keepdims=True)
+    half = (high - low).max(-1, keepdims=True) / 2 + 1e-9
+    cell = (((plane - (low + high) / 2) / half + 1) / 2 * OUTLINE_SIDE).astype(np.int32).clip(0, OUTLINE_SIDE - 1)
+    covered = np.zeros((len(plane), OUTLINE_SIDE, OUTLINE_SIDE), dtype=bool)
+    covered[np.arange(len(plane))[:, None], cell[..., 1], cell[..., 0]] = True
+    return covered
+
+
+@cache
+def _cameras() -> np.ndarray:
+    """Right, up and forward of every camera, [views, 3, 3]. Azimuth 0 sees the front (-y)."""
+    azimuth, elevation = np.radians(np.meshgrid(AZIMUTHS, ELEVATIONS)).reshape(2, -1)
+    level, zero = np.cos(elevation), np.zeros_like(azimuth)
+    forward = -np.stack([np.sin(azimuth) * level, -np.cos(azimuth) * level, np.sin(elevation)], -1)
+    right = np.stack([np.cos(azimuth), np.sin(azimuth), zero], -1)
+    return np.stack([right, np.cross(right, forward), forward], 1).astype(np.float32)
