@@ -13,6 +13,7 @@ from espalier import blender_addon
 from espalier.backend import protocol
 from espalier.blender_addon import operators, panels, preferences, properties, pump
 from espalier.blender_addon.jobs import Job, State
+from espalier.blender_addon.mesh_import import NOTE
 
 
 @pytest.fixture
@@ -58,6 +59,7 @@ def draw() -> list[tuple[str, Any]]:
             addons=bpy.context.preferences.addons,
         ),
         region=types.SimpleNamespace(width=280),
+        active_object=bpy.context.active_object,
     )
     drawn: list[tuple[str, Any]] = []
     panel: Any = types.SimpleNamespace(layout=Layout(drawn))
@@ -149,6 +151,15 @@ def test_dropping_files(registered: None) -> None:
     area = types.SimpleNamespace(type="VIEW_3D")
     assert handler.poll_drop(types.SimpleNamespace(area=area))
     assert not handler.poll_drop(types.SimpleNamespace(area=None))
+
+
+def test_a_note_on_the_active_object_is_shown(registered: None) -> None:
+    made = bpy.data.objects.new("Mug", None)
+    bpy.context.collection.objects.link(made)
+    bpy.context.view_layer.objects.active = made
+    assert "came out" not in texts(draw())
+    made[NOTE] = "At first the object came out empty."
+    assert f"{made.name}: At first" in texts(draw()).replace("\n", " ")
 
 
 def test_panel_without_and_with_images(registered: None) -> None:

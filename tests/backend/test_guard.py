@@ -27,7 +27,9 @@ OTHER = StructureReport(0.1, 1.0, 0.4)
 def shell(radius: float, stretch: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> np.ndarray:
     """Voxels [N, 3] on the surface of an ellipsoid in the middle of the grid."""
     axis = np.arange(GRID) + 0.5 - GRID / 2
-    distance = np.sqrt(sum((v / s) ** 2 for v, s in zip(np.meshgrid(axis, axis, axis, indexing="ij"), stretch)))
+    distance = np.sqrt(
+        sum((v / s) ** 2 for v, s in zip(np.meshgrid(axis, axis, axis, indexing="ij"), stretch, strict=True))
+    )
     return np.argwhere(abs(distance - radius) < 0.8)
 
 

@@ -164,7 +164,7 @@ def test_a_job_from_request_to_files(server: Server, make: Make) -> None:
     assert set(protocol.STAGES) | {"total", "preview"} <= result.timings.keys()
     assert json.loads((Path(result.arrays).parent / "job.json").read_text())["settings"] == result.settings
     names = {path.name for path in Path(result.arrays).parent.iterdir()}
-    assert names == {"raw.npz", "mesh.npz", "texture.png", "disc.glb", "job.json"}
+    assert names == {"raw.npz", "mesh.npz", "texture.png", "normal_map.png", "disc.glb", "job.json"}
 
 
 def test_the_same_seed_gives_the_same_bytes(server: Server, make: Make) -> None:
@@ -175,7 +175,7 @@ def test_the_same_seed_gives_the_same_bytes(server: Server, make: Make) -> None:
         return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
     first = digests("a", seed=5)
-    assert len(first) == 4
+    assert len(first) == 5
     assert digests("b", seed=5) == first
     assert digests("c", seed=6) != first
 
