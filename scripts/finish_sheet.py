@@ -1,0 +1,145 @@
+"""Eight assets on one picture: clay, wireframe, UV layout, texture and final render.
+
+    python scripts/finish_sheet.py [--out docs/finish.png] [--resolution 128] [--faces 4000]
+
+The objects are procedural, so no model takes part: what is seen is what finishing makes of a raw surface. Renders are
+Blender's (pip's bpy), the rest is drawn with numpy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from backend.mesh.export import write_glb  # noqa: E402
+from backend.mesh.finish import FinishedMesh, finish  # noqa: E402
+from backend.mesh.tangents import vertex_normals  # noqa: E402
+from backend.training.families import FAMILIES  # noqa: E402
+from backend.training.render import View  # noqa: E402
+from backend.training.shapes import HELD_OUT  # noqa: E402
+from scripts.benchmark.finishing import raw_surface  # noqa: E402
+from scripts.benchmark.objects import procedural  # noqa: E402
+from scripts.benchmark.viewing import Seen, look  # noqa: E402
+from scripts.contact_sheet import GAP, INK, LABEL, PAPER, write  # noqa: E402
+
+COUNT, TEXTURE_SIZE, TILE, SUPERSAMPLING = 8, 1024, 192, 3
+COLUMNS = ("clay", "wireframe", "UV layout", "texture", "render")
+VIEW = View(azimuth=30, elevation=25, fov=36)
+LIGHT = np.array([-0.4, -0.6, 0.7]) / np.linalg.norm([-0.4, -0.6, 0.7])
+CLAY, LINE, CHART = np.array([205, 190, 175]), np.array([40, 60, 90]), np.array([225, 232, 240])
+COLORS = 128  # of the palette
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "finish.png", metavar="FILE")
+    parser.add_argument("--resolution", type=int, default=128, help="cubes a side of the raw surface")
+    parser.add_argument("--faces", type=int, default=4000, help="face target")
+    options = parser.parse_args()
+    rows = []
+    for family in list(FAMILIES)[:COUNT]:
+        mesh = finish(
+            raw_surface(procedural(family, HELD_OUT + 2), options.resolution),
+            faces=options.faces,
+            texture_size=TEXTURE_SIZE,
+        )
+        rows.append((f"{family}: {len(mesh.faces)} faces, {mesh.counts['charts']} charts", list(tiles(mesh))))
+        print(rows[-1][0], flush=True)
+    sheet(rows).quantize(COLORS, dither=Image.Dither.NONE).save(options.out, optimize=True)
+    return 0
+
+
+def tiles(mesh: FinishedMesh) -> Iterator[Image.Image]:
+    """The pictures of one asset, in the order of ``COLUMNS``."""
+    yield shaded(mesh)
+    yield shaded(mesh, wire=True)
+    yield layout(mesh)
+    yield Image.fromarray(mesh.texture)
+    yield rendered(mesh)
+
+
+def shaded(mesh: FinishedMesh, wire: bool = False) -> Image.Image:
+    """Clay with smooth normals, or flat with the edges of the faces."""
+    size = TILE * SUPERSAMPLING
+    seen = look(mesh.vertices, mesh.faces, VIEW, size)
+    corners = mesh.vertices[mesh.faces]
+    if wire:
+        normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])[seen.face]
+    else:
+        normals = seen.interpolate(vertex_normals(mesh.vertices, mesh.faces)[mesh.faces])
+    normals = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+    shade = 0.45 + 0.6 * np.clip(normals @ LIGHT, 0, 1)[:, None]
+    image = np.full((size * size, 3), PAPER, dtype=np.float64)
+    image[seen.pixel] = CLAY * shade
+    if wire:
+        near = on_edges(seen, corners)[:, None]
+        image[seen.pixel] = np.where(near, LINE, image[seen.pixel])
+    return Image.fromarray(image.clip(0, 255).astype(np.uint8).reshape(size, size, 3))
+
+
+def on_edges(seen: Seen, corners: np.ndarray) -> np.ndarray:
+    """[P] bool: whether a pixel is within about one pixel of an edge of its face."""
+    u, v = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    area = np.linalg.norm(np.cross(u, v), axis=1)
+    sides = np.linalg.norm(corners[:, [1, 2, 0]] - corners[:, [2, 0, 1]], axis=2)
+    heights = (area[:, None] / np.maximum(sides, 1e-12))[seen.face]
+    pixel = 2 * 0.8 / (TILE * SUPERSAMPLING)
+    return np.asarray((seen.weights * heights).min(axis=1) < 0.7 * pixel)
+
+
+def layout(mesh: FinishedMesh) -> Image.Image:
+    """The triangles in UV space."""
+    size = TILE * SUPERSAMPLING
+    image = Image.new("RGB", (size, size), PAPER)
+    draw = ImageDraw.Draw(image)
+    places = mesh.uvs * [size, -size] + [0, size]
+    for triangle in places:
+        draw.polygon([tuple(point) for point in triangle], fill=tuple(CHART.tolist()), outline=tuple(LINE.tolist()))
+    return image
+
+
+def rendered(mesh: FinishedMesh) -> Image.Image:
+    """Cycles' picture of the asset, as it comes out of its .glb."""
+    import bpy
+
+    from scripts.render_preview import render_preview
+
+    with tempfile.TemporaryDirectory() as folder:
+        glb, png = Path(folder) / "asset.glb", Path(folder) / "asset.png"
+        pictures = [Path(folder) / name for name in ("texture.png", "normal.png")]
+        assert mesh.normal_map is not None
+        for path, image in zip(pictures, (mesh.texture, mesh.normal_map), strict=True):
+            Image.fromarray(image).save(path, compress_level=1)
+        write_glb(glb, mesh, pictures[0].read_bytes(), pictures[1].read_bytes(), "asset")
+        bpy.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
+        bpy.ops.import_scene.gltf(filepath=str(glb))
+        render_preview(next(item for item in bpy.context.scene.objects if item.type == "MESH"), png)
+        with Image.open(png) as picture:
+            return picture.convert("RGB")
+
+
+def sheet(rows: list[tuple[str, list[Image.Image]]]) -> Image.Image:
+    """Two assets beside each other, a row of pictures each."""
+    columns = 2
+    width, height = len(COLUMNS) * (TILE + GAP) + GAP, TILE + LABEL + GAP
+    paper = Image.new("RGB", (columns * width, -(-len(rows) // columns) * height + GAP), PAPER)
+    for index, (title, pictures) in enumerate(rows):
+        left, top = index % columns * width + GAP, index // columns * height + GAP
+        write(paper, (left, top), title, size=16, color=INK)
+        for column, picture in enumerate(pictures):
+            tile = picture.resize((TILE, TILE), Image.Resampling.LANCZOS)
+            paper.paste(tile, (left + column * (TILE + GAP), top + LABEL - 4))
+    return paper
+
+
+if __name__ == "__main__":
+    sys.exit(main())
