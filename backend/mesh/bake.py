@@ -20,7 +20,7 @@ from .topology import twins
 from .unwrap import Unwrapped
 
 NO_COLOR = 0.8  # sRGB grey of a mesh whose decoder has no colours
-BATCH = 1 << 19  # texels at a time, about: memory stays bounded whatever the texture's size
+BATCH = 1 << 16  # texels at a time, about: as many as stay in the cache, and memory stays bounded
 
 
 @dataclass(frozen=True)
@@ -106,21 +106,27 @@ class _Source:
         same = mesh.vertices.shape == raw.vertices.shape and mesh.faces.shape == raw.faces.shape
         same = same and np.array_equal(mesh.vertices, raw.vertices) and np.array_equal(mesh.faces, raw.faces)
         self._projector = None if same else Projector(raw)
-        self._raw_normals = vertex_normals(raw.vertices, raw.faces)
         self._frame: TangentSpace | None = None
         if normal_map:
             self._frame = tangent_space(mesh.vertices, mesh.faces, mesh.uvs)
+        values = []  # of the raw vertices: what is needed, side by side
+        if normal_map or gaussians is not None:
+            values.append(vertex_normals(raw.vertices, raw.faces))
+        if gaussians is not None:
+            values.append(raw.vertices)
+        elif raw.colors is not None:
+            values.append(raw.colors)
+        self._values = np.concatenate(values, axis=1, dtype=np.float32)
 
     def sample(self, texels: Texels) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Colours [T, 3] in 0..1 and tangent-space normals [T, 3], each None if there is none."""
-        place = self._project(texels)
-        normals = place.interpolate(self._raw.faces, self._raw_normals)
+        values = self._project(texels).interpolate(self._raw.faces, self._values)
+        normals, last = values[:, :3], values[:, -3:]
         colors = None
         if self._gaussians is not None:
-            points = place.interpolate(self._raw.faces, self._raw.vertices)
-            colors = self._gaussians.at(points, normals, texels.groups())
+            colors = self._gaussians.at(last, normals, texels.groups())
         elif self._raw.colors is not None:
-            colors = place.interpolate(self._raw.faces, self._raw.colors)
+            colors = last
         local = None if self._frame is None else self._frame.encode(texels.face, texels.weights, normals)
         return colors, local
 
