@@ -83,16 +83,26 @@ def normalized(images: Tensor, device: torch.device) -> Tensor:
     return (x - mean) / std
 
 
-def _colored_blocks(objects: Objects, index: Tensor, side: int) -> Tensor:
+def _colored_blocks(objects: Objects, index: Tensor, side: int, mirrored: Tensor) -> Tensor:
     """Occupancy and mean colour of every voxel, by block: [B, side^3, BLOCK^3, 4]."""
     resolution = side * BLOCK
     grid = torch.zeros(len(index), resolution, resolution, resolution, 4)
     for row, i in enumerate(index.tolist()):
         x, y, z = objects.voxels("coords", i).long().unbind(1)
+        x = resolution - 1 - x if mirrored[row] else x
         grid[row, x, y, z, 0] = 1
         grid[row, x, y, z, 1:] = objects.voxels("child_color", i).float().mean(1) / 255
     blocks = grid.reshape(len(index), side, BLOCK, side, BLOCK, side, BLOCK, 4).permute(0, 1, 3, 5, 2, 4, 6, 7)
     return blocks.reshape(len(index), side**3, BLOCK**3, 4)
+
+
+def _mirror_images(images: Tensor, surface: Tensor, mirrored: Tensor) -> tuple[Tensor, Tensor]:
+    """Swap left and right of some images [B, S, S, 3] and of what their points show [B, S, S, 7]: an object mirrored
+    in x, seen from the opposite azimuth."""
+    chosen = mirrored[:, None, None, None]
+    swapped = surface.flip(2)
+    swapped[..., 1] = 255 - swapped[..., 1]
+    return torch.where(chosen, images.flip(2), images), torch.where(chosen, swapped, surface)
 
 
 def _by_patch(surface: Tensor) -> Tensor:
@@ -129,13 +139,20 @@ def pretext_loss(
     view: Tensor,
     device: torch.device,
     channels: Tensor | None = None,
+    mirrored: Tensor | None = None,
 ) -> tuple[Tensor, Metrics]:
-    """Loss and metrics for these views of these objects. ``channels`` [B, 3]: an order of red, green and blue for each
-    item, in its image and in its colours alike (the objects repeat, their colours then do not)."""
-    image = objects.column["image"][index, view]
+    """Loss and metrics for these views of these objects, which repeat; what is done to them need not.
+
+    ``channels`` [B, 3]: an order of red, green and blue for each item, in its image and in its colours alike.
+    ``mirrored`` [B]: whether left and right are swapped, in the image and in the object. By default nothing is done.
+    """
+    mirrored = torch.zeros(len(index), dtype=torch.bool) if mirrored is None else mirrored
+    image, surface = _mirror_images(
+        objects.column["image"][index, view], objects.column["surface"][index, view], mirrored
+    )
+    shown = _by_patch(surface)
     palette = objects.column["palette"][index]
-    shown = _by_patch(objects.column["surface"][index, view])
-    color = _colored_blocks(objects, index, model.side)
+    color = _colored_blocks(objects, index, model.side, mirrored)
     if channels is not None:
         image = image.gather(3, channels[:, None, None].expand_as(image))
         palette = palette.gather(2, channels[:, None].expand_as(palette))
@@ -154,10 +171,11 @@ def pretext_loss(
     )
     column = {n: objects.column[n][index].to(device) for n in ("family", "visible", "pattern")}
     angles = objects.column["view"][index, view].to(device)
+    azimuths = angles[:, 0] * (1 - 2 * mirrored.to(device, angles.dtype))
     known = column["visible"].isfinite()
     losses = {
         "family": F.cross_entropy(family, column["family"].long()),
-        "azimuth": F.cross_entropy(azimuth, azimuth_target(angles[:, 0])),
+        "azimuth": F.cross_entropy(azimuth, azimuth_target(azimuths)),
         "elevation": (elevation - angles[:, 1:2] / 45).square().mean(),
         "visible": (visible - column["visible"])[known].square().mean(),
         "palette": (colors.sigmoid() - palette.flatten(1).to(device)).abs().mean(),

@@ -296,7 +296,8 @@ class ImageEncoderStage:
         index = torch.randint(self.run.training_objects, (self.schedule.batch,), generator=generator)
         view = torch.randint(self.run.preset.data.views, (self.schedule.batch,), generator=generator)
         channels = torch.rand(self.schedule.batch, 3, generator=generator).argsort(1)
-        return pretext_loss(cast(ImagePretext, model), self.objects, index, view, self.run.device, channels)
+        mirrored = torch.rand(self.schedule.batch, generator=generator) < 0.5
+        return pretext_loss(cast(ImagePretext, model), self.objects, index, view, self.run.device, channels, mirrored)
 
     def evaluate(self, model: nn.Module) -> Metrics:
         sums: Metrics = {}
