@@ -96,11 +96,21 @@ def test_the_blend_opens_with_the_object_its_material_and_a_packed_image(
     assert (made.name, made.type) == ("mug", "MESH")
     assert made.select_get()
     assert bpy.context.view_layer.objects.active == made
-    (image,) = [node.image for node in made.active_material.node_tree.nodes if node.type == "TEX_IMAGE"]
-    assert image.packed_file is not None
+    images = [node.image for node in made.active_material.node_tree.nodes if node.type == "TEX_IMAGE"]
+    assert sorted(image.colorspace_settings.name for image in images) == ["Non-Color", "sRGB"]
+    assert all(image.packed_file is not None for image in images)
     assert made["espalier_seed"] == 7
     spaces = [a.spaces.active for screen in bpy.data.screens for a in screen.areas if a.type == "VIEW_3D"]
     assert {space.shading.color_type for space in spaces} == {"TEXTURE"}
+
+
+def test_the_raw_mesh_is_kept_on_request(folder: Callable[..., Path], launch: Launcher, tmp_path: Path) -> None:
+    images = folder("mug")
+    assert run(launch, tmp_path / "out", images, "--format", "glb", "--keep-raw") == 0
+    assert (tmp_path / "out" / "mug.raw.ply").read_bytes().startswith(b"ply\n")
+    assert run(launch, tmp_path / "out", images, "--format", "glb", "--keep-raw") == 0
+    (asset,) = json.loads((tmp_path / "out" / "report.json").read_text())["assets"]
+    assert asset["status"] == "skipped"
 
 
 def test_the_glb_is_the_backends_own(folder: Callable[..., Path], launch: Launcher, tmp_path: Path) -> None:

@@ -167,10 +167,12 @@ class Fake:
         counts = {"faces": len(faces) // 3, "vertices": len(vertices) // 3}
         mesh, texture, glb = (str(out / name) for name in ("mesh.npz", "texture.png", "asset.glb"))
         normal_map = str(out / "normal_map.png") if request.normal_map else ""
-        raw = str(out / "preview.npz") if request.keep_raw else ""
-        send(
-            protocol.Result(request.job, mesh, texture, glb, {"total": self.seconds}, counts, settings, normal_map, raw)
-        )
+        raw, files = "", {}
+        if request.keep_raw:
+            raw, files = str(out / "preview.npz"), {"raw": str(out / "asset.raw.ply")}
+            (out / "asset.raw.ply").write_text("ply\nformat ascii 1.0\nend_header\n")
+        timings = {"total": self.seconds}
+        send(protocol.Result(request.job, mesh, texture, glb, timings, counts, settings, normal_map, raw, files))
         return True
 
     def spoil(self, request: protocol.Generate) -> bool:
