@@ -38,7 +38,7 @@ from backend.catalog import find_model  # noqa: E402
 from backend.config import PRETRAINED  # noqa: E402
 from backend.device import choose_device, device_title  # noqa: E402
 from backend.errors import BackendError  # noqa: E402
-from scripts.benchmark import extraction, finishing, meter, start  # noqa: E402
+from scripts.benchmark import extraction, meter, start  # noqa: E402
 from scripts.benchmark.networks import LARGE  # noqa: E402
 from scripts.benchmark.results import Results, cpu_title, current_commit, in_words, machine, table  # noqa: E402
 from scripts.benchmark.stages import FINISHING, GROUPS, Case, Setup, Stages  # noqa: E402
@@ -185,6 +185,8 @@ def measure_extraction(results: Results, device: str, repeats: int, grids: Seque
 
 def measure_finishing(results: Results, count: int, grids: Sequence[int], chunk: Chunk) -> int:
     """Finish ``count`` objects on each grid. Returns how many are left."""
+    from scripts.benchmark import finishing  # needs scipy
+
     cases = {
         Case(f"finish {family} {number - finishing.HELD_OUT}", resolution=grid): (family, number)
         for grid in grids
@@ -198,6 +200,12 @@ def measure_finishing(results: Results, count: int, grids: Sequence[int], chunk:
         results.add({"stage": case.stage, "resolution": case.resolution} | measured)
         print(case.stage, flush=True)
     return 0
+
+
+def finishing_table(results: Results) -> str:
+    from scripts.benchmark import finishing
+
+    return finishing.summary(results.measurements)
 
 
 def keep(results: Results, case: Case, measurement: dict[str, Any]) -> None:
@@ -248,7 +256,7 @@ def measure(options: argparse.Namespace) -> int:
         results.values["measurements"] = start.measure()
         results.write()
     print(f"\n{title}, torch {header['torch']}, commit {header['commit']}\n")
-    print((finishing.summary if options.stage == ["finish"] else table)(results.measurements))
+    print(finishing_table(results) if options.stage == ["finish"] else table(results.measurements))
     print(f"\nwritten to {results.file}")
     if left:
         print(f"{left} measurements are left: run the same command again")

@@ -1,6 +1,6 @@
 """Eight assets on one picture: clay, wireframe, UV layout, texture and final render.
 
-    python scripts/finish_sheet.py [--out docs/finish.png] [--resolution 128] [--faces 4000]
+    python scripts/finish_sheet.py [--out docs/finish.png] [--resolution 128] [--faces 1500]
 
 The objects are procedural, so no model takes part: what is seen is what finishing makes of a raw surface. Renders are
 Blender's (pip's bpy), the rest is drawn with numpy.
@@ -22,16 +22,17 @@ sys.path.insert(0, str(ROOT))
 
 from backend.mesh.export import write_glb  # noqa: E402
 from backend.mesh.finish import FinishedMesh, finish  # noqa: E402
-from backend.mesh.tangents import vertex_normals  # noqa: E402
+from backend.mesh.tangents import tangent_space  # noqa: E402
 from backend.training.families import FAMILIES  # noqa: E402
 from backend.training.render import View  # noqa: E402
 from backend.training.shapes import HELD_OUT  # noqa: E402
 from scripts.benchmark.finishing import raw_surface  # noqa: E402
 from scripts.benchmark.objects import procedural  # noqa: E402
-from scripts.benchmark.viewing import Seen, look  # noqa: E402
+from scripts.benchmark.viewing import Seen, look, look_up  # noqa: E402
 from scripts.contact_sheet import GAP, INK, LABEL, PAPER, write  # noqa: E402
 
-COUNT, TEXTURE_SIZE, TILE, SUPERSAMPLING = 8, 1024, 192, 3
+COUNT, TEXTURE_SIZE, TILE, SUPERSAMPLING = 8, 1024, 192, 6
+LINE_WIDTH = 0.002  # of the wireframe, in sides of the cube
 COLUMNS = ("clay", "wireframe", "UV layout", "texture", "render")
 VIEW = View(azimuth=30, elevation=25, fov=36)
 LIGHT = np.array([-0.4, -0.6, 0.7]) / np.linalg.norm([-0.4, -0.6, 0.7])
@@ -43,7 +44,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "finish.png", metavar="FILE")
     parser.add_argument("--resolution", type=int, default=128, help="cubes a side of the raw surface")
-    parser.add_argument("--faces", type=int, default=4000, help="face target")
+    parser.add_argument("--faces", type=int, default=1500, help="face target")
     options = parser.parse_args()
     rows = []
     for family in list(FAMILIES)[:COUNT]:
@@ -68,14 +69,17 @@ def tiles(mesh: FinishedMesh) -> Iterator[Image.Image]:
 
 
 def shaded(mesh: FinishedMesh, wire: bool = False) -> Image.Image:
-    """Clay with smooth normals, or flat with the edges of the faces."""
+    """Clay with the normal map, or flat with the edges of the faces; cut to the object."""
     size = TILE * SUPERSAMPLING
     seen = look(mesh.vertices, mesh.faces, VIEW, size)
     corners = mesh.vertices[mesh.faces]
     if wire:
         normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])[seen.face]
     else:
-        normals = seen.interpolate(vertex_normals(mesh.vertices, mesh.faces)[mesh.faces])
+        assert mesh.normal_map is not None
+        frame = tangent_space(mesh.vertices, mesh.faces, mesh.uvs)
+        local = look_up(mesh.normal_map, seen.interpolate(mesh.uvs)) / 127.5 - 1
+        normals = frame.decode(seen.face, seen.weights, local)
     normals = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
     shade = 0.45 + 0.6 * np.clip(normals @ LIGHT, 0, 1)[:, None]
     image = np.full((size * size, 3), PAPER, dtype=np.float64)
@@ -83,22 +87,25 @@ def shaded(mesh: FinishedMesh, wire: bool = False) -> Image.Image:
     if wire:
         near = on_edges(seen, corners)[:, None]
         image[seen.pixel] = np.where(near, LINE, image[seen.pixel])
-    return Image.fromarray(image.clip(0, 255).astype(np.uint8).reshape(size, size, 3))
+    rows, columns = np.divmod(seen.pixel, size)
+    half = 0.55 * max(np.ptp(rows), np.ptp(columns))
+    y, x = (rows.min() + rows.max()) / 2, (columns.min() + columns.max()) / 2
+    whole = Image.fromarray(image.clip(0, 255).astype(np.uint8).reshape(size, size, 3))
+    return whole.crop((round(x - half), round(y - half), round(x + half), round(y + half)))
 
 
 def on_edges(seen: Seen, corners: np.ndarray) -> np.ndarray:
-    """[P] bool: whether a pixel is within about one pixel of an edge of its face."""
+    """[P] bool: whether a pixel lies on a line along an edge of its face."""
     u, v = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     area = np.linalg.norm(np.cross(u, v), axis=1)
     sides = np.linalg.norm(corners[:, [1, 2, 0]] - corners[:, [2, 0, 1]], axis=2)
     heights = (area[:, None] / np.maximum(sides, 1e-12))[seen.face]
-    pixel = 2 * 0.8 / (TILE * SUPERSAMPLING)
-    return np.asarray((seen.weights * heights).min(axis=1) < 0.7 * pixel)
+    return np.asarray((seen.weights * heights).min(axis=1) < LINE_WIDTH / 2)
 
 
 def layout(mesh: FinishedMesh) -> Image.Image:
     """The triangles in UV space."""
-    size = TILE * SUPERSAMPLING
+    size = TILE * 3
     image = Image.new("RGB", (size, size), PAPER)
     draw = ImageDraw.Draw(image)
     places = mesh.uvs * [size, -size] + [0, size]
