@@ -129,7 +129,7 @@ def rendered(mesh: FinishedMesh) -> Image.Image:
         write_glb(glb, mesh, pictures[0].read_bytes(), pictures[1].read_bytes(), "asset")
         bpy.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
         bpy.ops.import_scene.gltf(filepath=str(glb))
-        render_preview(next(item for item in bpy.context.scene.objects if item.type == "MESH"), png)
+        render_preview(next(item for item in bpy.context.scene.objects if item.type == "MESH"), png, TILE)
         with Image.open(png) as picture:
             return picture.convert("RGB")
 

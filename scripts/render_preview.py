@@ -14,12 +14,13 @@ AZIMUTH, ELEVATION = math.radians(30), math.radians(25)  # of the camera; the fr
 MARGIN = 1.15  # what the picture shows, relative to the object
 
 
-def render_preview(target: bpy.types.Object, path: Path) -> None:
+def render_preview(target: bpy.types.Object, path: Path, pixels: int = SIZE) -> None:
     """Render ``target`` from its front, to the side and above, on light ground. Changes the scene it stands in.
 
     Raises RuntimeError if the picture cannot be written.
     """
     scene = bpy.context.scene
+    scene.render.resolution_x = scene.render.resolution_y = pixels
     bpy.context.view_layer.update()
     points = [target.matrix_world @ vertex.co for vertex in target.data.vertices]
     low, high = (Vector(map(extreme, zip(*points, strict=True))) for extreme in (min, max))
@@ -74,7 +75,6 @@ def add_camera(scene: bpy.types.Scene, points: list[Vector], center: Vector, siz
     look_at(camera, center)
     scene.collection.objects.link(camera)
     scene.camera = camera
-    scene.render.resolution_x = scene.render.resolution_y = SIZE
     bpy.context.view_layer.update()
     coordinates = [value for point in points for value in point]
     camera.location, _ = camera.camera_fit_coords(bpy.context.evaluated_depsgraph_get(), coordinates)
