@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
 from backend import pipeline as pipeline_module
-from backend.config import GenerateSettings
+from backend.config import GenerateSettings, SamplerSettings
 from backend.guard import OUTLINE_SIDE, StructureReport, inspect, note_on, outline
-from backend.pipeline import Pipeline
+from backend.models.structure_flow import StructureFlow
+from backend.pipeline import Pipeline, Reconstruction
 from tests.backend.test_images import disc
 from tests.fakes.tiny_model import write_tiny_model
 
@@ -89,7 +92,9 @@ def test_notes_say_what_was_done() -> None:
     assert "as it is" in note_on([OTHER], 0)
 
 
-def attempts(model: Pipeline, monkeypatch: pytest.MonkeyPatch, reports: list[StructureReport], seconds: float = 1e9):
+def attempts(
+    model: Pipeline, monkeypatch: pytest.MonkeyPatch, reports: list[StructureReport], seconds: float = 1e9
+) -> tuple[list[np.ndarray], Reconstruction]:
     """Generate with these judgements, one for each attempt, and return how many were asked for, and the result."""
     asked: list[np.ndarray] = []
 
@@ -150,7 +155,7 @@ def test_the_last_attempt_is_the_teachers(tiny: Path, tmp_path: Path, monkeypatc
     sampled: list[tuple[torch.nn.Module, int]] = []
     real = pipeline_module.sample_structure
 
-    def watched(flow, noise, cond, sampler, *rest):
+    def watched(flow: StructureFlow, noise: Tensor, cond: Tensor, sampler: SamplerSettings, *rest: Any) -> Tensor:
         assert not flow.out_layer.weight.is_meta
         sampled.append((flow, sampler.steps))
         return real(flow, noise, cond, sampler, *rest)

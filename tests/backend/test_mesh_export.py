@@ -15,6 +15,8 @@ import pytest
 import torch
 import trimesh
 from PIL import Image
+from trimesh.visual import ColorVisuals, TextureVisuals
+from trimesh.visual.material import PBRMaterial, SimpleMaterial
 
 from backend.gaussians import Gaussians
 from backend.mesh import Mesh
@@ -60,14 +62,19 @@ def test_the_khronos_validator_finds_nothing(glb: Path) -> None:
 
 
 def test_trimesh_reads_the_glb(mesh: FinishedMesh, glb: Path) -> None:
-    (read,) = trimesh.load(glb, process=False).geometry.values()
+    (read,) = trimesh.load_scene(glb, process=False).geometry.values()
+    assert isinstance(read, trimesh.Trimesh)
+    visual = read.visual
+    assert isinstance(visual, TextureVisuals)
+    assert isinstance(visual.material, PBRMaterial)
     assert len(read.faces) == len(mesh.faces)
     back = np.asarray(read.vertices)[:, [0, 2, 1]] * [1, -1, 1]
     np.testing.assert_allclose(back[read.faces], mesh.vertices[mesh.faces], atol=1e-6)
-    np.testing.assert_allclose(read.visual.uv[read.faces], mesh.uvs, atol=1e-6)
-    material = read.visual.material
-    np.testing.assert_array_equal(np.asarray(material.baseColorTexture.convert("RGB")), mesh.texture)
-    np.testing.assert_array_equal(np.asarray(material.normalTexture.convert("RGB")), mesh.normal_map)
+    np.testing.assert_allclose(visual.uv[read.faces], mesh.uvs, atol=1e-6)
+    assert mesh.normal_map is not None
+    pictures = (visual.material.baseColorTexture, visual.material.normalTexture)
+    for picture, expected in zip(pictures, (mesh.texture, mesh.normal_map), strict=True):
+        np.testing.assert_array_equal(np.asarray(picture.convert("RGB")), expected)
 
 
 def test_blender_reads_the_glb(mesh: FinishedMesh, glb: Path) -> None:
@@ -89,9 +96,11 @@ def test_trimesh_reads_the_obj(mesh: FinishedMesh, tmp_path: Path) -> None:
     (tmp_path / "texture.png").write_bytes(png(mesh.texture))
     (tmp_path / "normal_map.png").write_bytes(png(mesh.normal_map))
     write_obj(tmp_path / "chair.obj", mesh, "texture.png", "normal_map.png", "chair")
-    read = trimesh.load(tmp_path / "chair.obj", process=False, force="mesh")
+    read = trimesh.load_mesh(tmp_path / "chair.obj", process=False)
     back = np.asarray(read.vertices)[:, [0, 2, 1]] * [1, -1, 1]
     np.testing.assert_allclose(back[read.faces], mesh.vertices[mesh.faces], atol=1e-5)
+    assert isinstance(read.visual, TextureVisuals)
+    assert isinstance(read.visual.material, SimpleMaterial)
     np.testing.assert_allclose(read.visual.uv[read.faces], mesh.uvs, atol=1e-5)
     np.testing.assert_array_equal(np.asarray(read.visual.material.image.convert("RGB")), mesh.texture)
 
@@ -99,19 +108,21 @@ def test_trimesh_reads_the_obj(mesh: FinishedMesh, tmp_path: Path) -> None:
 def test_trimesh_reads_the_ply(mesh: FinishedMesh, tmp_path: Path) -> None:
     colors = mesh.vertex_colors()
     write_ply(tmp_path / "chair.ply", Mesh(mesh.vertices, mesh.faces, colors))
-    read = trimesh.load(tmp_path / "chair.ply", process=False)
+    read = trimesh.load_mesh(tmp_path / "chair.ply", process=False)
     np.testing.assert_array_equal(read.vertices, mesh.vertices)
     np.testing.assert_array_equal(read.faces, mesh.faces)
+    assert isinstance(read.visual, ColorVisuals)
     np.testing.assert_allclose(read.visual.vertex_colors[:, :3] / 255, colors, atol=0.51 / 255)
     write_ply(tmp_path / "grey.ply", Mesh(mesh.vertices, mesh.faces, None))
-    assert len(trimesh.load(tmp_path / "grey.ply", process=False).faces) == len(mesh.faces)
+    assert len(trimesh.load_mesh(tmp_path / "grey.ply", process=False).faces) == len(mesh.faces)
 
 
 def test_gaussians_are_written_as_renderers_read_them(tmp_path: Path) -> None:
     generator = torch.Generator().manual_seed(0)
-    shapes = {"xyz": (5, 3), "features_dc": (5, 1, 3), "scaling": (5, 3), "rotation": (5, 4), "opacity": (5, 1)}
-    raw = {f"raw_{name}": torch.randn(shape, generator=generator) for name, shape in shapes.items()}
-    gaussians = Gaussians(**raw, scaling_bias=0.004, opacity_bias=0.1, minimum_size=9e-4)
+    xyz, dc, scaling, rotation, opacity = torch.randn(5, 14, generator=generator).split([3, 3, 3, 4, 1], dim=1)
+    gaussians = Gaussians(
+        xyz, dc[:, None], scaling, rotation, opacity, scaling_bias=0.004, opacity_bias=0.1, minimum_size=9e-4
+    )
     write_gaussians(tmp_path / "object.ply", gaussians)
     content = (tmp_path / "object.ply").read_bytes()
     head, _, body = content.partition(b"end_header\n")
@@ -125,5 +136,5 @@ def test_gaussians_are_written_as_renderers_read_them(tmp_path: Path) -> None:
     }
     for name, found in columns.items():
         np.testing.assert_allclose(np.stack(found, axis=1), getattr(gaussians, name).numpy(), rtol=1e-3, atol=1e-6)
-    dc = np.stack([values[f"f_dc_{channel}"] for channel in range(3)], axis=1)
-    np.testing.assert_allclose(dc, gaussians.raw_features_dc[:, 0].numpy(), atol=1e-6)
+    colors = np.stack([values[f"f_dc_{channel}"] for channel in range(3)], axis=1)
+    np.testing.assert_allclose(colors, dc.numpy(), atol=1e-6)

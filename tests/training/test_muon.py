@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import nn
 
@@ -45,7 +47,7 @@ def test_a_fused_weight_is_stepped_as_its_square_parts() -> None:
     torch.testing.assert_close(fused, torch.cat([p.detach() for p in parts]))
 
 
-def test_the_rate_of_a_step_scales_both_optimizers_and_a_saved_state_goes_on_alike(tmp_path) -> None:
+def test_the_rate_of_a_step_scales_both_optimizers_and_a_saved_state_goes_on_alike(tmp_path: Path) -> None:
     def step(state: TrainingState, network: Network, seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
         for p in network.parameters():
