@@ -14,14 +14,14 @@ FOLDER = Path(__file__).parents[1]  # the extension's own: replaced at every upd
 
 
 def register() -> None:
-    from . import operators, panels, preferences, properties, pump, setup_operators, thumbnails
+    from . import command, operators, panels, preferences, properties, pump, setup_operators, thumbnails
 
-    for module in (preferences, properties, thumbnails, setup_operators, operators, panels, pump):
+    for module in (preferences, properties, thumbnails, setup_operators, operators, panels, pump, command):
         module.register()
 
 
 def unregister() -> None:
-    from . import operators, panels, preferences, properties, pump, setup_operators, thumbnails
+    from . import command, operators, panels, preferences, properties, pump, setup_operators, thumbnails
 
-    for module in (pump, panels, operators, setup_operators, thumbnails, properties, preferences):
+    for module in (command, pump, panels, operators, setup_operators, thumbnails, properties, preferences):
         module.unregister()

@@ -28,9 +28,10 @@ Place: TypeAlias = tuple[bpy.types.Scene, bpy.types.Collection, tuple[float, flo
 _document = 0  # counts the files loaded in this session: a job belongs to the one it was started in
 
 
-def _launch() -> Backend:
+def launch(log: Path) -> Backend:
+    """Start the backend that the preferences name. Returns at once. Raises BackendUnavailable."""
     python = setup.backend_python(bpy.context)
-    return process.launch(python, FOLDER, log_path(), models_folder=setup.models_folder(bpy.context))
+    return process.launch(python, FOLDER, log, models_folder=setup.models_folder(bpy.context))
 
 
 def log_path() -> Path:
@@ -38,7 +39,7 @@ def log_path() -> Path:
     return Path(bpy.app.tempdir) / "backend.log"
 
 
-jobs = JobQueue(_launch)
+jobs = JobQueue(lambda: launch(log_path()))
 
 
 def target(context: bpy.types.Context) -> Target:

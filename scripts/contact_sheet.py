@@ -54,7 +54,7 @@ def contact_sheet(assets: list[dict[str, Any]], folder: Path) -> Image.Image:
 
 def input_tile(asset: dict[str, Any]) -> Image.Image:
     try:
-        with Image.open(asset["image"]) as image:
+        with Image.open(asset["images"][0]) as image:
             return fit(image)
     except (OSError, Image.DecompressionBombError):
         return message("This image cannot be read.")

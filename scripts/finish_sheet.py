@@ -118,7 +118,10 @@ def rendered(mesh: FinishedMesh) -> Image.Image:
     """Cycles' picture of the asset, as it comes out of its .glb."""
     import bpy
 
-    from scripts.render_preview import render_preview
+    from scripts.batch import load_checkout
+
+    load_checkout()
+    from espalier.blender_addon.render_preview import render_preview
 
     with tempfile.TemporaryDirectory() as folder:
         glb, png = Path(folder) / "asset.glb", Path(folder) / "asset.png"

@@ -11,11 +11,12 @@ from typing import Any
 
 import bpy
 import pytest
+from espalier.backend import protocol
+from espalier.blender_addon import batch, render_preview
 from espalier.blender_addon.client import Backend
-from espalier.scripts import render_preview
+from espalier.blender_addon.jobs import Job
 from PIL import Image
 
-from scripts import batch
 from tests.fakes.tiny_model import write_tiny_model
 
 BACKEND = [sys.executable, str(Path(__file__).parent / "fakes" / "fussy_backend.py")]
@@ -24,19 +25,19 @@ BACKEND = [sys.executable, str(Path(__file__).parent / "fakes" / "fussy_backend.
 class Launcher:
     """Starts fake backends and counts them."""
 
-    def __init__(self, folder: Path, command: list[str] = BACKEND) -> None:
-        self.folder, self.command, self.count = folder, command, 0
+    def __init__(self) -> None:
+        self.count = 0
 
-    def __call__(self) -> Backend:
+    def __call__(self, log: Path) -> Backend:
         self.count += 1
-        backend = Backend(self.command, self.folder / "backend.log")
+        backend = Backend(BACKEND, log)
         backend.start()
         return backend
 
 
 @pytest.fixture
-def launch(tmp_path: Path) -> Launcher:
-    return Launcher(tmp_path)
+def launch() -> Launcher:
+    return Launcher()
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ def statuses(out: Path) -> dict[str, str]:
 def test_an_image_becomes_its_files(
     folder: Callable[..., Path], launch: Launcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(render_preview, "SIZE", 48)
+    monkeypatch.setattr(batch, "PREVIEW_SIZE", 48)
     monkeypatch.setattr(render_preview, "SAMPLES", 1)
     out = tmp_path / "out"
     assert run(launch, out, folder("mug"), "--render") == 0
@@ -76,6 +77,7 @@ def test_an_image_becomes_its_files(
         "mug.blend",
         "previews/mug.png",
         "report.json",
+        "backend.log",
     }
     with Image.open(out / "previews" / "mug.png") as preview:
         assert preview.size == (48, 48)
@@ -231,6 +233,43 @@ def test_images_of_the_same_name_stay_apart(folder: Callable[..., Path], launch:
     assert {path.name for path in (tmp_path / "out").glob("*.glb")} == {"mug.glb", "MUG-2.glb"}
 
 
+def test_views_of_one_object_make_one_asset(folder: Callable[..., Path], launch: Launcher, tmp_path: Path) -> None:
+    images, out = folder("mug_back", "mug_front", "lamp_front", "table"), tmp_path / "out"
+    assert run(launch, out, images, "--format", "glb") == 0
+    views = {name: [Path(image).stem for image in asset["images"]] for name, asset in report(out).items()}
+    assert views == {"lamp_front": ["lamp_front"], "mug": ["mug_front", "mug_back"], "table": ["table"]}
+    assert (out / "mug.glb").is_file()
+    Image.new("RGB", (9, 9)).save(images / "mug_back.png")
+    assert run(launch, out, images, "--format", "glb") == 0
+    assert statuses(out) == {"lamp_front": "skipped", "mug": "done", "table": "skipped"}
+
+
+def test_views_may_be_objects_of_their_own(folder: Callable[..., Path], launch: Launcher, tmp_path: Path) -> None:
+    assert run(launch, tmp_path / "out", folder("mug_back", "mug_front"), "--format", "glb", "--no-views") == 0
+    assert statuses(tmp_path / "out") == {"mug_back": "done", "mug_front": "done"}
+
+
+def test_a_view_that_is_there_twice_is_another_object() -> None:
+    images = [Path("a/mug_front.jpg"), Path("a/mug_front.png"), Path("a/MUG-Back.png"), Path("b/mug_back.png")]
+    found = [(name, [path.as_posix() for path in views]) for name, views in batch.objects(images, views=True)]
+    assert found == [
+        ("mug_front", ["a/mug_front.jpg"]),
+        ("mug_front", ["a/mug_front.png"]),
+        ("MUG-Back", ["a/MUG-Back.png"]),
+        ("mug_back", ["b/mug_back.png"]),
+    ]
+
+
+def test_the_progress_line_tells_the_time_left() -> None:
+    job = Job(protocol.Generate("a", ("mug.png",), "out"), stage="latents", fraction=0.5)
+    pace = batch.Pace(total=10, number=3, name="mug")
+    assert pace.line(job) == "[3/10] mug: latents 50%"
+    pace.made = [20.0, 40.0]
+    assert pace.line(job) == "[3/10] mug: latents 50%, about 4 min left"
+    pace.number = 10
+    assert pace.line(job) == "[10/10] mug: latents 50%, about 15 s left"
+
+
 def test_a_model_folder_may_be_relative_and_new_weights_make_new_assets(
     folder: Callable[..., Path], launch: Launcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -259,6 +298,7 @@ def test_a_model_folder_may_be_relative_and_new_weights_make_new_assets(
 )
 def test_wrong_usage_says_why(
     folder: Callable[..., Path],
+    launch: Launcher,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: Any,
@@ -269,7 +309,7 @@ def test_wrong_usage_says_why(
     folder(where="EMPTY")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as ended:
-        batch.main(arguments)
+        batch.main(arguments, launch)
     assert ended.value.code == 2
     assert why in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
@@ -282,7 +322,7 @@ def test_the_script_itself_with_a_model(folder: Callable[..., Path], tmp_path: P
     picture = Image.new("RGBA", (64, 64))
     picture.paste((200, 40, 40, 255), (16, 16, 48, 48))
     picture.save(images / "cube.png")
-    script = [sys.executable, str(batch.ROOT / "scripts" / "batch.py")]
+    script = [sys.executable, str(batch.FOLDER / "scripts" / "batch.py")]
     options = ["--out", str(tmp_path / "out"), "--model", str(model), "--texture-size", "64", "--faces", "500"]
     done = subprocess.run([*script, "--", str(images), *options], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (1, "")
@@ -297,5 +337,5 @@ def test_the_script_itself_with_a_model(folder: Callable[..., Path], tmp_path: P
 
 @pytest.mark.parametrize(("arguments", "code"), [(["--"], 2), (["--help"], 0)])
 def test_the_script_itself_without_work(arguments: list[str], code: int) -> None:
-    script = [sys.executable, str(batch.ROOT / "scripts" / "batch.py")]
+    script = [sys.executable, str(batch.FOLDER / "scripts" / "batch.py")]
     assert subprocess.run([*script, *arguments], capture_output=True, timeout=60).returncode == code

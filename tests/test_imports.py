@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 TOP = ("backend", "blender_addon", "scripts")
 BLENDER = {"_cycles", "bl_ui", "blf", "bpy", "bpy_extras", "gpu", "gpu_extras", "imbuf", "mathutils"}
 #: Files that may import Blender's modules, besides the add-on's.
-WITH_BLENDER = {"scripts.batch", "scripts.finish_sheet", "scripts.render_preview"}
+WITH_BLENDER = {"scripts.finish_sheet"}
 #: The add-on's files that must work without Blender.
 WITHOUT_BLENDER = ("blender_addon.client", "blender_addon.jobs", "blender_addon.server")
 STANDARD_LIBRARY_ONLY = ("backend.protocol", "scripts.dev", "scripts.lock")
@@ -200,7 +200,7 @@ def test_a_broken_rule_is_found(module: str, source: str, why: str) -> None:
     [
         ("blender_addon.pump", "import bpy\nfrom ..backend import protocol\nfrom . import viewport"),
         ("blender_addon.server.process", "import os\nfrom ...backend import protocol\nfrom ..client import Backend"),
-        ("scripts.batch", "import bpy\nfrom espalier.backend import protocol"),
+        ("scripts.finish_sheet", "import bpy\nfrom espalier.blender_addon import render_preview"),
         ("backend.goldens.networks", "def check():\n    from ..training import mdt"),
         ("backend.models.latent_flow", "from ..sparse import tensor\nfrom .layers import FeedForwardNet"),
         ("backend.training.mdt", "from ..models.layers import FeedForwardNet\nimport torch"),

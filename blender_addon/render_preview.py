@@ -8,14 +8,13 @@ from pathlib import Path
 import bpy
 from mathutils import Vector
 
-SIZE = 512  # pixels, square
 SAMPLES = 16  # denoised
 AZIMUTH, ELEVATION = math.radians(30), math.radians(25)  # of the camera; the front of an object looks to -Y
 MARGIN = 1.15  # what the picture shows, relative to the object
 
 
-def render_preview(target: bpy.types.Object, path: Path, pixels: int = SIZE) -> None:
-    """Render ``target`` from its front, to the side and above, on light ground. Changes the scene it stands in.
+def render_preview(target: bpy.types.Object, path: Path, pixels: int) -> None:
+    """Render ``target`` from its front, to the side and above, on light ground, square. Changes the scene it stands in.
 
     Raises RuntimeError if the picture cannot be written.
     """

@@ -1,0 +1,379 @@
+"""Folders of images to textured meshes, without a window: one asset for each object.
+
+``blender --command espalier`` and a checkout's ``scripts/batch.py`` are this. Writes ``NAME.glb`` and ``NAME.blend``,
+``previews/NAME.png`` with --render, and ``report.json``, which says what happened to each. What is there already, made
+from the same images with the same settings, is not made again. An object that fails does not stop the others; if the
+backend dies, that object has failed and the next one gets a new one.
+
+Exit codes: 0 all is there, 1 something failed (report.json says what), 2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+import uuid
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from ..backend import protocol
+from . import FOLDER
+from .client import Backend
+from .jobs import Job, JobQueue
+from .server.resources import find_models
+
+PRETRAINED = FOLDER / "backend" / "pretrained"
+FORMATS = ("glb", "blend")
+#: What of the options is asked of the backend, under the same names.
+SETTINGS = ("model", "steps", "seed", "texture_size", "faces", "texture_source", "normal_map", "keep_raw")
+#: Errors of the backend itself: the image may be innocent.
+BACKEND_ERRORS = {"backend_unavailable", "backend_ended", "backend_not_ready", "backend_protocol"}
+POLL = 0.02  # seconds
+PREVIEW_SIZE = 512  # pixels
+
+
+#: Endings of file names that make views of one object of several images: ``mug_front.png``, ``mug_back.png``.
+VIEWS = ("front", "left", "right", "back", "top", "bottom")
+VIEW_NAME = re.compile(rf"(?P<object>.+)[_-](?P<view>{'|'.join(VIEWS)})", re.IGNORECASE)
+
+#: Starts a backend that writes its log to this file.
+Launch: TypeAlias = Callable[[Path], Backend]
+
+
+@dataclasses.dataclass
+class Asset:
+    """One object and what became of it: an entry of report.json."""
+
+    name: str
+    images: list[str]  # views of it
+    fingerprint: str  # of the images, the model and the settings: the same give the same asset
+    files: dict[str, str]  # kind -> path relative to the report
+    status: str = "pending"  # done, skipped, failed
+    error: dict[str, str] | None = None  # code, message, hint
+    seconds: dict[str, float] = dataclasses.field(default_factory=dict)  # by stage, and "total"
+    counts: dict[str, int] = dataclasses.field(default_factory=dict)
+    note: str = ""  # what a person should know of how it came about
+
+    def fail(self, code: str, message: str, hint: str = "") -> None:
+        self.status, self.error = "failed", {"code": code, "message": message, "hint": hint}
+
+
+def program(arguments: list[str], launch: Launch, *, models_folder: str, name: str) -> int:
+    """Run a batch as what a process is there for, and return its exit code: none of its errors gets any further."""
+    keep_stdout()
+    try:
+        return main(arguments, launch, models_folder=models_folder, name=name)
+    except KeyboardInterrupt:
+        return 130
+    except SystemExit as wrong_usage:  # or --help
+        return wrong_usage.code if isinstance(wrong_usage.code, int) else 2
+    except Exception:  # Blender would end with 0
+        traceback.print_exc()
+        return 1
+
+
+def main(arguments: list[str], launch: Launch, *, models_folder: str = "", name: str = "batch.py") -> int:
+    """Run a batch and return its exit code. Raises SystemExit (2) if the options make no sense."""
+    options = parse(arguments, find_models(FOLDER, models_folder), name)
+    options.out.mkdir(parents=True, exist_ok=True)
+    earlier = read_report(options.out)
+    assets = plan(options)
+    # What is not made anew keeps its entry, so that an interrupted run or one with other images forgets nothing.
+    report = earlier | {asset.name: asset for asset in assets if asset.name not in earlier}
+    queue = JobQueue(lambda: launch(options.out / "backend.log"))
+    losses = 0  # how many times in a row the backend was lost
+    pace = Pace(len(assets))
+    try:
+        for number, asset in enumerate(assets, 1):
+            old = earlier.get(asset.name)
+            pace.number, pace.name = number, asset.name
+            if old is not None and is_done(old, asset, options.out):
+                asset = dataclasses.replace(old, status="skipped")
+            elif losses > 1:
+                asset.fail("backend_lost", "Not tried: the backend was lost twice in a row.", "See backend.log.")
+            else:
+                make(asset, options, queue, pace)
+                lost = asset.error is not None and asset.error["code"] in BACKEND_ERRORS
+                losses = losses + 1 if lost else 0
+            assets[number - 1] = report[asset.name] = asset
+            write_report(options, report)
+            print(f"{pace.label}: {describe(asset)}", flush=True)
+    finally:
+        queue.close()
+    tally = {status: sum(asset.status == status for asset in assets) for status in ("done", "skipped", "failed")}
+    print(", ".join(f"{count} {status}" for status, count in tally.items()) + f": {options.out / 'report.json'}")
+    return 1 if tally["failed"] else 0
+
+
+@dataclasses.dataclass
+class Pace:
+    """Where a batch stands, and how fast it goes."""
+
+    total: int  # assets
+    number: int = 0  # of the present one, from 1
+    name: str = ""
+    made: list[float] = dataclasses.field(default_factory=list)  # seconds that each asset took so far
+
+    @property
+    def label(self) -> str:
+        return f"[{self.number}/{self.total}] {self.name}"
+
+    def line(self, job: Job) -> str:
+        """The progress line. The time left is known once an asset was made: the first one includes the start."""
+        line = f"{self.label}: {job.stage or 'starting'} {job.fraction:.0%}"
+        if not self.made:
+            return line
+        left = sum(self.made) / len(self.made) * (self.total - self.number + 1 - job.fraction)
+        return f"{line}, about {left / 60:.0f} min left" if left > 90 else f"{line}, about {left:.0f} s left"
+
+
+def parse(arguments: list[str], models: Mapping[str, str], name: str) -> argparse.Namespace:
+    """The options. ``models``: names and what a request calls them. Ends the process with exit code 2 if they make
+    no sense."""
+    parser = argparse.ArgumentParser(prog=name, description="Images to textured meshes, one for each object.")
+    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE_OR_FOLDER")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="where the assets go")
+    parser.add_argument(
+        "--views",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="images of a folder named NAME_front, NAME_back, ... are views of one object, NAME (default: yes)",
+    )
+    parser.add_argument(
+        "--model", default="mini", help=f"a model ({', '.join(sorted(models))}) or a model's folder (default: mini)"
+    )
+    parser.add_argument("--steps", type=int, help="sampling steps (default: the model's own)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--texture-size", type=int, default=1024, metavar="PIXELS")
+    parser.add_argument("--faces", type=int, default=10_000, help="face target: how many triangles at most")
+    parser.add_argument("--texture-source", choices=("colors", "gaussians"), default="colors")
+    parser.add_argument("--normal-map", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--keep-raw", action="store_true", help="keep the mesh as it was decoded: NAME.raw.ply")
+    parser.add_argument("--format", default=",".join(FORMATS), help="glb, blend or both (default: glb,blend)")
+    parser.add_argument("--render", action="store_true", help="a preview of each asset, with Cycles on the CPU")
+    options = parser.parse_args(arguments)
+    options.formats = [name.strip() for name in options.format.split(",")]
+    if not set(options.formats) <= set(FORMATS):
+        parser.error(f"--format {options.format}: choose from {', '.join(FORMATS)}")
+    if options.out.exists() and not options.out.is_dir():
+        parser.error(f"--out {options.out} is a file")
+    options.out = options.out.resolve()
+    if options.model in models:
+        options.model = models[options.model]
+    elif Path(options.model).is_dir():
+        options.model = str(Path(options.model).resolve())  # the backend works in another folder
+    options.images = list(find_images(options.images))
+    if not options.images:
+        parser.error("there are no images in these folders")
+    return options
+
+
+def find_images(paths: list[Path]) -> Iterator[Path]:
+    """Files as they are named; of a folder the images in it, by name."""
+    for path in paths:
+        if path.is_dir():
+            yield from sorted(p.resolve() for p in path.iterdir() if p.suffix.lower() in protocol.IMAGE_SUFFIXES)
+        else:
+            yield path.resolve()
+
+
+def objects(images: Iterable[Path], views: bool) -> list[tuple[str, list[Path]]]:
+    """Names of the objects that images show, and their views, the front first. An image without others is its own."""
+    groups: dict[tuple[Path, str], dict[int, Path]] = {}
+    for image in images:
+        match = VIEW_NAME.fullmatch(image.stem) if views else None
+        view = VIEWS.index(match["view"].lower()) if match else 0
+        key = (image.parent, match["object"]) if match else (image, "")
+        if view in groups.setdefault(key, {}):  # a second front, as mug_front.png and mug_front.jpg: another object
+            key = (image, "")
+        groups.setdefault(key, {})[view] = image
+    found = []
+    for (_, name), by_view in groups.items():
+        paths = [by_view[view] for view in sorted(by_view)]
+        found.append((name if len(paths) > 1 else paths[0].stem, paths))
+    return found
+
+
+def plan(options: argparse.Namespace) -> list[Asset]:
+    """An asset for each object, named after its images; of two with the same name the second gets a number."""
+    settings = [getattr(options, key) for key in SETTINGS]
+    stamp = json.dumps([settings, model_stamp(options.model)]).encode()
+    assets: list[Asset] = []
+    for stem, images in objects(options.images, options.views):
+        name, taken, number = stem, {asset.name.casefold() for asset in assets}, 2
+        while name.casefold() in taken:
+            name, number = f"{stem}-{number}", number + 1
+        files = {kind: f"{name}.{kind}" for kind in options.formats}
+        if options.keep_raw:
+            files["raw"] = f"{name}.raw.ply"
+        if options.render:
+            files["preview"] = f"previews/{name}.png"
+        content = hashlib.sha256(stamp)
+        for image in images:  # that one is missing is for the backend to say
+            content.update(hashlib.sha256(image.read_bytes() if image.is_file() else b"").digest())
+        assets.append(Asset(name, [str(image) for image in images], content.hexdigest(), files))
+    return assets
+
+
+def model_stamp(model: str) -> list[tuple[str, int, int]]:
+    """Changes when the model's files do, without reading them."""
+    folder = PRETRAINED / model  # or ``model`` itself, where that is an absolute path
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return sorted((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files)
+
+
+def make(asset: Asset, options: argparse.Namespace, queue: JobQueue, pace: Pace) -> None:
+    """Generate an asset and write its files; what goes wrong is written on the asset."""
+    start = time.monotonic()
+    folder = tempfile.mkdtemp(prefix="espalier-")
+    settings = {key: getattr(options, key) for key in SETTINGS}
+    job = Job(protocol.Generate(uuid.uuid4().hex, tuple(asset.images), folder, **settings))
+    run(job, queue, pace)
+    try:
+        if job.result is None:
+            error = job.error or protocol.Error(job.id, "cancelled", "The job was cancelled.")
+            asset.fail(error.code, error.message, error.hint)
+            return
+        asset.seconds, asset.counts = dict(job.result.timings), dict(job.result.counts)
+        asset.note = job.result.note
+        with contextlib.redirect_stdout(io.StringIO()):  # operators write there what they did
+            write_files(asset, job.result, options.out)
+        asset.status = "done"
+    except (OSError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
+        traceback.print_exc()
+        asset.fail("output_failed", f"The asset could not be written: {error}")
+    finally:
+        queue.forget(job)
+        asset.seconds["total"] = round(time.monotonic() - start, 3)
+        pace.made.append(asset.seconds["total"])
+
+
+def run(job: Job, queue: JobQueue, pace: Pace) -> None:
+    """Run a job to its end, showing how far it is if somebody watches."""
+    queue.submit(job)
+    while job.active:
+        queue.step()
+        if sys.stdout.isatty():
+            print(f"\r\033[K{pace.line(job)}", end="", flush=True)
+        time.sleep(POLL)
+    if sys.stdout.isatty():
+        print("\r\033[K", end="")
+
+
+def write_files(asset: Asset, result: protocol.Result, out: Path) -> None:
+    """Write what the asset names: the backend's GLB as it is, the rest with bpy."""
+    for kind, source in {"glb": result.glb, "raw": result.files.get("raw", "")}.items():
+        if kind in asset.files:
+            with moved_into_place(out / asset.files[kind]) as part:
+                shutil.copyfile(source, part)
+    if not asset.files.keys() & {"blend", "preview"}:
+        return
+    import bpy
+
+    from .mesh_import import create_object
+    from .render_preview import render_preview
+
+    bpy.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
+    made = create_object(result, name=asset.name, collection=bpy.context.scene.collection, settings=result.settings)
+    if "blend" in asset.files:
+        show_textures(bpy.data.screens)
+        made.select_set(True)
+        bpy.context.view_layer.objects.active = made
+        with moved_into_place(out / asset.files["blend"]) as part:
+            bpy.ops.wm.save_as_mainfile(filepath=str(part), copy=True, compress=True)
+    if "preview" in asset.files:
+        start = time.monotonic()
+        with moved_into_place(out / asset.files["preview"]) as part:
+            render_preview(made, part, PREVIEW_SIZE)
+        asset.seconds["render"] = round(time.monotonic() - start, 3)
+
+
+@contextlib.contextmanager
+def moved_into_place(path: Path) -> Iterator[Path]:
+    """A path beside ``path`` to write to; what was written there replaces ``path`` if nothing went wrong."""
+    path.parent.mkdir(exist_ok=True)
+    part = path.with_name(f"{path.stem}.part{path.suffix}")
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def show_textures(screens: Any) -> None:
+    """Have Solid shading show the texture where the file is opened; its default is grey."""
+    for screen in screens:
+        for area in screen.areas:
+            for space in area.spaces:
+                if space.type == "VIEW_3D":
+                    space.shading.color_type = "TEXTURE"
+
+
+def is_done(old: Asset, asset: Asset, out: Path) -> bool:
+    """Whether an earlier run made this asset, from the same image with the same settings, and its files are whole."""
+    same = old.status in ("done", "skipped") and old.fingerprint == asset.fingerprint
+    return same and all(is_whole(out / file) for file in asset.files.values())
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a file ends as its format ends. One that was edited meanwhile is whole, one that was cut off is not."""
+    if not path.is_file():
+        return False
+    content = path.read_bytes()
+    if path.suffix == ".glb":
+        return content[:4] == b"glTF" and int.from_bytes(content[8:12], "little") == len(content)
+    if path.suffix == ".png":
+        return content[-8:-4] == b"IEND"
+    if path.suffix == ".ply":  # says in its head how long it is; it is written in one piece
+        return content.startswith(b"ply\n")
+    # A .blend ends with its ENDB block or, compressed, with the magic number of zstandard's seek table.
+    return b"ENDB" in content[-64:] or content[-4:] == b"\xb1\xea\x92\x8f"
+
+
+def read_report(out: Path) -> dict[str, Asset]:
+    """The assets of earlier runs by name. A report that cannot be read counts as none: everything is made again."""
+    try:
+        entries = json.loads((out / "report.json").read_text("utf-8"))["assets"]
+        return {entry["name"]: Asset(**entry) for entry in entries}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, KeyError, TypeError) as error:
+        print(f"The report of an earlier run cannot be read ({error}): everything is made again.", file=sys.stderr)
+        return {}
+
+
+def write_report(options: argparse.Namespace, report: dict[str, Asset]) -> None:
+    settings = {key: value for key, value in vars(options).items() if key not in ("images", "out", "format")}
+    content = {"settings": settings, "assets": [dataclasses.asdict(asset) for asset in report.values()]}
+    with moved_into_place(options.out / "report.json") as part:
+        part.write_text(json.dumps(content, indent=1), "utf-8")
+
+
+def describe(asset: Asset) -> str:
+    if asset.error is not None:
+        return f"failed: {asset.error['message']} {asset.error['hint']}".rstrip()
+    if asset.status == "skipped":
+        return "skipped, it is done already"
+    done = f"done in {asset.seconds['total']:.1f} s ({', '.join(asset.files.values())})"
+    return f"{done}. {asset.note}" if asset.note else done
+
+
+def keep_stdout() -> None:
+    """Give stdout to the batch alone: Blender writes a line for each sample and each file to it, from C."""
+    sys.stdout.flush()
+    sys.stdout = open(os.dup(1), "w", encoding=sys.stdout.encoding, buffering=1)  # noqa: SIM115 (open to the end)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 1)

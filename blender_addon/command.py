@@ -1,0 +1,31 @@
+"""``blender --command espalier``: batch without a window and without a checkout."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import bpy
+
+from . import batch, pump, setup
+
+NAME = "espalier"
+
+_command: Any = None
+
+
+def run(arguments: list[str]) -> int:
+    """Carry the command out in the Blender that was started for it. Returns the exit code."""
+    return batch.program(
+        arguments, pump.launch, models_folder=setup.models_folder(bpy.context), name=f"blender --command {NAME}"
+    )
+
+
+def register() -> None:
+    global _command
+    _command = bpy.utils.register_cli_command(NAME, run)
+
+
+def unregister() -> None:
+    global _command
+    bpy.utils.unregister_cli_command(_command)
+    _command = None
