@@ -74,6 +74,7 @@ def generate(options: argparse.Namespace) -> int:
         keep_raw=options.keep_raw,
         formats=tuple(options.formats),
         retry_seconds=options.retry_seconds,
+        mesh="" if options.mesh is None else str(options.mesh.absolute()),
     )
     options.out.mkdir(parents=True, exist_ok=True)
     from . import job  # brings in torch: not needed for --help or a wrong option
@@ -192,6 +193,9 @@ def _parser() -> argparse.ArgumentParser:
         default=GenerateSettings.retry_seconds,
         metavar="S",
         help="how long a shape that cannot be the image's is tried again; 0: never (default: %(default)s)",
+    )
+    command.add_argument(
+        "--mesh", type=Path, metavar="NPZ", help="keep this mesh's shape (vertices, faces and uvs) and texture it"
     )
     command.add_argument("--verify", action="store_true", help="compare downloaded weights with their recorded SHA-256")
     command.add_argument("--json", action="store_true", help="print one line of JSON: times, counts, settings, files")

@@ -14,6 +14,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from .images import load_image
 from .mesh import Mesh, RawMesh
 from .mesh.export import write_gaussians, write_glb, write_obj, write_ply
 from .pipeline import Generated, Pipeline
+from .retexture import load_mesh, retexture
 
 OnProgress = Callable[[str, int, int], None]
 OnPreview = Callable[[Path], None]
@@ -81,6 +83,7 @@ def run(
     for path in request.images:
         check()
         images.append(load_image(Path(path)))
+    shape = load_mesh(Path(request.mesh)) if request.mesh else None
     opened = time.perf_counter()
     pipeline = models.get(request.model, low_memory=request.low_memory)
     loaded = time.perf_counter()
@@ -91,7 +94,8 @@ def run(
         timings["preview"] = time.perf_counter() - started
 
     timings: dict[str, float] = {}
-    generated = pipeline.generate(images, settings, on_progress=on_progress, on_preview=preview, check=check)
+    make = pipeline.generate if shape is None else partial(retexture, pipeline, shape)
+    generated = make(images, settings, on_progress=on_progress, on_preview=preview, check=check)
     timings |= generated.timings | {"load": loaded - opened}
     timings["prepare"] += opened - started
 
@@ -133,6 +137,8 @@ def _settings(request: protocol.Generate) -> GenerateSettings:
         raise SettingsError("no_images", "There is no reference image.", "Add at least one image of the object.")
     if not isinstance(request.model, str) or not isinstance(request.out, str):
         raise SettingsError("settings_invalid", "The model and the output folder must be text.")
+    if not isinstance(request.mesh, str):
+        raise SettingsError("settings_invalid", "The mesh must be a path.")
     if not isinstance(request.low_memory, bool):
         raise SettingsError("settings_invalid", "Low memory must be on or off.")
     return GenerateSettings(
@@ -143,7 +149,7 @@ def _settings(request: protocol.Generate) -> GenerateSettings:
         faces=request.faces,
         multi_image=request.multi_image,
         texture_source=request.texture_source,
-        normal_map=request.normal_map,
+        normal_map=False if request.mesh else request.normal_map,
         keep_raw=request.keep_raw,
         formats=request.formats,
         retry_seconds=request.retry_seconds,
@@ -175,6 +181,7 @@ def _carried_out(request: protocol.Generate, pipeline: Pipeline, settings: Gener
         "keep_raw": settings.keep_raw,
         "formats": list(settings.formats),
         "retry_seconds": settings.retry_seconds,
+        "mesh": request.mesh,
     }
 
 

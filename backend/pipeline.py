@@ -310,15 +310,17 @@ class Pipeline:
         settings: GenerateSettings,
         clock: Clock | None = None,
         on_preview: Callable[[RawMesh], None] = lambda raw: None,
+        *,
+        structure: Tensor | None = None,
     ) -> Reconstruction:
-        """All stages but the last. Raises GenerationError, and SettingsError for what this model cannot do."""
+        """All stages but the last; the voxels ``structure`` [N, 4], if given, are kept. Raises GenerationError, and SettingsError for what this model cannot do."""
         clock = clock or Clock(self.device)
         if settings.gaussians and self.gaussian_decoder is None:
             message = f"The model {self.folder.name} has no decoder of Gaussians."
             raise SettingsError("settings_invalid", message, "Take the texture from the colours of the mesh.")
         generator = torch.Generator().manual_seed(settings.seed)
         samplers = self.samplers(settings)
-        for sampler in samplers:
+        for sampler in samplers if structure is None else samplers[1:]:
             _require_turns(len(images), sampler)
         networks = (
             self.image_encoder,
@@ -333,7 +335,10 @@ class Pipeline:
                 pixels = prepare(images, side).to(self.device)
             with clock.stage("encode"), self.resident(self.image_encoder):
                 cond = encode(self.image_encoder, pixels)
-            coords, note = self._structure(images, cond, settings, generator, clock)
+            if structure is None:
+                coords, note = self._structure(images, cond, settings, generator, clock)
+            else:
+                coords, note = structure, ""
             with clock.stage("latents", samplers[1].steps) as step:
                 sparse_noise = latent_noise(self.latent_flow, coords, generator)
                 statistics = self.config.latent_normalization

@@ -62,7 +62,13 @@ class ProtocolError(ValueError):
 
 @dataclass(frozen=True)
 class Generate:
-    """Ask for one object from one or several images of it. ``out`` must be an existing folder owned by this job."""
+    """Ask for one object from one or several images of it. ``out`` must be an existing folder owned by this job.
+
+    ``mesh`` is an ``.npz`` with ``vertices`` [V, 3] float32 (z up, front to -Y, any size and place), ``faces`` [F, 3]
+    int32 and, if the mesh has them, ``uvs`` [F, 3, 2] float32. These are used as they are if they do not overlap;
+    otherwise new ones are made for ``cage_vertices`` and ``cage_faces`` if those are there (of the mesh that a modifier
+    makes the shape from), else for the mesh itself. ``faces`` and ``normal_map`` of the request play no part then.
+    """
 
     type: ClassVar[str] = "generate"
     job: str
@@ -81,6 +87,7 @@ class Generate:
     keep_raw: bool = False  # keep the mesh as it was decoded, too
     formats: tuple[str, ...] = ()  # other files to write: "obj", "ply", "gaussians"
     retry_seconds: float = 10.0  # how long a shape that cannot be the image's may be tried again; 0: never
+    mesh: str = ""  # keep this mesh's shape and make a texture for it; see below
 
 
 @dataclass(frozen=True)
@@ -151,7 +158,8 @@ class Result:
     [-0.5, 0.5]^3), ``faces`` [F, 3] int32 and ``uvs`` [F, 3, 2] float32 (one per face corner, v up);
     ``texture`` is a PNG (sRGB, opaque); ``glb`` holds the same asset, y up. ``normal_map`` is a PNG (linear) of
     tangent-space normals in MikkTSpace, green up; "" if none was asked for. ``raw`` has the arrays of ``Preview``; ""
-    if it was not asked to be kept. ``files`` has other formats that were asked for, and "raw", a .ply of the raw mesh.
+    if it was not asked to be kept. Of a request with a mesh, the arrays are that mesh's (or its cage's), face by face,
+    moved into the cube; ``counts["charts"]`` is 0 if its own UVs were used. ``files`` has other formats that were asked for, and "raw", a .ply of the raw mesh.
     """
 
     type: ClassVar[str] = "result"

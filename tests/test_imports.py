@@ -15,11 +15,18 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 TOP = ("backend", "blender_addon", "scripts")
-BLENDER = {"_cycles", "bl_ui", "blf", "bpy", "bpy_extras", "gpu", "gpu_extras", "imbuf", "mathutils"}
+BLENDER = {"_cycles", "bl_operators", "bl_ui", "blf", "bpy", "bpy_extras", "gpu", "gpu_extras", "imbuf", "mathutils"}
 #: Files that may import Blender's modules, besides the add-on's.
 WITH_BLENDER = {"scripts.finish_sheet"}
 #: The add-on's files that must work without Blender.
-WITHOUT_BLENDER = ("blender_addon.client", "blender_addon.jobs", "blender_addon.server")
+WITHOUT_BLENDER = (
+    "blender_addon.client",
+    "blender_addon.jobs",
+    "blender_addon.pixels",
+    "blender_addon.progress",
+    "blender_addon.quality",
+    "blender_addon.server",
+)
 STANDARD_LIBRARY_ONLY = ("backend.protocol", "scripts.dev", "scripts.lock")
 #: The backend's layers from the top. A module imports from its own layer and from those below.
 LAYERS = (
@@ -28,7 +35,7 @@ LAYERS = (
     ("backend.training",),
     ("backend.serve", "backend.download", "backend.install", "backend.hub", "backend.packages", "backend.snapshot"),
     ("backend.job",),
-    ("backend.pipeline",),
+    ("backend.pipeline", "backend.retexture"),
     (
         "backend.conditioning",
         "backend.gaussians",
