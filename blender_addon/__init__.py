@@ -8,20 +8,47 @@ imported by ``register()``, so that ``client``, ``jobs`` and ``server`` can be u
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
 
 ROOT = __package__.rpartition(".")[0]
 FOLDER = Path(__file__).parents[1]  # the extension's own: replaced at every update, never written to
 
 
-def register() -> None:
-    from . import command, operators, panels, preferences, properties, pump, setup_operators, thumbnails
+def _modules() -> tuple[ModuleType, ...]:
+    from . import (
+        command,
+        image_operators,
+        operators,
+        panels,
+        preferences,
+        presets,
+        properties,
+        pump,
+        setup_operators,
+        thumbnails,
+        translations,
+    )
 
-    for module in (preferences, properties, thumbnails, setup_operators, operators, panels, pump, command):
+    return (
+        translations,
+        preferences,
+        properties,
+        thumbnails,
+        setup_operators,
+        image_operators,
+        operators,
+        presets,
+        panels,
+        pump,
+        command,
+    )
+
+
+def register() -> None:
+    for module in _modules():
         module.register()
 
 
 def unregister() -> None:
-    from . import command, operators, panels, preferences, properties, pump, setup_operators, thumbnails
-
-    for module in (command, pump, panels, operators, setup_operators, thumbnails, properties, preferences):
+    for module in reversed(_modules()):
         module.unregister()

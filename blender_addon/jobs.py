@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ..backend import protocol
 from .client import Backend, BackendUnavailable
+from .pixels import ImageWriter
 
 CANCEL_GRACE = 10.0  # seconds that a backend has to answer a cancel before it is ended by force
 
@@ -34,7 +35,8 @@ class Target:
     document: int  # counts the files loaded in this session
     scene: int  # session_uid
     collection: int  # session_uid
-    location: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    location: tuple[float, float, float] = (0.0, 0.0, 0.0)  # of the bottom's centre
+    size: float = 1.0  # metres, of the longest side
 
 
 @dataclass(eq=False)
@@ -53,6 +55,9 @@ class Job:
     error: protocol.Error | None = None
     cancelling: bool = False
     submitted: float = field(default_factory=time.monotonic)
+    started: float | None = None  # when the backend got it, on the same clock
+    sources: tuple[str, ...] = ()  # what the images are called where they came from: ``images.add_source`` takes these
+    writer: ImageWriter | None = None  # while images that the request names are still being written
 
     @property
     def id(self) -> str:
@@ -83,6 +88,7 @@ class JobQueue:
     def __init__(self, launch: Callable[[], Backend]) -> None:
         self.jobs: list[Job] = []  # all that were not yet forgotten
         self.backend: Backend | None = None
+        self.timings: dict[tuple[str, int | None], dict[str, float]] = {}  # model and steps -> seconds by stage
         self._launch = launch
         self._cancel_deadline = float("inf")
 
@@ -156,6 +162,7 @@ class JobQueue:
                 job.preview = Path(message.arrays)
             case protocol.Result() if not job.cancelling:
                 job.state, job.fraction, job.result = State.DONE, 1.0, message
+                self.timings[job.request.model, job.request.steps] = message.timings
             case protocol.Result() | protocol.Cancelled():
                 job.state = State.CANCELLED
             case protocol.Error():
@@ -184,8 +191,11 @@ class JobQueue:
 
     def _start_next(self) -> list[Job]:
         job = next((job for job in self.jobs if job.state is State.QUEUED), None)
-        if job is None or self.running is not None:
+        if job is None or self.running is not None or (job.writer is not None and job.writer.is_alive()):
             return []
+        if job.writer is not None and job.writer.error:
+            job.fail(protocol.Error(job.id, "folder_not_writable", job.writer.error, "Make room on the disk."))
+            return [job]
         if self.backend is None:
             try:
                 self.backend = self._launch()
@@ -195,5 +205,5 @@ class JobQueue:
         if self.backend.ready is None:
             return []
         self.backend.send(job.request)
-        job.state = State.RUNNING
+        job.state, job.started = State.RUNNING, time.monotonic()
         return [job]

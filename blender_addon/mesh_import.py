@@ -21,16 +21,33 @@ from ..backend import protocol
 #: What an object remembers of how it was made, as custom properties with this prefix.
 PREFIX = "espalier_"
 UV_MAP = "UVMap"
-REMEMBERED = ("images", "model", "seed", "steps", "guidance", "texture_size", "faces", "texture_source", "normal_map")
+REMEMBERED = (
+    "images",
+    "model",
+    "seed",
+    "steps",
+    "guidance",
+    "texture_size",
+    "faces",
+    "texture_source",
+    "normal_map",
+    "size",
+)
 NOTE = PREFIX + "note"
 
 
 def create_object(
-    result: protocol.Result, *, name: str, collection: bpy.types.Collection, settings: Mapping[str, Any]
+    result: protocol.Result,
+    *,
+    name: str,
+    collection: bpy.types.Collection,
+    settings: Mapping[str, Any],
+    size: float = 1.0,
 ) -> bpy.types.Object:
     """Make the object of a result and link it into a collection.
 
     ``settings`` are remembered as custom properties (``result.settings`` holds them with the defaults filled in).
+    ``size`` is the length of the object's longest side, in metres; its origin is at the centre of its bottom.
     Raises ValueError, OSError or zipfile.BadZipFile if the result's files are damaged; nothing is made then.
     """
     with np.load(result.arrays, allow_pickle=False) as arrays:
@@ -39,18 +56,28 @@ def create_object(
     texture = _png(result.texture)
     normals = _png(result.normal_map) if result.normal_map else None
     raw = _raw_arrays(result.raw) if result.raw else None
-    mesh = create_mesh(name, vertices, faces)
+    factor, shift = stand(vertices, size)
+    mesh = create_mesh(name, vertices * factor + shift, faces)
     mesh.uv_layers.new(name=UV_MAP, do_init=False).uv.foreach_set("vector", uvs.ravel())
     normal_image = None if normals is None else create_image(f"{name} normal", normals, "Non-Color")
     mesh.materials.append(create_material(name, create_image(name, texture), normal_image))
     created = bpy.data.objects.new(name, mesh)
-    remember(created, settings)
+    remember(created, {**settings, "size": size})
     if result.note:
         created[NOTE] = result.note
     collection.objects.link(created)
     if raw is not None:
-        collection.objects.link(create_raw(f"{name} raw", *raw))
+        collection.objects.link(create_raw(f"{name} raw", raw[0] * factor + shift, *raw[1:]))
     return created
+
+
+def stand(vertices: NDArray[np.float32], size: float) -> tuple[np.float32, NDArray[np.float32]]:
+    """The factor and the shift [3] that bring vertices [V, 3] to ``size`` along the longest side of their bounding box,
+    and the centre of its bottom to the origin."""
+    low, high = vertices.min(axis=0), vertices.max(axis=0)
+    factor = np.float32(size / max(float((high - low).max()), 1e-6))
+    bottom = np.array((*(low + high)[:2] / 2, low[2]), np.float32)
+    return factor, -factor * bottom
 
 
 def create_raw(

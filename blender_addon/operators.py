@@ -1,93 +1,23 @@
-"""What the buttons do. Thin: the work is done in plain functions."""
+"""What the buttons do that make objects. Thin: the work is done in plain functions."""
 
 
 # mypy: disable-error-code="valid-type"
 
 from __future__ import annotations
 
-import tempfile
+import dataclasses
+import random
 import uuid
-from pathlib import Path
 
 import bpy
-from bpy.props import CollectionProperty, IntProperty, StringProperty
+from bpy.props import BoolProperty, StringProperty
 
-from ..backend import protocol
-from . import FOLDER, ROOT, pump, setup, thumbnails
+from . import ROOT, generation, properties, pump
 from .jobs import Job, State
-from .server.resources import find_models
-
-IMAGE_GLOB = ";".join(f"*{suffix}" for suffix in protocol.IMAGE_SUFFIXES)
-
-
-def new_job(context: bpy.types.Context) -> Job:
-    """A job from the scene's settings, with a folder of its own."""
-    settings = context.scene.espalier
-    models = find_models(FOLDER, setup.models_folder(context))
-    request = protocol.Generate(
-        job=uuid.uuid4().hex,
-        images=tuple(bpy.path.abspath(image.path) for image in settings.images),
-        out=tempfile.mkdtemp(prefix="espalier-", dir=bpy.app.tempdir),
-        model=models.get(settings.model, bpy.path.abspath(settings.model)),
-        steps=settings.steps if settings.use_steps else None,
-        seed=settings.seed,
-        texture_size=int(settings.texture_size),
-        faces=settings.faces,
-        texture_source=settings.texture_source,
-        normal_map=settings.normal_map,
-        keep_raw=settings.keep_raw,
-    )
-    return Job(request, pump.target(context))
 
 
 def find_job(identifier: str) -> Job | None:
     return next((job for job in pump.jobs.jobs if job.id == identifier), None)
-
-
-class EspalierAddImages(bpy.types.Operator):
-    """Choose reference images of one object: one picture, or several views"""
-
-    bl_idname = "espalier.add_images"
-    bl_label = "Add Images to Espalier"
-    bl_options = {"REGISTER", "UNDO"}
-
-    directory: StringProperty(subtype="DIR_PATH", options={"HIDDEN", "SKIP_SAVE"})
-    files: CollectionProperty(type=bpy.types.OperatorFileListElement, options={"HIDDEN", "SKIP_SAVE"})
-    filter_glob: StringProperty(default=IMAGE_GLOB, options={"HIDDEN"})
-
-    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
-        if self.files:  # dropped onto the viewport
-            return self.execute(context)
-        context.window_manager.fileselect_add(self)
-        return {"RUNNING_MODAL"}
-
-    def execute(self, context: bpy.types.Context) -> set[str]:
-        images = context.scene.espalier.images
-        known = {bpy.path.abspath(image.path) for image in images}
-        for file in self.files:
-            path = str(Path(self.directory, file.name))
-            thumbnails.forget(path)
-            if file.name and path not in known:
-                images.add().path = path
-        pump.redraw("UI")
-        return {"FINISHED"}
-
-
-class EspalierRemoveImage(bpy.types.Operator):
-    """Take this image off the list; the file stays"""
-
-    bl_idname = "espalier.remove_image"
-    bl_label = "Remove Image"
-    bl_options = {"REGISTER", "UNDO"}
-
-    index: IntProperty(min=0, options={"HIDDEN", "SKIP_SAVE"})
-
-    def execute(self, context: bpy.types.Context) -> set[str]:
-        images = context.scene.espalier.images
-        if self.index >= len(images):
-            return {"CANCELLED"}
-        images.remove(self.index)
-        return {"FINISHED"}
 
 
 class EspalierGenerate(bpy.types.Operator):
@@ -99,13 +29,55 @@ class EspalierGenerate(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        if not context.scene.espalier.images:
-            cls.poll_message_set("Add an image first")
-            return False
-        return True
+        obstacle = generation.obstacle(context)
+        cls.poll_message_set(obstacle)
+        return not obstacle
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        pump.submit(new_job(context))
+        settings = context.scene.espalier
+        if not settings.lock_seed:
+            settings.seed = random_seed()
+        try:
+            jobs = generation.new_jobs(context)
+        except ValueError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        for job in jobs:
+            pump.submit(job)
+        return {"FINISHED"}
+
+
+class EspalierNewSeed(bpy.types.Operator):
+    """Roll the dice for a new seed"""
+
+    bl_idname = "espalier.new_seed"
+    bl_label = "New Seed"
+    bl_options = {"REGISTER", "UNDO"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        context.scene.espalier.seed = random_seed()
+        return {"FINISHED"}
+
+
+def random_seed() -> int:
+    return random.randrange(properties.MAX_SEED + 1)
+
+
+class EspalierShowTexture(bpy.types.Operator):
+    """Show textures in this viewport's Solid shading, or materials' plain colors again"""
+
+    bl_idname = "espalier.show_texture"
+    bl_label = "Show Texture"
+    bl_options = {"REGISTER"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        return context.area is not None and context.area.type == "VIEW_3D"
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        shading = context.space_data.shading
+        textured = shading.type == "SOLID" and shading.color_type == "TEXTURE"
+        shading.type, shading.color_type = "SOLID", "MATERIAL" if textured else "TEXTURE"
         return {"FINISHED"}
 
 
@@ -124,6 +96,43 @@ class EspalierCancel(_JobOperator):
         if job is None:
             return {"CANCELLED"}
         pump.cancel(job)
+        return {"FINISHED"}
+
+
+class EspalierCancelAll(bpy.types.Operator):
+    """Stop making all these objects"""
+
+    bl_idname = "espalier.cancel_all"
+    bl_label = "Cancel All"
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        for job in reversed(pump.jobs.jobs):  # the running one last, so that no other one takes its place
+            if job.active:
+                pump.cancel(job)
+        return {"FINISHED"}
+
+
+class EspalierRetry(_JobOperator):
+    """Make this object again"""
+
+    bl_idname = "espalier.retry"
+    bl_label = "Try Again"
+
+    low_memory: BoolProperty(options={"HIDDEN", "SKIP_SAVE"})
+    new_seed: BoolProperty(options={"HIDDEN", "SKIP_SAVE"})
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        job = find_job(self.job)
+        if job is None or job.state is not State.FAILED:
+            return {"CANCELLED"}
+        request = dataclasses.replace(
+            job.request,
+            job=uuid.uuid4().hex,
+            low_memory=job.request.low_memory or self.low_memory,
+            seed=random_seed() if self.new_seed else job.request.seed,
+        )
+        pump.jobs.jobs.remove(job)  # not forgotten: the new job takes over its folder, with the images in it
+        pump.submit(Job(request, job.target, sources=job.sources))
         return {"FINISHED"}
 
 
@@ -166,26 +175,16 @@ class EspalierPreferencesShow(bpy.types.Operator):
         return bpy.ops.preferences.addon_show(module=ROOT)
 
 
-class ESPALIER_FH_images(bpy.types.FileHandler):
-    bl_idname = "ESPALIER_FH_images"
-    bl_label = "Espalier"
-    bl_import_operator = EspalierAddImages.bl_idname
-    bl_file_extensions = ";".join(protocol.IMAGE_SUFFIXES)
-
-    @classmethod
-    def poll_drop(cls, context: bpy.types.Context) -> bool:
-        return context.area is not None and context.area.type == "VIEW_3D"
-
-
 _classes = (
-    EspalierAddImages,
-    EspalierRemoveImage,
     EspalierGenerate,
+    EspalierNewSeed,
+    EspalierShowTexture,
     EspalierCancel,
+    EspalierCancelAll,
+    EspalierRetry,
     EspalierInsert,
     EspalierDismiss,
     EspalierPreferencesShow,
-    ESPALIER_FH_images,
 )
 
 

@@ -1,34 +1,32 @@
-"""The sidebar panel. Drawing reads state and never changes it."""
+"""The panels in the sidebar. Drawing reads state and never changes it."""
 
 from __future__ import annotations
 
-from pathlib import PurePath
-
 import bpy
 
-from . import operators, pump, setup, setup_page, thumbnails
-from .jobs import Job, State
+from . import generation, image_operators, images, operators, properties, setup, setup_page
+from .job_list import draw_jobs
 from .mesh_import import NOTE
+from .presets import ESPALIER_PT_presets
 from .properties import EspalierSettings
-from .texts import characters, draw_text
+from .texts import characters, draw_text, translate
 
-STAGES = {
-    "load": "Loading the model",
-    "prepare": "Preparing the image",
-    "encode": "Looking at the image",
-    "structure": "Shape",
-    "latents": "Detail",
-    "decode": "Surface",
-    "finish": "Texture",
-}
+#: As many qualities fit beside each other.
+BUTTONS = 3
 
 
-class EspalierPanel(bpy.types.Panel):
-    bl_idname = "ESPALIER_PT_generate"
-    bl_label = "Espalier"
+class _EspalierPanel(bpy.types.Panel):
     bl_category = "Espalier"
     bl_space_type = "VIEW_3D"
     bl_region_type = "UI"
+
+
+class EspalierPanel(_EspalierPanel):
+    bl_idname = "ESPALIER_PT_generate"
+    bl_label = "Espalier"
+
+    def draw_header_preset(self, context: bpy.types.Context) -> None:
+        ESPALIER_PT_presets.draw_panel_header(self.layout)
 
     def draw(self, context: bpy.types.Context) -> None:
         settings = context.scene.espalier
@@ -36,97 +34,169 @@ class EspalierPanel(bpy.types.Panel):
             setup_page.draw_first_run(self.layout, context, characters(context))
             return
         draw_images(self.layout, settings)
-        draw_settings(self.layout, settings)
-        if settings.model == setup.DEMONSTRATION and setup.only_demonstration(context):
+        draw_choices(self.layout, settings)
+        model = properties.chosen_model(settings)
+        if model and model.family == setup.DEMONSTRATION and setup.only_demonstration(context):
             setup_page.draw_demonstration(self.layout, context, characters(context))
-        button = self.layout.row()
-        button.scale_y = 1.6
-        button.operator(operators.EspalierGenerate.bl_idname, icon="MESH_MONKEY")
-        for job in pump.jobs.jobs:
-            draw_job(self.layout, job, characters(context))
-        active = context.active_object
-        if active is not None and NOTE in active:
-            draw_text(self.layout.box(), f"{active.name}: {active[NOTE]}", characters(context))
+        draw_button(self.layout, context)
+        draw_jobs(self.layout, characters(context))
+        draw_active(self.layout, context)
 
 
-def draw_images(layout: bpy.types.UILayout, settings: EspalierSettings) -> None:
-    """A thumbnail for each image with its name and a button that removes it."""
-    if settings.images:
-        grid = layout.grid_flow(row_major=True, columns=min(len(settings.images), 3), even_columns=True, align=True)
-        for index, image in enumerate(settings.images):
-            cell = grid.box().column(align=True)
-            path = bpy.path.abspath(image.path)
-            cell.template_icon(thumbnails.icon(path), scale=6.0 if len(settings.images) == 1 else 4.0)
-            row = cell.row(align=True)
-            row.label(text=PurePath(path).name)
-            row.operator(operators.EspalierRemoveImage.bl_idname, text="", icon="X", emboss=False).index = index
-    else:
-        hint = layout.box().column()
-        hint.active = False
-        hint.label(text="Drop an image on the viewport,", icon="IMAGE_DATA")
-        hint.label(text="or add one from a file", icon="BLANK1")
-    layout.operator(operators.EspalierAddImages.bl_idname, text="Add Images...", icon="ADD")
+class _SubPanel(_EspalierPanel):
+    bl_parent_id = EspalierPanel.bl_idname
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        return setup.is_installed(context)
 
 
-def draw_settings(layout: bpy.types.UILayout, settings: EspalierSettings) -> None:
+class EspalierObjectPanel(_SubPanel):
+    bl_idname = "ESPALIER_PT_object"
+    bl_label = "Object"
+    bl_order = 0
+
+    def draw(self, context: bpy.types.Context) -> None:
+        settings = context.scene.espalier
+        column = property_column(self.layout)
+        column.prop(settings, "place")
+        size = column.row()
+        size.active = settings.place != "ACTIVE"
+        size.prop(settings, "size")
+        column.separator()
+        column.prop(settings, "faces")
+        column.prop(settings, "texture_size")
+
+
+class EspalierAdvancedPanel(_SubPanel):
+    bl_idname = "ESPALIER_PT_advanced"
+    bl_label = "Advanced"
+    bl_options = {"DEFAULT_CLOSED"}
+    bl_order = 10
+
+    def draw(self, context: bpy.types.Context) -> None:
+        settings = context.scene.espalier
+        column = property_column(self.layout)
+        draw_optional(column, settings, "steps", "Steps")
+        draw_optional(column, settings, "guidance", "Guidance")
+        views = column.row()
+        views.active = len(settings.images) > 1
+        views.prop(settings, "multi_image")
+        column.separator()
+        model = properties.chosen_model(settings)
+        colors = column.row()
+        colors.active = model is None or model.gaussians
+        colors.prop(settings, "texture_source")
+        for name in ("normal_map", "keep_raw", "low_memory"):
+            column.prop(settings, name)
+
+
+def property_column(layout: bpy.types.UILayout) -> bpy.types.UILayout:
     column = layout.column()
     column.use_property_split = True
     column.use_property_decorate = False
-    column.prop(settings, "model")
-    steps = column.row(heading="Steps")
-    steps.prop(settings, "use_steps", text="")
-    number = steps.row()
-    number.active = settings.use_steps
-    number.prop(settings, "steps", text="")
-    for name in ("seed", "faces", "texture_size", "texture_source", "normal_map", "keep_raw"):
-        column.prop(settings, name)
+    return column
 
 
-def draw_job(layout: bpy.types.UILayout, job: Job, width: int) -> None:
-    """Where a job stands: a bar while it is active, an offer when its result cannot be inserted, an error in words."""
-    box = layout.box()
-    head = box.row()
-    match job.state:
-        case State.QUEUED | State.RUNNING:
-            head.label(text=job.name, icon="SORTTIME")
-            head.operator(operators.EspalierCancel.bl_idname, text="", icon="X", emboss=False).job = job.id
-            box.progress(factor=job.fraction, text=progress_text(job))
-        case State.DONE:
-            head.label(text=job.name, icon="CHECKMARK")
-            head.operator(operators.EspalierDismiss.bl_idname, text="", icon="TRASH", emboss=False).job = job.id
-            waits_for = pump.obstacle() if pump.home(job) is not None else ""
-            reason = (
-                f"Waits until {waits_for} is finished"
-                if waits_for
-                else "Made in a file or scene that is no longer open"
-            )
-            draw_text(box, reason, width)
-            box.operator(operators.EspalierInsert.bl_idname, icon="IMPORT").job = job.id
-        case State.FAILED if job.error is not None:
-            head.alert = True
-            head.label(text=job.name, icon="ERROR")
-            head.operator(operators.EspalierDismiss.bl_idname, text="", icon="X", emboss=False).job = job.id
-            draw_text(box, job.error.message, width)
-            draw_text(box, job.error.hint, width, active=False)
-            if job.error.code == "backend_unavailable":
-                box.operator(operators.EspalierPreferencesShow.bl_idname, icon="PREFERENCES")
-            elif job.error.job is None:  # it was the backend itself that failed
-                box.operator("wm.path_open", text="Open Log", icon="TEXT").filepath = str(pump.log_path())
+def draw_optional(layout: bpy.types.UILayout, settings: EspalierSettings, name: str, heading: str) -> None:
+    """A number that the model has too, with the tick that chooses it."""
+    row = layout.row(heading=heading)
+    row.prop(settings, f"use_{name}", text="")
+    number = row.row()
+    number.active = getattr(settings, f"use_{name}")
+    number.prop(settings, name, text="")
 
 
-def progress_text(job: Job) -> str:
-    """What the progress bar says."""
-    if job.cancelling:
-        return "Cancelling"
-    if job.state is State.QUEUED:
-        return "Waiting" if pump.jobs.running else "Starting the backend"
-    stage = STAGES.get(job.stage, job.stage or "Starting")
-    return f"{stage}, step {job.step} of {job.steps}" if job.steps > 1 else stage
+def draw_images(layout: bpy.types.UILayout, settings: EspalierSettings) -> None:
+    """A thumbnail for each image, and the buttons that add some."""
+    column = layout.column(align=True)
+    if settings.images:
+        box = column.box()
+        count = len(settings.images)
+        if count > 1:
+            box.label(text=translate("{n} views of one object").format(n=count), translate=False)
+        grid = box.grid_flow(row_major=True, columns=min(count, 3), even_columns=True, align=False)
+        for index in range(count):
+            draw_image(grid.column(align=True), settings, index)
+    else:
+        hint = column.box().column(align=True)
+        hint.active = False
+        hint.separator()
+        for line in ("Drop images of one object", "onto the viewport"):
+            row = hint.row()
+            row.alignment = "CENTER"
+            row.label(text=line)
+        hint.separator()
+    row = column.row(align=True)
+    row.operator(image_operators.EspalierAddImages.bl_idname, text="Add Images...", icon="FILEBROWSER")
+    row.operator(image_operators.EspalierAddImage.bl_idname, text="", icon="IMAGE_DATA")
+    row.operator(image_operators.EspalierAddRender.bl_idname, text="", icon="RENDER_RESULT")
+    row.operator(image_operators.EspalierPasteImage.bl_idname, text="", icon="PASTEDOWN")
+
+
+def draw_image(column: bpy.types.UILayout, settings: EspalierSettings, index: int) -> None:
+    item, count = settings.images[index], len(settings.images)
+    column.template_icon(images.icon(item), scale=7.0 if count == 1 else 4.0)
+    name = column.row(align=True)
+    missing = images.is_missing(item)
+    name.alert = missing
+    name.alignment = "CENTER"
+    name.label(text=images.title(item), icon="ERROR" if missing else "NONE", translate=False)
+    buttons = column.row(align=True)
+    buttons.alignment = "CENTER"
+    if count > 1:
+        for by, arrow in ((-1, "TRIA_LEFT"), (1, "TRIA_RIGHT")):
+            button = buttons.row(align=True)
+            button.enabled = 0 <= index + by < count
+            move = button.operator(image_operators.EspalierMoveImage.bl_idname, text="", icon=arrow)
+            move.index, move.by = index, by
+    buttons.operator(image_operators.EspalierRemoveImage.bl_idname, text="", icon="X").index = index
+
+
+def draw_choices(layout: bpy.types.UILayout, settings: EspalierSettings) -> None:
+    """Model, quality, seed and variants."""
+    column = property_column(layout)
+    column.prop(settings, "family")
+    few = len(properties.offered(settings)) <= BUTTONS
+    quality = column.row()
+    quality.prop(settings, "quality", expand=few)
+    seed = column.row(align=True)
+    seed.prop(settings, "seed")
+    seed.operator(operators.EspalierNewSeed.bl_idname, text="", icon="FILE_REFRESH")
+    lock = "LOCKED" if settings.lock_seed else "UNLOCKED"
+    seed.prop(settings, "lock_seed", text="", icon=lock)
+    column.prop(settings, "variants")
+
+
+def draw_button(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    """Generate 3D, and beneath it what must be done before it can be pressed."""
+    button = layout.row()
+    button.scale_y = 1.7
+    button.operator(operators.EspalierGenerate.bl_idname, icon="MESH_MONKEY")
+    obstacle = generation.obstacle(context)
+    if obstacle and context.scene.espalier.images:
+        draw_text(layout, obstacle, characters(context), active=False)
+
+
+def draw_active(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    """What is to be said about the active object, if it was made here."""
+    active = context.active_object
+    if active is not None and NOTE in active:
+        draw_text(layout.box(), f"{active.name}: {active[NOTE]}", characters(context))
+    shading = context.space_data.shading
+    if shading.type == "SOLID":
+        shown = shading.color_type == "TEXTURE"
+        layout.operator(operators.EspalierShowTexture.bl_idname, icon="TEXTURE", depress=shown)
+
+
+_classes = (EspalierPanel, EspalierObjectPanel, EspalierAdvancedPanel)
 
 
 def register() -> None:
-    bpy.utils.register_class(EspalierPanel)
+    for cls in _classes:
+        bpy.utils.register_class(cls)
 
 
 def unregister() -> None:
-    bpy.utils.unregister_class(EspalierPanel)
+    for cls in reversed(_classes):
+        bpy.utils.unregister_class(cls)

@@ -42,10 +42,9 @@ def log_path() -> Path:
 jobs = JobQueue(lambda: launch(log_path()))
 
 
-def target(context: bpy.types.Context) -> Target:
-    """Where an object stands that is asked for now: in the active collection, at the 3-D cursor."""
-    scene = context.scene
-    return Target(_document, scene.session_uid, context.collection.session_uid, tuple(scene.cursor.location))
+def target(context: bpy.types.Context, location: tuple[float, float, float], size: float) -> Target:
+    """Where an object that is asked for now shall stand: in the active collection."""
+    return Target(_document, context.scene.session_uid, context.collection.session_uid, location, size)
 
 
 def submit(job: Job) -> None:
@@ -115,8 +114,10 @@ def insert(
 ) -> None:
     """Make the object of a finished job, as one undo step. A damaged result fails the job; the scene stays as it is."""
     assert job.result is not None
+    size = job.target.size if job.target else 1.0
+    settings = job.result.settings | ({"images": job.sources} if job.sources else {})
     try:
-        made = create_object(job.result, name=job.name, collection=collection, settings=job.result.settings)
+        made = create_object(job.result, name=job.name, collection=collection, settings=settings, size=size)
     except (OSError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
         traceback.print_exc()
         hint = "Press Generate 3D to make it again."
@@ -142,7 +143,7 @@ def redraw(*regions: str) -> None:
 
 def _show_preview(job: Job) -> None:
     if job.preview is not None and job.target is not None and home(job) is not None:
-        viewport.show(job.id, job.preview, job.target.scene, job.target.location)
+        viewport.show(job.id, job.preview, job.target.scene, job.target.location, job.target.size)
 
 
 def _select(made: bpy.types.Object, scene: bpy.types.Scene) -> None:

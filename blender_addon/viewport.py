@@ -17,6 +17,8 @@ import numpy as np
 from mathutils import Matrix
 from numpy.typing import NDArray
 
+from .mesh_import import stand
+
 LIGHT = np.array((-0.35, -0.65, 0.68), np.float32)  # from the upper left of the front view
 AMBIENT = 0.45
 NEARER = 1e-5  # in depth: an earlier object in the same place shall not shimmer through
@@ -25,7 +27,8 @@ NEARER = 1e-5  # in depth: an earlier object in the same place shall not shimmer
 @dataclass
 class _Overlay:
     scene: int  # session_uid
-    location: tuple[float, float, float]
+    location: tuple[float, float, float]  # of the bottom's centre
+    size: float  # of the longest side
     mesh: tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.float32]] | None = None  # set by the reading thread
     announced: bool = False
     batch: Any = None
@@ -35,10 +38,10 @@ _overlays: dict[str, _Overlay] = {}
 _handler: Any = None
 
 
-def show(job: str, path: Path, scene: int, location: tuple[float, float, float]) -> None:
-    """Draw the mesh of a preview file in a scene until ``hide``. Returns at once."""
+def show(job: str, path: Path, scene: int, location: tuple[float, float, float], size: float) -> None:
+    """Draw the mesh of a preview file in a scene until ``hide``, where its object will stand. Returns at once."""
     global _handler
-    overlay = _overlays[job] = _Overlay(scene, location)
+    overlay = _overlays[job] = _Overlay(scene, location, size)
     threading.Thread(target=_read, args=(path, overlay), name="espalier preview", daemon=True).start()
     if _handler is None and not bpy.app.background:
         _handler = bpy.types.SpaceView3D.draw_handler_add(_draw, (), "WINDOW", "POST_VIEW")
@@ -90,7 +93,8 @@ def _read(path: Path, overlay: _Overlay) -> None:
             vertices, faces, colors = arrays["vertices"], arrays["faces"], arrays["colors"]
     except FileNotFoundError:
         return  # the job has already ended and taken its folder along
-    vertices = np.ascontiguousarray(vertices, np.float32)
+    factor, shift = stand(vertices, overlay.size)
+    vertices = np.ascontiguousarray(vertices * factor + shift, np.float32)
     overlay.mesh = (vertices, np.ascontiguousarray(faces, np.int32), shade(vertices, faces, colors))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import time
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +13,7 @@ import bpy
 import pytest
 from espalier import blender_addon
 from espalier.backend import protocol
-from espalier.blender_addon import operators, panels, preferences, properties, pump
+from espalier.blender_addon import generation, image_operators, job_list, panels, preferences, presets, pump
 from espalier.blender_addon.jobs import Job, State
 from espalier.blender_addon.mesh_import import NOTE
 
@@ -60,10 +62,12 @@ def draw() -> list[tuple[str, Any]]:
         ),
         region=types.SimpleNamespace(width=280),
         active_object=bpy.context.active_object,
+        space_data=types.SimpleNamespace(shading=types.SimpleNamespace(type="SOLID", color_type="MATERIAL")),
     )
     drawn: list[tuple[str, Any]] = []
     panel: Any = types.SimpleNamespace(layout=Layout(drawn))
-    panels.EspalierPanel.draw(panel, context)
+    for cls in (panels.EspalierPanel, panels.EspalierObjectPanel, panels.EspalierAdvancedPanel):
+        cls.draw(panel, context)
     return drawn
 
 
@@ -73,7 +77,8 @@ def texts(drawn: list[tuple[str, Any]]) -> str:
 
 @pytest.fixture
 def job(registered: None, tmp_path: Path) -> Iterator[Job]:
-    job = Job(protocol.Generate("a", ("/images/mug.png",), str(tmp_path / "out")), pump.target(bpy.context))
+    request = protocol.Generate("a", ("/images/mug.png",), str(tmp_path / "out"))
+    job = Job(request, pump.target(bpy.context, (0, 0, 0), 1.0))
     pump.jobs.jobs.append(job)
     yield job
     pump.jobs.jobs.clear()
@@ -104,15 +109,10 @@ def test_the_preferences_go_by_the_extensions_name(registered: None) -> None:
         bpy.context.preferences.addons.remove(addon)
 
 
-def test_images(registered: None, tmp_path: Path) -> None:
-    images = bpy.context.scene.espalier.images
-    files = [{"name": name} for name in ("front.png", "back.jpg")]
-    for _ in range(2):  # a second time they are already there
-        bpy.ops.espalier.add_images("EXEC_DEFAULT", directory=str(tmp_path), files=files)
-    assert [image.path for image in images] == [str(tmp_path / "front.png"), str(tmp_path / "back.jpg")]
-    bpy.ops.espalier.remove_image(index=0)
-    assert [Path(image.path).name for image in images] == ["back.jpg"]
-    assert bpy.ops.espalier.remove_image(index=3) == {"CANCELLED"}
+def new_request() -> protocol.Generate:
+    (job,) = generation.new_jobs(bpy.context)
+    Path(job.request.out).rmdir()
+    return job.request
 
 
 def test_a_job_from_the_settings(registered: None, tmp_path: Path) -> None:
@@ -120,32 +120,73 @@ def test_a_job_from_the_settings(registered: None, tmp_path: Path) -> None:
     settings = bpy.context.scene.espalier
     settings.images.add().path = str(tmp_path / "mug.png")
     assert bpy.ops.espalier.generate.poll()
+    request = new_request()
+    assert (request.steps, request.guidance, request.low_memory) == (None, None, False)
     settings.steps, settings.seed, settings.texture_size, settings.faces = 4, 7, "2048", 5000
-    settings.use_steps = True
-    request = operators.new_job(bpy.context).request
+    settings.use_steps = settings.use_guidance = settings.low_memory = True
+    settings.guidance, settings.multi_image = 2.5, "stochastic"
+    request = new_request()
     assert (request.steps, request.seed, request.texture_size, request.faces) == (4, 7, 2048, 5000)
+    assert (request.guidance, request.multi_image, request.low_memory) == (2.5, "stochastic", True)
     assert (request.model, request.images) == ("mini", (str(tmp_path / "mug.png"),))
-    assert Path(request.out).is_dir()
-    Path(request.out).rmdir()
 
 
-def test_a_model_of_the_users_own_goes_by_its_path(
-    registered: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_model_of_the_users_own_goes_by_its_path(registered: None, tmp_path: Path) -> None:
+    settings = bpy.context.scene.espalier
+    settings.images.add().path = str(tmp_path / "mug.png")
+    settings.model = str(tmp_path / "large")
+    assert generation.obstacle(bpy.context) == "The model large is not installed"
     (tmp_path / "large").mkdir()
     (tmp_path / "large" / "pipeline.json").touch()
-    monkeypatch.setattr(preferences, "folders", lambda context: ("", str(tmp_path)))
+    assert generation.obstacle(bpy.context) == ""
+    assert new_request().model == str(tmp_path / "large")
+    assert (settings.family, settings.quality) == (settings.model, "OWN")
+
+
+def test_why_the_button_is_off(registered: None, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = bpy.context.scene.espalier
-    assert "large" in properties._model_names(settings, bpy.context, "")
-    settings.images.add().path = str(tmp_path / "mug.png")
-    settings.model = "large"
-    request = operators.new_job(bpy.context).request
-    assert request.model == str(tmp_path / "large")
-    Path(request.out).rmdir()
+    assert generation.obstacle(bpy.context) == "Add an image first"
+    settings.images.add().path = "/images/mug.png"
+    settings.place = "ACTIVE"
+    assert "no active object" in generation.obstacle(bpy.context)
+    assert "no active object" in texts(draw())
+    monkeypatch.setattr("espalier.blender_addon.setup.is_installed", lambda context: False)
+    assert generation.obstacle(bpy.context) == "Install the backend first"
+
+
+def test_variants_have_consecutive_seeds_and_stand_side_by_side(registered: None) -> None:
+    settings = bpy.context.scene.espalier
+    settings.images.add().path = "/images/mug.png"
+    settings.seed, settings.variants, settings.size = 2**31 - 2, 3, 2.0
+    bpy.context.scene.cursor.location = (1, 2, 3)
+    jobs = generation.new_jobs(bpy.context)
+    assert [job.request.seed for job in jobs] == [2**31 - 2, 2**31 - 1, 0]
+    targets = [job.target for job in jobs]
+    assert [target.location for target in targets if target] == [(1, 2, 3), (3.5, 2, 3), (6, 2, 3)]
+    assert {target.size for target in targets if target} == {2.0}
+    assert len({job.request.out for job in jobs}) == 3
+    for job in jobs:
+        Path(job.request.out).rmdir()
+
+
+def test_a_new_seed_for_each_press_unless_it_is_locked(registered: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    pressed: list[int] = []
+    monkeypatch.setattr(pump, "submit", lambda job: pressed.append(job.request.seed))
+    settings = bpy.context.scene.espalier
+    settings.images.add().path = "/images/mug.png"
+    for _ in range(3):
+        bpy.ops.espalier.generate()
+        assert pressed[-1] == settings.seed
+    assert len(set(pressed)) == 3
+    settings.lock_seed = True
+    bpy.ops.espalier.generate()
+    assert pressed[3] == pressed[2]
+    bpy.ops.espalier.new_seed()
+    assert settings.seed != pressed[3]
 
 
 def test_dropping_files(registered: None) -> None:
-    handler = operators.ESPALIER_FH_images
+    handler = image_operators.ESPALIER_FH_images
     assert handler.bl_import_operator == "espalier.add_images"
     assert handler.bl_file_extensions.split(";")[:3] == [".png", ".jpg", ".jpeg"]
     area = types.SimpleNamespace(type="VIEW_3D")
@@ -163,7 +204,7 @@ def test_a_note_on_the_active_object_is_shown(registered: None) -> None:
 
 
 def test_panel_without_and_with_images(registered: None) -> None:
-    assert "Drop an image" in texts(draw())
+    assert "Drop images" in texts(draw())
     for name in ("front.png", "back.png"):
         bpy.context.scene.espalier.images.add().path = f"/images/{name}"
     drawn = draw()
@@ -175,9 +216,12 @@ def test_panel_without_and_with_images(registered: None) -> None:
 def test_panel_of_a_job(job: Job) -> None:
     assert ("progress", "Starting the backend") in draw()
     job.state = State.RUNNING
+    job.fraction = 0.25
     for stage in protocol.STAGES:
         job.stage, job.step, job.steps = stage, 2, 25
-        assert ("progress", f"{panels.STAGES[stage]}, step 2 of 25") in draw()
+        assert ("progress", f"{job_list.STAGES[stage]} 2/25  ·  25%") in draw()
+    job.started = time.monotonic() - 10
+    assert ("progress", "Texture 2/25  ·  25%  ·  0:30 left") in draw()
     job.cancelling = True
     assert ("progress", "Cancelling") in draw()
     job.state = State.DONE
@@ -193,11 +237,65 @@ def test_panel_of_a_failure(job: Job) -> None:
     assert "mug.png is not an image. " * 4 in " ".join(lines) + " "
     assert max(len(line) for line in lines) < 45
     assert "espalier.preferences_show" not in texts(drawn)
+    assert "Choose Another Image..." in texts(drawn)
     job.fail(protocol.Error("a", "backend_unavailable", "The backend is not installed.", "Choose a Python."))
     assert "espalier.preferences_show" in texts(draw())
     job.fail(protocol.Error(None, "backend_ended", "The backend was ended by SIGKILL.", "The next job starts it anew."))
     assert "Open Log" in texts(draw())
 
 
+@pytest.mark.parametrize(
+    ("code", "button"),
+    [
+        ("backend_unavailable", "espalier.preferences_show"),
+        ("model_missing", "espalier.preferences_show"),
+        ("background_unclear", "Choose Another Image..."),
+        ("out_of_memory", "Try Again with Less Memory"),
+        ("structure_empty", "Try Another Seed"),
+        ("disk_full", "Try Again"),
+    ],
+)
+def test_each_error_has_the_button_that_mends_it(job: Job, code: str, button: str) -> None:
+    job.fail(protocol.Error("a", code, "It went wrong."))
+    assert button in [text for _, text in draw()]
+
+
+def test_try_again(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    submitted: list[Job] = []
+    monkeypatch.setattr(pump, "submit", submitted.append)
+    assert bpy.ops.espalier.retry(job="a") == {"CANCELLED"}  # it has not failed
+    job.fail(protocol.Error("a", "out_of_memory", "There is not enough memory."))
+    assert bpy.ops.espalier.retry(job="a", low_memory=True, new_seed=True) == {"FINISHED"}
+    (again,) = submitted
+    assert again.target == job.target
+    assert again.request.out == job.request.out
+    assert again.request.low_memory
+    assert again.id != job.id
+    assert again.request.seed != job.request.seed
+    assert pump.jobs.jobs == []
+
+
+def test_cancel_all(job: Job) -> None:
+    second = Job(dataclasses.replace(job.request, job="b", out=job.request.out + "b"), job.target)
+    pump.jobs.jobs.append(second)
+    assert "espalier.cancel_all" in texts(draw())
+    bpy.ops.espalier.cancel_all()
+    assert pump.jobs.jobs == []
+
+
+def test_presets_hold_what_they_say(registered: None) -> None:
+    settings = bpy.context.scene.espalier
+    for name in presets.SAVED:
+        assert hasattr(settings, name), name
+    commands = "\n".join(f"{value} = {eval(value, {'settings': settings})!r}" for value in presets_values())
+    settings.faces, settings.model = 77_777, "other"
+    exec(commands, {"settings": settings})
+    assert (settings.faces, settings.model) == (10_000, "mini")
+
+
+def presets_values() -> list[str]:
+    return presets.EspalierAddPreset.preset_values
+
+
 def test_every_stage_has_a_name() -> None:
-    assert set(panels.STAGES) == set(protocol.STAGES)
+    assert set(job_list.STAGES) == set(protocol.STAGES)

@@ -32,6 +32,7 @@ def press(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fake_command: Callabl
     monkeypatch.setattr(process, "backend_command", lambda python, root: fake_command(*mode))
     blender_addon.register()
     bpy.ops.espalier.add_images("EXEC_DEFAULT", directory=str(tmp_path), files=[{"name": "mug.png"}])
+    bpy.context.scene.espalier.lock_seed = True
     bpy.ops.ed.undo_push(message="An image is chosen")
 
     def press(*arguments: str) -> Job:
@@ -67,7 +68,8 @@ def test_create_object(result: protocol.Result) -> None:
     with np.load(result.arrays) as arrays:
         positions = np.empty((VERTICES, 3), np.float32)
         mesh.vertices.foreach_get("co", positions.ravel())
-        np.testing.assert_array_equal(positions, arrays["vertices"])
+        factor, shift = mesh_import.stand(arrays["vertices"], 1.0)
+        np.testing.assert_allclose(positions, arrays["vertices"] * factor + shift, atol=1e-6)
         uvs = np.empty((FACES, 3, 2), np.float32)
         mesh.uv_layers["UVMap"].uv.foreach_get("vector", uvs.ravel())
         np.testing.assert_array_equal(uvs, arrays["uvs"])
@@ -78,10 +80,12 @@ def test_create_object(result: protocol.Result) -> None:
 
 
 def ring_center(point: object) -> object:
-    """The nearest point on the circle that the torus is wound around."""
+    """The nearest point on the circle that the torus is wound around; it is 0.96 wide and was brought to 1."""
     flat = point.copy()  # type: ignore[attr-defined]
     flat.z = 0
-    return flat.normalized() * 0.34
+    ring = flat.normalized() * (0.34 / 0.96)
+    ring.z = 0.14 / 0.96
+    return ring
 
 
 def test_material_and_packed_image(result: protocol.Result) -> None:
@@ -154,6 +158,7 @@ def test_an_object_remembers_how_it_was_made(result: protocol.Result) -> None:
         "texture_source": "colors",
         "normal_map": True,
         "faces": 10_000,
+        "size": 1.0,
     }
 
 

@@ -1,0 +1,88 @@
+"""From the scene's settings to jobs."""
+
+from __future__ import annotations
+
+import tempfile
+import uuid
+from pathlib import Path
+
+import bpy
+
+from ..backend import protocol
+from . import images, placement, properties, pump, setup
+from .jobs import Job
+from .texts import translate
+
+
+def obstacle(context: bpy.types.Context) -> str:
+    """Why Generate 3D cannot be pressed, in the user's language; empty if it can."""
+    settings = context.scene.espalier
+    if not setup.is_installed(context):
+        return translate("Install the backend first")
+    if not settings.images:
+        return translate("Add an image first")
+    if properties.chosen_model(settings) is None and not _own_folder(settings.model):
+        return translate("The model {name} is not installed").format(name=Path(settings.model).name)
+    if settings.place == "ACTIVE" and context.active_object is None:
+        return translate("There is no active object whose place could be taken")
+    return ""
+
+
+def new_jobs(context: bpy.types.Context) -> list[Job]:
+    """A job for each variant: from the same images, with consecutive seeds, side by side.
+
+    Raises ValueError if an image has no pixels.
+    """
+    settings = context.scene.espalier
+    pictures = images.collect(settings)
+    location, size = placement.find_place(context)
+    return [
+        new_job(
+            context,
+            pictures,
+            seed=(settings.seed + number) % (properties.MAX_SEED + 1),
+            location=placement.beside(location, size, number),
+            size=size,
+        )
+        for number in range(settings.variants)
+    ]
+
+
+def new_job(
+    context: bpy.types.Context,
+    pictures: list[images.Picture],
+    *,
+    seed: int,
+    location: placement.Location,
+    size: float,
+) -> Job:
+    """A job with the scene's settings, in a folder of its own."""
+    settings = context.scene.espalier
+    model = properties.chosen_model(settings)
+    out = tempfile.mkdtemp(prefix="espalier-", dir=bpy.app.tempdir)
+    paths, writer = images.lay_out(pictures, Path(out))
+    request = protocol.Generate(
+        job=uuid.uuid4().hex,
+        images=paths,
+        out=out,
+        model=model.request if model else bpy.path.abspath(settings.model),
+        steps=settings.steps if settings.use_steps else None,
+        seed=seed,
+        texture_size=int(settings.texture_size),
+        faces=settings.faces,
+        guidance=settings.guidance if settings.use_guidance else None,
+        low_memory=settings.low_memory,
+        multi_image=settings.multi_image,
+        texture_source=settings.texture_source,
+        normal_map=settings.normal_map,
+        keep_raw=settings.keep_raw,
+    )
+    if writer is not None:
+        writer.start()
+    sources = tuple(images.source(item) for item in settings.images)
+    return Job(request, pump.target(context, location, size), sources=sources, writer=writer)
+
+
+def _own_folder(model: str) -> bool:
+    """Whether a model is given by the path of its folder."""
+    return Path(bpy.path.abspath(model), "pipeline.json").is_file()

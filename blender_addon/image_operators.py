@@ -1,0 +1,212 @@
+"""The buttons that put reference images on the list, move them and take them off."""
+
+
+# mypy: disable-error-code="valid-type"
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import bpy
+from bpy.props import BoolProperty, CollectionProperty, EnumProperty, IntProperty, StringProperty
+
+from ..backend import protocol
+from . import images, pump
+from .texts import translate
+
+IMAGE_GLOB = ";".join(f"*{suffix}" for suffix in protocol.IMAGE_SUFFIXES)
+
+_listed: list[tuple[str, str, str, str, int]] = []  # Blender keeps no reference to an enumeration's strings
+
+
+class EspalierAddImages(bpy.types.Operator):
+    """Choose reference images of one object: one picture, or several views"""
+
+    bl_idname = "espalier.add_images"
+    bl_label = "Add Images to Espalier"
+    bl_options = {"REGISTER", "UNDO"}
+
+    directory: StringProperty(subtype="DIR_PATH", options={"HIDDEN", "SKIP_SAVE"})
+    files: CollectionProperty(type=bpy.types.OperatorFileListElement, options={"HIDDEN", "SKIP_SAVE"})
+    filter_glob: StringProperty(default=IMAGE_GLOB, options={"HIDDEN"})
+    replace: BoolProperty(
+        name="Replace",
+        description="Take the images away that are on the list",
+        options={"SKIP_SAVE"},
+    )
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        if self.files:  # dropped onto the viewport
+            return self.execute(context)
+        context.window_manager.fileselect_add(self)
+        return {"RUNNING_MODAL"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        settings = context.scene.espalier
+        if self.replace:
+            settings.images.clear()
+        for file in self.files:
+            path = str(Path(self.directory, file.name))
+            if file.name:
+                images.add_source(settings, path)
+        pump.redraw("UI")
+        return {"FINISHED"}
+
+
+def _images_to_choose(self: bpy.types.Operator, context: bpy.types.Context) -> list[tuple[str, str, str, str, int]]:
+    _listed[:] = [
+        (image.name, image.name, "", "IMAGE_DATA", number)
+        for number, image in enumerate(bpy.data.images)
+        if image.type != "RENDER_RESULT"
+    ]
+    return _listed
+
+
+class EspalierAddImage(bpy.types.Operator):
+    """Choose one of the images of this .blend: packed, generated, painted or pasted ones too"""
+
+    bl_idname = "espalier.add_image"
+    bl_label = "Add Image of This File"
+    bl_options = {"REGISTER", "UNDO"}
+    bl_property = "image"
+
+    image: EnumProperty(name="Image", description="An image of this .blend", items=_images_to_choose)
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        if not any(image.type != "RENDER_RESULT" for image in bpy.data.images):
+            cls.poll_message_set(translate("There are no images in this file"))
+            return False
+        return True
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        context.window_manager.invoke_search_popup(self)
+        return {"RUNNING_MODAL"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        images.add_source(context.scene.espalier, images.DATABLOCK + self.image)
+        pump.redraw("UI")
+        return {"FINISHED"}
+
+
+class EspalierAddRender(bpy.types.Operator):
+    """Take the picture that was rendered last, as it is now"""
+
+    bl_idname = "espalier.add_render"
+    bl_label = "Add Render Result"
+    bl_options = {"REGISTER", "UNDO"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        if not any(image.type == "RENDER_RESULT" for image in bpy.data.images):
+            cls.poll_message_set(translate("Nothing was rendered yet"))
+            return False
+        if bpy.app.is_job_running("RENDER"):
+            cls.poll_message_set(translate("Wait until the render is finished"))
+            return False
+        return True
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        try:
+            image = images.add_render(context)
+        except RuntimeError as error:
+            self.report({"ERROR"}, translate(str(error)))
+            return {"CANCELLED"}
+        images.add_source(context.scene.espalier, images.DATABLOCK + image.name)
+        pump.redraw("UI")
+        return {"FINISHED"}
+
+
+class EspalierPasteImage(bpy.types.Operator):
+    """Take the image on the clipboard"""
+
+    bl_idname = "espalier.paste_image"
+    bl_label = "Paste Image"
+    bl_options = {"REGISTER", "UNDO"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        if not bpy.ops.image.clipboard_paste.poll():
+            cls.poll_message_set(
+                translate("There is no image on the clipboard, or the system does not hand it to Blender, as with X11")
+            )
+            return False
+        return context.area is not None
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        try:
+            image = images.paste(context)
+        except RuntimeError as error:
+            self.report({"ERROR"}, translate(str(error)))
+            return {"CANCELLED"}
+        images.add_source(context.scene.espalier, images.DATABLOCK + image.name)
+        pump.redraw("UI")
+        return {"FINISHED"}
+
+
+class _ListedImage(bpy.types.Operator):
+    index: IntProperty(min=0, options={"HIDDEN", "SKIP_SAVE"})
+
+
+class EspalierRemoveImage(_ListedImage):
+    """Take this image off the list; the image itself stays"""
+
+    bl_idname = "espalier.remove_image"
+    bl_label = "Remove Image"
+    bl_options = {"REGISTER", "UNDO"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        listed = context.scene.espalier.images
+        if self.index >= len(listed):
+            return {"CANCELLED"}
+        listed.remove(self.index)
+        return {"FINISHED"}
+
+
+class EspalierMoveImage(_ListedImage):
+    """Move this image on the list. The first one gives the object its name"""
+
+    bl_idname = "espalier.move_image"
+    bl_label = "Move Image"
+    bl_options = {"REGISTER", "UNDO"}
+
+    by: IntProperty(default=1, options={"HIDDEN", "SKIP_SAVE"})
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        listed = context.scene.espalier.images
+        if not (self.index < len(listed) and 0 <= self.index + self.by < len(listed)):
+            return {"CANCELLED"}
+        listed.move(self.index, self.index + self.by)
+        return {"FINISHED"}
+
+
+class ESPALIER_FH_images(bpy.types.FileHandler):
+    bl_idname = "ESPALIER_FH_images"
+    bl_label = "Espalier"
+    bl_import_operator = EspalierAddImages.bl_idname
+    bl_file_extensions = ";".join(protocol.IMAGE_SUFFIXES)
+
+    @classmethod
+    def poll_drop(cls, context: bpy.types.Context) -> bool:
+        return context.area is not None and context.area.type == "VIEW_3D"
+
+
+_classes = (
+    EspalierAddImages,
+    EspalierAddImage,
+    EspalierAddRender,
+    EspalierPasteImage,
+    EspalierRemoveImage,
+    EspalierMoveImage,
+    ESPALIER_FH_images,
+)
+
+
+def register() -> None:
+    for cls in _classes:
+        bpy.utils.register_class(cls)
+
+
+def unregister() -> None:
+    for cls in reversed(_classes):
+        bpy.utils.unregister_class(cls)

@@ -1,0 +1,169 @@
+"""Reference images: files, and images of the .blend in whatever way those exist.
+
+The backend reads files. An image file goes to it by its path, a packed one as the file that is packed in it. What
+exists only as pixels (generated, painted, pasted, a format that the backend does not read) is copied at the press, in a
+few milliseconds, and written by a thread. The render result has no pixels that Python can read: it is saved when it is
+added.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import bpy
+import numpy as np
+
+from ..backend import protocol
+from . import thumbnails
+from .pixels import ImageWriter, Pixels
+from .properties import EspalierImage, EspalierSettings
+
+#: Kinds of files, in Blender's words, that the backend reads.
+READABLE = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
+#: How an image of the .blend is written where a file's path would stand.
+DATABLOCK = "image:"
+
+
+def source(item: EspalierImage) -> str:
+    """What an image is called: a path, or ``image:NAME`` for one of this .blend. ``add_source`` takes it back."""
+    return DATABLOCK + item.image.name if item.image else bpy.path.abspath(item.path)
+
+
+def add_source(settings: EspalierSettings, named: str) -> bool:
+    """Put an image on the list, unless it is there. False if it is one of a .blend, and not of this one."""
+    if named in map(source, settings.images):
+        return True
+    image = bpy.data.images.get(named.removeprefix(DATABLOCK)) if named.startswith(DATABLOCK) else None
+    if image is not None:
+        image.preview_ensure()  # drawing must not make it
+        settings.images.add().image = image
+    elif named.startswith(DATABLOCK):
+        return False
+    else:
+        thumbnails.forget(named)
+        settings.images.add().path = named
+    return True
+
+
+def title(item: EspalierImage) -> str:
+    """What stands below the thumbnail."""
+    return item.image.name if item.image else Path(bpy.path.abspath(item.path)).name
+
+
+def icon(item: EspalierImage) -> int:
+    """The thumbnail, for ``UILayout.template_icon``; 0 if there is none."""
+    if item.image:
+        return item.image.preview.icon_id if item.image.preview else 0
+    return thumbnails.icon(bpy.path.abspath(item.path)) if item.path else 0
+
+
+def is_missing(item: EspalierImage) -> bool:
+    """Whether there is nothing to show: the file was moved, or the image removed from the .blend."""
+    if item.image is None:
+        return not Path(bpy.path.abspath(item.path)).is_file()
+    return item.image.source == "FILE" and not (
+        item.image.packed_file or item.image.has_data or Path(_file_of(item.image)).is_file()
+    )
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A reference image as it is at the press: ``content`` is the path of its file, a file's bytes, or pixels."""
+
+    name: str
+    content: str | bytes | Pixels
+
+
+def collect(settings: EspalierSettings) -> list[Picture]:
+    """All images on the list. Raises ValueError for one that has no pixels."""
+    return [Picture(Path(title(item)).stem, _content(item)) for item in settings.images]
+
+
+def lay_out(pictures: list[Picture], folder: Path) -> tuple[tuple[str, ...], ImageWriter | None]:
+    """The paths of pictures as files; what has none gets one in ``folder``, from the thread that is returned."""
+    paths: list[str] = []
+    made: dict[Path, bytes | Pixels] = {}
+    for number, picture in enumerate(pictures):
+        if isinstance(picture.content, str):
+            paths.append(picture.content)
+            continue
+        suffix = ".bmp" if isinstance(picture.content, Pixels) else ".png"  # the backend goes by the content
+        path = folder / f"image {number}" / f"{bpy.path.clean_name(picture.name) or 'image'}{suffix}"
+        made[path] = picture.content
+        paths.append(str(path))
+    return tuple(paths), ImageWriter(made) if made else None
+
+
+def _content(item: EspalierImage) -> str | bytes | Pixels:
+    if item.image is None:
+        return bpy.path.abspath(item.path)
+    if not _is_readable(item.image):
+        return read_pixels(item.image)
+    return bytes(item.image.packed_file.data) if item.image.packed_file else _file_of(item.image)
+
+
+def read_pixels(image: bpy.types.Image) -> Pixels:
+    """An image's pixels as they are now. Raises ValueError if it has none."""
+    (width, height), channels = image.size, image.channels
+    if not (width and height and channels):
+        raise ValueError(f"{image.name} has no pixels: its file may have been moved")
+    values = np.empty(width * height * channels, np.float32)
+    image.pixels.foreach_get(values)
+    linear = image.is_float and not image.colorspace_settings.is_data
+    return Pixels(values.reshape(height, width, channels), linear)
+
+
+def add_render(context: bpy.types.Context) -> bpy.types.Image:
+    """The render result as a packed image of the .blend. Raises RuntimeError if nothing was rendered."""
+    from .mesh_import import create_image
+
+    result = next((image for image in bpy.data.images if image.type == "RENDER_RESULT"), None)
+    if result is None:
+        raise RuntimeError("Nothing was rendered yet")
+    path = Path(bpy.app.tempdir, "espalier_render.png")
+    output = context.scene.render.image_settings
+    names = [name for name in ("media_type", "file_format", "color_mode", "color_depth") if hasattr(output, name)]
+    before = {name: getattr(output, name) for name in names}
+    wanted = {"media_type": "IMAGE", "file_format": "PNG", "color_mode": "RGBA", "color_depth": "8"}
+    try:
+        for name in names:
+            setattr(output, name, wanted[name])
+        result.save_render(str(path), scene=context.scene)
+    finally:
+        for name in names:
+            setattr(output, name, before[name])
+    image = create_image("Render", path.read_bytes())
+    path.unlink()
+    return image
+
+
+def paste(context: bpy.types.Context) -> bpy.types.Image:
+    """The image on the clipboard as an image of the .blend. Raises RuntimeError if there is none.
+
+    Blender's operator shows what it pastes in the image editor that it is called in, so the area becomes one meanwhile.
+    """
+    known = set(bpy.data.images)
+    area = context.area
+    kind = area.type
+    area.type = "IMAGE_EDITOR"
+    try:
+        with context.temp_override(area=area, region=area.regions[-1]):
+            bpy.ops.image.clipboard_paste()
+    finally:
+        area.type = kind
+    pasted = next((image for image in bpy.data.images if image not in known), None)
+    if pasted is None:
+        raise RuntimeError("There is no image on the clipboard")
+    return pasted
+
+
+def _is_readable(image: bpy.types.Image) -> bool:
+    """Whether the backend can read the image's file, packed or not, and nothing was painted on it since."""
+    if image.source != "FILE" or image.is_dirty or image.file_format not in READABLE:
+        return False
+    return bool(image.packed_file) or Path(_file_of(image)).suffix.lower() in protocol.IMAGE_SUFFIXES
+
+
+def _file_of(image: bpy.types.Image) -> str:
+    return bpy.path.abspath(image.filepath, library=image.library)

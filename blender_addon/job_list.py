@@ -1,0 +1,108 @@
+"""The queue as the panel shows it. Drawing changes nothing."""
+
+from __future__ import annotations
+
+import time
+
+import bpy
+
+from . import operators, pump
+from .image_operators import EspalierAddImages
+from .jobs import Job, State
+from .progress import clock, seconds_left
+from .texts import draw_text, translate
+
+STAGES = {
+    "load": "Loading the model",
+    "prepare": "Preparing the image",
+    "encode": "Looking at the image",
+    "structure": "Shape",
+    "latents": "Detail",
+    "decode": "Surface",
+    "finish": "Texture",
+}
+
+#: Errors that another image mends, and those that another seed may.
+OF_THE_IMAGE = ("image_", "object_too_small", "background_")
+OF_THE_SEED = ("structure_empty", "mesh_empty", "empty_mesh")
+OF_THE_INSTALLATION = ("backend_unavailable", "model_", "checkpoint_", "files_missing", "device_missing")
+
+
+def draw_jobs(layout: bpy.types.UILayout, width: int) -> None:
+    """Every job that has not been taken off the list, and a button for all of them."""
+    jobs = pump.jobs.jobs
+    if sum(job.active for job in jobs) > 1:
+        row = layout.row()
+        row.label(text=translate("{n} objects to make").format(n=sum(job.active for job in jobs)), translate=False)
+        row.operator(operators.EspalierCancelAll.bl_idname, icon="CANCEL")
+    for job in jobs:
+        draw_job(layout, job, width)
+
+
+def draw_job(layout: bpy.types.UILayout, job: Job, width: int) -> None:
+    """Where a job stands: a bar while it runs, an offer when its result cannot be inserted, an error in words."""
+    box = layout.box()
+    head = box.row()
+    name = f"{job.name}  ·  {job.request.seed}"
+    match job.state:
+        case State.QUEUED | State.RUNNING:
+            head.label(text=name, icon="MESH_MONKEY" if job.state is State.RUNNING else "SORTTIME", translate=False)
+            head.operator(operators.EspalierCancel.bl_idname, text="", icon="X", emboss=False).job = job.id
+            if job.state is State.RUNNING or not pump.jobs.running:
+                box.progress(factor=job.fraction, text=progress_text(job), translate=False)
+        case State.DONE:
+            head.label(text=name, icon="CHECKMARK", translate=False)
+            head.operator(operators.EspalierDismiss.bl_idname, text="", icon="TRASH", emboss=False).job = job.id
+            draw_text(box, waiting_text(job), width)
+            box.operator(operators.EspalierInsert.bl_idname, icon="IMPORT").job = job.id
+        case State.FAILED if job.error is not None:
+            head.alert = True
+            head.label(text=name, icon="ERROR", translate=False)
+            head.operator(operators.EspalierDismiss.bl_idname, text="", icon="X", emboss=False).job = job.id
+            draw_text(box, job.error.message, width)
+            draw_text(box, job.error.hint, width, active=False)
+            draw_remedy(box.row(align=True), job)
+
+
+def waiting_text(job: Job) -> str:
+    """Why a finished object is not in the scene yet."""
+    obstacle = pump.obstacle() if pump.home(job) is not None else ""
+    if obstacle:
+        return translate("Waits until {what} is finished").format(what=translate(obstacle))
+    return "Made in a file or scene that is no longer open"
+
+
+def draw_remedy(layout: bpy.types.UILayout, job: Job) -> None:
+    """The button that mends what went wrong."""
+    assert job.error is not None
+    code = job.error.code
+    if code.startswith(OF_THE_INSTALLATION):
+        layout.operator(operators.EspalierPreferencesShow.bl_idname, icon="PREFERENCES")
+    elif code.startswith(OF_THE_IMAGE):
+        layout.operator(EspalierAddImages.bl_idname, text="Choose Another Image...", icon="FILEBROWSER").replace = True
+        return
+    text, low_memory, new_seed = "Try Again", code == "out_of_memory", code in OF_THE_SEED
+    if low_memory:
+        text = "Try Again with Less Memory"
+    elif new_seed:
+        text = "Try Another Seed"
+    retry = layout.operator(operators.EspalierRetry.bl_idname, text=text, icon="FILE_REFRESH")
+    retry.job, retry.low_memory, retry.new_seed = job.id, low_memory, new_seed
+    if job.error.job is None:  # it was the backend itself that failed
+        layout.operator("wm.path_open", text="Open Log", icon="TEXT").filepath = str(pump.log_path())
+
+
+def progress_text(job: Job) -> str:
+    """What the progress bar says: *Shape 12/25 · 34 % · 0:07 left*."""
+    if job.cancelling:
+        return translate("Cancelling")
+    if job.state is State.QUEUED:
+        return translate("Waiting") if pump.jobs.running else translate("Starting the backend")
+    parts = [translate(STAGES.get(job.stage, job.stage or "Starting"))]
+    if job.steps > 1:
+        parts[0] += f" {job.step}/{job.steps}"
+    parts.append(f"{job.fraction:.0%}")
+    left = seconds_left(job, pump.jobs.timings.get((job.request.model, job.request.steps)), time.monotonic())
+    if left is not None:
+        parts.append(translate("{time} left").format(time=clock(left)))
+    return "  ·  ".join(parts)

@@ -1,0 +1,57 @@
+"""Settings saved under a name, in Blender's own way: small files among the user's presets."""
+
+from __future__ import annotations
+
+import bpy
+from bl_operators.presets import AddPresetBase
+from bl_ui.utils import PresetPanel
+
+FOLDER = "espalier"
+
+#: What a preset holds: how objects are made, not of what, where and with which seed.
+SAVED = (
+    "model",
+    "use_steps",
+    "steps",
+    "size",
+    "faces",
+    "texture_size",
+    "use_guidance",
+    "guidance",
+    "multi_image",
+    "texture_source",
+    "normal_map",
+    "keep_raw",
+    "low_memory",
+)
+
+
+class ESPALIER_PT_presets(PresetPanel, bpy.types.Panel):
+    bl_label = "Presets"
+    preset_subdir = FOLDER
+    preset_operator = "script.execute_preset"
+    preset_add_operator = "espalier.preset_add"
+
+
+class EspalierAddPreset(AddPresetBase, bpy.types.Operator):
+    """Save these settings under a name, or delete those of a name"""
+
+    bl_idname = "espalier.preset_add"
+    bl_label = "Add Espalier Preset"
+    preset_menu = "ESPALIER_PT_presets"
+    preset_subdir = FOLDER
+    preset_defines = ["settings = bpy.context.scene.espalier"]
+    preset_values = [f"settings.{name}" for name in SAVED]
+
+
+_classes = (ESPALIER_PT_presets, EspalierAddPreset)
+
+
+def register() -> None:
+    for cls in _classes:
+        bpy.utils.register_class(cls)
+
+
+def unregister() -> None:
+    for cls in reversed(_classes):
+        bpy.utils.unregister_class(cls)

@@ -1,0 +1,42 @@
+"""How long a job will still take. No bpy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..backend import protocol
+from .jobs import Job
+
+#: Before this share of a first job nothing can be said.
+ENOUGH = 0.15
+
+
+def seconds_left(job: Job, timings: Mapping[str, float] | None, now: float) -> float | None:
+    """Seconds until a running job ends; None if it cannot be said yet.
+
+    ``timings`` are the seconds that each stage took the last time with the same model and steps. Without them time is
+    taken to pass evenly with the job's fraction. ``now`` is on the clock of ``job.started``.
+    """
+    if job.started is None:
+        return None
+    if timings:
+        return _from_timings(job, timings)
+    if job.fraction < ENOUGH:
+        return None
+    return (now - job.started) * (1 - job.fraction) / job.fraction
+
+
+def _from_timings(job: Job, timings: Mapping[str, float]) -> float:
+    begin, left = 0.0, 0.0
+    for stage, share in protocol.STAGES.items():
+        done = min(max((job.fraction - begin) / share, 0.0), 1.0)
+        left += (1 - done) * timings.get(stage, 0.0)
+        begin += share
+    return left
+
+
+def clock(seconds: float) -> str:
+    """*0:07*, *2:30*, *1:05:00*."""
+    minutes, rest = divmod(max(1, round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,186 @@
+"""Reference images of every kind, as they go to the backend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import bpy
+import numpy as np
+import pytest
+from espalier import blender_addon
+from espalier.blender_addon import images
+from espalier.blender_addon.pixels import ImageWriter, Pixels, encode_bmp
+
+from tests.fakes.fake_backend import paint, write_png
+
+Image = pytest.importorskip("PIL.Image")
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Iterator[Any]:
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    blender_addon.register()
+    yield bpy.context.scene.espalier
+    blender_addon.unregister()
+
+
+def file(tmp_path: Path, name: str = "mug.png") -> str:
+    write_png(tmp_path / name, 32, paint)
+    return str(tmp_path / name)
+
+
+def laid_out(settings: Any, folder: Path) -> tuple[str, ...]:
+    paths, writer = images.lay_out(images.collect(settings), folder)
+    if writer is not None:
+        writer.run()
+        assert writer.error == ""
+    return paths
+
+
+def test_files(settings: Any, tmp_path: Path) -> None:
+    files = [{"name": name} for name in ("front.png", "back.jpg")]
+    for _ in range(2):  # a second time they are already there
+        bpy.ops.espalier.add_images("EXEC_DEFAULT", directory=str(tmp_path), files=files)
+    both = [str(tmp_path / "front.png"), str(tmp_path / "back.jpg")]
+    assert [item.path for item in settings.images] == both
+    assert [images.title(item) for item in settings.images] == ["front.png", "back.jpg"]
+    bpy.ops.espalier.move_image(index=0, by=1)
+    assert [item.path for item in settings.images] == both[::-1]
+    assert bpy.ops.espalier.move_image(index=0, by=-1) == {"CANCELLED"}
+    bpy.ops.espalier.remove_image(index=0)
+    assert [item.path for item in settings.images] == both[:1]
+    assert bpy.ops.espalier.remove_image(index=3) == {"CANCELLED"}
+    assert laid_out(settings, tmp_path) == (both[0],)
+    assert images.is_missing(settings.images[0])
+    bpy.ops.espalier.add_images("EXEC_DEFAULT", directory=str(tmp_path), files=[{"name": "mug.png"}], replace=True)
+    assert [images.title(item) for item in settings.images] == ["mug.png"]
+
+
+def test_an_image_that_was_loaded_goes_by_its_file(settings: Any, tmp_path: Path) -> None:
+    path = file(tmp_path)
+    image = bpy.data.images.load(path)
+    bpy.ops.espalier.add_image(image=image.name)
+    assert images.title(settings.images[0]) == "mug.png"
+    assert not images.is_missing(settings.images[0])
+    assert laid_out(settings, tmp_path) == (path,)
+
+
+def test_a_packed_image_goes_as_the_file_in_it(settings: Any, tmp_path: Path) -> None:
+    path = file(tmp_path)
+    image = bpy.data.images.load(path)
+    image.pack()
+    content = Path(path).read_bytes()
+    Path(path).unlink()
+    bpy.ops.espalier.add_image(image=image.name)
+    assert not images.is_missing(settings.images[0])
+    (written,) = laid_out(settings, tmp_path)
+    assert Path(written).name == "mug.png"
+    assert Path(written).read_bytes() == content
+
+
+def test_a_painted_image_goes_as_its_pixels(settings: Any, tmp_path: Path) -> None:
+    image = bpy.data.images.load(file(tmp_path))
+    values = np.random.default_rng(0).random((32, 32, 4), np.float32)
+    values[..., 3] = 1
+    image.pixels.foreach_set(values.ravel())
+    image.update()
+    assert image.is_dirty
+    bpy.ops.espalier.add_image(image=image.name)
+    (written,) = laid_out(settings, tmp_path)
+    seen = np.asarray(Image.open(written).convert("RGBA"))[::-1] / 255
+    np.testing.assert_allclose(seen, values, atol=1 / 255)
+
+
+def test_a_generated_image_can_be_read_by_the_backend(settings: Any, tmp_path: Path) -> None:
+    image = bpy.data.images.new("Sketch of a mug", 64, 48, alpha=True)
+    values = np.zeros((48, 64, 4), np.float32)
+    values[8:40, 16:48] = (0.2, 0.4, 0.6, 1)
+    image.pixels.foreach_set(values.ravel())
+    bpy.ops.espalier.add_image(image=image.name)
+    (written,) = laid_out(settings, tmp_path)
+    assert Path(written).stem == "Sketch_of_a_mug"
+    pytest.importorskip("torch")  # which a Blender's own Python lacks
+    from backend.images import load_image
+
+    cut_out = np.asarray(load_image(Path(written)))
+    assert cut_out.shape == (48, 64, 4)
+    assert cut_out[20, 30].tolist() == [51, 102, 153, 255]
+    assert cut_out[0, 0, 3] == 0
+
+
+def test_a_float_image_is_brought_to_srgb(settings: Any, tmp_path: Path) -> None:
+    image = bpy.data.images.new("Linear", 16, 16, alpha=True, float_buffer=True)
+    image.pixels.foreach_set(np.tile(np.array((0.1, 0.1, 0.1, 0.5), np.float32), 256))
+    bpy.ops.espalier.add_image(image=image.name)
+    (written,) = laid_out(settings, tmp_path)
+    shade = round((1.055 * 0.2 ** (1 / 2.4) - 0.055) * 255)  # 0.1 was multiplied by an alpha of 0.5
+    assert np.asarray(Image.open(written))[0, 0].tolist() == [shade, shade, shade, 128]
+
+
+def test_an_image_without_pixels_is_refused(settings: Any, tmp_path: Path) -> None:
+    image = bpy.data.images.load(file(tmp_path, "gone.tga"))  # of a kind that the backend does not read
+    Path(image.filepath).unlink()
+    bpy.ops.espalier.add_image(image=image.name)
+    assert images.is_missing(settings.images[0])
+    with pytest.raises(ValueError, match=r"gone\.tga has no pixels"):
+        images.collect(settings)
+    with pytest.raises(RuntimeError, match="has no pixels"):
+        bpy.ops.espalier.generate()
+
+
+def test_the_render_result(settings: Any, tmp_path: Path) -> None:
+    assert not bpy.ops.espalier.add_render.poll()
+    scene = bpy.context.scene
+    scene.camera = bpy.data.objects.new("Camera", bpy.data.cameras.new("Camera"))
+    scene.collection.objects.link(scene.camera)
+    scene.render.engine, scene.cycles.samples = "CYCLES", 1
+    scene.render.resolution_x, scene.render.resolution_y = 64, 32
+    scene.render.resolution_percentage = 100
+    scene.render.film_transparent = True
+    scene.render.image_settings.file_format = "JPEG"
+    bpy.ops.render.render()
+    assert bpy.ops.espalier.add_render() == {"FINISHED"}
+    assert scene.render.image_settings.file_format == "JPEG"
+    (written,) = laid_out(settings, tmp_path)
+    rendered = Image.open(written)
+    assert (rendered.format, rendered.mode, rendered.size) == ("PNG", "RGBA", (64, 32))
+    assert np.asarray(rendered)[..., 3].max() == 0  # there was nothing before the camera
+
+
+def test_pasting_says_why_it_cannot(settings: Any) -> None:
+    assert not bpy.ops.espalier.paste_image.poll()
+    with pytest.raises(RuntimeError, match="no image on the clipboard"):
+        bpy.ops.espalier.paste_image()
+
+
+def test_images_are_found_again_by_their_sources(settings: Any, tmp_path: Path) -> None:
+    image = bpy.data.images.new("Sketch", 16, 16)
+    sources = [file(tmp_path), images.DATABLOCK + image.name]
+    assert all(images.add_source(settings, source) for source in sources)
+    assert [images.source(item) for item in settings.images] == sources
+    assert all(images.add_source(settings, source) for source in sources)
+    assert len(settings.images) == 2
+    assert not images.add_source(settings, images.DATABLOCK + "gone")
+    bpy.data.images.remove(image)
+    assert images.is_missing(settings.images[1])
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_a_bmp_of_any_number_of_channels(channels: int, tmp_path: Path) -> None:
+    values = np.random.default_rng(1).random((37, 5, channels), np.float32)
+    values[0, 0, 0] = np.nan
+    (tmp_path / "a.bmp").write_bytes(encode_bmp(Pixels(values)))
+    seen = np.asarray(Image.open(tmp_path / "a.bmp"))[::-1] / 255
+    expected = np.ones((37, 5, 4))
+    expected[..., : max(3, channels)] = np.nan_to_num(values)
+    np.testing.assert_allclose(seen, expected, atol=1 / 255)
+
+
+def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    writer = ImageWriter({tmp_path / "file" / "a.png": b"content"})
+    writer.start()
+    writer.join()
+    assert "could not be written" in writer.error
