@@ -29,6 +29,7 @@ class SparseResBlock3d(nn.Module):
 
     With `halve` the block first averages the cells of a grid twice as coarse. Given `voxels`, it first copies the
     features of the coarse cells to those finer voxels. The skip path starts from the resampled input.
+    (Norm and products of copies are copies: they are computed on the cells.)
     """
 
     def __init__(self, channels: int, emb_channels: int, out_channels: int, *, halve: bool = False) -> None:
@@ -46,13 +47,12 @@ class SparseResBlock3d(nn.Module):
     def forward(self, x: SparseTensor, embedding: Tensor, voxels: VoxelSet | None = None) -> SparseTensor:
         if self.halve:
             x = downsample(x, 2)
-        elif voxels is not None:
-            x = upsample(x, voxels, 2)
         scale, shift = self.emb_layers(embedding).chunk(2, dim=-1)
-        h = self.conv1(x.replace(F.silu(self.norm1(x.feats))))
+        h = self.conv1(x.replace(F.silu(self.norm1(x.feats))), upsample=voxels)
         h = h.replace(self.norm2(h.feats)) * (1 + scale) + shift
         h = self.conv2(h.replace(F.silu(h.feats)))
-        return h.replace(h.feats + self.skip_connection(x.feats))
+        x = x.replace(self.skip_connection(x.feats))
+        return h.replace(h.feats + (x if voxels is None else upsample(x, voxels, 2)).feats)
 
 
 class LatentFlow(nn.Module):

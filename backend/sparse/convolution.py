@@ -139,6 +139,21 @@ def subdivided_conv(x: Tensor, weight: Tensor, voxels: VoxelSet) -> Tensor:
     return torch.stack(children, dim=1).flatten(0, 1)
 
 
+def upsampled_conv(x: Tensor, weight: Tensor, voxels: VoxelSet) -> Tensor:
+    """`submanifold_conv` of features of the coarse cells `[M, I]` copied to the finer `voxels` `[N]`: `[N, O]`.
+
+    All voxels of a cell share its features, so each cell is multiplied with every tap once, and the voxels add up what
+    their neighbours' cells made: a quarter of the products where a cell holds four voxels.
+    """
+    (out_channels, *_, in_channels), parent = weight.shape, voxels.coarse(2).parent
+    taps, table = weight[..., 0].numel() // out_channels, voxels.neighbours.long()
+    products = x @ weight.flatten(1, 3).permute(2, 1, 0).reshape(in_channels, -1)
+    rows = F.pad(parent, (0, 1), value=len(x))[table] * taps + torch.arange(taps, device=x.device)
+    rows = rows.where(table < len(voxels), len(x) * taps)  # where there is no neighbour, a row of zeros
+    products = F.pad(products.view(-1, out_channels), (0, 0, 0, 1))
+    return products.index_select(0, rows.flatten()).view(-1, taps, out_channels).sum(1)
+
+
 class _Kernel(nn.Module):
     """Weight `[O, k, k, k, I]` and bias of a convolution, in the layout of the published state dicts."""
 
@@ -164,13 +179,16 @@ class SparseConv3d(nn.Module):
             raise ValueError(f"kernel_size must be 1 or 3, not {kernel_size}")
         self.conv = _Kernel(in_channels, out_channels, kernel_size)
 
-    def forward(self, x: SparseTensor, *, subdivide: bool = False) -> SparseTensor:
-        """Features `[N, in]` to `[N, out]`; with `subdivide`, to `[8 N, out]` on the voxels' children.
+    def forward(self, x: SparseTensor, *, subdivide: bool = False, upsample: VoxelSet | None = None) -> SparseTensor:
+        """Features `[N, in]` to `[N, out]`; with `subdivide`, to `[8 N, out]` on the voxels' children; with `upsample`,
+        on these voxels, whose coarse cells `x` lives on.
 
-        The latter (kernel size 3 only) is the convolution of `resample.subdivide(x)`, for less than a third of the
-        products.
+        The latter two (kernel size 3 only) are the convolutions of `resample.subdivide(x)` and `resample.upsample(x)`,
+        for less than a third of the products.
         """
         weight, bias = self.conv.weight, self.conv.bias
+        if upsample is not None:
+            return SparseTensor(upsampled_conv(x.feats, weight, upsample) + bias, upsample)
         if subdivide:
             return SparseTensor(subdivided_conv(x.feats, weight, x.voxels) + bias, x.voxels.children())
         if weight.shape[1] == 1:

@@ -77,8 +77,10 @@ def _networks(resolution: int, latent_resolution: int, image_size: int) -> dict[
             "num_blocks": 4,
             "num_heads": 5,
             "patch_size": 2,
-            "num_io_res_blocks": 1,
-            "io_block_channels": [64],
+            # Two: with one no block works on the voxels themselves, and what is averaged over a cell cannot tell them
+            # apart. A velocity holds the noise of every voxel; without a way past the cells its error stays near 1.
+            "num_io_res_blocks": 2,
+            "io_block_channels": [48],
             **flow,
         },
     }
@@ -92,10 +94,10 @@ PRESETS: dict[str, Preset] = {
         networks=_networks(16, 4, 112),
         schedules={
             "structure_vae": Schedule(steps=2600, batch=16, rate=1e-3),
-            "latent_vae": Schedule(steps=2000, batch=2, rate=1e-3, warmup=50, ema=0.995),
+            "latent_vae": Schedule(steps=2900, batch=2, rate=1e-3, warmup=50, ema=0.995),
             "image_encoder": Schedule(steps=13000, batch=32, rate=6e-4, weight_decay=0.02, matrix_rate=0.005),
             "structure_flow": Schedule(steps=4000, batch=32, rate=6e-4, ema=0.999, matrix_rate=0.01),
-            "latent_flow": Schedule(steps=5000, batch=16, rate=6e-4, ema=0.999, matrix_rate=0.01),
+            "latent_flow": Schedule(steps=3600, batch=16, rate=6e-4, ema=0.999, matrix_rate=0.01),
         },
     ),
     # A minute on a CPU: proves that every stage runs; its weights are worth nothing.

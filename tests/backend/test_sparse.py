@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from backend.sparse import attention, convolution, reference
-from backend.sparse.convolution import SparseConv3d, subdivided_conv, submanifold_conv
+from backend.sparse.convolution import SparseConv3d, subdivided_conv, submanifold_conv, upsampled_conv
 from backend.sparse.normalization import SparseGroupNorm32
 from backend.sparse.resample import downsample, subdivide, upsample
 from backend.sparse.tensor import SparseTensor, VoxelSet
@@ -130,12 +130,18 @@ def test_convolution_of_subdivided_voxels_merges_taps_exactly(x: SparseTensor) -
     assert_close(conv(x, subdivide=True).feats, conv(subdivide(x)).feats, 2e-6)
 
 
-@pytest.mark.parametrize("convolve", [submanifold_conv, subdivided_conv])
+def test_convolution_of_upsampled_cells_multiplies_each_once(x: SparseTensor) -> None:
+    conv, coarse = SparseConv3d(8, 5, 3), downsample(x, 2)
+    assert_close(conv(coarse, upsample=x.voxels).feats, conv(upsample(coarse, x.voxels, 2)).feats, 2e-6)
+
+
+@pytest.mark.parametrize("convolve", [submanifold_conv, subdivided_conv, upsampled_conv])
 def test_gradients_of_the_convolutions(convolve: Callable[[Tensor, Tensor, VoxelSet], Tensor]) -> None:
     """Backward, forward mode (a flow's derivative in time needs it) and backward of backward."""
     x = random_tensor((5, 4), 2, torch.float64)
     weight = torch.randn(2, 3, 3, 3, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    inputs = (x.feats.requires_grad_(), weight.requires_grad_())
+    feats = downsample(x, 2).feats if convolve is upsampled_conv else x.feats
+    inputs = (feats.requires_grad_(), weight.requires_grad_())
     assert torch.autograd.gradcheck(
         lambda f, w: convolve(f, w, x.voxels), inputs, check_forward_ad=True, fast_mode=True
     )
