@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import uuid
 from pathlib import Path
 
@@ -59,7 +58,7 @@ def new_job(
     """A job with the scene's settings, in a folder of its own."""
     settings = context.scene.espalier
     model = properties.chosen_model(settings)
-    out = tempfile.mkdtemp(prefix="espalier-", dir=bpy.app.tempdir)
+    out = pump.new_folder()
     paths, writer = images.lay_out(pictures, Path(out))
     request = protocol.Generate(
         job=uuid.uuid4().hex,

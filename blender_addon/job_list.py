@@ -55,6 +55,11 @@ def draw_job(layout: bpy.types.UILayout, job: Job, width: int) -> None:
             head.operator(operators.EspalierDismiss.bl_idname, text="", icon="TRASH", emboss=False).job = job.id
             draw_text(box, waiting_text(job), width)
             box.operator(operators.EspalierInsert.bl_idname, icon="IMPORT").job = job.id
+        case State.INTERRUPTED:
+            head.label(text=name, icon="RECOVER_LAST", translate=False)
+            head.operator(operators.EspalierDismiss.bl_idname, text="", icon="TRASH", emboss=False).job = job.id
+            draw_text(box, "Blender was closed before it was done", width)
+            box.operator(operators.EspalierRetry.bl_idname, text="Run Again", icon="FILE_REFRESH").job = job.id
         case State.FAILED if job.error is not None:
             head.alert = True
             head.label(text=name, icon="ERROR", translate=False)
@@ -69,6 +74,8 @@ def waiting_text(job: Job) -> str:
     obstacle = pump.obstacle() if pump.home(job) is not None else ""
     if obstacle:
         return translate("Waits until {what} is finished").format(what=translate(obstacle))
+    if job.recovered:
+        return "Made before Blender was closed"
     return "Made in a file or scene that is no longer open"
 
 

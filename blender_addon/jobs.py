@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ..backend import protocol
 from .client import Backend, BackendUnavailable
+from .journal import Journal, Left
 from .pixels import ImageWriter
 
 CANCEL_GRACE = 10.0  # seconds that a backend has to answer a cancel before it is ended by force
@@ -26,6 +27,7 @@ class State(enum.Enum):
     DONE = "done"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"  # Blender was closed before it was done
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class Job:
     result: protocol.Result | None = None
     error: protocol.Error | None = None
     cancelling: bool = False
+    recovered: bool = False  # of an earlier session
     submitted: float = field(default_factory=time.monotonic)
     started: float | None = None  # when the backend got it, on the same clock
     sources: tuple[str, ...] = ()  # what the images are called where they came from: ``images.add_source`` takes these
@@ -75,6 +78,12 @@ class Job:
     def fail(self, error: protocol.Error) -> None:
         self.state, self.error = State.FAILED, error
 
+    @classmethod
+    def recover(cls, left: Left) -> Job:
+        """A job of an earlier session: it knows no place in this one's scenes."""
+        state = State.INTERRUPTED if left.result is None else State.DONE
+        return cls(left.request, state=state, result=left.result, recovered=True)
+
     def remove_files(self) -> None:
         shutil.rmtree(self.request.out, ignore_errors=True)  # the system clears temporary folders that resist
 
@@ -82,13 +91,16 @@ class Job:
 class JobQueue:
     """Runs jobs in the order they come in, on one backend that is started when it is first needed.
 
-    ``launch`` makes and starts a backend; it raises BackendUnavailable if there is none.
+    ``launch`` makes and starts a backend; it raises BackendUnavailable if there is none. With a ``journal``, what is
+    not done or not used when the queue is closed can be recovered.
     """
 
-    def __init__(self, launch: Callable[[], Backend]) -> None:
+    def __init__(self, launch: Callable[[], Backend], journal: Journal | None = None) -> None:
         self.jobs: list[Job] = []  # all that were not yet forgotten
         self.backend: Backend | None = None
         self.timings: dict[tuple[str, int | None], dict[str, float]] = {}  # model and steps -> seconds by stage
+        self.journal = journal
+        self.busy_at = time.monotonic()  # when there was last something to do
         self._launch = launch
         self._cancel_deadline = float("inf")
 
@@ -101,7 +113,15 @@ class JobQueue:
         return any(job.active for job in self.jobs)
 
     def submit(self, job: Job) -> None:
+        """Put a job into the queue. Raises OSError if that cannot be noted in the journal."""
+        if self.journal is not None:
+            self.journal.asked(job.request, job.sources)
         self.jobs.append(job)
+
+    def recover(self) -> None:
+        """Take over what sessions that have ended left in the journal."""
+        assert self.journal is not None
+        self.jobs += [Job.recover(left) for left in self.journal.take_over()]
 
     def cancel(self, job: Job) -> None:
         """End a job: a queued one at once, a running one when the backend says so, one that has ended not at all."""
@@ -127,6 +147,8 @@ class JobQueue:
                 changed += self._receive(message)
         changed += self._end_deaf_backend()
         changed += self._start_next()
+        if self.active:
+            self.busy_at = time.monotonic()
         return list(dict.fromkeys(changed))
 
     def release(self) -> None:
@@ -137,14 +159,18 @@ class JobQueue:
             self.backend = None
 
     def close(self) -> None:
-        """End the backend and drop all jobs. Waits at most a second."""
+        """End the backend and drop all jobs, but for what the journal keeps of them. Waits at most a second."""
         if self.backend is not None:
             self.backend.close()
             self.backend = None
         for job in self.jobs:
+            kept = self.journal is not None and (job.active or job.state in (State.DONE, State.INTERRUPTED))
             job.state = State.CANCELLED if job.active else job.state
-            job.remove_files()
+            if not kept:
+                job.remove_files()
         self.jobs.clear()
+        if self.journal is not None:
+            self.journal.close()
 
     def _receive(self, message: protocol.Message) -> list[Job]:
         if isinstance(message, protocol.Ready | protocol.Unloaded):
@@ -163,11 +189,21 @@ class JobQueue:
             case protocol.Result() if not job.cancelling:
                 job.state, job.fraction, job.result = State.DONE, 1.0, message
                 self.timings[job.request.model, job.request.steps] = message.timings
+                self._note(job, message)
             case protocol.Result() | protocol.Cancelled():
                 job.state = State.CANCELLED
             case protocol.Error():
                 job.fail(message)
         return [job]
+
+    def _note(self, job: Job, result: protocol.Result) -> None:
+        """Write a result to the journal. Without it the result is still there, only not after this session."""
+        if self.journal is None:
+            return
+        try:
+            self.journal.finished(job.request, result)
+        except OSError as error:
+            print(f"Espalier: the result of {job.name} could not be noted: {error}")
 
     def _lose_backend(self, error: protocol.Error) -> list[Job]:
         """The process is gone, or is no use: whatever hung on it ends; the next job gets a new one."""

@@ -12,7 +12,7 @@ import uuid
 import bpy
 from bpy.props import BoolProperty, StringProperty
 
-from . import ROOT, generation, properties, pump
+from . import ROOT, generation, placement, properties, pump
 from .jobs import Job, State
 
 
@@ -123,7 +123,7 @@ class EspalierRetry(_JobOperator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         job = find_job(self.job)
-        if job is None or job.state is not State.FAILED:
+        if job is None or job.state not in (State.FAILED, State.INTERRUPTED):
             return {"CANCELLED"}
         request = dataclasses.replace(
             job.request,
@@ -132,7 +132,8 @@ class EspalierRetry(_JobOperator):
             seed=random_seed() if self.new_seed else job.request.seed,
         )
         pump.jobs.jobs.remove(job)  # not forgotten: the new job takes over its folder, with the images in it
-        pump.submit(Job(request, job.target, sources=job.sources))
+        target = job.target or pump.target(context, *placement.find_place(context))  # it may be of an earlier session
+        pump.submit(Job(request, target, sources=job.sources))
         return {"FINISHED"}
 
 

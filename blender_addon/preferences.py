@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import bpy
-from bpy.props import StringProperty
+from bpy.props import IntProperty, StringProperty
 
 from . import ROOT
 
@@ -43,6 +43,15 @@ class EspalierPreferences(bpy.types.AddonPreferences):
         subtype="DIR_PATH",
     )
 
+    idle_minutes: IntProperty(
+        name="Free Memory After",
+        description="Minutes without a job after which the backend ends, which gives its memory back. The next job "
+        "starts it again, which takes some seconds. 0: never",
+        default=15,
+        min=0,
+        soft_max=120,
+    )
+
     def draw(self, context: bpy.types.Context) -> None:
         from . import setup_page  # which uses this module
 
@@ -61,6 +70,12 @@ def folders(context: bpy.types.Context) -> tuple[str, str]:
     if found is None:
         return "", ""
     return bpy.path.abspath(found.backend_python), bpy.path.abspath(found.models_folder)
+
+
+def idle_minutes(context: bpy.types.Context) -> int:
+    """After how many minutes without a job the backend ends; 0: never. In a checkout it stays."""
+    found = chosen(context)
+    return 0 if found is None else found.idle_minutes
 
 
 def register() -> None:

@@ -6,6 +6,7 @@ never fire in background) whoever needs the result calls it in a loop.
 
 from __future__ import annotations
 
+import time
 import traceback
 import zipfile
 from pathlib import Path
@@ -15,13 +16,15 @@ import bpy
 from bpy.app.handlers import persistent
 
 from ..backend import protocol
-from . import FOLDER, setup, viewport
+from . import FOLDER, ROOT, preferences, setup, viewport
 from .client import Backend
 from .jobs import Job, JobQueue, State, Target
+from .journal import Journal
 from .mesh_import import create_object
 from .server import process
 
 INTERVAL = 0.05  # seconds between two steps
+IDLE_INTERVAL = 1.0  # seconds between two looks at a backend that has nothing to do
 
 Place: TypeAlias = tuple[bpy.types.Scene, bpy.types.Collection, tuple[float, float, float]]
 
@@ -39,7 +42,20 @@ def log_path() -> Path:
     return Path(bpy.app.tempdir) / "backend.log"
 
 
+def journal_folder() -> Path:
+    """Where jobs lie that outlive Blender: among the user's files of the extension. A checkout keeps none."""
+    if ROOT.startswith("bl_ext."):
+        return Path(bpy.utils.extension_path_user(ROOT, path="jobs", create=True))
+    return Path(bpy.app.tempdir) / "espalier-jobs"
+
+
 jobs = JobQueue(lambda: launch(log_path()))
+
+
+def new_folder() -> str:
+    """Make the folder of a new job. Raises OSError."""
+    assert jobs.journal is not None
+    return str(jobs.journal.new_folder())
 
 
 def target(context: bpy.types.Context, location: tuple[float, float, float], size: float) -> Target:
@@ -54,6 +70,18 @@ def submit(job: Job) -> None:
     step()
     if not bpy.app.background and not bpy.app.timers.is_registered(_tick):
         bpy.app.timers.register(_tick, first_interval=INTERVAL, persistent=True)
+
+
+def recover() -> None:
+    """Offer what a Blender that was closed in mid-job left behind."""
+    jobs.recover()
+    redraw("UI")
+
+
+def unload() -> None:
+    """End the backend, which must have nothing to do: nothing else gives all memory back, the driver's included."""
+    jobs.release()
+    redraw("UI")
 
 
 def cancel(job: Job) -> None:
@@ -162,7 +190,15 @@ def _select(made: bpy.types.Object, scene: bpy.types.Scene) -> None:
 def _tick() -> float | None:
     step()
     waiting = any(job.state is State.DONE and home(job) is not None for job in jobs.jobs)
-    return INTERVAL if jobs.active or waiting else None
+    if jobs.active or waiting:
+        return INTERVAL
+    if jobs.backend is None:
+        return None
+    idle_minutes = preferences.idle_minutes(bpy.context)
+    if idle_minutes and time.monotonic() > jobs.busy_at + 60 * idle_minutes:
+        unload()
+        return None
+    return IDLE_INTERVAL
 
 
 @persistent
@@ -174,11 +210,15 @@ def _loaded_file(*_: object) -> None:
 
 def register() -> None:
     bpy.app.handlers.load_post.append(_loaded_file)
+    jobs.journal = Journal(journal_folder())
+    if not bpy.app.background:  # a batch has nobody to offer anything to
+        bpy.app.timers.register(recover, first_interval=INTERVAL, persistent=True)
 
 
 def unregister() -> None:
     bpy.app.handlers.load_post.remove(_loaded_file)
-    if bpy.app.timers.is_registered(_tick):
-        bpy.app.timers.unregister(_tick)
+    for timer in (_tick, recover):
+        if bpy.app.timers.is_registered(timer):
+            bpy.app.timers.unregister(timer)
     viewport.clear()
     jobs.close()

@@ -74,6 +74,24 @@ class EspalierRemoveBackend(bpy.types.Operator):
         return {"FINISHED"}
 
 
+class EspalierUnload(bpy.types.Operator):
+    """End the backend, which gives all its memory back. The next job starts it again"""
+
+    bl_idname = "espalier.unload"
+    bl_label = "Free Memory"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        if pump.jobs.backend is None or pump.jobs.active:
+            cls.poll_message_set("Wait until the jobs are done" if pump.jobs.active else "The backend is not running")
+            return False
+        return True
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        pump.unload()
+        return {"FINISHED"}
+
+
 class _ModelOperator(bpy.types.Operator):
     name: StringProperty(options={"HIDDEN", "SKIP_SAVE"})
     command = ""
@@ -164,6 +182,7 @@ _classes = (
     EspalierInstallBackend,
     EspalierCancelInstallation,
     EspalierRemoveBackend,
+    EspalierUnload,
     EspalierDownloadModel,
     EspalierVerifyModel,
     EspalierDeleteModel,

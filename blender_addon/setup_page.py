@@ -17,6 +17,7 @@ from .setup_operators import (
     EspalierDownloadModel,
     EspalierInstallBackend,
     EspalierRemoveBackend,
+    EspalierUnload,
     EspalierVerifyModel,
     gigabytes,
 )
@@ -52,6 +53,8 @@ def draw(layout: bpy.types.UILayout, preferences: EspalierPreferences, context: 
         draw_backend(box, here)
     column = box.column()
     column.use_property_split = True
+    column.prop(preferences, "idle_minutes")
+    column.row().operator(EspalierUnload.bl_idname, icon="MEMORY")
     for name in ("base_python", "package_index", "wheels_folder", "backend_python"):
         column.prop(preferences, name)
     box = layout.box()

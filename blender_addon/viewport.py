@@ -112,7 +112,7 @@ def _draw() -> None:
             gpu.matrix.load_projection_matrix(projection)
             for overlay in here:
                 if overlay.mesh is not None:
-                    overlay.batch = overlay.batch or _batch(shader, *overlay.mesh)
+                    overlay.batch = overlay.batch or _batch(*overlay.mesh)
                     with gpu.matrix.push_pop():
                         gpu.matrix.multiply_matrix(Matrix.Translation(overlay.location))
                         overlay.batch.draw(shader)
@@ -121,8 +121,11 @@ def _draw() -> None:
         gpu.state.depth_test_set("NONE")
 
 
-def _batch(shader: Any, vertices: NDArray[np.float32], faces: NDArray[np.int32], colors: NDArray[np.float32]) -> Any:
-    buffer = gpu.types.GPUVertBuf(shader.format_calc(), len(vertices))
+def _batch(vertices: NDArray[np.float32], faces: NDArray[np.int32], colors: NDArray[np.float32]) -> Any:
+    layout = gpu.types.GPUVertFormat()  # by hand: the shader's own format_calc() forgets the attributes in Blender 5.2
+    layout.attr_add(id="pos", comp_type="F32", len=3, fetch_mode="FLOAT")
+    layout.attr_add(id="color", comp_type="F32", len=4, fetch_mode="FLOAT")
+    buffer = gpu.types.GPUVertBuf(layout, len(vertices))
     buffer.attr_fill("pos", vertices)
     buffer.attr_fill("color", colors)
     return gpu.types.GPUBatch(type="TRIS", buf=buffer, elem=gpu.types.GPUIndexBuf(type="TRIS", seq=faces))

@@ -22,6 +22,7 @@ WITH_BLENDER = {"scripts.finish_sheet"}
 WITHOUT_BLENDER = (
     "blender_addon.client",
     "blender_addon.jobs",
+    "blender_addon.journal",
     "blender_addon.pixels",
     "blender_addon.progress",
     "blender_addon.quality",

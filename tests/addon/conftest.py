@@ -48,13 +48,13 @@ def start(tmp_path: Path, fake_command: Callable[..., list[str]]) -> Iterator[Ca
 
 @pytest.fixture
 def make_job(tmp_path: Path) -> Callable[..., Job]:
-    """``make_job("mug")`` is a job with a folder of its own."""
+    """``make_job("mug")`` is a job with a folder of its own, below that of the test or ``within`` another."""
     from espalier.backend import protocol
     from espalier.blender_addon.jobs import Job
 
-    def make(name: str, **settings: Any) -> Job:
-        out = tmp_path / f"job-{name}"
-        out.mkdir()
+    def make(name: str, within: Path | None = None, **settings: Any) -> Job:
+        out = within or tmp_path / f"job-{name}"
+        out.mkdir(exist_ok=True)
         request = protocol.Generate(job=name, images=(str(tmp_path / f"{name}.png"),), out=str(out), **settings)
         return Job(request)
 

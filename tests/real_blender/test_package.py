@@ -1,26 +1,17 @@
-"""A built zip in a real Blender: it validates, installs, enables, and finds its preferences and folders."""
+"""A built zip in a real Blender: it validates, installs, enables, finds its folders, and has its command."""
 
 from __future__ import annotations
 
 import json
-import os
-import shlex
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from scripts.build_extension import PLATFORMS, pack
+from tests.fakes import fake_backend
+from tests.real_blender.conftest import Blender
 
 pytestmark = pytest.mark.real_blender
-WHEEL = {"name": "uv", "version": "0", "file": "uv.whl", "sha256": "0" * 64, "size": 1, "unpacked": 1}
-PACKAGES: dict[str, object] = {
-    "uv": WHEEL,
-    "carried": [],
-    "torch": {"apple" if sys.platform == "darwin" else "cpu": []},
-}
 
 LOOK = """
 import json, sys, bpy
@@ -43,36 +34,46 @@ with open(sys.argv[-1], "w") as report:
 """
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Where Blender can see it: one in a container may not see the system's temporary folder."""
-    chosen = os.environ.get("ESPALIER_PICTURES")
-    made = Path(chosen).resolve() / "package" if chosen else tmp_path
-    shutil.rmtree(made, ignore_errors=True)
-    made.mkdir(parents=True, exist_ok=True)
-    return made
-
-
-def test_the_zip(folder: Path) -> None:
-    blender = shlex.split(os.environ.get("ESPALIER_BLENDER", "blender"))
-    if shutil.which(blender[0]) is None:
-        pytest.fail(f"no Blender: {blender[0]!r} is not a command (set ESPALIER_BLENDER)")
-    environment = {name: value for name, value in os.environ.items() if name != "ESPALIER_PYTHON"}
-    environment |= {"BLENDER_USER_RESOURCES": str(folder / "user"), "ESPALIER_PYTHON": ""}
-
-    def run(*arguments: str) -> None:
-        subprocess.run([*blender, "--background", *arguments], env=environment, cwd=folder, timeout=300, check=True)
-
-    system = {"linux": "linux-x64", "win32": "windows-x64", "darwin": "macos-arm64"}[sys.platform]
-    platform = next(platform for platform in PLATFORMS if platform.name == system)
-    pack(platform, PACKAGES, [], folder / "espalier.zip")
+def test_the_zip(installed: Blender) -> None:
+    folder = installed.folder
     (folder / "look.py").write_text(LOOK)
-    run("--command", "extension", "validate", str(folder / "espalier.zip"))
-    run("--command", "extension", "install-file", "-r", "user_default", "--enable", str(folder / "espalier.zip"))
-    run("--offline-mode", "--python", str(folder / "look.py"), "--", str(folder / "report.json"))
+    look = ("--python", str(folder / "look.py"), "--", str(folder / "report.json"))
+    installed.run("--background", "--offline-mode", *look)
     report = json.loads((folder / "report.json").read_text())
     assert report["module"] == "bl_ext.user_default.espalier"
     assert report["preferences"], "preferences go by the extension's name"
     assert Path(report["folder"]) == folder / "user" / "extensions" / ".user" / "user_default" / "espalier"
     assert report["state"] == "not installed"
     assert "offline mode" in report["refusal"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the fake backend's Python is a shell script")
+def test_the_command(installed: Blender) -> None:
+    """Folders to assets: views of one object, again without doing anything, and what was called wrongly."""
+    images, out = installed.folder / "images", installed.folder / "assets"
+    images.mkdir()
+    for name in ("mug_front", "mug_back", "table"):
+        fake_backend.write_png(images / f"{name}.png", 16, fake_backend.paint)
+    python = installed.fake_python("ok")
+
+    def command(*arguments: str, code: int = 0) -> list[str]:
+        # What Blender itself has to say stands before and after.
+        lines = installed.run("--command", "espalier", *arguments, environment=python, code=code).splitlines()
+        return [line for line in lines if line.startswith("[") or "skipped" in line or "usage" in line]
+
+    assert command("--help")[0].startswith("usage: blender --command espalier")
+    mug, table, tally = command(str(images), "--out", str(out))
+    assert mug.startswith("[1/2] mug: done in ")
+    assert table.startswith("[2/2] table: done in ")
+    assert tally == f"2 done, 0 skipped, 0 failed: {out / 'report.json'}"
+    assert {path.name for path in out.iterdir()} == {
+        *("mug.glb", "mug.blend", "table.glb", "table.blend"),
+        *("report.json", "backend.log"),
+    }
+    assert command(str(images), "--out", str(out))[-1].startswith("0 done, 2 skipped, 0 failed")
+    (images / "table.png").write_bytes(b"another")
+    assert command(str(images), "--out", str(out))[-1].startswith("1 done, 1 skipped, 0 failed")
+    python |= installed.fake_python("error")
+    (images / "table.png").write_bytes(b"yet another")
+    assert command(str(images), "--out", str(out), code=1)[-1].startswith("0 done, 1 skipped, 1 failed")
+    command(str(images), code=2)

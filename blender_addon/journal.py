@@ -1,0 +1,143 @@
+"""Jobs that outlive Blender: what was asked for and what came of it, on disk. No bpy.
+
+A session of Blender has a folder, locked while it runs, and in it one for each job, which is where the backend works:
+
+    SESSION/lock
+    SESSION/JOB/asked.json    from the press of the button on
+    SESSION/JOB/result.json   once the result is there, until it is in the scene
+
+Folders whose lock nobody holds are what was left when a Blender closed in mid-job. The next one takes the lock over and
+offers what it finds; two Blenders never offer the same. What is left is bounded in number, age and size.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..backend import protocol
+from .server.install_lock import Busy, InstallLock
+
+LOCK = "lock"
+ASKED = "asked.json"
+RESULT = "result.json"
+MOST_JOBS = 20
+MOST_BYTES = 1 << 30
+MOST_SECONDS = 30 * 24 * 3600.0
+
+
+@dataclass(frozen=True)
+class Left:
+    """A job of a session that has ended. ``result`` is None if it was not finished."""
+
+    request: protocol.Generate
+    sources: tuple[str, ...]
+    result: protocol.Result | None
+    moment: float  # when it was asked for, in seconds since the epoch
+    size: int  # bytes
+
+
+class Journal:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._session = root / uuid.uuid4().hex
+        self._locks: dict[Path, InstallLock] = {}  # session -> its lock: the own one, and those taken over
+
+    def new_folder(self) -> Path:
+        """Make the folder of a new job. Raises OSError."""
+        if self._session not in self._locks:
+            self._take(self._session)
+        folder = self._session / uuid.uuid4().hex
+        folder.mkdir()
+        return folder
+
+    def asked(self, request: protocol.Generate, sources: tuple[str, ...]) -> None:
+        """Note that a job is to be done; its folder is the request's. Raises OSError."""
+        _write(Path(request.out, ASKED), json.dumps({"request": protocol.encode(request), "sources": sources}))
+
+    def finished(self, request: protocol.Generate, result: protocol.Result) -> None:
+        """Note the result of a job. Raises OSError."""
+        _write(Path(request.out, RESULT), protocol.encode(result))
+
+    def take_over(self) -> list[Left]:
+        """What sessions that have ended left, the newest first. It is this session's from now on, and is kept while it
+        lies there."""
+        found: list[Left] = []
+        for session in sorted(self.root.iterdir()) if self.root.is_dir() else []:
+            if session in self._locks or not session.is_dir() or InstallLock(session / LOCK).holder() is not None:
+                continue
+            try:
+                self._take(session)
+            except Busy:  # another Blender was faster
+                continue
+            found += _left(session)
+        found.sort(key=lambda left: -left.moment)
+        kept: list[Left] = []
+        size = 0
+        for left in found:
+            size += left.size
+            if len(kept) < MOST_JOBS and size <= MOST_BYTES and time.time() - left.moment < MOST_SECONDS:
+                kept.append(left)
+            else:
+                shutil.rmtree(left.request.out, ignore_errors=True)
+        return kept
+
+    def close(self) -> None:
+        """Give the folders back; those without a job go."""
+        for session, lock in self._locks.items():
+            lock.release()
+            if not any(path.is_dir() for path in session.iterdir()):
+                shutil.rmtree(session, ignore_errors=True)
+        self._locks.clear()
+        self._session = self.root / uuid.uuid4().hex
+
+    def _take(self, session: Path) -> None:
+        lock = InstallLock(session / LOCK)
+        lock.acquire()
+        self._locks[session] = lock
+
+
+def _left(session: Path) -> Iterator[Left]:
+    """The jobs in a session's folder; what cannot be read is removed."""
+    for folder in [path for path in session.iterdir() if path.is_dir()]:
+        try:
+            noted = json.loads((folder / ASKED).read_text("utf-8"))
+            request = protocol.decode_request(noted["request"])
+            if not isinstance(request, protocol.Generate) or Path(request.out) != folder:
+                raise ValueError(f"{folder} is not this job's")
+            yield Left(
+                request, tuple(noted["sources"]), _result(folder), (folder / ASKED).stat().st_mtime, _size(folder)
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            print(f"Espalier: what is left of a job in {folder} cannot be read ({error}) and is removed")
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _result(folder: Path) -> protocol.Result | None:
+    """The job's result; None if it has none, or its files are not all there."""
+    if not (folder / RESULT).is_file():
+        return None
+    try:
+        result = protocol.decode_message((folder / RESULT).read_text("utf-8"))
+    except protocol.ProtocolError:  # another version's
+        return None
+    assert isinstance(result, protocol.Result)
+    needed = [path for path in (result.arrays, result.texture, result.normal_map, result.raw) if path]
+    return result if all(Path(path).is_file() for path in needed) else None
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole or not at all."""
+    part = path.with_suffix(".part")
+    part.write_text(text, "utf-8")
+    os.replace(part, path)

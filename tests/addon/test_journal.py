@@ -1,0 +1,167 @@
+"""What is left of jobs when Blender closes, and who is offered it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from espalier.blender_addon import journal
+from espalier.blender_addon.client import Backend
+from espalier.blender_addon.jobs import Job, JobQueue, State
+from espalier.blender_addon.journal import Journal
+
+Start = Callable[..., Backend]
+MakeJob = Callable[..., Job]
+Until = Callable[..., None]
+
+
+def queue(root: Path, start: Start, *mode: str) -> JobQueue:
+    return JobQueue(lambda: start(*mode), Journal(root))
+
+
+def submit(jobs: JobQueue, make_job: MakeJob, name: str) -> Job:
+    assert jobs.journal is not None
+    jobs.submit(job := make_job(name, within=jobs.journal.new_folder()))
+    return job
+
+
+def test_a_result_that_was_not_used_is_there_in_the_next_session(
+    tmp_path: Path, start: Start, make_job: MakeJob, until: Until
+) -> None:
+    first = queue(tmp_path / "jobs", start, "ok")
+    job = submit(first, make_job, "mug")
+    until(lambda: not first.active, first.step)
+    first.close()
+    second = queue(tmp_path / "jobs", start, "ok")
+    second.recover()
+    (found,) = second.jobs
+    assert (found.name, found.state, found.recovered, found.target) == ("mug", State.DONE, True, None)
+    assert found.result == job.result
+    assert found.result is not None
+    assert Path(found.result.arrays).is_file()
+    second.forget(found)
+    second.close()
+    assert list((tmp_path / "jobs").iterdir()) == []
+
+
+def test_what_was_not_finished_can_be_run_again(tmp_path: Path, start: Start, make_job: MakeJob, until: Until) -> None:
+    first = queue(tmp_path / "jobs", start, "slow")
+    running, waiting = submit(first, make_job, "mug"), submit(first, make_job, "chair")
+    until(lambda: running.fraction > 0.2, first.step)
+    first.close()
+    second = queue(tmp_path / "jobs", start, "ok")
+    second.recover()
+    assert sorted(job.name for job in second.jobs) == ["chair", "mug"]
+    assert {job.state for job in second.jobs} == {State.INTERRUPTED}
+    assert {job.request for job in second.jobs} == {running.request, waiting.request}
+    assert not second.active
+    found = second.jobs[0]
+    second.jobs.remove(found)
+    second.submit(again := Job(found.request))
+    until(lambda: not again.active, second.step)
+    assert again.state is State.DONE
+    second.close()
+
+
+def test_a_failed_or_cancelled_job_leaves_nothing(
+    tmp_path: Path, start: Start, make_job: MakeJob, until: Until
+) -> None:
+    first = queue(tmp_path / "jobs", start, "error")
+    failed, cancelled = submit(first, make_job, "mug"), submit(first, make_job, "chair")
+    first.cancel(cancelled)
+    until(lambda: not first.active, first.step)
+    assert failed.state is State.FAILED
+    first.forget(cancelled)
+    first.close()
+    assert list((tmp_path / "jobs").iterdir()) == []
+
+
+KILLED = """
+import sys, time, types
+package = types.ModuleType("espalier"); package.__path__ = [sys.argv[1]]; sys.modules["espalier"] = package
+from pathlib import Path
+from espalier.backend import protocol
+from espalier.blender_addon.journal import Journal
+journal = Journal(Path(sys.argv[2]))
+folder = journal.new_folder()
+journal.asked(protocol.Generate("a", ("mug.png",), str(folder)), ())
+print("noted", flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals")
+def test_two_blenders_and_one_that_was_killed(root: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", KILLED, str(root), str(tmp_path / "jobs")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "noted\n"
+        here, third = Journal(tmp_path / "jobs"), Journal(tmp_path / "jobs")
+        assert here.take_over() == [], "the other Blender still works on it"
+        os.kill(other.pid, signal.SIGKILL)
+        other.wait()
+    assert [left.request.images for left in here.take_over()] == [("mug.png",)]
+    assert third.take_over() == [], "this one offers it"
+    assert here.take_over() == []
+
+
+def leave(root: Path, make_job: MakeJob, name: str, size: int = 0, age: float = 0.0) -> Path:
+    """A session that has ended with one job left."""
+    ended = Journal(root)
+    folder = ended.new_folder()
+    ended.asked(make_job(name, within=folder).request, ())
+    (folder / "arrays").write_bytes(bytes(size))
+    os.utime(folder / journal.ASKED, (time.time() - age,) * 2)
+    ended.close()
+    return folder
+
+
+def test_what_is_left_is_bounded(tmp_path: Path, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "MOST_JOBS", 3)
+    monkeypatch.setattr(journal, "MOST_BYTES", 50_000)
+    folders = {
+        name: leave(tmp_path / "jobs", make_job, name, size, age)
+        for name, size, age in [
+            ("new", 0, 10),
+            ("large", 60_000, 30),
+            ("ancient", 0, 40 * 24 * 3600),
+            ("older", 0, 20),
+        ]
+    }
+    next_one = Journal(tmp_path / "jobs")
+    assert [Path(left.request.images[0]).stem for left in next_one.take_over()] == ["new", "older"]
+    assert {name for name, folder in folders.items() if folder.exists()} == {"new", "older"}
+    next_one.close()
+    for number in range(3):
+        leave(tmp_path / "jobs", make_job, f"newest-{number}")
+    names = [Path(left.request.images[0]).stem for left in Journal(tmp_path / "jobs").take_over()]
+    assert sorted(names) == ["newest-0", "newest-1", "newest-2"]
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"request": "{}", "sources": []}', '{"sources": []}', "[]"])
+def test_what_cannot_be_read_is_removed(tmp_path: Path, make_job: MakeJob, text: str) -> None:
+    folder = leave(tmp_path / "jobs", make_job, "mug")
+    (folder / journal.ASKED).write_text(text)
+    next_one = Journal(tmp_path / "jobs")
+    assert next_one.take_over() == []
+    next_one.close()
+    assert list((tmp_path / "jobs").iterdir()) == []
+
+
+def test_a_result_whose_files_are_gone_is_unfinished(
+    tmp_path: Path, start: Start, make_job: MakeJob, until: Until
+) -> None:
+    first = queue(tmp_path / "jobs", start, "ok")
+    job = submit(first, make_job, "mug")
+    until(lambda: not first.active, first.step)
+    assert job.result is not None
+    Path(job.result.texture).unlink()
+    first.close()
+    (left,) = Journal(tmp_path / "jobs").take_over()
+    assert left.result is None
