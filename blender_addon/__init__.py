@@ -17,7 +17,10 @@ FOLDER = Path(__file__).parents[1]  # the extension's own: replaced at every upd
 def _modules() -> tuple[ModuleType, ...]:
     from . import (
         command,
+        history,
         image_operators,
+        object_operators,
+        object_panels,
         operators,
         panels,
         preferences,
@@ -37,8 +40,11 @@ def _modules() -> tuple[ModuleType, ...]:
         setup_operators,
         image_operators,
         operators,
+        object_operators,
         presets,
         panels,
+        object_panels,
+        history,
         pump,
         command,
     )

@@ -77,7 +77,17 @@ class Picture:
 
 def collect(settings: EspalierSettings) -> list[Picture]:
     """All images on the list. Raises ValueError for one that has no pixels."""
-    return [Picture(Path(title(item)).stem, _content(item)) for item in settings.images]
+    return [picture(source(item)) for item in settings.images]
+
+
+def picture(named: str) -> Picture:
+    """The image of a source, as it is now. Raises ValueError if it has no pixels or is no longer in this .blend."""
+    if not named.startswith(DATABLOCK):
+        return Picture(Path(named).stem, named)
+    image = bpy.data.images.get(named.removeprefix(DATABLOCK))
+    if image is None:
+        raise ValueError(f"The image {named.removeprefix(DATABLOCK)} is no longer in this file")
+    return Picture(Path(image.name).stem, _content(image))
 
 
 def lay_out(pictures: list[Picture], folder: Path) -> tuple[tuple[str, ...], ImageWriter | None]:
@@ -95,12 +105,10 @@ def lay_out(pictures: list[Picture], folder: Path) -> tuple[tuple[str, ...], Ima
     return tuple(paths), ImageWriter(made) if made else None
 
 
-def _content(item: EspalierImage) -> str | bytes | Pixels:
-    if item.image is None:
-        return bpy.path.abspath(item.path)
-    if not _is_readable(item.image):
-        return read_pixels(item.image)
-    return bytes(item.image.packed_file.data) if item.image.packed_file else _file_of(item.image)
+def _content(image: bpy.types.Image) -> str | bytes | Pixels:
+    if not _is_readable(image):
+        return read_pixels(image)
+    return bytes(image.packed_file.data) if image.packed_file else _file_of(image)
 
 
 def read_pixels(image: bpy.types.Image) -> Pixels:

@@ -71,7 +71,7 @@ def draw_job(layout: bpy.types.UILayout, job: Job, width: int) -> None:
 
 def waiting_text(job: Job) -> str:
     """Why a finished object is not in the scene yet."""
-    obstacle = pump.obstacle() if pump.home(job) is not None else ""
+    obstacle = pump.hindrance(job) if pump.home(job) is not None else ""
     if obstacle:
         return translate("Waits until {what} is finished").format(what=translate(obstacle))
     if job.recovered:

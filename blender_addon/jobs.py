@@ -39,6 +39,7 @@ class Target:
     collection: int  # session_uid
     location: tuple[float, float, float] = (0.0, 0.0, 0.0)  # of the bottom's centre
     size: float = 1.0  # metres, of the longest side
+    replaces: int = 0  # session_uid of the object that is made or painted anew; 0: it is a new one
 
 
 @dataclass(eq=False)

@@ -16,7 +16,7 @@ import bpy
 from bpy.app.handlers import persistent
 
 from ..backend import protocol
-from . import FOLDER, ROOT, preferences, setup, viewport
+from . import FOLDER, ROOT, history, preferences, setup, viewport
 from .client import Backend
 from .jobs import Job, JobQueue, State, Target
 from .journal import Journal
@@ -102,7 +102,7 @@ def step() -> None:
         match job.state:
             case State.RUNNING if job.preview is not None and not viewport.shown(job.id):
                 _show_preview(job)
-            case State.DONE if (place := home(job)) is not None and not obstacle():
+            case State.DONE if (place := home(job)) is not None and not hindrance(job):
                 insert(job, *place)
             case State.FAILED:
                 viewport.hide(job.id)
@@ -115,8 +115,9 @@ def step() -> None:
 
 
 def home(job: Job) -> Place | None:
-    """Where a job's object belongs. None if that file or scene is no longer there: the result is then only offered."""
-    if job.target is None or job.target.document != _document:
+    """Where a job's object belongs. None if that file or scene, or the object whose place it shall take, is no longer
+    there: the result is then only offered."""
+    if job.target is None or job.target.document != _document or (job.target.replaces and replaced(job) is None):
         return None
     scene = next((s for s in bpy.data.scenes if s.session_uid == job.target.scene), None)
     if scene is None:
@@ -137,15 +138,35 @@ def obstacle() -> str:
     return next((op.name for window in bpy.context.window_manager.windows for op in window.modal_operators), "")
 
 
+def replaced(job: Job) -> bpy.types.Object | None:
+    """The object that a job makes or paints anew; None if it makes a new one, or if that object is gone."""
+    uid = job.target.replaces if job.target else 0
+    return next((o for o in bpy.data.objects if o.session_uid == uid), None) if uid else None
+
+
+def hindrance(job: Job) -> str:
+    """As ``obstacle``; and an object that is being edited would get its old mesh back afterwards."""
+    there = replaced(job)
+    return obstacle() or ("Edit Mode" if there is not None and there.mode != "OBJECT" else "")
+
+
 def insert(
     job: Job, scene: bpy.types.Scene, collection: bpy.types.Collection, location: tuple[float, float, float]
 ) -> None:
-    """Make the object of a finished job, as one undo step. A damaged result fails the job; the scene stays as it is."""
+    """Make or change the object of a finished job, as one undo step. A damaged result changes nothing and fails it."""
+    from . import remake, retexture  # they use this module
+
     assert job.result is not None
     size = job.target.size if job.target else 1.0
     settings = job.result.settings | ({"images": job.sources} if job.sources else {})
+    there = replaced(job)
     try:
-        made = create_object(job.result, name=job.name, collection=collection, settings=settings, size=size)
+        if there is None:
+            made = create_object(job.result, name=job.name, collection=collection, settings=settings, size=size)
+        elif job.request.mesh:
+            retexture.paint(there, job.result, settings)
+        else:
+            remake.put_in_place(there, job.result, settings)
     except (OSError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
         traceback.print_exc()
         hint = "Press Generate 3D to make it again."
@@ -153,9 +174,13 @@ def insert(
         viewport.hide(job.id)
         redraw("UI", "WINDOW")
         return
-    made.location = location
-    _select(made, scene)
-    bpy.ops.ed.undo_push(message=f"Generate {made.name}")
+    if there is None:
+        made.location = location
+        _select(made, scene)
+        bpy.ops.ed.undo_push(message=f"Generate {made.name}")
+    else:
+        bpy.ops.ed.undo_push(message=f"{'Retexture' if job.request.mesh else 'Regenerate'} {there.name}")
+    history.keep(job, settings)
     forget(job)
 
 

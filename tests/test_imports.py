@@ -24,6 +24,7 @@ WITHOUT_BLENDER = (
     "blender_addon.jobs",
     "blender_addon.journal",
     "blender_addon.pixels",
+    "blender_addon.portrait",
     "blender_addon.progress",
     "blender_addon.quality",
     "blender_addon.server",

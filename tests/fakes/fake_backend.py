@@ -87,6 +87,21 @@ def write_png(path: Path, size: int, color: Callable[[float, float], tuple[int, 
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
 
 
+def lay_out(path: Path) -> tuple[array[float], int]:
+    """UVs for a mesh that has none, each triangle in a cell of its own of 4 x 4, and how many charts these are."""
+    with zipfile.ZipFile(path) as arrays:
+        if "uvs.npy" in arrays.namelist():
+            return array("f"), 0
+        name = "cage_faces.npy" if "cage_faces.npy" in arrays.namelist() else "faces.npy"
+        head = arrays.read(name)[10:].split(b"\n")[0].decode()
+    count = int(head.split("'shape': (")[1].split(",")[0])
+    uvs = array("f")
+    for i in range(count):
+        u, v = i % 4 / 4, i // 4 % 4 / 4
+        uvs.extend((u, v, u + 0.25, v, u, v + 0.25))
+    return uvs, count
+
+
 class Fake:
     def __init__(self, mode: str = "ok", argument: str = "3") -> None:
         self.mode = mode
@@ -124,7 +139,7 @@ class Fake:
 
     def run(self, request: protocol.Generate) -> bool:
         """One job. False if it was cancelled."""
-        out, done = Path(request.out), 0.0
+        out, done, charts = Path(request.out), 0.0, 1
         vertices, faces, uvs, colors = torus()
         shape: dict[str, Array] = {
             "vertices": (vertices, (len(vertices) // 3, 3)),
@@ -146,6 +161,8 @@ class Fake:
                 send(protocol.Preview(request.job, str(out / "preview.npz")))
         if self.mode == "damaged":
             faces[0] = len(vertices)
+        if request.mesh:
+            uvs, charts = lay_out(Path(request.mesh))
         write_npz(out / "mesh.npz", **shape, uvs=(uvs, (len(uvs) // 6, 3, 2)))
         write_png(out / "texture.png", min(request.texture_size, 256), paint)
         if request.normal_map:
@@ -164,7 +181,7 @@ class Fake:
             "texture_source": request.texture_source,
             "normal_map": request.normal_map,
         }
-        counts = {"faces": len(faces) // 3, "vertices": len(vertices) // 3}
+        counts = {"faces": len(faces) // 3, "vertices": len(vertices) // 3, "charts": charts}
         mesh, texture, glb = (str(out / name) for name in ("mesh.npz", "texture.png", "asset.glb"))
         normal_map = str(out / "normal_map.png") if request.normal_map else ""
         raw, files = "", {}

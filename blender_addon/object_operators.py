@@ -1,0 +1,242 @@
+"""What the buttons do with objects that are there: make them again, paint them, take them from the history."""
+
+
+# mypy: disable-error-code="valid-type"
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import bpy
+from bpy.props import EnumProperty, IntProperty, StringProperty
+
+from . import generation, history, images, operators, placement, pump, remake, retexture
+from .jobs import Job
+from .mesh_import import create_object
+from .texts import translate
+
+Made = TypeVar("Made")
+
+
+def selected(context: bpy.types.Context) -> list[bpy.types.Object]:
+    """The selected objects that remember how they were made."""
+    return [target for target in context.selected_objects if remake.is_made(target)]
+
+
+def paintable(context: bpy.types.Context) -> list[bpy.types.Object]:
+    """The selected objects that can be painted."""
+    return [
+        target
+        for target in context.selected_objects
+        if target.type == "MESH" and target.library is None and target.data.library is None and target.data.polygons
+    ]
+
+
+class _MadeOperator(bpy.types.Operator):
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        cls.poll_message_set("Select an object that Espalier made")
+        return bool(selected(context))
+
+    def submit(self, targets: list[Made], job_of: Callable[[Made], Job]) -> set[str]:
+        """Submit a job for each; what cannot be made is told, and nothing is made then."""
+        jobs: list[Job] = []
+        try:
+            for target in targets:
+                jobs.append(job_of(target))
+        except (ValueError, TypeError, OSError) as error:
+            for job in jobs:
+                job.remove_files()
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        for job in jobs:
+            pump.submit(job)
+        return {"FINISHED"}
+
+
+class EspalierRegenerate(_MadeOperator):
+    """Make the selected objects again, in place: transform, parent, modifiers and name stay"""
+
+    bl_idname = "espalier.regenerate"
+    bl_label = "Regenerate"
+    bl_options = {"REGISTER"}
+
+    how: EnumProperty(
+        name="How",
+        items=[
+            ("SEED", "New Seed", "With the settings and images that the object was made with, and another seed"),
+            ("PANEL", "Panel's Settings", "With the images and settings that the panel shows"),
+        ],
+    )
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        if self.how == "PANEL" and (obstacle := generation.obstacle(context)):
+            self.report({"ERROR"}, obstacle)
+            return {"CANCELLED"}
+        return self.submit(selected(context), lambda target: self._job(context, target))
+
+    def _job(self, context: bpy.types.Context, target: bpy.types.Object) -> Job:
+        location, size = placement.bounds(target)
+        if self.how == "PANEL":
+            panel = context.scene.espalier
+            pictures = images.collect(panel)
+            job = generation.new_job(context, pictures, seed=panel.seed, location=location, size=size)
+        else:
+            seed, settings = operators.random_seed(), remake.recall(target)
+            job = remake.new_job(context, settings, seed=seed, location=location, size=size)
+        return remake.in_place_of(job, target)
+
+
+class EspalierVariants(_MadeOperator):
+    """Make variants of the selected object, with other seeds, in a row beside it"""
+
+    bl_idname = "espalier.variants"
+    bl_label = "Variants"
+    bl_options = {"REGISTER"}
+
+    count: IntProperty(name="Count", description="How many variants to make", default=3, min=1, max=16)
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        numbered = [(target, number) for target in selected(context) for number in range(1, self.count + 1)]
+        return self.submit(numbered, lambda pair: self._job(context, *pair))
+
+    def _job(self, context: bpy.types.Context, target: bpy.types.Object, number: int) -> Job:
+        location, size = placement.bounds(target)
+        place = placement.beside(location, size, number)
+        settings, seed = remake.recall(target), operators.random_seed()
+        return remake.new_job(context, settings, seed=seed, location=place, size=size or settings["size"])
+
+
+class EspalierRestoreSettings(bpy.types.Operator):
+    """Show in the panel the images and settings that the active object was made with"""
+
+    bl_idname = "espalier.restore_settings"
+    bl_label = "Restore Settings"
+    bl_options = {"REGISTER", "UNDO"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        cls.poll_message_set("Select an object that Espalier made")
+        return context.active_object is not None and remake.is_made(context.active_object)
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        lost = remake.restore(remake.recall(context.active_object), context.scene.espalier)
+        if lost:
+            self.report({"WARNING"}, translate("Not restored: {what}").format(what=", ".join(lost)))
+        pump.redraw("UI")
+        return {"FINISHED"}
+
+
+class EspalierRetexture(_MadeOperator):
+    """Keep the shape of the selected objects and paint them after the images in the panel"""
+
+    bl_idname = "espalier.retexture"
+    bl_label = "Retexture"
+    bl_options = {"REGISTER"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        obstacle = generation.obstacle(context)
+        if not obstacle and context.mode != "OBJECT":
+            obstacle = translate("Leave Edit Mode first")
+        if not obstacle and not paintable(context):
+            obstacle = translate("Select a mesh with faces")
+        cls.poll_message_set(obstacle)
+        return not obstacle
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        return self.submit(paintable(context), lambda target: retexture.new_job(context, target))
+
+
+class EspalierMarkAsset(bpy.types.Operator):
+    """Mark the selected objects as assets, with a preview, for the asset browser"""
+
+    bl_idname = "espalier.mark_asset"
+    bl_label = "Mark as Asset"
+    bl_options = {"REGISTER", "UNDO"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        cls.poll_message_set("Select an object that Espalier made")
+        return bool(selected(context))
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        for target in selected(context):
+            target.asset_mark()
+            target.asset_generate_preview()
+            target.asset_data.description = translate("Made by Espalier, seed {seed}").format(
+                seed=target["espalier_seed"]
+            )
+        return {"FINISHED"}
+
+
+class _EntryOperator(bpy.types.Operator):
+    entry: StringProperty(options={"HIDDEN", "SKIP_SAVE"})
+
+
+class EspalierInsertAgain(_EntryOperator):
+    """Put this result of the past at the 3D cursor. It is made again if its files are no longer there"""
+
+    bl_idname = "espalier.insert_again"
+    bl_label = "Insert Again"
+    bl_options = {"REGISTER", "UNDO"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        entry = history.find(self.entry)
+        if entry is None:
+            return {"CANCELLED"}
+        location = tuple(context.scene.cursor.location)
+        if entry.result is None:
+            settings = entry.settings
+            try:
+                job = remake.new_job(context, settings, seed=settings["seed"], location=location, size=entry.size)
+            except (ValueError, OSError) as error:
+                self.report({"ERROR"}, str(error))
+                return {"CANCELLED"}
+            pump.submit(job)
+            return {"FINISHED"}
+        try:
+            made = create_object(
+                entry.result, name=entry.name, collection=context.collection, settings=entry.settings, size=entry.size
+            )
+        except (ValueError, OSError) as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        made.location = location
+        return {"FINISHED"}
+
+
+class EspalierForget(_EntryOperator):
+    """Take this off the history. Objects in the scene stay"""
+
+    bl_idname = "espalier.forget"
+    bl_label = "Remove from History"
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        entry = history.find(self.entry)
+        if entry is None:
+            return {"CANCELLED"}
+        history.remove(entry)
+        return {"FINISHED"}
+
+
+_classes = (
+    EspalierRegenerate,
+    EspalierVariants,
+    EspalierRestoreSettings,
+    EspalierRetexture,
+    EspalierMarkAsset,
+    EspalierInsertAgain,
+    EspalierForget,
+)
+
+
+def register() -> None:
+    for cls in _classes:
+        bpy.utils.register_class(cls)
+
+
+def unregister() -> None:
+    for cls in reversed(_classes):
+        bpy.utils.unregister_class(cls)

@@ -1,0 +1,76 @@
+"""The sub-panels for the selected objects and for the history. Drawing changes nothing."""
+
+from __future__ import annotations
+
+import bpy
+
+from . import history, object_operators, remake, setup
+from .panels import EspalierPanel
+
+COLUMNS = 3
+
+
+class _SubPanel(bpy.types.Panel):
+    bl_category = EspalierPanel.bl_category
+    bl_space_type = EspalierPanel.bl_space_type
+    bl_region_type = EspalierPanel.bl_region_type
+    bl_parent_id = EspalierPanel.bl_idname
+    bl_options = {"DEFAULT_CLOSED"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        return setup.is_installed(context)
+
+
+class EspalierIteratePanel(_SubPanel):
+    bl_idname = "ESPALIER_PT_iterate"
+    bl_label = "Selected Object"
+    bl_order = 1
+
+    def draw(self, context: bpy.types.Context) -> None:
+        column = self.layout.column(align=True)
+        active = context.active_object
+        if active is not None and remake.is_made(active):
+            row = column.row()
+            row.label(text=f"{active.name}  ·  {active['espalier_seed']}", icon="MESH_MONKEY", translate=False)
+            row.operator(object_operators.EspalierRestoreSettings.bl_idname, text="", icon="LOOP_BACK")
+        regenerate = object_operators.EspalierRegenerate.bl_idname
+        column.operator(regenerate, text="Regenerate with New Seed", icon="FILE_REFRESH").how = "SEED"
+        column.operator(regenerate, text="Regenerate as in Panel", icon="SETTINGS").how = "PANEL"
+        column.operator(object_operators.EspalierVariants.bl_idname, icon="DUPLICATE").count = 3
+        column.separator()
+        column.operator(object_operators.EspalierRetexture.bl_idname, icon="TEXTURE")
+        column.operator(object_operators.EspalierMarkAsset.bl_idname, icon="ASSET_MANAGER")
+
+
+class EspalierHistoryPanel(_SubPanel):
+    bl_idname = "ESPALIER_PT_history"
+    bl_label = "History"
+    bl_order = 2
+
+    def draw(self, context: bpy.types.Context) -> None:
+        if not history.entries:
+            self.layout.label(text="What is made will be listed here")
+            return
+        grid = self.layout.grid_flow(row_major=True, columns=COLUMNS, even_columns=True)
+        for entry in history.entries:
+            cell = grid.box().column(align=True)
+            cell.template_icon(history.icon(entry), scale=4.0)
+            cell.label(text=str(entry.settings.get("seed", "")), translate=False)
+            row = cell.row(align=True)
+            icon = "IMPORT" if entry.result is not None else "FILE_REFRESH"
+            row.operator(object_operators.EspalierInsertAgain.bl_idname, text="", icon=icon).entry = entry.id
+            row.operator(object_operators.EspalierForget.bl_idname, text="", icon="X").entry = entry.id
+
+
+_classes = (EspalierIteratePanel, EspalierHistoryPanel)
+
+
+def register() -> None:
+    for cls in _classes:
+        bpy.utils.register_class(cls)
+
+
+def unregister() -> None:
+    for cls in reversed(_classes):
+        bpy.utils.unregister_class(cls)

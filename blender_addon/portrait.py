@@ -1,0 +1,63 @@
+"""A small picture of a coloured mesh, drawn with numpy in a few hundredths of a second. No bpy.
+
+Points on the surface are put into pixels, the far ones first: enough for a picture in which an object is recognised.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+SIZE = 96  # pixels, square
+MARGIN = 0.04  # of the picture
+AZIMUTH, ELEVATION = np.radians((30.0, 20.0))  # of the camera; an object's front looks to -Y
+LIGHT = np.array((-0.35, -0.65, 0.68))
+AMBIENT = 0.5
+PER_PIXEL = 0.6  # how far points may be apart, in pixels
+MOST_SPLITS = 64  # of an edge: a mesh of few large faces is drawn as well
+
+
+def draw_portrait(
+    vertices: NDArray[np.float32], faces: NDArray[np.int32], colors: NDArray[np.float32]
+) -> NDArray[np.uint8]:
+    """[SIZE, SIZE, 4] sRGB with alpha, the top row first, of a mesh with colours [V, 3] at its vertices."""
+    right = np.array((np.cos(AZIMUTH), np.sin(AZIMUTH), 0.0))
+    away = np.array((-np.sin(AZIMUTH) * np.cos(ELEVATION), np.cos(AZIMUTH) * np.cos(ELEVATION), -np.sin(ELEVATION)))
+    up = np.cross(right, away)
+    seen = vertices @ np.stack([right, up, away], axis=1)
+    low, high = seen[:, :2].min(axis=0), seen[:, :2].max(axis=0)
+    scale = SIZE * (1 - 2 * MARGIN) / max(float((high - low).max()), 1e-9)
+    seen = (seen - np.append((low + high) / 2, 0)) * scale + np.array((SIZE / 2, SIZE / 2, 0))
+    corners = seen[faces]
+    edges = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    normals = np.cross(vertices[faces[:, 1]] - vertices[faces[:, 0]], vertices[faces[:, 2]] - vertices[faces[:, 0]])
+    normals = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+    shade = AMBIENT + (1 - AMBIENT) * (0.5 + 0.5 * normals @ (LIGHT / np.linalg.norm(LIGHT)))
+    longest = np.sqrt(np.maximum(*((edge[:, :2] ** 2).sum(axis=1) for edge in edges)))
+    splits = np.clip(np.ceil(longest / PER_PIXEL), 1, MOST_SPLITS).astype(int)
+    points, shades = [], []
+    for count in np.unique(splits):
+        chosen = splits == count
+        s, t = _inside(count)
+        weights = np.stack([1 - s - t, s, t], axis=1)  # [K, 3]
+        points.append((weights @ corners[chosen]).reshape(-1, 3))
+        lit = (weights @ colors[faces[chosen]]) * shade[chosen, None, None]
+        shades.append(lit.reshape(-1, 3))
+    return _splat(np.concatenate(points), np.concatenate(shades))
+
+
+def _inside(count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Points spread over a triangle: the second and third barycentric coordinates."""
+    s, t = np.divmod(np.arange(count * count), count)
+    s, t = (s + 1 / 3) / count, (t + 1 / 3) / count
+    keep = s + t < 1
+    return s[keep], t[keep]
+
+
+def _splat(points: NDArray[np.float64], colors: NDArray[np.float64]) -> NDArray[np.uint8]:
+    picture = np.zeros((SIZE, SIZE, 4), np.uint8)
+    order = np.argsort(-points[:, 2], kind="stable")
+    column, row = points[order, 0].astype(int), SIZE - 1 - points[order, 1].astype(int)
+    picture[row, column, :3] = np.clip(colors[order] * 255, 0, 255)  # of several for a pixel, the last one stays
+    picture[row, column, 3] = 255
+    return picture

@@ -1,0 +1,174 @@
+"""A mesh of the scene goes to the backend and comes back with a texture. Its shape stays."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import bmesh
+import bpy
+import numpy as np
+from mathutils import Matrix
+from numpy.typing import NDArray
+
+from ..backend import protocol
+from . import generation, images, placement, remake
+from .jobs import Job
+from .mesh_import import NOTE, PREFIX, create_image, create_material
+from .texts import translate
+
+#: What a painted object remembers of it, beside how its shape was made.
+TEXTURE = PREFIX + "texture"
+UV_MAP = "Espalier"
+
+
+def new_job(context: bpy.types.Context, target: bpy.types.Object) -> Job:
+    """A job that paints an object, with the panel's images and settings. Raises ValueError if it has no faces."""
+    settings = context.scene.espalier
+    location, size = placement.bounds(target)
+    pictures = images.collect(settings)
+    job = generation.new_job(context, pictures, seed=settings.seed, location=location, size=size or settings.size)
+    path = Path(job.request.out, "shape.npz")
+    try:
+        np.savez(path, **read_shape(context, target))
+    except (ValueError, OSError):
+        job.remove_files()
+        raise
+    job.request = dataclasses.replace(job.request, mesh=str(path), normal_map=False, keep_raw=False)
+    return remake.in_place_of(job, target)
+
+
+def read_shape(context: bpy.types.Context, target: bpy.types.Object) -> dict[str, NDArray[Any]]:
+    """What ``protocol.Generate.mesh`` holds: what is seen, with its UVs, and what a new UV map would be made for.
+
+    Upright and with its front to -Y along the object's own axes if it was made here, along the world's otherwise: what
+    was imported often lies on its back in its own.
+    """
+    evaluated = target.evaluated_get(context.evaluated_depsgraph_get())
+    mesh = evaluated.to_mesh()
+    try:
+        matrix = _axes(target)
+        shape = _triangles(mesh, matrix)
+        if mesh.uv_layers.active is not None and len(mesh.uv_layers.active.uv):
+            uvs = np.empty((len(mesh.loops), 2), np.float32)
+            mesh.uv_layers.active.uv.foreach_get("vector", uvs.ravel())
+            shape["uvs"] = uvs[shape.pop("corners")]
+        same = [len(mesh.polygons), len(mesh.loops)] == [len(target.data.polygons), len(target.data.loops)]
+    finally:
+        evaluated.to_mesh_clear()
+    if not len(shape["faces"]):
+        raise ValueError(translate("{name} has no faces").format(name=target.name))
+    shape.pop("corners", None)
+    if not same:
+        cage = _triangles(target.data, matrix)
+        shape |= {"cage_vertices": cage["vertices"], "cage_faces": cage["faces"]}
+    return shape
+
+
+def paint(target: bpy.types.Object, result: protocol.Result, settings: dict[str, Any]) -> None:
+    """Give an object the texture of a result, and new UVs if its own could not be used.
+
+    Raises ValueError or OSError if the result's files are damaged or do not fit the mesh; nothing is changed then.
+    """
+    texture = Path(result.texture).read_bytes()
+    if not texture.startswith(b"\x89PNG\r\n"):
+        raise ValueError("the texture is not a PNG")
+    uvs = None
+    if result.counts.get("charts"):
+        with np.load(result.arrays, allow_pickle=False) as arrays:
+            uvs = arrays["uvs"].astype(np.float32)
+        target.data.calc_loop_triangles()
+        if uvs.shape != (len(target.data.loop_triangles), 3, 2):
+            raise ValueError(translate("the mesh was changed in the meantime"))
+    if target.data.users > 1:  # the others keep their texture
+        target.data = target.data.copy()
+    cut = 0 if uvs is None else lay_out(target.data, uvs)
+    name = f"{target.name} texture"
+    for slot in target.material_slots:
+        slot.link = "DATA"
+    target.data.materials.clear()
+    target.data.materials.append(create_material(name, create_image(name, texture)))
+    target.data.polygons.foreach_set("material_index", np.zeros(len(target.data.polygons), np.int32))
+    target.data.update()
+    target[TEXTURE] = json.dumps(
+        {key: settings[key] for key in ("images", "model", "seed", "steps") if key in settings}
+    )
+    if cut:
+        target[NOTE] = translate("{n} faces were cut where the seams of the texture run").format(n=cut)
+
+
+def lay_out(mesh: bpy.types.Mesh, uvs: NDArray[np.float32]) -> int:
+    """Make the mesh a UV map of its triangles' UVs [F, 3, 2]. Faces that a seam runs through are cut into triangles.
+
+    Returns how many those were.
+    """
+    corners = _read(mesh.loop_triangles, "loops", (len(mesh.loop_triangles), 3))
+    polygon = _read(mesh.loop_triangles, "polygon_index", (len(mesh.loop_triangles),))
+    flat = np.zeros((len(mesh.loops), 2), np.float32)
+    flat[corners] = uvs
+    torn = np.unique(polygon[(np.abs(flat[corners] - uvs) > 1e-6).any(axis=(1, 2))])
+    layer = mesh.uv_layers.get(UV_MAP) or mesh.uv_layers.new(name=UV_MAP, do_init=False)
+    if layer is None:
+        raise ValueError(translate("the mesh has as many UV maps as it can have"))
+    layer.active = layer.active_render = True
+    layer.uv.foreach_set("vector", flat.ravel())
+    if len(torn):
+        inside = np.isin(polygon, torn)
+        _cut(mesh, torn, polygon[inside], corners[inside], uvs[inside])
+    return len(torn)
+
+
+def _cut(
+    mesh: bpy.types.Mesh,
+    torn: NDArray[np.int32],
+    polygon: NDArray[np.int32],
+    corners: NDArray[np.int32],
+    uvs: NDArray[np.float32],
+) -> None:
+    """Replace the polygons ``torn`` by their triangles, with these UVs."""
+    first = _read(mesh.polygons, "loop_start", (len(mesh.polygons),))
+    work = bmesh.new()
+    try:
+        work.from_mesh(mesh)
+        work.faces.ensure_lookup_table()
+        layer = work.loops.layers.uv[UV_MAP]
+        old = {int(index): work.faces[index] for index in torn}
+        for index, triangle, places in zip(polygon, corners - first[polygon][:, None], uvs, strict=True):
+            loops = [old[int(index)].loops[corner] for corner in triangle]
+            face = work.faces.new([loop.vert for loop in loops], old[int(index)])
+            for loop, before, place in zip(face.loops, loops, places, strict=True):
+                loop.copy_from(before)
+                loop[layer].uv = place
+        bmesh.ops.delete(work, geom=list(old.values()), context="FACES_ONLY")
+        work.to_mesh(mesh)
+    finally:
+        work.free()
+
+
+def _axes(target: bpy.types.Object) -> Matrix:
+    matrix = target.matrix_world
+    if remake.is_made(target):
+        return matrix.to_quaternion().to_matrix().inverted() @ matrix.to_3x3()
+    return matrix.to_3x3()
+
+
+def _triangles(mesh: bpy.types.Mesh, matrix: Matrix) -> dict[str, NDArray[Any]]:
+    """vertices [V, 3], faces [F, 3] and the loops at their corners [F, 3]."""
+    mesh.calc_loop_triangles()
+    count = len(mesh.loop_triangles)
+    vertices = np.empty((len(mesh.vertices), 3), np.float32)
+    if len(vertices):
+        mesh.attributes["position"].data.foreach_get("vector", vertices.ravel())
+    return {
+        "vertices": (vertices @ np.array(matrix, np.float32).T).astype(np.float32),
+        "faces": _read(mesh.loop_triangles, "vertices", (count, 3)),
+        "corners": _read(mesh.loop_triangles, "loops", (count, 3)),
+    }
+
+
+def _read(items: Any, name: str, shape: tuple[int, ...]) -> NDArray[np.int32]:
+    values = np.empty(shape, np.int32)
+    items.foreach_get(name, values.ravel())
+    return values
