@@ -2,6 +2,7 @@
 
     python3.11 scripts/dev.py demo             the example images to textured meshes, with a contact sheet
     python3.11 scripts/dev.py test [ARGS...]   the tests (ARGS go to pytest)
+                                               --blender all: the add-on's, in every Blender
     python3.11 scripts/dev.py check            lint, format, types, import rules
     python3.11 scripts/dev.py build [ARGS...]  the extension's zips (--help says more)
     python3.11 scripts/dev.py setup            only what the others do first
@@ -297,7 +298,9 @@ def demo(python: Path, arguments: list[str]) -> int:
 
 
 def test(python: Path, arguments: list[str]) -> int:
-    """The tests, a file to a process, at most four at once; arguments go to pytest."""
+    """The tests, a file to a process, at most four at once; arguments go to pytest. --blender: under other Blenders."""
+    if any(argument.partition("=")[0] == "--blender" for argument in arguments):
+        return subprocess.run([str(python), "scripts/blenders.py", *arguments], cwd=str(ROOT)).returncode
     # Processes that share the cores compute with one thread each: with more they would wait for each other.
     environment = dict(os.environ, OMP_NUM_THREADS="1")
     shared = ["--numprocesses", "auto", "--maxprocesses", "4", "--dist", "loadfile"]

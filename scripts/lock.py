@@ -5,6 +5,7 @@
 ``requirements-torch.lock``        torch as PyPI has it (for Linux: with CUDA), and what only torch needs
 ``requirements-torch-cpu.lock``    the same with torch's CPU build, for Linux without an NVIDIA driver
 ``requirements-torch-cu*.lock``    the same with CUDA builds for Windows, for which PyPI has none
+``requirements-bpy-*.lock``        other versions of pip's bpy, and what the add-on's tests need besides
 
 The hashes of the CUDA builds are those that torch's own index states. Where it cannot be reached, their locks stay as
 they are, and a line says so. The resolver is uv, installed into a temporary environment; the locks are plain
@@ -29,6 +30,9 @@ TORCH_INDEX = "https://download.pytorch.org/whl"
 CPU_INDEX = f"{TORCH_INDEX}/cpu"
 #: Builds of torch for Windows, which bring CUDA's libraries along in the wheel: for older and for present drivers.
 CUDA_BUILDS = ("cu126", "cu130")
+#: Versions of bpy besides the one in pyproject.toml: those of the other releases that run on Python 3.11.
+BPY_VERSIONS = {"4.2": "4.2.23", "5.0": "5.0.1"}
+TEST_TOOLS = ("numpy", "pytest", "pytest-xdist")
 CPU_PLATFORM = "manylinux_2_28_x86_64"
 CUDA_PACKAGES = re.compile(r"(cuda|nvidia)-|triton$")
 #: The marker of a package that all environments of [tool.uv] need says nothing: it is dropped.
@@ -50,11 +54,15 @@ def main() -> None:
         cpu = {name: lines for name, lines in only_torch.items() if not CUDA_PACKAGES.match(name)}
         backend = export(uv, work, "--prune", "torch", "--no-dev")
         pure = dict(cpu)
+        tools = [everything[name].split()[0] for name in TEST_TOOLS]
+        other_bpys = {release: compile_lock(uv, work, [f"bpy=={v}", *tools]) for release, v in BPY_VERSIONS.items()}
         cpu["torch"] = cpu_build(only_torch["torch"], work)
     write("requirements.lock", without_torch)
     write("requirements-backend.lock", backend)
     write("requirements-torch.lock", only_torch)
     write("requirements-torch-cpu.lock", cpu)
+    for release, packages in other_bpys.items():
+        write(f"requirements-bpy-{release}.lock", packages)
     version = only_torch["torch"].split()[0].removeprefix("torch==")
     for build in CUDA_BUILDS:
         try:
@@ -69,7 +77,19 @@ def main() -> None:
 def export(uv: list[str], work: Path, *options: str) -> dict[str, str]:
     """The lines of each package, by its name."""
     command = [*uv, "export", "--frozen", "--no-emit-project", "--no-header", "--no-annotate", *options]
-    text = subprocess.run(command, cwd=work, check=True, capture_output=True, text=True).stdout
+    return by_name(subprocess.run(command, cwd=work, check=True, capture_output=True, text=True).stdout)
+
+
+def compile_lock(uv: list[str], work: Path, requirements: list[str]) -> dict[str, str]:
+    """The same for these requirements and what they need in turn."""
+    source = work / "requirements.in"
+    source.write_text("\n".join(requirements), encoding="utf-8")
+    options = ["--universal", "--python-version", "3.11", "--generate-hashes", "--no-header", "--no-annotate"]
+    command = [*uv, "pip", "compile", *options, str(source)]
+    return by_name(subprocess.run(command, cwd=work, check=True, capture_output=True, text=True).stdout)
+
+
+def by_name(text: str) -> dict[str, str]:
     blocks = re.split(r"^(?=\S)", EVERYWHERE.sub("", text), flags=re.MULTILINE)
     return {block.partition("==")[0]: block for block in blocks if block}
 

@@ -29,11 +29,13 @@ sys.path.insert(0, str(REPOSITORY))
 
 from backend import protocol  # noqa: E402
 from tests.fakes import fake_backend  # noqa: E402 - Blender runs this file alone, without the repository on its path
+from tests.real_blender.stopwatch import Stopwatch  # noqa: E402
 
 ROOT = next(addon.module for addon in bpy.context.preferences.addons if addon.module.endswith(".espalier"))
 pump = sys.modules[f"{ROOT}.blender_addon.pump"]
 viewport = sys.modules[f"{ROOT}.blender_addon.viewport"]
-report: dict[str, Any] = {"blender": bpy.app.version_string, "checks": [], "step_ms": [], "error": None}
+report: dict[str, Any] = {"blender": bpy.app.version_string, "checks": [], "frame_ms": {}, "error": None}
+stopwatch = Stopwatch()
 Steps = Iterator[float]  # seconds until the next step: Blender draws meanwhile
 
 
@@ -120,6 +122,16 @@ def press(name: str) -> Steps:
     check(False, f"a button for {name}")
 
 
+def frames(when: str) -> None:
+    """Note how long a frame of the whole window takes, the median of nine."""
+    times = []
+    for _ in range(9):
+        start = time.perf_counter()
+        bpy.ops.wm.redraw_timer(type="DRAW_WIN", iterations=1)
+        times.append(1000 * (time.perf_counter() - start))
+    report["frame_ms"][when] = sorted(times)[4]
+
+
 def objects() -> list[str]:
     return sorted(bpy.data.objects.keys())
 
@@ -157,6 +169,7 @@ def the_way_once() -> Steps:
     add_images("donut.png")
     yield 6.0
     picture("2_image")
+    frames("idle")
     before = objects()
     gates("latents")
     yield from press("espalier.generate")
@@ -164,6 +177,7 @@ def the_way_once() -> Steps:
     for _ in range(4):
         call(bpy.ops.view3d.view_orbit, angle=0.1, type="ORBITLEFT")
         yield 0.1
+    frames("job")
     picture("3_progress")
     gates("finish")
     yield from until(lambda: any(o.batch for o in viewport._overlays.values()), "the preview is drawn")
@@ -250,18 +264,6 @@ def session() -> Steps:
     yield from other_file()
 
 
-def time_steps() -> None:
-    """Note how long each step of the pump held the main thread."""
-    step = pump.step
-
-    def timed() -> None:
-        start = time.perf_counter()
-        step()
-        report["step_ms"].append(1000 * (time.perf_counter() - start))
-
-    setattr(pump, "step", timed)  # noqa: B010 - the timer looks it up by this name
-
-
 def tick(steps: Steps) -> float | None:
     try:
         return max(0.01, next(steps))
@@ -271,7 +273,7 @@ def tick(steps: Steps) -> float | None:
         report["error"] = traceback.format_exc()
         print(report["error"], flush=True)
         picture("failed")
-    report["step_ms"].sort(reverse=True)
+    report["main_thread"] = stopwatch.report()
     (OUT / "session.json").write_text(json.dumps(report, indent=1))
     bpy.ops.wm.quit_blender()
     return None
@@ -281,7 +283,7 @@ def main() -> None:
     OUT.mkdir(parents=True, exist_ok=True)
     bpy.context.preferences.view.show_splash = False
     bpy.context.preferences.use_preferences_save = False
-    time_steps()
+    stopwatch.watch(f"{ROOT}.")
     steps = session()
     bpy.app.timers.register(lambda: tick(steps), first_interval=2.0, persistent=True)
 

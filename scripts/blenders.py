@@ -1,0 +1,113 @@
+"""The add-on's tests under every Blender that can be had here.
+
+    python3.11 scripts/dev.py test --blender all | 4.2 | 4.5 | 5.0 | real  [ARGS for pytest]
+
+The numbers are versions of pip's bpy, each in an environment of its own beside ``.venv``, made from its hash lock when
+it is first needed (about 400 MB each). *real* are Blenders with an interface: the commands in ``ESPALIER_BLENDER`` (one
+a line), else ``blender``, else those that ``tests/real_blender/rig.py`` has set up. In these the add-on's tests run in
+background, then the zip is installed and the session is driven in a window. What is missing is named; it fails nothing.
+
+Exit codes: 0 all tests that could be run have passed, 1 some failed, 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from tests.real_blender import rig  # noqa: E402
+
+#: pip's bpy in the checkout's own environment, and those that get one of their own: scripts/lock.py has their versions.
+OWN = "4.5"
+OTHERS = tuple(path.stem.removeprefix("requirements-bpy-") for path in sorted(ROOT.glob("requirements-bpy-*.lock")))
+ADDON_TESTS = "tests/addon"
+
+
+class Missing(Exception):
+    """A Blender cannot be had here. The text says why."""
+
+
+def environment(version: str) -> Path:
+    """The Python of the environment with this bpy; made if it is not there. Raises Missing."""
+    folder, lock = ROOT / f".venv-bpy-{version}", ROOT / f"requirements-bpy-{version}.lock"
+    python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+    marker, digest = folder / "lock.sha256", hashlib.sha256(lock.read_bytes()).hexdigest()
+    if marker.is_file() and marker.read_text() == digest:
+        return python
+    print(f"Making {folder.name}", flush=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    venv.create(folder, with_pip=True)
+    install = [str(python), "-m", "pip", "install", "--quiet", "--require-hashes", "--only-binary", ":all:"]
+    done = subprocess.run([*install, "-r", str(lock)], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise Missing(f"bpy {version} cannot be installed: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
+    marker.write_text(digest)
+    return python
+
+
+def run_bpy(version: str, arguments: list[str]) -> int:
+    python = Path(sys.executable) if version == OWN else environment(version)
+    command = [str(python), "-m", "pytest", ADDON_TESTS, "-p", "no:cacheprovider", *arguments]
+    return subprocess.run(command, cwd=ROOT).returncode
+
+
+def real_blenders() -> list[str]:
+    """Commands of the real Blenders here. Raises Missing."""
+    chosen = os.environ.get("ESPALIER_BLENDER", "").strip().splitlines()
+    if chosen:
+        return chosen
+    if shutil.which("blender"):
+        return ["blender"] if os.environ.get("DISPLAY") else [shlex.join([*rig.XVFB, "blender"])]
+    found = [shlex.join([sys.executable, str(ROOT / rig.SCRIPT), "run", suite]) for suite in rig.ready()]
+    if not found:
+        raise Missing(f"no real Blender: none in ESPALIER_BLENDER, no command blender, and {rig.missing()}")
+    return found
+
+
+def run_real(command: str, arguments: list[str]) -> int:
+    """The add-on's tests inside this Blender, then the zip and the session from outside."""
+    script = str(ROOT / "tests" / "real_blender" / "addon_tests.py")
+    inside = [*shlex.split(command), "--background", "--factory-startup", "--python", script, "--", *arguments]
+    code = subprocess.run(inside, cwd=ROOT).returncode
+    outside = [sys.executable, "-m", "pytest", "tests/real_blender", "--real-blender", "-p", "no:cacheprovider"]
+    seen = {"ESPALIER_PICTURES": str(ROOT / "dist" / "session")}  # in the checkout, which a rig shows inside
+    done = subprocess.run(outside, cwd=ROOT, env={**os.environ, **seen, "ESPALIER_BLENDER": command})
+    return code or done.returncode
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="dev.py test", description="The add-on's tests under other Blenders.")
+    parser.add_argument("--blender", required=True, choices=("all", *sorted((OWN, *OTHERS)), "real"))
+    options, rest = parser.parse_known_args(arguments)
+    chosen = [*sorted((OWN, *OTHERS)), "real"] if options.blender == "all" else [options.blender]
+    outcome: dict[str, str] = {}
+    for version in chosen:
+        try:
+            runs = real_blenders() if version == "real" else [version]
+        except Missing as missing:
+            outcome[version] = f"missing: {missing}"
+            continue
+        for run in runs:
+            name = run if version == "real" else f"bpy {version}"
+            print(f"--- {name}", flush=True)
+            try:
+                code = run_real(run, rest) if version == "real" else run_bpy(version, rest)
+                outcome[name] = "passed" if code == 0 else f"FAILED ({code})"
+            except Missing as missing:
+                outcome[name] = f"missing: {missing}"
+    print("\n" + "\n".join(f"{name}: {what}" for name, what in outcome.items()), flush=True)
+    return 1 if any(what.startswith("FAILED") for what in outcome.values()) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
