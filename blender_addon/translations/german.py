@@ -1,1 +1,199 @@
-TEXTS: dict[str, str] = {}
+"""German. Blender's own words where it has them."""
+
+from __future__ import annotations
+
+TEXTS = {
+    # the panel
+    "Object": "Objekt",
+    "Advanced": "Erweitert",
+    "Presets": "Voreinstellungen",
+    "Drop images of one object": "Bilder eines Objekts",
+    "onto the viewport": "auf die Ansicht ziehen",
+    "{n} views of one object": "{n} Ansichten eines Objekts",
+    "Add Images...": "Bilder hinzufügen ...",
+    "Choose Another Image...": "Anderes Bild wählen ...",
+    # images
+    "Add Images to Espalier": "Bilder zu Espalier hinzufügen",
+    "Choose reference images of one object: one picture, or several views": (
+        "Referenzbilder eines Objekts wählen: ein Bild oder mehrere Ansichten"
+    ),
+    "Replace": "Ersetzen",
+    "Take the images away that are on the list": "Die Bilder entfernen, die auf der Liste stehen",
+    "Add Image of This File": "Bild dieser Datei hinzufügen",
+    "Choose one of the images of this .blend: packed, generated, painted or pasted ones too": (
+        "Eines der Bilder dieser .blend wählen, auch ein gepacktes, erzeugtes, bemaltes oder eingefügtes"
+    ),
+    "Image": "Bild",
+    "An image of this .blend": "Ein Bild dieser .blend",
+    "An image of this .blend, in place of a file": "Ein Bild dieser .blend anstelle einer Datei",
+    "There are no images in this file": "In dieser Datei gibt es keine Bilder",
+    "Add Render Result": "Render-Ergebnis hinzufügen",
+    "Take the picture that was rendered last, as it is now": "Das zuletzt gerenderte Bild nehmen, wie es jetzt ist",
+    "Nothing was rendered yet": "Es wurde noch nichts gerendert",
+    "Wait until the render is finished": "Warten, bis das Rendern fertig ist",
+    "Paste Image": "Bild einfügen",
+    "Take the image on the clipboard": "Das Bild aus der Zwischenablage nehmen",
+    "There is no image on the clipboard": "In der Zwischenablage ist kein Bild",
+    "There is no image on the clipboard, or the system does not hand it to Blender, as with X11": (
+        "In der Zwischenablage ist kein Bild, oder das System gibt es Blender nicht, wie bei X11"
+    ),
+    "Remove Image": "Bild entfernen",
+    "Take this image off the list; the image itself stays": "Dieses Bild von der Liste nehmen; das Bild selbst bleibt",
+    "Move Image": "Bild verschieben",
+    "Move this image on the list. The first one gives the object its name": (
+        "Dieses Bild auf der Liste verschieben. Das erste gibt dem Objekt seinen Namen"
+    ),
+    "Path": "Pfad",
+    "The image file": "Die Bilddatei",
+    "images": "Bilder",
+    # model and quality
+    "Model": "Modell",
+    "The model that makes the object: its name, or the path of its folder": (
+        "Das Modell, das das Objekt macht: sein Name oder der Pfad seines Ordners"
+    ),
+    "The model that makes the object. More can be downloaded in the preferences": (
+        "Das Modell, das das Objekt macht. Weitere lassen sich in den Einstellungen herunterladen"
+    ),
+    "Quality": "Qualität",
+    "In how many steps the object is made: fewer are quicker, more are better": (
+        "In wie vielen Schritten das Objekt entsteht: wenige sind schneller, viele besser"
+    ),
+    "1 Step": "1 Schritt",
+    "2 Steps": "2 Schritte",
+    "25 Steps": "25 Schritte",
+    "Its Own": "Eigene",
+    "Distilled to few steps: quick": "Auf wenige Schritte destilliert: schnell",
+    "All the steps that it was made for": "Alle Schritte, für die es gemacht ist",
+    "The number of steps that is set below Advanced": "Die unter Erweitert eingestellte Zahl der Schritte",
+    "Choose Steps": "Schritte wählen",
+    "Choose the number of sampling steps; otherwise there are as many as the model was made for": (
+        "Die Zahl der Sampling-Schritte wählen; sonst sind es so viele, wie für das Modell gedacht"
+    ),
+    "Steps": "Schritte",
+    "Sampling steps for the shape, and as many for the detail: more take longer": (
+        "Sampling-Schritte für die Form und ebenso viele für die Einzelheiten: mehr dauern länger"
+    ),
+    "Choose Guidance": "Führung wählen",
+    "Choose how strongly the images guide the object; otherwise the model's own value is taken": (
+        "Wählen, wie stark die Bilder das Objekt bestimmen; sonst gilt der Wert des Modells"
+    ),
+    "Guidance": "Führung",
+    "How strongly the images guide the object": "Wie stark die Bilder das Objekt bestimmen",
+    "Views": "Ansichten",
+    "How several images act together": "Wie mehrere Bilder zusammenwirken",
+    "All at Once": "Alle zugleich",
+    "All images act in every step: best with few steps": (
+        "Alle Bilder wirken in jedem Schritt: am besten bei wenigen Schritten"
+    ),
+    "In Turns": "Abwechselnd",
+    "Each step looks at one of the images: quicker, for many steps": (
+        "Jeder Schritt sieht eines der Bilder an: schneller, für viele Schritte"
+    ),
+    # seed and variants
+    "Seed": "Startwert",
+    "Another seed gives another object from the same images; the same seed gives the same one": (
+        "Ein anderer Startwert gibt aus denselben Bildern ein anderes Objekt, derselbe dasselbe"
+    ),
+    "Lock Seed": "Startwert festhalten",
+    "Keep this seed. Otherwise each press of Generate 3D takes a new one": (
+        "Diesen Startwert behalten. Sonst nimmt jeder Druck auf 3D erzeugen einen neuen"
+    ),
+    "New Seed": "Neuer Startwert",
+    "Roll the dice for a new seed": "Einen neuen Startwert würfeln",
+    "Variants": "Varianten",
+    "How many objects to make, side by side, each with a seed of its own": (
+        "Wie viele Objekte nebeneinander entstehen, jedes mit eigenem Startwert"
+    ),
+    # the object
+    "Where": "Wo",
+    "Where the object is put": "Wohin das Objekt gestellt wird",
+    "3D Cursor": "3D-Cursor",
+    "At the 3D cursor": "Am 3D-Cursor",
+    "Ground": "Boden",
+    "On what lies below the 3D cursor, or at height zero": "Auf dem, was unter dem 3D-Cursor liegt, oder auf Höhe null",
+    "World Origin": "Weltursprung",
+    "At the origin of the world": "Am Ursprung der Welt",
+    "Active Object": "Aktives Objekt",
+    "At the place of the active object, and as large": "An der Stelle des aktiven Objekts und so groß wie dieses",
+    "Size": "Größe",
+    "Length of the object's longest side": "Länge der längsten Seite des Objekts",
+    "Faces": "Flächen",
+    "How many triangles the finished mesh may have": "Wie viele Dreiecke das fertige Mesh haben darf",
+    "Texture": "Textur",
+    "Width and height of the texture, in pixels": "Breite und Höhe der Textur in Pixeln",
+    "Texture Source": "Texturquelle",
+    "Where the colours of the texture come from": "Woher die Farben der Textur kommen",
+    "Vertex Colors": "Vertexfarben",
+    "The colours of the decoded mesh's vertices: every model has them": (
+        "Die Farben der Vertices des dekodierten Mesh: die hat jedes Modell"
+    ),
+    "Gaussians": "Gauß-Funktionen",
+    "The 3-D Gaussians around the surface: sharper, where the model has them": (
+        "Die 3D-Gauß-Funktionen um die Oberfläche: schärfer, wo das Modell sie hat"
+    ),
+    "Normal Map": "Normal-Map",
+    "Bake the detail of the decoded mesh, so that few faces look like many": (
+        "Die Einzelheiten des dekodierten Mesh backen, so dass wenige Flächen wie viele aussehen"
+    ),
+    "Keep Raw": "Rohfassung behalten",
+    "Keep the mesh as it was decoded, with its vertex colours, as a second, hidden object": (
+        "Das Mesh, wie es dekodiert wurde, mit seinen Vertexfarben als zweites, verborgenes Objekt behalten"
+    ),
+    "Low Memory": "Wenig Speicher",
+    "Hold each network in memory only while it is used: slower, and the same result": (
+        "Jedes Netz nur im Speicher halten, solange es gebraucht wird: langsamer, mit demselben Ergebnis"
+    ),
+    "Show Texture": "Textur zeigen",
+    "Show textures in this viewport's Solid shading, or materials' plain colors again": (
+        "In der Solid-Ansicht dieses Fensters Texturen zeigen oder wieder die Farben der Materialien"
+    ),
+    # the button
+    "Generate 3D": "3D erzeugen",
+    "Make a textured mesh of what the images show. Work can go on meanwhile": (
+        "Aus dem, was die Bilder zeigen, ein texturiertes Mesh machen. Inzwischen kann man weiterarbeiten"
+    ),
+    "Install the backend first": "Zuerst das Backend installieren",
+    "Add an image first": "Zuerst ein Bild hinzufügen",
+    "The model {name} is not installed": "Das Modell {name} ist nicht installiert",
+    "There is no active object whose place could be taken": (
+        "Es gibt kein aktives Objekt, an dessen Stelle das neue treten könnte"
+    ),
+    # jobs
+    "{n} objects to make": "{n} Objekte in Arbeit",
+    "Loading the model": "Modell laden",
+    "Preparing the image": "Bild vorbereiten",
+    "Looking at the image": "Bild ansehen",
+    "Shape": "Form",
+    "Detail": "Einzelheiten",
+    "Surface": "Oberfläche",
+    "Starting": "Beginnt",
+    "Starting the backend": "Das Backend startet",
+    "Waiting": "Wartet",
+    "Cancelling": "Wird abgebrochen",
+    "{time} left": "noch {time}",
+    "Cancel": "Abbrechen",
+    "Stop making this object": "Dieses Objekt nicht weiter machen",
+    "Cancel All": "Alle abbrechen",
+    "Stop making all these objects": "Alle diese Objekte nicht weiter machen",
+    "Try Again": "Noch einmal",
+    "Make this object again": "Dieses Objekt noch einmal machen",
+    "Try Again with Less Memory": "Mit weniger Speicher versuchen",
+    "Try Another Seed": "Anderen Startwert versuchen",
+    "Run Again": "Noch einmal ausführen",
+    "Blender was closed before it was done": "Blender wurde geschlossen, bevor es fertig war",
+    "Insert": "Einfügen",
+    "Put this finished object into the scene, at the 3D cursor": (
+        "Dieses fertige Objekt am 3D-Cursor in die Szene stellen"
+    ),
+    "Made in a file or scene that is no longer open": ("In einer Datei oder Szene gemacht, die nicht mehr offen ist"),
+    "Waits until {what} is finished": "Wartet, bis {what} beendet ist",
+    "Dismiss": "Verwerfen",
+    "Take this off the list": "Von der Liste nehmen",
+    "Open Log": "Protokoll öffnen",
+    "Open Preferences": "Einstellungen öffnen",
+    "Open Espalier's preferences": "Die Einstellungen von Espalier öffnen",
+    "Add Espalier Preset": "Espalier-Voreinstellung hinzufügen",
+    "Save these settings under a name, or delete those of a name": (
+        "Diese Einstellungen unter einem Namen sichern oder die eines Namens löschen"
+    ),
+}

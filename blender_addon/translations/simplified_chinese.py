@@ -1,1 +1,183 @@
-TEXTS: dict[str, str] = {}
+"""Simplified Chinese. Blender's own words where it has them."""
+
+from __future__ import annotations
+
+TEXTS = {
+    # the panel
+    "Object": "物体",
+    "Advanced": "高级",
+    "Presets": "预设",
+    "Drop images of one object": "将同一物体的图像",
+    "onto the viewport": "拖放到视图中",
+    "{n} views of one object": "同一物体的 {n} 个视图",
+    "Add Images...": "添加图像...",
+    "Choose Another Image...": "选择其他图像...",
+    # images
+    "Add Images to Espalier": "添加图像到 Espalier",
+    "Choose reference images of one object: one picture, or several views": (
+        "选择同一物体的参考图像：一张图片或多个视图"
+    ),
+    "Replace": "替换",
+    "Take the images away that are on the list": "移除列表中已有的图像",
+    "Add Image of This File": "添加此文件中的图像",
+    "Choose one of the images of this .blend: packed, generated, painted or pasted ones too": (
+        "选择此 .blend 中的图像，包括已打包、生成、绘制或粘贴的图像"
+    ),
+    "Image": "图像",
+    "An image of this .blend": "此 .blend 中的图像",
+    "An image of this .blend, in place of a file": "此 .blend 中的图像，代替文件",
+    "There are no images in this file": "此文件中没有图像",
+    "Add Render Result": "添加渲染结果",
+    "Take the picture that was rendered last, as it is now": "使用最近一次渲染的图片",
+    "Nothing was rendered yet": "尚未渲染",
+    "Wait until the render is finished": "请等待渲染完成",
+    "Paste Image": "粘贴图像",
+    "Take the image on the clipboard": "使用剪贴板中的图像",
+    "There is no image on the clipboard": "剪贴板中没有图像",
+    "There is no image on the clipboard, or the system does not hand it to Blender, as with X11": (
+        "剪贴板中没有图像，或系统不向 Blender 提供图像（例如 X11）"
+    ),
+    "Remove Image": "移除图像",
+    "Take this image off the list; the image itself stays": "从列表中移除此图像；图像本身保留",
+    "Move Image": "移动图像",
+    "Move this image on the list. The first one gives the object its name": (
+        "在列表中移动此图像。物体以第一张图像命名"
+    ),
+    "Path": "路径",
+    "The image file": "图像文件",
+    "images": "图像",
+    # model and quality
+    "Model": "模型",
+    "The model that makes the object: its name, or the path of its folder": "生成物体的模型：名称或文件夹路径",
+    "The model that makes the object. More can be downloaded in the preferences": (
+        "生成物体的模型。可在偏好设置中下载更多模型"
+    ),
+    "Quality": "质量",
+    "In how many steps the object is made: fewer are quicker, more are better": (
+        "生成物体的步数：步数少则快，步数多则好"
+    ),
+    "1 Step": "1 步",
+    "2 Steps": "2 步",
+    "25 Steps": "25 步",
+    "Its Own": "模型自带",
+    "Distilled to few steps: quick": "蒸馏为少数几步：速度快",
+    "All the steps that it was made for": "模型设计的全部步数",
+    "The number of steps that is set below Advanced": "在“高级”中设置的步数",
+    "Choose Steps": "选择步数",
+    "Choose the number of sampling steps; otherwise there are as many as the model was made for": (
+        "选择采样步数；否则使用模型设计的步数"
+    ),
+    "Steps": "步数",
+    "Sampling steps for the shape, and as many for the detail: more take longer": (
+        "形状的采样步数，细节的步数相同：步数越多耗时越长"
+    ),
+    "Choose Guidance": "选择引导强度",
+    "Choose how strongly the images guide the object; otherwise the model's own value is taken": (
+        "选择图像对物体的引导强度；否则使用模型自带的值"
+    ),
+    "Guidance": "引导强度",
+    "How strongly the images guide the object": "图像对物体的引导强度",
+    "Views": "视图",
+    "How several images act together": "多张图像如何共同作用",
+    "All at Once": "同时",
+    "All images act in every step: best with few steps": "每一步都使用全部图像：最适合步数少的情况",
+    "In Turns": "轮流",
+    "Each step looks at one of the images: quicker, for many steps": "每一步使用其中一张图像：更快，适合步数多的情况",
+    # seed and variants
+    "Seed": "随机种",
+    "Another seed gives another object from the same images; the same seed gives the same one": (
+        "相同的图像，不同的随机种得到不同的物体；相同的随机种得到相同的物体"
+    ),
+    "Lock Seed": "锁定随机种",
+    "Keep this seed. Otherwise each press of Generate 3D takes a new one": (
+        "保留此随机种。否则每次按下“生成 3D”都使用新的随机种"
+    ),
+    "New Seed": "新随机种",
+    "Roll the dice for a new seed": "掷骰子得到新的随机种",
+    "Variants": "变体",
+    "How many objects to make, side by side, each with a seed of its own": ("并排生成多少个物体，每个都有自己的随机种"),
+    # the object
+    "Where": "位置",
+    "Where the object is put": "物体放置的位置",
+    "3D Cursor": "3D 游标",
+    "At the 3D cursor": "在 3D 游标处",
+    "Ground": "地面",
+    "On what lies below the 3D cursor, or at height zero": "在 3D 游标下方的表面上，或高度为零处",
+    "World Origin": "世界原点",
+    "At the origin of the world": "在世界原点处",
+    "Active Object": "活动物体",
+    "At the place of the active object, and as large": "在活动物体处，大小与其相同",
+    "Size": "尺寸",
+    "Length of the object's longest side": "物体最长边的长度",
+    "Faces": "面",
+    "How many triangles the finished mesh may have": "最终网格最多有多少个三角面",
+    "Texture": "纹理",
+    "Width and height of the texture, in pixels": "纹理的宽度和高度（像素）",
+    "Texture Source": "纹理来源",
+    "Where the colours of the texture come from": "纹理颜色的来源",
+    "Vertex Colors": "顶点颜色",
+    "The colours of the decoded mesh's vertices: every model has them": "解码网格的顶点颜色：所有模型都有",
+    "Gaussians": "高斯",
+    "The 3-D Gaussians around the surface: sharper, where the model has them": (
+        "表面周围的 3D 高斯：更清晰，需模型支持"
+    ),
+    "Normal Map": "法线贴图",
+    "Bake the detail of the decoded mesh, so that few faces look like many": (
+        "烘焙解码网格的细节，使较少的面看起来像很多面"
+    ),
+    "Keep Raw": "保留原始网格",
+    "Keep the mesh as it was decoded, with its vertex colours, as a second, hidden object": (
+        "将解码得到的网格及其顶点颜色保留为另一个隐藏物体"
+    ),
+    "Low Memory": "低内存",
+    "Hold each network in memory only while it is used: slower, and the same result": (
+        "仅在使用时将各网络保留在内存中：较慢，结果相同"
+    ),
+    "Show Texture": "显示纹理",
+    "Show textures in this viewport's Solid shading, or materials' plain colors again": (
+        "在此视图的实体着色中显示纹理，或恢复显示材质颜色"
+    ),
+    # the button
+    "Generate 3D": "生成 3D",
+    "Make a textured mesh of what the images show. Work can go on meanwhile": (
+        "根据图像内容生成带纹理的网格。期间可以继续工作"
+    ),
+    "Install the backend first": "请先安装后端",
+    "Add an image first": "请先添加图像",
+    "The model {name} is not installed": "模型 {name} 未安装",
+    "There is no active object whose place could be taken": "没有可以取其位置的活动物体",
+    # jobs
+    "{n} objects to make": "待生成 {n} 个物体",
+    "Loading the model": "加载模型",
+    "Preparing the image": "准备图像",
+    "Looking at the image": "分析图像",
+    "Shape": "形状",
+    "Detail": "细节",
+    "Surface": "表面",
+    "Starting": "开始",
+    "Starting the backend": "正在启动后端",
+    "Waiting": "等待中",
+    "Cancelling": "正在取消",
+    "{time} left": "剩余 {time}",
+    "Cancel": "取消",
+    "Stop making this object": "停止生成此物体",
+    "Cancel All": "全部取消",
+    "Stop making all these objects": "停止生成所有这些物体",
+    "Try Again": "重试",
+    "Make this object again": "重新生成此物体",
+    "Try Again with Less Memory": "以较少内存重试",
+    "Try Another Seed": "尝试其他随机种",
+    "Run Again": "再次运行",
+    "Blender was closed before it was done": "完成之前 Blender 已关闭",
+    "Insert": "插入",
+    "Put this finished object into the scene, at the 3D cursor": "将此完成的物体放入场景，位于 3D 游标处",
+    "Made in a file or scene that is no longer open": "生成时所在的文件或场景已不再打开",
+    "Waits until {what} is finished": "等待{what}结束",
+    "Dismiss": "移除",
+    "Take this off the list": "从列表中移除",
+    "Open Log": "打开日志",
+    "Open Preferences": "打开偏好设置",
+    "Open Espalier's preferences": "打开 Espalier 的偏好设置",
+    "Add Espalier Preset": "添加 Espalier 预设",
+    "Save these settings under a name, or delete those of a name": "以名称保存这些设置，或删除某个名称的设置",
+}

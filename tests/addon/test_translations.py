@@ -1,0 +1,138 @@
+"""Every text of the panel is there in German and in Chinese."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import bpy
+import pytest
+from espalier import blender_addon
+from espalier.blender_addon import (
+    generation,
+    image_operators,
+    job_list,
+    operators,
+    panels,
+    presets,
+    properties,
+    setup_operators,
+    setup_page,
+    translations,
+)
+
+MODULES = (generation, image_operators, job_list, operators, panels, presets, properties)
+#: Calls whose text is shown: in a keyword, or as the first argument that is a text.
+KEYWORDS = ("text", "heading", "text_ctxt")
+SHOWN = ("translate", "draw_text")
+#: What is the same in every language.
+NAMES = {"Espalier"}
+
+
+def literal(node: ast.expr) -> Iterator[str]:
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.value
+
+
+def in_source(module: ModuleType) -> Iterator[str]:
+    """Texts that are drawn, or translated, as they stand in a module's source."""
+    for node in ast.walk(ast.parse(inspect.getsource(module))):
+        if not isinstance(node, ast.Call):
+            continue
+        for keyword in node.keywords:
+            if keyword.arg in KEYWORDS:
+                yield from literal(keyword.value)
+        name = node.func.id if isinstance(node.func, ast.Name) else ""
+        if name in SHOWN:
+            for argument in node.args:
+                yield from literal(argument)
+
+
+def in_classes(module: ModuleType) -> Iterator[str]:
+    """Names and tooltips of a module's classes, their properties and what can be chosen in these."""
+    for cls in module._classes if hasattr(module, "_classes") else ():
+        yield cls.bl_label if hasattr(cls, "bl_label") else ""
+        if issubclass(cls, bpy.types.Operator | bpy.types.PropertyGroup):
+            yield cls.__doc__.strip() if issubclass(cls, bpy.types.Operator) else ""
+            for name in cls.__annotations__:
+                yield from in_property(rna(cls).properties[name])
+
+
+def rna(cls: type) -> Any:
+    """What Blender has registered of a class: an operator's properties are not the class's own."""
+    if not issubclass(cls, bpy.types.Operator):
+        return cls.bl_rna  # type: ignore[attr-defined]
+    module, function = cls.bl_idname.split(".")
+    return getattr(getattr(bpy.ops, module), function).get_rna_type()
+
+
+def in_property(prop: Any) -> Iterator[str]:
+    if prop.is_hidden:
+        return
+    yield from (prop.name, prop.description)
+    if prop.type == "ENUM":
+        for item in prop.enum_items:  # none where they are made while Blender runs
+            yield from (item.name, item.description)
+
+
+#: Texts that are chosen in code before they are shown.
+CHOSEN = (
+    *job_list.STAGES.values(),
+    "Starting",
+    "Made in a file or scene that is no longer open",
+    "Try Again",
+    "Try Again with Less Memory",
+    "Try Another Seed",
+    "Drop images of one object",
+    "onto the viewport",
+    "Nothing was rendered yet",
+    "There is no image on the clipboard",
+    "Distilled to few steps: quick",
+    "All the steps that it was made for",
+    "The number of steps that is set below Advanced",
+    "Its Own",
+    "1 Step",
+    "2 Steps",
+    "25 Steps",
+)
+
+
+@pytest.fixture(scope="module")
+def shown() -> Iterator[set[str]]:
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    blender_addon.register()
+    found = {text for module in MODULES for source in (in_source, in_classes) for text in source(module)}
+    yield found | set(CHOSEN)
+    blender_addon.unregister()
+
+
+def is_text(text: str) -> bool:
+    return (
+        text not in NAMES and bool(re.search("[A-Za-z]{2}", text)) and not re.fullmatch(r"\d+ (px|x \d+ pixels)", text)
+    )
+
+
+@pytest.mark.parametrize("language", ["de", "zh_HANS"])
+def test_every_text_is_translated(shown: set[str], language: str) -> None:
+    table = translations.LANGUAGES[language]
+    assert sorted(text for text in shown if is_text(text) and text not in table) == []
+
+
+@pytest.mark.parametrize("language", ["de", "zh_HANS"])
+def test_values_stay_in_place(language: str) -> None:
+    for english, text in translations.LANGUAGES[language].items():
+        assert sorted(re.findall(r"{\w+}", english)) == sorted(re.findall(r"{\w+}", text)), english
+        assert text.strip() == text
+        assert text
+
+
+def test_nothing_is_translated_that_is_not_shown(shown: set[str]) -> None:
+    elsewhere = {
+        text for module in (setup_page, setup_operators) for f in (in_source, in_classes) for text in f(module)
+    }
+    for table in (translations.german.TEXTS, translations.simplified_chinese.TEXTS):
+        assert set(table) <= shown | elsewhere
