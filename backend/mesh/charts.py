@@ -15,7 +15,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components, dijkstra
 
 # What a chart may be. None depends on the size of the mesh.
-MAX_COST = 0.03  # of the last merge: energy per length of border, by the square root of the mesh's area
+MAX_COST = 0.03  # of the last merge: energy per length of border, in square roots of the mesh's area
 MAX_CURVATURE = 0.6  # total Gaussian curvature inside, radians: a sphere has 4 pi, a cylinder none
 MAX_BEND = 0.05  # 1 - |mean normal|^2 up to which there may be holes
 BENDING = 0.2  # weight of the normals' variance beside their distance from a circle: no more bends than needed
@@ -94,22 +94,25 @@ def _paired(faces: np.ndarray, vertex_count: int) -> np.ndarray:
 AREA, NORMAL, PRODUCTS, CURVATURE, EULER = 0, slice(1, 4), slice(4, 10), 10, 11
 
 
-def grow(dual: Dual) -> np.ndarray:
+def grow(dual: Dual, limit: float) -> np.ndarray:
     """Merge faces into charts.
 
     Every round merges all pairs of regions that are each other's cheapest neighbours. Costs are compared by their
     power of two, and equal ones in an order that is scattered but fixed, so that flat parts do not grow face by face.
 
+    Args:
+        dual: of the faces.
+        limit: cost of the last merge, energy per length of border.
+
     Returns:
         int64 [F]: the number of each face's chart, from 0.
     """
-    unit = MAX_COST * np.sqrt(dual.areas.sum())  # of energy per length of border
     sides, lengths = dual.edges // 3, dual.lengths
     ends = dual.faces.ravel()[dual.edges]
     uses = np.bincount(dual.faces.ravel(), minlength=len(dual.defects))
     enclosed = uses == np.bincount(ends.ravel(), minlength=len(uses))  # as many edges as faces around the vertex
 
-    patch = _patches(dual, sides, lengths, unit)
+    patch = _patches(dual, sides, lengths, limit)
     sides = patch[sides]
     sums = _sums(dual, patch, sides, ends, enclosed)
     energy = _energy(sums)
@@ -131,7 +134,7 @@ def grow(dual: Dual) -> np.ndarray:
         union[:, EULER] += np.bincount(around, minlength=len(pairs)) - np.bincount(pair, minlength=len(pairs))
 
         merged = _energy(union)
-        cost = (merged - energy[first] - energy[second]) / (np.bincount(pair, lengths, len(pairs)) * unit)
+        cost = (merged - energy[first] - energy[second]) / (np.bincount(pair, lengths, len(pairs)) * limit)
         bent = 1.0 - np.square(union[:, NORMAL]).sum(axis=1) / np.square(union[:, AREA])
         fit = (cost <= 1.0) & (np.abs(union[:, CURVATURE]) <= MAX_CURVATURE)
         fit &= (union[:, EULER] == 1) | (bent <= MAX_BEND)
@@ -202,12 +205,12 @@ def bisect(dual: Dual, charts: np.ndarray, ends: np.ndarray, chosen: np.ndarray)
     return np.asarray(number[np.where(chosen[charts], nearest, count)])
 
 
-def _patches(dual: Dual, sides: np.ndarray, lengths: np.ndarray, unit: float) -> np.ndarray:
+def _patches(dual: Dual, sides: np.ndarray, lengths: np.ndarray, limit: float) -> np.ndarray:
     """A first round for single faces: each joins the neighbour that is cheapest to it if the cost is small. [F]."""
     first, second = sides.T
     areas = dual.areas[sides]
     turn = np.square(dual.normals[first] - dual.normals[second]).sum(axis=1)
-    cost = BENDING * turn * areas.prod(axis=1) / (areas.sum(axis=1) * lengths * unit)
+    cost = BENDING * turn * areas.prod(axis=1) / (areas.sum(axis=1) * lengths * limit)
     count = len(dual.faces)
     chosen = _cheapest(first, second, cost, np.flatnonzero(cost <= PATCH), count)
     links = coo_matrix((np.ones(len(chosen), dtype=bool), (first[chosen], second[chosen])), shape=(count, count))

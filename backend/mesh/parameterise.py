@@ -11,48 +11,59 @@ from scipy.sparse import coo_matrix, csc_matrix, csr_matrix
 from scipy.sparse.csgraph import breadth_first_order, connected_components
 from scipy.sparse.linalg import splu
 
-from .charts import Dual, bisect, grow, smooth
+from .charts import MAX_COST, Dual, bisect, grow, smooth
 from .outlines import outlines_of, self_crossings
 
 ITERATIONS = 5  # rotations, then positions
 SMALLEST, LARGEST = 0.02, 20.0  # cotangents: what is outside is clamped, so that slivers turn nothing over
-CUTS = 12  # how often a chart that turns out badly is cut in two
+TURNS = 12  # how often charts that turn out badly are divided
+STRICTER = 0.5  # the limit of growth next time
+FEW = 8  # faces of charts that are not grown again
 STRETCH = 0.1  # how much a chart may be stretched on average: see ``stretch``
 OVER = 1e-7  # faces that are turned over do not matter if they are less than this share of the area
 UNTANGLING = 10  # attempts to turn back faces that are turned over
 
 
 def flat_charts(vertices: np.ndarray, dual: Dual) -> tuple[np.ndarray, np.ndarray]:
-    """Charts [F] and their corners [F, 3] in the plane. Those that turn out badly are cut in two, again and again."""
-    charts = np.unique(smooth(dual, grow(dual)), return_inverse=True)[1]
+    """Charts [F] and their corners [F, 3] in the plane. Those that turn out badly are divided, again and again."""
+    limit = MAX_COST * np.sqrt(dual.areas.sum())
+    charts = np.unique(smooth(dual, grow(dual, limit)), return_inverse=True)[1]
     corners = flatten(vertices, dual, charts)
-    again = _cut(vertices, dual, charts, corners)
-    for turn in range(CUTS):
+    again = _divided(vertices, dual, charts, corners, STRICTER * limit)
+    for turn in range(1, TURNS + 1):
         some = np.flatnonzero(again >= 0)
         if not len(some):
             break
         part = dual.part(some)
-        cut = again[some] if turn < CUTS - 1 else np.arange(len(some))  # a single face always turns out well
-        charts[some], corners[some] = charts.max() + 1 + cut, flatten(vertices, part, cut)
-        again[some] = _cut(vertices, part, cut, corners[some])
+        new = again[some] if turn < TURNS else np.arange(len(some))  # a single face always turns out well
+        charts[some], corners[some] = charts.max() + 1 + new, flatten(vertices, part, new)
+        again[some] = _divided(vertices, part, new, corners[some], STRICTER ** (turn + 1) * limit)
     return np.unique(charts, return_inverse=True)[1], corners
 
 
-def _cut(vertices: np.ndarray, dual: Dual, charts: np.ndarray, corners: np.ndarray) -> np.ndarray:
-    """Cut charts that overlap themselves, or are stretched too much, in two.
+def _divided(vertices: np.ndarray, dual: Dual, charts: np.ndarray, corners: np.ndarray, limit: float) -> np.ndarray:
+    """Divide charts that are stretched too much by growing them again, up to a stricter limit.
+
+    Those that cross themselves, and those of few faces, are cut in two.
 
     Returns:
         int64 [F]: the numbers of the new charts, from 0; -1 for faces whose chart is good.
     """
     outlines = outlines_of(corners, dual.faces, charts, dual.edges[dual.within(charts)])
     areas = np.bincount(charts, dual.areas)
-    bad = np.bincount(charts, dual.areas * stretch(vertices, dual, corners)) > STRETCH * areas
-    bad |= np.bincount(charts, signed_areas(corners) < -OVER * dual.areas.sum()) > 0
-    bad &= np.bincount(charts) > 1
+    stretched = np.bincount(charts, dual.areas * stretch(vertices, dual, corners)) > STRETCH * areas
+    stretched |= np.bincount(charts, signed_areas(corners) < -OVER * areas.sum()) > 0
+    count = np.bincount(charts)
+    grown = stretched & (count > FEW)
     ends = farthest_faces(corners, charts)
     chart, crossing = self_crossings(outlines)
-    bad[chart], ends[chart] = True, crossing
-    return bisect(dual, charts, ends, bad)
+    halved = stretched & (count > 1)
+    ends[chart], halved[chart] = crossing, True
+    found = bisect(dual, charts, ends, halved & ~grown)
+    faces = np.flatnonzero(grown[charts])
+    if len(faces):
+        found[faces] = found.max() + 1 + grow(dual.part(faces), limit)
+    return found
 
 
 def flatten(vertices: np.ndarray, dual: Dual, charts: np.ndarray) -> np.ndarray:
