@@ -7,7 +7,8 @@
     python scripts/bench.py --stage start                       from the backend's start until it is ready
     python scripts/bench.py --stage finish                      assets of known truth: how faithful, how fast
 
-It needs torch and numpy, and no network; without xatlas, fast-simplification and scipy the last stages are left out.
+It needs torch and numpy, and no network; without fast-simplification and scipy the last stages are left out, and
+``finish`` compares with xatlas.
 Each measurement is written to docs/benchmarks as soon as it is made. A run ends after some minutes (``--minutes``):
 run it again, and it goes on where it was, as long as commit and device are the same. *Cold* is the first call of its
 kind, *warm* the median of later ones; the *floor* is what the operations would take at the rate of large matrix

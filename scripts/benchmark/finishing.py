@@ -23,12 +23,13 @@ from backend.mesh.projection import Projector
 from backend.mesh.simplify import simplify
 from backend.mesh.tangents import tangent_space, vertex_normals
 from backend.mesh.texels import Gutter, rasterize
-from backend.mesh.unwrap import Unwrapped, unwrap
+from backend.mesh.unwrap import GUTTER, Unwrapped, unwrap
 from backend.training.families import FAMILIES
 from backend.training.metrics import sample_surface
 from backend.training.render import UNLIT, View, render
 from backend.training.shapes import HELD_OUT, draw
 
+from .layouts import layout_quality, layout_table
 from .objects import SUBDIVISION, Object, crossed_voxels, cube_features, procedural
 from .viewing import look, look_up
 
@@ -65,13 +66,15 @@ def measure(family: str, number: int, resolution: int) -> dict[str, Any]:
         "bake_gaussians",
         lambda: bake(mesh, surface, TEXTURE_SIZE, normal_map=False, gaussians=GaussianColors(gaussians)),
     )
-    other = steps.run("baseline_unwrap", lambda: baseline_unwrap(vertices, faces))
-    baseline = steps.run("baseline_bake", lambda: baseline_bake(other, surface))
+    other = steps.run("xatlas", lambda: xatlas_unwrap(vertices, faces))
+    baseline = steps.run("nearest", lambda: nearest_bake(other, surface))
     truth = [_truth(family, number, view) for view in VIEWS]
     pictures = {"vertex": (mesh, textures), "gaussian": (mesh, from_gaussians), "baseline": (other, baseline)}
     values = {f"psnr_{name}": psnr(*pair, truth) for name, pair in pictures.items()}
     values |= surface_distance(field, mesh, surface) | normal_error(field, mesh, textures)
-    counts = {"raw_faces": len(raw.faces), "faces": len(mesh.faces), "charts": mesh.charts}
+    for prefix, layout in (("unwrap", mesh), ("xatlas", other)):
+        values |= {f"{prefix}_{name}": value for name, value in layout_quality(layout).items()}
+    counts = {"raw_faces": len(raw.faces), "clean_faces": len(surface.faces), "faces": len(mesh.faces)}
     return counts | {name: round(float(value), 5) for name, value in (steps.seconds | values).items()}
 
 
@@ -91,14 +94,14 @@ class Steps:
 # --- the baseline ----------------------------------------------------------------------------------------------------
 
 
-def baseline_unwrap(vertices: np.ndarray, faces: np.ndarray) -> Unwrapped:
-    """xatlas with a padding of two texels and otherwise as it comes."""
+def xatlas_unwrap(vertices: np.ndarray, faces: np.ndarray) -> Unwrapped:
+    """xatlas with charts as far apart as ours and otherwise as it comes."""
     import xatlas
 
     atlas = xatlas.Atlas()
     atlas.add_mesh(np.ascontiguousarray(vertices, dtype=np.float32), faces.astype(np.uint32))
     packing = xatlas.PackOptions()
-    packing.resolution, packing.padding = TEXTURE_SIZE, 2
+    packing.resolution, packing.padding = TEXTURE_SIZE, TEXTURE_SIZE // GUTTER
     atlas.generate(pack_options=packing)
     _, corners, uvs = atlas[0]
     size = np.array([atlas.width, atlas.height], dtype=np.float32)
@@ -106,7 +109,7 @@ def baseline_unwrap(vertices: np.ndarray, faces: np.ndarray) -> Unwrapped:
     return Unwrapped(vertices, faces, placed, np.zeros(len(faces), dtype=np.int64), int(atlas.chart_count))
 
 
-def baseline_bake(mesh: Unwrapped, raw: Mesh) -> Textures:
+def nearest_bake(mesh: Unwrapped, raw: Mesh) -> Textures:
     """The colour of the nearest raw vertex."""
     from scipy.spatial import cKDTree
 
@@ -227,6 +230,7 @@ def _degrees(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 COLUMNS = {
     "distance_mean": "mean",
     "distance_p99": "p99",
+    "distance_max": "max",
     "psnr_vertex": "PSNR vertex",
     "psnr_gaussian": "Gaussian",
     "psnr_baseline": "baseline",
@@ -237,14 +241,23 @@ COLUMNS = {
     "unwrap_cpu_s": "unwrap",
     "bake_cpu_s": "bake",
     "bake_gaussians_cpu_s": "Gaussians",
-    "baseline_unwrap_cpu_s": "xatlas",
-    "baseline_bake_cpu_s": "nearest",
+    "xatlas_cpu_s": "xatlas",
+    "nearest_cpu_s": "nearest",
 }
 #: Of which a greater value is the better one.
 RISING = ("psnr_vertex", "psnr_gaussian", "psnr_baseline")
 
 
 def summary(measurements: list[dict[str, Any]]) -> str:
+    """Grid by grid: how faithful the assets are, and their layouts."""
+    parts = []
+    for resolution in sorted({m["resolution"] for m in measurements}):
+        chosen = [m for m in measurements if m["resolution"] == resolution]
+        parts.append(f"grid {resolution}^3\n{fidelity_table(chosen)}\n\n{layout_table(chosen)}")
+    return "\n\n".join(parts)
+
+
+def fidelity_table(measurements: list[dict[str, Any]]) -> str:
     """Distances in cubes, PSNR in dB, normals in degrees, CPU seconds; then mean and worst of all objects."""
     columns = {name: [m[name] for m in measurements] for name in COLUMNS}
     rows = [[m["stage"].removeprefix("finish "), *(m[name] for name in COLUMNS)] for m in measurements]

@@ -48,7 +48,7 @@ GROUPS = {
     "finish": ("extract", "simplify", "unwrap", "bake"),
 }
 #: Stages that need packages besides torch and numpy.
-FINISHING = {"simplify": ("fast_simplification", "scipy"), "unwrap": ("xatlas",), "bake": ("scipy",)}
+FINISHING = {"simplify": ("fast_simplification", "scipy"), "unwrap": ("scipy",), "bake": ("scipy",)}
 
 DEFAULTS = GenerateSettings()
 NO_WORK = Work(0, 0)

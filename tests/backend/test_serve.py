@@ -324,7 +324,7 @@ assert "torch" not in sys.modules and "numpy" not in sys.modules
 import torch
 before = set(sys.modules)
 import backend.serve, backend.device
-heavy = {"scipy", "PIL", "trimesh", "xatlas", "safetensors", "fast_simplification"}
+heavy = {"scipy", "PIL", "trimesh", "safetensors", "fast_simplification"}
 assert not heavy & set(sys.modules) - before, heavy & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, timeout=TIMEOUT)
