@@ -139,12 +139,22 @@ def _cut(
             loops = [old[int(index)].loops[corner] for corner in triangle]
             face = work.faces.new([loop.vert for loop in loops], old[int(index)])
             for loop, before, place in zip(face.loops, loops, places, strict=True):
-                loop.copy_from(before)
+                _copy(work.loops.layers, before, loop)
                 loop[layer].uv = place
         bmesh.ops.delete(work, geom=list(old.values()), context="FACES_ONLY")
         work.to_mesh(mesh)
     finally:
         work.free()
+
+
+def _copy(layers: Any, corner: Any, to: Any) -> None:
+    """What the attributes hold at a face's corner. (``BMLoop.copy_from`` leaves Python with a loop that is no longer
+    valid.)"""
+    for uv in layers.uv.values():
+        to[uv].uv = corner[uv].uv
+    for group in (layers.float, layers.int, layers.float_vector, layers.float_color, layers.color, layers.string):
+        for layer in group.values():
+            to[layer] = corner[layer]
 
 
 def _axes(target: bpy.types.Object) -> Matrix:

@@ -15,7 +15,19 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 TOP = ("backend", "blender_addon", "scripts")
-BLENDER = {"_cycles", "bl_operators", "bl_ui", "blf", "bpy", "bpy_extras", "gpu", "gpu_extras", "imbuf", "mathutils"}
+BLENDER = {
+    "_cycles",
+    "bl_operators",
+    "bl_ui",
+    "blf",
+    "bmesh",
+    "bpy",
+    "bpy_extras",
+    "gpu",
+    "gpu_extras",
+    "imbuf",
+    "mathutils",
+}
 #: Files that may import Blender's modules, besides the add-on's.
 WITH_BLENDER = {"scripts.finish_sheet"}
 #: The add-on's files that must work without Blender.

@@ -385,7 +385,7 @@ def test_mark_as_asset(mug: bpy.types.Object) -> None:
 
 
 def test_a_result_finds_its_scene_again(mode: list[str], until: Until, tmp_path: Path) -> None:
-    home = bpy.context.scene
+    home = bpy.context.scene.name
     bpy.ops.espalier.generate()
     (job,) = pump.jobs.jobs
     bpy.context.window.scene = bpy.data.scenes.new("elsewhere")
@@ -396,5 +396,5 @@ def test_a_result_finds_its_scene_again(mode: list[str], until: Until, tmp_path:
     bpy.ops.ed.undo_push(message="A cube")
     bpy.ops.ed.undo()
     until(idle, pump.step)
-    assert "mug" in bpy.data.scenes[home.name].objects
+    assert "mug" in bpy.data.scenes[home].objects
     assert "mug" not in bpy.data.scenes["elsewhere"].objects

@@ -1,0 +1,228 @@
+"""Painting a given mesh: its voxels, its layout, and the whole way with a tiny model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw
+
+from backend import job, protocol
+from backend.errors import JobCancelled, SettingsError
+from backend.mesh.given import GivenMesh, GivenMeshError, read_mesh, usable
+from backend.mesh.voxelize import surface_voxels
+from tests.fakes.tiny_model import write_tiny_model
+
+CUBE = np.array([(x, y, z) for x in (0, 1) for y in (0, 1) for z in (0, 1)], np.float32)
+QUADS = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
+FACES = np.array([t for a, b, c, d in QUADS for t in ((a, b, c), (a, c, d))], np.int32)
+
+
+def crossed(vertices: np.ndarray, faces: np.ndarray, resolution: int) -> set[tuple[int, ...]]:
+    """The plain reference: clip each triangle with the six sides of each voxel near it; what is left crosses it."""
+    found = set()
+    for triangle in (vertices[faces].astype(float) + 0.5) * resolution:
+        low, high = np.floor(triangle.min(axis=0)).astype(int), np.ceil(triangle.max(axis=0)).astype(int)
+        for offset in np.ndindex(*(high - low + 1)):
+            box = low + np.array(offset)
+            polygon = list(triangle)
+            for axis in range(3):
+                polygon = clip(polygon, axis, box[axis], 1)
+                polygon = clip(polygon, axis, box[axis] + 1, -1)
+            if polygon and (box >= 0).all() and (box < resolution).all():
+                found.add(tuple(int(value) for value in box))
+    return found
+
+
+def clip(polygon: list[np.ndarray], axis: int, value: float, side: int) -> list[np.ndarray]:
+    kept: list[np.ndarray] = []
+    for a, b in zip(polygon, polygon[1:] + polygon[:1], strict=True):
+        da, db = side * (a[axis] - value), side * (b[axis] - value)
+        if da >= 0:
+            kept.append(a)
+        if da * db < 0:
+            kept.append(a + da / (da - db) * (b - a))
+    return kept
+
+
+@pytest.mark.parametrize("resolution", [3, 8, 16])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_voxels_are_those_of_the_reference(resolution: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    vertices = rng.uniform(-0.5, 0.5, (30, 3))
+    faces = rng.permuted(np.tile(np.arange(30), (12, 1)), axis=1)[:, :3]
+    found = surface_voxels(vertices, faces, resolution)
+    assert found.dtype == np.int32
+    assert set(map(tuple, found.tolist())) == crossed(vertices, faces, resolution)
+    assert len(np.unique(found, axis=0)) == len(found)
+
+
+def test_small_and_degenerate_triangles_are_found_too() -> None:
+    point = np.full((3, 3), 0.1)
+    assert surface_voxels(point, np.array([[0, 1, 2]]), 10).tolist() == [[6, 6, 6]]
+    line = np.array([(-0.37, 0.05, 0.05), (0.37, 0.05, 0.05), (0.0, 0.05, 0.05)])
+    assert surface_voxels(line, np.array([[0, 1, 2]]), 10).tolist() == [[x, 5, 5] for x in range(1, 9)]
+
+
+def test_a_cube_that_fills_the_grid_has_one_layer_of_voxels() -> None:
+    voxels = surface_voxels(CUBE - 0.5, FACES, 8)
+    assert len(voxels) == 8**3 - 6**3
+
+
+def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(3)
+    vertices, faces = rng.uniform(-0.5, 0.5, (60, 3)), np.arange(60).reshape(-1, 3)
+    whole = surface_voxels(vertices, faces, 16)
+    monkeypatch.setattr("backend.mesh.voxelize.CHUNK", 100)
+    np.testing.assert_array_equal(surface_voxels(vertices, faces, 16), whole)
+
+
+def grid(side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A flat square of quads cut along their diagonals, and its UVs."""
+    x, y = np.meshgrid(np.arange(side + 1), np.arange(side + 1), indexing="ij")
+    vertices = np.stack([x, y, 0 * x], axis=-1).reshape(-1, 3).astype(np.float32) / side
+    a = (np.arange(side)[:, None] * (side + 1) + np.arange(side)).reshape(-1)
+    b, c, d = a + side + 1, a + side + 2, a + 1
+    faces = np.concatenate([np.stack([a, b, c], axis=1), np.stack([a, c, d], axis=1)])
+    return vertices, faces, vertices[faces][..., :2]
+
+
+def test_uvs_that_do_not_overlap_are_usable() -> None:
+    vertices, faces, uvs = grid(16)
+    assert usable(vertices, faces, uvs)
+    assert not usable(vertices, faces, uvs * 2)  # tiled
+    assert not usable(vertices, faces, np.where(uvs > 0.5, 1 - uvs, uvs))  # mirrored
+    assert not usable(vertices, faces, uvs * 0)
+    half = uvs.copy()
+    half[: len(half) // 2] = 0
+    assert not usable(vertices, faces, half)
+    assert not usable(vertices, faces, np.full_like(uvs, np.nan))
+
+
+def test_layout_keeps_usable_uvs_and_makes_new_ones_for_the_cage() -> None:
+    vertices, faces, uvs = grid(4)
+    own = GivenMesh(vertices, faces, uvs).laid_out(64)
+    assert own.charts == 0
+    np.testing.assert_array_equal(own.uvs, uvs)
+    cage = GivenMesh(CUBE, FACES.astype(np.int64))
+    new = GivenMesh(vertices, faces, uvs * 0, cage).laid_out(64)
+    assert new.charts > 0
+    assert new.uvs.shape == (12, 3, 2)
+    assert usable(CUBE, FACES, new.uvs)
+
+
+def test_in_cube_moves_the_cage_along() -> None:
+    shape = GivenMesh(CUBE * 4 + 7, FACES, None, GivenMesh(CUBE * 8 + 5, FACES)).in_cube()
+    assert (shape.vertices.min(), shape.vertices.max()) == (-0.5, 0.5)
+    assert shape.cage is not None
+    assert (shape.cage.vertices.min(), shape.cage.vertices.max()) == (-1, 1)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"faces": None}, "no vertices or no faces"),
+        ({"faces": FACES[:, :2]}, "triangles"),
+        ({"faces": FACES[:0]}, "has 0 faces"),
+        ({"faces": FACES + 1}, "does not exist"),
+        ({"faces": FACES - 1}, "does not exist"),
+        ({"faces": FACES.astype(float)}, "not numbers"),
+        ({"vertices": CUBE * np.nan}, "not numbers"),
+        ({"vertices": CUBE * 0}, "no extent"),
+        ({"uvs": np.zeros((1, 3, 2))}, "do not match"),
+        ({"cage_vertices": CUBE}, "no vertices or no faces"),
+    ],
+)
+def test_a_file_that_is_no_mesh_is_refused(tmp_path: Path, arrays: dict[str, np.ndarray | None], words: str) -> None:
+    values = {"vertices": CUBE, "faces": FACES} | arrays
+    np.savez(tmp_path / "mesh.npz", **{name: array for name, array in values.items() if array is not None})
+    with pytest.raises(GivenMeshError, match=words):
+        read_mesh(tmp_path / "mesh.npz")
+
+
+def test_pickles_and_other_files_are_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "pickle.npz", vertices=np.array([{}], dtype=object), faces=FACES)
+    (tmp_path / "text.npz").write_text("no mesh")
+    for name in ("pickle.npz", "text.npz"):
+        with pytest.raises(GivenMeshError, match="cannot be read"):
+            read_mesh(tmp_path / name)
+
+
+# --- the whole way ---
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture
+def request_(tmp_path: Path, model: Path) -> protocol.Generate:
+    image = Image.new("RGBA", (64, 64))
+    ImageDraw.Draw(image).ellipse((8, 8, 56, 56), fill=(200, 30, 30, 255))
+    image.save(tmp_path / "ball.png")
+    np.savez(tmp_path / "cube.npz", vertices=CUBE * 10, faces=FACES)
+    return protocol.Generate(
+        "a",
+        (str(tmp_path / "ball.png"),),
+        str(tmp_path),
+        str(model),
+        texture_size=64,
+        mesh=str(tmp_path / "cube.npz"),
+    )
+
+
+def run(request: protocol.Generate, check: object = None) -> protocol.Result:
+    models = job.Models(torch.device("cpu"))
+    stages: list[str] = []
+    result = job.run(
+        request,
+        models,
+        on_progress=lambda stage, step, steps: stages.append(stage),
+        on_preview=lambda path: None,
+        check=check if callable(check) else lambda: None,
+    )
+    assert list(dict.fromkeys(stages)) == [s for s in protocol.STAGES if s != "structure"]
+    return result
+
+
+def test_retexture_keeps_the_faces_and_makes_a_texture(request_: protocol.Generate) -> None:
+    result = run(request_)
+    with np.load(result.arrays) as arrays:
+        np.testing.assert_array_equal(arrays["faces"], FACES)
+        np.testing.assert_allclose(arrays["vertices"], CUBE - 0.5)
+        assert usable(CUBE, FACES, arrays["uvs"])
+    assert result.counts["charts"] > 0
+    assert result.counts["voxels"] == 8**3 - 6**3
+    assert result.normal_map == ""
+    texture = np.asarray(Image.open(result.texture))
+    assert texture.shape == (64, 64, 3)
+    assert len(np.unique(texture.reshape(-1, 3), axis=0)) > 10  # it is painted
+    assert json.loads((Path(request_.out) / "job.json").read_text())["settings"]["mesh"] == request_.mesh
+    again = run(request_)
+    assert np.array_equal(texture, np.asarray(Image.open(again.texture)))
+
+
+def test_a_mesh_that_is_not_there_or_wrong_is_told(request_: protocol.Generate) -> None:
+    Path(request_.mesh).write_text("nothing")
+    with pytest.raises(SettingsError) as caught:
+        run(request_)
+    assert caught.value.code == "mesh_unusable"
+    assert str(caught.value).startswith("The mesh cannot be read")
+
+
+def test_retexture_can_be_cancelled(request_: protocol.Generate) -> None:
+    calls = 0
+
+    def check() -> None:
+        nonlocal calls
+        calls += 1
+        if calls > 6:
+            raise JobCancelled
+
+    with pytest.raises(JobCancelled):
+        run(request_, check)
+    assert not (Path(request_.out) / "mesh.npz").exists()
