@@ -7,10 +7,13 @@ its ``.mtl``, ``NAME.ply`` and ``NAME.gaussians.ply``. Each file appears whole o
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import io
 import json
 import os
 import re
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -62,10 +65,15 @@ class Models:
         return self._loaded
 
     def release(self) -> None:
-        """Give all memory back."""
+        """Give all memory back, to the system too: what is freed stays with the allocators otherwise."""
         self._loaded = None
+        gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
+        if sys.platform == "linux":
+            trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it
+            if trim is not None:
+                trim(0)
 
 
 def run(
