@@ -17,7 +17,8 @@ from .config import GenerateSettings
 from .errors import GenerationError, SettingsError
 from .mesh import MeshError, RawMesh
 from .mesh.bake import bake
-from .mesh.finish import FinishedMesh, clean
+from .mesh.cleanup import check_mesh, drop_bad_faces
+from .mesh.finish import FinishedMesh
 from .mesh.gaussian_color import GaussianColors
 from .mesh.given import GivenMesh, GivenMeshError, read_mesh
 from .mesh.voxelize import surface_voxels
@@ -28,9 +29,9 @@ if TYPE_CHECKING:
 
 
 def load_mesh(path: Path) -> GivenMesh:
-    """The mesh of a request, in the cube. Raises SettingsError."""
+    """The mesh of a request. Raises SettingsError."""
     try:
-        return read_mesh(path).in_cube()
+        return read_mesh(path)
     except GivenMeshError as error:
         raise SettingsError("mesh_unusable", f"The mesh {error}.", "Choose an object with faces.") from error
 
@@ -45,12 +46,15 @@ def retexture(
     on_preview: Callable[[RawMesh], None] = lambda raw: None,
     check: Check = lambda: None,
 ) -> Generated:
-    """A texture for ``mesh``, which lies in the cube. ``settings.faces`` and ``normal_map`` play no part.
+    """A texture for ``mesh``, moved into the cube: a voxel from its sides, where a surface would be cut
+    off. ``settings.faces`` and ``normal_map`` play no part.
 
     Otherwise as ``Pipeline.generate``.
     """
     clock = Clock(pipeline.device, on_progress, check)
-    voxels = surface_voxels(mesh.vertices, mesh.faces, pipeline.latent_flow.resolution)
+    resolution = pipeline.latent_flow.resolution
+    mesh = mesh.in_cube(1 - 2 / resolution)
+    voxels = surface_voxels(mesh.vertices, mesh.faces, resolution)
     structure = torch.from_numpy(np.pad(voxels, ((0, 0), (1, 0)))).to(pipeline.device)
     made = pipeline.reconstruct(images, settings, clock, on_preview, structure=structure)
     with clock.stage("finish"):
@@ -61,16 +65,18 @@ def retexture(
 
 def paint(mesh: GivenMesh, made: Reconstruction, settings: GenerateSettings, check: Check) -> FinishedMesh:
     """Lay the mesh out and bake the colours of what the model made onto it. Raises GenerationError."""
+    surface = made.raw.numpy()
     try:
-        surface = clean(made.raw)
+        check_mesh(surface)
     except MeshError as error:
         hint = "Try another seed, or an image of a similar object."
-        raise GenerationError(error.code, f"The model made no surface to take colours from: {error}.", hint) from error
+        raise GenerationError(error.code, f"There is no surface to take colours from: {error}.", hint) from error
+    source = drop_bad_faces(surface)
     check()
     target = mesh.laid_out(settings.texture_size)
     check()
     colors = GaussianColors(made.gaussians) if settings.texture_source == "gaussians" and made.gaussians else None
-    textures = bake(target, surface, settings.texture_size, normal_map=False, gaussians=colors)
+    textures = bake(target, source, settings.texture_size, normal_map=False, gaussians=colors)
     check()
     return FinishedMesh(
         vertices=target.vertices,

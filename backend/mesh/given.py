@@ -34,13 +34,13 @@ class GivenMesh:
     uvs: np.ndarray | None = None  # [F, 3, 2] float32, v up
     cage: GivenMesh | None = None
 
-    def in_cube(self) -> GivenMesh:
-        """The same with the bounding box's centre at the origin and its longest side 1."""
+    def in_cube(self, side: float) -> GivenMesh:
+        """The same with the bounding box's centre at the origin and ``side`` as its longest side."""
         low, high = self.vertices.min(axis=0), self.vertices.max(axis=0)
         center, size = (low + high) / 2, float((high - low).max())
 
         def moved(mesh: GivenMesh) -> GivenMesh:
-            vertices = ((mesh.vertices - center) / size).astype(np.float32)
+            vertices = ((mesh.vertices - center) * (side / size)).astype(np.float32)
             return GivenMesh(vertices, mesh.faces, mesh.uvs, mesh.cage and moved(mesh.cage))
 
         return moved(self)

@@ -115,7 +115,7 @@ def test_layout_keeps_usable_uvs_and_makes_new_ones_for_the_cage() -> None:
 
 
 def test_in_cube_moves_the_cage_along() -> None:
-    shape = GivenMesh(CUBE * 4 + 7, FACES, None, GivenMesh(CUBE * 8 + 5, FACES)).in_cube()
+    shape = GivenMesh(CUBE * 4 + 7, FACES, None, GivenMesh(CUBE * 8 + 5, FACES)).in_cube(1)
     assert (shape.vertices.min(), shape.vertices.max()) == (-0.5, 0.5)
     assert shape.cage is not None
     assert (shape.cage.vertices.min(), shape.cage.vertices.max()) == (-1, 1)
@@ -193,10 +193,10 @@ def test_retexture_keeps_the_faces_and_makes_a_texture(request_: protocol.Genera
     result = run(request_)
     with np.load(result.arrays) as arrays:
         np.testing.assert_array_equal(arrays["faces"], FACES)
-        np.testing.assert_allclose(arrays["vertices"], CUBE - 0.5)
+        np.testing.assert_allclose(arrays["vertices"], (CUBE - 0.5) * 0.75)
         assert usable(CUBE, FACES, arrays["uvs"])
     assert result.counts["charts"] > 0
-    assert result.counts["voxels"] == 8**3 - 6**3
+    assert result.counts["voxels"] == len(surface_voxels((CUBE - 0.5) * 0.75, FACES, 8))
     assert result.normal_map == ""
     texture = np.asarray(Image.open(result.texture))
     assert texture.shape == (64, 64, 3)
