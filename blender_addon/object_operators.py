@@ -36,7 +36,7 @@ def paintable(context: bpy.types.Context) -> list[bpy.types.Object]:
 class _MadeOperator(bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        cls.poll_message_set("Select an object that Espalier made")
+        cls.poll_message_set(translate("Select an object that Espalier made"))
         return bool(selected(context))
 
     def submit(self, targets: list[Made], job_of: Callable[[Made], Job]) -> set[str]:
@@ -117,7 +117,7 @@ class EspalierRestoreSettings(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        cls.poll_message_set("Select an object that Espalier made")
+        cls.poll_message_set(translate("Select an object that Espalier made"))
         return context.active_object is not None and remake.is_made(context.active_object)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
@@ -158,7 +158,7 @@ class EspalierMarkAsset(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        cls.poll_message_set("Select an object that Espalier made")
+        cls.poll_message_set(translate("Select an object that Espalier made"))
         return bool(selected(context))
 
     def execute(self, context: bpy.types.Context) -> set[str]:

@@ -72,7 +72,7 @@ class EspalierAdvancedPanel(_SubPanel):
     bl_idname = "ESPALIER_PT_advanced"
     bl_label = "Advanced"
     bl_options = {"DEFAULT_CLOSED"}
-    bl_order = 10
+    bl_order = 0
 
     def draw(self, context: bpy.types.Context) -> None:
         settings = context.scene.espalier
@@ -140,11 +140,11 @@ def draw_image(column: bpy.types.UILayout, settings: EspalierSettings, index: in
     name = column.row(align=True)
     missing = images.is_missing(item)
     name.alert = missing
-    name.alignment = "CENTER"
     name.label(text=images.title(item), icon="ERROR" if missing else "NONE", translate=False)
-    buttons = column.row(align=True)
-    buttons.alignment = "CENTER"
+    buttons = name
     if count > 1:
+        buttons = column.row(align=True)
+        buttons.alignment = "CENTER"
         for by, arrow in ((-1, "TRIA_LEFT"), (1, "TRIA_RIGHT")):
             button = buttons.row(align=True)
             button.enabled = 0 <= index + by < count

@@ -21,7 +21,7 @@ from .setup_operators import (
     EspalierVerifyModel,
     gigabytes,
 )
-from .texts import draw_text
+from .texts import draw_text, translate
 
 if TYPE_CHECKING:
     from .preferences import EspalierPreferences
@@ -214,13 +214,13 @@ def draw_demonstration(layout: bpy.types.UILayout, context: bpy.types.Context, w
         return
     if store.problem is not None:
         draw_problem(box, width)
-    words = (
-        f"{setup.DEMONSTRATION} is a demonstration model: it knows a dozen kinds of things, such as chairs and houses."
-    )
-    draw_text(box, words, width)
+    words = translate("{name} is a demonstration model: it knows a dozen kinds of things, such as chairs and houses.")
+    draw_text(box, words.format(name=setup.DEMONSTRATION), width)
     if setup.OFFERED in store.known:
         size = gigabytes(sum(model.size - model.present for model in store.missing(setup.OFFERED)))
-        get = box.operator(EspalierDownloadModel.bl_idname, text=f"Get TRELLIS ({size})...", icon="IMPORT")
+        get = box.operator(
+            EspalierDownloadModel.bl_idname, text=translate("Get TRELLIS ({size})...").format(size=size), icon="IMPORT"
+        )
         get.name = setup.OFFERED
         reason = setup.offline_reason(context)
         if reason:

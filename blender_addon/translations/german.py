@@ -110,7 +110,9 @@ TEXTS = {
     "3D Cursor": "3D-Cursor",
     "At the 3D cursor": "Am 3D-Cursor",
     "Ground": "Boden",
-    "On what lies below the 3D cursor, or at height zero": "Auf dem, was unter dem 3D-Cursor liegt, oder auf Höhe null",
+    "On what lies below the 3D cursor, or at height zero": (
+        "Auf dem, was unter dem 3D-Cursor liegt, oder auf Höhe null"
+    ),
     "World Origin": "Weltursprung",
     "At the origin of the world": "Am Ursprung der Welt",
     "Active Object": "Aktives Objekt",
@@ -196,4 +198,84 @@ TEXTS = {
     "Save these settings under a name, or delete those of a name": (
         "Diese Einstellungen unter einem Namen sichern oder die eines Namens löschen"
     ),
+    # selected objects and the history
+    "History": "Verlauf",
+    "Regenerate as in Panel": "Neu erzeugen wie im Panel",
+    "Regenerate with New Seed": "Neu erzeugen mit neuem Startwert",
+    "Selected Object": "Ausgewähltes Objekt",
+    "What is made will be listed here": "Was entsteht, wird hier aufgelistet",
+    "Count": "Anzahl",
+    "How": "Wie",
+    "How many variants to make": "Wie viele Varianten entstehen",
+    "Insert Again": "Noch einmal einfügen",
+    "Keep the shape of the selected objects and paint them after the images in the panel": (
+        "Die Form der ausgewählten Objekte behalten und sie nach den Bildern im Panel bemalen"
+    ),
+    "Leave Edit Mode first": "Zuerst den Edit-Modus verlassen",
+    "Made by Espalier, seed {seed}": "Von Espalier gemacht, Startwert {seed}",
+    "Make the selected objects again, in place: transform, parent, modifiers and name stay": (
+        "Die ausgewählten Objekte am Ort neu machen: Transformation, Elternobjekt, Modifikatoren und Name bleiben"
+    ),
+    "Make variants of the selected object, with other seeds, in a row beside it": (
+        "Varianten des ausgewählten Objekts mit anderen Startwerten in einer Reihe daneben machen"
+    ),
+    "Mark as Asset": "Als Asset markieren",
+    "Mark the selected objects as assets, with a preview, for the asset browser": (
+        "Die ausgewählten Objekte mit Vorschaubild als Assets für den Asset-Browser markieren"
+    ),
+    "Not restored: {what}": "Nicht wiederhergestellt: {what}",
+    "Panel's Settings": "Einstellungen des Panels",
+    "Put this result of the past at the 3D cursor. It is made again if its files are no longer there": (
+        "Dieses frühere Ergebnis an den 3D-Cursor stellen. Es wird neu gemacht, wenn seine Dateien nicht mehr da sind"
+    ),
+    "Regenerate": "Neu erzeugen",
+    "Remove from History": "Aus dem Verlauf entfernen",
+    "Restore Settings": "Einstellungen wiederherstellen",
+    "Retexture": "Neu texturieren",
+    "Select a mesh with faces": "Ein Mesh mit Flächen auswählen",
+    "Show in the panel the images and settings that the active object was made with": (
+        "Im Panel die Bilder und Einstellungen zeigen, mit denen das aktive Objekt gemacht wurde"
+    ),
+    "Take this off the history. Objects in the scene stay": "Aus dem Verlauf nehmen. Objekte in der Szene bleiben",
+    "With the images and settings that the panel shows": "Mit den Bildern und Einstellungen, die das Panel zeigt",
+    "With the settings and images that the object was made with, and another seed": (
+        "Mit den Einstellungen und Bildern, mit denen das Objekt gemacht wurde, und anderem Startwert"
+    ),
+    "Select an object that Espalier made": "Ein Objekt auswählen, das Espalier gemacht hat",
+    # the first run
+    "Installing the backend. Work can go on meanwhile.": (
+        "Das Backend wird installiert. Inzwischen kann man weiterarbeiten."
+    ),
+    "No environment runs the backend: scripts/dev.py setup makes one in this checkout.": (
+        "Keine Umgebung führt das Backend aus: scripts/dev.py setup macht eine in diesem Checkout."
+    ),
+    "One step to go: Espalier computes with a program of its own, which is installed once.": (
+        "Noch ein Schritt: Espalier rechnet mit einem eigenen Programm, das einmal installiert wird."
+    ),
+    "Install the Backend": "Das Backend installieren",
+    "Install": "Installieren",
+    "Repair": "Reparieren",
+    "Go On": "Fortsetzen",
+    "Install what Espalier computes with, into a folder of its own. Work can go on meanwhile": (
+        "Das installieren, womit Espalier rechnet, in einen eigenen Ordner. Inzwischen kann man weiterarbeiten"
+    ),
+    "Stop installing. What has arrived is kept, and installing again goes on from there": (
+        "Die Installation anhalten. Was angekommen ist, bleibt, und eine neue Installation fährt dort fort"
+    ),
+    "Stop this. What has arrived is kept, and downloading again goes on from there": (
+        "Anhalten. Was angekommen ist, bleibt, und ein neuer Download fährt dort fort"
+    ),
+    "Download": "Herunterladen",
+    "Download this model, and what it needs, after showing size and licence": (
+        "Dieses Modell und was es braucht herunterladen, nachdem Größe und Lizenz gezeigt wurden"
+    ),
+    "{name} is a demonstration model: it knows a dozen kinds of things, such as chairs and houses.": (
+        "{name} ist ein Vorführmodell: es kennt ein Dutzend Arten von Dingen, etwa Stühle und Häuser."
+    ),
+    "Get TRELLIS ({size})...": "TRELLIS holen ({size}) ...",
+    "Turn on Allow Online Access in Preferences > System": "In Einstellungen > System den Online-Zugriff erlauben",
+    "Blender was started in offline mode: start it without --offline-mode": (
+        "Blender wurde offline gestartet: ohne --offline-mode starten"
+    ),
+    "The backend is being installed": "Das Backend wird gerade installiert",
 }

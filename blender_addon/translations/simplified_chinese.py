@@ -180,4 +180,82 @@ TEXTS = {
     "Open Espalier's preferences": "打开 Espalier 的偏好设置",
     "Add Espalier Preset": "添加 Espalier 预设",
     "Save these settings under a name, or delete those of a name": "以名称保存这些设置，或删除某个名称的设置",
+    # selected objects and the history
+    "History": "历史",
+    "Regenerate as in Panel": "按面板设置重新生成",
+    "Regenerate with New Seed": "用新随机种重新生成",
+    "Selected Object": "所选物体",
+    "What is made will be listed here": "生成的内容将列在此处",
+    "Count": "数量",
+    "How": "方式",
+    "How many variants to make": "生成多少个变体",
+    "Insert Again": "再次插入",
+    "Keep the shape of the selected objects and paint them after the images in the panel": (
+        "保留所选物体的形状，并按面板中的图像上色"
+    ),
+    "Leave Edit Mode first": "请先退出编辑模式",
+    "Made by Espalier, seed {seed}": "由 Espalier 生成，随机种 {seed}",
+    "Make the selected objects again, in place: transform, parent, modifiers and name stay": (
+        "原位重新生成所选物体：变换、父级、修改器和名称保持不变"
+    ),
+    "Make variants of the selected object, with other seeds, in a row beside it": (
+        "用其他随机种生成所选物体的变体，在其旁边排成一行"
+    ),
+    "Mark as Asset": "标记为资产",
+    "Mark the selected objects as assets, with a preview, for the asset browser": (
+        "将所选物体标记为资产（带预览图），用于资产浏览器"
+    ),
+    "Not restored: {what}": "未恢复：{what}",
+    "Panel's Settings": "面板设置",
+    "Put this result of the past at the 3D cursor. It is made again if its files are no longer there": (
+        "将此历史结果放到 3D 游标处。如果文件已不存在，则重新生成"
+    ),
+    "Regenerate": "重新生成",
+    "Remove from History": "从历史中移除",
+    "Restore Settings": "恢复设置",
+    "Retexture": "重新生成纹理",
+    "Select a mesh with faces": "请选择有面的网格",
+    "Show in the panel the images and settings that the active object was made with": (
+        "在面板中显示生成活动物体时使用的图像和设置"
+    ),
+    "Take this off the history. Objects in the scene stay": "从历史中移除。场景中的物体保留",
+    "With the images and settings that the panel shows": "使用面板显示的图像和设置",
+    "With the settings and images that the object was made with, and another seed": (
+        "使用生成该物体时的设置和图像，并换一个随机种"
+    ),
+    "Select an object that Espalier made": "请选择由 Espalier 生成的物体",
+    # the first run
+    "Installing the backend. Work can go on meanwhile.": "正在安装后端。期间可以继续工作。",
+    "No environment runs the backend: scripts/dev.py setup makes one in this checkout.": (
+        "没有运行后端的环境：scripts/dev.py setup 可在此检出中创建。"
+    ),
+    "One step to go: Espalier computes with a program of its own, which is installed once.": (
+        "还差一步：Espalier 使用自己的程序进行计算，只需安装一次。"
+    ),
+    "Install the Backend": "安装后端",
+    "Install": "安装",
+    "Repair": "修复",
+    "Go On": "继续",
+    "Install what Espalier computes with, into a folder of its own. Work can go on meanwhile": (
+        "将 Espalier 的计算程序安装到独立文件夹。期间可以继续工作"
+    ),
+    "Stop installing. What has arrived is kept, and installing again goes on from there": (
+        "停止安装。已下载的内容会保留，再次安装时从该处继续"
+    ),
+    "Stop this. What has arrived is kept, and downloading again goes on from there": (
+        "停止。已下载的内容会保留，再次下载时从该处继续"
+    ),
+    "Download": "下载",
+    "Download this model, and what it needs, after showing size and licence": (
+        "显示大小和许可后，下载此模型及其所需内容"
+    ),
+    "{name} is a demonstration model: it knows a dozen kinds of things, such as chairs and houses.": (
+        "{name} 是演示模型：只认识十几种物品，例如椅子和房屋。"
+    ),
+    "Get TRELLIS ({size})...": "获取 TRELLIS（{size}）...",
+    "Turn on Allow Online Access in Preferences > System": "请在“偏好设置 > 系统”中允许在线访问",
+    "Blender was started in offline mode: start it without --offline-mode": (
+        "Blender 以离线模式启动：请不带 --offline-mode 启动"
+    ),
+    "The backend is being installed": "正在安装后端",
 }

@@ -84,6 +84,8 @@ def panel() -> str:
             system=types.SimpleNamespace(ui_scale=1.0), addons=bpy.context.preferences.addons
         ),
         region=types.SimpleNamespace(width=280),
+        active_object=None,
+        space_data=types.SimpleNamespace(shading=types.SimpleNamespace(type="RENDERED")),
     )
     drawn: list[tuple[str, Any]] = []
     this: Any = types.SimpleNamespace(layout=Layout(drawn))

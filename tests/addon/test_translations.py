@@ -16,6 +16,8 @@ from espalier.blender_addon import (
     generation,
     image_operators,
     job_list,
+    object_operators,
+    object_panels,
     operators,
     panels,
     presets,
@@ -25,7 +27,17 @@ from espalier.blender_addon import (
     translations,
 )
 
-MODULES = (generation, image_operators, job_list, operators, panels, presets, properties)
+MODULES = (
+    generation,
+    image_operators,
+    job_list,
+    object_operators,
+    object_panels,
+    operators,
+    panels,
+    presets,
+    properties,
+)
 #: Calls whose text is shown: in a keyword, or as the first argument that is a text.
 KEYWORDS = ("text", "heading", "text_ctxt")
 SHOWN = ("translate", "draw_text")
@@ -66,7 +78,7 @@ def rna(cls: type) -> Any:
     """What Blender has registered of a class: an operator's properties are not the class's own."""
     if not issubclass(cls, bpy.types.Operator):
         return cls.bl_rna  # type: ignore[attr-defined]
-    module, function = cls.bl_idname.split(".")
+    module, function = cls.bl_idname.split(".")  # type: ignore[attr-defined]
     return getattr(getattr(bpy.ops, module), function).get_rna_type()
 
 
@@ -98,6 +110,25 @@ CHOSEN = (
     "1 Step",
     "2 Steps",
     "25 Steps",
+    "Select an object that Espalier made",
+    # the first run; the rest of the preferences page is in English
+    "Installing the backend. Work can go on meanwhile.",
+    "No environment runs the backend: scripts/dev.py setup makes one in this checkout.",
+    "One step to go: Espalier computes with a program of its own, which is installed once.",
+    "Install the Backend",
+    "Install",
+    "Repair",
+    "Go On",
+    "Install what Espalier computes with, into a folder of its own. Work can go on meanwhile",
+    "Stop installing. What has arrived is kept, and installing again goes on from there",
+    "Stop this. What has arrived is kept, and downloading again goes on from there",
+    "Download",
+    "Download this model, and what it needs, after showing size and licence",
+    "{name} is a demonstration model: it knows a dozen kinds of things, such as chairs and houses.",
+    "Get TRELLIS ({size})...",
+    "Turn on Allow Online Access in Preferences > System",
+    "Blender was started in offline mode: start it without --offline-mode",
+    "The backend is being installed",
 )
 
 
