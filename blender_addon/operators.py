@@ -106,9 +106,10 @@ class EspalierCancelAll(bpy.types.Operator):
     bl_label = "Cancel All"
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        for job in reversed(pump.jobs.jobs):  # the running one last, so that no other one takes its place
+        for job in pump.jobs.jobs:  # all of them before the next step, in which one could take the place of another
             if job.active:
-                pump.cancel(job)
+                pump.jobs.cancel(job)
+        pump.step()
         return {"FINISHED"}
 
 
