@@ -30,7 +30,6 @@ from .portrait import SIZE, draw_portrait
 
 MAX_ENTRIES = 60
 MAX_BYTES = 512 << 20  # of the results' files
-KEPT = ("arrays", "texture", "normal_map")  # of a result's files
 
 
 @dataclass(eq=False)
@@ -58,8 +57,15 @@ def keep(job: Job, settings: dict[str, Any]) -> None:
     entry = Entry(job.id, job.name, dict(settings), size)
     folder = _folder() / job.id
     folder.mkdir(parents=True)
-    moved = {kind: _move(getattr(job.result, kind), folder) for kind in KEPT}
-    entry.result = replace(job.result, **moved, glb="", raw="", files={})
+    entry.result = replace(
+        job.result,
+        arrays=_move(job.result.arrays, folder),
+        texture=_move(job.result.texture, folder),
+        normal_map=_move(job.result.normal_map, folder),
+        glb="",
+        raw="",
+        files={},
+    )
     entry.bytes = sum(file.stat().st_size for file in folder.iterdir())
     entries.insert(0, entry)
     surface = None
