@@ -91,7 +91,9 @@ def shaded(mesh: FinishedMesh, wire: bool = False) -> Image.Image:
     half = 0.55 * max(np.ptp(rows), np.ptp(columns))
     y, x = (rows.min() + rows.max()) / 2, (columns.min() + columns.max()) / 2
     whole = Image.fromarray(image.clip(0, 255).astype(np.uint8).reshape(size, size, 3))
-    return whole.crop((round(x - half), round(y - half), round(x + half), round(y + half)))
+    tile = Image.new("RGB", (round(2 * half),) * 2, PAPER)  # larger than the picture where an object is near its border
+    tile.paste(whole, (round(half - x), round(half - y)))
+    return tile
 
 
 def on_edges(seen: Seen, corners: np.ndarray) -> np.ndarray:
