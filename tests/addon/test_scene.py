@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from espalier import blender_addon
 from espalier.backend import protocol
-from espalier.blender_addon import mesh_import, pump, viewport
+from espalier.blender_addon import mesh_import, preferences, pump, viewport
 from espalier.blender_addon.client import Backend
 from espalier.blender_addon.jobs import Job, JobQueue, State
 from espalier.blender_addon.server import process
@@ -359,3 +359,31 @@ def test_shade() -> None:
     assert (shaded[:, 3] == 1).all()
     assert shaded.min() >= viewport.AMBIENT
     assert shaded[3, 0] > shaded[0, 0]  # the tip is lit from above, the corner below lies in the shade
+
+
+def test_a_backend_without_work_ends(press: Press, until: Until, monkeypatch: pytest.MonkeyPatch) -> None:
+    press("ok")
+    until(idle, pump.step)
+    backend = pump.jobs.backend
+    assert backend is not None
+    assert pump._tick() == pump.IDLE_INTERVAL, "in a checkout it stays"
+    monkeypatch.setattr(preferences, "idle_minutes", lambda context: 5)
+    assert pump._tick() == pump.IDLE_INTERVAL
+    pump.jobs.busy_at -= 301
+    assert pump._tick() is None
+    assert pump.jobs.backend is None
+    until(lambda: not backend.alive(), timeout=5.0)
+    press("ok")
+    until(idle, pump.step)
+    assert len(bpy.data.objects) == 2
+
+
+def test_memory_is_freed_on_request(press: Press, until: Until) -> None:
+    assert not bpy.ops.espalier.unload.poll()
+    job = press("slow")
+    until(lambda: job.state is State.RUNNING, pump.step)
+    assert not bpy.ops.espalier.unload.poll()
+    bpy.ops.espalier.cancel(job=job.id)
+    until(idle, pump.step)
+    assert bpy.ops.espalier.unload() == {"FINISHED"}
+    assert pump.jobs.backend is None

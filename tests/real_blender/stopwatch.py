@@ -51,9 +51,21 @@ class Stopwatch:
         for method in METHODS:
             found = cls.__dict__.get(method)
             if isinstance(found, classmethod):
-                setattr(cls, method, classmethod(self.timed(f"{cls.__name__}.{method}", found.__func__)))
+                setattr(cls, method, classmethod(self._timed_method(f"{cls.__name__}.{method}", found.__func__)))
             elif found is not None:
-                setattr(cls, method, self.timed(f"{cls.__name__}.{method}", found))
+                setattr(cls, method, self._timed_method(f"{cls.__name__}.{method}", found))
+
+    def _timed_method(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """With as many parameters as it had: Blender reads from the code how many it may give."""
+        call = self.timed(name, function)
+
+        def with_context(this: Any, context: Any) -> Any:
+            return call(this, context)
+
+        def with_event(this: Any, context: Any, event: Any) -> Any:
+            return call(this, context, event)
+
+        return with_event if function.__code__.co_argcount == 3 else with_context
 
     def timed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
