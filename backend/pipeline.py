@@ -313,7 +313,10 @@ class Pipeline:
         *,
         structure: Tensor | None = None,
     ) -> Reconstruction:
-        """All stages but the last; the voxels ``structure`` [N, 4], if given, are kept. Raises GenerationError, and SettingsError for what this model cannot do."""
+        """All stages but the last; the voxels ``structure`` [N, 4], if given, are kept.
+
+        Raises GenerationError, and SettingsError for what this model cannot do.
+        """
         clock = clock or Clock(self.device)
         if settings.gaussians and self.gaussian_decoder is None:
             message = f"The model {self.folder.name} has no decoder of Gaussians."

@@ -159,7 +159,8 @@ class Result:
     ``texture`` is a PNG (sRGB, opaque); ``glb`` holds the same asset, y up. ``normal_map`` is a PNG (linear) of
     tangent-space normals in MikkTSpace, green up; "" if none was asked for. ``raw`` has the arrays of ``Preview``; ""
     if it was not asked to be kept. Of a request with a mesh, the arrays are that mesh's (or its cage's), face by face,
-    moved into the cube; ``counts["charts"]`` is 0 if its own UVs were used. ``files`` has other formats that were asked for, and "raw", a .ply of the raw mesh.
+    moved into the cube; ``counts["charts"]`` is 0 if its own UVs were used. ``files`` has other formats
+    that were asked for, and "raw", a .ply of the raw mesh.
     """
 
     type: ClassVar[str] = "result"
