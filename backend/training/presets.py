@@ -96,8 +96,8 @@ PRESETS: dict[str, Preset] = {
             "structure_vae": Schedule(steps=2600, batch=16, rate=1e-3),
             "latent_vae": Schedule(steps=2900, batch=2, rate=1e-3, warmup=50, ema=0.995),
             "image_encoder": Schedule(steps=13000, batch=32, rate=6e-4, weight_decay=0.02, matrix_rate=0.005),
-            "structure_flow": Schedule(steps=4000, batch=32, rate=6e-4, ema=0.999, matrix_rate=0.01),
-            "latent_flow": Schedule(steps=3600, batch=16, rate=6e-4, ema=0.999, matrix_rate=0.01),
+            "structure_flow": Schedule(steps=3300, batch=32, rate=6e-4, ema=0.999, matrix_rate=0.01),
+            "latent_flow": Schedule(steps=3000, batch=16, rate=6e-4, ema=0.999, matrix_rate=0.01),
         },
     ),
     # A minute on a CPU: proves that every stage runs; its weights are worth nothing.
