@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import bpy
+from numpy.typing import NDArray
 
 from ..backend import protocol
 from . import images, placement, properties, pump, setup
 from .jobs import Job
+from .pixels import Content, InputWriter
 from .texts import translate
 
 
@@ -54,12 +58,15 @@ def new_job(
     seed: int,
     location: placement.Location,
     size: float,
+    mesh: Mapping[str, NDArray[Any]] | None = None,
 ) -> Job:
-    """A job with the scene's settings, in a folder of its own."""
+    """A job with the scene's settings, in a folder of its own; with a ``mesh``, one that paints it."""
     settings = context.scene.espalier
     model = properties.chosen_model(settings)
     out = pump.new_folder()
-    paths, writer = images.lay_out(pictures, Path(out))
+    paths, files = images.lay_out(pictures, Path(out))
+    if mesh is not None:
+        files[Path(out, "shape.npz")] = mesh
     request = protocol.Generate(
         job=uuid.uuid4().hex,
         images=paths,
@@ -73,13 +80,20 @@ def new_job(
         low_memory=settings.low_memory,
         multi_image=settings.multi_image,
         texture_source=settings.texture_source,
-        normal_map=settings.normal_map,
-        keep_raw=settings.keep_raw,
+        normal_map=settings.normal_map and mesh is None,
+        keep_raw=settings.keep_raw and mesh is None,
+        mesh="" if mesh is None else str(Path(out, "shape.npz")),
     )
-    if writer is not None:
-        writer.start()
     sources = tuple(images.source(item) for item in settings.images)
-    return Job(request, pump.target(context, location, size), sources=sources, writer=writer)
+    return start_writing(Job(request, pump.target(context, location, size), sources=sources), files)
+
+
+def start_writing(job: Job, files: dict[Path, Content]) -> Job:
+    """The job, which waits until these files are written."""
+    if files:
+        job.writer = InputWriter(files)
+        job.writer.start()
+    return job
 
 
 def _own_folder(model: str) -> bool:

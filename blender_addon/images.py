@@ -16,7 +16,7 @@ import numpy as np
 
 from ..backend import protocol
 from . import thumbnails
-from .pixels import ImageWriter, Pixels
+from .pixels import Content, Pixels
 from .properties import EspalierImage, EspalierSettings
 
 #: Kinds of files, in Blender's words, that the backend reads.
@@ -90,10 +90,10 @@ def picture(named: str) -> Picture:
     return Picture(Path(image.name).stem, _content(image))
 
 
-def lay_out(pictures: list[Picture], folder: Path) -> tuple[tuple[str, ...], ImageWriter | None]:
-    """The paths of pictures as files; what has none gets one in ``folder``, from the thread that is returned."""
+def lay_out(pictures: list[Picture], folder: Path) -> tuple[tuple[str, ...], dict[Path, Content]]:
+    """The paths of pictures as files, and what is to be written for those that have none yet, below ``folder``."""
     paths: list[str] = []
-    made: dict[Path, bytes | Pixels] = {}
+    made: dict[Path, Content] = {}
     for number, picture in enumerate(pictures):
         if isinstance(picture.content, str):
             paths.append(picture.content)
@@ -102,7 +102,7 @@ def lay_out(pictures: list[Picture], folder: Path) -> tuple[tuple[str, ...], Ima
         path = folder / f"image {number}" / f"{bpy.path.clean_name(picture.name) or 'image'}{suffix}"
         made[path] = picture.content
         paths.append(str(path))
-    return tuple(paths), ImageWriter(made) if made else None
+    return tuple(paths), made
 
 
 def _content(image: bpy.types.Image) -> str | bytes | Pixels:

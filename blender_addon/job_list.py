@@ -75,6 +75,9 @@ def waiting_text(job: Job) -> str:
     if obstacle:
         return translate("Waits until {what} is finished").format(what=translate(obstacle))
     if job.recovered:
+        there = pump.replaced(job)
+        if there is not None:
+            return translate("Made before Blender was closed, in the place of {name}").format(name=there.name)
         return "Made before Blender was closed"
     return "Made in a file or scene that is no longer open"
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from ..backend import protocol
 from .client import Backend, BackendUnavailable
-from .journal import Journal, Left
-from .pixels import ImageWriter
+from .journal import Journal, Left, SavedObject
+from .pixels import InputWriter
 
 CANCEL_GRACE = 10.0  # seconds that a backend has to answer a cancel before it is ended by force
 
@@ -61,7 +61,8 @@ class Job:
     submitted: float = field(default_factory=time.monotonic)
     started: float | None = None  # when the backend got it, on the same clock
     sources: tuple[str, ...] = ()  # what the images are called where they came from: ``images.add_source`` takes these
-    writer: ImageWriter | None = None  # while images that the request names are still being written
+    replaces: SavedObject | None = None  # what ``target.replaces`` is, for a session that does not know the target
+    writer: InputWriter | None = None  # while files that the request names are still being written
 
     @property
     def id(self) -> str:
@@ -83,7 +84,14 @@ class Job:
     def recover(cls, left: Left) -> Job:
         """A job of an earlier session: it knows no place in this one's scenes."""
         state = State.INTERRUPTED if left.result is None else State.DONE
-        return cls(left.request, state=state, result=left.result, recovered=True)
+        return cls(
+            left.request,
+            state=state,
+            result=left.result,
+            recovered=True,
+            sources=left.sources,
+            replaces=left.replaces,
+        )
 
     def remove_files(self) -> None:
         shutil.rmtree(self.request.out, ignore_errors=True)  # the system clears temporary folders that resist
@@ -116,7 +124,7 @@ class JobQueue:
     def submit(self, job: Job) -> None:
         """Put a job into the queue. Raises OSError if that cannot be noted in the journal."""
         if self.journal is not None:
-            self.journal.asked(job.request, job.sources)
+            self.journal.asked(job.request, job.sources, job.replaces)
         self.jobs.append(job)
 
     def recover(self) -> None:

@@ -33,11 +33,20 @@ MOST_SECONDS = 30 * 24 * 3600.0
 
 
 @dataclass(frozen=True)
+class SavedObject:
+    """An object as a later session can find it."""
+
+    file: str  # path of the .blend
+    name: str
+
+
+@dataclass(frozen=True)
 class Left:
     """A job of a session that has ended. ``result`` is None if it was not finished."""
 
     request: protocol.Generate
     sources: tuple[str, ...]
+    replaces: SavedObject | None
     result: protocol.Result | None
     moment: float  # when it was asked for, in seconds since the epoch
     size: int  # bytes
@@ -57,9 +66,11 @@ class Journal:
         folder.mkdir()
         return folder
 
-    def asked(self, request: protocol.Generate, sources: tuple[str, ...]) -> None:
+    def asked(self, request: protocol.Generate, sources: tuple[str, ...], replaces: SavedObject | None) -> None:
         """Note that a job is to be done; its folder is the request's. Raises OSError."""
-        _write(Path(request.out, ASKED), json.dumps({"request": protocol.encode(request), "sources": sources}))
+        place = None if replaces is None else [replaces.file, replaces.name]
+        noted = {"request": protocol.encode(request), "sources": sources, "replaces": place}
+        _write(Path(request.out, ASKED), json.dumps(noted))
 
     def finished(self, request: protocol.Generate, result: protocol.Result) -> None:
         """Note the result of a job. Raises OSError."""
@@ -111,9 +122,10 @@ def _left(session: Path) -> Iterator[Left]:
             request = protocol.decode_request(noted["request"])
             if not isinstance(request, protocol.Generate) or Path(request.out) != folder:
                 raise ValueError(f"{folder} is not this job's")
-            yield Left(
-                request, tuple(noted["sources"]), _result(folder), (folder / ASKED).stat().st_mtime, _size(folder)
-            )
+            sources, place = tuple(noted["sources"]), noted["replaces"]
+            replaces = None if place is None else SavedObject(*place)
+            moment = (folder / ASKED).stat().st_mtime
+            yield Left(request, sources, replaces, _result(folder), moment, _size(folder))
         except (OSError, ValueError, KeyError, TypeError) as error:
             print(f"Espalier: what is left of a job in {folder} cannot be read ({error}) and is removed")
             shutil.rmtree(folder, ignore_errors=True)

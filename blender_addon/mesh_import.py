@@ -67,7 +67,9 @@ def create_object(
         created[NOTE] = result.note
     collection.objects.link(created)
     if raw is not None:
-        collection.objects.link(create_raw(f"{name} raw", raw[0] * factor + shift, *raw[1:]))
+        beside = create_raw(f"{name} raw", raw[0] * factor + shift, *raw[1:])
+        beside.parent = created  # it goes where the object goes
+        collection.objects.link(beside)
     return created
 
 

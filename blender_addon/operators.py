@@ -14,6 +14,7 @@ from bpy.props import BoolProperty, StringProperty
 
 from . import ROOT, generation, placement, properties, pump
 from .jobs import Job, State
+from .texts import translate
 
 
 def find_job(identifier: str) -> Job | None:
@@ -133,8 +134,12 @@ class EspalierRetry(_JobOperator):
             seed=random_seed() if self.new_seed else job.request.seed,
         )
         pump.jobs.jobs.remove(job)  # not forgotten: the new job takes over its folder, with the images in it
-        target = job.target or pump.target(context, *placement.find_place(context))  # it may be of an earlier session
-        pump.submit(Job(request, target, sources=job.sources))
+        again = Job(request, job.target, sources=job.sources, replaces=job.replaces)
+        if job.target is None:  # it is of an earlier session
+            there = pump.replaced(job)
+            place = placement.find_place(context) if there is None else placement.bounds(there)
+            again.target = pump.target(context, *place, replaces=there)
+        pump.submit(again)
         return {"FINISHED"}
 
 
@@ -147,6 +152,10 @@ class EspalierInsert(_JobOperator):
     def execute(self, context: bpy.types.Context) -> set[str]:
         job = find_job(self.job)
         if job is None or job.state is not State.DONE:
+            return {"CANCELLED"}
+        there = pump.replaced(job)
+        if there is not None and there.mode != "OBJECT":
+            self.report({"ERROR"}, translate("Leave Edit Mode first"))
             return {"CANCELLED"}
         here = (context.scene, context.collection, tuple(context.scene.cursor.location))
         pump.insert(job, *(pump.home(job) or here))

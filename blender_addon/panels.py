@@ -26,7 +26,8 @@ class EspalierPanel(_EspalierPanel):
     bl_label = "Espalier"
 
     def draw_header_preset(self, context: bpy.types.Context) -> None:
-        ESPALIER_PT_presets.draw_panel_header(self.layout)
+        if setup.is_installed(context):
+            ESPALIER_PT_presets.draw_panel_header(self.layout)
 
     def draw(self, context: bpy.types.Context) -> None:
         settings = context.scene.espalier

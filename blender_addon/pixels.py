@@ -1,15 +1,17 @@
-"""Images that exist only as pixels in Blender become files that the backend can read. No bpy.
+"""What exists only in Blender, as pixels or as arrays, becomes files that the backend can read. No bpy.
 
-They are written as 32-bit BMP: no compression, and rows from the bottom up, as Blender keeps them. A thread converts
-and writes, for that takes longer than a frame: about 60 ms for 2048 x 2048 pixels.
+Images are written as 32-bit BMP: no compression, and rows from the bottom up, as Blender keeps them. A thread converts
+and writes, for that takes longer than a frame: about 60 ms for 2048 x 2048 pixels, as much for a mesh of 200,000 faces.
 """
 
 from __future__ import annotations
 
 import struct
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,25 +33,36 @@ class Pixels:
     linear: bool = False
 
 
-class ImageWriter(threading.Thread):
-    """Writes images: files as they are, and pixels. ``error`` says in words what went wrong, once the thread has ended.
+#: What a file is made of: bytes as they are, pixels as BMP, arrays as .npz.
+Content: TypeAlias = bytes | Pixels | Mapping[str, NDArray[Any]]
+
+
+class InputWriter(threading.Thread):
+    """Writes the files that a job names. ``error`` says in words what went wrong, once the thread has ended.
 
     Folders are made where there are none.
     """
 
-    def __init__(self, images: dict[Path, bytes | Pixels]) -> None:
-        super().__init__(name="espalier images", daemon=True)  # any other thread would hold up Blender's quit
+    def __init__(self, files: dict[Path, Content]) -> None:
+        super().__init__(name="espalier input", daemon=True)  # any other thread would hold up Blender's quit
         self.error = ""
-        self._images = images
+        self._files = files
 
     def run(self) -> None:
-        for path, image in self._images.items():
+        for path, content in self._files.items():
             try:
                 path.parent.mkdir(exist_ok=True)
-                path.write_bytes(image if isinstance(image, bytes) else encode_bmp(image))
+                _write(path, content)
             except OSError as error:
-                self.error = f"An image could not be written: {error.strerror or error} ({path})"
-        self._images.clear()
+                self.error = f"A file could not be written: {error.strerror or error} ({path})"
+        self._files.clear()
+
+
+def _write(path: Path, content: Content) -> None:
+    if isinstance(content, Mapping):
+        np.savez(path, allow_pickle=False, **content)
+    else:
+        path.write_bytes(content if isinstance(content, bytes) else encode_bmp(content))
 
 
 def encode_bmp(pixels: Pixels) -> bytes:

@@ -58,9 +58,15 @@ def new_folder() -> str:
     return str(jobs.journal.new_folder())
 
 
-def target(context: bpy.types.Context, location: tuple[float, float, float], size: float) -> Target:
-    """Where an object that is asked for now shall stand: in the active collection."""
-    return Target(_document, context.scene.session_uid, context.collection.session_uid, location, size)
+def target(
+    context: bpy.types.Context,
+    location: tuple[float, float, float],
+    size: float,
+    replaces: bpy.types.Object | None = None,
+) -> Target:
+    """Where an object that is asked for now shall stand: in the active collection, or in the place of another."""
+    uid = 0 if replaces is None else replaces.session_uid
+    return Target(_document, context.scene.session_uid, context.collection.session_uid, location, size, uid)
 
 
 def submit(job: Job) -> None:
@@ -140,8 +146,13 @@ def obstacle() -> str:
 
 def replaced(job: Job) -> bpy.types.Object | None:
     """The object that a job makes or paints anew; None if it makes a new one, or if that object is gone."""
-    uid = job.target.replaces if job.target else 0
-    return next((o for o in bpy.data.objects if o.session_uid == uid), None) if uid else None
+    if job.target is not None:
+        uid = job.target.replaces
+        return next((o for o in bpy.data.objects if o.session_uid == uid), None) if uid else None
+    if job.replaces is None or job.replaces.file != bpy.data.filepath:
+        return None
+    there = bpy.data.objects.get((job.replaces.name, None))  # not one of a linked file
+    return there if there is not None and there.type == "MESH" and there.data.library is None else None
 
 
 def hindrance(job: Job) -> str:

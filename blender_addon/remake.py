@@ -19,8 +19,9 @@ from mathutils import Matrix
 from numpy.typing import NDArray
 
 from ..backend import protocol
-from . import images, properties, pump
+from . import generation, images, properties, pump
 from .jobs import Job
+from .journal import SavedObject
 from .mesh_import import PREFIX, REMEMBERED, create_object
 from .placement import Location
 from .texts import translate
@@ -69,20 +70,19 @@ def new_job(
     """A job that makes an object with these settings and another seed. Raises ValueError if an image is gone."""
     pictures = [images.picture(named) for named in settings["images"]]
     out = pump.new_folder()
-    paths, writer = images.lay_out(pictures, Path(out))
+    paths, files = images.lay_out(pictures, Path(out))
     chosen = {name: settings[name] for name in OF_THE_REQUEST if name in settings}
     chosen["normal_map"] = bool(chosen.get("normal_map", True))
     request = protocol.Generate(job=uuid.uuid4().hex, images=paths, out=out, seed=seed, **chosen)
-    if writer is not None:
-        writer.start()
-    target = pump.target(context, location, size)
-    return Job(request, target, sources=tuple(settings["images"]), writer=writer)
+    job = Job(request, pump.target(context, location, size), sources=tuple(settings["images"]))
+    return generation.start_writing(job, files)
 
 
 def in_place_of(job: Job, target: bpy.types.Object) -> Job:
     """The job, with its result to take an object's place."""
     assert job.target is not None
     job.target = replace(job.target, replaces=target.session_uid)
+    job.replaces = SavedObject(bpy.data.filepath, target.name) if bpy.data.filepath else None
     job.request = replace(job.request, keep_raw=False)  # it would be an object beside
     return job
 

@@ -110,8 +110,8 @@ def prepare(context: bpy.types.Context) -> None:
     backend, here = place(context), installer()
     if backend is not None:
         models.refresh(backend)
-    elif here is not None and here.plan is None:
-        here.survey(options(context))
+    elif here is not None and here.surveyed != (wanted := options(context)):
+        here.survey(wanted)
     if going_on():
         watch()
 

@@ -53,10 +53,12 @@ def draw(layout: bpy.types.UILayout, preferences: EspalierPreferences, context: 
         draw_backend(box, here)
     column = box.column()
     column.use_property_split = True
-    column.prop(preferences, "idle_minutes")
-    column.row().operator(EspalierUnload.bl_idname, icon="MEMORY")
     for name in ("base_python", "package_index", "wheels_folder", "backend_python"):
         column.prop(preferences, name)
+    column.separator()
+    memory = column.row(align=True)
+    memory.prop(preferences, "idle_minutes")
+    memory.operator(EspalierUnload.bl_idname, text="Now", icon="MEMORY")
     box = layout.box()
     box.label(text="Models", icon="MESH_MONKEY")
     column = box.column()
@@ -114,9 +116,12 @@ def state_text(status: Status) -> str:
 def plan_text(plan: Plan) -> str:
     """What an installation takes."""
     minutes = max(1, round(plan.seconds / 60))
+    download, rate = "Nothing to download", ""
+    if plan.download:
+        download, rate = f"{gigabytes(plan.download)} to download", " at 5 MB/s"
     words = (
-        f"{gigabytes(plan.download)} to download, {gigabytes(plan.disk)} of disk ({gigabytes(plan.free)} are free), "
-        f"about {minutes} minute{'s' if minutes > 1 else ''} at 5 MB/s."
+        f"{download}, {gigabytes(plan.disk)} of disk ({gigabytes(plan.free)} are free), "
+        f"about {minutes} minute{'s' if minutes > 1 else ''}{rate}."
     )
     return f"{words} {plan.choice.remark}".strip()
 
@@ -215,7 +220,7 @@ def draw_demonstration(layout: bpy.types.UILayout, context: bpy.types.Context, w
     if store.problem is not None:
         draw_problem(box, width)
     words = translate("{name} is a demonstration model: it knows a dozen kinds of things, such as chairs and houses.")
-    draw_text(box, words.format(name=setup.DEMONSTRATION), width)
+    draw_text(box, words.format(name=setup.DEMONSTRATION.capitalize()), width)
     if setup.OFFERED in store.known:
         size = gigabytes(sum(model.size - model.present for model in store.missing(setup.OFFERED)))
         get = box.operator(

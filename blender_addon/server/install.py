@@ -46,6 +46,7 @@ class Installer:
         self.layout = Layout(root)
         self.packages = packages
         self.plan: Plan | None = None  # set by ``survey``
+        self.surveyed: Options | None = None  # what the plan is for
         self._extension = extension
         self._environ = environ
         self._lock = InstallLock(self.layout.lock)
@@ -82,6 +83,7 @@ class Installer:
     def survey(self, options: Options) -> None:
         """Have ``plan`` say what an installation will take; it is there after a moment."""
         if not self.surveying:
+            self.surveyed = options
             self._surveyor = threading.Thread(target=self._survey, args=(options,), name="espalier survey", daemon=True)
             self._surveyor.start()
 

@@ -80,14 +80,15 @@ def make_plan(layout: Layout, packages: Packages, options: Options) -> Plan:
     choice = choose_build(packages.torch, find_gpu())
     wheels = packages.torch[choice.build]
     there = environment.bytes_in(layout.downloads)
-    download = max(0, sum(wheel.size for wheel in wheels) - there)
-    download += 0 if options.python else PYTHON_DOWNLOAD
+    arriving = max(0, sum(wheel.size for wheel in wheels) - there)
+    arriving += 0 if options.python else PYTHON_DOWNLOAD
+    download = 0 if options.wheels else arriving  # what lies in a folder is copied
     python = 0 if options.python else PYTHON_SIZE
     unpacked = sum(wheel.unpacked for wheel in (*packages.carried, *wheels, packages.uv))
     layout.root.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(layout.root).free
-    seconds = (0 if options.wheels else download / DOWNLOAD_RATE) + unpacked / UNPACK_RATE + 20
-    return Plan(choice, download, download + python + unpacked + SPARE, free, seconds)
+    seconds = download / DOWNLOAD_RATE + unpacked / UNPACK_RATE + 20
+    return Plan(choice, download, arriving + python + unpacked + SPARE, free, seconds)
 
 
 class Installation:

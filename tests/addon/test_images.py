@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from espalier import blender_addon
 from espalier.blender_addon import images
-from espalier.blender_addon.pixels import ImageWriter, Pixels, encode_bmp
+from espalier.blender_addon.pixels import InputWriter, Pixels, encode_bmp
 
 from tests.fakes.fake_backend import paint, write_png
 
@@ -32,10 +32,10 @@ def file(tmp_path: Path, name: str = "mug.png") -> str:
 
 
 def laid_out(settings: Any, folder: Path) -> tuple[str, ...]:
-    paths, writer = images.lay_out(images.collect(settings), folder)
-    if writer is not None:
-        writer.run()
-        assert writer.error == ""
+    paths, files = images.lay_out(images.collect(settings), folder)
+    writer = InputWriter(files)
+    writer.run()
+    assert writer.error == ""
     return paths
 
 
@@ -180,7 +180,7 @@ def test_a_bmp_of_any_number_of_channels(channels: int, tmp_path: Path) -> None:
 
 def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    writer = ImageWriter({tmp_path / "file" / "a.png": b"content"})
+    writer = InputWriter({tmp_path / "file" / "a.png": b"content"})
     writer.start()
     writer.join()
     assert "could not be written" in writer.error

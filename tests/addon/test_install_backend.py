@@ -22,6 +22,8 @@ from espalier.blender_addon.server.steps import Options
 from tests.fakes.package_index import FakeIndex, Fault, serve_index
 from tests.fakes.tiny_extension import ROOT, locked, make_extension, torch_wheel
 
+pytest.importorskip("uv", reason="the installer carries uv, which this Python lacks")
+
 DRIVER = ROOT / "tests" / "fakes" / "install_driver.py"
 TORCH = torch_wheel()
 
@@ -270,6 +272,10 @@ def test_what_it_will_take(installer: Installer, options: Options) -> None:
     assert plan.disk > plan.download
     assert plan.free > 0
     assert plan.seconds > 0
+    installer.survey(Options(options.python, wheels="/wheels"))
+    until(lambda: not installer.surveying)
+    assert installer.plan is not None
+    assert (installer.plan.download, installer.plan.disk) == (0, plan.disk), "from a folder it is copied"
 
 
 # --- killed on the way -----------------------------------------------------------------------------------------------
@@ -303,7 +309,7 @@ def test_killed_at_random(
         elif state.state is State.ABSENT:
             assert not (installer.layout.environment / MARKER).exists()
             assert state.text == "The installation was interrupted."
-    assert install(installer, options) is State.READY
+    assert install(installer, options) is State.READY, installer.status()
     assert subprocess.run([str(installer.python), "-c", "import torch"]).returncode == 0
     assert installer.layout.parts() == []
 

@@ -12,8 +12,9 @@ import bpy
 import numpy as np
 import pytest
 from espalier import blender_addon
-from espalier.blender_addon import history, mesh_import, pump, remake, retexture
-from espalier.blender_addon.jobs import State
+from espalier.blender_addon import history, job_list, mesh_import, pump, remake, retexture
+from espalier.blender_addon.jobs import Job, State
+from espalier.blender_addon.journal import Journal
 from espalier.blender_addon.portrait import SIZE, draw_portrait
 from espalier.blender_addon.server import process
 
@@ -233,6 +234,8 @@ def painted(until: Until, *targets: bpy.types.Object) -> list[dict[str, Any]]:
     assert bpy.ops.espalier.retexture() == {"FINISHED"}
     sent = []
     for job in pump.jobs.jobs:
+        assert job.writer is not None
+        job.writer.join()
         with np.load(job.request.mesh) as arrays:
             sent.append(dict(arrays))
     until(idle, pump.step)
@@ -398,3 +401,63 @@ def test_a_result_finds_its_scene_again(mode: list[str], until: Until, tmp_path:
     until(idle, pump.step)
     assert "mug" in bpy.data.scenes[home].objects
     assert "mug" not in bpy.data.scenes["elsewhere"].objects
+
+
+# --- after Blender was closed in mid-job ---
+
+
+def closed_and_opened(file: Path) -> Job:
+    """Blender ends and starts again, with this file; the job that is left."""
+    journal = pump.jobs.journal
+    assert journal is not None
+    pump.jobs.close()
+    pump.jobs.journal = Journal(journal.root)
+    bpy.ops.wm.open_mainfile(filepath=str(file))
+    pump.recover()
+    (job,) = pump.jobs.jobs
+    return job
+
+
+@pytest.mark.parametrize("state", [State.DONE, State.INTERRUPTED])
+def test_after_closing_it_goes_in_place_again(
+    mug: bpy.types.Object, until: Until, tmp_path: Path, state: State
+) -> None:
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "a.blend"))
+    select(mug)
+    bpy.ops.espalier.regenerate(how="SEED")
+    (job,) = pump.jobs.jobs
+    if state is State.DONE:
+        until(lambda: job.state is State.DONE, pump.jobs.step)
+    job = closed_and_opened(tmp_path / "a.blend")
+    assert job.state is state
+    pump.step()
+    assert pump.jobs.jobs == [job], "it is only offered"
+    if state is State.DONE:
+        assert "in the place of mug" in job_list.waiting_text(job)
+        bpy.ops.espalier.insert(job=job.id)
+    else:
+        bpy.ops.espalier.retry(job=job.id)
+        until(idle, pump.step)
+    assert [target.name for target in bpy.data.objects] == ["mug"]
+    assert bpy.data.objects["mug"]["espalier_seed"] == job.request.seed != 7
+
+
+@pytest.mark.parametrize("change", ["removed", "another file"])
+def test_after_closing_without_its_object_it_is_a_new_one(
+    mug: bpy.types.Object, until: Until, tmp_path: Path, change: str
+) -> None:
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "a.blend"))
+    select(mug)
+    bpy.ops.espalier.regenerate(how="SEED")
+    (job,) = pump.jobs.jobs
+    until(lambda: job.state is State.DONE, pump.jobs.step)
+    if change == "removed":
+        bpy.data.objects.remove(mug)
+        bpy.ops.wm.save_mainfile()
+    else:
+        bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "b.blend"))
+    job = closed_and_opened(Path(bpy.data.filepath))
+    assert pump.replaced(job) is None
+    bpy.ops.espalier.insert(job=job.id)
+    expected = ["mug"] if change == "removed" else ["mug", "mug.001"]
+    assert sorted(target.name for target in bpy.data.objects) == expected

@@ -90,7 +90,7 @@ from espalier.backend import protocol
 from espalier.blender_addon.journal import Journal
 journal = Journal(Path(sys.argv[2]))
 folder = journal.new_folder()
-journal.asked(protocol.Generate("a", ("mug.png",), str(folder)), ())
+journal.asked(protocol.Generate("a", ("mug.png",), str(folder)), (), None)
 print("noted", flush=True)
 time.sleep(600)
 """
@@ -115,7 +115,7 @@ def leave(root: Path, make_job: MakeJob, name: str, size: int = 0, age: float = 
     """A session that has ended with one job left."""
     ended = Journal(root)
     folder = ended.new_folder()
-    ended.asked(make_job(name, within=folder).request, ())
+    ended.asked(make_job(name, within=folder).request, (), None)
     (folder / "arrays").write_bytes(bytes(size))
     os.utime(folder / journal.ASKED, (time.time() - age,) * 2)
     ended.close()

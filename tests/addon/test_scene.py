@@ -130,8 +130,11 @@ def test_the_raw_mesh_is_kept_out_of_sight(
     assert job.result is not None
     bpy.ops.wm.read_factory_settings(use_empty=True)
     collection = bpy.context.scene.collection
-    mesh_import.create_object(job.result, name="mug", collection=collection, settings={})
+    made = mesh_import.create_object(job.result, name="mug", collection=collection, settings={})
     raw = bpy.data.objects["mug raw"]
+    made.location = (1, 2, 3)
+    bpy.context.view_layer.update()
+    np.testing.assert_allclose(raw.matrix_world.translation, (1, 2, 3), err_msg="it goes where the object goes")
     assert raw.hide_viewport
     assert raw.hide_render
     with np.load(job.result.raw) as arrays:
