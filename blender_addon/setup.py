@@ -19,6 +19,7 @@ from .server.environment import Packages
 from .server.install import Installer, State
 from .server.models import Models, Place
 from .server.steps import Options
+from .texts import translate
 
 INTERVAL = 0.2  # seconds between two redraws while something is going on
 
@@ -85,21 +86,21 @@ def only_demonstration(context: bpy.types.Context) -> bool:
 
 
 def offline_reason(context: bpy.types.Context) -> str:
-    """Why Blender may not use the network, and how that is changed; empty if it may."""
+    """Why Blender may not use the network, and how that is changed, in the user's language; empty if it may."""
     if bpy.app.online_access:
         return ""
     if bpy.app.online_access_override:
-        return "Blender was started in offline mode: start it without --offline-mode"
-    return "Turn on Allow Online Access in Preferences > System"
+        return translate("Blender was started in offline mode: start it without --offline-mode")
+    return translate("Turn on Allow Online Access in Preferences > System")
 
 
 def install_obstacle(context: bpy.types.Context) -> str:
-    """Why an installation cannot begin; empty if it can."""
+    """Why an installation cannot begin, in the user's language; empty if it can."""
     here = installer()
     if here is None:
-        return "This is a checkout: scripts/dev.py makes its environment"
+        return translate("This is a checkout: scripts/dev.py makes its environment")
     if here.working or here.status().state is State.ELSEWHERE:
-        return "The backend is being installed"
+        return translate("The backend is being installed")
     return "" if options(context).wheels else offline_reason(context)
 
 

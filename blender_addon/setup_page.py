@@ -86,7 +86,7 @@ def draw_backend(layout: bpy.types.UILayout, here: Installer) -> None:
         return
     row = layout.row()
     row.alert = status.state is State.FAILED
-    row.label(text=state_text(status), icon=ICONS.get(status.state, "INFO"))
+    row.label(text=state_text(status), icon=ICONS.get(status.state, "INFO"), translate=False)
     if status.hint:
         draw_text(layout, status.hint, PAGE_WIDTH, active=False)
     if status.remedy and here.plan is not None:
@@ -105,30 +105,32 @@ def draw_backend(layout: bpy.types.UILayout, here: Installer) -> None:
 
 def state_text(status: Status) -> str:
     """The state as one reads it: *Ready (NVIDIA GeForce RTX 4070, 12 GB)*."""
+    text = translate(status.text)
     match status.state:
         case State.READY:
-            return f"Ready ({status.text})"
+            return translate("Ready ({device})").format(device=text)
         case State.FAILED:
-            return f"Failed: {status.text}"
-    return status.text
+            return translate("Failed: {why}").format(why=text)
+    return text
 
 
 def plan_text(plan: Plan) -> str:
     """What an installation takes."""
-    minutes = max(1, round(plan.seconds / 60))
-    download, rate = "Nothing to download", ""
+    words = translate("Nothing to download, {disk} of disk ({free} are free), about {minutes} min.")
     if plan.download:
-        download, rate = f"{gigabytes(plan.download)} to download", " at 5 MB/s"
-    words = (
-        f"{download}, {gigabytes(plan.disk)} of disk ({gigabytes(plan.free)} are free), "
-        f"about {minutes} minute{'s' if minutes > 1 else ''}{rate}."
+        words = translate("{download} to download, {disk} of disk ({free} are free), about {minutes} min at 5 MB/s.")
+    words = words.format(
+        download=gigabytes(plan.download),
+        disk=gigabytes(plan.disk),
+        free=gigabytes(plan.free),
+        minutes=max(1, round(plan.seconds / 60)),
     )
-    return f"{words} {plan.choice.remark}".strip()
+    return f"{words} {translate(plan.choice.remark)}".strip()
 
 
 def draw_progress(layout: bpy.types.UILayout, text: str, fraction: float, cancel: str) -> None:
     row = layout.row()
-    row.progress(factor=fraction, text=f"{text} ({fraction:.0%})")
+    row.progress(factor=fraction, text=f"{translate(text)} ({fraction:.0%})", translate=False)
     row.operator(cancel, text="", icon="X")
 
 
@@ -144,15 +146,18 @@ def draw_models(layout: bpy.types.UILayout) -> None:
         return
     for model in store.known.values():
         draw_model(layout, model)
-    layout.label(text=f"{gigabytes(store.free)} are free in {store.folder}", icon="DISK_DRIVE")
+    free = translate("{free} are free in {folder}").format(free=gigabytes(store.free), folder=store.folder)
+    layout.label(text=free, icon="DISK_DRIVE", translate=False)
 
 
 def draw_model(layout: bpy.types.UILayout, model: Model) -> None:
     split = layout.split(factor=0.62)
-    state = MODEL_STATES.get(model.state, model.state)
+    state = translate(MODEL_STATES.get(model.state, model.state))
     if model.state == "partial":
-        state = f"{gigabytes(model.present)} of {gigabytes(model.size)} downloaded"
-    split.label(text=f"{model.title}: {gigabytes(model.size)}, {state}")
+        state = translate("{present} of {size} downloaded").format(
+            present=gigabytes(model.present), size=gigabytes(model.size)
+        )
+    split.label(text=f"{model.title}: {gigabytes(model.size)}, {state}", translate=False)
     row = split.row(align=True)
     if not model.published:
         return
