@@ -74,8 +74,13 @@ def draw_online_access(layout: bpy.types.UILayout, context: bpy.types.Context) -
         box = layout.box()
         box.label(text="Installing and downloading need the network, which Blender does not allow now", icon="INTERNET")
         box.label(text=reason, icon="BLANK1")
-        if not bpy.app.online_access_override:
-            box.prop(context.preferences.system, "use_online_access")
+        draw_allow_online(box, context)
+
+
+def draw_allow_online(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    """Blender's own tick, where it would help."""
+    if not bpy.app.online_access and not bpy.app.online_access_override:
+        layout.prop(context.preferences.system, "use_online_access")
 
 
 def draw_backend(layout: bpy.types.UILayout, here: Installer) -> None:
@@ -205,8 +210,7 @@ def draw_first_run(layout: bpy.types.UILayout, context: bpy.types.Context, width
     reason = setup.install_obstacle(context)
     if reason:
         draw_text(box, reason, width)
-        if not bpy.app.online_access and not bpy.app.online_access_override:
-            box.prop(context.preferences.system, "use_online_access")
+        draw_allow_online(box, context)
     button = box.row()
     button.scale_y = 1.6
     text = "Install the Backend" if status.remedy == "Install" else status.remedy
@@ -235,3 +239,4 @@ def draw_demonstration(layout: bpy.types.UILayout, context: bpy.types.Context, w
         reason = setup.offline_reason(context)
         if reason:
             draw_text(box, reason, width, active=False)
+            draw_allow_online(box, context)
