@@ -110,7 +110,7 @@ class EspalierAddRender(bpy.types.Operator):
         try:
             image = images.add_render(context)
         except RuntimeError as error:
-            self.report({"ERROR"}, translate(str(error)))
+            self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         images.add_source(context.scene.espalier, images.DATABLOCK + image.name)
         pump.redraw("UI")
@@ -137,7 +137,7 @@ class EspalierPasteImage(bpy.types.Operator):
         try:
             image = images.paste(context)
         except RuntimeError as error:
-            self.report({"ERROR"}, translate(str(error)))
+            self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         images.add_source(context.scene.espalier, images.DATABLOCK + image.name)
         pump.redraw("UI")

@@ -18,6 +18,7 @@ from ..backend import protocol
 from . import thumbnails
 from .pixels import Content, Pixels
 from .properties import EspalierImage, EspalierSettings
+from .texts import translate
 
 #: Kinds of files, in Blender's words, that the backend reads.
 READABLE = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
@@ -86,7 +87,8 @@ def picture(named: str) -> Picture:
         return Picture(Path(named).stem, named)
     image = bpy.data.images.get(named.removeprefix(DATABLOCK))
     if image is None:
-        raise ValueError(f"The image {named.removeprefix(DATABLOCK)} is no longer in this file")
+        gone = translate("The image {name} is no longer in this file")
+        raise ValueError(gone.format(name=named.removeprefix(DATABLOCK)))
     return Picture(Path(image.name).stem, _content(image))
 
 
@@ -115,7 +117,7 @@ def read_pixels(image: bpy.types.Image) -> Pixels:
     """An image's pixels as they are now. Raises ValueError if it has none."""
     (width, height), channels = image.size, image.channels
     if not (width and height and channels):
-        raise ValueError(f"{image.name} has no pixels: its file may have been moved")
+        raise ValueError(translate("{name} has no pixels: its file may have been moved").format(name=image.name))
     values = np.empty(width * height * channels, np.float32)
     image.pixels.foreach_get(values)
     linear = image.is_float and not image.colorspace_settings.is_data
@@ -128,7 +130,7 @@ def add_render(context: bpy.types.Context) -> bpy.types.Image:
 
     result = next((image for image in bpy.data.images if image.type == "RENDER_RESULT"), None)
     if result is None:
-        raise RuntimeError("Nothing was rendered yet")
+        raise RuntimeError(translate("Nothing was rendered yet"))
     path = Path(bpy.app.tempdir, "espalier_render.png")
     output = context.scene.render.image_settings
     names = [name for name in ("media_type", "file_format", "color_mode", "color_depth") if hasattr(output, name)]
@@ -162,7 +164,7 @@ def paste(context: bpy.types.Context) -> bpy.types.Image:
         area.type = kind
     pasted = next((image for image in bpy.data.images if image not in known), None)
     if pasted is None:
-        raise RuntimeError("There is no image on the clipboard")
+        raise RuntimeError(translate("There is no image on the clipboard"))
     return pasted
 
 

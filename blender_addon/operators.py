@@ -144,7 +144,7 @@ class EspalierRetry(_JobOperator):
 
 
 class EspalierInsert(_JobOperator):
-    """Put this finished object into the scene, at the 3D cursor"""
+    """Put this finished object into the scene: in its place if that is there, else at the 3D cursor"""
 
     bl_idname = "espalier.insert"
     bl_label = "Insert"

@@ -78,9 +78,14 @@ def idle_minutes(context: bpy.types.Context) -> int:
     return 0 if found is None else found.idle_minutes
 
 
+_classes = (EspalierPreferences,)
+
+
 def register() -> None:
-    bpy.utils.register_class(EspalierPreferences)
+    for cls in _classes:
+        bpy.utils.register_class(cls)
 
 
 def unregister() -> None:
-    bpy.utils.unregister_class(EspalierPreferences)
+    for cls in reversed(_classes):
+        bpy.utils.unregister_class(cls)

@@ -9,6 +9,7 @@ import bpy
 from bpy.props import BoolProperty, StringProperty
 
 from . import pump, setup
+from .texts import translate
 
 
 class EspalierInstallBackend(bpy.types.Operator):
@@ -21,7 +22,9 @@ class EspalierInstallBackend(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        obstacle = setup.install_obstacle(context) or ("Wait until the jobs are done" if pump.jobs.active else "")
+        obstacle = setup.install_obstacle(context)
+        if not obstacle and pump.jobs.active:
+            obstacle = translate("Wait until the jobs are done")
         cls.poll_message_set(obstacle)
         return not obstacle
 
@@ -58,7 +61,8 @@ class EspalierRemoveBackend(bpy.types.Operator):
     def poll(cls, context: bpy.types.Context) -> bool:
         here = setup.installer()
         if here is None or here.working or pump.jobs.active:
-            cls.poll_message_set("Wait until the jobs are done" if pump.jobs.active else "It is being worked on")
+            busy = translate("Wait until the jobs are done") if pump.jobs.active else translate("It is being worked on")
+            cls.poll_message_set(busy)
             return False
         return True
 
@@ -83,7 +87,8 @@ class EspalierUnload(bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         if pump.jobs.backend is None or pump.jobs.active:
-            cls.poll_message_set("Wait until the jobs are done" if pump.jobs.active else "The backend is not running")
+            busy = translate("Wait until the jobs are done")
+            cls.poll_message_set(busy if pump.jobs.active else translate("The backend is not running"))
             return False
         return True
 
@@ -99,7 +104,7 @@ class _ModelOperator(bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         if setup.models.working:
-            cls.poll_message_set("Wait until the models are free")
+            cls.poll_message_set(translate("Wait until the models are free"))
             return False
         return True
 
@@ -130,18 +135,22 @@ class EspalierDownloadModel(_ModelOperator):
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         if self.name not in setup.models.known:
             return {"CANCELLED"}
-        return context.window_manager.invoke_props_dialog(self, width=480, confirm_text="Accept and Download")
+        accept = translate("Accept and Download")
+        return context.window_manager.invoke_props_dialog(self, width=480, confirm_text=accept)
 
     def draw(self, context: bpy.types.Context) -> None:
         missing = setup.models.missing(self.name)
         column = self.layout.column()
         for model in missing:
-            column.label(text=f"{model.title}, {gigabytes(model.size)}", icon="IMPORT")
-            column.label(text=f"Licence: {model.licence}", icon="BLANK1")
-            column.label(text=model.source, icon="BLANK1")
+            column.label(text=f"{model.title}, {gigabytes(model.size)}", icon="IMPORT", translate=False)
+            licence = translate("Licence: {licence}").format(licence=model.licence)
+            column.label(text=licence, icon="BLANK1", translate=False)
+            column.label(text=model.source, icon="BLANK1", translate=False)
         needed, free = sum(model.size - model.present for model in missing), setup.models.free
-        text = f"{gigabytes(needed)} to download, {gigabytes(free)} are free in {setup.models.folder}"
-        column.label(text=text, icon="ERROR" if needed > free else "DISK_DRIVE")
+        text = translate("{needed} to download, {free} are free in {folder}").format(
+            needed=gigabytes(needed), free=gigabytes(free), folder=setup.models.folder
+        )
+        column.label(text=text, icon="ERROR" if needed > free else "DISK_DRIVE", translate=False)
 
 
 class EspalierVerifyModel(_ModelOperator):

@@ -184,9 +184,6 @@ TEXTS = {
     "Run Again": "Noch einmal ausführen",
     "Blender was closed before it was done": "Blender wurde geschlossen, bevor es fertig war",
     "Insert": "Einfügen",
-    "Put this finished object into the scene, at the 3D cursor": (
-        "Dieses fertige Objekt am 3D-Cursor in die Szene stellen"
-    ),
     "Made in a file or scene that is no longer open": ("In einer Datei oder Szene gemacht, die nicht mehr offen ist"),
     "Waits until {what} is finished": "Wartet, bis {what} beendet ist",
     "Dismiss": "Verwerfen",
@@ -278,4 +275,132 @@ TEXTS = {
         "Blender wurde offline gestartet: ohne --offline-mode starten"
     ),
     "The backend is being installed": "Das Backend wird gerade installiert",
+    # the preferences, and what the installation and a job say
+    "A Python 3.11 with torch that runs the backend in place of the installed environment. Empty: the "
+    "one in ESPALIER_PYTHON, else the installed one, else that of the checkout": (
+        "Ein Python 3.11 mit torch, das anstelle der installierten Umgebung das Backend ausführt. Leer: das "
+        "in ESPALIER_PYTHON, sonst das installierte, sonst das des Checkouts"
+    ),
+    "A folder with torch's wheels, and uv's archive of Python 3.11 unless one is given, to install without a network": (
+        "Ein Ordner mit den Wheels von torch und, wenn keines angegeben ist, uvs Archiv von Python 3.11, um "
+        "ohne Netz zu installieren"
+    ),
+    "A wheel is not the one that was locked.": "Ein Wheel ist nicht das, das festgeschrieben wurde.",
+    "Accept and Download": "Annehmen und herunterladen",
+    "Address of the package index that torch comes from, for mirrors. Empty: https://pypi.org/simple, "
+    "and for builds that are not there torch's own": (
+        "Adresse des Paketverzeichnisses, aus dem torch kommt, für Spiegelserver. Leer: "
+        "https://pypi.org/simple, und für Builds, die dort fehlen, das von torch selbst"
+    ),
+    "Backend": "Backend",
+    "Backend Python": "Python des Backends",
+    "Compare this model's files with what was downloaded": (
+        "Die Dateien dieses Modells mit dem vergleichen, was heruntergeladen wurde"
+    ),
+    "Delete": "Löschen",
+    "Delete the backend's environment and what was downloaded for it. Models are kept": (
+        "Die Umgebung des Backends löschen und was für sie heruntergeladen wurde. Modelle bleiben"
+    ),
+    "Delete this model's files": "Die Dateien dieses Modells löschen",
+    "Downloading torch": "torch wird heruntergeladen",
+    "End the backend, which gives all its memory back. The next job starts it again": (
+        "Das Backend beenden, wodurch sein ganzer Speicher frei wird. Der nächste Auftrag startet es wieder"
+    ),
+    "Failed: {why}": "Fehlgeschlagen: {why}",
+    "Folder of Wheels": "Ordner mit Wheels",
+    "Free Memory": "Speicher freigeben",
+    "Free Memory After": "Speicher freigeben nach",
+    "Free some space and try again.": "Platz schaffen und noch einmal versuchen.",
+    "Free some space. What has arrived is kept.": "Platz schaffen. Was angekommen ist, bleibt.",
+    "Getting Python 3.11": "Python 3.11 wird geholt",
+    "Install Microsoft's Visual C++ Redistributable: https://aka.ms/vs/17/release/vc_redist.x64.exe": (
+        "Microsofts Visual C++ Redistributable installieren: https://aka.ms/vs/17/release/vc_redist.x64.exe"
+    ),
+    "Install the extension again.": "Die Erweiterung neu installieren.",
+    "Installing and downloading need the network, which Blender does not allow now": (
+        "Installieren und Herunterladen brauchen das Netz, das Blender gerade nicht erlaubt"
+    ),
+    "Installing the packages": "Die Pakete werden installiert",
+    "Installing torch": "torch wird installiert",
+    "It is being worked on": "Daran wird gerade gearbeitet",
+    "Licence: {licence}": "Lizenz: {licence}",
+    "Looking at this machine": "Dieser Rechner wird angesehen",
+    "Made before Blender was closed, in the place of {name}": (
+        "Gemacht, bevor Blender geschlossen wurde, an Stelle von {name}"
+    ),
+    "Making the environment": "Die Umgebung wird angelegt",
+    "Minutes without a job after which the backend ends, which gives its memory back. The next job "
+    "starts it again, which takes some seconds. 0: never": (
+        "Nach so vielen Minuten ohne Auftrag endet das Backend, wodurch sein Speicher frei wird. Der nächste "
+        "Auftrag startet es wieder, was einige Sekunden dauert. 0: nie"
+    ),
+    "Models": "Modelle",
+    "Models Folder": "Modellordner",
+    "Now": "Jetzt",
+    "Not installed.": "Nicht installiert.",
+    "Nothing to download, {disk} of disk ({free} are free), about {minutes} min.": (
+        "Nichts herunterzuladen, {disk} auf der Platte ({free} sind frei), etwa {minutes} min."
+    ),
+    "Package Index": "Paketverzeichnis",
+    "Put it there, or choose a Python 3.11.": "Dorthin legen oder ein Python 3.11 wählen.",
+    "Put this finished object into the scene: in its place if that is there, else at the 3D cursor": (
+        "Dieses fertige Objekt in die Szene stellen: an seinen Platz, wenn es den gibt, sonst an den 3D-Cursor"
+    ),
+    "Python 3.11": "Python 3.11",
+    "Python 3.11 could not be downloaded.": "Python 3.11 konnte nicht heruntergeladen werden.",
+    "Ready": "Bereit",
+    "Ready ({device})": "Bereit ({device})",
+    "Remove": "Entfernen",
+    "Shown when the backend is installed": "Wird gezeigt, wenn das Backend installiert ist",
+    "The Python 3.11 that the backend's environment is made from. Empty: one is downloaded (30 MB)": (
+        "Das Python 3.11, aus dem die Umgebung des Backends entsteht. Leer: eines wird heruntergeladen (30 MB)"
+    ),
+    "The backend is not running": "Das Backend läuft nicht",
+    "The backend's environment cannot start.": "Die Umgebung des Backends lässt sich nicht starten.",
+    "The disk is full.": "Die Platte ist voll.",
+    "The image {name} is no longer in this file": "Das Bild {name} ist nicht mehr in dieser Datei",
+    "The installation was interrupted.": "Die Installation wurde unterbrochen.",
+    "This is a checkout: its own environment runs the backend.": (
+        "Dies ist ein Checkout: seine eigene Umgebung führt das Backend aus."
+    ),
+    "This is a checkout: scripts/dev.py makes its environment": (
+        "Dies ist ein Checkout: scripts/dev.py legt seine Umgebung an"
+    ),
+    "This version of the extension needs other packages.": ("Diese Version der Erweiterung braucht andere Pakete."),
+    "Trying it": "Wird ausprobiert",
+    "Unpacking uv": "uv wird entpackt",
+    "Verify": "Prüfen",
+    "Wait until the jobs are done": "Warten, bis die Aufträge fertig sind",
+    "Wait until the models are free": "Warten, bis die Modelle frei sind",
+    "Where models are downloaded to. All versions of Blender share it, and it stays when the extension "
+    "is removed. Empty: a folder among the user's application data": (
+        "Wohin Modelle heruntergeladen werden. Alle Blender-Versionen teilen den Ordner, und er bleibt, wenn "
+        "die Erweiterung entfernt wird. Leer: ein Ordner in den Anwendungsdaten des Benutzers"
+    ),
+    "bundled": "mitgeliefert",
+    "damaged: download it again": "beschädigt: neu herunterladen",
+    "installed": "installiert",
+    "not installed": "nicht installiert",
+    "partly downloaded": "teilweise heruntergeladen",
+    "the image {name}": "das Bild {name}",
+    "the mesh has as many UV maps as it can have": "das Mesh hat so viele UV-Maps, wie es haben kann",
+    "the mesh was changed in the meantime": "das Mesh wurde inzwischen verändert",
+    "torch cannot be loaded: a Windows library is missing.": (
+        "torch lässt sich nicht laden: eine Windows-Bibliothek fehlt."
+    ),
+    "torch did not say what it runs on.": "torch hat nicht gesagt, worauf es läuft.",
+    "your own": "eigenes",
+    "{download} to download, {disk} of disk ({free} are free), about {minutes} min at 5 MB/s.": (
+        "{download} herunterzuladen, {disk} auf der Platte ({free} sind frei), etwa {minutes} min bei 5 MB/s."
+    ),
+    "{free} are free in {folder}": "{free} sind frei in {folder}",
+    "{name} has no faces": "{name} hat keine Flächen",
+    "{name} has no pixels: its file may have been moved": (
+        "{name} hat keine Pixel: seine Datei wurde vielleicht verschoben"
+    ),
+    "{needed} to download, {free} are free in {folder}": ("{needed} herunterzuladen, {free} sind frei in {folder}"),
+    "{n} faces were cut where the seams of the texture run": (
+        "{n} Flächen wurden zerschnitten, wo die Nähte der Textur verlaufen"
+    ),
+    "{present} of {size} downloaded": "{present} von {size} heruntergeladen",
 }

@@ -170,7 +170,6 @@ TEXTS = {
     "Run Again": "再次运行",
     "Blender was closed before it was done": "完成之前 Blender 已关闭",
     "Insert": "插入",
-    "Put this finished object into the scene, at the 3D cursor": "将此完成的物体放入场景，位于 3D 游标处",
     "Made in a file or scene that is no longer open": "生成时所在的文件或场景已不再打开",
     "Waits until {what} is finished": "等待{what}结束",
     "Dismiss": "移除",
@@ -258,4 +257,114 @@ TEXTS = {
         "Blender 以离线模式启动：请不带 --offline-mode 启动"
     ),
     "The backend is being installed": "正在安装后端",
+    # the preferences, and what the installation and a job say
+    "A Python 3.11 with torch that runs the backend in place of the installed environment. Empty: the "
+    "one in ESPALIER_PYTHON, else the installed one, else that of the checkout": (
+        "代替已安装的环境来运行后端的、带有 torch 的 Python 3.11。"
+        "留空：使用 ESPALIER_PYTHON 中的，否则使用已安装的，再否则使用检出目录的"
+    ),
+    "A folder with torch's wheels, and uv's archive of Python 3.11 unless one is given, to install without a network": (
+        "含有 torch 的 wheel 的文件夹；若未指定 Python 3.11，还需含有 uv 的 Python 3.11 归档，用于无网络安装"
+    ),
+    "A wheel is not the one that was locked.": "有一个 wheel 与锁定的不符。",
+    "Accept and Download": "接受并下载",
+    "Address of the package index that torch comes from, for mirrors. Empty: https://pypi.org/simple, "
+    "and for builds that are not there torch's own": (
+        "提供 torch 的软件包索引地址，用于镜像。留空：https://pypi.org/simple，其中没有的构建则取自 torch 自己的索引"
+    ),
+    "Backend": "后端",
+    "Backend Python": "后端的 Python",
+    "Compare this model's files with what was downloaded": "将此模型的文件与下载的内容进行比对",
+    "Delete": "删除",
+    "Delete the backend's environment and what was downloaded for it. Models are kept": (
+        "删除后端的环境及为其下载的内容。模型会保留"
+    ),
+    "Delete this model's files": "删除此模型的文件",
+    "Downloading torch": "正在下载 torch",
+    "End the backend, which gives all its memory back. The next job starts it again": (
+        "结束后端，释放其全部内存。下一个任务会重新启动它"
+    ),
+    "Failed: {why}": "失败：{why}",
+    "Folder of Wheels": "Wheel 文件夹",
+    "Free Memory": "释放内存",
+    "Free Memory After": "多久后释放内存",
+    "Free some space and try again.": "请腾出一些空间后重试。",
+    "Free some space. What has arrived is kept.": "请腾出一些空间。已下载的内容会保留。",
+    "Getting Python 3.11": "正在获取 Python 3.11",
+    "Install Microsoft's Visual C++ Redistributable: https://aka.ms/vs/17/release/vc_redist.x64.exe": (
+        "请安装 Microsoft Visual C++ 可再发行组件：https://aka.ms/vs/17/release/vc_redist.x64.exe"
+    ),
+    "Install the extension again.": "请重新安装此扩展。",
+    "Installing and downloading need the network, which Blender does not allow now": (
+        "安装和下载需要网络，而 Blender 目前不允许联网"
+    ),
+    "Installing the packages": "正在安装软件包",
+    "Installing torch": "正在安装 torch",
+    "It is being worked on": "正在处理中",
+    "Licence: {licence}": "许可证：{licence}",
+    "Looking at this machine": "正在检查这台机器",
+    "Made before Blender was closed, in the place of {name}": "在 Blender 关闭之前完成，用于替换 {name}",
+    "Making the environment": "正在创建环境",
+    "Minutes without a job after which the backend ends, which gives its memory back. The next job "
+    "starts it again, which takes some seconds. 0: never": (
+        "没有任务达到此分钟数后结束后端并释放其内存。下一个任务会重新启动它，需要几秒钟。0：从不"
+    ),
+    "Models": "模型",
+    "Models Folder": "模型文件夹",
+    "Now": "立即",
+    "Not installed.": "未安装。",
+    "Nothing to download, {disk} of disk ({free} are free), about {minutes} min.": (
+        "无需下载，占用磁盘 {disk}（可用 {free}），约 {minutes} 分钟。"
+    ),
+    "Package Index": "软件包索引",
+    "Put it there, or choose a Python 3.11.": "请将其放入该文件夹，或选择一个 Python 3.11。",
+    "Put this finished object into the scene: in its place if that is there, else at the 3D cursor": (
+        "将此完成的物体放入场景：若原位置仍在则放回原处，否则放在 3D 游标处"
+    ),
+    "Python 3.11": "Python 3.11",
+    "Python 3.11 could not be downloaded.": "无法下载 Python 3.11。",
+    "Ready": "就绪",
+    "Ready ({device})": "就绪（{device}）",
+    "Remove": "移除",
+    "Shown when the backend is installed": "安装后端后显示",
+    "The Python 3.11 that the backend's environment is made from. Empty: one is downloaded (30 MB)": (
+        "用来创建后端环境的 Python 3.11。留空：自动下载（30 MB）"
+    ),
+    "The backend is not running": "后端未在运行",
+    "The backend's environment cannot start.": "无法启动后端的环境。",
+    "The disk is full.": "磁盘已满。",
+    "The image {name} is no longer in this file": "图像 {name} 已不在此文件中",
+    "The installation was interrupted.": "安装被中断。",
+    "This is a checkout: its own environment runs the backend.": "这是一个检出目录：后端由其自身的环境运行。",
+    "This is a checkout: scripts/dev.py makes its environment": ("这是一个检出目录：其环境由 scripts/dev.py 创建"),
+    "This version of the extension needs other packages.": "此版本的扩展需要其他软件包。",
+    "Trying it": "正在测试",
+    "Unpacking uv": "正在解压 uv",
+    "Verify": "校验",
+    "Wait until the jobs are done": "请等待任务完成",
+    "Wait until the models are free": "请等待模型空闲",
+    "Where models are downloaded to. All versions of Blender share it, and it stays when the extension "
+    "is removed. Empty: a folder among the user's application data": (
+        "模型的下载位置。所有版本的 Blender 共用，移除扩展后仍会保留。留空：用户应用数据中的一个文件夹"
+    ),
+    "bundled": "随附",
+    "damaged: download it again": "已损坏：请重新下载",
+    "installed": "已安装",
+    "not installed": "未安装",
+    "partly downloaded": "部分已下载",
+    "the image {name}": "图像 {name}",
+    "the mesh has as many UV maps as it can have": "该网格的 UV 贴图数量已达上限",
+    "the mesh was changed in the meantime": "该网格在此期间被修改",
+    "torch cannot be loaded: a Windows library is missing.": "无法加载 torch：缺少一个 Windows 库。",
+    "torch did not say what it runs on.": "torch 没有说明它在什么设备上运行。",
+    "your own": "自有",
+    "{download} to download, {disk} of disk ({free} are free), about {minutes} min at 5 MB/s.": (
+        "需下载 {download}，占用磁盘 {disk}（可用 {free}），按 5 MB/s 约 {minutes} 分钟。"
+    ),
+    "{free} are free in {folder}": "{folder} 中可用 {free}",
+    "{name} has no faces": "{name} 没有面",
+    "{name} has no pixels: its file may have been moved": "{name} 没有像素：其文件可能已被移动",
+    "{needed} to download, {free} are free in {folder}": "需下载 {needed}，{folder} 中可用 {free}",
+    "{n} faces were cut where the seams of the texture run": "在纹理接缝处切开了 {n} 个面",
+    "{present} of {size} downloaded": "已下载 {present}（共 {size}）",
 }
