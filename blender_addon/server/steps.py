@@ -121,7 +121,7 @@ class Installation:
         if repair:
             forget(layout.environment)
         for leftover in (*layout.parts(), layout.working):
-            environment.remove_tree(leftover)
+            _clear(leftover, self._check)
         self._require_space(plan)
         torch = self._packages.torch[build]
         shares = _shares(self._packages, torch)
@@ -318,6 +318,21 @@ def _shares(packages: Packages, torch: tuple[Wheel, ...]) -> dict[str, float]:
 def forget(folder: Path) -> None:
     """Have an environment not used any more, whatever comes next."""
     (folder / environment.MARKER).unlink(missing_ok=True)
+
+
+def _clear(folder: Path, check: Callable[[], None]) -> None:
+    """Delete what an attempt left that was killed. A process of its may live on for a moment and still write there.
+    Raises OSError."""
+    end = time.monotonic() + PLACE_PATIENCE
+    while True:
+        check()
+        try:
+            environment.remove_tree(folder)
+            return
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.5)
 
 
 def _place(part: Path, target: Path, check: Callable[[], None]) -> None:

@@ -36,7 +36,7 @@ def start(tmp_path: Path, fake_command: Callable[..., list[str]]) -> Iterator[Ca
 
     started: list[Backend] = []
 
-    def start(*arguments: str, timeout: float = 20.0) -> Backend:
+    def start(*arguments: str, timeout: float = 120.0) -> Backend:
         started.append(Backend(fake_command(*arguments), tmp_path / "logs" / "backend.log"))
         started[-1].start(timeout)
         return started[-1]
@@ -65,8 +65,8 @@ def make_job(tmp_path: Path) -> Callable[..., Job]:
 def until() -> Callable[..., None]:
     """``until(condition, step)`` calls ``step`` until the condition holds."""
 
-    def wait(condition: Callable[[], object], step: Callable[[], object] = lambda: None, timeout: float = 60.0) -> None:
-        end = time.monotonic() + timeout
+    def wait(condition: Callable[[], object], step: Callable[[], object] = lambda: None) -> None:
+        end = time.monotonic() + 120  # seconds: an idle machine needs less than one
         while not condition():
             assert time.monotonic() < end, "nothing came of it in time"
             step()

@@ -48,12 +48,10 @@ def test_a_job(start: Start, tmp_path: Path) -> None:
 
 
 def test_starting_and_sending_do_not_wait(start: Start, tmp_path: Path) -> None:
-    begin = time.monotonic()
     backend = start("never_ready")
-    for index in range(2000):  # far more than a pipe holds
+    for index in range(2000):  # far more than a pipe holds: what waited for this backend would never end
         backend.send(protocol.Cancel(f"{index:0100}"))
     assert backend.poll() == []
-    assert time.monotonic() - begin < 5.0
 
 
 def test_never_ready(start: Start) -> None:
@@ -100,9 +98,9 @@ def test_close_ends_the_process_and_says_nothing(start: Start, tmp_path: Path, m
     if mode == "slow":
         backend.send(generate(tmp_path))
         collect(backend, protocol.Progress)
-    begin = time.monotonic()
-    backend.close(timeout=20.0)
-    assert time.monotonic() - begin < 10.0  # it went by itself
+    backend.close(timeout=120.0)
+    assert backend._process is not None
+    assert backend._process.returncode == 0, "it goes by itself"
     assert not backend.alive()
     assert not any(isinstance(message, protocol.Error) for message in backend.poll())
 

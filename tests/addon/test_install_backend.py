@@ -172,11 +172,9 @@ def test_cancel_and_go_on(installer: Installer, options: Options, index: FakeInd
     index.faults = [Fault(times=1, pause=0.02)]
     installer.start(options)
     until(lambda: arrived(installer) > 50_000)
-    begin = time.monotonic()
     installer.cancel()
-    state = finish(installer)
-    assert time.monotonic() - begin < 2.0
-    assert state is State.ABSENT
+    assert finish(installer) is State.ABSENT
+    assert arrived(installer) < len(TORCH[1])
     status = installer.status()
     assert (status.remedy, "already arrived" in status.hint) == ("Go On", True)
     assert install(installer, options) is State.READY
@@ -322,8 +320,9 @@ def test_a_killed_blenders_download_ends_with_it(
     until(lambda: arrived(installer) > 20_000)
     process.kill()
     process.communicate()
-    time.sleep(0.5)
-    size = arrived(installer)
-    time.sleep(0.5)
-    assert arrived(installer) == size
+    sizes = [arrived(installer)]
+    while len(sizes) < 3 or sizes[-1] != sizes[-3]:
+        time.sleep(0.5)
+        sizes.append(arrived(installer))
+    assert sizes[-1] < len(TORCH[1])
     assert install(installer, options) is State.READY

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -213,15 +212,16 @@ def test_panel_without_and_with_images(registered: None) -> None:
     assert "espalier.generate" in texts(drawn)
 
 
-def test_panel_of_a_job(job: Job) -> None:
+def test_panel_of_a_job(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     assert ("progress", "Starting the backend") in draw()
     job.state = State.RUNNING
     job.fraction = 0.25
     for stage in protocol.STAGES:
         job.stage, job.step, job.steps = stage, 2, 25
         assert ("progress", f"{job_list.STAGES[stage]} 2/25  ·  25%") in draw()
-    job.started = time.monotonic() - 10
-    assert "Texture 2/25  ·  25%  ·  0:3" in texts(draw())  # a busy machine may be a second late
+    job.started = 90.0
+    monkeypatch.setattr(job_list, "time", types.SimpleNamespace(monotonic=lambda: 100.0))
+    assert "Texture 2/25  ·  25%  ·  0:30 left" in texts(draw())
     job.cancelling = True
     assert ("progress", "Cancelling") in draw()
     job.state = State.DONE

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -112,7 +111,7 @@ def test_killed_at_any_moment(queue: JobQueue, launcher: Launcher, make_job: Mak
     pid = launcher.started[0].pid
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
-    until(lambda: queue.backend is None, queue.step, timeout=5.0)
+    until(lambda: queue.backend is None, queue.step)
     assert job.state is (State.DONE if after == "done" else State.FAILED)
     again = make_job("chair")
     queue.submit(again)
@@ -153,7 +152,7 @@ def test_cancel(queue: JobQueue, launcher: Launcher, make_job: MakeJob, until: U
     queue.cancel(running)
     assert running.active
     assert running.cancelling
-    until(lambda: not running.active, queue.step, timeout=5.0)
+    until(lambda: not running.active, queue.step)
     assert running.state is State.CANCELLED
     assert running.result is None
     until(lambda: last.state is State.RUNNING, queue.step)
@@ -182,7 +181,7 @@ def test_a_backend_that_does_not_answer_a_cancel_is_ended(
     queue.submit(following)
     until(lambda: job.fraction > 0.1, queue.step)
     queue.cancel(job)
-    until(lambda: not job.active, queue.step, timeout=5.0)
+    until(lambda: not job.active, queue.step)
     assert job.state is State.CANCELLED
     until(lambda: not following.active, queue.step)
     assert following.state is State.DONE
@@ -215,9 +214,8 @@ def test_close(queue: JobQueue, launcher: Launcher, make_job: MakeJob, until: Un
     job = make_job("mug")
     queue.submit(job)
     until(lambda: job.fraction > 0.1, queue.step)
-    begin = time.monotonic()
     queue.close()
-    assert time.monotonic() - begin < 5.0
+    assert job.fraction < 1.0
     assert not launcher.started[0].alive()
     assert queue.jobs == []
     assert not Path(job.request.out).exists()

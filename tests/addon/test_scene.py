@@ -285,7 +285,7 @@ def test_cancel(press: Press, until: Until) -> None:
     job = press("slow")
     until(lambda: job.fraction > 0.1, pump.step)
     assert bpy.ops.espalier.cancel(job=job.id) == {"FINISHED"}
-    until(idle, pump.step, timeout=5.0)
+    until(idle, pump.step)
     assert job.state is State.CANCELLED
     assert "mug" not in bpy.data.objects
     assert not Path(job.request.out).exists()
@@ -375,7 +375,7 @@ def test_a_backend_without_work_ends(press: Press, until: Until, monkeypatch: py
     pump.jobs.busy_at -= 301
     assert pump._tick() is None
     assert pump.jobs.backend is None
-    until(lambda: not backend.alive(), timeout=5.0)
+    until(lambda: not backend.alive())
     press("ok")
     until(idle, pump.step)
     assert len(bpy.data.objects) == 2
