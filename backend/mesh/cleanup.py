@@ -1,4 +1,4 @@
-"""Drop what nobody can see and what is no proper triangle, and close small holes."""
+"""Drop what nobody can see and what is no proper triangle."""
 
 from __future__ import annotations
 
@@ -8,33 +8,35 @@ from typing import TypeVar
 import numpy as np
 
 from . import Mesh, MeshError, Surface
+from .flood import flood
 from .topology import components, open_edges
 
 DUST = 1e-3  # a component with less than this share of the whole area is dropped
-HOLE = 1e-2  # a hole with less than this share of its component's area is closed
+
+SCRAP = 1e-2  # one with less than this share of the largest one's area must be closed and near a larger one to stay
+GAP = 0.05  # how near, in longest sides of the whole
 
 AnyMesh = TypeVar("AnyMesh", bound=Mesh)
 
 
 def reachable_corners(inside_corners: np.ndarray, resolution: int) -> np.ndarray:
-    """Flood the lattice from beyond its border, along edges, through corners that are not inside.
+    """What ``flood`` finds outside of the object in the lattice, edges leading from corner to corner.
 
     Args:
         inside_corners: [K] numbers of the corners with negative distance (see ``RawMesh``).
         resolution: cubes along a side.
 
     Returns:
-        bool [(resolution + 1)^3]: what is outside of the object. Its complement is the object, cavities filled.
+        bool [(resolution + 1)^3]. Its complement is the object, cavities filled.
     """
-    from scipy import ndimage
-
-    side = resolution + 1
-    free = np.ones((side + 2,) * 3, dtype=bool)
-    x, y, z = np.unravel_index(inside_corners, (side,) * 3)
-    free[x + 1, y + 1, z + 1] = False
-    regions, _ = ndimage.label(free)
-    outside = regions[1:-1, 1:-1, 1:-1] == regions[0, 0, 0]
-    return np.ascontiguousarray(outside).reshape(-1)
+    shape = (resolution + 1,) * 3
+    outside = np.ones(shape, dtype=bool)
+    if len(inside_corners):
+        places = np.unravel_index(inside_corners, shape)
+        box = tuple(slice(place.min(), place.max() + 1) for place in places)  # all else is free
+        outside[places] = False
+        outside[box] = flood(outside[box])
+    return outside.reshape(-1)
 
 
 def keep_outer_faces(surface: Surface) -> Surface:
@@ -62,6 +64,31 @@ def drop_dust(mesh: AnyMesh) -> AnyMesh:
     return select_faces(mesh, (areas >= DUST * total)[component])
 
 
+def drop_scraps(mesh: Mesh) -> Mesh:
+    """Drop the scraps and floaters of a decoded surface: small components that are open or far from all large ones.
+
+    Small parts that an object really has, as eyes and buttons, are closed, and they touch it or nearly do.
+    """
+    from scipy.spatial import cKDTree
+
+    component = components(mesh.faces, len(mesh.vertices))
+    areas = np.bincount(component, weights=face_areas(mesh.vertices, mesh.faces))
+    small = (areas < SCRAP * areas.max(initial=0)) & (areas > 0)
+    if not small.any():
+        return mesh
+    of_vertex = np.zeros(len(mesh.vertices), dtype=np.int64)
+    of_vertex[mesh.faces] = component[:, None]
+    keep = ~small
+    place = np.flatnonzero(small[of_vertex])
+    distance, _ = cKDTree(mesh.vertices[keep[of_vertex]]).query(
+        mesh.vertices[place], distance_upper_bound=GAP * float(np.ptp(mesh.vertices, axis=0).max())
+    )
+    keep[of_vertex[place[np.isfinite(distance)]]] = True
+    opened = of_vertex[open_edges(mesh.faces)[0]]
+    keep[opened] &= ~small[opened]
+    return select_faces(mesh, keep[component])
+
+
 def check_mesh(mesh: Mesh) -> None:
     """Raises MeshError: ``bad_mesh`` for arrays that are no triangles in space, or not finite."""
     vertices, faces, colors = mesh.vertices, mesh.faces, mesh.colors
@@ -85,40 +112,6 @@ def drop_bad_faces(mesh: Mesh) -> Mesh:
     good = face_areas(mesh.vertices, mesh.faces) > 0
     good[good] = ~_repeated(mesh.faces[good], len(mesh.vertices))
     return mesh if good.all() else select_faces(mesh, good)
-
-
-def close_holes(mesh: Mesh) -> Mesh:
-    """Close each hole with less than ``HOLE`` of its component's area, by a fan of faces around its middle.
-
-    Only plain loops are closed, whose vertices have no other open edge.
-    """
-    start, end = open_edges(mesh.faces)  # a hole's border runs against the faces beside it
-    if not len(start):
-        return mesh
-    plain = (np.bincount(start, minlength=len(mesh.vertices)) == 1) & (
-        np.bincount(end, minlength=len(mesh.vertices)) == 1
-    )
-    loop = components(np.column_stack([start, end, end]), len(mesh.vertices))
-    closed = np.ones(loop.max() + 1, dtype=bool)
-    closed[loop[~(plain[start] & plain[end])]] = False
-    sizes = np.maximum(np.bincount(loop), 1)[:, None]
-    middles = _sums(loop, mesh.vertices[start]) / sizes
-    fan = np.linalg.norm(np.cross(mesh.vertices[start] - middles[loop], mesh.vertices[end] - middles[loop]), axis=1) / 2
-    component = components(mesh.faces, len(mesh.vertices))
-    area = np.bincount(component, weights=face_areas(mesh.vertices, mesh.faces))
-    of_vertex = np.zeros(len(mesh.vertices), dtype=np.int64)
-    of_vertex[mesh.faces] = component[:, None]
-    lies_on = np.zeros(len(sizes), dtype=np.int64)
-    lies_on[loop] = of_vertex[start]
-    closed &= np.bincount(loop, weights=fan) < HOLE * area[lies_on]
-    chosen = closed[loop]
-    number = np.cumsum(closed) - 1 + len(mesh.vertices)
-    added = np.column_stack([end[chosen], start[chosen], number[loop[chosen]]])
-    colors = mesh.colors
-    if colors is not None:
-        colors = np.concatenate([colors, (_sums(loop, colors[start]) / sizes)[closed].astype(colors.dtype)])
-    vertices = np.concatenate([mesh.vertices, middles[closed].astype(mesh.vertices.dtype)])
-    return Mesh(vertices, np.concatenate([mesh.faces, added]), colors)
 
 
 def select_faces(mesh: AnyMesh, keep: np.ndarray) -> AnyMesh:
@@ -156,8 +149,3 @@ def _repeated(faces: np.ndarray, vertices: int) -> np.ndarray:
     again[shared] = True
     again[shared[kept]] = False
     return again
-
-
-def _sums(group: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Sums [G, 3] of values [N, 3] in groups [N]."""
-    return np.stack([np.bincount(group, weights=values[:, axis]) for axis in range(3)], axis=1)

@@ -11,8 +11,9 @@ import numpy as np
 
 from . import Mesh, MeshError, RawMesh
 from .bake import bake
-from .cleanup import check_mesh, close_holes, drop_bad_faces, drop_dust, keep_outer_faces
+from .cleanup import check_mesh, drop_bad_faces, drop_dust, drop_scraps, keep_outer_faces
 from .gaussian_color import GaussianColors
+from .holes import LEAK, close_holes
 from .simplify import simplify
 from .unwrap import unwrap
 from .visibility import keep_visible_faces
@@ -102,7 +103,7 @@ def clean(raw: RawMesh | Mesh) -> Mesh:
         surface = raw.numpy()
         check_mesh(surface)
         outer = keep_outer_faces(surface)
-        return close_holes(drop_bad_faces(Mesh(outer.vertices, outer.faces, outer.colors)))
+        return drop_scraps(close_holes(drop_bad_faces(Mesh(outer.vertices, outer.faces, outer.colors)), LEAK))
     check_mesh(raw)
     mesh = drop_bad_faces(raw)
     if not len(mesh.faces):

@@ -44,12 +44,14 @@ def components(faces: np.ndarray, vertices: int) -> np.ndarray:
 def open_edges(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Start and end [E] of the half-edges without a twin that runs the other way.
 
-    Around a vertex without open edges, those that follow it in its faces are those that precede it: their numbers have
-    the same sum. Only the faces where some sum differs are looked at edge by edge.
+    Around a vertex without open edges, those that follow it in its faces are those that precede it: random numbers of
+    theirs have the same sum. Only the faces where some sum differs are looked at edge by edge.
     """
     count = int(faces.max(initial=-1)) + 1
     start, end = faces.reshape(-1), faces[:, [1, 2, 0]].reshape(-1)
-    uneven = np.bincount(start, weights=end, minlength=count) != np.bincount(end, weights=start, minlength=count)
+    drawn = np.random.default_rng(0).integers(0, 1 << 40, count).astype(np.float64)  # their sums are exact
+    after, before = np.bincount(start, drawn[end], count), np.bincount(end, drawn[start], count)
+    uneven = after != before
     near = uneven[start] & uneven[end]
     start, end = start[near], end[near]
     alone = ~np.isin(start * count + end, end * count + start)

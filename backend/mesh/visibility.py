@@ -13,6 +13,7 @@ import numpy as np
 
 from . import Mesh
 from .cleanup import select_faces
+from .flood import flood
 from .topology import oriented
 
 RESOLUTION = 128  # cells along the longest side of the bounding box
@@ -44,7 +45,7 @@ def seen_sides(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.
     cell = max(float((vertices.max(axis=0) - low).max()), 1e-30) / RESOLUTION
     corners = ((vertices - low) / cell + 4).astype(np.float64)[faces]  # four cells of margin
     shape = np.ceil(corners.max(axis=(0, 1))).astype(np.int64) + 5
-    outside = _flood(corners, shape)
+    outside = _outside(corners, shape)
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     length = np.linalg.norm(normals, axis=1, keepdims=True)
     normals /= np.where(length > 0, length, 1)
@@ -57,16 +58,13 @@ def seen_sides(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.
     return seen[0], seen[1]
 
 
-def _flood(corners: np.ndarray, shape: np.ndarray) -> np.ndarray:
-    """Bool grid of what can be reached from its border without crossing a triangle of ``corners`` [F, 3, 3]."""
-    from scipy import ndimage
-
+def _outside(corners: np.ndarray, shape: np.ndarray) -> np.ndarray:
+    """Bool grid of what lies outside of the triangles ``corners`` [F, 3, 3]."""
     free = np.ones(shape, dtype=bool)
     for _, points in _samples(corners, SPACING):
         x, y, z = points.astype(np.int64).T
         free[x, y, z] = False
-    regions, _ = ndimage.label(free)
-    return np.asarray(regions == regions[0, 0, 0])
+    return flood(free)
 
 
 def _samples(corners: np.ndarray, spacing: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:

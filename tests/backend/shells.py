@@ -7,7 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from backend.mesh.flexicubes import COLOR, CORNERS, SDF
+from backend.mesh import RawMesh
+from backend.mesh.flexicubes import COLOR, CORNERS, SDF, extract_mesh
 
 Distance = Callable[[Tensor], Tensor]  # [..., 3] points -> [...] signed distance, negative inside
 PARENT = 4  # cubes along a side of the voxel that the decoder subdivides
@@ -50,3 +51,13 @@ def features_of(distance: Distance, res: int) -> tuple[Tensor, Tensor]:
     channels = torch.cat([color_at(points), torch.full_like(points, 0.5)], dim=-1)
     features[:, COLOR] = torch.logit(channels).flatten(1)
     return coords, features
+
+
+def raw_of(inside: Tensor) -> RawMesh:
+    """Extract what lies inside at the corners of a small grid [R + 1, R + 1, R + 1], all of whose cubes are active."""
+    res = inside.shape[0] - 1
+    coords = grid(res)
+    corners = coords[:, None] + torch.tensor(CORNERS)
+    features = torch.zeros(len(coords), 53)
+    features[:, SDF] = torch.where(inside[corners[..., 0], corners[..., 1], corners[..., 2]], -1.0, 1.0) + 1 / res
+    return extract_mesh(coords, features, res)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from backend.mesh import MeshError, RawMesh, Surface
+from backend.mesh import MeshError, RawMesh
 from backend.mesh.cleanup import keep_outer_faces, reachable_corners
 from backend.mesh.export import write_glb
 from backend.mesh.finish import FinishedMesh, finish
@@ -18,7 +18,7 @@ from backend.mesh.flexicubes import SDF, extract_mesh
 from backend.mesh.simplify import simplify
 from backend.mesh.texels import rasterize
 from backend.mesh.unwrap import unwrap
-from tests.backend.shells import chair, color_at, features_of, grid, sphere
+from tests.backend.shells import chair, color_at, features_of, grid, raw_of, sphere
 
 RES = 32
 
@@ -60,7 +60,7 @@ def test_walls_that_touch_at_corners_are_cut_apart() -> None:
     inside[2:7, 2:7, 2:7] = True
     inside[3:6, 3:6, 3:6] = False
     inside[2, 2, 4] = False  # the corner of the cavity at (3, 3, 4) now meets the outside across a face's diagonal
-    surface = surface_of(inside)
+    surface = raw_of(inside).numpy()
     kept = keep_outer_faces(surface)
     assert 0 < len(kept.faces) < len(surface.faces)
     assert np.abs(kept.vertices).max(axis=1).min() > 1.25 / 8  # nothing of the cavity's far walls
@@ -69,7 +69,7 @@ def test_walls_that_touch_at_corners_are_cut_apart() -> None:
 def test_a_surface_that_is_open_at_the_border_stays() -> None:
     inside = torch.zeros(9, 9, 9, dtype=torch.bool)
     inside[:, :, :5] = True  # a half space: no closed component anywhere
-    surface = surface_of(inside)
+    surface = raw_of(inside).numpy()
     assert len(keep_outer_faces(surface).faces) == len(surface.faces) == 2 * 7 * 7
 
 
@@ -77,7 +77,7 @@ def test_dust_is_dropped() -> None:
     inside = torch.zeros(41, 41, 41, dtype=torch.bool)
     inside[4:36, 4:36, 4:30] = True
     inside[20, 20, 36] = True
-    assert keep_outer_faces(surface_of(inside)).vertices[:, 2].max() < 31 / 40 - 0.5
+    assert keep_outer_faces(raw_of(inside).numpy()).vertices[:, 2].max() < 31 / 40 - 0.5
 
 
 def test_the_texture_has_the_colours_of_the_surface(finished_chair: FinishedMesh) -> None:
@@ -235,17 +235,6 @@ def read_glb(path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
         offset = document["bufferViews"][accessor["bufferView"]]["byteOffset"]
         arrays.append(np.frombuffer(binary, dtype, accessor["count"] * width, offset).reshape(-1, width))
     return document, arrays
-
-
-def surface_of(inside: torch.Tensor) -> Surface:
-    """Extract what lies inside at the corners of a small grid, all of whose cubes are active."""
-    res = inside.shape[0] - 1
-    coords = grid(res)
-    offsets = torch.tensor([(i & 1, i >> 1 & 1, i >> 2 & 1) for i in range(8)])
-    corners = coords[:, None] + offsets
-    features = torch.zeros(len(coords), 53)
-    features[:, SDF] = torch.where(inside[corners[..., 0], corners[..., 1], corners[..., 2]], -1.0, 1.0) + 1 / res
-    return extract_mesh(coords, features, res).numpy()
 
 
 def one_triangle() -> RawMesh:

@@ -11,9 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from backend.mesh import Mesh, MeshError
-from backend.mesh.cleanup import close_holes, drop_bad_faces
+from backend.mesh.cleanup import drop_bad_faces
 from backend.mesh.finish import FinishedMesh, clean, finish
 from backend.mesh.flexicubes import extract_mesh
+from backend.mesh.holes import close_holes
 from backend.mesh.projection import Projector
 from backend.mesh.simplify import simplify
 from backend.mesh.topology import open_edges, oriented, twins

@@ -1,0 +1,91 @@
+"""Close holes, by a fan of faces each."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from . import Mesh
+from .cleanup import face_areas
+from .topology import components, open_edges, twins
+
+HOLE = 1e-2  # a hole with less than this share of its component's area is closed
+LEAK = 5e-2  # the same where it is known that the surface was meant to be closed
+
+
+def close_holes(mesh: Mesh, limit: float = HOLE) -> Mesh:
+    """Close each hole with less than ``limit`` of its component's area, by a fan of faces around its middle.
+
+    Only plain loops are closed, whose vertices have no other open edge; holes that touch at a vertex are parted first.
+    """
+    mesh = _part_touching(mesh)
+    start, end = open_edges(mesh.faces)  # a hole's border runs against the faces beside it
+    if not len(start):
+        return mesh
+    plain = (np.bincount(start, minlength=len(mesh.vertices)) == 1) & (
+        np.bincount(end, minlength=len(mesh.vertices)) == 1
+    )
+    loop = np.unique(components(np.column_stack([start, end, end]), len(mesh.vertices)), return_inverse=True)[1]
+    sizes = np.bincount(loop)[:, None]
+    closed = np.ones(len(sizes), dtype=bool)
+    closed[loop[~(plain[start] & plain[end])]] = False
+    middles = _sums(loop, mesh.vertices[start]) / sizes
+    fan = np.linalg.norm(np.cross(mesh.vertices[start] - middles[loop], mesh.vertices[end] - middles[loop]), axis=1) / 2
+    component = components(mesh.faces, len(mesh.vertices))
+    area = np.bincount(component, weights=face_areas(mesh.vertices, mesh.faces))
+    of_vertex = np.zeros(len(mesh.vertices), dtype=np.int64)
+    of_vertex[mesh.faces] = component[:, None]
+    lies_on = np.zeros(len(sizes), dtype=np.int64)
+    lies_on[loop] = of_vertex[start]
+    closed &= np.bincount(loop, weights=fan) < limit * area[lies_on]
+    chosen = closed[loop]
+    number = np.cumsum(closed) - 1 + len(mesh.vertices)
+    added = np.column_stack([end[chosen], start[chosen], number[loop[chosen]]])
+    colors = mesh.colors
+    if colors is not None:
+        colors = np.concatenate([colors, (_sums(loop, colors[start]) / sizes)[closed].astype(colors.dtype)])
+    vertices = np.concatenate([mesh.vertices, middles[closed].astype(mesh.vertices.dtype)])
+    return Mesh(vertices, np.concatenate([mesh.faces, added]), colors)
+
+
+def _part_touching(mesh: Mesh) -> Mesh:
+    """Give each fan of faces a vertex of its own where several open ones meet at one."""
+    start, _ = open_edges(mesh.faces)
+    touching = np.bincount(start, minlength=len(mesh.vertices)) > 1
+    if not touching.any():
+        return mesh
+    near = np.flatnonzero(touching[mesh.faces].any(axis=1))
+    faces = mesh.faces[near]
+    fan = _fans(faces)
+    corner = np.flatnonzero(touching[faces.reshape(-1)])
+    old = faces.reshape(-1)[corner]
+    fans, which = np.unique(np.column_stack([old, fan[corner]]), axis=0, return_inverse=True)
+    new = fans[:, 0].copy()
+    further = np.flatnonzero(new[1:] == new[:-1]) + 1  # the first fan keeps the vertex
+    new[further] = len(mesh.vertices) + np.arange(len(further))
+    copied = fans[further, 0]
+    faces.reshape(-1)[corner] = new[which.reshape(-1)]
+    changed = mesh.faces.copy()
+    changed[near] = faces
+    colors = None if mesh.colors is None else np.concatenate([mesh.colors, mesh.colors[copied]])
+    return Mesh(np.concatenate([mesh.vertices, mesh.vertices[copied]]), changed, colors)
+
+
+def _fans(faces: np.ndarray) -> np.ndarray:
+    """[3 F] numbers of the corners of faces: equal where faces beside each other share the vertex."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    twin = twins(faces)
+    half = np.flatnonzero(twin > np.arange(len(twin)))
+    other, start = twin[half], faces.reshape(-1)
+    opposed = start[half] != start[other]
+    half, other = half[opposed], other[opposed]
+    after, other_after = (h // 3 * 3 + (h + 1) % 3 for h in (half, other))
+    rows, columns = np.concatenate([half, after]), np.concatenate([other_after, other])
+    links = coo_matrix((np.ones(len(rows), dtype=bool), (rows, columns)), shape=(len(twin),) * 2)
+    return np.asarray(connected_components(links, directed=False)[1])
+
+
+def _sums(group: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Sums [G, 3] of values [N, 3] in groups [N]."""
+    return np.stack([np.bincount(group, weights=values[:, axis]) for axis in range(3)], axis=1)
