@@ -1,7 +1,8 @@
 """A session in a real, windowed Blender with Espalier installed and the fake backend behind it.
 
-    blender --python tests/real_blender/session.py -- OUT_DIR GATE
+    blender --python tests/real_blender/session.py -- OUT_DIR GATE whole|killed|restarted
 
+*whole* goes the whole way once, *killed* ends with SIGKILL for Blender in mid-job, *restarted* takes up what that left.
 The backend is the fake one in its mode *held* and GATE is the folder of its gates, so that nothing here depends on how
 fast this machine is. Buttons are pressed with the mouse where xdotool is there, else through their operators; pictures
 are taken with ImageMagick's ``import``. What was checked is written to ``OUT_DIR/session.json``, pictures beside it.
@@ -23,7 +24,8 @@ from typing import Any
 
 import bpy
 
-OUT, GATE = (Path(argument).resolve() for argument in sys.argv[sys.argv.index("--") + 1 :][:2])
+ARGUMENTS = sys.argv[sys.argv.index("--") + 1 :]
+OUT, GATE = (Path(argument).resolve() for argument in ARGUMENTS[:2])
 REPOSITORY = Path(__file__).parents[2]
 sys.path.insert(0, str(REPOSITORY))
 
@@ -257,11 +259,71 @@ def other_file() -> Steps:
     report["backend_pid"] = pump.jobs.backend.pid
 
 
-def session() -> Steps:
+def again_in_place() -> Steps:
+    made = bpy.data.objects["donut"]
+    made.location.x, made.rotation_euler.z = 0.3, 0.5
+    placed, seed = made.matrix_basis.copy(), made["espalier_seed"]
+    others = objects()
+    gates("")
+    call(bpy.ops.espalier.regenerate, how="SEED")
+    yield from until(lambda: not pump.jobs.jobs, "the object is made again")
+    made = bpy.data.objects["donut"]
+    check(made.matrix_basis == placed and objects() == others, "in its place")
+    check(made["espalier_seed"] != seed, "with another seed")
+    call(bpy.ops.espalier.variants, count=2)
+    yield from until(lambda: len(objects()) == len(others) + 2 and not pump.jobs.jobs, "two variants stand beside it")
+    yield 0.5
+    picture("9_variants")
+
+
+def whole() -> Steps:
     yield from the_way_once()
     yield from cancel_and_kill()
     yield from results_wait()
     yield from other_file()
+    yield from again_in_place()
+
+
+def killed() -> Steps:
+    """One object waits to be inserted and another is being made when Blender dies."""
+    yield from open_sidebar()
+    add_images("donut.png")
+    gates("finish")
+    call(bpy.ops.espalier.generate)
+    yield from until(running(0.8), "a job runs")
+    call(bpy.ops.transform.translate, "INVOKE_DEFAULT")
+    gates("")
+    yield from until(lambda: pump.jobs.jobs[0].result, "its object waits")
+    gates("latents")
+    call(bpy.ops.espalier.generate)
+    yield from until(running(0.3), "another one runs")
+    report["backend_pid"] = pump.jobs.backend.pid
+    write_report()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def restarted() -> Steps:
+    empty_scene()
+    yield from open_sidebar()
+    yield from until(lambda: len(pump.jobs.jobs) == 2, "both jobs are found again")
+    picture("10_recovered")
+    check("donut" not in bpy.data.objects, "and only offered")
+    yield from press("espalier.insert")
+    yield from until(lambda: "donut" in bpy.data.objects, "the finished one is inserted on a press")
+    gates("")
+    yield from press("espalier.retry")
+    yield from until(lambda: "donut.001" in bpy.data.objects, "the other one is made on a press")
+    picture("11_made_again")
+    check(not pump.jobs.jobs, "nothing is left over")
+    report["backend_pid"] = pump.jobs.backend.pid
+
+
+SESSIONS = {"whole": whole, "killed": killed, "restarted": restarted}
+
+
+def write_report() -> None:
+    report["main_thread"] = stopwatch.report()
+    (OUT / "session.json").write_text(json.dumps(report, indent=1))
 
 
 def tick(steps: Steps) -> float | None:
@@ -273,8 +335,7 @@ def tick(steps: Steps) -> float | None:
         report["error"] = traceback.format_exc()
         print(report["error"], flush=True)
         picture("failed")
-    report["main_thread"] = stopwatch.report()
-    (OUT / "session.json").write_text(json.dumps(report, indent=1))
+    write_report()
     bpy.ops.wm.quit_blender()
     return None
 
@@ -284,7 +345,7 @@ def main() -> None:
     bpy.context.preferences.view.show_splash = False
     bpy.context.preferences.use_preferences_save = False
     stopwatch.watch(f"{ROOT}.")
-    steps = session()
+    steps = SESSIONS[ARGUMENTS[2]]()
     bpy.app.timers.register(lambda: tick(steps), first_interval=2.0, persistent=True)
 
 

@@ -58,7 +58,7 @@ def test_the_command(installed: Blender) -> None:
 
     def command(*arguments: str, code: int = 0) -> list[str]:
         # What Blender itself has to say stands before and after.
-        lines = installed.run("--command", "espalier", *arguments, environment=python, code=code).splitlines()
+        lines = installed.run("--command", "espalier", *arguments, environment=python, codes=(code,)).splitlines()
         return [line for line in lines if line.startswith("[") or "skipped" in line or "usage" in line]
 
     assert command("--help")[0].startswith("usage: blender --command espalier")

@@ -5,33 +5,48 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.real_blender.conftest import Blender
 
-pytestmark = pytest.mark.real_blender
+pytestmark = [
+    pytest.mark.real_blender,
+    pytest.mark.skipif(sys.platform == "win32", reason="the fake backend's Python is a shell script"),
+]
 FRAME = 16.0  # milliseconds of the main thread that a call of the add-on may take
 #: Import, with its undo step, may take longer; what a driver does at the first draw of a mesh is its own.
 EXEMPT = ("pump.insert", "viewport._draw")
 WINDOW = ("--window-geometry", "0", "0", "1280", "800")
+KILLED = (-9, 137)  # as the system says it, and as a shell in between does
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="the fake backend's Python is a shell script")
-def test_session(installed: Blender) -> None:
+def run(installed: Blender, name: str, codes: tuple[int, ...] = (0,)) -> dict[str, Any]:
+    """What the session of this name reports, all of it true, with no backend left behind."""
     folder = installed.folder
     gate = folder / "gate"
     gate.mkdir(exist_ok=True)
     (folder / "session.json").unlink(missing_ok=True)
     session = str(Path(__file__).with_name("session.py"))
     python = installed.fake_python("held", str(gate))
-    installed.run(*WINDOW, "--python", session, "--", str(folder), str(gate), environment=python)
-    report = json.loads((folder / "session.json").read_text())
+    installed.run(*WINDOW, "--python", session, "--", str(folder), str(gate), name, environment=python, codes=codes)
+    report: dict[str, Any] = json.loads((folder / "session.json").read_text())
     print(f"pictures in {folder}; frames, in ms: {report['frame_ms']}")
     print(json.dumps(report["main_thread"], indent=1))
     assert report["error"] is None
     assert [words for truth, words in report["checks"] if not truth] == []
-    assert len(report["checks"]) >= 25
+    assert not Path("/proc", str(report["backend_pid"])).exists(), "the backend outlived Blender"
+    return report
+
+
+def test_session(installed: Blender) -> None:
+    report = run(installed, "whole")
+    assert len(report["checks"]) >= 29
     longest = {name: ms["cpu"] for name, ms in report["main_thread"]["longest_ms"].items() if name not in EXEMPT}
     assert {name: ms for name, ms in longest.items() if ms > FRAME} == {}
-    assert not Path("/proc", str(report["backend_pid"])).exists(), "the backend outlived Blender"
+
+
+def test_blender_killed_in_mid_job(installed: Blender) -> None:
+    run(installed, "killed", KILLED)
+    assert len(run(installed, "restarted")["checks"]) >= 5
