@@ -15,7 +15,10 @@ from espalier.blender_addon.pixels import InputWriter, Pixels, encode_bmp
 
 from tests.fakes.fake_backend import paint, write_png
 
-Image = pytest.importorskip("PIL.Image")
+
+def opened(path: str | Path) -> Any:
+    """The image in a file, as another program reads it."""
+    return pytest.importorskip("PIL.Image", reason="it takes Pillow to read it, which this Python lacks").open(path)
 
 
 @pytest.fixture
@@ -89,7 +92,7 @@ def test_a_painted_image_goes_as_its_pixels(settings: Any, tmp_path: Path) -> No
     assert image.is_dirty
     bpy.ops.espalier.add_image(image=image.name)
     (written,) = laid_out(settings, tmp_path)
-    seen = np.asarray(Image.open(written).convert("RGBA"))[::-1] / 255
+    seen = np.asarray(opened(written).convert("RGBA"))[::-1] / 255
     np.testing.assert_allclose(seen, values, atol=1 / 255)
 
 
@@ -116,7 +119,7 @@ def test_a_float_image_is_brought_to_srgb(settings: Any, tmp_path: Path) -> None
     bpy.ops.espalier.add_image(image=image.name)
     (written,) = laid_out(settings, tmp_path)
     shade = round((1.055 * 0.2 ** (1 / 2.4) - 0.055) * 255)  # 0.1 was multiplied by an alpha of 0.5
-    assert np.asarray(Image.open(written))[0, 0].tolist() == [shade, shade, shade, 128]
+    assert np.asarray(opened(written))[0, 0].tolist() == [shade, shade, shade, 128]
 
 
 def test_an_image_without_pixels_is_refused(settings: Any, tmp_path: Path) -> None:
@@ -144,7 +147,7 @@ def test_the_render_result(settings: Any, tmp_path: Path) -> None:
     assert bpy.ops.espalier.add_render() == {"FINISHED"}
     assert scene.render.image_settings.file_format == "JPEG"
     (written,) = laid_out(settings, tmp_path)
-    rendered = Image.open(written)
+    rendered = opened(written)
     assert (rendered.format, rendered.mode, rendered.size) == ("PNG", "RGBA", (64, 32))
     assert np.asarray(rendered)[..., 3].max() == 0  # there was nothing before the camera
 
@@ -172,7 +175,7 @@ def test_a_bmp_of_any_number_of_channels(channels: int, tmp_path: Path) -> None:
     values = np.random.default_rng(1).random((37, 5, channels), np.float32)
     values[0, 0, 0] = np.nan
     (tmp_path / "a.bmp").write_bytes(encode_bmp(Pixels(values)))
-    seen = np.asarray(Image.open(tmp_path / "a.bmp"))[::-1] / 255
+    seen = np.asarray(opened(tmp_path / "a.bmp"))[::-1] / 255
     expected = np.ones((37, 5, 4))
     expected[..., : max(3, channels)] = np.nan_to_num(values)
     np.testing.assert_allclose(seen, expected, atol=1 / 255)

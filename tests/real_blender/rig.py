@@ -14,6 +14,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,14 +69,16 @@ def missing() -> str:
 def setup(suite: str) -> int:
     """Unpack a minimal Debian and install Blender into it. What was begun and not finished is made anew."""
     target = folder() / suite
-    problem = missing_here() or ("" if shutil.which("debootstrap") else "it needs debootstrap: apt install debootstrap")
+    problem = missing_here() or ("" if shutil.which("debootstrap") or shutil.which("dpkg-deb") else "it needs Debian")
     if problem:
         print(problem, file=sys.stderr)
         return 1
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     mirror = os.environ.get("ESPALIER_MIRROR", MIRROR)
-    subprocess.run(["debootstrap", "--variant=minbase", suite, str(target), mirror], check=True)
+    with tempfile.TemporaryDirectory() as borrowed:
+        command, environment = debootstrap(Path(borrowed))
+        subprocess.run([command, "--variant=minbase", suite, str(target), mirror], env=environment, check=True)
     for path in proxy_settings():
         shutil.copy(path, target / "etc" / "apt" / "apt.conf.d")
     install = ["apt-get", "install", "--yes", "--no-install-recommends", *PACKAGES]
@@ -84,6 +87,17 @@ def setup(suite: str) -> int:
     inside(target, [], [["apt-get", "update"], [*install, *more], ["apt-get", "clean"], ["blender", "--version"]])
     (target / MARKER).touch()
     return 0
+
+
+def debootstrap(folder: Path) -> tuple[str, dict[str, str]]:
+    """The command and its environment; unpacked into a folder where it is not installed."""
+    if shutil.which("debootstrap"):
+        return "debootstrap", dict(os.environ)
+    subprocess.run(["apt-get", "download", "--quiet", "debootstrap"], cwd=folder, check=True)
+    (package,) = folder.glob("debootstrap_*.deb")
+    subprocess.run(["dpkg-deb", "--extract", str(package), str(folder)], check=True)
+    scripts = {"DEBOOTSTRAP_DIR": str(folder / "usr" / "share" / "debootstrap")}
+    return str(folder / "usr" / "sbin" / "debootstrap"), {**os.environ, **scripts}
 
 
 def proxy_settings() -> list[Path]:
