@@ -59,10 +59,11 @@ def bake(
         source = _Source(mesh, raw, normal_map, gaussians)
         for texels in _batches(mesh, size, covered):
             colors, normals = source.sample(texels)
+            place = texels.row * size + texels.column
             if colors is not None:
-                color[texels.row, texels.column] = np.rint(np.clip(colors, 0, 1) * 255)
+                color.reshape(-1, 3)[place] = np.rint(np.clip(colors, 0, 1) * 255)
             if normal is not None and normals is not None:
-                normal[texels.row, texels.column] = np.rint((normals + 1) * 127.5)
+                normal.reshape(-1, 3)[place] = np.rint((normals + 1) * 127.5)
         gutter = Gutter(covered)
         gutter.fill(color)
         if normal is not None:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .texels import interpolate
+
 
 @dataclass(frozen=True)
 class TangentSpace:
@@ -27,7 +29,7 @@ class TangentSpace:
 
         The inverse of what a renderer does: normalize(x T + y B + z N).
         """
-        n, t = (_interpolate(values, face, weights).T for values in (self.normals, self.tangents))
+        n, t = (interpolate(values, face, weights).T for values in (self.normals, self.tangents))
         b = _cross(n, t) * self.signs[face]
         d = directions.T
         bn, nt = _cross(b, n), _cross(n, t)
@@ -42,7 +44,7 @@ class TangentSpace:
 
     def decode(self, face: np.ndarray, weights: np.ndarray, local: np.ndarray) -> np.ndarray:
         """Tangent-space normals [P, 3] -> object-space unit normals [P, 3], as a renderer does it."""
-        n, t = (_interpolate(values, face, weights) for values in (self.normals, self.tangents))
+        n, t = (interpolate(values, face, weights) for values in (self.normals, self.tangents))
         b = _cross(n.T, t.T).T * self.signs[face, None]
         d = local[:, :1] * t + local[:, 1:2] * b + local[:, 2:] * n
         return np.asarray(d / np.maximum(np.linalg.norm(d, axis=1, keepdims=True), 1e-12))
@@ -112,14 +114,6 @@ def _corner_angles(points: np.ndarray, normals: np.ndarray | None = None) -> np.
         cosine = (first * second).sum(axis=1) / np.where(scale > 0, scale, 1)
         angles[:, corner] = np.where(scale > 0, np.arccos(np.clip(cosine, -1, 1)), 0)
     return angles
-
-
-def _interpolate(values: np.ndarray, face: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Values [F, 3, C] at corners, at points of faces [P] with weights [P, 3]: [P, C]."""
-    total = weights[:, :1] * values[face, 0]
-    for corner in (1, 2):
-        total += weights[:, corner, None] * values[face, corner]
-    return total
 
 
 def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -20,11 +20,7 @@ class Texels:
 
     def interpolate(self, corner_values: np.ndarray) -> np.ndarray:
         """[F, 3, C] values at face corners -> [T, C]."""
-        weights = self.weights
-        total = weights[:, :1] * corner_values[self.face, 0]
-        for corner in (1, 2):
-            total += weights[:, corner, None] * corner_values[self.face, corner]
-        return total
+        return interpolate(corner_values, self.face, self.weights)
 
     def shifted(self, faces: int) -> Texels:
         """The same with other numbers of the faces."""
@@ -97,6 +93,12 @@ def border_texels(uvs: np.ndarray, face: np.ndarray, corner: np.ndarray, covered
     weights[np.arange(len(chosen)), corner[edge[sample]]] = 1 - along[sample]
     weights[np.arange(len(chosen)), (corner[edge[sample]] + 1) % 3] = along[sample]
     return Texels(row[chosen], column[chosen], face[edge[sample]], weights)
+
+
+def interpolate(values: np.ndarray, face: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Values [F, 3, C] at corners, at points of faces [P] with weights [P, 3]: [P, C]."""
+    corners = values.reshape(len(values), -1).take(face, axis=0)
+    return np.asarray(np.einsum("pk,pkc->pc", weights, corners.reshape(len(face), 3, -1)))
 
 
 class Gutter:

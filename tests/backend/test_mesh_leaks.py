@@ -17,7 +17,7 @@ from backend.mesh.holes import close_holes
 from backend.mesh.topology import open_edges
 from tests.backend.shells import grid, raw_of
 
-Cell = tuple[int, int, int]
+Cell = tuple[int, ...]
 SIDE = 41  # corners
 STEPS = [(1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0), (0, 0, 1), (0, 0, -1)]
 
