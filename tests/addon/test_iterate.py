@@ -340,6 +340,7 @@ def test_history_survives_undo_saving_and_loading(mug: bpy.types.Object, until: 
     bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "mug.blend"))
     (loaded,) = history.entries
     assert (loaded.id, loaded.settings["seed"], loaded.result) == (entry.id, 7, None)
+    assert loaded.picture is not None
     np.testing.assert_array_equal(loaded.picture, entry.picture)
     assert bpy.ops.espalier.insert_again(entry=loaded.id) == {"FINISHED"}  # is made again: its files are gone
     until(idle, pump.step)

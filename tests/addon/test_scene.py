@@ -132,11 +132,11 @@ def test_the_raw_mesh_is_kept_out_of_sight(
     collection = bpy.context.scene.collection
     made = mesh_import.create_object(job.result, name="mug", collection=collection, settings={})
     raw = bpy.data.objects["mug raw"]
-    made.location = (1, 2, 3)
-    bpy.context.view_layer.update()
-    np.testing.assert_allclose(raw.matrix_world.translation, (1, 2, 3), err_msg="it goes where the object goes")
     assert raw.hide_viewport
     assert raw.hide_render
+    made.location, raw.hide_viewport = (1, 2, 3), False
+    bpy.context.view_layer.update()
+    np.testing.assert_allclose(raw.matrix_world.translation, (1, 2, 3), err_msg="it goes where the object goes")
     with np.load(job.result.raw) as arrays:
         colors = np.empty((VERTICES, 4), np.float32)
         raw.data.color_attributes["Color"].data.foreach_get("color_srgb", colors.ravel())
