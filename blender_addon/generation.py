@@ -24,11 +24,16 @@ def obstacle(context: bpy.types.Context) -> str:
         return translate("Install the backend first")
     if not settings.images:
         return translate("Add an image first")
-    if properties.chosen_model(settings) is None and not _own_folder(settings.model):
+    if lacks_model(settings):
         return translate("The model {name} is not installed").format(name=Path(settings.model).name)
     if settings.place == "ACTIVE" and context.active_object is None:
         return translate("There is no active object whose place could be taken")
     return ""
+
+
+def lacks_model(settings: properties.EspalierSettings) -> bool:
+    """Whether the model that was chosen is not there (any more)."""
+    return properties.chosen_model(settings) is None and not _own_folder(settings.model)
 
 
 def new_jobs(context: bpy.types.Context) -> list[Job]:

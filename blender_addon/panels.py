@@ -177,6 +177,8 @@ def draw_button(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     obstacle = generation.obstacle(context)
     if obstacle and context.scene.espalier.images:
         draw_text(layout, obstacle, characters(context), active=False)
+        if generation.lacks_model(context.scene.espalier):
+            layout.operator(operators.EspalierPreferencesShow.bl_idname, icon="PREFERENCES")
 
 
 def draw_active(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:

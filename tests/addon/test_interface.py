@@ -135,6 +135,7 @@ def test_a_model_of_the_users_own_goes_by_its_path(registered: None, tmp_path: P
     settings.images.add().path = str(tmp_path / "mug.png")
     settings.model = str(tmp_path / "large")
     assert generation.obstacle(bpy.context) == "The model large is not installed"
+    assert "espalier.preferences_show" in texts(draw())
     (tmp_path / "large").mkdir()
     (tmp_path / "large" / "pipeline.json").touch()
     assert generation.obstacle(bpy.context) == ""
