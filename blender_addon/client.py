@@ -118,11 +118,13 @@ class Backend:
 
     def _write(self, process: subprocess.Popen[str]) -> None:
         assert process.stdin is not None
+        if sys.platform != "win32":  # in some Blenders a pipe that nobody reads would end Blender itself
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPIPE})
         try:
-            while (line := self._lines.get()) is not None:
-                process.stdin.write(line)
-                process.stdin.flush()
-            process.stdin.close()
+            with process.stdin:
+                while (line := self._lines.get()) is not None:
+                    process.stdin.write(line)
+                    process.stdin.flush()
         except OSError:
             return  # the process has ended; the reader reports that, with its exit code
 
