@@ -70,8 +70,8 @@ def main() -> int:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, help="CPU threads (default: one to a core)")
     parser.add_argument("--out", type=Path, help="model folder that export writes (default: FOLDER/model)")
-    parser.add_argument("--structure-guidance", type=float, default=2.0, help="default guidance of the exported model")
-    parser.add_argument("--latent-guidance", type=float, default=1.0)
+    parser.add_argument("--structure-guidance", type=float, default=1.0, help="default guidance of the exported model")
+    parser.add_argument("--latent-guidance", type=float, default=0.0)
     arguments = parser.parse_args()
     folder = arguments.folder or Path.home() / ".cache" / "espalier" / "train" / arguments.preset
     arguments.out = arguments.out or folder / "model"

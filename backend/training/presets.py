@@ -87,7 +87,7 @@ def _networks(resolution: int, latent_resolution: int, image_size: int) -> dict[
 
 
 PRESETS: dict[str, Preset] = {
-    # Longer than the shipped weights had, which are of the first training (see docs/LOG.md).
+    # What the shipped weights had in all, though not in one go: docs/LOG.md has the order of events.
     "mini": Preset(
         DataConfig(shards=80, views=2, image_size=112, resolution=16, colored_shards=24),
         held_out_shards=2,
