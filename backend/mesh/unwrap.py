@@ -27,8 +27,9 @@ class Unwrapped:
 def unwrap(vertices: np.ndarray, faces: np.ndarray, texture_size: int) -> Unwrapped:
     """Few charts with little stretch that overlap neither themselves nor each other, at one scale.
 
-    Between charts about 1 / ``GUTTER`` of the square stays free, and never less than 1.5 texels. Faces without area get
-    no chart; their UVs are 0. The same mesh gives the same UVs.
+    Between charts about 1 / ``GUTTER`` of the square stays free, and never less than 1.5 texels unless there are too
+    many charts for so small a texture (22 at 16 texels a side). Faces without area get no chart; their UVs are 0. The
+    same mesh gives the same UVs.
     """
     chart = np.full(len(faces), -1, dtype=np.int64)
     uvs = np.zeros((len(faces), 3, 2), dtype=np.float32)
