@@ -81,8 +81,9 @@ def latent_flow(network: LatentFlow, voxels: VoxelSet, context: int) -> Work:
         if block.halve:
             coarse = len(voxels.coarse(2).voxels)
         operations += _linears(block, coarse) + _convolutions([block], coarse)
-    for block in network.out_blocks:
-        operations += _linears(block, fine) + _convolutions([block], fine)
+    for i, block in enumerate(network.out_blocks):
+        cells = coarse if i == 0 else fine  # the first copies cells to voxels, after all that can be done on cells
+        operations += _linears(block, cells) + _convolutions([block.conv1], cells) + _convolutions([block.conv2], fine)
     attention = len(network.blocks) * _attention(coarse, coarse + context, network.pos_embedder.channels)
     return _work(network, operations + _linears(network.blocks, coarse, context) + attention)
 

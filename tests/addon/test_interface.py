@@ -221,6 +221,7 @@ def test_panel_of_a_job(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
         job.stage, job.step, job.steps = stage, 2, 25
         assert ("progress", f"{job_list.STAGES[stage]} 2/25  ·  25%") in draw()
     job.started = 90.0
+    monkeypatch.setattr(pump.jobs, "timings", {})  # as in the first job: earlier tests may have left theirs
     monkeypatch.setattr(job_list, "time", types.SimpleNamespace(monotonic=lambda: 100.0))
     assert "Texture 2/25  ·  25%  ·  0:30 left" in texts(draw())
     job.cancelling = True
