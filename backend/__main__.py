@@ -13,7 +13,7 @@ from typing import Any
 
 from . import protocol
 from .catalog import PUBLISHED
-from .config import DEFAULT_MODEL, FORMATS, MULTI_IMAGE_MODES, TEXTURE_SOURCES, GenerateSettings
+from .config import FORMATS, MULTI_IMAGE_MODES, TEXTURE_SOURCES, GenerateSettings
 from .errors import describe
 from .packages import PYPI
 
@@ -154,7 +154,9 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("generate", help="make one object from one or several images of it")
     command.add_argument("images", nargs="+", metavar="IMAGE", help="reference images, all of the same object")
     command.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the files go (made if missing)")
-    command.add_argument("--model", default=DEFAULT_MODEL, help="name or folder of a model (default: %(default)s)")
+    command.add_argument(
+        "--model", default=protocol.DEFAULT_MODEL, help="a model's name or folder (default: %(default)s)"
+    )
     command.add_argument("--steps", type=int, help="sampling steps of each flow (default: the model's)")
     command.add_argument("--guidance", type=float, help="guidance strength (default: the model's)")
     command.add_argument(

@@ -13,7 +13,6 @@ from .errors import CheckpointError, SettingsError
 
 ROOT = Path(__file__).resolve().parent.parent
 PRETRAINED = Path(__file__).resolve().parent / "pretrained"
-DEFAULT_MODEL = "mini"
 
 MAX_STEPS = 1000
 MAX_GUIDANCE = 100

@@ -21,6 +21,9 @@ from typing import Any, ClassVar
 
 PROTOCOL_VERSION = 1
 
+#: The model that is taken where none is named.
+DEFAULT_MODEL = "mini"
+
 #: The stages of a job in the order they run, with their share of the progress bar (the shares add up to 1).
 STAGES: dict[str, float] = {
     "load": 0.05,
@@ -74,7 +77,7 @@ class Generate:
     job: str
     images: tuple[str, ...]
     out: str
-    model: str = "mini"
+    model: str = DEFAULT_MODEL
     steps: int | None = None  # None: what the model's pipeline.json says
     seed: int = 0
     texture_size: int = 1024

@@ -153,7 +153,9 @@ def parse(arguments: list[str], models: Mapping[str, str], name: str) -> argpars
         help="images of a folder named NAME_front, NAME_back, ... are views of one object, NAME (default: yes)",
     )
     parser.add_argument(
-        "--model", default="mini", help=f"a model ({', '.join(sorted(models))}) or a model's folder (default: mini)"
+        "--model",
+        default=protocol.DEFAULT_MODEL,
+        help=f"a model ({', '.join(sorted(models))}) or a model's folder (default: %(default)s)",
     )
     parser.add_argument("--steps", type=int, help="sampling steps (default: the model's own)")
     parser.add_argument("--seed", type=int, default=0)

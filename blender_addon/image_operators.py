@@ -200,13 +200,4 @@ _classes = (
     EspalierMoveImage,
     ESPALIER_FH_images,
 )
-
-
-def register() -> None:
-    for cls in _classes:
-        bpy.utils.register_class(cls)
-
-
-def unregister() -> None:
-    for cls in reversed(_classes):
-        bpy.utils.unregister_class(cls)
+register, unregister = bpy.utils.register_classes_factory(_classes)

@@ -64,13 +64,4 @@ class EspalierHistoryPanel(_SubPanel):
 
 
 _classes = (EspalierIteratePanel, EspalierHistoryPanel)
-
-
-def register() -> None:
-    for cls in _classes:
-        bpy.utils.register_class(cls)
-
-
-def unregister() -> None:
-    for cls in reversed(_classes):
-        bpy.utils.unregister_class(cls)
+register, unregister = bpy.utils.register_classes_factory(_classes)

@@ -197,13 +197,4 @@ _classes = (
     EspalierDismiss,
     EspalierPreferencesShow,
 )
-
-
-def register() -> None:
-    for cls in _classes:
-        bpy.utils.register_class(cls)
-
-
-def unregister() -> None:
-    for cls in reversed(_classes):
-        bpy.utils.unregister_class(cls)
+register, unregister = bpy.utils.register_classes_factory(_classes)

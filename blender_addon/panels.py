@@ -193,13 +193,4 @@ def draw_active(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
 
 
 _classes = (EspalierPanel, EspalierObjectPanel, EspalierAdvancedPanel)
-
-
-def register() -> None:
-    for cls in _classes:
-        bpy.utils.register_class(cls)
-
-
-def unregister() -> None:
-    for cls in reversed(_classes):
-        bpy.utils.unregister_class(cls)
+register, unregister = bpy.utils.register_classes_factory(_classes)

@@ -45,13 +45,4 @@ class EspalierAddPreset(AddPresetBase, bpy.types.Operator):
 
 
 _classes = (ESPALIER_PT_presets, EspalierAddPreset)
-
-
-def register() -> None:
-    for cls in _classes:
-        bpy.utils.register_class(cls)
-
-
-def unregister() -> None:
-    for cls in reversed(_classes):
-        bpy.utils.unregister_class(cls)
+register, unregister = bpy.utils.register_classes_factory(_classes)

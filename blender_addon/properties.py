@@ -18,6 +18,7 @@ from bpy.props import (
     StringProperty,
 )
 
+from ..backend import protocol
 from . import FOLDER, setup
 from .quality import Model, Quality, models_at_hand, qualities, steps_label
 
@@ -115,7 +116,7 @@ class EspalierSettings(bpy.types.PropertyGroup):
     model: StringProperty(
         name="Model",
         description="The model that makes the object: its name, or the path of its folder",
-        default="mini",
+        default=protocol.DEFAULT_MODEL,
     )
     use_steps: BoolProperty(
         name="Choose Steps",
@@ -244,16 +245,14 @@ class EspalierSettings(bpy.types.PropertyGroup):
     )
 
 
-_classes = (EspalierImage, EspalierSettings)
+_register, _unregister = bpy.utils.register_classes_factory((EspalierImage, EspalierSettings))
 
 
 def register() -> None:
-    for cls in _classes:
-        bpy.utils.register_class(cls)
+    _register()
     bpy.types.Scene.espalier = PointerProperty(type=EspalierSettings)
 
 
 def unregister() -> None:
     del bpy.types.Scene.espalier
-    for cls in reversed(_classes):
-        bpy.utils.unregister_class(cls)
+    _unregister()

@@ -197,14 +197,9 @@ _classes = (
     EspalierDeleteModel,
     EspalierCancelModel,
 )
-
-
-def register() -> None:
-    for cls in _classes:
-        bpy.utils.register_class(cls)
+register, _unregister = bpy.utils.register_classes_factory(_classes)
 
 
 def unregister() -> None:
     setup.unregister()
-    for cls in reversed(_classes):
-        bpy.utils.unregister_class(cls)
+    _unregister()

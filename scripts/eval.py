@@ -72,14 +72,15 @@ class Features:
     def empty(cls) -> Features:
         return cls([], [], [])
 
-    def see(self, surface: Surface | None, scores: list[float]) -> None:
+    def see(self, surface: Surface | None, scores: list[float], rendered: bool = True) -> None:
         """Add an object; None is one that could not be made, which is empty space."""
         if surface is None:
             self.shape.append(np.zeros(judge.POOLED**3, np.float32))
-            self.render.append(np.full(len(judge.VIEWS) * judge.RENDER_SIDE**2 * 3, 0.5, np.float32))
+            render = np.full(len(judge.VIEWS) * judge.RENDER_SIDE**2 * 3, 0.5, np.float32)
         else:
             self.shape.append(judge.shape_features(metrics.filled(surface)))
-            self.render.append(judge.render_features(surface))
+            render = judge.render_features(surface) if rendered else np.zeros(0, np.float32)
+        self.render.append(render if rendered else np.zeros(0, np.float32))
         self.scores.append(scores)
 
     def save(self, path: Path) -> None:
@@ -109,6 +110,7 @@ class Evaluation:
 
     def __init__(self, folder: Path, objects: int, seeds: int) -> None:
         self.folder, self.objects, self.seeds = folder, objects, seeds
+        self._true: dict[tuple[str, int], tuple[np.ndarray, int]] = {}  # surface points and number of parts
 
     # --- the truth ---------------------------------------------------------------------------------------------------
 
@@ -147,13 +149,15 @@ class Evaluation:
         chosen = cases(self.objects if kind == "paired" else IMAGES)
         work = [(case, i) for case in chosen for i in range(1 if kind == "paired" else COMPLETIONS)]
         for done, (case, i) in enumerate(work, start=1):
-            settings = GenerateSettings(seed=1000 * seed + i, steps=row.steps, guidance=row.guidance)
+            # Without the guard: what is judged is what a flow makes, not what a second attempt does.
+            settings = GenerateSettings(seed=1000 * seed + i, steps=row.steps, guidance=row.guidance, retry_seconds=0.0)
             try:
                 surface = metrics.outer_surface(pipeline.reconstruct([case.image()], settings)[0])
             except BackendError as error:
                 surface = None
                 print(f"{case.family} {case.number}: {error}", file=sys.stderr)
-            features.see(surface, scores(case, surface) if kind == "paired" else [np.nan] * 4)
+            paired = kind == "paired"
+            features.see(surface, self.scores(case, surface) if paired else [np.nan] * 4, rendered=paired)
             if done % 24 == 0 or done == len(work):
                 left = (time.monotonic() - started) / done * (len(work) - done) / 60
                 print(
@@ -161,6 +165,21 @@ class Evaluation:
                 )
         features.save(path)
         return path
+
+    def scores(self, case: Case, made: Surface | None) -> list[float]:
+        """F-score, Chamfer distance, PSNR from the input's view, and whether the make-up is one of a true object."""
+        if made is None:
+            return [0.0, 1.0, 0.0, 0.0]
+        key = case.family, case.number
+        if key not in self._true:
+            truth = metrics.true_surface(case.family, case.params, 16)
+            parts = judge.structure_of(truth, metrics.filled(truth)).parts
+            self._true[key] = metrics.sample_surface(truth, POINTS, seed=1), parts
+        points, parts = self._true[key]
+        gaps = metrics.Gaps.between(metrics.sample_surface(made, POINTS, seed=2), points)
+        valid = judge.structure_of(made, metrics.filled(made)).valid({parts})
+        psnr = metrics.color_psnr(made, case.family, case.params, case.view, case.window)
+        return [gaps.f_score(), gaps.chamfer(), psnr, float(valid)]
 
     def make(self, row: Row) -> None:
         """All samples of a row."""
@@ -196,18 +215,6 @@ class Evaluation:
             for name, value in values.items():
                 columns.setdefault(name, []).append(float(value))
         return columns
-
-
-def scores(case: Case, made: Surface | None) -> list[float]:
-    """F-score, Chamfer distance, PSNR from the input's view, and whether the make-up is one of a true object."""
-    if made is None:
-        return [0.0, 1.0, 0.0, 0.0]
-    truth = metrics.true_surface(case.family, case.params, 16)
-    a, b = metrics.sample_surface(made, POINTS, seed=2), metrics.sample_surface(truth, POINTS, seed=1)
-    true_parts = judge.structure_of(truth, metrics.filled(truth)).parts
-    valid = judge.structure_of(made, metrics.filled(made)).valid({true_parts})
-    psnr = metrics.color_psnr(made, case.family, case.params, case.view, case.window)
-    return [metrics.f_score(a, b), metrics.chamfer_distance(a, b), psnr, float(valid)]
 
 
 def table(judged: dict[str, dict[str, list[float]]]) -> str:

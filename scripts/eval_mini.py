@@ -100,7 +100,7 @@ def judge(case: Case, made: metrics.Surface | None, resolution: int) -> Judged:
     return Judged(
         case.family,
         metrics.iou(metrics.filled(made), occupancy),
-        metrics.f_score(points, true_points),
+        metrics.Gaps.between(points, true_points).f_score(),
         metrics.color_psnr(made, case.family, case.params, case.view, case.window),
         points,
         true_points,
@@ -117,10 +117,9 @@ def summary(judged: list[Judged]) -> dict[str, float]:
 
 def shuffled(judged: list[Judged], shift: int) -> float:
     """Mean F-score of results against the object ``shift`` places on."""
-    return round(
-        float(np.mean([metrics.f_score(j.made, judged[(i + shift) % len(judged)].true) for i, j in enumerate(judged)])),
-        4,
-    )
+    others = judged[shift % len(judged) :] + judged[: shift % len(judged)]
+    scores = [metrics.Gaps.between(j.made, other.true).f_score() for j, other in zip(judged, others, strict=True)]
+    return round(float(np.mean(scores)), 4)
 
 
 def evaluate(pipeline: Pipeline, count: int, seed: int, steps: int | None, guidance: float | None) -> dict[str, object]:

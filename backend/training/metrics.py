@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from scipy import ndimage
@@ -64,16 +66,26 @@ def sample_surface(surface: Mesh, count: int, seed: int) -> np.ndarray:
     return a[face] + u * (b[face] - a[face]) + v * (c[face] - a[face])
 
 
-def f_score(a: np.ndarray, b: np.ndarray, threshold: float = 0.05) -> float:
-    """Harmonic mean of the shares of points that lie within ``threshold`` of the other set."""
-    precision = (cKDTree(b).query(a)[0] < threshold).mean()
-    recall = (cKDTree(a).query(b)[0] < threshold).mean()
-    return float(2 * precision * recall / max(1e-9, precision + recall))
+@dataclass(frozen=True)
+class Gaps:
+    """How far each point of one set is from the other set, and the other way round, in sides of the cube."""
 
+    there: np.ndarray
+    back: np.ndarray
 
-def chamfer_distance(a: np.ndarray, b: np.ndarray) -> float:
-    """Mean distance of each set's points to the other, both ways added, in sides of the cube."""
-    return float(cKDTree(b).query(a)[0].mean() + cKDTree(a).query(b)[0].mean())
+    @classmethod
+    def between(cls, a: np.ndarray, b: np.ndarray) -> Gaps:
+        """Of points [n, 3] and [m, 3]."""
+        return cls(cKDTree(b).query(a)[0], cKDTree(a).query(b)[0])
+
+    def f_score(self, threshold: float = 0.05) -> float:
+        """Harmonic mean of the shares of points that lie within ``threshold`` of the other set."""
+        precision, recall = (self.there < threshold).mean(), (self.back < threshold).mean()
+        return float(2 * precision * recall / max(1e-9, precision + recall))
+
+    def chamfer(self) -> float:
+        """The two mean distances added."""
+        return float(self.there.mean() + self.back.mean())
 
 
 def draw_colors(surface: Surface, view: View, window: Window, size: int) -> np.ndarray:

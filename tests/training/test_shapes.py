@@ -91,13 +91,13 @@ def test_a_perfect_decoder_scores_perfectly() -> None:
     surface = metrics.true_surface("house", params, 16)
     points = metrics.sample_surface(surface, 2000, 0), metrics.sample_surface(surface, 2000, 1)
     assert metrics.iou(metrics.filled(surface), metrics.true_occupancy("house", params, 64)[0]) > 0.99
-    assert metrics.f_score(*points) > 0.99
+    assert metrics.Gaps.between(*points).f_score() > 0.99
     view = View(-30, 20, 35)
     assert metrics.color_psnr(surface, "house", params, view, frame("house", params, [view])[0], 64) > 18
     choice = metrics.chosen_mode(metrics.filled(surface)[::2, ::2, ::2], "house", 4, "under")
     assert choice == int(params.under)
     moved = metrics.sample_surface(metrics.true_surface("rocket", draw("rocket", [4]), 16), 2000, 0)
-    assert metrics.f_score(points[0], moved) < 0.7
+    assert metrics.Gaps.between(points[0], moved).f_score() < 0.7
 
 
 def test_a_picture_shows_front_colours_on_a_transparent_ground() -> None:
