@@ -245,7 +245,8 @@ class EspalierSettings(bpy.types.PropertyGroup):
     )
 
 
-_register, _unregister = bpy.utils.register_classes_factory((EspalierImage, EspalierSettings))
+_classes = (EspalierImage, EspalierSettings)
+_register, _unregister = bpy.utils.register_classes_factory(_classes)
 
 
 def register() -> None:
