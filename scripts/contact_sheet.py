@@ -1,8 +1,9 @@
 """One picture of a batch: the input images above, the rendered results below, with their names.
 
-    python scripts/contact_sheet.py DIR        (a folder that batch.py --render has filled)
+    python scripts/contact_sheet.py DIR             (a folder that batch.py --render has filled)
+    python scripts/contact_sheet.py DIR DIR ...     (several batches of the same images, a line for each, named by folder)
 
-Writes ``DIR/contact_sheet.png``. An asset that failed shows why.
+Writes ``contact_sheet.png`` into the first folder. An asset that failed shows why.
 """
 
 from __future__ import annotations
@@ -20,35 +21,44 @@ from PIL import Image, ImageDraw, ImageFont
 TILE = 256  # pixels, square
 GAP = 12
 LABEL = 30  # height of the line with the name
+MARGIN = 150  # for the names of several batches
 MOST_COLUMNS = 6
 PAPER, CARD, INK, RED = (255, 255, 255), (240, 240, 240), (40, 40, 40), (170, 30, 30)
 
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description="One picture of a batch: inputs above, results below.")
-    parser.add_argument("folder", type=Path, metavar="DIR")
-    folder = parser.parse_args(arguments).folder
-    report = folder / "report.json"
-    if not report.is_file():
-        parser.error(f"there is no report.json in {folder}: run batch.py first")
-    assets = json.loads(report.read_text("utf-8"))["assets"]
-    if not assets:
-        parser.error(f"{report} names no asset")
-    contact_sheet(assets, folder).save(folder / "contact_sheet.png", optimize=True)
+    parser.add_argument("folders", type=Path, metavar="DIR", nargs="+")
+    folders = parser.parse_args(arguments).folders
+    for folder in folders:
+        if not (folder / "report.json").is_file():
+            parser.error(f"there is no report.json in {folder}: run batch.py first")
+    batches = [(folder, json.loads((folder / "report.json").read_text("utf-8"))["assets"]) for folder in folders]
+    if not batches[0][1]:
+        parser.error(f"{folders[0] / 'report.json'} names no asset")
+    contact_sheet(batches).save(folders[0] / "contact_sheet.png", optimize=True)
     return 0
 
 
-def contact_sheet(assets: list[dict[str, Any]], folder: Path) -> Image.Image:
-    """Entries of a report -> the sheet. Paths of previews are relative to ``folder``."""
+def contact_sheet(batches: list[tuple[Path, list[dict[str, Any]]]]) -> Image.Image:
+    """Folders with the entries of their reports -> the sheet. Paths of previews are relative to their folder."""
+    assets = batches[0][1]
+    named = [(folder, {asset["name"]: asset for asset in entries}) for folder, entries in batches]
     rows = math.ceil(len(assets) / MOST_COLUMNS)
     columns = math.ceil(len(assets) / rows)
-    step = (TILE + GAP, LABEL + 2 * TILE + 2 * GAP)
-    sheet = Image.new("RGB", (columns * step[0] + GAP, rows * step[1] + GAP), PAPER)
+    margin = GAP if len(batches) == 1 else GAP + MARGIN
+    step = (TILE + GAP, LABEL + (1 + len(batches)) * (TILE + 4) + 2 * GAP)
+    sheet = Image.new("RGB", (margin + columns * step[0], rows * step[1] + GAP), PAPER)
     for index, asset in enumerate(assets):
-        x, y = GAP + index % columns * step[0], GAP + index // columns * step[1]
+        column, y = index % columns, GAP + index // columns * step[1]
+        x = margin + column * step[0]
         write(sheet, (x, y + 4), asset["name"][:26], size=18, color=INK)
         sheet.paste(input_tile(asset), (x, y + LABEL))
-        sheet.paste(result_tile(asset, folder), (x, y + LABEL + TILE + 4))
+        for line, (folder, entries) in enumerate(named, start=1):
+            top = y + LABEL + line * (TILE + 4)
+            sheet.paste(result_tile(entries.get(asset["name"]), folder), (x, top))
+            if column == 0 and len(batches) > 1:
+                write(sheet, (GAP, top + TILE // 2 - 20), textwrap.fill(folder.name, 14), size=18, color=INK)
     return sheet
 
 
@@ -60,7 +70,9 @@ def input_tile(asset: dict[str, Any]) -> Image.Image:
         return message("This image cannot be read.")
 
 
-def result_tile(asset: dict[str, Any], folder: Path) -> Image.Image:
+def result_tile(asset: dict[str, Any] | None, folder: Path) -> Image.Image:
+    if asset is None:
+        return message("This batch did not have this image.")
     if asset["error"] is not None:
         return message(asset["error"]["message"])
     preview = folder / asset["files"].get("preview", "")
