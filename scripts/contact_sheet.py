@@ -1,7 +1,7 @@
 """One picture of a batch: the input images above, the rendered results below, with their names.
 
     python scripts/contact_sheet.py DIR             (a folder that batch.py --render has filled)
-    python scripts/contact_sheet.py DIR DIR ...     (several batches of the same images, a line for each, named by folder)
+    python scripts/contact_sheet.py DIR DIR ...     (batches of the same images, a line for each, named by folder)
 
 Writes ``contact_sheet.png`` into the first folder. An asset that failed shows why.
 """
