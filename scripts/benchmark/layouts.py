@@ -27,7 +27,7 @@ def layout_quality(mesh: Unwrapped, side: int = SIDE) -> dict[str, float]:
     share = areas / areas.sum()
     scale = np.sqrt((long * short) @ share)  # of the whole layout
     long, short = long / scale, short / scale
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
         angle, area = (long / short + short / long) / 2, long * short
         area = np.maximum(area, 1 / area)
     sides = mesh.uvs[:, 1:].astype(np.float64) - mesh.uvs[:, :1]
@@ -35,7 +35,7 @@ def layout_quality(mesh: Unwrapped, side: int = SIDE) -> dict[str, float]:
     return {
         "charts": mesh.charts,
         "packing": float(filled),
-        "angle": float(np.minimum(angle, MOST) @ share),
+        "angle": float(np.fmin(angle, MOST) @ share),
         "area": float(np.minimum(area, MOST) @ share),
         "overlaps": overlaps(mesh.uvs, side),
     }
