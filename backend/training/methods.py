@@ -72,10 +72,10 @@ _PAPER = DistillPreset(
     checkpoint_blocks=True,
     picture_every=10_000,
 )
-# Guidance as the bundled model itself is sampled with; a run is 20 to 25 minutes of one CPU core, so the rate is high
+# Guidance as the bundled model itself is sampled with; a run is about 12 minutes of one CPU core, so the rate is high
 # and the average short.
 _MINI = DistillPreset(
-    steps=400,
+    steps=200,
     batch=32,
     rate=2e-4,
     warmup=20,
@@ -94,7 +94,7 @@ DISTILL_PRESETS: dict[str, dict[str, DistillPreset]] = {
     "paper": {"structure": _PAPER, "latents": replace(_PAPER, rate=1e-8)},
     "mini": {
         "structure": _MINI,
-        "latents": replace(_MINI, steps=260, batch=16, match_guidance=0.0, distill_guidance=0.0),
+        "latents": replace(_MINI, steps=160, batch=16, match_guidance=0.0, distill_guidance=0.0),
     },
     "smoke": {"structure": _SMOKE, "latents": _SMOKE},
 }
