@@ -14,7 +14,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,19 +24,23 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 from backend.catalog import find_model  # noqa: E402
+from backend.conditioning import ImageEncoder  # noqa: E402
 from backend.config import GenerateSettings  # noqa: E402
 from backend.errors import BackendError  # noqa: E402
+from backend.folders import ModelFolder  # noqa: E402
 from backend.mesh import Surface  # noqa: E402
-from backend.pipeline import Pipeline  # noqa: E402
+from backend.pipeline import Clock, Pipeline  # noqa: E402
 from backend.training import judge, metrics  # noqa: E402
 from backend.training.cases import Case, cases  # noqa: E402
 from backend.training.families import FAMILIES, Params  # noqa: E402
 from backend.training.methods import METHODS  # noqa: E402
+from backend.training.procedural import FolderEncoders  # noqa: E402
 from backend.training.shapes import draw  # noqa: E402
 
 CACHE = Path.home() / ".cache" / "espalier"
 IMAGES, COMPLETIONS = 24, 16  # of the primary columns
 POINTS = 10_000
+RENDER_SIDE = 112  # pixels, of the renders that an encoder looks at
 AXES_FROM = 384  # training objects that the principal axes are fitted to
 
 
@@ -60,28 +64,27 @@ def rows(preset: str) -> list[Row]:
     return found
 
 
+#: What is kept of each object beside its features; NaN where it was not asked for.
+SCORES = ("F", "Chamfer", "PSNR", "silhouette", "valid", "sampling s", "job s")
+
+
 @dataclass
 class Features:
-    """What is kept of objects, a line each. ``scores``: F-score, Chamfer distance, PSNR, validity; NaN if not asked."""
+    """What is kept of objects, a line each. ``choices``: which modes the hidden choices took."""
 
-    shape: list[np.ndarray]
-    render: list[np.ndarray]
-    scores: list[list[float]]
+    encoder: ImageEncoder
+    shape: list[np.ndarray] = field(default_factory=list)
+    render: list[np.ndarray] = field(default_factory=list)
+    scores: list[list[float]] = field(default_factory=list)
+    choices: list[tuple[str, dict[str, int]]] = field(default_factory=list)
 
-    @classmethod
-    def empty(cls) -> Features:
-        return cls([], [], [])
-
-    def see(self, surface: Surface | None, scores: list[float], rendered: bool = True) -> None:
+    def see(self, surface: Surface | None, scores: list[float] | None = None, rendered: bool = True) -> None:
         """Add an object; None is one that could not be made, which is empty space."""
-        if surface is None:
-            self.shape.append(np.zeros(judge.POOLED**3, np.float32))
-            render = np.full(len(judge.VIEWS) * judge.RENDER_SIDE**2 * 3, 0.5, np.float32)
-        else:
-            self.shape.append(judge.shape_features(metrics.filled(surface)))
-            render = judge.render_features(surface) if rendered else np.zeros(0, np.float32)
-        self.render.append(render if rendered else np.zeros(0, np.float32))
-        self.scores.append(scores)
+        empty = np.zeros(judge.POOLED**3, np.float32)
+        self.shape.append(empty if surface is None else judge.shape_features(metrics.filled(surface)))
+        if rendered:
+            self.render.append(judge.render_features(surface, self.encoder, RENDER_SIDE))
+        self.scores.append(scores or [np.nan] * len(SCORES))
 
     def save(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -89,27 +92,27 @@ class Features:
         np.savez_compressed(
             part,
             shape=np.stack(self.shape).astype(np.float16),
-            render=(np.stack(self.render) * 255).round().astype(np.uint8),
+            render=np.concatenate(self.render) if self.render else np.zeros((0, 1), np.float32),
             scores=np.array(self.scores, np.float64),
+            choices=np.array(json.dumps(self.choices)),
         )
         part.replace(path)
 
 
 def load(path: Path) -> dict[str, np.ndarray]:
-    """Features as they were saved, in float32."""
+    """Features as they were saved, in float32: shapes a line for each object, renders a line for each view."""
     with np.load(path) as file:
-        return {
-            "shape": file["shape"].astype(np.float32),
-            "render": file["render"].astype(np.float32) / 255,
-            "scores": file["scores"],
-        }
+        return {name: file[name].astype(np.float32) if name == "shape" else file[name] for name in file.files}
 
 
 class Evaluation:
     """Where everything lies, and how many objects there are."""
 
-    def __init__(self, folder: Path, objects: int, seeds: int) -> None:
-        self.folder, self.objects, self.seeds = folder, objects, seeds
+    def __init__(self, folder: Path, teacher: ModelFolder, objects: int, seeds: int) -> None:
+        encoders = FolderEncoders(teacher, torch.device("cpu"))
+        # Renders are judged by this encoder: features that another one saw cannot be compared with its.
+        self.folder = folder / encoders.digest()
+        self.encoder, self.objects, self.seeds = encoders.image().eval(), objects, seeds
         self._true: dict[tuple[str, int], tuple[np.ndarray, int]] = {}  # surface points and number of parts
 
     # --- the truth ---------------------------------------------------------------------------------------------------
@@ -118,11 +121,9 @@ class Evaluation:
         """Features of true objects: "held_out", "completions", "others" (a disjoint set) or "training"."""
         path = self.folder / f"true_{name}.npz"
         if not path.exists():
-            features = Features.empty()
+            features = Features(self.encoder)
             for family, params in self._true_objects(name):
-                surface = metrics.true_surface(family, params, 16)
-                structure = judge.structure_of(surface, metrics.filled(surface))
-                features.see(surface, [float(structure.parts), structure.dust, float(structure.leaks)])
+                features.see(metrics.true_surface(family, params, 16), rendered=name != "completions")
             features.save(path)
         return path
 
@@ -145,31 +146,41 @@ class Evaluation:
         if path.exists():
             return path
         pipeline = Pipeline.load(find_model(row.model), torch.device("cpu"))
-        features, started = Features.empty(), time.monotonic()
-        chosen = cases(self.objects if kind == "paired" else IMAGES)
-        work = [(case, i) for case in chosen for i in range(1 if kind == "paired" else COMPLETIONS)]
+        features, started = Features(self.encoder), time.monotonic()
+        paired = kind == "paired"
+        chosen = cases(self.objects if paired else IMAGES)
+        work = [(case, i) for case in chosen for i in range(1 if paired else COMPLETIONS)]
         for done, (case, i) in enumerate(work, start=1):
             # Without the guard: what is judged is what a flow makes, not what a second attempt does.
             settings = GenerateSettings(seed=1000 * seed + i, steps=row.steps, guidance=row.guidance, retry_seconds=0.0)
-            try:
-                surface = metrics.outer_surface(pipeline.reconstruct([case.image()], settings)[0])
-            except BackendError as error:
-                surface = None
-                print(f"{case.family} {case.number}: {error}", file=sys.stderr)
-            paired = kind == "paired"
-            features.see(surface, self.scores(case, surface) if paired else [np.nan] * 4, rendered=paired)
+            surface, seconds = self.generate(pipeline, case, settings)
+            features.see(surface, self.scores(case, surface) + seconds if paired else None, rendered=paired)
+            if surface is not None and not paired:
+                features.choices.append((case.family, judge.Choices.of(case, metrics.filled(surface))))
             if done % 24 == 0 or done == len(work):
                 left = (time.monotonic() - started) / done * (len(work) - done) / 60
-                print(
-                    f"{row.name}  {kind} {seed}  {done}/{len(work)}  {left:.0f} min left", file=sys.stderr, flush=True
-                )
+                words = f"{row.name}  {kind} {seed}  {done}/{len(work)}  {left:.0f} min left"
+                print(words, file=sys.stderr, flush=True)
         features.save(path)
         return path
 
+    def generate(
+        self, pipeline: Pipeline, case: Case, settings: GenerateSettings
+    ) -> tuple[Surface | None, list[float]]:
+        """The outer surface, None if there is none; seconds of sampling and of everything up to the raw mesh."""
+        clock = Clock(pipeline.device)
+        try:
+            surface = metrics.outer_surface(pipeline.reconstruct([case.image()], settings, clock)[0])
+        except BackendError as error:
+            surface = None
+            print(f"{case.family} {case.number}: {error}", file=sys.stderr)
+        seconds = clock.seconds
+        return surface, [seconds.get("structure", 0.0) + seconds.get("latents", 0.0), sum(seconds.values())]
+
     def scores(self, case: Case, made: Surface | None) -> list[float]:
-        """F-score, Chamfer distance, PSNR from the input's view, and whether the make-up is one of a true object."""
+        """The first five of SCORES; valid is what has the parts of a true object, without dust and leaks."""
         if made is None:
-            return [0.0, 1.0, 0.0, 0.0]
+            return [0.0, 1.0, 0.0, 0.0, 0.0]
         key = case.family, case.number
         if key not in self._true:
             truth = metrics.true_surface(case.family, case.params, 16)
@@ -178,8 +189,8 @@ class Evaluation:
         points, parts = self._true[key]
         gaps = metrics.Gaps.between(metrics.sample_surface(made, POINTS, seed=2), points)
         valid = judge.structure_of(made, metrics.filled(made)).valid({parts})
-        psnr = metrics.color_psnr(made, case.family, case.params, case.view, case.window)
-        return [gaps.f_score(), gaps.chamfer(), psnr, float(valid)]
+        likeness = metrics.likeness(made, case.family, case.params, case.view, case.window)
+        return [gaps.f_score(), gaps.chamfer(), likeness.psnr, likeness.silhouette, float(valid)]
 
     def make(self, row: Row) -> None:
         """All samples of a row."""
@@ -197,20 +208,30 @@ class Evaluation:
         floor = {n: judge.frechet_distance(axes[n](truth[n]), axes[n](other[n])) for n in axes}
         columns: dict[str, list[float]] = {}
         for seed in range(self.seeds):
-            made = load(self.samples(row, "conditional", seed))["shape"].reshape(IMAGES, COMPLETIONS, -1)
+            conditional = load(self.samples(row, "conditional", seed))
+            made = conditional["shape"].reshape(IMAGES, COMPLETIONS, -1)
             real = answers["shape"].reshape(IMAGES, COMPLETIONS, -1)
             pairs = list(zip(real, made, strict=True))
+            choices = judge.Choices()
+            for family, modes in json.loads(str(conditional["choices"])):
+                choices.add(family, modes)
             paired = load(self.samples(row, "paired", seed))
+            scores = dict(zip(SCORES, paired["scores"].T, strict=True))
             values = {
                 "1-NNA": np.mean([judge.nearest_neighbour_accuracy(a, b) for a, b in pairs]),
                 "energy": np.mean([judge.energy_distance(a, b) for a, b in pairs]),
+                "choices": choices.total_variation(),
                 **{f"FD {n}": judge.frechet_distance(axes[n](truth[n]), axes[n](paired[n])) - floor[n] for n in axes},
-                "invalid": 1 - paired["scores"][:, 3].mean(),
-                "F": paired["scores"][:, 0].mean(),
-                "F p5": np.percentile(paired["scores"][:, 0], 5),
-                "Chamfer": paired["scores"][:, 1].mean(),
-                "Chamfer p95": np.percentile(paired["scores"][:, 1], 95),
-                "PSNR": paired["scores"][:, 2].mean(),
+                "invalid": 1 - scores["valid"].mean(),
+                "F": scores["F"].mean(),
+                "F p5": np.percentile(scores["F"], 5),
+                "Chamfer": scores["Chamfer"].mean(),
+                "Chamfer p95": np.percentile(scores["Chamfer"], 95),
+                "Chamfer worst": scores["Chamfer"].max(),
+                "PSNR": scores["PSNR"].mean(),
+                "silhouette": scores["silhouette"].mean(),
+                "sampling s": np.median(scores["sampling s"]),
+                "job s": np.median(scores["job s"]),
             }
             for name, value in values.items():
                 columns.setdefault(name, []).append(float(value))
@@ -229,7 +250,7 @@ def table(judged: dict[str, dict[str, list[float]]]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--preset", default="mini")
+    parser.add_argument("--preset", default="mini", help="the teacher's name, and the folder of students")
     parser.add_argument("--objects", type=int, default=192, help="held-out objects of the columns all in all")
     parser.add_argument("--seeds", type=int, default=3, help="sampling seeds")
     parser.add_argument("--folder", type=Path, help="default: ~/.cache/espalier/eval/PRESET")
@@ -238,7 +259,9 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write the table's figures here")
     arguments = parser.parse_args()
     torch.set_num_threads(1)  # rows are made side by side by several such commands
-    evaluation = Evaluation(arguments.folder or CACHE / "eval" / arguments.preset, arguments.objects, arguments.seeds)
+    teacher = ModelFolder.read(find_model(arguments.preset))
+    folder = arguments.folder or CACHE / "eval" / arguments.preset
+    evaluation = Evaluation(folder, teacher, arguments.objects, arguments.seeds)
     chosen = [row for row in rows(arguments.preset) if not arguments.row or row.name in arguments.row]
     if not chosen:
         print(f"there is no such row: {', '.join(row.name for row in rows(arguments.preset))}", file=sys.stderr)

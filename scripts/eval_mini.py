@@ -12,7 +12,6 @@ import argparse
 import json
 import sys
 import time
-from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,10 +27,10 @@ from backend.pipeline import Pipeline  # noqa: E402
 from backend.training import metrics  # noqa: E402
 from backend.training.cases import Case, cases  # noqa: E402
 from backend.training.families import FAMILIES  # noqa: E402
+from backend.training.judge import Choices  # noqa: E402
 from backend.training.shapes import HELD_OUT  # noqa: E402
 
 POINTS = 10_000
-CHOICE_RESOLUTION = 32  # hidden choices are told apart on this lattice
 IMAGES_PER_CHOICE = 24
 
 
@@ -45,40 +44,6 @@ class Judged:
     psnr: float
     made: np.ndarray
     true: np.ndarray
-
-
-class Choices:
-    """Counts of the modes that hidden choices took, pooled by choice, beside their true frequencies."""
-
-    def __init__(self) -> None:
-        self.taken: dict[str, list[int]] = defaultdict(list)
-        self.expected: dict[str, list[tuple[float, ...]]] = defaultdict(list)
-
-    def see(self, case: Case, occupancy: np.ndarray) -> None:
-        """Record the choices of this object that its image does not show. ``occupancy``: [R + 1]^3 of the result."""
-        for choice, probabilities in FAMILIES[case.family].modes.items():
-            if metrics.is_hidden(case.family, case.params, choice, case.view, case.window):
-                mode = metrics.chosen_mode(occupancy, case.family, case.number, choice)
-                self.taken[choice].append(mode)
-                self.expected[choice].append(probabilities)
-
-    def report(self) -> dict[str, dict[str, object]]:
-        out: dict[str, dict[str, object]] = {}
-        for choice, modes in self.taken.items():
-            true = np.mean(self.expected[choice], axis=0)
-            made = np.bincount(modes, minlength=len(true)) / len(modes)
-            distance = 0.5 * float(np.abs(made - true).sum())
-            out[choice] = {
-                "images": len(modes),
-                "true": _rounded(true),
-                "made": _rounded(made),
-                "total_variation": round(distance, 3),
-            }
-        return out
-
-
-def _rounded(values: np.ndarray) -> list[float]:
-    return [round(float(v), 3) for v in values]
 
 
 def generate(pipeline: Pipeline, case: Case, settings: GenerateSettings) -> metrics.Surface | None:
@@ -101,7 +66,7 @@ def judge(case: Case, made: metrics.Surface | None, resolution: int) -> Judged:
         case.family,
         metrics.iou(metrics.filled(made), occupancy),
         metrics.Gaps.between(points, true_points).f_score(),
-        metrics.color_psnr(made, case.family, case.params, case.view, case.window),
+        metrics.likeness(made, case.family, case.params, case.view, case.window).psnr,
         points,
         true_points,
     )
@@ -125,14 +90,13 @@ def shuffled(judged: list[Judged], shift: int) -> float:
 def evaluate(pipeline: Pipeline, count: int, seed: int, steps: int | None, guidance: float | None) -> dict[str, object]:
     families = list(FAMILIES)
     resolution = 4 * pipeline.mesh_decoder.resolution
-    stride = resolution // CHOICE_RESOLUTION
     choices, judged = Choices(), []
     started = time.monotonic()
     for i, case in enumerate(cases(count, seed)):
         made = generate(pipeline, case, GenerateSettings(seed=i, steps=steps, guidance=guidance))
         judged.append(judge(case, made, resolution))
         if made is not None:
-            choices.see(case, metrics.filled(made)[::stride, ::stride, ::stride])
+            choices.add(case.family, Choices.of(case, metrics.filled(made)))
         j = judged[-1]
         print(
             f"{i + 1}/{count}  {case.family:9} F {j.f_score:.3f}  IoU {j.iou:.3f}  PSNR {j.psnr:.1f}",
@@ -140,7 +104,7 @@ def evaluate(pipeline: Pipeline, count: int, seed: int, steps: int | None, guida
             flush=True,
         )
     seconds = time.monotonic() - started
-    top_up(pipeline, choices, HELD_OUT + 10_000 * seed + 5_000, steps, guidance, stride)
+    top_up(pipeline, choices, HELD_OUT + 10_000 * seed + 5_000, steps, guidance)
     return {
         "n": count,
         "seed": seed,
@@ -154,9 +118,7 @@ def evaluate(pipeline: Pipeline, count: int, seed: int, steps: int | None, guida
     }
 
 
-def top_up(
-    pipeline: Pipeline, choices: Choices, number: int, steps: int | None, guidance: float | None, stride: int
-) -> None:
+def top_up(pipeline: Pipeline, choices: Choices, number: int, steps: int | None, guidance: float | None) -> None:
     """More images of the families whose hidden choices were met too seldom."""
     for family, f in FAMILIES.items():
         for _ in range(4 * IMAGES_PER_CHOICE):
@@ -164,9 +126,11 @@ def top_up(
                 break
             case = Case.draw(family, number)
             number += 1
+            if all(len(choices.taken[choice]) >= IMAGES_PER_CHOICE for choice in case.hidden_choices()):
+                continue
             made = generate(pipeline, case, GenerateSettings(seed=number, steps=steps, guidance=guidance))
             if made is not None:
-                choices.see(case, metrics.filled(made)[::stride, ::stride, ::stride])
+                choices.add(case.family, Choices.of(case, metrics.filled(made)))
 
 
 def table(report: dict[str, object]) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from PIL import Image
 
 from .families import FAMILIES, Params
+from .metrics import is_hidden
 from .render import View, Window, frame, random_light, random_view, render
 from .shapes import HELD_OUT, draw
 
@@ -36,6 +38,10 @@ class Case:
             render(self.family, self.params, [self.view], [light], IMAGE_SIZE, [self.window])[0].numpy()
         )
 
+    def hidden_choices(self) -> list[str]:
+        """The choices that the image does not show."""
+        return [c for c in FAMILIES[self.family].modes if _is_hidden(self.family, self.number, c)]
+
     def completions(self, count: int) -> list[Params]:
         """True answers to the image: the hidden parameters drawn anew, the visible ones as they are."""
         return [draw(self.family, [self.number], [1 + i]) for i in range(count)]
@@ -46,3 +52,9 @@ def cases(count: int, seed: int = 0) -> list[Case]:
     families = list(FAMILIES)
     first = HELD_OUT + 10_000 * seed
     return [Case.draw(families[i % len(families)], first + i // len(families)) for i in range(count)]
+
+
+@lru_cache(maxsize=1024)
+def _is_hidden(family: str, number: int, choice: str) -> bool:
+    case = Case.draw(family, number)
+    return is_hidden(family, case.params, choice, case.view, case.window)

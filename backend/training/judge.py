@@ -6,23 +6,31 @@ these compare sets of samples. Samples are rows of features [n, d].
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
+import torch
+from PIL import Image
 from scipy import ndimage
 from scipy.linalg import sqrtm
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import cdist
 
+from ..conditioning import ImageEncoder, images_to_tensor
 from ..mesh import Surface
+from . import metrics
+from .cases import Case
+from .families import FAMILIES
 from .metrics import draw_colors
 from .render import View, Window
 
-#: What renders are taken from: azimuth, elevation, field of view in degrees.
-VIEWS = tuple(View(azimuth, 20.0, 30.0) for azimuth in (30.0, 120.0, 210.0, 300.0))
+#: Where renders are taken from: azimuth, elevation, field of view in degrees, as in MDT-dist's evaluation.
+VIEWS = tuple(View(azimuth, 30.0, 40.0) for azimuth in (0.0, 90.0, 180.0, 270.0))
 WINDOW = Window(0.0, 0.0, 0.95)
-RENDER_SIDE = 32
+CHOICE_RESOLUTION = 32  # hidden choices are told apart on this lattice
 POOLED = 16  # cells to a side of the shape features
 
 
@@ -33,12 +41,50 @@ def shape_features(occupancy: np.ndarray) -> np.ndarray:
     return solid.reshape(POOLED, factor, POOLED, factor, POOLED, factor).mean((1, 3, 5)).ravel()
 
 
-def render_features(surface: Surface) -> np.ndarray:
-    """Unlit colours on middle grey from all around, as one row."""
-    images = [draw_colors(surface, view, WINDOW, 2 * RENDER_SIDE) for view in VIEWS]
-    flat = [np.where(image[..., 3:] > 0, image[..., :3], 0.5) for image in images]
-    side = RENDER_SIDE
-    return np.concatenate([f.reshape(side, 2, side, 2, 3).mean((1, 3)).ravel() for f in flat]).astype(np.float32)
+def render_features(surface: Surface | None, encoder: ImageEncoder, size: int) -> np.ndarray:
+    """What an image encoder makes of unlit renders on black, [4, C]: the mean of each one's tokens. None is nothing."""
+    pictures = np.zeros((len(VIEWS), size, size, 3), np.float32)
+    if surface is not None:
+        pictures = np.stack([draw_colors(surface, view, WINDOW, size)[..., :3] for view in VIEWS])
+    images = [Image.fromarray((picture * 255).astype(np.uint8)) for picture in pictures]
+    with torch.inference_mode():
+        return encoder(images_to_tensor(images, size)).mean(1).float().numpy()
+
+
+class Choices:
+    """Counts of the modes that hidden choices took, pooled by choice, beside their true frequencies."""
+
+    def __init__(self) -> None:
+        self.taken: dict[str, list[int]] = defaultdict(list)
+        self.expected: dict[str, list[tuple[float, ...]]] = defaultdict(list)
+
+    @staticmethod
+    def of(case: Case, filled: np.ndarray) -> dict[str, int]:
+        """The modes of those choices that the case's image does not show. ``filled``: [R + 1]^3 of the result."""
+        stride = (len(filled) - 1) // CHOICE_RESOLUTION
+        coarse = filled[::stride, ::stride, ::stride]
+        return {c: metrics.chosen_mode(coarse, case.family, case.number, c) for c in case.hidden_choices()}
+
+    def add(self, family: str, modes: dict[str, int]) -> None:
+        """Count what an object took."""
+        for choice, mode in modes.items():
+            self.taken[choice].append(mode)
+            self.expected[choice].append(FAMILIES[family].modes[choice])
+
+    def report(self) -> dict[str, dict[str, object]]:
+        """Of each choice: how many were seen, both frequencies, and half the sum of their differences."""
+        out: dict[str, dict[str, object]] = {}
+        for choice, modes in self.taken.items():
+            true = np.mean(self.expected[choice], axis=0)
+            made = np.bincount(modes, minlength=len(true)) / len(modes)
+            distance = round(0.5 * float(np.abs(made - true).sum()), 3)
+            true, made = true.round(3).tolist(), made.round(3).tolist()
+            out[choice] = {"images": len(modes), "true": true, "made": made, "total_variation": distance}
+        return out
+
+    def total_variation(self) -> float:
+        """The mean over all choices: 0 where every one comes as often as it should."""
+        return float(np.mean([cast(float, entry["total_variation"]) for entry in self.report().values()]))
 
 
 def nearest_neighbour_accuracy(a: np.ndarray, b: np.ndarray) -> float:

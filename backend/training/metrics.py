@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -120,13 +121,24 @@ def draw_colors(surface: Surface, view: View, window: Window, size: int) -> np.n
     return image.reshape(size, size, 4)
 
 
-def color_psnr(surface: Surface, family: str, params: Params, view: View, window: Window, size: int = 112) -> float:
-    """Unlit colours from a view against the truth, in dB, over the union of the silhouettes on middle grey."""
+@dataclass(frozen=True)
+class Likeness:
+    """How alike a result and the truth look from one view: of the unlit colours on middle grey over the union of the
+    silhouettes the PSNR in dB, of the silhouettes the IoU."""
+
+    psnr: float
+    silhouette: float
+
+
+def likeness(surface: Surface, family: str, params: Params, view: View, window: Window, size: int = 112) -> Likeness:
+    """A result beside one analytic object."""
     truth = render(family, params, [view], [UNLIT], size, [window])[0].numpy() / 255.0
     made = draw_colors(surface, view, window, size)
-    either = (truth[..., 3] > 0) | (made[..., 3] > 0)
+    shown = [image[..., 3] > 0 for image in (truth, made)]
+    either = shown[0] | shown[1]
     layers = [np.where(image[..., 3:] > 0, image[..., :3], 0.5)[either] for image in (truth, made)]
-    return float(-10 * np.log10(max(1e-9, np.mean((layers[0] - layers[1]) ** 2))))
+    psnr = -10 * np.log10(max(1e-9, np.mean((layers[0] - layers[1]) ** 2)))
+    return Likeness(float(psnr), iou(*shown))
 
 
 def with_values(params: Params, **values: float) -> Params:
@@ -147,15 +159,18 @@ def is_hidden(family: str, params: Params, choice: str, view: View, window: Wind
 def chosen_mode(occupancy: np.ndarray, family: str, number: int, choice: str) -> int:
     """Which mode of a hidden choice a generated object took: the completion it agrees with best, in the region where
     the modes differ. The other hidden parameters are tried at six draws, since the object drew its own."""
-    f = FAMILIES[family]
-    resolution = occupancy.shape[0] - 1
-    candidates, modes = [], []
+    completions, modes = _completions_by_mode(family, number, choice, occupancy.shape[0] - 1)
+    differs = completions.any(0) & ~completions.all(0)
+    agreement = [(c[differs] == occupancy[differs]).mean() for c in completions]
+    return modes[int(np.argmax(agreement))]
+
+
+@lru_cache(maxsize=128)  # the samples of one image follow each other
+def _completions_by_mode(family: str, number: int, choice: str, resolution: int) -> tuple[np.ndarray, list[int]]:
+    completions, modes = [], []
     for hidden_draw in range(6):
         params = draw(family, [number], [1000 + hidden_draw])
-        for mode in range(len(f.modes[choice])):
-            candidates.append(true_occupancy(family, with_values(params, **{choice: float(mode)}), resolution)[0])
+        for mode in range(len(FAMILIES[family].modes[choice])):
+            completions.append(true_occupancy(family, with_values(params, **{choice: float(mode)}), resolution)[0])
             modes.append(mode)
-    stack = np.stack(candidates)
-    differs = stack.any(0) & ~stack.all(0)
-    agreement = [(c[differs] == occupancy[differs]).mean() for c in candidates]
-    return modes[int(np.argmax(agreement))]
+    return np.stack(completions), modes

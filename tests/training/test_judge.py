@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from backend.mesh import Surface
-from backend.training import judge
+from backend.training import judge, metrics
+from backend.training.cases import cases
+from backend.training.families import FAMILIES
 
 
 def sets(shift: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -88,3 +90,28 @@ def test_an_open_shell_leaks() -> None:
     shell[4:13, 4:13, 4:13] = False
     shell[7:10, 7:10, 3] = False  # a hole of three cells
     assert judge.structure_of(tetrahedra([1.0]), shell).leaks
+
+
+def test_hidden_choices_are_recognised_and_counted() -> None:
+    case = next(case for case in cases(48) if case.hidden_choices())
+    choices = judge.Choices()
+    for params in case.completions(4):
+        modes = judge.Choices.of(case, metrics.true_occupancy(case.family, params, 64)[0])
+        assert modes == {choice: int(getattr(params, choice)[0]) for choice in case.hidden_choices()}
+        choices.add(case.family, modes)
+    for choice, entry in choices.report().items():
+        assert entry["true"] == pytest.approx(FAMILIES[case.family].modes[choice], abs=1e-3)
+        assert entry["images"] == 4
+    assert 0 <= choices.total_variation() <= 1
+
+
+def test_choices_that_come_as_they_should_differ_by_nothing() -> None:
+    family, (choice, probabilities) = "house", next(iter(FAMILIES["house"].modes.items()))
+    choices = judge.Choices()
+    for mode, probability in enumerate(probabilities):
+        for _ in range(round(100 * probability)):
+            choices.add(family, {choice: mode})
+    assert choices.total_variation() == pytest.approx(0, abs=0.011)
+    always = judge.Choices()
+    always.add(family, {choice: 0})
+    assert always.total_variation() == pytest.approx(1 - probabilities[0], abs=1e-3)

@@ -93,7 +93,9 @@ def test_a_perfect_decoder_scores_perfectly() -> None:
     assert metrics.iou(metrics.filled(surface), metrics.true_occupancy("house", params, 64)[0]) > 0.99
     assert metrics.Gaps.between(*points).f_score() > 0.99
     view = View(-30, 20, 35)
-    assert metrics.color_psnr(surface, "house", params, view, frame("house", params, [view])[0], 64) > 18
+    likeness = metrics.likeness(surface, "house", params, view, frame("house", params, [view])[0], 64)
+    assert likeness.psnr > 18
+    assert likeness.silhouette > 0.95
     choice = metrics.chosen_mode(metrics.filled(surface)[::2, ::2, ::2], "house", 4, "under")
     assert choice == int(params.under)
     moved = metrics.sample_surface(metrics.true_surface("rocket", draw("rocket", [4]), 16), 2000, 0)
