@@ -158,9 +158,12 @@ def draw_choices(layout: bpy.types.UILayout, settings: EspalierSettings) -> None
     """Model, quality, seed and variants."""
     column = property_column(layout)
     column.prop(settings, "family")
-    few = len(properties.offered(settings)) <= BUTTONS
-    quality = column.row()
-    quality.prop(settings, "quality", expand=few)
+    if len(properties.quality_items(settings)) <= BUTTONS:
+        quality = layout.row()  # as wide as the panel, or the words are cut off
+        quality.prop(settings, "quality", expand=True)
+        column = property_column(layout)
+    else:
+        column.prop(settings, "quality")
     seed = column.row(align=True)
     seed.prop(settings, "seed")
     seed.operator(operators.EspalierNewSeed.bl_idname, text="", icon="FILE_REFRESH")

@@ -21,6 +21,7 @@ from bpy.props import (
 from ..backend import protocol
 from . import FOLDER, setup
 from .quality import Model, Quality, models_at_hand, qualities, steps_label
+from .texts import translate
 
 MAX_SEED = 2**31 - 1
 
@@ -71,13 +72,14 @@ def _set_model(self: EspalierSettings, value: int) -> None:
     self.use_steps = False
 
 
-def _qualities(self: EspalierSettings, context: bpy.types.Context | None) -> Items:
+def quality_items(self: EspalierSettings, context: bpy.types.Context | None = None) -> Items:
+    """What the panel offers, in the user's language, and last a choice that is none of these."""
     items = []
     for number, quality in enumerate(offered(self)):
         made_for = "Distilled to few steps: quick" if quality.model.teacher else "All the steps that it was made for"
-        items.append((quality.label, quality.label, made_for, number))
+        items.append((quality.label(), quality.label(translate), made_for, number))
     if _get_quality(self) == len(items):
-        label = steps_label(self.steps, self.steps) if self.use_steps else "Its Own"
+        label = steps_label(self.steps, self.steps, translate) if self.use_steps else "Its Own"
         items.append(("OWN", label, "The number of steps that is set below Advanced", len(items)))
     return _keep("qualities", items)
 
@@ -140,7 +142,7 @@ class EspalierSettings(bpy.types.PropertyGroup):
     quality: EnumProperty(
         name="Quality",
         description="In how many steps the object is made: fewer are quicker, more are better",
-        items=_qualities,
+        items=quality_items,
         get=_get_quality,
         set=_set_quality,
     )

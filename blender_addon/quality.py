@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,16 +63,15 @@ class Quality:
         """Steps for the structure and for the latents."""
         return (self.steps, self.steps) if self.steps else self.model.steps
 
-    @property
-    def label(self) -> str:
+    def label(self, translate: Callable[[str], str] = str) -> str:
         """*1 Step*, *25 Steps*, *2 + 25 Steps*."""
-        label = steps_label(*self.pair)
-        return f"{label}, {self.model.title}" if self.named else label
+        label = steps_label(*self.pair, translate)
+        return f"{label}, {translate(self.model.title)}" if self.named else label
 
 
-def steps_label(structure: int, latents: int) -> str:
+def steps_label(structure: int, latents: int, translate: Callable[[str], str] = str) -> str:
     number = str(structure) if structure == latents else f"{structure} + {latents}"
-    return f"{number} Step" if number == "1" else f"{number} Steps"
+    return translate("{n} Step" if number == "1" else "{n} Steps").format(n=number)
 
 
 def models_at_hand(root: Path, models_folder: str) -> dict[str, Model]:

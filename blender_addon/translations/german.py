@@ -58,9 +58,9 @@ TEXTS = {
     "In how many steps the object is made: fewer are quicker, more are better": (
         "In wie vielen Schritten das Objekt entsteht: wenige sind schneller, viele besser"
     ),
-    "1 Step": "1 Schritt",
-    "2 Steps": "2 Schritte",
-    "25 Steps": "25 Schritte",
+    "Mini (Demonstration)": "Mini (Demonstration)",
+    "{n} Step": "{n} Schritt",
+    "{n} Steps": "{n} Schritte",
     "Its Own": "Eigene",
     "Distilled to few steps: quick": "Auf wenige Schritte destilliert: schnell",
     "All the steps that it was made for": "Alle Schritte, für die es gemacht ist",

@@ -56,9 +56,9 @@ TEXTS = {
     "In how many steps the object is made: fewer are quicker, more are better": (
         "生成物体的步数：步数少则快，步数多则好"
     ),
-    "1 Step": "1 步",
-    "2 Steps": "2 步",
-    "25 Steps": "25 步",
+    "Mini (Demonstration)": "Mini（演示）",
+    "{n} Step": "{n} 步",
+    "{n} Steps": "{n} 步",
     "Its Own": "模型自带",
     "Distilled to few steps: quick": "蒸馏为少数几步：速度快",
     "All the steps that it was made for": "模型设计的全部步数",

@@ -46,7 +46,7 @@ def models(tmp_path: Path) -> Path:
 
 
 def labels(models: Path, family: str = "large") -> list[str]:
-    return [choice.label for choice in qualities(read_models(models / "nowhere", str(models)), family)]
+    return [choice.label() for choice in qualities(read_models(models / "nowhere", str(models)), family)]
 
 
 def test_a_teacher_alone_offers_its_own_steps(models: Path) -> None:
@@ -61,7 +61,7 @@ def test_a_student_offers_few_steps_of_its_teacher(models: Path) -> None:
     found = read_models(models / "nowhere", str(models))
     assert found["quick"] == Model("quick", str(models / "quick"), (2, 2), teacher="large")
     offered = qualities(found, "large")
-    assert [(choice.label, choice.model.name, choice.steps) for choice in offered] == [
+    assert [(choice.label(), choice.model.name, choice.steps) for choice in offered] == [
         ("1 Step", "quick", 1),
         ("2 Steps", "quick", None),
         ("25 Steps", "large", None),
@@ -128,7 +128,7 @@ def test_the_panels_choices(models: Path, settings: Any, monkeypatch: pytest.Mon
     assert (settings.model, settings.use_steps, settings.steps) == ("quick", True, 1)
     settings.steps = 7
     assert settings.quality == "OWN"
-    assert properties._qualities(settings, None)[-1][1] == "7 Steps"
+    assert properties.quality_items(settings)[-1][1] == "7 Steps"
     settings.steps = 2  # as many as it was made for
     assert settings.quality == "2 Steps"
     settings.model = "elsewhere"
