@@ -89,15 +89,15 @@ def _networks(resolution: int, latent_resolution: int, image_size: int) -> dict[
 PRESETS: dict[str, Preset] = {
     # What the shipped weights had in all, though not in one go: docs/LOG.md has the order of events.
     "mini": Preset(
-        DataConfig(shards=80, views=2, image_size=112, resolution=16, colored_shards=24),
+        DataConfig(shards=160, views=2, image_size=112, resolution=16, colored_shards=24),
         held_out_shards=2,
         networks=_networks(16, 4, 112),
         schedules={
             "structure_vae": Schedule(steps=2600, batch=16, rate=1e-3),
             "latent_vae": Schedule(steps=2900, batch=2, rate=1e-3, warmup=50, ema=0.995),
-            "image_encoder": Schedule(steps=13000, batch=32, rate=6e-4, weight_decay=0.02, matrix_rate=0.005),
-            "structure_flow": Schedule(steps=3300, batch=32, rate=6e-4, ema=0.999, matrix_rate=0.01),
-            "latent_flow": Schedule(steps=3000, batch=16, rate=6e-4, ema=0.999, matrix_rate=0.01),
+            "image_encoder": Schedule(steps=16500, batch=32, rate=6e-4, weight_decay=0.02, matrix_rate=0.005),
+            "structure_flow": Schedule(steps=6300, batch=32, rate=6e-4, ema=0.999, matrix_rate=0.01),
+            "latent_flow": Schedule(steps=5000, batch=16, rate=6e-4, ema=0.999, matrix_rate=0.01),
         },
     ),
     # A minute on a CPU: proves that every stage runs; its weights are worth nothing.
