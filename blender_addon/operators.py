@@ -12,9 +12,11 @@ import uuid
 import bpy
 from bpy.props import BoolProperty, StringProperty
 
-from . import ROOT, generation, placement, properties, pump
+from . import ROOT, generation, placement, pump
 from .jobs import Job, State
 from .texts import translate
+
+ROLLED = 1_000_000  # as many seeds are rolled; others can be typed
 
 
 def find_job(identifier: str) -> Job | None:
@@ -61,7 +63,8 @@ class EspalierNewSeed(bpy.types.Operator):
 
 
 def random_seed() -> int:
-    return random.randrange(properties.MAX_SEED + 1)
+    """A new seed, short enough to be told, and to be read below a picture of the history."""
+    return random.randrange(ROLLED)
 
 
 class EspalierShowTexture(bpy.types.Operator):

@@ -178,6 +178,7 @@ def test_a_new_seed_for_each_press_unless_it_is_locked(registered: None, monkeyp
         bpy.ops.espalier.generate()
         assert pressed[-1] == settings.seed
     assert len(set(pressed)) == 3
+    assert max(pressed) < 10**6, "below a picture of the history there is room for six digits"
     settings.lock_seed = True
     bpy.ops.espalier.generate()
     assert pressed[3] == pressed[2]

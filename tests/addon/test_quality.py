@@ -10,8 +10,8 @@ from typing import Any
 import bpy
 import pytest
 from espalier import blender_addon
-from espalier.blender_addon import preferences, properties, quality
-from espalier.blender_addon.quality import Model, qualities, read_models
+from espalier.blender_addon import preferences, properties, quality, translations
+from espalier.blender_addon.quality import Model, Quality, qualities, read_models
 
 NETWORKS = dict(zip(quality.NEEDED, ("structure", "structure_decoder", "latents", "mesh_decoder"), strict=True))
 
@@ -47,6 +47,18 @@ def models(tmp_path: Path) -> Path:
 
 def labels(models: Path, family: str = "large") -> list[str]:
     return [choice.label() for choice in qualities(read_models(models / "nowhere", str(models)), family)]
+
+
+def test_labels_in_another_language() -> None:
+    translate = translations.german.TEXTS.__getitem__
+    assert [quality.steps_label(*pair, translate) for pair in ((1, 1), (7, 7), (2, 25))] == [
+        "1 Schritt",
+        "7 Schritte",
+        "2 + 25 Schritte",
+    ]
+    model = Model("mini", "mini", (2, 2))
+    chinese = translations.simplified_chinese.TEXTS.__getitem__
+    assert Quality(model, named=True).label(chinese) == "2 步, Mini（演示）"
 
 
 def test_a_teacher_alone_offers_its_own_steps(models: Path) -> None:
