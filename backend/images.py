@@ -53,7 +53,9 @@ def _decode(path: Path) -> Image.Image:
     except Image.UnidentifiedImageError as error:
         raise ImageError("image_unreadable", f"{path.name} is not an image that can be read.", _READABLE) from error
     except Exception as error:  # decoders of damaged headers raise almost anything
-        raise ImageError("image_unreadable", f"{path.name} cannot be opened: {error}.", _READABLE) from error
+        raise ImageError(
+            "image_unreadable", f"{path.name} is damaged: {error}.", "Save or download it again."
+        ) from error
     with image:
         width, height = image.size
         if width * height > MAX_PIXELS:

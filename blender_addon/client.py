@@ -46,6 +46,7 @@ class Backend:
         self._process: subprocess.Popen[str] | None = None
         self._deadline = float("inf")
         self._closing = False
+        self._told = 0  # bytes of the log that were there before the last request: not the last words of what it ends
 
     def start(self, timeout: float = READY_TIMEOUT) -> None:
         """Start the process and return at once; ``poll`` gives Ready, or an Error after ``timeout`` seconds without it.
@@ -76,6 +77,7 @@ class Backend:
             threading.Thread(target=target, args=(self._process,), name="espalier", daemon=True).start()
 
     def send(self, request: protocol.Request) -> None:
+        self._told = self.log_path.stat().st_size if self.ready else 0
         self._lines.put(protocol.encode(request))
 
     def poll(self) -> list[protocol.Message]:
@@ -151,8 +153,7 @@ class Backend:
 
     def _last_log_line(self) -> str:
         with open(self.log_path, "rb") as log:
-            log.seek(0, 2)
-            log.seek(max(0, log.tell() - 4096))
+            log.seek(max(self._told, log.seek(0, 2) - 4096))
             lines = log.read().decode("utf-8", "replace").split("\n")
         return next((line.strip() for line in reversed(lines) if line.strip()), "")
 

@@ -84,11 +84,14 @@ def test_a_backend_that_fails(start: Start, tmp_path: Path, mode: str, code: str
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals")
 def test_killed_from_outside(start: Start, tmp_path: Path) -> None:
     backend = start("slow")
+    collect(backend, protocol.Ready)
+    with backend.log_path.open("ab") as log:
+        log.write(b"job 0: image_unreadable: of an earlier job, and no reason for what comes now\n")
     backend.send(generate(tmp_path))
     collect(backend, protocol.Progress)
     assert backend.pid is not None
     os.kill(backend.pid, signal.SIGKILL)
-    assert "SIGKILL" in collect(backend, protocol.Error)[-1].message
+    assert collect(backend, protocol.Error)[-1].message == "The backend was ended by SIGKILL."
     assert not backend.alive()
 
 

@@ -74,6 +74,14 @@ def test_bad_files_are_refused_in_words_and_at_once(tmp_path: Path, content: byt
     assert time.perf_counter() - started < 1
 
 
+def test_a_damaged_file_is_told_from_one_of_another_kind(tmp_path: Path) -> None:
+    path = tmp_path / "picture.png"
+    for content, words in ((b"\x89PNG\r\n\x1a\n" + b"no picture" * 100, "damaged"), (b"no picture", "not an image")):
+        path.write_bytes(content)
+        with pytest.raises(ImageError, match=words):
+            load_image(path)
+
+
 def test_a_truncated_png_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "cut.png"
     path.write_bytes(truncated_png(path))
