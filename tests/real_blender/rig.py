@@ -5,7 +5,8 @@
 
 For a Debian or Ubuntu machine that has no Blender, or another one. The system itself is left alone: everything lies in
 the cache folder (``ESPALIER_RIGS`` names another). Inside, the checkout and the folder of BLENDER_USER_RESOURCES are
-seen at the same paths as outside, and nothing else of the machine. Standard library only.
+seen at the same paths as outside, the Python that runs this too, and nothing else of the machine. A Python below /usr
+stays out: Debian has its own there. Standard library only.
 """
 
 from __future__ import annotations
@@ -112,6 +113,8 @@ def run(suite: str, arguments: list[str]) -> int:
         print(f"{suite} is not set up: python3.11 {SCRIPT} setup {suite}", file=sys.stderr)
         return 1
     shown = {ROOT, Path.cwd()}
+    if not Path(sys.base_prefix).is_relative_to("/usr"):  # what the checkout's environment was made from
+        shown.add(Path(sys.base_prefix))
     shown |= {Path(os.environ[name]).parent for name in PASSED_ON[:1] if os.environ.get(name)}
     told = [f"{name}={os.environ[name]}" for name in PASSED_ON if name in os.environ]
     command = ["env", "--chdir", str(Path.cwd()), *told, *XVFB, "blender", *arguments]

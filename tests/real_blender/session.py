@@ -4,75 +4,46 @@
 
 *whole* goes the whole way once, *killed* ends with SIGKILL for Blender in mid-job, *restarted* takes up what that left.
 The backend is the fake one in its mode *held* and GATE is the folder of its gates, so that nothing here depends on how
-fast this machine is. Buttons are pressed with the mouse where xdotool is there, else through their operators; pictures
-are taken with ImageMagick's ``import``. What was checked is written to ``OUT_DIR/session.json``, pictures beside it.
+fast this machine is. ``driver`` says how buttons are pressed and where pictures lie.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import time
-import traceback
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import bpy
 
-ARGUMENTS = sys.argv[sys.argv.index("--") + 1 :]
-OUT, GATE = (Path(argument).resolve() for argument in ARGUMENTS[:2])
-REPOSITORY = Path(__file__).parents[2]
-sys.path.insert(0, str(REPOSITORY))
+sys.path.insert(0, str(Path(__file__).parents[2]))  # Blender runs this file alone
 
-from backend import protocol  # noqa: E402
-from tests.fakes import fake_backend  # noqa: E402 - Blender runs this file alone, without the repository on its path
-from tests.real_blender.stopwatch import Stopwatch  # noqa: E402
+from backend import protocol
+from tests.fakes import fake_backend
+from tests.real_blender import driver
+from tests.real_blender.driver import (
+    OUT,
+    Steps,
+    call,
+    check,
+    empty_scene,
+    frames,
+    objects,
+    open_sidebar,
+    picture,
+    press,
+    pump,
+    report,
+    running,
+    until,
+    view,
+    viewport,
+    write_report,
+)
 
-ROOT = next(addon.module for addon in bpy.context.preferences.addons if addon.module.endswith(".espalier"))
-pump = sys.modules[f"{ROOT}.blender_addon.pump"]
-viewport = sys.modules[f"{ROOT}.blender_addon.viewport"]
-report: dict[str, Any] = {"blender": bpy.app.version_string, "checks": [], "frame_ms": {}, "error": None}
-stopwatch = Stopwatch()
-Steps = Iterator[float]  # seconds until the next step: Blender draws meanwhile
-
-
-def check(truth: object, words: str) -> None:
-    report["checks"].append([bool(truth), words])
-    print("ok" if truth else "NOT OK", words, flush=True)
-
-
-def view() -> tuple[bpy.types.Window, bpy.types.Area]:
-    window = bpy.context.window_manager.windows[0]
-    return window, next(area for area in window.screen.areas if area.type == "VIEW_3D")
-
-
-def region(kind: str) -> bpy.types.Region:
-    return next(region for region in view()[1].regions if region.type == kind)
-
-
-def call(operator: Callable[..., set[str]], *arguments: str | bool, **properties: object) -> set[str]:
-    window, area = view()
-    with bpy.context.temp_override(window=window, screen=window.screen, area=area, region=region("WINDOW")):
-        return operator(*arguments, **properties)
-
-
-def picture(name: str) -> None:
-    if shutil.which("import"):
-        subprocess.run(["import", "-silent", "-window", "root", f"png:{OUT / name}.png"], check=True)
-
-
-def until(condition: Callable[[], object], words: str, timeout: float = 60.0) -> Steps:
-    begin = time.monotonic()
-    while not condition():
-        if time.monotonic() > begin + timeout:
-            raise AssertionError(f"{words}: not within {timeout:.0f} s")
-        yield 0.02
-    check(True, f"{words} ({time.monotonic() - begin:.2f} s)")
+GATE = Path(driver.ARGUMENTS[1]).resolve()
 
 
 def gates(until_before: str) -> None:
@@ -85,82 +56,10 @@ def gates(until_before: str) -> None:
         (GATE / stage).touch()
 
 
-def mouse(x: int, y: int, *actions: str) -> None:
-    subprocess.run(["xdotool", "mousemove", str(x), str(y), "sleep", "0.1", *actions], check=True)
-
-
-def under_mouse() -> str:
-    """The Python command of the button under the mouse."""
-    window, area = view()
-    bpy.context.window_manager.clipboard = ""
-    with bpy.context.temp_override(window=window, screen=window.screen, area=area, region=region("UI")):
-        if bpy.ops.ui.copy_python_command_button.poll():
-            bpy.ops.ui.copy_python_command_button()
-    return bpy.context.window_manager.clipboard
-
-
-def press(name: str) -> Steps:
-    """Find an operator's button in the sidebar by hovering over it, and click it."""
-    if not shutil.which("xdotool"):
-        module, function = name.split(".")
-        call(getattr(getattr(bpy.ops, module), function), "INVOKE_DEFAULT")
-        return
-    window, sidebar = view()[0], region("UI")
-    mouse(sidebar.x - 300, window.height // 2)
-    yield 0.3
-    top = window.height - (sidebar.y + sidebar.height)
-    for across in (0.5, 0.82):  # the small buttons are at the right
-        x = int(sidebar.x + across * sidebar.width)
-        for y in range(top + 8, top + sidebar.height, 10):
-            mouse(x, y)
-            yield 0.05
-            if not under_mouse().startswith(f"bpy.ops.{name}("):
-                continue
-            yield 0.3  # on a slow machine that may still have been the button before
-            if under_mouse().startswith(f"bpy.ops.{name}("):
-                mouse(x, y, "click", "1")
-                yield 0.3
-                return
-    check(False, f"a button for {name}")
-
-
-def frames(when: str) -> None:
-    """Note how long a frame of the whole window takes, the median of nine."""
-    times = []
-    for _ in range(9):
-        start = time.perf_counter()
-        bpy.ops.wm.redraw_timer(type="DRAW_WIN", iterations=1)
-        times.append(1000 * (time.perf_counter() - start))
-    report["frame_ms"][when] = sorted(times)[4]
-
-
-def objects() -> list[str]:
-    return sorted(bpy.data.objects.keys())
-
-
 def add_images(*names: str) -> None:
     for name in names:
         fake_backend.write_png(OUT / name, 128, fake_backend.paint)
-    files = [{"name": name} for name in names]
-    call(bpy.ops.espalier.add_images, "EXEC_DEFAULT", True, directory=str(OUT), files=files)  # True: with an undo step
-
-
-def open_sidebar() -> Steps:
-    view()[1].spaces.active.show_region_ui = True
-    yield 0.5
-    region("UI").active_panel_category = "Espalier"
-    view()[1].tag_redraw()
-    yield 0.5
-
-
-def empty_scene() -> None:
-    bpy.data.objects.remove(bpy.data.objects["Cube"])
-    view()[1].spaces.active.region_3d.view_distance = 4
-    call(bpy.ops.ed.undo_push, message="Empty scene")
-
-
-def running(fraction: float) -> Callable[[], bool]:
-    return lambda: pump.jobs.running is not None and pump.jobs.running.fraction >= fraction
+    driver.add_images(*(OUT / name for name in names))
 
 
 def the_way_once() -> Steps:
@@ -320,33 +219,4 @@ def restarted() -> Steps:
 
 SESSIONS = {"whole": whole, "killed": killed, "restarted": restarted}
 
-
-def write_report() -> None:
-    report["main_thread"] = stopwatch.report()
-    (OUT / "session.json").write_text(json.dumps(report, indent=1))
-
-
-def tick(steps: Steps) -> float | None:
-    try:
-        return max(0.01, next(steps))
-    except StopIteration:
-        pass
-    except BaseException:
-        report["error"] = traceback.format_exc()
-        print(report["error"], flush=True)
-        picture("failed")
-    write_report()
-    bpy.ops.wm.quit_blender()
-    return None
-
-
-def main() -> None:
-    OUT.mkdir(parents=True, exist_ok=True)
-    bpy.context.preferences.view.show_splash = False
-    bpy.context.preferences.use_preferences_save = False
-    stopwatch.watch(f"{ROOT}.")
-    steps = SESSIONS[ARGUMENTS[2]]()
-    bpy.app.timers.register(lambda: tick(steps), first_interval=2.0, persistent=True)
-
-
-main()
+driver.drive(SESSIONS[driver.ARGUMENTS[2]]())

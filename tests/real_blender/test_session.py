@@ -22,15 +22,20 @@ WINDOW = ("--window-geometry", "0", "0", "1280", "800")
 KILLED = (-9, 137)  # as the system says it, and as a shell in between does
 
 
-def run(installed: Blender, name: str, codes: tuple[int, ...] = (0,)) -> dict[str, Any]:
-    """What the session of this name reports, all of it true, with no backend left behind."""
+def session(
+    installed: Blender,
+    script: str,
+    *arguments: str,
+    python: dict[str, str],
+    codes: tuple[int, ...] = (0,),
+    timeout: float = 600,
+) -> dict[str, Any]:
+    """What a session reports, all of it true, with no backend left behind."""
     folder = installed.folder
-    gate = folder / "gate"
-    gate.mkdir(exist_ok=True)
     (folder / "session.json").unlink(missing_ok=True)
-    session = str(Path(__file__).with_name("session.py"))
-    python = installed.fake_python("held", str(gate))
-    installed.run(*WINDOW, "--python", session, "--", str(folder), str(gate), name, environment=python, codes=codes)
+    script = str(Path(__file__).with_name(script))
+    command = (*WINDOW, "--python", script, "--", str(folder), *arguments)
+    installed.run(*command, environment=python, codes=codes, timeout=timeout)
     report: dict[str, Any] = json.loads((folder / "session.json").read_text())
     print(f"pictures in {folder}; frames, in ms: {report['frame_ms']}")
     print(json.dumps(report["main_thread"], indent=1))
@@ -40,13 +45,29 @@ def run(installed: Blender, name: str, codes: tuple[int, ...] = (0,)) -> dict[st
     return report
 
 
+def with_fake_backend(installed: Blender, name: str, codes: tuple[int, ...] = (0,)) -> dict[str, Any]:
+    gate = installed.folder / "gate"
+    gate.mkdir(exist_ok=True)
+    python = installed.fake_python("held", str(gate))
+    return session(installed, "session.py", str(gate), name, python=python, codes=codes)
+
+
 def test_session(installed: Blender) -> None:
-    report = run(installed, "whole")
+    report = with_fake_backend(installed, "whole")
     assert len(report["checks"]) >= 29
     longest = {name: ms["cpu"] for name, ms in report["main_thread"]["longest_ms"].items() if name not in EXEMPT}
     assert {name: ms for name, ms in longest.items() if ms > FRAME} == {}
 
 
 def test_blender_killed_in_mid_job(installed: Blender) -> None:
-    run(installed, "killed", KILLED)
-    assert len(run(installed, "restarted")["checks"]) >= 5
+    with_fake_backend(installed, "killed", KILLED)
+    assert len(with_fake_backend(installed, "restarted")["checks"]) >= 5
+
+
+def test_the_bundled_model(installed: Blender) -> None:
+    """With the real backend, which runs in the Python of these tests."""
+    look = f"import subprocess; print('found', subprocess.run([{sys.executable!r}, '-c', 'import torch']).returncode)"
+    if "found 0" not in installed.run("--background", "--python-expr", look):
+        pytest.skip(f"this Blender sees another system, without {sys.executable}")
+    report = session(installed, "bundled.py", python={"ESPALIER_PYTHON": sys.executable}, timeout=1800)
+    assert len(report["checks"]) >= 40

@@ -1,0 +1,257 @@
+"""A session in a real, windowed Blender with Espalier installed and the real backend with the bundled model behind it.
+
+    blender --python tests/real_blender/bundled.py -- OUT_DIR
+
+From an image to an object and on: undo, redo, cancel, made again in place, variants, history, a mesh of one's own
+painted, an asset, saved and opened again; then an image that is none, and a backend that is killed in mid-job.
+``driver`` says how buttons are pressed and where pictures lie.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import bpy
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # Blender runs this file alone
+
+from tests.real_blender import driver
+from tests.real_blender.driver import (
+    OUT,
+    Steps,
+    add_images,
+    call,
+    check,
+    empty_scene,
+    history,
+    objects,
+    open_sidebar,
+    picture,
+    press,
+    pump,
+    report,
+    running,
+    until,
+    view,
+    viewport,
+)
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+JOB = 400.0  # seconds that jobs may take on a machine that has other things to do
+
+
+def made(words: str) -> Steps:
+    """Wait until nothing is being made any more, and all of it has come."""
+    yield from until(lambda: not any(job.active for job in pump.jobs.jobs), words, JOB)
+    yield 0.5
+    check([job.error for job in pump.jobs.jobs] == [], "without an error")
+
+
+def positions(name: str) -> np.ndarray:
+    mesh = bpy.data.objects[name].data
+    values = np.empty((len(mesh.vertices), 3), np.float32)
+    mesh.vertices.foreach_get("co", values.ravel())
+    return values
+
+
+def is_textured(name: str) -> bool:
+    """Whether an object has UVs and a packed texture of more than one color."""
+    mesh = bpy.data.objects[name].data
+    nodes = mesh.materials[0].node_tree.nodes
+    image = nodes["Principled BSDF"].inputs["Base Color"].links[0].from_node.image
+    values = np.empty(len(image.pixels), np.float32)
+    image.pixels.foreach_get(values)
+    return bool(mesh.uv_layers) and image.packed_file is not None and values.reshape(-1, 4)[:, :3].std(0).max() > 0.02
+
+
+def select(name: str) -> None:
+    for other in list(bpy.context.view_layer.objects.selected):
+        other.select_set(False)
+    bpy.data.objects[name].select_set(True)
+    bpy.context.view_layer.objects.active = bpy.data.objects[name]
+
+
+def image_to_object() -> Steps:
+    empty_scene()
+    yield from open_sidebar()
+    check(not bpy.ops.espalier.generate.poll(), "without an image the button is off")
+    picture("01_empty")
+    add_images(EXAMPLES / "mushroom.png")
+    yield 4.0
+    picture("02_image")
+    before, seen, shares = objects(), [], [0.0]
+    yield from press("espalier.generate")
+    yield from until(running(0.01), "the backend starts and works", JOB)
+    while pump.jobs.running is not None:
+        job = pump.jobs.running
+        shares.append(job.fraction)
+        if job.stage not in seen:
+            seen.append(job.stage)
+            picture(f"03_{len(seen)}_{job.stage}")
+        if any(overlay.batch for overlay in viewport._overlays.values()) and "preview" not in seen:
+            seen.append("preview")
+            check(objects() == before, "the preview is no object")
+            picture("04_preview")
+        call(bpy.ops.view3d.view_orbit, angle=0.03, type="ORBITLEFT")
+        yield 0.1
+    yield from made("the object is there")
+    check("preview" in seen, "the preview was drawn")
+    check(shares == sorted(shares) and shares[-1] > 0.8, f"progress only grows, over {', '.join(seen)}")
+    yield from press("espalier.show_texture")
+    yield 1.0
+    picture("05_object")
+    size = np.ptp(positions("mushroom"), axis=0).max()
+    check(abs(size - 1) < 1e-3 and is_textured("mushroom"), "one meter, with a texture")
+    call(bpy.ops.ed.undo)
+    yield 0.5
+    picture("06_undone")
+    check(objects() == before and len(bpy.context.scene.espalier.images) == 1, "one undo takes it away, and it alone")
+    call(bpy.ops.ed.redo)
+    yield 0.5
+    picture("07_redone")
+    check(is_textured("mushroom"), "redo brings it back")
+
+
+def cancelled() -> Steps:
+    before, pid, settings = objects(), pump.jobs.backend.pid, bpy.context.scene.espalier
+    settings.use_steps, settings.steps = True, 100  # one that takes long enough to be cancelled by hand
+    yield from press("espalier.generate")
+    yield from until(running(0.1), "a second job runs", JOB)
+    picture("08_second")
+    yield from press("espalier.cancel")
+    yield from until(lambda: not pump.jobs.jobs, "it is cancelled")
+    yield 0.5
+    picture("09_cancelled")
+    check(objects() == before and pump.jobs.backend.pid == pid, "with no trace, and the backend goes on")
+    settings.use_steps = False
+
+
+def again() -> Steps:
+    made_before = bpy.data.objects["mushroom"]
+    made_before.location.x, made_before.rotation_euler.z = -0.4, 0.6
+    call(bpy.ops.ed.undo_push, message="Move")
+    placed, seed, shape = made_before.matrix_basis.copy(), made_before["espalier_seed"], positions("mushroom")
+    others = objects()
+    yield from press("espalier.regenerate")
+    yield from until(running(0.1), "it is made again", JOB)
+    picture("10_regenerating")
+    yield from made("and stands there")
+    now = bpy.data.objects["mushroom"]
+    picture("11_regenerated")
+    check(now.matrix_basis == placed and objects() == others, "in its place")
+    check(now["espalier_seed"] != seed and len(positions("mushroom")) != len(shape), "another one, of another seed")
+    yield from press("espalier.variants")
+    yield 0.5
+    picture("12_variants_asked")
+    yield from made("three variants")
+    view()[1].spaces.active.region_3d.view_distance = 7
+    yield 1.0
+    picture("13_variants")
+    check(len(set(objects()) - set(others)) == 3, "stand beside it")
+
+
+def from_the_history() -> Steps:
+    yield from until(lambda: all(entry.picture is not None for entry in history.entries), "portraits are drawn")
+    check(len(history.entries) == 5, "the history has all five")
+    before = objects()
+    bpy.context.scene.cursor.location = (0.0, -1.5, 0.0)
+    yield from driver.scroll(bpy.ops.view2d.scroll_down)
+    picture("14_history")
+    yield from driver.scroll(bpy.ops.view2d.scroll_up)
+    yield from press("espalier.insert_again")
+    yield 1.0
+    picture("15_inserted_again")
+    check(len(objects()) == len(before) + 1, "one of them is inserted again")
+
+
+def painted() -> Steps:
+    call(bpy.ops.mesh.primitive_cube_add, size=0.9, location=(-1.6, -1.2, 0.45))
+    bpy.context.active_object.name = "Block"
+    call(bpy.ops.ed.undo_push, message="Block")
+    shape = positions("Block")
+    bpy.context.scene.espalier.images.clear()
+    add_images(EXAMPLES / "house.png")
+    yield 1.0
+    yield from press("espalier.retexture")
+    yield from made("a mesh of one's own is painted")
+    yield 1.0
+    picture("16_retextured")
+    check(np.array_equal(positions("Block"), shape) and is_textured("Block"), "and keeps its shape")
+
+
+def kept() -> Steps:
+    select("mushroom")
+    yield 0.5
+    yield from press("espalier.mark_asset")
+    asset = bpy.data.objects["mushroom"]
+    check(asset.asset_data is not None, "it is an asset")
+    yield from until(lambda: any(bpy.data.objects["mushroom"].preview.image_size), "with a preview")
+    before, entries = objects(), [entry.id for entry in history.entries]
+    bpy.ops.wm.save_as_mainfile(filepath=str(OUT / "bundled.blend"))
+    bpy.ops.wm.open_mainfile(filepath=str(OUT / "bundled.blend"), load_ui=False)
+    yield 2.0
+    yield from open_sidebar()
+    picture("17_reopened")
+    yield from driver.scroll(bpy.ops.view2d.scroll_down)
+    picture("18_history_reopened")
+    yield from driver.scroll(bpy.ops.view2d.scroll_up)
+    check(objects() == before and is_textured("mushroom") and is_textured("Block"), "the file holds all, textures too")
+    check(bpy.data.objects["mushroom"].asset_data is not None, "and the asset")
+    check([entry.id for entry in history.entries] == entries, "and the history")
+    check(all(entry.picture is not None for entry in history.entries), "with its pictures")
+
+
+def no_image() -> Steps:
+    (OUT / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"no picture" * 100)
+    bpy.context.scene.espalier.images.clear()
+    add_images(OUT / "broken.png")
+    yield 1.0
+    before = objects()
+    yield from press("espalier.generate")
+    yield from until(lambda: pump.jobs.jobs[0].error, "an image that is none is noticed", JOB)
+    yield 0.5
+    picture("19_no_image")
+    error = pump.jobs.jobs[0].error
+    check(error.code.startswith("image_") and "broken.png" in error.message, f"and said: {error.message} {error.hint}")
+    check(objects() == before, "the scene is as it was")
+
+
+def killed() -> Steps:
+    bpy.context.scene.espalier.images.clear()
+    add_images(EXAMPLES / "mug.png")
+    yield 0.5
+    before = objects()
+    yield from press("espalier.generate")
+    yield from until(running(0.1), "a job runs", JOB)
+    os.kill(pump.jobs.backend.pid, signal.SIGKILL)
+    begin = time.monotonic()
+    yield from until(lambda: pump.jobs.jobs[0].error, "a killed backend is noticed")
+    check(time.monotonic() - begin < 1, "within a second")
+    yield 0.5
+    picture("20_killed")
+    check(objects() == before, "the scene is as it was")
+    yield from press("espalier.retry")
+    yield from made("the next try works")
+    picture("21_next")
+    check("mug" in bpy.data.objects and is_textured("mug"), "and makes the object")
+    report["backend_pid"] = pump.jobs.backend.pid
+
+
+def whole() -> Steps:
+    driver.unfold("ESPALIER_PT_iterate", "ESPALIER_PT_history")
+    yield from image_to_object()
+    yield from cancelled()
+    yield from again()
+    yield from from_the_history()
+    yield from painted()
+    yield from kept()
+    yield from no_image()
+    yield from killed()
+
+
+driver.drive(whole())

@@ -1,0 +1,205 @@
+"""Drives a real, windowed Blender with Espalier installed: mouse, pictures, and what was checked.
+
+A session is a generator: it yields the seconds until its next step, and Blender draws meanwhile. ``drive`` runs it,
+writes what was checked to ``OUT/session.json``, pictures beside it, and quits. Buttons are pressed with the mouse where
+xdotool is there, else through their operators; pictures are taken with ImageMagick's ``import``.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import bpy
+
+from tests.real_blender.stopwatch import Stopwatch
+
+ARGUMENTS = sys.argv[sys.argv.index("--") + 1 :]
+OUT = Path(ARGUMENTS[0]).resolve()
+ROOT = next(addon.module for addon in bpy.context.preferences.addons if addon.module.endswith(".espalier"))
+pump = sys.modules[f"{ROOT}.blender_addon.pump"]
+viewport = sys.modules[f"{ROOT}.blender_addon.viewport"]
+history = sys.modules[f"{ROOT}.blender_addon.history"]
+report: dict[str, Any] = {"blender": bpy.app.version_string, "checks": [], "frame_ms": {}, "error": None}
+stopwatch = Stopwatch()
+_last = 0  # how far down the last button was found
+Steps = Iterator[float]  # seconds until the next step: Blender draws meanwhile
+
+
+def check(truth: object, words: str) -> None:
+    report["checks"].append([bool(truth), words])
+    print("ok" if truth else "NOT OK", words, flush=True)
+
+
+def view() -> tuple[bpy.types.Window, bpy.types.Area]:
+    window = bpy.context.window_manager.windows[0]
+    return window, next(area for area in window.screen.areas if area.type == "VIEW_3D")
+
+
+def region(kind: str) -> bpy.types.Region:
+    return next(region for region in view()[1].regions if region.type == kind)
+
+
+def call(operator: Callable[..., set[str]], *arguments: str | bool, **properties: object) -> set[str]:
+    window, area = view()
+    with bpy.context.temp_override(window=window, screen=window.screen, area=area, region=region("WINDOW")):
+        return operator(*arguments, **properties)
+
+
+def picture(name: str) -> None:
+    if shutil.which("import"):
+        subprocess.run(["import", "-silent", "-window", "root", f"png:{OUT / name}.png"], check=True)
+
+
+def until(condition: Callable[[], object], words: str, timeout: float = 60.0) -> Steps:
+    begin = time.monotonic()
+    while not condition():
+        if time.monotonic() > begin + timeout:
+            raise AssertionError(f"{words}: not within {timeout:.0f} s")
+        yield 0.02
+    check(True, f"{words} ({time.monotonic() - begin:.2f} s)")
+
+
+def mouse(x: int, y: int, *actions: str) -> None:
+    subprocess.run(["xdotool", "mousemove", str(x), str(y), "sleep", "0.05", *actions], check=True)
+
+
+def scroll(operator: Callable[..., set[str]]) -> Steps:
+    """Scroll the sidebar to its end, or to its beginning."""
+    window, area = view()
+    with bpy.context.temp_override(window=window, screen=window.screen, area=area, region=region("UI")):
+        for _ in range(40):
+            operator()
+    yield 0.5
+
+
+def under_mouse() -> str:
+    """The Python command of the button under the mouse."""
+    window, area = view()
+    bpy.context.window_manager.clipboard = ""
+    with bpy.context.temp_override(window=window, screen=window.screen, area=area, region=region("UI")):
+        if bpy.ops.ui.copy_python_command_button.poll():
+            bpy.ops.ui.copy_python_command_button()
+    return bpy.context.window_manager.clipboard
+
+
+def find(name: str) -> Generator[float, None, tuple[int, int] | None]:
+    """Where an operator's button is seen in the sidebar, found by hovering over it, nearest to the last one first."""
+    global _last
+    window, sidebar = view()[0], region("UI")
+    mouse(sidebar.x - 300, window.height // 2)
+    yield 0.3
+    top = window.height - (sidebar.y + sidebar.height)
+    for y in sorted(range(top + 8, top + sidebar.height, 10), key=lambda y: abs(y - _last)):
+        for across in (0.5, 0.82, 0.38):  # the small buttons are at the right, and below pictures
+            x = int(sidebar.x + across * sidebar.width)
+            mouse(x, y)
+            yield 0.05
+            if not under_mouse().startswith(f"bpy.ops.{name}("):
+                continue
+            yield 0.3  # on a slow machine that may still have been the button before
+            if under_mouse().startswith(f"bpy.ops.{name}("):
+                _last = y
+                return x, y
+    return None
+
+
+def press(name: str) -> Steps:
+    """Click an operator's button in the sidebar, further down if it is not seen at once."""
+    if not shutil.which("xdotool"):
+        module, function = name.split(".")
+        call(getattr(getattr(bpy.ops, module), function), "INVOKE_DEFAULT")
+        return
+    place = yield from find(name)
+    below = place is None
+    if below:
+        yield from scroll(bpy.ops.view2d.scroll_down)
+        place = yield from find(name)
+    if place is None:
+        check(False, f"a button for {name}")
+    else:
+        mouse(*place, "click", "1")
+        yield 0.3
+    if below:
+        yield from scroll(bpy.ops.view2d.scroll_up)
+
+
+def frames(when: str) -> None:
+    """Note how long a frame of the whole window takes, the median of nine."""
+    times = []
+    for _ in range(9):
+        start = time.perf_counter()
+        bpy.ops.wm.redraw_timer(type="DRAW_WIN", iterations=1)
+        times.append(1000 * (time.perf_counter() - start))
+    report["frame_ms"][when] = sorted(times)[4]
+
+
+def objects() -> list[str]:
+    return sorted(bpy.data.objects.keys())
+
+
+def add_images(*paths: Path) -> None:
+    files = [{"name": path.name} for path in paths]
+    call(bpy.ops.espalier.add_images, "EXEC_DEFAULT", True, directory=str(paths[0].parent), files=files)  # True: undo
+
+
+def unfold(*panels: str) -> None:
+    """Have sub-panels open; of use before they are first drawn, for later Blender remembers how they were."""
+    for name in panels:
+        panel = getattr(bpy.types, name)
+        bpy.utils.unregister_class(panel)
+        panel.bl_options = set()
+        bpy.utils.register_class(panel)
+
+
+def open_sidebar() -> Steps:
+    view()[1].spaces.active.show_region_ui = True
+    yield 0.5
+    region("UI").active_panel_category = "Espalier"
+    view()[1].tag_redraw()
+    yield 0.5
+
+
+def empty_scene() -> None:
+    bpy.data.objects.remove(bpy.data.objects["Cube"])
+    view()[1].spaces.active.region_3d.view_distance = 4
+    call(bpy.ops.ed.undo_push, message="Empty scene")
+
+
+def running(fraction: float) -> Callable[[], bool]:
+    return lambda: pump.jobs.running is not None and pump.jobs.running.fraction >= fraction
+
+
+def write_report() -> None:
+    report["main_thread"] = stopwatch.report()
+    (OUT / "session.json").write_text(json.dumps(report, indent=1))
+
+
+def drive(steps: Steps) -> None:
+    """Run a session from the first frame on, then quit Blender."""
+    OUT.mkdir(parents=True, exist_ok=True)
+    bpy.context.preferences.view.show_splash = False
+    bpy.context.preferences.use_preferences_save = False
+    stopwatch.watch(f"{ROOT}.")
+    bpy.app.timers.register(lambda: _tick(steps), first_interval=2.0, persistent=True)
+
+
+def _tick(steps: Steps) -> float | None:
+    try:
+        return max(0.01, next(steps))
+    except StopIteration:
+        pass
+    except BaseException:
+        report["error"] = traceback.format_exc()
+        print(report["error"], flush=True)
+        picture("failed")
+    write_report()
+    bpy.ops.wm.quit_blender()
+    return None
