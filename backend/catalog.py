@@ -96,7 +96,7 @@ _PUBLISHED = (
     ),
     PublishedModel(
         name="dinov2-vitl14-reg",
-        title="DINOv2 ViT-L/14 with registers (image encoder)",
+        title="DINOv2 ViT-L/14 (image encoder)",
         repository="facebook/dinov2-with-registers-large",
         revision="e4c89a4e05589de9b3e188688a303d0f3c04d0f3",
         licence="Apache-2.0",

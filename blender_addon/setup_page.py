@@ -36,7 +36,6 @@ MODEL_STATES = {
     "installed": "installed",
     "damaged": "damaged: download it again",
     "partial": "partly downloaded",
-    "not installed": "not installed",
 }
 
 
@@ -156,13 +155,13 @@ def draw_models(layout: bpy.types.UILayout) -> None:
 
 
 def draw_model(layout: bpy.types.UILayout, model: Model) -> None:
-    split = layout.split(factor=0.62)
-    state = translate(MODEL_STATES.get(model.state, model.state))
+    split = layout.split(factor=0.66)
+    state = gigabytes(model.size)
     if model.state == "partial":
-        state = translate("{present} of {size} downloaded").format(
-            present=gigabytes(model.present), size=gigabytes(model.size)
-        )
-    split.label(text=f"{model.title}: {gigabytes(model.size)}, {state}", translate=False)
+        state = translate("{present} of {size} downloaded").format(present=gigabytes(model.present), size=state)
+    elif model.state != "not installed":  # which the button says
+        state += f", {translate(MODEL_STATES.get(model.state, model.state))}"
+    split.label(text=f"{model.title}: {state}", translate=False)
     row = split.row(align=True)
     if not model.published:
         return

@@ -13,7 +13,6 @@ from pathlib import Path
 from . import environment
 from .environment import Layout, Packages, python_in
 from .install_lock import Busy, InstallLock
-from .machine import TITLES
 from .steps import Cancelled, Installation, Options, Plan, Problem, disk_problem, forget, make_plan
 
 
@@ -170,7 +169,7 @@ class Installer:
         if not python_in(self.layout.environment).exists():
             hint = "It was made from a Python that is no longer there."
             return Status(State.FAILED, "The backend's environment cannot start.", hint, "Repair")
-        return Status(State.READY, marker.title, f"torch {marker.torch}, {TITLES[marker.build]}")
+        return Status(State.READY, marker.title, f"torch {marker.torch}")
 
     def _look_at_leftovers(self) -> Status:
         arrived = environment.bytes_in(self.layout.downloads)

@@ -350,6 +350,8 @@ TEXTS = {
     "Python 3.11 could not be downloaded.": "Python 3.11 konnte nicht heruntergeladen werden.",
     "Ready": "Bereit",
     "Ready ({device})": "Bereit ({device})",
+    "processor": "Prozessor",
+    "Apple GPU": "Apple-GPU",
     "Remove": "Entfernen",
     "Shown when the backend is installed": "Wird gezeigt, wenn das Backend installiert ist",
     "The Python 3.11 that the backend's environment is made from. Empty: one is downloaded (30 MB)": (
@@ -380,7 +382,6 @@ TEXTS = {
     "bundled": "mitgeliefert",
     "damaged: download it again": "beschädigt: neu herunterladen",
     "installed": "installiert",
-    "not installed": "nicht installiert",
     "partly downloaded": "teilweise heruntergeladen",
     "the image {name}": "das Bild {name}",
     "the mesh has as many UV maps as it can have": "das Mesh hat so viele UV-Maps, wie es haben kann",

@@ -325,6 +325,8 @@ TEXTS = {
     "Python 3.11 could not be downloaded.": "无法下载 Python 3.11。",
     "Ready": "就绪",
     "Ready ({device})": "就绪（{device}）",
+    "processor": "处理器",
+    "Apple GPU": "Apple GPU",
     "Remove": "移除",
     "Shown when the backend is installed": "安装后端后显示",
     "The Python 3.11 that the backend's environment is made from. Empty: one is downloaded (30 MB)": (
@@ -350,7 +352,6 @@ TEXTS = {
     "bundled": "随附",
     "damaged: download it again": "已损坏：请重新下载",
     "installed": "已安装",
-    "not installed": "未安装",
     "partly downloaded": "部分已下载",
     "the image {name}": "图像 {name}",
     "the mesh has as many UV maps as it can have": "该网格的 UV 贴图数量已达上限",

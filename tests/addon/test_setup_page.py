@@ -161,7 +161,7 @@ def test_other_states(addon: Any, monkeypatch: pytest.MonkeyPatch, status: Statu
 
 
 def test_ready(addon: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    use(monkeypatch, State.READY, "NVIDIA GeForce RTX 4070, 12 GB", "torch 2.13.0, for NVIDIA graphics cards")
+    use(monkeypatch, State.READY, "NVIDIA GeForce RTX 4070, 12 GB", "torch 2.13.0")
     told = page(addon)
     assert "Ready (NVIDIA GeForce RTX 4070, 12 GB)" in told
     assert "Repair" in told
@@ -181,8 +181,9 @@ def test_models(addon: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     dino = entry("dinov2-vitl14-reg", "installed", present=3_000_000_000)
     trellis = entry(setup.OFFERED, "partial", dino.name, present=1_000_000_000)
     damaged = entry("mdt-dist", "damaged", setup.OFFERED, present=5)
-    setup.models.known = {model.name: model for model in (dino, trellis, damaged)}
+    setup.models.known = {model.name: model for model in (dino, trellis, damaged, entry("u2net", "not installed"))}
     told = page(addon)
+    assert "U2NET: 3.0 GB" in told.split("\n")
     for words in ("DINOV2-VITL14-REG: 3.0 GB, installed", "1.0 GB of 3.0 GB downloaded", "damaged: download it again"):
         assert words in told
     for button in ("espalier.verify_model", "Go On", "Download"):

@@ -128,6 +128,8 @@ CHOSEN = (
     "The number of steps that is set below Advanced",
     "Its Own",
     "Mini (Demonstration)",
+    "processor",
+    "Apple GPU",
     "{n} Step",
     "{n} Steps",
     "Select an object that Espalier made",

@@ -37,6 +37,7 @@ class Stopwatch:
             for index, handler in enumerate(handlers):
                 if handler.__module__.startswith(package):
                     handlers[index] = bpy.app.handlers.persistent(self.timed(handler.__name__, handler))
+                    setattr(sys.modules[handler.__module__], handler.__name__, handlers[index])  # to be removed by
         kinds = (bpy.types.Operator, bpy.types.Panel, bpy.types.Menu, bpy.types.AddonPreferences, bpy.types.FileHandler)
         for kind in kinds:
             for cls in kind.__subclasses__():
