@@ -47,7 +47,7 @@ def retexture(
     check: Check = lambda: None,
 ) -> Generated:
     """A texture for ``mesh``, moved into the cube: a voxel from its sides, where a surface would be cut
-    off. ``settings.faces`` and ``normal_map`` play no part.
+    off. ``settings.faces``, ``normal_map`` and ``ambient_occlusion`` play no part.
 
     Otherwise as ``Pipeline.generate``.
     """
@@ -84,6 +84,7 @@ def paint(mesh: GivenMesh, made: Reconstruction, settings: GenerateSettings, che
         uvs=target.uvs,
         texture=textures.color,
         normal_map=None,
+        occlusion=None,
         counts={"faces": len(target.faces), "vertices": len(target.vertices), "charts": target.charts},
         seconds={},
     )

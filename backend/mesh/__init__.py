@@ -2,7 +2,7 @@
 
 ``flexicubes`` extracts, ``flood`` finds what lies outside, ``cleanup`` and ``visibility`` drop
 what nobody sees, ``holes`` closes what that opens, ``simplify`` reduces, ``unwrap`` lays
-out, ``bake`` paints and ``export`` writes; ``finish`` runs all between the first and the last.
+out, ``occlusion`` shades, ``bake`` paints and ``export`` writes; ``finish`` runs all between the first and the last.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Paint the textures of the simplified, unwrapped mesh from the raw surface: colour and tangent-space normals.
+"""Paint the textures of the simplified, unwrapped mesh from the raw surface: colour, tangent-space normals, occlusion.
 
 Each texel is a point of the simplified mesh; it is projected onto the raw surface and takes what is found there.
 """
@@ -13,6 +13,7 @@ import numpy as np
 
 from . import Mesh
 from .gaussian_color import GaussianColors
+from .occlusion import vertex_occlusion
 from .projection import Projection, Projector
 from .tangents import TangentSpace, tangent_space, vertex_normals
 from .texels import Gutter, Texels, border_texels, rasterize
@@ -29,6 +30,7 @@ class Textures:
 
     color: np.ndarray  # [T, T, 3] uint8, sRGB, straight (there is no alpha)
     normal: np.ndarray | None  # [T, T, 3] uint8, linear, see ``tangents``; None if it was not asked for
+    occlusion: np.ndarray | None  # [T, T] uint8, linear, 255 where open; None if it was not asked for
 
 
 def bake(
@@ -37,6 +39,7 @@ def bake(
     texture_size: int,
     *,
     normal_map: bool = True,
+    ambient_occlusion: bool = False,
     gaussians: GaussianColors | None = None,
 ) -> Textures:
     """Paint the textures of ``mesh`` from ``raw``.
@@ -48,27 +51,28 @@ def bake(
         raw: where normals come from, and colours if it has any and there are no Gaussians.
         texture_size: texels along a side.
         normal_map: whether to bake normals too.
+        ambient_occlusion: whether to bake it too. It is that of the raw surface, which has what simplification takes
+            away, and vertices close together everywhere: those of the simplified mesh miss shadows on large faces.
         gaussians: take the colours from these.
     """
     size = texture_size
     color = np.full((size, size, 3), round(NO_COLOR * 255), dtype=np.uint8)
     normal = np.full((size, size, 3), (128, 128, 255), dtype=np.uint8) if normal_map else None
+    occlusion = np.full((size, size, 1), 255, dtype=np.uint8) if ambient_occlusion else None
     colored = gaussians is not None or raw.colors is not None
     covered = np.zeros((size, size), dtype=bool)
-    if colored or normal_map:
-        source = _Source(mesh, raw, normal_map, gaussians)
+    if colored or normal_map or ambient_occlusion:
+        source = _Source(mesh, raw, normal_map, ambient_occlusion, gaussians)
         for texels in _batches(mesh, size, covered):
-            colors, normals = source.sample(texels)
             place = texels.row * size + texels.column
-            if colors is not None:
-                color.reshape(-1, 3)[place] = np.rint(np.clip(colors, 0, 1) * 255)
-            if normal is not None and normals is not None:
-                normal.reshape(-1, 3)[place] = np.rint((normals + 1) * 127.5)
+            for image, values in zip((color, normal, occlusion), source.sample(texels), strict=True):
+                if image is not None and values is not None:
+                    image.reshape(size * size, -1)[place] = np.rint(np.clip(values, 0, 1) * 255)
         gutter = Gutter(covered)
-        gutter.fill(color)
-        if normal is not None:
-            gutter.fill(normal)
-    return Textures(color, normal)
+        for image in (color, normal, occlusion):
+            if image is not None:
+                gutter.fill(image)
+    return Textures(color, normal, None if occlusion is None else occlusion[..., 0])
 
 
 def _batches(mesh: Unwrapped, size: int, covered: np.ndarray) -> Iterator[Texels]:
@@ -99,7 +103,9 @@ def _borders(mesh: Unwrapped) -> tuple[np.ndarray, np.ndarray]:
 class _Source:
     """Where texels get their values from."""
 
-    def __init__(self, mesh: Unwrapped, raw: Mesh, normal_map: bool, gaussians: GaussianColors | None) -> None:
+    def __init__(
+        self, mesh: Unwrapped, raw: Mesh, normal_map: bool, occlusion: bool, gaussians: GaussianColors | None
+    ) -> None:
         self._mesh, self._raw, self._gaussians = mesh, raw, gaussians
         self._corners = mesh.vertices[mesh.faces]
         a, b, c = self._corners.swapaxes(0, 1)
@@ -110,26 +116,29 @@ class _Source:
         self._frame: TangentSpace | None = None
         if normal_map:
             self._frame = tangent_space(mesh.vertices, mesh.faces, mesh.uvs)
-        values = []  # of the raw vertices: what is needed, side by side
-        if normal_map or gaussians is not None:
-            values.append(vertex_normals(raw.vertices, raw.faces))
+        values = {}  # of the raw vertices: what is needed
+        if normal_map or gaussians is not None or occlusion:
+            values["normal"] = vertex_normals(raw.vertices, raw.faces)
         if gaussians is not None:
-            values.append(raw.vertices)
+            values["place"] = raw.vertices
         elif raw.colors is not None:
-            values.append(raw.colors)
-        self._values = np.concatenate(values, axis=1, dtype=np.float32)
+            values["color"] = raw.colors
+        if occlusion:
+            values["occlusion"] = vertex_occlusion(raw, values["normal"])[:, None]
+        self._values = np.concatenate(list(values.values()), axis=1, dtype=np.float32)
+        ends = np.cumsum([value.shape[1] for value in values.values()])
+        self._columns = dict(zip(values, map(slice, [0, *ends], ends), strict=True))
 
-    def sample(self, texels: Texels) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """Colours [T, 3] in 0..1 and tangent-space normals [T, 3], each None if there is none."""
+    def sample(self, texels: Texels) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
+        """Colours [T, 3], tangent-space normals [T, 3] and occlusion [T, 1], in 0..1; each None if there is none."""
         values = self._project(texels).interpolate(self._raw.faces, self._values)
-        normals, last = values[:, :3], values[:, -3:]
-        colors = None
+        found = {name: values[:, columns] for name, columns in self._columns.items()}
+        colors, normals = found.get("color"), None
         if self._gaussians is not None:
-            colors = self._gaussians.at(last, normals, texels.groups())
-        elif self._raw.colors is not None:
-            colors = last
-        local = None if self._frame is None else self._frame.encode(texels.face, texels.weights, normals)
-        return colors, local
+            colors = self._gaussians.at(found["place"], found["normal"], texels.groups())
+        if self._frame is not None:
+            normals = (self._frame.encode(texels.face, texels.weights, found["normal"]) + 1) / 2
+        return colors, normals, found.get("occlusion")
 
     def _project(self, texels: Texels) -> Projection:
         if self._projector is None:

@@ -24,7 +24,9 @@ ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER = 34962, 34963
 LINEAR, LINEAR_MIPMAP_LINEAR, REPEAT = 9729, 9987, 10497
 
 
-def write_glb(path: Path, mesh: FinishedMesh, texture: bytes, normal_map: bytes | None, name: str) -> None:
+def write_glb(
+    path: Path, mesh: FinishedMesh, texture: bytes, normal_map: bytes | None, name: str, occlusion: bytes | None = None
+) -> None:
     """Write one textured object as ``.glb``. The same input gives the same bytes.
 
     Args:
@@ -34,6 +36,7 @@ def write_glb(path: Path, mesh: FinishedMesh, texture: bytes, normal_map: bytes 
         normal_map: a PNG of tangent-space normals, embedded; the tangents that it was baked with are written with it,
             since viewers may compute others.
         name: of the node, mesh and material.
+        occlusion: a PNG whose red channel is 255 where the surface lies open, embedded.
     """
     split = split_seams(mesh)
     data = _Buffer()
@@ -56,8 +59,11 @@ def write_glb(path: Path, mesh: FinishedMesh, texture: bytes, normal_map: bytes 
     if normal_map is not None:
         tangents = np.column_stack([_y_up(split.tangents), split.signs])
         attributes["TANGENT"] = data.accessor(tangents, "VEC4", ARRAY_BUFFER)
-        material["normalTexture"] = {"index": 1}
+        material["normalTexture"] = {"index": len(images)}
         images.append(normal_map)
+    if occlusion is not None:
+        material["occlusionTexture"] = {"index": len(images)}
+        images.append(occlusion)
     indices = data.accessor(split.faces.reshape(-1), "SCALAR", ELEMENT_ARRAY_BUFFER)
     document = {
         "asset": {"version": "2.0", "generator": "Espalier"},

@@ -31,6 +31,7 @@ class FinishedMesh:
     uvs: np.ndarray  # [F, 3, 2] float32 at face corners, 0..1, v up
     texture: np.ndarray  # [T, T, 3] uint8 sRGB, row 0 at v = 1
     normal_map: np.ndarray | None  # [T, T, 3] uint8, in the tangent space of ``tangents``; None if not asked for
+    occlusion: np.ndarray | None  # [T, T] uint8, linear, 255 where open; None if not asked for
     counts: dict[str, int]  # raw_faces, faces, vertices, charts
     seconds: dict[str, float]  # clean, simplify, unwrap, bake
 
@@ -50,6 +51,7 @@ def finish(
     faces: int,
     texture_size: int,
     normal_map: bool = True,
+    ambient_occlusion: bool = False,
     gaussians: Gaussians | None = None,
     max_error: float | None = None,
     check: Callable[[], None] = lambda: None,
@@ -61,6 +63,7 @@ def finish(
         faces: upper bound that simplification aims at; a mesh with fewer keeps them all.
         texture_size: texels along a side.
         normal_map: bake the raw surface's normals too.
+        ambient_occlusion: bake how open the raw surface lies too.
         gaussians: take the colours from these instead of the raw mesh's vertices.
         max_error: keep more faces if the surface would move by more than this otherwise.
         check: called between the steps; it raises to cancel.
@@ -77,7 +80,14 @@ def finish(
     unwrapped = unwrap(vertices, triangles, texture_size)
     clock.stop("unwrap")
     colors = None if gaussians is None else GaussianColors(gaussians)
-    textures = bake(unwrapped, surface, texture_size, normal_map=normal_map, gaussians=colors)
+    textures = bake(
+        unwrapped,
+        surface,
+        texture_size,
+        normal_map=normal_map,
+        ambient_occlusion=ambient_occlusion,
+        gaussians=colors,
+    )
     clock.stop("bake")
     return FinishedMesh(
         vertices=unwrapped.vertices,
@@ -85,6 +95,7 @@ def finish(
         uvs=unwrapped.uvs,
         texture=textures.color,
         normal_map=textures.normal,
+        occlusion=textures.occlusion,
         counts={
             "raw_faces": count,
             "faces": len(unwrapped.faces),

@@ -50,7 +50,7 @@ def seen_sides(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.
     length = np.linalg.norm(normals, axis=1, keepdims=True)
     normals /= np.where(length > 0, length, 1)
     seen = [np.zeros(len(faces), dtype=bool) for _ in range(2)]
-    for face, points in _samples(corners, LOOK_SPACING):
+    for face, points in samples(corners, LOOK_SPACING):
         for side, found in zip((1, -1), seen, strict=True):
             for look in LOOKS:
                 x, y, z = (points + side * look * normals[face]).astype(np.int64).T
@@ -61,13 +61,13 @@ def seen_sides(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.
 def _outside(corners: np.ndarray, shape: np.ndarray) -> np.ndarray:
     """Bool grid of what lies outside of the triangles ``corners`` [F, 3, 3]."""
     free = np.ones(shape, dtype=bool)
-    for _, points in _samples(corners, SPACING):
+    for _, points in samples(corners, SPACING):
         x, y, z = points.astype(np.int64).T
         free[x, y, z] = False
     return flood(free)
 
 
-def _samples(corners: np.ndarray, spacing: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def samples(corners: np.ndarray, spacing: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Points all over triangles [F, 3, 3], at most ``spacing`` apart: pairs of faces [P] and points [P, 3]."""
     edges = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2).max(axis=1)
     octaves = np.ceil(2 * np.log2(np.maximum(edges / spacing, 1)))

@@ -120,7 +120,7 @@ def nearest_bake(mesh: Unwrapped, raw: Mesh) -> Textures:
     image[texels.row, texels.column] = np.rint(raw.colors[nearest].clip(0, 1) * 255)
     covered = np.zeros(image.shape[:2], dtype=bool)
     covered[texels.row, texels.column] = True
-    return Textures(Gutter(covered).fill(image), None)
+    return Textures(Gutter(covered).fill(image), None, None)
 
 
 # --- the truth -------------------------------------------------------------------------------------------------------

@@ -36,7 +36,7 @@ validator.validateBytes(new Uint8Array(fs.readFileSync(process.argv[1])))
 
 @pytest.fixture(scope="module")
 def mesh() -> FinishedMesh:
-    return finish(extract_mesh(*features_of(chair, 32), 32), faces=1000, texture_size=64)
+    return finish(extract_mesh(*features_of(chair, 32), 32), faces=1000, texture_size=64, ambient_occlusion=True)
 
 
 def png(image: np.ndarray) -> bytes:
@@ -48,7 +48,8 @@ def png(image: np.ndarray) -> bytes:
 @pytest.fixture
 def glb(mesh: FinishedMesh, tmp_path: Path) -> Path:
     assert mesh.normal_map is not None
-    write_glb(tmp_path / "chair.glb", mesh, png(mesh.texture), png(mesh.normal_map), "chair")
+    assert mesh.occlusion is not None
+    write_glb(tmp_path / "chair.glb", mesh, png(mesh.texture), png(mesh.normal_map), "chair", png(mesh.occlusion))
     return tmp_path / "chair.glb"
 
 
@@ -75,6 +76,7 @@ def test_trimesh_reads_the_glb(mesh: FinishedMesh, glb: Path) -> None:
     pictures = (visual.material.baseColorTexture, visual.material.normalTexture)
     for picture, expected in zip(pictures, (mesh.texture, mesh.normal_map), strict=True):
         np.testing.assert_array_equal(np.asarray(picture.convert("RGB")), expected)
+    np.testing.assert_array_equal(np.asarray(visual.material.occlusionTexture.getchannel(0)), mesh.occlusion)
 
 
 def test_blender_reads_the_glb(mesh: FinishedMesh, glb: Path) -> None:
@@ -89,6 +91,10 @@ def test_blender_reads_the_glb(mesh: FinishedMesh, glb: Path) -> None:
     bump = next(node for node in made.active_material.node_tree.nodes if node.type == "NORMAL_MAP")
     assert bump.space == "TANGENT"
     assert bump.inputs["Color"].links[0].from_node.image.colorspace_settings.name == "Non-Color"
+    group = next(node for node in made.active_material.node_tree.nodes if node.type == "GROUP")
+    channel = group.inputs["Occlusion"].links[0].from_socket
+    assert channel.name == "Red"
+    assert channel.node.inputs["Color"].links[0].from_node.image.colorspace_settings.name == "Non-Color"
 
 
 def test_trimesh_reads_the_obj(mesh: FinishedMesh, tmp_path: Path) -> None:
