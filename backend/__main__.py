@@ -71,6 +71,7 @@ def generate(options: argparse.Namespace) -> int:
         multi_image=options.multi_image,
         texture_source=options.texture_source,
         normal_map=options.normal_map,
+        ambient_occlusion=options.ambient_occlusion,
         keep_raw=options.keep_raw,
         formats=tuple(options.formats),
         retry_seconds=options.retry_seconds,
@@ -130,7 +131,8 @@ def _summary(result: protocol.Result, device: str) -> dict[str, Any]:
 
 
 def _files(result: protocol.Result) -> dict[str, str]:
-    files = {"glb": result.glb, "texture": result.texture, "normal_map": result.normal_map, "arrays": result.arrays}
+    files = {"glb": result.glb, "texture": result.texture, "normal_map": result.normal_map}
+    files |= {"occlusion": result.occlusion, "arrays": result.arrays}
     return {kind: path for kind, path in files.items() if path} | result.files
 
 
@@ -179,6 +181,12 @@ def _parser() -> argparse.ArgumentParser:
         action=argparse.BooleanOptionalAction,
         default=GenerateSettings.normal_map,
         help="bake the detail of the decoded mesh (default: yes)",
+    )
+    command.add_argument(
+        "--ambient-occlusion",
+        action=argparse.BooleanOptionalAction,
+        default=GenerateSettings.ambient_occlusion,
+        help="bake how open each place lies (default: no)",
     )
     command.add_argument("--keep-raw", action="store_true", help="keep the mesh as it was decoded: NAME.raw.ply")
     command.add_argument(

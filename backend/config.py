@@ -55,6 +55,7 @@ class GenerateSettings:
     multi_image: str = "multidiffusion"
     texture_source: str = "colors"
     normal_map: bool = True
+    ambient_occlusion: bool = False
     keep_raw: bool = False
     formats: tuple[str, ...] = ()
     retry_seconds: float = 10.0
@@ -77,8 +78,8 @@ class GenerateSettings:
         if self.texture_source not in TEXTURE_SOURCES:
             sources = " or ".join(TEXTURE_SOURCES)
             raise SettingsError("settings_invalid", f"A texture is made from {sources}, not {self.texture_source!r}.")
-        if not isinstance(self.normal_map, bool) or not isinstance(self.keep_raw, bool):
-            raise SettingsError("settings_invalid", "Normal map and keep raw must be on or off.")
+        if not all(isinstance(switch, bool) for switch in (self.normal_map, self.ambient_occlusion, self.keep_raw)):
+            raise SettingsError("settings_invalid", "Normal map, ambient occlusion and keep raw must be on or off.")
         if not isinstance(self.formats, tuple) or not set(self.formats) <= set(FORMATS):
             raise SettingsError("settings_invalid", f"The formats are {', '.join(FORMATS)}, not {self.formats!r}.")
 

@@ -1,8 +1,9 @@
 """One request carried out: images and a model in, files in the job's folder out.
 
 What a job leaves in its folder: ``raw.npz`` (the preview), ``mesh.npz``, ``texture.png``, ``normal_map.png``,
-``NAME.glb`` (named after the first image) and ``job.json``; where it was asked for, ``NAME.raw.ply``, ``NAME.obj`` with
-its ``.mtl``, ``NAME.ply`` and ``NAME.gaussians.ply``. Each file appears whole or not at all.
+``NAME.glb`` (named after the first image) and ``job.json``; where it was asked for, ``occlusion.png``,
+``NAME.raw.ply``, ``NAME.obj`` with its ``.mtl``, ``NAME.ply`` and ``NAME.gaussians.ply``. Each file appears whole or
+not at all.
 """
 
 from __future__ import annotations
@@ -123,6 +124,7 @@ def run(
         counts=generated.counts,
         settings=carried_out,
         normal_map=str(files.get("normal_map", "")),
+        occlusion=str(files.get("occlusion", "")),
         raw=str(out / "raw.npz") if settings.keep_raw else "",
         files={kind: str(path) for kind, path in files.items() if kind in (*FORMATS, "raw")},
         note=generated.note,
@@ -158,6 +160,7 @@ def _settings(request: protocol.Generate) -> GenerateSettings:
         multi_image=request.multi_image,
         texture_source=request.texture_source,
         normal_map=False if request.mesh else request.normal_map,
+        ambient_occlusion=False if request.mesh else request.ambient_occlusion,
         keep_raw=request.keep_raw,
         formats=request.formats,
         retry_seconds=request.retry_seconds,
@@ -186,6 +189,7 @@ def _carried_out(request: protocol.Generate, pipeline: Pipeline, settings: Gener
         "multi_image": settings.multi_image,
         "texture_source": settings.texture_source,
         "normal_map": settings.normal_map,
+        "ambient_occlusion": settings.ambient_occlusion,
         "keep_raw": settings.keep_raw,
         "formats": list(settings.formats),
         "retry_seconds": settings.retry_seconds,
@@ -201,14 +205,13 @@ def _asset_name(image: str) -> str:
 def _write(out: Path, name: str, generated: Generated, settings: GenerateSettings) -> dict[str, Path]:
     """Write the asset's files; where each kind lies."""
     mesh = generated.mesh
-    files = {"arrays": out / "mesh.npz", "texture": out / "texture.png", "glb": out / f"{name}.glb"}
-    texture, normals = _png(mesh.texture), None if mesh.normal_map is None else _png(mesh.normal_map)
-    with _replacing(files["texture"]) as part:
-        part.write_bytes(texture)
-    if normals is not None:
-        files["normal_map"] = out / "normal_map.png"
-        with _replacing(files["normal_map"]) as part:
-            part.write_bytes(normals)
+    files = {"arrays": out / "mesh.npz", "glb": out / f"{name}.glb"}
+    painted = {"texture": mesh.texture, "normal_map": mesh.normal_map, "occlusion": mesh.occlusion}
+    images = {kind: _png(image) for kind, image in painted.items() if image is not None}
+    for kind, png in images.items():
+        files[kind] = out / f"{kind}.png"
+        with _replacing(files[kind]) as part:
+            part.write_bytes(png)
     with _replacing(files["arrays"]) as part:
         np.savez(
             part,
@@ -217,7 +220,7 @@ def _write(out: Path, name: str, generated: Generated, settings: GenerateSetting
             uvs=mesh.uvs.astype(np.float32),
         )
     with _replacing(files["glb"]) as part:
-        write_glb(part, mesh, texture, normals, name)
+        write_glb(part, mesh, images["texture"], images.get("normal_map"), name, images.get("occlusion"))
     return files | _write_others(out, name, generated, settings)
 
 

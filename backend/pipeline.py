@@ -130,6 +130,7 @@ def finish_mesh(raw: RawMesh, gaussians: Gaussians | None, settings: GenerateSet
             faces=settings.faces,
             texture_size=settings.texture_size,
             normal_map=settings.normal_map,
+            ambient_occlusion=settings.ambient_occlusion,
             gaussians=gaussians if settings.texture_source == "gaussians" else None,
             check=check,
         )

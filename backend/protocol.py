@@ -70,7 +70,8 @@ class Generate:
     ``mesh`` is an ``.npz`` with ``vertices`` [V, 3] float32 (z up, front to -Y, any size and place), ``faces`` [F, 3]
     int32 and, if the mesh has them, ``uvs`` [F, 3, 2] float32. These are used as they are if they do not overlap;
     otherwise new ones are made for ``cage_vertices`` and ``cage_faces`` if those are there (of the mesh that a modifier
-    makes the shape from), else for the mesh itself. ``faces`` and ``normal_map`` of the request play no part then.
+    makes the shape from), else for the mesh itself. ``faces``, ``normal_map`` and ``ambient_occlusion`` of the request
+    play no part then.
     """
 
     type: ClassVar[str] = "generate"
@@ -87,6 +88,7 @@ class Generate:
     multi_image: str = "multidiffusion"  # all images act in every step; "stochastic": they take turns, a step each
     texture_source: str = "colors"  # of the decoded mesh's vertices; "gaussians": from the model's 3-D Gaussians
     normal_map: bool = True  # bake the detail that simplification takes away
+    ambient_occlusion: bool = False  # bake how open each place lies
     keep_raw: bool = False  # keep the mesh as it was decoded, too
     formats: tuple[str, ...] = ()  # other files to write: "obj", "ply", "gaussians"
     retry_seconds: float = 10.0  # how long a shape that cannot be the image's may be tried again; 0: never
@@ -160,7 +162,8 @@ class Result:
     ``arrays`` is an ``.npz`` with ``vertices`` [V, 3] float32 (Blender's axes: z up, front to -Y, inside the cube
     [-0.5, 0.5]^3), ``faces`` [F, 3] int32 and ``uvs`` [F, 3, 2] float32 (one per face corner, v up);
     ``texture`` is a PNG (sRGB, opaque); ``glb`` holds the same asset, y up. ``normal_map`` is a PNG (linear) of
-    tangent-space normals in MikkTSpace, green up; "" if none was asked for. ``raw`` has the arrays of ``Preview``; ""
+    tangent-space normals in MikkTSpace, green up; "" if none was asked for. ``occlusion`` is a greyscale PNG (linear),
+    white where the surface lies open; "" if none was asked for. ``raw`` has the arrays of ``Preview``; ""
     if it was not asked to be kept. Of a request with a mesh, the arrays are that mesh's (or its cage's), face by face,
     moved into the cube; ``counts["charts"]`` is 0 if its own UVs were used. ``files`` has other formats
     that were asked for, and "raw", a .ply of the raw mesh.
@@ -175,6 +178,7 @@ class Result:
     counts: dict[str, int] = field(default_factory=dict)  # voxels, raw_faces, faces, vertices, charts, ...
     settings: dict[str, Any] = field(default_factory=dict)  # the request as it was carried out, defaults filled in
     normal_map: str = ""
+    occlusion: str = ""
     raw: str = ""
     files: dict[str, str] = field(default_factory=dict)
     note: str = ""  # what a person should know of how it came about; mostly there is nothing to say

@@ -38,7 +38,17 @@ from .server.resources import find_models
 PRETRAINED = FOLDER / "backend" / "pretrained"
 FORMATS = ("glb", "blend")
 #: What of the options is asked of the backend, under the same names.
-SETTINGS = ("model", "steps", "seed", "texture_size", "faces", "texture_source", "normal_map", "keep_raw")
+SETTINGS = (
+    "model",
+    "steps",
+    "seed",
+    "texture_size",
+    "faces",
+    "texture_source",
+    "normal_map",
+    "ambient_occlusion",
+    "keep_raw",
+)
 #: Errors of the backend itself: the image may be innocent.
 BACKEND_ERRORS = {"backend_unavailable", "backend_ended", "backend_not_ready", "backend_protocol"}
 POLL = 0.02  # seconds
@@ -163,6 +173,7 @@ def parse(arguments: list[str], models: Mapping[str, str], name: str) -> argpars
     parser.add_argument("--faces", type=int, default=10_000, help="face target: how many triangles at most")
     parser.add_argument("--texture-source", choices=("colors", "gaussians"), default="colors")
     parser.add_argument("--normal-map", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--ambient-occlusion", action=argparse.BooleanOptionalAction, default=False)
     parser.add_argument("--keep-raw", action="store_true", help="keep the mesh as it was decoded: NAME.raw.ply")
     parser.add_argument("--format", default=",".join(FORMATS), help="glb, blend or both (default: glb,blend)")
     parser.add_argument("--render", action="store_true", help="a preview of each asset, with Cycles on the CPU")

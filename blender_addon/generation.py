@@ -86,6 +86,7 @@ def new_job(
         multi_image=settings.multi_image,
         texture_source=settings.texture_source,
         normal_map=settings.normal_map and mesh is None,
+        ambient_occlusion=settings.ambient_occlusion and mesh is None,
         keep_raw=settings.keep_raw and mesh is None,
         mesh="" if mesh is None else str(Path(out, "shape.npz")),
     )

@@ -62,6 +62,7 @@ def keep(job: Job, settings: dict[str, Any]) -> None:
         arrays=_move(job.result.arrays, folder),
         texture=_move(job.result.texture, folder),
         normal_map=_move(job.result.normal_map, folder),
+        occlusion=_move(job.result.occlusion, folder),
         glb="",
         raw="",
         files={},

@@ -140,8 +140,8 @@ def _result(folder: Path) -> protocol.Result | None:
     except protocol.ProtocolError:  # another version's
         return None
     assert isinstance(result, protocol.Result)
-    needed = [path for path in (result.arrays, result.texture, result.normal_map, result.raw) if path]
-    return result if all(Path(path).is_file() for path in needed) else None
+    needed = (result.arrays, result.texture, result.normal_map, result.occlusion, result.raw)
+    return result if all(Path(path).is_file() for path in needed if path) else None
 
 
 def _size(folder: Path) -> int:

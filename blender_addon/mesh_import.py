@@ -21,6 +21,8 @@ from ..backend import protocol
 #: What an object remembers of how it was made, as custom properties with this prefix.
 PREFIX = "espalier_"
 UV_MAP = "UVMap"
+#: Blender's glTF exporter takes as occlusion what is linked to the input of this name, in a node group of this name.
+GLTF_GROUP, GLTF_OCCLUSION = "glTF Material Output", "Occlusion"
 REMEMBERED = (
     "images",
     "model",
@@ -31,6 +33,7 @@ REMEMBERED = (
     "faces",
     "texture_source",
     "normal_map",
+    "ambient_occlusion",
     "size",
 )
 NOTE = PREFIX + "note"
@@ -55,12 +58,14 @@ def create_object(
     vertices, faces, uvs = _checked(vertices, faces, uvs)
     texture = _png(result.texture)
     normals = _png(result.normal_map) if result.normal_map else None
+    occlusion = _png(result.occlusion) if result.occlusion else None
     raw = _raw_arrays(result.raw) if result.raw else None
     factor, shift = stand(vertices, size)
     mesh = create_mesh(name, vertices * factor + shift, faces)
     mesh.uv_layers.new(name=UV_MAP, do_init=False).uv.foreach_set("vector", uvs.ravel())
     normal_image = None if normals is None else create_image(f"{name} normal", normals, "Non-Color")
-    mesh.materials.append(create_material(name, create_image(name, texture), normal_image))
+    occlusion_image = None if occlusion is None else create_image(f"{name} occlusion", occlusion, "Non-Color")
+    mesh.materials.append(create_material(name, create_image(name, texture), normal_image, occlusion_image))
     created = bpy.data.objects.new(name, mesh)
     remember(created, {**settings, "size": size})
     if result.note:
@@ -120,9 +125,16 @@ def create_image(name: str, png: bytes, color_space: str = "sRGB") -> bpy.types.
 
 
 def create_material(
-    name: str, image: bpy.types.Image, normal_image: bpy.types.Image | None = None
+    name: str,
+    image: bpy.types.Image,
+    normal_image: bpy.types.Image | None = None,
+    occlusion_image: bpy.types.Image | None = None,
 ) -> bpy.types.Material:
-    """Principled BSDF with the image as its base colour, and one of tangent-space normals (green up) if given."""
+    """Principled BSDF with the image as its base colour, and one of tangent-space normals (green up) if given.
+
+    One of ambient occlusion is there for what is exported, and changes no render: Cycles and EEVEE see occlusion
+    themselves.
+    """
     material = bpy.data.materials.new(name)
     if bpy.app.version < (5, 0, 0):
         material.use_nodes = True  # from 5.0 on every material has nodes
@@ -142,8 +154,29 @@ def create_material(
         bump.location = (normals.location.x + 320, normals.location.y)
         links.new(normals.outputs["Color"], bump.inputs["Color"])
         links.new(bump.outputs["Normal"], shader.inputs["Normal"])
+    if occlusion_image is not None:
+        occlusion = nodes.new("ShaderNodeTexImage")
+        occlusion.image = occlusion_image
+        occlusion.location = (texture.location.x, texture.location.y + 360)
+        channels = nodes.new("ShaderNodeSeparateColor")
+        channels.location = (occlusion.location.x + 320, occlusion.location.y)
+        exported = nodes.new("ShaderNodeGroup")
+        exported.node_tree = _gltf_group()
+        exported.location = (channels.location.x + 200, channels.location.y)
+        links.new(occlusion.outputs["Color"], channels.inputs["Color"])
+        links.new(channels.outputs["Red"], exported.inputs[GLTF_OCCLUSION])
     nodes.active = texture  # Solid shading set to Texture shows the active image node
     return material
+
+
+def _gltf_group() -> bpy.types.ShaderNodeTree:
+    """The node group that Blender's glTF exporter reads: the file's own, or a new one."""
+    group = bpy.data.node_groups.get((GLTF_GROUP, None))  # linked ones cannot be changed
+    if group is None:
+        group = bpy.data.node_groups.new(GLTF_GROUP, "ShaderNodeTree")
+    if GLTF_OCCLUSION not in group.interface.items_tree:
+        group.interface.new_socket(GLTF_OCCLUSION, socket_type="NodeSocketFloat")
+    return group
 
 
 def remember(target: bpy.types.Object, settings: Mapping[str, Any]) -> None:

@@ -88,7 +88,7 @@ class EspalierAdvancedPanel(_SubPanel):
         colors = column.row()
         colors.active = model is None or model.gaussians
         colors.prop(settings, "texture_source")
-        for name in ("normal_map", "keep_raw", "low_memory"):
+        for name in ("normal_map", "ambient_occlusion", "keep_raw", "low_memory"):
             column.prop(settings, name)
 
 

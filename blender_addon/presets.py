@@ -21,6 +21,7 @@ SAVED = (
     "multi_image",
     "texture_source",
     "normal_map",
+    "ambient_occlusion",
     "keep_raw",
     "low_memory",
 )

@@ -237,6 +237,10 @@ class EspalierSettings(bpy.types.PropertyGroup):
         description="Bake the detail of the decoded mesh, so that few faces look like many",
         default=True,
     )
+    ambient_occlusion: BoolProperty(
+        name="Ambient Occlusion",
+        description="Bake how open each place lies, as a map for game engines; it is in exported glTF files",
+    )
     keep_raw: BoolProperty(
         name="Keep Raw",
         description="Keep the mesh as it was decoded, with its vertex colours, as a second, hidden object",

@@ -54,7 +54,7 @@ def restore(settings: Mapping[str, Any], panel: properties.EspalierSettings) -> 
     for name in ("steps", "guidance"):
         setattr(panel, f"use_{name}", name in settings)
     panel.lock_seed = True  # or the next press would not make the same again
-    for name in ("seed", "steps", "guidance", "faces", "texture_size", "texture_source", "normal_map", "size"):
+    for name in (name for name in REMEMBERED if name not in ("images", "model")):
         if name in settings:
             value = settings[name]
             try:
@@ -73,6 +73,7 @@ def new_job(
     paths, files = images.lay_out(pictures, Path(out))
     chosen = {name: settings[name] for name in OF_THE_REQUEST if name in settings}
     chosen["normal_map"] = bool(chosen.get("normal_map", True))
+    chosen["ambient_occlusion"] = bool(chosen.get("ambient_occlusion", False))
     request = protocol.Generate(job=uuid.uuid4().hex, images=paths, out=out, seed=seed, **chosen)
     job = Job(request, pump.target(context, location, size), sources=tuple(settings["images"]))
     return generation.start_writing(job, files)

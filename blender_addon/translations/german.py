@@ -137,6 +137,10 @@ TEXTS = {
     "Bake the detail of the decoded mesh, so that few faces look like many": (
         "Die Einzelheiten des dekodierten Mesh backen, so dass wenige Flächen wie viele aussehen"
     ),
+    "Ambient Occlusion": "Umgebungsverdeckung",
+    "Bake how open each place lies, as a map for game engines; it is in exported glTF files": (
+        "Backen, wie offen jede Stelle liegt, als Textur für Spiele-Engines; in exportierten glTF-Dateien ist sie dabei"
+    ),
     "Keep Raw": "Rohfassung behalten",
     "Keep the mesh as it was decoded, with its vertex colours, as a second, hidden object": (
         "Das Mesh, wie es dekodiert wurde, mit seinen Vertexfarben als zweites, verborgenes Objekt behalten"

@@ -125,6 +125,10 @@ TEXTS = {
     "Bake the detail of the decoded mesh, so that few faces look like many": (
         "烘焙解码网格的细节，使较少的面看起来像很多面"
     ),
+    "Ambient Occlusion": "环境光遮蔽",
+    "Bake how open each place lies, as a map for game engines; it is in exported glTF files": (
+        "烘焙各处的开放程度，作为游戏引擎用的贴图；导出的 glTF 文件中包含它"
+    ),
     "Keep Raw": "保留原始网格",
     "Keep the mesh as it was decoded, with its vertex colours, as a second, hidden object": (
         "将解码得到的网格及其顶点颜色保留为另一个隐藏物体"

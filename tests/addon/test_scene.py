@@ -160,6 +160,7 @@ def test_an_object_remembers_how_it_was_made(result: protocol.Result) -> None:
         "texture_size": 1024,
         "texture_source": "colors",
         "normal_map": True,
+        "ambient_occlusion": False,
         "faces": 10_000,
         "size": 1.0,
     }

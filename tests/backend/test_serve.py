@@ -167,6 +167,15 @@ def test_a_job_from_request_to_files(server: Server, make: Make) -> None:
     assert names == {"raw.npz", "mesh.npz", "texture.png", "normal_map.png", "disc.glb", "job.json"}
 
 
+def test_ambient_occlusion_lies_beside_the_texture(server: Server, make: Make) -> None:
+    result = server.run(make(ambient_occlusion=True))[-1]
+    assert Path(result.occlusion).name == "occlusion.png"
+    with Image.open(result.occlusion) as image:
+        assert (image.mode, image.size) == ("L", (64, 64))
+    assert result.settings["ambient_occlusion"] is True
+    assert b'"occlusionTexture"' in Path(result.glb).read_bytes()
+
+
 def test_the_same_seed_gives_the_same_bytes(server: Server, make: Make) -> None:
     def digests(job: str, seed: int) -> dict[str, str]:
         request = make(job, seed=seed)
@@ -196,6 +205,7 @@ BAD_REQUESTS: list[tuple[dict[str, Any], str]] = [
     ({"texture_size": 10**9}, "settings_invalid"),
     ({"faces": True}, "settings_invalid"),
     ({"low_memory": "yes"}, "settings_invalid"),
+    ({"ambient_occlusion": 1}, "settings_invalid"),
 ]
 
 

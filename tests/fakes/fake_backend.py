@@ -167,6 +167,8 @@ class Fake:
         write_png(out / "texture.png", min(request.texture_size, 256), paint)
         if request.normal_map:
             write_png(out / "normal_map.png", 16, lambda u, v: (128, 128, 255))
+        if request.ambient_occlusion:
+            write_png(out / "occlusion.png", 16, lambda u, v: (int(255 * u),) * 3)
         (out / "asset.glb").write_bytes(
             struct.pack("<4sIIII", b"glTF", 2, 48, 28, 0x4E4F534A) + b'{"asset":{"version":"2.0"}} '
         )
@@ -180,16 +182,22 @@ class Fake:
             "guidance": 5.0,
             "texture_source": request.texture_source,
             "normal_map": request.normal_map,
+            "ambient_occlusion": request.ambient_occlusion,
         }
         counts = {"faces": len(faces) // 3, "vertices": len(vertices) // 3, "charts": charts}
         mesh, texture, glb = (str(out / name) for name in ("mesh.npz", "texture.png", "asset.glb"))
         normal_map = str(out / "normal_map.png") if request.normal_map else ""
+        occlusion = str(out / "occlusion.png") if request.ambient_occlusion else ""
         raw, files = "", {}
         if request.keep_raw:
             raw, files = str(out / "preview.npz"), {"raw": str(out / "asset.raw.ply")}
             (out / "asset.raw.ply").write_text("ply\nformat ascii 1.0\nend_header\n")
         timings = {"total": self.seconds}
-        send(protocol.Result(request.job, mesh, texture, glb, timings, counts, settings, normal_map, raw, files))
+        send(
+            protocol.Result(
+                request.job, mesh, texture, glb, timings, counts, settings, normal_map, occlusion, raw, files
+            )
+        )
         return True
 
     def spoil(self, request: protocol.Generate) -> bool:
