@@ -73,6 +73,7 @@ def test_trimesh_reads_the_glb(mesh: FinishedMesh, glb: Path) -> None:
     np.testing.assert_allclose(back[read.faces], mesh.vertices[mesh.faces], atol=1e-6)
     np.testing.assert_allclose(visual.uv[read.faces], mesh.uvs, atol=1e-6)
     assert mesh.normal_map is not None
+    assert mesh.occlusion is not None
     pictures = (visual.material.baseColorTexture, visual.material.normalTexture)
     for picture, expected in zip(pictures, (mesh.texture, mesh.normal_map), strict=True):
         np.testing.assert_array_equal(np.asarray(picture.convert("RGB")), expected)

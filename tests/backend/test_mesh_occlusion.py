@@ -70,11 +70,17 @@ def turned(shape: trimesh.Trimesh, seed: int) -> Mesh:
     )
 
 
+def joined(*parts: trimesh.Trimesh) -> trimesh.Trimesh:
+    whole = trimesh.util.concatenate(parts)
+    assert isinstance(whole, trimesh.Trimesh)
+    return whole
+
+
 def room(seed: int | None = None) -> tuple[Mesh, int]:
     """A floor, 0.5 deep and 1.6 wide, and a wall of the same size along its longer side; and the floor's vertices."""
     x, y, z = np.eye(3)
     floor, wall = sheet(1.6 * x, 0.5 * y, (80, 25)), sheet(0.5 * z, 1.6 * x, (25, 80))
-    whole = trimesh.util.concatenate([floor, wall])
+    whole = joined(floor, wall)
     return (mesh_of(whole) if seed is None else turned(whole, seed)), len(floor.vertices)
 
 
@@ -102,7 +108,7 @@ def test_at_the_bottom_of_a_shaft() -> None:
     walls = [sheet(3 * z, x, (30, 10)), sheet(y, 3 * z, (10, 30))]
     walls += [sheet(x, 3 * z, (10, 30)).apply_translation(y), sheet(3 * z, y, (30, 10)).apply_translation(x)]
     bottom = sheet(x, y, (10, 10))
-    whole = trimesh.util.concatenate([bottom, *walls])
+    whole = joined(bottom, *walls)
     whole.merge_vertices()  # those of the bottom stay the first
     found = occlusion(mesh_of(whole))
     ratio = 0.1 / 0.6
