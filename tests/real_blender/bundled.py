@@ -137,7 +137,7 @@ def again() -> Steps:
     call(bpy.ops.ed.undo_push, message="Move")
     placed, seed, shape = made_before.matrix_basis.copy(), made_before["espalier_seed"], positions("mushroom")
     others = objects()
-    yield from press("espalier.regenerate")
+    yield from press("espalier.regenerate", below=True)
     yield from until(running(0.1), "it is made again", JOB)
     picture("10_regenerating")
     yield from made("and stands there")
@@ -145,7 +145,7 @@ def again() -> Steps:
     picture("11_regenerated")
     check(now.matrix_basis == placed and objects() == others, "in its place")
     check(now["espalier_seed"] != seed and len(positions("mushroom")) != len(shape), "another one, of another seed")
-    yield from press("espalier.variants")
+    yield from press("espalier.variants", below=True)
     yield 0.5
     picture("12_variants_asked")
     yield from made("three variants")
@@ -162,8 +162,7 @@ def from_the_history() -> Steps:
     bpy.context.scene.cursor.location = (0.0, -1.5, 0.0)
     yield from driver.scroll(bpy.ops.view2d.scroll_down)
     picture("14_history")
-    yield from driver.scroll(bpy.ops.view2d.scroll_up)
-    yield from press("espalier.insert_again")
+    yield from press("espalier.insert_again", below=True)
     yield 1.0
     picture("15_inserted_again")
     check(len(objects()) == len(before) + 1, "one of them is inserted again")
@@ -177,7 +176,7 @@ def painted() -> Steps:
     bpy.context.scene.espalier.images.clear()
     add_images(EXAMPLES / "house.png")
     yield 1.0
-    yield from press("espalier.retexture")
+    yield from press("espalier.retexture", below=True)
     yield from made("a mesh of one's own is painted")
     yield 1.0
     picture("16_retextured")
@@ -187,7 +186,7 @@ def painted() -> Steps:
 def kept() -> Steps:
     select("mushroom")
     yield 0.5
-    yield from press("espalier.mark_asset")
+    yield from press("espalier.mark_asset", below=True)
     asset = bpy.data.objects["mushroom"]
     check(asset.asset_data is not None, "it is an asset")
     yield from until(lambda: any(bpy.data.objects["mushroom"].preview.image_size), "with a preview")

@@ -111,17 +111,15 @@ def find(name: str) -> Generator[float, None, tuple[int, int] | None]:
     return None
 
 
-def press(name: str) -> Steps:
-    """Click an operator's button in the sidebar, further down if it is not seen at once."""
+def press(name: str, below: bool = False) -> Steps:
+    """Click an operator's button in the sidebar. ``below``: it is seen when that is scrolled to its end."""
     if not shutil.which("xdotool"):
         module, function = name.split(".")
         call(getattr(getattr(bpy.ops, module), function), "INVOKE_DEFAULT")
         return
-    place = yield from find(name)
-    below = place is None
     if below:
         yield from scroll(bpy.ops.view2d.scroll_down)
-        place = yield from find(name)
+    place = yield from find(name)
     if place is None:
         check(False, f"a button for {name}")
     else:
