@@ -21,8 +21,8 @@ from typing import Any, ClassVar
 
 PROTOCOL_VERSION = 1
 
-#: The model that is taken where none is named.
-DEFAULT_MODEL = "mini"
+#: The model that is taken where none is named: the bundled student, in two steps.
+DEFAULT_MODEL = "mini-mdt"
 
 #: The stages of a job in the order they run, with their share of the progress bar (the shares add up to 1).
 STAGES: dict[str, float] = {

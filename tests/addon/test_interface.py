@@ -86,7 +86,7 @@ def job(registered: None, tmp_path: Path) -> Iterator[Job]:
 def test_register_twice() -> None:
     for _ in range(2):
         blender_addon.register()
-        assert bpy.context.scene.espalier.model == "mini"
+        assert bpy.context.scene.espalier.model == "mini-mdt"
         assert bpy.types.ESPALIER_PT_generate
         blender_addon.unregister()
         assert not hasattr(bpy.types.Scene, "espalier")
@@ -127,7 +127,7 @@ def test_a_job_from_the_settings(registered: None, tmp_path: Path) -> None:
     request = new_request()
     assert (request.steps, request.seed, request.texture_size, request.faces) == (4, 7, 2048, 5000)
     assert (request.guidance, request.multi_image, request.low_memory) == (2.5, "stochastic", True)
-    assert (request.model, request.images) == ("mini", (str(tmp_path / "mug.png"),))
+    assert (request.model, request.images) == ("mini-mdt", (str(tmp_path / "mug.png"),))
 
 
 def test_a_model_of_the_users_own_goes_by_its_path(registered: None, tmp_path: Path) -> None:
@@ -293,7 +293,7 @@ def test_presets_hold_what_they_say(registered: None) -> None:
     commands = "\n".join(f"{value} = {eval(value, {'settings': settings})!r}" for value in presets_values())
     settings.faces, settings.model = 77_777, "other"
     exec(commands, {"settings": settings})
-    assert (settings.faces, settings.model) == (10_000, "mini")
+    assert (settings.faces, settings.model) == (10_000, "mini-mdt")
 
 
 def presets_values() -> list[str]:

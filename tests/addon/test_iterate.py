@@ -211,7 +211,7 @@ def test_settings_come_back_from_the_object(mug: bpy.types.Object) -> None:
     assert bpy.ops.espalier.restore_settings() == {"FINISHED"}
     assert [Path(image.path).name for image in settings.images] == ["mug.png"]
     assert (settings.seed, settings.lock_seed, settings.faces) == (7, True, 10_000)
-    assert (settings.texture_size, settings.model) == ("1024", "mini")
+    assert (settings.texture_size, settings.model) == ("1024", "mini-mdt")
     assert (settings.use_steps, settings.steps, settings.use_guidance, settings.guidance) == (True, 25, True, 5.0)
 
 

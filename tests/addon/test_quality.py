@@ -150,8 +150,8 @@ def test_the_panels_choices(models: Path, settings: Any, monkeypatch: pytest.Mon
 
 
 def test_folders_are_not_read_at_every_draw(models: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert set(properties.models()) == {"large", "mini"}
+    assert set(properties.models()) == {"large", "mini", "mini-mdt"}
     monkeypatch.setattr(quality, "read_models", lambda *folders: {})
-    assert set(properties.models()) == {"large", "mini"}
+    assert set(properties.models()) == {"large", "mini", "mini-mdt"}
     monkeypatch.setattr(quality, "FRESH", -1.0)
     assert properties.models() == {}

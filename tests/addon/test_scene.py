@@ -153,7 +153,7 @@ def test_an_object_remembers_how_it_was_made(result: protocol.Result) -> None:
     (image,) = json.loads(remembered.pop("images"))
     assert Path(image).name == "mug.png"
     assert remembered == {
-        "model": "mini",
+        "model": "mini-mdt",
         "seed": 7,
         "steps": 25,
         "guidance": 5.0,

@@ -68,10 +68,10 @@ def test_what_can_generate_is_what_has_all_that_it_needs(folder: Path) -> None:
     put(folder, "trellis-image-large")
     (folder / "mine").mkdir()
     (folder / "mine" / "pipeline.json").write_text("{}")
-    assert available_models() == ("mine", "mini")
+    assert available_models() == ("mine", "mini", "mini-mdt")
     put(folder, "dinov2-vitl14-reg")
     put(folder, "mdt-dist")
-    assert available_models() == ("mdt-dist", "mine", "mini", "trellis-image-large")
+    assert available_models() == ("mdt-dist", "mine", "mini", "mini-mdt", "trellis-image-large")
 
 
 @pytest.mark.parametrize("lock", ["", "[]", '{"files": 3}', '{"repository": "a/b", "revision": null, "files": {}}'])
