@@ -97,17 +97,20 @@ def find(name: str) -> Generator[float, None, tuple[int, int] | None]:
     mouse(sidebar.x - 300, window.height // 2)
     yield 0.3
     top = window.height - (sidebar.y + sidebar.height)
-    for y in sorted(range(top + 8, top + sidebar.height, 10), key=lambda y: abs(y - _last)):
-        for across in (0.5, 0.82, 0.38):  # the small buttons are at the right, and below pictures
-            x = int(sidebar.x + across * sidebar.width)
-            mouse(x, y)
-            yield 0.05
-            if not under_mouse().startswith(f"bpy.ops.{name}("):
-                continue
-            yield 0.3  # on a slow machine that may still have been the button before
-            if under_mouse().startswith(f"bpy.ops.{name}("):
-                _last = y
-                return x, y
+    rows = sorted(range(top + 8, top + sidebar.height, 10), key=lambda y: abs(y - _last))
+    columns = [int(sidebar.x + across * sidebar.width) for across in (0.5, 0.82, 0.38)]  # for small buttons too
+    before = columns[0], rows[0]
+    for place in ((x, y) for y in rows for x in columns):
+        mouse(*place)
+        yield 0.05
+        if under_mouse().startswith(f"bpy.ops.{name}("):
+            for found in (place, before):  # on a slow machine it may still have been the button before
+                mouse(*found)
+                yield 0.3
+                if under_mouse().startswith(f"bpy.ops.{name}("):
+                    _last = found[1]
+                    return found
+        before = place
     return None
 
 
