@@ -7,25 +7,33 @@ Of the environment only pytest is used, which is plain Python: what is compiled 
 
 from __future__ import annotations
 
-import importlib.abc
 import importlib.machinery
+import importlib.metadata
 import os
 import sys
 import traceback
+from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("Lib/site-packages", "lib/python3.11/site-packages")  # of an environment, by platform
 PYTEST = ("_pytest", "iniconfig", "packaging", "pluggy", "py", "pygments", "pytest")
+Context = importlib.metadata.DistributionFinder.Context
+EVERYTHING = Context()
 
 
-class OnlyPytest(importlib.abc.MetaPathFinder):
-    """Finds pytest and what it needs in the checkout's environment."""
+class OnlyPytest(importlib.metadata.DistributionFinder):
+    """Finds pytest and what it needs in the checkout's environment, and their versions."""
+
+    places = [str(ROOT / ".venv" / folder) for folder in PACKAGES]
 
     def find_spec(self, name: str, path: object, target: object = None) -> importlib.machinery.ModuleSpec | None:
-        if name not in PYTEST:
-            return None
-        return importlib.machinery.PathFinder.find_spec(name, [str(ROOT / ".venv" / folder) for folder in PACKAGES])
+        return importlib.machinery.PathFinder.find_spec(name, self.places) if name in PYTEST else None
+
+    def find_distributions(self, context: Context = EVERYTHING) -> Iterable[importlib.metadata.Distribution]:
+        if context.name not in PYTEST:
+            return ()
+        return importlib.metadata.MetadataPathFinder.find_distributions(Context(name=context.name, path=self.places))
 
 
 def main(arguments: list[str]) -> int:
