@@ -204,6 +204,7 @@ class EspalierInsertAgain(_EntryOperator):
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         made.location = location
+        pump.select(made, context.scene)
         return {"FINISHED"}
 
 

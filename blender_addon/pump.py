@@ -187,7 +187,7 @@ def insert(
         return
     if there is None:
         made.location = location
-        _select(made, scene)
+        select(made, scene)
         bpy.ops.ed.undo_push(message=f"Generate {made.name}")
     else:
         bpy.ops.ed.undo_push(message=f"{'Retexture' if job.request.mesh else 'Regenerate'} {there.name}")
@@ -210,7 +210,7 @@ def _show_preview(job: Job) -> None:
         viewport.show(job.id, job.preview, job.target.scene, job.target.location, job.target.size)
 
 
-def _select(made: bpy.types.Object, scene: bpy.types.Scene) -> None:
+def select(made: bpy.types.Object, scene: bpy.types.Scene) -> None:
     """Make it the selected and active object wherever the scene is open, but not while another one is being edited."""
     for window in bpy.context.window_manager.windows:
         layer = window.view_layer

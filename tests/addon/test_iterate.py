@@ -334,6 +334,8 @@ def test_history_survives_undo_saving_and_loading(mug: bpy.types.Object, until: 
     assert history.entries == [entry]
     assert bpy.ops.espalier.insert_again(entry=entry.id) == {"FINISHED"}
     assert bpy.data.objects["mug"]["espalier_seed"] == 7
+    assert bpy.context.view_layer.objects.active == bpy.data.objects["mug"]
+    assert bpy.context.selected_objects == [bpy.data.objects["mug"]]
     bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "mug.blend"))
     bpy.ops.wm.read_homefile(use_empty=True)
     assert history.entries == []
