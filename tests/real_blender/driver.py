@@ -99,18 +99,13 @@ def find(name: str) -> Generator[float, None, tuple[int, int] | None]:
     top = window.height - (sidebar.y + sidebar.height)
     rows = sorted(range(top + 8, top + sidebar.height, 10), key=lambda y: abs(y - _last))
     columns = [int(sidebar.x + across * sidebar.width) for across in (0.5, 0.82, 0.38)]  # for small buttons too
-    before = columns[0], rows[0]
     for place in ((x, y) for y in rows for x in columns):
         mouse(*place)
-        yield 0.05
+        yield 0.02
+        yield 0.02  # in each turn of its loop Blender calls timers first and sees where the mouse is afterwards
         if under_mouse().startswith(f"bpy.ops.{name}("):
-            for found in (place, before):  # on a slow machine it may still have been the button before
-                mouse(*found)
-                yield 0.3
-                if under_mouse().startswith(f"bpy.ops.{name}("):
-                    _last = found[1]
-                    return found
-        before = place
+            _last = place[1]
+            return place
     return None
 
 
