@@ -40,6 +40,7 @@ def exported(made: bpy.types.Object, path: Path) -> tuple[dict[str, Any], bytes]
     return json.loads(content[20 : 20 + length]), content[28 + length :]
 
 
+@pytest.mark.skipif(bpy.app.version < (4, 3), reason="pip's bpy 4.2 crashes at its own exit after any glTF export")
 def test_blenders_exporter_finds_the_occlusion(result: protocol.Result, tmp_path: Path) -> None:
     bpy.ops.wm.read_factory_settings(use_empty=True)
     made = create(result)
