@@ -173,7 +173,7 @@ def test_an_unknown_model(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_killed_process_leaves_nothing_that_is_used_and_is_resumed(
     hub: FakeHub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    hub.faults = [Fault("model.safetensors", times=1, pause=0.005)]
+    hub.faults = [Fault("model.safetensors", times=1, pause=0.02)]
     process = start()
     while not (part := next((tmp_path / "models").rglob("model*.part"), None)) or part.stat().st_size < 50_000:
         assert process.poll() is None, process.communicate()
@@ -193,7 +193,7 @@ def test_a_killed_process_leaves_nothing_that_is_used_and_is_resumed(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no Ctrl-C to send to one process")
 def test_ctrl_c(hub: FakeHub) -> None:
-    hub.faults = [Fault("model.safetensors", times=1, pause=0.005)]
+    hub.faults = [Fault("model.safetensors", times=1, pause=0.05)]
     process = start()
     assert process.stdout is not None
     while json.loads(process.stdout.readline())["file"] != "model.safetensors":
@@ -244,7 +244,7 @@ def test_delete(hub: FakeHub, capsys: pytest.CaptureFixture[str], tmp_path: Path
 
 
 def test_an_attached_download_ends_with_its_parent(hub: FakeHub) -> None:
-    hub.faults = [Fault("model.safetensors", times=1, pause=0.005)]
+    hub.faults = [Fault("model.safetensors", times=1, pause=0.02)]
     command = [sys.executable, "-m", "backend", "download", NAME, "--yes", "--json", "--attached"]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
