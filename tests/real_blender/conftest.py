@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -64,6 +65,18 @@ class Blender:
         return {"ESPALIER_PYTHON": str(script)}
 
 
+def folder_for(command: list[str], base: Path) -> Path:
+    """An empty folder for this Blender's runs, named by its version, so that several leave their pictures beside each
+    other and none finds what an earlier run left."""
+    said = subprocess.run([*command, "--version"], text=True, capture_output=True, check=True).stdout
+    version = re.search(r"^Blender (\S+)", said, re.MULTILINE)
+    assert version is not None, f"not a Blender: {said}"
+    folder = base / version[1]
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Blender:
     """Blender with the extension installed and enabled, packed without its wheels."""
@@ -71,9 +84,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Blender:
     if shutil.which(command[0]) is None:
         pytest.fail(f"no Blender: {command[0]!r} is not a command (set ESPALIER_BLENDER)")
     chosen = os.environ.get("ESPALIER_PICTURES")  # one in a container may not see the system's temporary folder
-    folder = Path(chosen).resolve() if chosen else tmp_path_factory.mktemp("real_blender")
-    shutil.rmtree(folder / "user", ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = folder_for(command, Path(chosen).resolve() if chosen else tmp_path_factory.mktemp("real_blender"))
     system = {"linux": "linux-x64", "win32": "windows-x64", "darwin": "macos-arm64"}[sys.platform]
     platform = next(platform for platform in PLATFORMS if platform.name == system)
     archive = folder / "espalier.zip"
@@ -83,3 +94,10 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Blender:
     install = ("install-file", "-r", "user_default", "--enable", str(archive))
     blender.run("--background", "--command", "extension", *install)
     return blender
+
+
+@pytest.fixture
+def blender(installed: Blender) -> Blender:
+    """As it was right after the installation: of jobs that an earlier test left nothing is there."""
+    shutil.rmtree(installed.folder / "user" / "extensions" / ".user", ignore_errors=True)
+    return installed
