@@ -58,7 +58,7 @@ def picture(name: str) -> None:
         subprocess.run(["import", "-silent", "-window", "root", f"png:{OUT / name}.png"], check=True)
 
 
-def until(condition: Callable[[], object], words: str, timeout: float = 60.0) -> Steps:
+def until(condition: Callable[[], object], words: str, timeout: float = 300.0) -> Steps:
     begin = time.monotonic()
     while not condition():
         if time.monotonic() > begin + timeout:
@@ -68,7 +68,8 @@ def until(condition: Callable[[], object], words: str, timeout: float = 60.0) ->
 
 
 def mouse(x: int, y: int, *actions: str) -> None:
-    subprocess.run(["xdotool", "mousemove", str(x), str(y), "sleep", "0.05", *actions], check=True)
+    """Move the mouse, then do what xdotool calls these actions; returns when the display's server has moved it."""
+    subprocess.run(["xdotool", "mousemove", "--sync", str(x), str(y), *actions], check=True)
 
 
 def scroll(operator: Callable[..., set[str]]) -> Steps:
@@ -80,18 +81,21 @@ def scroll(operator: Callable[..., set[str]]) -> Steps:
     yield 0.5
 
 
-def under_mouse() -> str:
-    """The Python command of the button under the mouse."""
+def is_under_mouse(name: str) -> bool:
+    """Whether Blender takes the mouse to be over this operator's button."""
     window, area = view()
     bpy.context.window_manager.clipboard = ""
     with bpy.context.temp_override(window=window, screen=window.screen, area=area, region=region("UI")):
         if bpy.ops.ui.copy_python_command_button.poll():
             bpy.ops.ui.copy_python_command_button()
-    return bpy.context.window_manager.clipboard
+    return bpy.context.window_manager.clipboard.startswith(f"bpy.ops.{name}(")
 
 
-def find(name: str) -> Generator[float, None, tuple[int, int] | None]:
-    """Where an operator's button is seen in the sidebar, found by hovering over it, nearest to the last one first."""
+def find(name: str) -> Generator[float, None, tuple[int, int]]:
+    """Where an operator's button is seen in the sidebar, found by hovering over it, nearest to the last one first.
+
+    If it is not found the search is done again, with more time for Blender to see where the mouse is.
+    """
     global _last
     window, sidebar = view()[0], region("UI")
     mouse(sidebar.x - 300, window.height // 2)
@@ -99,14 +103,24 @@ def find(name: str) -> Generator[float, None, tuple[int, int] | None]:
     top = window.height - (sidebar.y + sidebar.height)
     rows = sorted(range(top + 8, top + sidebar.height, 10), key=lambda y: abs(y - _last))
     columns = [int(sidebar.x + across * sidebar.width) for across in (0.5, 0.82, 0.38)]  # for small buttons too
-    for place in ((x, y) for y in rows for x in columns):
-        mouse(*place)
-        yield 0.02
-        yield 0.02  # in each turn of its loop Blender calls timers first and sees where the mouse is afterwards
-        if under_mouse().startswith(f"bpy.ops.{name}("):
-            _last = place[1]
-            return place
-    return None
+    for patience in (0.02, 0.1, 0.4):
+        for place in ((x, y) for y in rows for x in columns):
+            mouse(*place)
+            yield patience
+            yield 0.02  # in each turn of its loop Blender calls timers first and sees where the mouse is afterwards
+            if is_under_mouse(name):
+                yield 0.3  # or it was the button before
+                if is_under_mouse(name):
+                    _last = place[1]
+                    return place
+    raise AssertionError(f"no button for {name}")
+
+
+def calls_of(name: str) -> int:
+    """How often an operator of the add-on was executed so far."""
+    module, function = name.split(".")
+    operator = bpy.types.Operator.bl_rna_get_subclass_py(f"{module.upper()}_OT_{function}")
+    return sum(len(stopwatch.calls.get(f"{cls.__name__}.execute", ())) for cls in operator.__mro__)
 
 
 def press(name: str, below: bool = False) -> Steps:
@@ -117,12 +131,9 @@ def press(name: str, below: bool = False) -> Steps:
         return
     if below:
         yield from scroll(bpy.ops.view2d.scroll_down)
-    place = yield from find(name)
-    if place is None:
-        check(False, f"a button for {name}")
-    else:
-        mouse(*place, "click", "1")
-        yield 0.3
+    before = calls_of(name)
+    mouse(*(yield from find(name)), "click", "1")
+    yield from until(lambda: calls_of(name) > before, f"{name} is pressed")
     if below:
         yield from scroll(bpy.ops.view2d.scroll_up)
 
@@ -141,6 +152,13 @@ def objects() -> list[str]:
     return sorted(bpy.data.objects.keys())
 
 
+def select(name: str) -> None:
+    for other in list(bpy.context.view_layer.objects.selected):
+        other.select_set(False)
+    bpy.data.objects[name].select_set(True)
+    bpy.context.view_layer.objects.active = bpy.data.objects[name]
+
+
 def add_images(*paths: Path) -> None:
     files = [{"name": path.name} for path in paths]
     call(bpy.ops.espalier.add_images, "EXEC_DEFAULT", True, directory=str(paths[0].parent), files=files)  # True: undo
@@ -157,10 +175,17 @@ def unfold(*panels: str) -> None:
 
 def open_sidebar() -> Steps:
     view()[1].spaces.active.show_region_ui = True
-    yield 0.5
-    region("UI").active_panel_category = "Espalier"
+    yield from until(_turn_to_espalier, "the sidebar is open")
     view()[1].tag_redraw()
     yield 0.5
+
+
+def _turn_to_espalier() -> bool:
+    try:
+        region("UI").active_panel_category = "Espalier"
+    except TypeError:  # it has no tabs before it was drawn
+        return False
+    return True
 
 
 def empty_scene() -> None:

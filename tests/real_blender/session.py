@@ -35,8 +35,8 @@ from tests.real_blender.driver import (
     picture,
     press,
     pump,
-    report,
     running,
+    select,
     until,
     view,
     viewport,
@@ -124,7 +124,9 @@ def results_wait() -> Steps:
     bpy.context.scene.espalier.images.remove(0)
     gates("finish")
     yield from press("espalier.generate")
-    check([job.active for job in pump.jobs.jobs] == [True], "the next job takes the place of the failed one")
+    yield from until(
+        lambda: [job.active for job in pump.jobs.jobs] == [True], "the next job takes the place of the failed one"
+    )
     yield from until(running(0.8), "a new backend works")
     call(bpy.ops.transform.translate, "INVOKE_DEFAULT")
     gates("")
@@ -154,11 +156,11 @@ def other_file() -> Steps:
     picture("8_offered")
     check("cup.001" not in bpy.data.objects, "its object is only offered")
     yield from press("espalier.insert")
-    check("cup.001" in bpy.data.objects, "and inserted on a press")
-    report["backend_pid"] = pump.jobs.backend.pid
+    yield from until(lambda: "cup.001" in bpy.data.objects, "and inserted on a press")
 
 
 def again_in_place() -> Steps:
+    select("donut")
     made = bpy.data.objects["donut"]
     made.location.x, made.rotation_euler.z = 0.3, 0.5
     placed, seed = made.matrix_basis.copy(), made["espalier_seed"]
@@ -196,7 +198,6 @@ def killed() -> Steps:
     gates("latents")
     call(bpy.ops.espalier.generate)
     yield from until(running(0.3), "another one runs")
-    report["backend_pid"] = pump.jobs.backend.pid
     write_report()
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -214,7 +215,6 @@ def restarted() -> Steps:
     yield from until(lambda: "donut.001" in bpy.data.objects, "the other one is made on a press")
     picture("11_made_again")
     check(not pump.jobs.jobs, "nothing is left over")
-    report["backend_pid"] = pump.jobs.backend.pid
 
 
 SESSIONS = {"whole": whole, "killed": killed, "restarted": restarted}
