@@ -175,17 +175,11 @@ def unfold(*panels: str) -> None:
 
 def open_sidebar() -> Steps:
     view()[1].spaces.active.show_region_ui = True
-    yield from until(_turn_to_espalier, "the sidebar is open")
+    tab = "active_panel_category"  # there are none before it is drawn
+    yield from until(lambda: not region("UI").is_property_readonly(tab), "the sidebar is open")
+    region("UI").active_panel_category = "Espalier"
     view()[1].tag_redraw()
     yield 0.5
-
-
-def _turn_to_espalier() -> bool:
-    try:
-        region("UI").active_panel_category = "Espalier"
-    except TypeError:  # it has no tabs before it was drawn
-        return False
-    return True
 
 
 def empty_scene() -> None:
