@@ -101,10 +101,13 @@ def find(name: str) -> Generator[float, None, tuple[int, int]]:
     mouse(sidebar.x - 300, window.height // 2)
     yield 0.3
     top = window.height - (sidebar.y + sidebar.height)
-    rows = sorted(range(top + 8, top + sidebar.height, 10), key=lambda y: abs(y - _last))
-    columns = [int(sidebar.x + across * sidebar.width) for across in (0.5, 0.82, 0.38)]  # for small buttons too
+    rows = range(top + 8, top + sidebar.height, 10)
+    columns = [int(sidebar.x + across * sidebar.width) for across in (0.5, 0.82, 0.38)]  # the others for small buttons
+    places = sorted(
+        ((x, y) for x in columns for y in rows), key=lambda p: abs(p[1] - _last) + 100 * columns.index(p[0])
+    )
     for patience in (0.02, 0.1, 0.4):
-        for place in ((x, y) for y in rows for x in columns):
+        for place in places:
             mouse(*place)
             yield patience
             yield 0.02  # in each turn of its loop Blender calls timers first and sees where the mouse is afterwards
