@@ -81,18 +81,18 @@ def scroll(operator: Callable[..., set[str]]) -> Steps:
     yield 0.5
 
 
-def is_under_mouse(name: str) -> bool:
-    """Whether Blender takes the mouse to be over this operator's button."""
+def is_under_mouse(command: str) -> bool:
+    """Whether Blender takes the mouse to be over a button whose Python command begins so."""
     window, area = view()
     bpy.context.window_manager.clipboard = ""
     with bpy.context.temp_override(window=window, screen=window.screen, area=area, region=region("UI")):
         if bpy.ops.ui.copy_python_command_button.poll():
             bpy.ops.ui.copy_python_command_button()
-    return bpy.context.window_manager.clipboard.startswith(f"bpy.ops.{name}(")
+    return bpy.context.window_manager.clipboard.startswith(command)
 
 
-def find(name: str) -> Generator[float, None, tuple[int, int]]:
-    """Where an operator's button is seen in the sidebar, found by hovering over it, nearest to the last one first.
+def find(command: str) -> Generator[float, None, tuple[int, int]]:
+    """Where a button with this command is seen in the sidebar, found by hovering over it, nearest to the last one first.
 
     If it is not found the search is done again, with more time for Blender to see where the mouse is.
     """
@@ -111,12 +111,12 @@ def find(name: str) -> Generator[float, None, tuple[int, int]]:
             mouse(*place)
             yield patience
             yield 0.02  # in each turn of its loop Blender calls timers first and sees where the mouse is afterwards
-            if is_under_mouse(name):
+            if is_under_mouse(command):
                 yield 0.3  # or it was the button before
-                if is_under_mouse(name):
+                if is_under_mouse(command):
                     _last = place[1]
                     return place
-    raise AssertionError(f"no button for {name}")
+    raise AssertionError(f"no button for {command}")
 
 
 def calls_of(name: str) -> int:
@@ -126,16 +126,20 @@ def calls_of(name: str) -> int:
     return sum(len(stopwatch.calls.get(f"{cls.__name__}.execute", ())) for cls in operator.__mro__)
 
 
-def press(name: str, below: bool = False) -> Steps:
-    """Click an operator's button in the sidebar. ``below``: it is seen when that is scrolled to its end."""
+def press(name: str, below: bool = False, **properties: str) -> Steps:
+    """Click the button in the sidebar of an operator with, first of all, these properties.
+
+    ``below``: it is seen when the sidebar is scrolled to its end.
+    """
     if not shutil.which("xdotool"):
         module, function = name.split(".")
-        call(getattr(getattr(bpy.ops, module), function), "INVOKE_DEFAULT")
+        call(getattr(getattr(bpy.ops, module), function), "INVOKE_DEFAULT", **properties)
         return
     if below:
         yield from scroll(bpy.ops.view2d.scroll_down)
     before = calls_of(name)
-    mouse(*(yield from find(name)), "click", "1")
+    command = f"bpy.ops.{name}(" + ", ".join(f"{key}={value!r}" for key, value in properties.items())
+    mouse(*(yield from find(command)), "click", "1")
     yield from until(lambda: calls_of(name) > before, f"{name} is pressed")
     if below:
         yield from scroll(bpy.ops.view2d.scroll_up)
