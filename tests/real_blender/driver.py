@@ -92,7 +92,7 @@ def is_under_mouse(command: str) -> bool:
 
 
 def find(command: str) -> Generator[float, None, tuple[int, int]]:
-    """Where a button with this command is seen in the sidebar, found by hovering over it, nearest to the last one first.
+    """Where a button with this command is seen in the sidebar, found by hovering, nearest to the last one first.
 
     If it is not found the search is done again, with more time for Blender to see where the mouse is.
     """
