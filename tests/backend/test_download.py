@@ -193,6 +193,8 @@ def test_a_killed_process_leaves_nothing_that_is_used_and_is_resumed(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no Ctrl-C to send to one process")
 def test_ctrl_c(hub: FakeHub) -> None:
+    # A shell starts what runs in the background with Ctrl-C ignored, and that would be inherited down to here.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     hub.faults = [Fault("model.safetensors", times=1, pause=0.05)]
     process = start()
     assert process.stdout is not None
