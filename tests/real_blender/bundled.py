@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # Blender runs this file alo
 
 from tests.real_blender import driver
 from tests.real_blender.driver import (
+    END,
     OUT,
     Steps,
     add_images,
@@ -132,7 +133,7 @@ def again() -> Steps:
     call(bpy.ops.ed.undo_push, message="Move")
     placed, seed, shape = made_before.matrix_basis.copy(), made_before["espalier_seed"], positions("mushroom")
     others = objects()
-    yield from press("espalier.regenerate", below=True, how="SEED")
+    yield from press("espalier.regenerate", below=END, how="SEED")
     yield from until(running(0.1), "it is made again", JOB)
     picture("10_regenerating")
     yield from made("and stands there")
@@ -142,7 +143,7 @@ def again() -> Steps:
     seeds = (seed, bpy.context.scene.espalier.seed)
     check(now["espalier_seed"] not in seeds, "of another seed, not the panel's either")
     check(len(positions("mushroom")) != len(shape), "and of another shape")
-    yield from press("espalier.variants", below=True)
+    yield from press("espalier.variants", below=END)
     yield 0.5
     picture("12_variants_asked")
     yield from made("three variants")
@@ -159,7 +160,7 @@ def from_the_history() -> Steps:
     bpy.context.scene.cursor.location = (0.0, -1.5, 0.0)
     yield from driver.scroll(bpy.ops.view2d.scroll_down)
     picture("14_history")
-    yield from press("espalier.insert_again", below=True)
+    yield from press("espalier.insert_again", below=END)
     yield 1.0
     picture("15_inserted_again")
     check(len(objects()) == len(before) + 1, "one of them is inserted again")
@@ -173,7 +174,7 @@ def painted() -> Steps:
     bpy.context.scene.espalier.images.clear()
     add_images(EXAMPLES / "house.png")
     yield 1.0
-    yield from press("espalier.retexture", below=True)
+    yield from press("espalier.retexture", below=END)
     yield from made("a mesh of one's own is painted")
     yield 1.0
     picture("16_retextured")
@@ -183,7 +184,7 @@ def painted() -> Steps:
 def kept() -> Steps:
     select("mushroom")
     yield 0.5
-    yield from press("espalier.mark_asset", below=True)
+    yield from press("espalier.mark_asset", below=END)
     asset = bpy.data.objects["mushroom"]
     check(asset.asset_data is not None, "it is an asset")
     yield from until(lambda: any(bpy.data.objects["mushroom"].preview.image_size), "with a preview")
@@ -231,7 +232,7 @@ def killed() -> Steps:
     yield 0.5
     picture("20_killed")
     check(objects() == before, "the scene is as it was")
-    yield from press("espalier.retry")
+    yield from press("espalier.retry", below=8)
     yield from made("the next try works")
     picture("21_next")
     check("mug" in bpy.data.objects and is_textured("mug"), "and makes the object")

@@ -29,6 +29,7 @@ viewport = sys.modules[f"{ROOT}.blender_addon.viewport"]
 history = sys.modules[f"{ROOT}.blender_addon.history"]
 report: dict[str, Any] = {"blender": bpy.app.version_string, "checks": [], "frame_ms": {}, "error": None}
 stopwatch = Stopwatch()
+END = 60  # lines that a sidebar never has
 _last = 0  # how far down the last button was found
 Steps = Iterator[float]  # seconds until the next step: Blender draws meanwhile
 
@@ -72,11 +73,11 @@ def mouse(x: int, y: int, *actions: str) -> None:
     subprocess.run(["xdotool", "mousemove", "--sync", str(x), str(y), *actions], check=True)
 
 
-def scroll(operator: Callable[..., set[str]]) -> Steps:
-    """Scroll the sidebar to its end, or to its beginning."""
+def scroll(operator: Callable[..., set[str]], lines: int = END) -> Steps:
+    """Scroll the sidebar down or up, to its end or by so many lines of 40 pixels."""
     window, area = view()
     with bpy.context.temp_override(window=window, screen=window.screen, area=area, region=region("UI")):
-        for _ in range(40):
+        for _ in range(lines):
             operator()
     yield 0.5
 
@@ -126,17 +127,17 @@ def calls_of(name: str) -> int:
     return sum(len(stopwatch.calls.get(f"{cls.__name__}.execute", ())) for cls in operator.__mro__)
 
 
-def press(name: str, below: bool = False, **properties: str) -> Steps:
+def press(name: str, below: int = 0, **properties: str) -> Steps:
     """Click the button in the sidebar of an operator with, first of all, these properties.
 
-    ``below``: it is seen when the sidebar is scrolled to its end.
+    ``below``: lines that the sidebar must be scrolled down for it to be seen.
     """
     if not shutil.which("xdotool"):
         module, function = name.split(".")
         call(getattr(getattr(bpy.ops, module), function), "INVOKE_DEFAULT", **properties)
         return
     if below:
-        yield from scroll(bpy.ops.view2d.scroll_down)
+        yield from scroll(bpy.ops.view2d.scroll_down, below)
     before = calls_of(name)
     command = f"bpy.ops.{name}(" + ", ".join(f"{key}={value!r}" for key, value in properties.items())
     mouse(*(yield from find(command)), "click", "1")
