@@ -38,7 +38,6 @@ from tests.real_blender.driver import (
     running,
     select,
     until,
-    view,
     viewport,
 )
 
@@ -147,7 +146,7 @@ def again() -> Steps:
     yield 0.5
     picture("12_variants_asked")
     yield from made("three variants")
-    view()[1].spaces.active.region_3d.view_distance = 7
+    call(bpy.ops.view3d.view_all)
     yield 1.0
     picture("13_variants")
     check(len(set(objects()) - set(others)) == 3, "stand beside it")
@@ -221,6 +220,7 @@ def no_image() -> Steps:
 def killed() -> Steps:
     bpy.context.scene.espalier.images.clear()
     add_images(EXAMPLES / "mug.png")
+    bpy.context.scene.cursor.location = (1.3, -1.5, 0.0)  # not where another object stands
     yield 0.5
     before = objects()
     yield from press("espalier.generate")
