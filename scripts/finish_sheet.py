@@ -1,6 +1,6 @@
 """Eight assets on one picture: clay, wireframe, UV layout, texture and final render.
 
-    python scripts/finish_sheet.py [--out docs/finish.png] [--resolution 128] [--faces 1500]
+    python scripts/finish_sheet.py [--out docs/finish.jpg] [--resolution 128] [--faces 1500]
 
 The objects are procedural, so no model takes part: what is seen is what finishing makes of a raw surface. Renders are
 Blender's (pip's bpy), the rest is drawn with numpy.
@@ -37,12 +37,11 @@ COLUMNS = ("clay", "wireframe", "UV layout", "texture", "render")
 VIEW = View(azimuth=30, elevation=25, fov=36)
 LIGHT = np.array([-0.4, -0.6, 0.7]) / np.linalg.norm([-0.4, -0.6, 0.7])
 CLAY, LINE, CHART = np.array([205, 190, 175]), np.array([40, 60, 90]), np.array([225, 232, 240])
-COLORS = 128  # of the palette
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "finish.png", metavar="FILE")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "finish.jpg", metavar="FILE")
     parser.add_argument("--resolution", type=int, default=128, help="cubes a side of the raw surface")
     parser.add_argument("--faces", type=int, default=1500, help="face target")
     options = parser.parse_args()
@@ -55,7 +54,7 @@ def main() -> int:
         )
         rows.append((f"{family}: {len(mesh.faces)} faces, {mesh.counts['charts']} charts", list(tiles(mesh))))
         print(rows[-1][0], flush=True)
-    sheet(rows).quantize(COLORS, dither=Image.Dither.NONE).save(options.out, optimize=True)
+    sheet(rows).save(options.out, quality=88)
     return 0
 
 
