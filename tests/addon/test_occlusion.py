@@ -40,7 +40,10 @@ def exported(made: bpy.types.Object, path: Path) -> tuple[dict[str, Any], bytes]
     return json.loads(content[20 : 20 + length]), content[28 + length :]
 
 
-@pytest.mark.skipif(bpy.app.version < (4, 3), reason="pip's bpy 4.2 crashes at its own exit after any glTF export")
+@pytest.mark.skipif(
+    not bpy.app.binary_path and bpy.app.version < (5, 0),
+    reason="after a glTF export pip's bpy 4.2 crashes at its own exit, and 4.5 may hang: in real Blenders and 5.0",
+)
 def test_blenders_exporter_finds_the_occlusion(result: protocol.Result, tmp_path: Path) -> None:
     bpy.ops.wm.read_factory_settings(use_empty=True)
     made = create(result)
