@@ -32,8 +32,9 @@ from backend.mesh import Surface  # noqa: E402
 from backend.pipeline import Clock, Pipeline  # noqa: E402
 from backend.training import judge, metrics  # noqa: E402
 from backend.training.cases import Case, cases  # noqa: E402
-from backend.training.families import FAMILIES, Params  # noqa: E402
+from backend.training.families import FAMILIES  # noqa: E402
 from backend.training.methods import METHODS  # noqa: E402
+from backend.training.params import Params  # noqa: E402
 from backend.training.procedural import FolderEncoders  # noqa: E402
 from backend.training.shapes import draw  # noqa: E402
 

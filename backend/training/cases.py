@@ -8,8 +8,9 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image
 
-from .families import FAMILIES, Params
+from .families import FAMILIES
 from .metrics import is_hidden
+from .params import Params
 from .render import View, Window, frame, random_light, random_view, render
 from .shapes import HELD_OUT, draw
 

@@ -16,7 +16,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from .families import FAMILIES, INSIDE
+from .families import FAMILIES
+from .params import INSIDE
 from .render import conditioning_image, frame, random_light, random_view, render, surface_map
 from .shapes import draw, surface_voxels
 

@@ -1,292 +1,15 @@
 """The procedural families: for each, its parameters and the solids it is made of.
 
-Objects stand in the cube [-0.5, 0.5]^3, z up, front to -Y. *Visible* parameters show in (nearly) every view. *Hidden*
-ones are drawn independently of them and lie where at least half of all views cannot see: sunk into a flat back,
-hollowed out from below, under a seat. So one picture has many right answers, and a model must generate, not average.
+Objects fill the cube [-0.5, 0.5]^3 along their longest side, z up, front to -Y. *Visible* parameters show in (nearly)
+every view. *Hidden* ones are drawn independently of them and lie where at least half of all views cannot see: sunk into
+a flat back, hollowed out from below, under a seat. So one picture has many right answers, and a model must generate,
+not average.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-
-import torch
-from torch import Tensor
-
-from .primitives import Field, box, cone, cylinder, ellipsoid, gable, length, rod, sphere, torus_xz
-
-#: Colour slots of every object: two of the main pattern, two of other parts, one that shows only inside hidden places.
-MAIN, SECOND, PART, ACCENT, INSIDE = range(5)
-
-Range = tuple[float, float]
-Size = Tensor | float
-
-
-@dataclass(frozen=True)
-class Family:
-    """One kind of object. ``modes`` gives for each hidden choice the probabilities of its modes."""
-
-    name: str
-    build: Callable[[Field, Params], None]
-    visible: dict[str, Range]
-    hidden: dict[str, Range]
-    modes: dict[str, tuple[float, ...]]
-    hues: dict[int, Range] = field(default_factory=dict)  # colour slot -> hue range, where not free
-
-
-class Params:
-    """Parameters of B objects of one family, each [B, 1]; colours [B, 1, 3] (sRGB, 0..1)."""
-
-    def __init__(self, values: dict[str, Tensor], colors: Tensor) -> None:
-        self._values = values
-        self.colors = colors  # [B, 5, 3]
-
-    def __getattr__(self, name: str) -> Tensor:
-        try:
-            return self._values[name]
-        except KeyError:
-            raise AttributeError(name) from None
-
-    def color(self, slot: int) -> Tensor:
-        return self.colors[:, slot, None, :]
-
-    def mode(self, name: str, index: int) -> Tensor:
-        """[B, 1] bool: which objects have this mode."""
-        return self._values[name] == index
-
-    def replaced(self, values: dict[str, Tensor]) -> Params:
-        """The same objects with some parameters replaced."""
-        return Params(self._values | values, self.colors)
-
-    def select(self, rows: Tensor | slice) -> Params:
-        return Params({k: v[rows] for k, v in self._values.items()}, self.colors[rows])
-
-
-def patterned(f: Field, p: Params) -> Tensor:
-    """Colour of the main part: plain, stripes across z, stripes across x, or checks. [B, 1 or N, 3]."""
-    if f.color is None:
-        return p.color(MAIN)
-    z_band = torch.floor(f.z / p.cell).remainder(2)
-    x_band = torch.floor((f.x + f.y) / p.cell).remainder(2)
-    pattern = p.pattern
-    odd = torch.where(pattern == 1, z_band, torch.where(pattern == 2, x_band, (z_band + x_band).remainder(2)))
-    second = (odd == 1) & (pattern > 0)
-    return torch.where(second[..., None], p.color(SECOND), p.color(MAIN))
-
-
-def _back_niche(f: Field, p: Params, y: Size, z: Size, hx: Size, hz: Size, x: Size = 0.0) -> None:
-    """Hidden choice ``back``: 0 closed, 1 a wide niche, 2 two niches; ``back_depth`` deep from the plane y."""
-    inside = p.color(INSIDE)
-    fx, fy, fz = f.at(x, y, z)
-    f.carve(box(fx, fy, fz, hx, p.back_depth, hz), inside, p.mode("back", 1))
-    f.carve(box(fx.abs() - hx * 0.58, fy, fz, hx * 0.36, p.back_depth, hz), inside, p.mode("back", 2))
-
-
-def _under_box(f: Field, p: Params, z: Size, hx: Size, hy: Size, x: Size = 0.0, y: Size = 0.0) -> None:
-    """Hidden choice ``under``: 0 solid, 1 hollow from below, 2 two hollows; ``under_depth`` high from the plane z."""
-    inside = p.color(INSIDE)
-    fx, fy, fz = f.at(x, y, z)
-    f.carve(box(fx, fy, fz, hx, hy, p.under_depth), inside, p.mode("under", 1))
-    f.carve(box(fx, fy.abs() - hy * 0.58, fz, hx, hy * 0.36, p.under_depth), inside, p.mode("under", 2))
-
-
-def _under_round(f: Field, p: Params, z: Size, radius: Size, x: Size = 0.0, y: Size = 0.0) -> None:
-    """Hidden choice ``under`` of round bases: 0 solid, 1 a wide hollow, 2 a ring-shaped hollow around a core."""
-    inside = p.color(INSIDE)
-    fx, fy, fz = f.at(x, y, z)
-    radius = radius * p.under_width
-    hollow = cylinder(fx, fy, fz, radius, p.under_depth)
-    f.carve(hollow, inside, p.mode("under", 1))
-    core = radius * 0.5 - length(fx, fy)
-    f.carve(torch.maximum(hollow, core), inside, p.mode("under", 2))
-
-
-def _chair(f: Field, p: Params) -> None:
-    seat_low = p.seat_z - p.thick
-    f.add(box(*f.at(0, 0, p.seat_z - p.thick / 2), p.width / 2, p.depth / 2, p.thick / 2, 0.01), patterned(f, p))
-    _under_box(f, p, seat_low, p.width / 2 - 0.07, p.depth / 2 - 0.07)
-    back_half = (p.top - p.seat_z) / 2
-    back_y = p.depth / 2 - p.back_thick / 2
-    f.add(box(*f.at(0, back_y, p.seat_z + back_half), p.width / 2, p.back_thick / 2, back_half, 0.01), p.color(PART))
-    _back_niche(f, p, p.depth / 2, p.seat_z + back_half, p.width / 2 - 0.07, back_half - 0.06)
-    x, y, z = f.at(0, 0, (seat_low - 0.46) / 2)
-    legs = box(
-        x.abs() - (p.width / 2 - p.leg), y.abs() - (p.depth / 2 - p.leg), z, p.leg, p.leg, (seat_low + 0.46) / 2 + 0.01
-    )
-    f.add(legs, p.color(ACCENT))
-
-
-def _stool(f: Field, p: Params) -> None:
-    seat_low = p.seat_z - p.thick
-    f.add(cylinder(*f.at(0, 0, p.seat_z - p.thick / 2), p.radius, p.thick / 2, 0.015), patterned(f, p))
-    _under_round(f, p, seat_low, p.radius - 0.06)
-    x, y = f.x.abs(), f.y.abs()
-    inner = p.radius * 0.62
-    outer = inner + p.splay
-    f.add(rod(x, y, f.z, (inner, inner, seat_low), (outer, outer, -0.42), p.leg), p.color(PART))
-    rung_z = (seat_low - 0.42) / 2
-    middle = (inner + outer) / 2
-    f.add(rod(x, f.y, f.z, (0.0, -middle, rung_z), (middle, -middle, rung_z), p.leg * 0.9), p.color(ACCENT))
-
-
-def _desk(f: Field, p: Params) -> None:
-    top_low = p.height - p.thick
-    half = (top_low + 0.4) / 2
-    x_block = p.width / 2 - p.block / 2
-    f.add(box(*f.at(x_block, 0, half - 0.4), p.block / 2, p.depth / 2, half), p.color(PART))
-    _back_niche(f, p, p.depth / 2, half - 0.4, p.block / 2 - 0.05, half - 0.06, x_block)
-    _under_box(f, p, -0.4, p.block / 2 - 0.05, p.depth / 2 - 0.14, x_block, -0.08)
-    f.add(box(*f.at(-p.width / 2 + p.leg, 0, half - 0.4), p.leg, p.depth / 2, half), p.color(PART))
-    f.add(box(*f.at(0, 0, p.height - p.thick / 2), p.width / 2, p.depth / 2, p.thick / 2, 0.01), patterned(f, p))
-    x, y, z = f.at(x_block, -p.depth / 2, half - 0.4)
-    f.add(box(x, y, z.abs() - half * 0.5, p.block * 0.3, 0.03, half * 0.32), p.color(ACCENT))
-
-
-def _lamp(f: Field, p: Params) -> None:
-    base_top = -0.45 + p.base_height
-    f.add(cylinder(*f.at(0, p.reach / 2, -0.45 + p.base_height / 2), p.base, p.base_height / 2, 0.01), patterned(f, p))
-    _under_round(f, p, -0.45, p.base - 0.06, 0.0, p.reach / 2)
-    post = rod(f.x, f.y, f.z, (0.0, p.reach / 2, base_top), (0.0, p.reach / 2, p.shade_z), 0.035)
-    arm = rod(f.x, f.y, f.z, (0.0, p.reach / 2, p.shade_z), (0.0, -p.reach / 2, p.shade_z), 0.035)
-    f.add(torch.minimum(post, arm), p.color(PART))
-    half = p.shade_height / 2
-    centre = f.at(0, -p.reach / 2, p.shade_z)
-    shade = cone(*centre, p.shade, p.shade * p.taper, half)
-    hollow = cone(centre[0], centre[1], centre[2] + 0.06, p.shade - 0.05, (p.shade - 0.05) * p.taper, half)
-    filled = torch.maximum(shade, -torch.where(p.mode("inside", 1), hollow, torch.full_like(hollow, 1e3)))
-    color = p.color(ACCENT)
-    if f.color is not None:
-        inner = (hollow < 0.005) & p.mode("inside", 1)
-        color = torch.where(inner[..., None], p.color(INSIDE), color)
-    f.add(filled, color)
-
-
-def _mug(f: Field, p: Params) -> None:
-    half = p.height / 2
-    left = -0.08  # leaves room for the handle
-    f.add(cone(*f.at(left), p.radius * p.taper, p.radius, half), patterned(f, p))
-    x, y, z = f.at(left + p.radius * (1 + p.taper) / 2 + p.handle * 0.35)
-    ring = torus_xz(x, y, z, p.handle, p.grip)
-    f.add(torch.maximum(ring, p.radius * 0.75 - length(f.x - left, f.y)), p.color(PART))
-    inner = p.radius - 0.07
-    depth = p.height - 0.2
-    f.carve(cone(*f.at(left, 0, half - depth / 2 + 0.02), inner * p.taper, inner, depth / 2 + 0.02), p.color(ACCENT))
-    _under_round(f, p, -half, p.radius * p.taper - 0.07, left)
-
-
-def _bottle(f: Field, p: Params) -> None:
-    half = p.body / 2
-    low = -0.46
-    f.add(box(*f.at(0, 0, low + half), p.width / 2, p.depth / 2, half, 0.03), patterned(f, p))
-    x, y, z = f.at(0, 0, low + p.body)
-    shoulder = cone(x, y, z - p.shoulder / 2, torch.minimum(p.width, p.depth) / 2 - 0.01, p.neck, p.shoulder / 2)
-    f.add(shoulder, p.color(MAIN))
-    _back_niche(f, p, p.depth / 2, low + half, p.width / 2 - 0.07, half - 0.08)
-    _under_box(f, p, low, p.width / 2 - 0.07, p.depth / 4 - 0.02, 0.0, -p.depth / 4 + 0.05)
-    f.add(cylinder(x, y, z - p.shoulder - p.neck_height / 2 + 0.01, p.neck, p.neck_height / 2 + 0.01), p.color(PART))
-    f.add(cylinder(x, y, z - p.shoulder - p.neck_height - 0.02, p.neck + 0.025, 0.045), p.color(ACCENT))
-    label = (f.y < 0) & (f.x.abs() < p.width * 0.32) & ((f.z - low - half).abs() < half * 0.55)
-    f.paint(label & (f.y < -p.depth / 2 + 0.04), p.color(ACCENT))
-
-
-def _house(f: Field, p: Params) -> None:
-    low = -0.42
-    half = p.wall / 2
-    f.add(box(*f.at(0, 0, low + half), p.width / 2, p.depth / 2, half), patterned(f, p))
-    _back_niche(f, p, p.depth / 2, low + half, p.width / 2 - 0.08, half - 0.06)
-    _under_box(f, p, low, p.width / 2 - 0.09, p.depth / 4 - 0.05, 0.0, -p.depth / 4 + 0.03)
-    x, y, z = f.at(0, 0, low + p.wall)
-    f.add(gable(x, y, z, p.depth / 2 + 0.04, p.width / 2 + 0.03, p.roof), p.color(PART))
-    f.add(box(x - p.chimney, y + p.depth * 0.18, z - p.roof * 0.7, 0.055, 0.055, p.roof * 0.5), p.color(ACCENT))
-    door = box(*f.at(p.door, -p.depth / 2, low + 0.12), 0.075, 0.03, 0.12)
-    f.add(door, p.color(ACCENT))
-    window = box(*f.at(-p.door - 0.05, -p.depth / 2, low + p.wall * 0.6), 0.06, 0.025, 0.06)
-    f.add(window, p.color(SECOND))
-
-
-def _car(f: Field, p: Params) -> None:
-    low = -0.2
-    half = p.body / 2
-    f.add(box(*f.at(0, 0, low + half), p.width / 2, p.length / 2, half, 0.03), patterned(f, p))
-    _back_niche(f, p, p.length / 2, low + half, p.width / 2 - 0.07, half - 0.045)
-    _under_box(f, p, low, p.width / 2 - 0.12, p.length / 2 - 0.2, 0.0, -0.08)
-    cabin = box(
-        *f.at(0, p.cabin_y, low + p.body + p.cabin / 2), p.width / 2 - 0.03, p.cabin_length / 2, p.cabin / 2, 0.03
-    )
-    f.add(cabin, p.color(PART))
-    f.paint((cabin < 0.01) & (f.z > low + p.body + 0.03) & (f.z < low + p.body + p.cabin - 0.035), p.color(SECOND))
-    x, y, z = f.at(0, 0, low)
-    wheel = cylinder(y.abs() - p.length * 0.3, z, x.abs() - p.width / 2, p.wheel, 0.045)
-    f.add(wheel, p.color(ACCENT))
-    lights = box(x.abs() - p.width * 0.32, y + p.length / 2, z - half, 0.05, 0.02, 0.035)
-    f.add(lights, p.color(SECOND))
-
-
-def _rocket(f: Field, p: Params) -> None:
-    low = -0.4
-    half = p.body / 2
-    f.add(cylinder(*f.at(0, 0, low + half), p.radius, half), patterned(f, p))
-    nose = cone(*f.at(0, 0, low + p.body + p.nose / 2), p.radius, p.radius * 0.1, p.nose / 2)
-    f.add(nose, p.color(PART))
-    _under_round(f, p, low, p.radius - 0.05)
-    reach = p.radius + p.fin
-    for x, y in ((f.x, f.y), (f.y, f.x)):
-        blade = torch.maximum(
-            box(x, y, f.z - low - p.fin_height / 2 + 0.05, reach, 0.035, p.fin_height / 2),
-            (x.abs() - p.radius) * 0.8 + (f.z - low - p.fin_height + 0.05) * 0.6,
-        )
-        f.add(torch.maximum(blade, p.radius * 0.6 - length(f.x, f.y)), p.color(ACCENT))
-    hatch = sphere(*f.at(0, -p.radius, low + p.body * 0.7), p.window)
-    f.add(hatch, p.color(SECOND))
-
-
-def _tree(f: Field, p: Params) -> None:
-    low = -0.46
-    half = p.pot / 2
-    f.add(box(*f.at(0, 0, low + half), p.pot_width / 2, p.pot_width / 2, half, 0.01), patterned(f, p))
-    _back_niche(f, p, p.pot_width / 2, low + half, p.pot_width / 2 - 0.06, half - 0.05)
-    _under_box(f, p, low, p.pot_width / 2 - 0.06, p.pot_width / 4 - 0.03, 0.0, -p.pot_width / 4 + 0.05)
-    f.add(box(*f.at(0, -p.pot_width / 2, low + half), p.pot_width * 0.25, 0.03, half * 0.5), p.color(SECOND))
-    top = low + p.pot + p.trunk
-    f.add(cylinder(*f.at(0, 0, top - p.trunk / 2), 0.05, p.trunk / 2 + 0.05), p.color(PART))
-    x, y, z = f.at(0, 0, top)
-    crown = cone(x, y, z - p.crown / 2, p.spread, p.spread * 0.45, p.crown / 2)
-    upper = cone(x, y, z - p.crown * 0.8 - p.tip / 2, p.spread * 0.75, 0.03, p.tip / 2)
-    f.add(torch.minimum(crown, upper), p.color(ACCENT))
-
-
-def _mushroom(f: Field, p: Params) -> None:
-    low = -0.44
-    half = p.stem / 2
-    f.add(cone(*f.at(0, 0, low + half), p.foot, p.foot * p.taper, half), p.color(PART))
-    _under_round(f, p, low, p.foot - 0.06)
-    f.add(box(*f.at(0, -p.foot + 0.02, low + 0.1), 0.07, 0.06, 0.1), p.color(ACCENT))
-    x, y, z = f.at(0, 0, low + p.stem)
-    cap = torch.maximum(ellipsoid(x, y, z, p.cap, p.cap, p.dome), -z - 0.02)
-    gills = cylinder(x, y, z + 0.02, p.cap - 0.08, p.gill)
-    ring = torch.maximum(gills, p.foot * p.taper + 0.05 - length(x, y))
-    carved = torch.maximum(cap, torch.where(p.mode("gills", 1), -ring, torch.full_like(ring, -1e3)))
-    color = patterned(f, p)
-    if f.color is not None:
-        inner = (ring < 0.005) & p.mode("gills", 1)
-        color = torch.where(inner[..., None], p.color(INSIDE), color)
-    f.add(carved, color)
-
-
-def _robot(f: Field, p: Params) -> None:
-    half = p.body / 2
-    f.add(box(*f.at(0, 0, 0.0), p.width / 2, p.depth / 2, half, 0.02), patterned(f, p))
-    _back_niche(f, p, p.depth / 2, 0.0, p.width / 2 - 0.06, half - 0.06)
-    _under_box(f, p, -half, p.width / 2 - 0.06, p.depth / 4 - 0.02, 0.0, -p.depth / 4 + 0.05)
-    x, y, z = f.at(0, 0, half)
-    f.add(box(x, y, z - p.head / 2 - 0.02, p.head * 0.6, p.head * 0.5, p.head / 2, 0.02), p.color(PART))
-    eyes = sphere(x.abs() - p.head * 0.28, y + p.head * 0.5, z - p.head * 0.6 - 0.02, 0.045)
-    f.add(eyes, p.color(SECOND))
-    ax = f.x.abs() - p.width / 2 - 0.05
-    f.add(box(ax, f.y, f.z - half + p.arm / 2, 0.045, 0.06, p.arm / 2, 0.02), p.color(ACCENT))
-    leg_half = (0.46 - half) / 2
-    f.add(box(f.x.abs() - p.width * 0.27, f.y, f.z + half + leg_half, p.leg, p.leg, leg_half + 0.01), p.color(ACCENT))
-
+from . import solids
+from .params import ACCENT, PART, Family
 
 _BACK = (0.3, 0.45, 0.25)
 _UNDER = (0.25, 0.5, 0.25)
@@ -296,7 +19,8 @@ FAMILIES: dict[str, Family] = {
     for f in (
         Family(
             "chair",
-            _chair,
+            solids.chair,
+            solids.chair_extent,
             {
                 "width": (0.5, 0.75),
                 "depth": (0.5, 0.72),
@@ -311,7 +35,8 @@ FAMILIES: dict[str, Family] = {
         ),
         Family(
             "stool",
-            _stool,
+            solids.stool,
+            solids.stool_extent,
             {
                 "radius": (0.24, 0.36),
                 "seat_z": (0.06, 0.26),
@@ -324,7 +49,8 @@ FAMILIES: dict[str, Family] = {
         ),
         Family(
             "desk",
-            _desk,
+            solids.desk,
+            solids.desk_extent,
             {
                 "width": (0.7, 0.94),
                 "depth": (0.42, 0.62),
@@ -338,7 +64,8 @@ FAMILIES: dict[str, Family] = {
         ),
         Family(
             "lamp",
-            _lamp,
+            solids.lamp,
+            solids.lamp_extent,
             {
                 "base": (0.18, 0.27),
                 "base_height": (0.11, 0.18),
@@ -353,7 +80,8 @@ FAMILIES: dict[str, Family] = {
         ),
         Family(
             "mug",
-            _mug,
+            solids.mug,
+            solids.mug_extent,
             {
                 "radius": (0.22, 0.3),
                 "height": (0.5, 0.8),
@@ -366,7 +94,8 @@ FAMILIES: dict[str, Family] = {
         ),
         Family(
             "bottle",
-            _bottle,
+            solids.bottle,
+            solids.bottle_extent,
             {
                 "width": (0.34, 0.52),
                 "depth": (0.3, 0.42),
@@ -380,7 +109,8 @@ FAMILIES: dict[str, Family] = {
         ),
         Family(
             "house",
-            _house,
+            solids.house,
+            solids.house_extent,
             {
                 "width": (0.55, 0.88),
                 "depth": (0.45, 0.7),
@@ -394,7 +124,8 @@ FAMILIES: dict[str, Family] = {
         ),
         Family(
             "car",
-            _car,
+            solids.car,
+            solids.car_extent,
             {
                 "width": (0.38, 0.52),
                 "length": (0.75, 0.94),
@@ -409,7 +140,8 @@ FAMILIES: dict[str, Family] = {
         ),
         Family(
             "rocket",
-            _rocket,
+            solids.rocket,
+            solids.rocket_extent,
             {
                 "radius": (0.14, 0.22),
                 "body": (0.45, 0.6),
@@ -423,7 +155,8 @@ FAMILIES: dict[str, Family] = {
         ),
         Family(
             "tree",
-            _tree,
+            solids.tree,
+            solids.tree_extent,
             {
                 "pot": (0.2, 0.3),
                 "pot_width": (0.32, 0.46),
@@ -438,7 +171,8 @@ FAMILIES: dict[str, Family] = {
         ),
         Family(
             "mushroom",
-            _mushroom,
+            solids.mushroom,
+            solids.mushroom_extent,
             {
                 "stem": (0.35, 0.5),
                 "foot": (0.16, 0.23),
@@ -451,7 +185,8 @@ FAMILIES: dict[str, Family] = {
         ),
         Family(
             "robot",
-            _robot,
+            solids.robot,
+            solids.robot_extent,
             {
                 "width": (0.36, 0.52),
                 "depth": (0.28, 0.4),

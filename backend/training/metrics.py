@@ -13,7 +13,8 @@ from scipy.spatial import cKDTree
 from ..mesh import Mesh, RawMesh, Surface
 from ..mesh.cleanup import keep_outer_faces, reachable_corners
 from ..mesh.flexicubes import extract_mesh
-from .families import FAMILIES, Params
+from .families import FAMILIES
+from .params import Params
 from .render import UNLIT, View, Window, render
 from .shapes import corner_distances, draw, surface_voxels
 from .stages import MESH_CELLS, corner_table

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .families import Params
+from .params import Params
 from .shapes import evaluate
 
 
@@ -166,24 +166,27 @@ def _trace(family: str, params: Params, origins: Tensor, rays: Tensor, close: fl
     """Distance along each of the size^2 rays to the surface, [B, size^2]; infinite where nothing is met.
 
     One ray for every ``block``^2 pixels goes first, as a cone as wide as the block: it stops where its surroundings
-    may hold a surface, and the block's own rays start there, or not at all.
+    may hold a surface, and the block's own rays start before it by as much as they lie apart there, or not at all.
     """
     count, total, _ = rays.shape
     size = round(total**0.5)
     grid = rays.reshape(count, size // block, block, size // block, block, 3).transpose(2, 3)
-    heads = torch.nn.functional.normalize(grid.mean((3, 4)).flatten(1, 2), dim=-1)
-    # The cone's slope: from the block's middle to its farthest corner ray.
-    slope = (grid[:, 0, 0, 0, 0] - heads[:, 0]).norm(dim=-1).max().item() * 1.1
-    start = _march(family, params, origins, heads, _entry(origins, heads)[0], close, slope)
+    heads = torch.nn.functional.normalize(grid.mean((3, 4)), dim=-1)
+    # The cone's slope: from a block's middle to its farthest ray.
+    slope = (grid - heads[:, :, :, None, None]).square().sum(-1).max().sqrt().item()
+    heads = heads.flatten(1, 2)
+    wide = 0.5 + slope * (origins.norm(dim=-1).max().item() + 0.5)  # a cone may touch the cube where its axis does not
+    start = _march(family, params, origins, heads, _inside(origins, heads, wide), close, slope)
     start = start.reshape(count, size // block, size // block, 1, 1).expand(-1, -1, -1, block, block)
     start = start.transpose(2, 3).reshape(count, total)
-    return _march(family, params, origins, rays, torch.maximum(start - 2 * slope, _entry(origins, rays)[0]), close, 0.0)
+    enter, leave = _inside(origins, rays, 0.5)
+    return _march(family, params, origins, rays, (torch.maximum(start * (1 - slope), enter), leave), close, 0.0)
 
 
-def _entry(origins: Tensor, rays: Tensor) -> tuple[Tensor, Tensor]:
-    """Where rays enter and leave the cube [-0.5, 0.5]^3."""
+def _inside(origins: Tensor, rays: Tensor, half: float) -> tuple[Tensor, Tensor]:
+    """Where rays enter and leave the cube [-half, half]^3."""
     inverse = 1.0 / rays.where(rays.abs() > 1e-9, torch.full_like(rays, 1e-9))
-    low, high = (-0.5 - origins) * inverse, (0.5 - origins) * inverse
+    low, high = (-half - origins) * inverse, (half - origins) * inverse
     return torch.minimum(low, high).amax(-1), torch.maximum(low, high).amin(-1)
 
 
@@ -192,16 +195,16 @@ def _march(
     params: Params,
     origins: Tensor,
     rays: Tensor,
-    start: Tensor,
+    span: tuple[Tensor, Tensor],
     close: float,
     slope: float,
     steps: int = 64,
 ) -> Tensor:
-    """Sphere-trace from ``start`` until the surface is nearer than ``close + slope * depth``; infinite for a miss.
+    """Sphere-trace each ray's ``span`` until the surface is nearer than ``close + slope * depth``; infinite for a miss.
 
     Rays that are done are dropped every few steps: the B objects' live rays move to the front and the rest is cut.
     """
-    stop = _entry(origins, rays)[1] + slope * 2
+    start, stop = span
     depth = torch.full_like(start, torch.inf)
     live = start < stop
     index = torch.arange(rays.shape[1]).expand(len(rays), -1)

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .families import FAMILIES, INSIDE, Family, Params
+from .families import FAMILIES
+from .params import INSIDE, Family, Params
 from .primitives import Field
 
 #: Object numbers from here on are for evaluation, examples and tests only.
@@ -33,7 +34,7 @@ def draw(family: str, numbers: Sequence[int], hidden_draws: Sequence[int] | None
     rows = [_draw_one(f, index, n, 0 if hidden_draws is None else hidden_draws[i]) for i, n in enumerate(numbers)]
     values = {name: torch.tensor([[row[0][name]] for row in rows], dtype=torch.float32) for name in rows[0][0]}
     colors = torch.tensor(np.stack([row[1] for row in rows]), dtype=torch.float32)
-    return Params(values, colors)
+    return f.place(values, colors)
 
 
 def _draw_one(f: Family, index: int, number: int, hidden_draw: int) -> tuple[dict[str, float], np.ndarray]:
@@ -55,9 +56,9 @@ def _color(rng: np.random.Generator, hues: tuple[float, float]) -> np.ndarray:
 
 def evaluate(family: str, params: Params, points: Tensor, with_color: bool = False) -> tuple[Tensor, Tensor | None]:
     """Signed distance [B, N] and, if asked for, colour [B, N, 3] of B objects at ``points`` [B, N, 3]."""
-    field = Field(points, with_color)
+    field = Field(torch.addcmul(params.middle[:, None], points, params.unit[..., None]), with_color)
     FAMILIES[family].build(field, params)
-    return field.distance, field.color
+    return field.distance / params.unit, field.color
 
 
 def lattice(resolution: int) -> Tensor:

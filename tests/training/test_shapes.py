@@ -8,6 +8,7 @@ import torch
 
 from backend.training import metrics
 from backend.training.families import FAMILIES
+from backend.training.params import LONGEST_SIDE
 from backend.training.render import UNLIT, View, frame, random_view, render, surface_map
 from backend.training.shapes import corner_distances, draw, evaluate, surface_voxels
 from backend.training.stages import corner_table
@@ -48,6 +49,24 @@ def test_objects_stay_in_the_cube_and_distances_are_lower_bounds(name: str) -> N
     # A distance that grows faster than 1 per unit of length would let rays and voxels miss the surface.
     step = torch.diff(distance, dim=3).abs().max().item() * 16
     assert step <= 1 + 1e-4
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_objects_fill_the_cube_as_their_family_says(name: str) -> None:
+    resolution = 48
+    half = 0.5 / resolution
+    solid = corner_distances(name, draw(name, range(12)), resolution) <= half
+    reach = []
+    for axis in range(3):
+        others = [a for a in (1, 2, 3) if a != axis + 1]
+        seen = solid.any(others[1]).any(others[0]).float()
+        low, high = seen.argmax(1), resolution - seen.flip(1).argmax(1)
+        reach.append(torch.stack([low, high], 1) / resolution - 0.5)
+    box = torch.stack(reach, 1)
+    # In the middle, and as long as all others, to the lattice's step.
+    assert (box.sum(2).abs() <= 2.5 / resolution).all()
+    longest = (box[..., 1] - box[..., 0]).amax(1)
+    assert ((longest - LONGEST_SIDE).abs() <= 2.5 / resolution).all()
 
 
 @pytest.mark.parametrize("name", ["chair", "mug", "tree"])

@@ -1,0 +1,76 @@
+"""What an object of a family is made from: its parameters, its colours, and where it stands in the cube."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from .primitives import Field
+
+#: Colour slots of every object: two of the main pattern, two of other parts, one that shows only inside hidden places.
+MAIN, SECOND, PART, ACCENT, INSIDE = range(5)
+
+#: Every object's longest side. A picture is cut to what it shows and cannot tell how large that is: objects of many
+#: sizes would leave a model to guess theirs. The published model's objects have 1; this leaves the mesh its border.
+LONGEST_SIDE = 0.94
+
+Range = tuple[float, float]
+Size = Tensor | float
+Extent = tuple[tuple[Size, Size], tuple[Size, Size], tuple[Size, Size]]
+
+
+@dataclass(frozen=True)
+class Family:
+    """One kind of object. ``modes`` gives for each hidden choice the probabilities of its modes."""
+
+    name: str
+    build: Callable[[Field, Params], None]
+    extent: Callable[[Params], Extent]  # from where to where along x, y, z, in the units of ``build``
+    visible: dict[str, Range]
+    hidden: dict[str, Range]
+    modes: dict[str, tuple[float, ...]]
+    hues: dict[int, Range] = field(default_factory=dict)  # colour slot -> hue range, where not free
+
+    def place(self, values: dict[str, Tensor], colors: Tensor) -> Params:
+        """Parameters with what brings the object to the middle of the cube and to its size there."""
+        params = Params(values, colors)
+        low, high = (
+            torch.stack([torch.zeros_like(colors[:, :1, 0]) + side[k] for side in self.extent(params)], 2)
+            for k in range(2)
+        )
+        unit = (high - low).amax(2) / LONGEST_SIDE
+        return params.replaced({"unit": unit, "middle": ((low + high) / 2)[:, 0]})
+
+
+class Params:
+    """Parameters of B objects of one family, each [B, 1]; colours [B, 1, 3] (sRGB, 0..1).
+
+    ``unit`` [B, 1] is the size of the cube and ``middle`` [B, 3] its centre, in the units that the family is built in.
+    """
+
+    def __init__(self, values: dict[str, Tensor], colors: Tensor) -> None:
+        self._values = values
+        self.colors = colors  # [B, 5, 3]
+
+    def __getattr__(self, name: str) -> Tensor:
+        try:
+            return self._values[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def color(self, slot: int) -> Tensor:
+        return self.colors[:, slot, None, :]
+
+    def mode(self, name: str, index: int) -> Tensor:
+        """[B, 1] bool: which objects have this mode."""
+        return self._values[name] == index
+
+    def replaced(self, values: dict[str, Tensor]) -> Params:
+        """The same objects with some parameters replaced."""
+        return Params(self._values | values, self.colors)
+
+    def select(self, rows: Tensor | slice) -> Params:
+        return Params({k: v[rows] for k, v in self._values.items()}, self.colors[rows])
