@@ -2,6 +2,7 @@
 
 A stage that was stopped, by Ctrl-C or by force, goes on where it was when the same command is run again. Data,
 checkpoints, logs and held-out metrics stay in a folder outside the repository; ``export`` writes the model folder.
+``--start mini`` goes on from the bundled weights instead of nothing.
 """
 
 from __future__ import annotations
@@ -17,8 +18,11 @@ sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
 
+from backend.catalog import find_model  # noqa: E402
+from backend.errors import BackendError  # noqa: E402
+from backend.folders import ModelFolder  # noqa: E402
 from backend.training.data import make_data  # noqa: E402
-from backend.training.export import export  # noqa: E402
+from backend.training.export import begin_with, export  # noqa: E402
 from backend.training.flows import LatentFlowStage, StructureFlowStage  # noqa: E402
 from backend.training.loop import Stage, Trainer  # noqa: E402
 from backend.training.presets import PRESETS  # noqa: E402
@@ -59,7 +63,9 @@ def run_stage(name: str, run: Run, arguments: argparse.Namespace) -> None:
     else:
         torch.manual_seed(0)  # the initial weights
         stage = LEARNED[name](run)
-        Trainer(stage, run.folder / name, run.device).run(say)
+        if arguments.start:
+            begin_with(stage.model, name, ModelFolder.read(find_model(arguments.start)))
+        Trainer(stage, run.folder / name, run.device, arguments.precision == "bf16").run(say)
 
 
 def main() -> int:
@@ -68,6 +74,14 @@ def main() -> int:
     parser.add_argument("--preset", choices=tuple(PRESETS), default="mini")
     parser.add_argument("--folder", type=Path, help="data and checkpoints (default: ~/.cache/espalier/train/PRESET)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument(
+        "--start",
+        metavar="MODEL",
+        help="begin with the weights of this model, and follow the preset's shorter schedules",
+    )
+    parser.add_argument(
+        "--precision", choices=("fp32", "bf16"), default="fp32", help="of products (bf16: only where they are faster)"
+    )
     parser.add_argument("--threads", type=int, help="CPU threads (default: one to a core)")
     parser.add_argument("--out", type=Path, help="model folder that export writes (default: FOLDER/model)")
     parser.add_argument("--structure-guidance", type=float, default=1.0, help="default guidance of the exported model")
@@ -77,11 +91,11 @@ def main() -> int:
     arguments.out = arguments.out or folder / "model"
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    run = Run(PRESETS[arguments.preset], folder, torch.device(arguments.device))
+    run = Run(PRESETS[arguments.preset], folder, torch.device(arguments.device), bool(arguments.start))
     try:
         for name in STAGES if arguments.stage == "all" else (arguments.stage,):
             run_stage(name, run, arguments)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, BackendError) as error:
         print(f"train: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -78,10 +78,14 @@ class _GatherOuter(torch.autograd.Function):
     @staticmethod
     def forward(g: Tensor, x: Tensor, rows: Tensor, rows_t: Tensor) -> Tensor:
         taps = rows.shape[1]
-        out = x.new_zeros(g.shape[1], taps * x.shape[1])
+        # Slabs add up in fp32: in half precision each sum would drop what is small beside the last one.
+        out = x.new_zeros(g.shape[1], taps * x.shape[1], dtype=torch.promote_types(x.dtype, torch.float32))
         for slab, gathered in _slabs(rows, x):
-            out.addmm_(g[slab].t(), gathered)
-        return out.unflatten(1, (taps, -1))
+            if out.dtype == x.dtype:
+                out.addmm_(g[slab].t(), gathered)
+            else:
+                out += g[slab].t() @ gathered
+        return out.to(x.dtype).unflatten(1, (taps, -1))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -115,9 +119,19 @@ def _sum(a: Tensor | None, b: Tensor | None) -> Tensor | None:
     return a + b
 
 
+def _operands(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Under autocast both in its precision: it does not look into functions with a backward pass of their own."""
+    device = x.device.type
+    if not torch.is_autocast_enabled(device):
+        return x, weight
+    dtype = torch.get_autocast_dtype(device)
+    return x.to(dtype), weight.to(dtype)
+
+
 def submanifold_conv(x: Tensor, weight: Tensor, voxels: VoxelSet) -> Tensor:
     """Cross-correlation of features `[N, I]` with `weight` `[O, 3, 3, 3, I]` at the occupied voxels: `[N, O]`."""
     table = voxels.neighbours
+    x, weight = _operands(x, weight)
     return _GatherMatmul.apply(x, weight.flatten(1, 3), table, table)
 
 
@@ -135,6 +149,7 @@ def subdivided_conv(x: Tensor, weight: Tensor, voxels: VoxelSet) -> Tensor:
     merged = (meets.flatten(0, 1) @ weight.flatten(1, 3)).unflatten(1, (8, 8))  # [O, 8, 8, I]
     columns = ((reach + 1) * reach.new_tensor([9, 3, 1])).sum(-1)
     rows = [table.index_select(1, parents) for parents in columns]
+    x, merged = _operands(x, merged)
     children = [_GatherMatmul.apply(x, w, rows[p], rows[7 - p]) for p, w in enumerate(merged.unbind(1))]
     return torch.stack(children, dim=1).flatten(0, 1)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
+import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from ..checkpoints import load_network
 from ..config import PRETRAINED, read_json
 from ..folders import ModelFolder
 from .flows import SIGMA_MIN, LatentFlowStage, Latents, Standardized, StructureFlowStage
@@ -25,6 +27,23 @@ FILES: dict[str, tuple[str, str]] = {
     "latent_decoder_mesh": ("SLatMeshDecoder", "slat_dec_mesh_swin8"),
     "latent_flow": ("SLatFlowModel", "slat_flow_img_dit"),
 }
+
+
+def begin_with(model: nn.Module, stage: str, folder: ModelFolder) -> None:
+    """Fill a stage's networks with the weights of a model folder. What is only there for training stays as it is.
+    Raises CheckpointError where they do not fit."""
+    for key, network in _networks_of(model, stage).items():
+        files = folder.network(f"ckpts/{FILES[key][1]}")
+        network.load_state_dict(load_network(files, type(network), torch.device("cpu")).state_dict())
+
+
+def _networks_of(model: nn.Module, stage: str) -> dict[str, nn.Module]:
+    """The networks of a stage that are exported, by their names in ``FILES``."""
+    if isinstance(model, StructureVAE):
+        return {"structure_encoder": model.encoder, "structure_decoder": model.decoder}
+    if isinstance(model, LatentVAE):
+        return {"latent_encoder": model.encoder, "latent_decoder_mesh": model.decoder}
+    return {stage: model.encoder if isinstance(model, ImagePretext) else model}
 
 
 def _sampler(guidance: float) -> dict[str, Any]:
@@ -47,17 +66,10 @@ def _save_half(network: nn.Module, path: Path) -> None:
 
 def export(run: Run, folder: Path, structure_guidance: float, latent_guidance: float) -> None:
     """Write the model folder. Raises FileNotFoundError if a stage is not finished."""
-    structure_vae = cast(StructureVAE, run.finished(StructureVAEStage))
-    latent_vae = cast(LatentVAE, run.finished(LatentVAEStage))
-    networks: dict[str, nn.Module] = {
-        "image_encoder": cast(ImagePretext, run.finished(ImageEncoderStage)).encoder,
-        "structure_encoder": structure_vae.encoder,
-        "structure_decoder": structure_vae.decoder,
-        "structure_flow": run.finished(StructureFlowStage),
-        "latent_encoder": latent_vae.encoder,
-        "latent_decoder_mesh": latent_vae.decoder,
-        "latent_flow": run.finished(LatentFlowStage),
-    }
+    stages = (ImageEncoderStage, StructureVAEStage, StructureFlowStage, LatentVAEStage, LatentFlowStage)
+    networks: dict[str, nn.Module] = {}
+    for stage in stages:
+        networks |= _networks_of(run.finished(stage), stage.name)
     ckpts = folder / "ckpts"
     ckpts.mkdir(parents=True, exist_ok=True)
     for key, network in networks.items():

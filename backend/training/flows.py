@@ -95,7 +95,10 @@ class Latents:
         if not path.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
             part = path.with_suffix(".part")
-            save_file({name: torch.cat(list(make)).contiguous()}, part)
+            # Asked for first by a training step; what is kept is in full precision, whatever the step computes in.
+            with torch.autocast(self.run.device.type, enabled=False):
+                values = torch.cat(list(make)).contiguous()
+            save_file({name: values}, part)
             part.replace(path)
         return load_file(path)[name]
 
@@ -171,7 +174,7 @@ class _FlowStage(ABC):
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.schedule: Schedule = run.preset.schedules[self.name]
+        self.schedule: Schedule = run.schedule(self.name)
         self.latents = Latents(run)
 
     def _condition(self, index: Tensor, view: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ class Preset:
     held_out_shards: int  # the last shards, never trained on
     networks: dict[str, dict[str, Any]]
     schedules: dict[str, Schedule]
+    further: dict[str, Schedule]  # for what begins with a model's weights
     conditioning_dropout: float = 0.1
 
 
@@ -86,6 +87,14 @@ def _networks(resolution: int, latent_resolution: int, image_size: int) -> dict[
     }
 
 
+_SMOKE = {
+    "structure_vae": Schedule(steps=1, batch=2, rate=1e-4, warmup=1),
+    "latent_vae": Schedule(steps=1, batch=1, rate=1e-4, warmup=1),
+    "image_encoder": Schedule(steps=1, batch=2, rate=1e-4, warmup=1),
+    "structure_flow": Schedule(steps=1, batch=2, rate=1e-4, warmup=1),
+    "latent_flow": Schedule(steps=1, batch=1, rate=1e-4, warmup=1),
+}
+
 PRESETS: dict[str, Preset] = {
     # What the shipped weights had in all, though not in one go: docs/LOG.md has the order of events.
     "mini": Preset(
@@ -99,18 +108,22 @@ PRESETS: dict[str, Preset] = {
             "structure_flow": Schedule(steps=6300, batch=32, rate=6e-4, ema=0.999, matrix_rate=0.01),
             "latent_flow": Schedule(steps=5000, batch=16, rate=6e-4, ema=0.999, matrix_rate=0.01),
         },
+        further={
+            "structure_vae": Schedule(steps=600, batch=16, rate=4e-4, warmup=50, ema=0.99),
+            "latent_vae": Schedule(steps=700, batch=2, rate=4e-4, warmup=50, ema=0.99),
+            "image_encoder": Schedule(
+                steps=6000, batch=32, rate=4e-4, warmup=100, weight_decay=0.02, matrix_rate=0.004
+            ),
+            "structure_flow": Schedule(steps=5000, batch=32, rate=4e-4, warmup=100, matrix_rate=0.006),
+            "latent_flow": Schedule(steps=2400, batch=16, rate=4e-4, warmup=100, matrix_rate=0.006),
+        },
     ),
     # A minute on a CPU: proves that every stage runs; its weights are worth nothing.
     "smoke": Preset(
         DataConfig(shards=2, views=1, image_size=28, resolution=8, colored_shards=2),
         held_out_shards=1,
         networks=_networks(8, 2, 28),
-        schedules={
-            "structure_vae": Schedule(steps=1, batch=2, rate=1e-4, warmup=1),
-            "latent_vae": Schedule(steps=1, batch=1, rate=1e-4, warmup=1),
-            "image_encoder": Schedule(steps=1, batch=2, rate=1e-4, warmup=1),
-            "structure_flow": Schedule(steps=1, batch=2, rate=1e-4, warmup=1),
-            "latent_flow": Schedule(steps=1, batch=1, rate=1e-4, warmup=1),
-        },
+        schedules=_SMOKE,
+        further=_SMOKE,
     ),
 }

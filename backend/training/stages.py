@@ -26,8 +26,13 @@ MESH_CELLS = 4  # mesh cells along a voxel's side
 class Run:
     """A training run: its preset, the folder outside the repository, and what finished stages left there."""
 
-    def __init__(self, preset: Preset, folder: Path, device: torch.device) -> None:
-        self.preset, self.folder, self.device = preset, folder, device
+    def __init__(self, preset: Preset, folder: Path, device: torch.device, further: bool = False) -> None:
+        """``further``: it goes on from a model's weights, by shorter schedules."""
+        self.preset, self.folder, self.device, self.further = preset, folder, device, further
+
+    def schedule(self, stage: str) -> Schedule:
+        """How long and how fast a stage learns."""
+        return (self.preset.further if self.further else self.preset.schedules)[stage]
 
     @property
     def data_folder(self) -> Path:
@@ -77,7 +82,7 @@ class StructureVAEStage:
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.schedule: Schedule = run.preset.schedules[self.name]
+        self.schedule: Schedule = run.schedule(self.name)
         self.model = StructureVAE(run.preset)
 
     @cached_property
@@ -155,8 +160,9 @@ class LatentVAE(nn.Module):
 class LatentVAEStage:
     """Surface voxels to latents, and back to what the mesh extractor takes, from analytic distance and colour.
 
-    At first only the torso learns, to give back the encoder's input voxel by voxel: the latents find what to say
-    before the 64 cells of every voxel, which cost three times as much, are decoded at all.
+    From nothing, at first only the torso learns (up to a progress of ``torso_only``), to give back the encoder's input
+    voxel by voxel: the latents find what to say before the 64 cells of every voxel, which cost three times as much,
+    are decoded at all.
     """
 
     name = "latent_vae"
@@ -164,12 +170,13 @@ class LatentVAEStage:
     # A flow's latents are imprecise; with a weight of 1e-3 the decoder never saw such and made rough surfaces of them.
     # From 0.05 to 0.3 the rate falls from 2.9 to 1.7 nats a channel and nothing is lost; at 1.5 surfaces blur.
     kl_weight = 0.3
-    torso_only, cropped = 0.4, 0.75  # progress up to which only the torso learns; crops, not whole objects
+    cropped = 0.75  # progress up to which crops are learnt from, not whole objects
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.schedule: Schedule = run.preset.schedules[self.name]
+        self.schedule: Schedule = run.schedule(self.name)
         self.model = LatentVAE(run.preset)
+        self.torso_only = 0.0 if run.further else 0.4
         self.table = corner_table()
 
     @cached_property
@@ -240,20 +247,22 @@ class LatentVAEStage:
         raw = model.decoder.upsampled(torso).feats
         distance, color = self.targets(rows)
         shape, color_loss, sign_error = self.reconstruction(raw, distance, color)
-        spare = raw[:, 8:53].square().mean()
+        spare = raw.split([8, 45, 48], 1)[1].square().mean()
         loss = shape + color_weight * color_loss + 0.1 * spare + 0.3 * read + rate
         return loss, shown | {"shape": shape.item(), "color": color_loss.item(), "sign": sign_error.item()}
 
     def reconstruction(self, raw: Tensor, distance: Tensor, color: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Loss of the distances, loss of the colours, share of wrong signs near the surface."""
         cells = MESH_CELLS * self.run.preset.data.resolution
-        predicted = raw[:, :8] * cells - 1  # the extractor adds a bias of -1/resolution
+        # Split, not sliced: the gradient of each slice would be as large as all of them.
+        corners, _, colors = raw.split([8, 45, 48], 1)
+        predicted = corners * cells - 1  # the extractor adds a bias of -1/resolution
         near = distance.abs() < self.near
         weight = 1 + 3 * near.float()
         error = (predicted.clamp(-4, 4) - distance).abs() + (predicted - predicted.clamp(-4, 4)).abs()
         signs = F.binary_cross_entropy_with_logits(-3 * predicted, (distance < 0).float(), weight=weight)
         shape = (error * weight).mean() / weight.mean() + 0.5 * signs
-        logits = raw[:, 53:].reshape(-1, 8, 6)[..., :3]
+        logits = colors.reshape(-1, 8, 6)[..., :3]
         color_loss = (logits.sigmoid() - color).abs()[near].mean()
         wrong = ((predicted < 0) != (distance < 0))[near].float().mean()
         return shape, color_loss, wrong
@@ -284,7 +293,7 @@ class ImageEncoderStage:
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.schedule: Schedule = run.preset.schedules[self.name]
+        self.schedule: Schedule = run.schedule(self.name)
         self.model = ImagePretext(ImageEncoder(**run.preset.networks["image_encoder"]), run.preset.data.resolution)
 
     @cached_property

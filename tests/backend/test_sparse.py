@@ -161,6 +161,23 @@ def test_gradients_against_a_dense_convolution(x: SparseTensor) -> None:
         assert_close(ours, theirs, 2e-6)
 
 
+@pytest.mark.parametrize("subdivide", [False, True])
+def test_convolution_in_half_precision(x: SparseTensor, subdivide: bool) -> None:
+    conv = SparseConv3d(8, 5, 3)
+    feats = x.feats.clone().requires_grad_()
+    inputs = [feats, *conv.parameters()]
+    exact = conv(x.replace(feats), subdivide=subdivide).feats
+    with torch.autocast("cpu", torch.bfloat16):
+        half = conv(x.replace(feats), subdivide=subdivide).feats
+    assert_close(half.float(), exact, 0.02)
+    upstream = torch.randn(exact.shape, generator=torch.Generator().manual_seed(3))
+    for rough, fine in zip(
+        torch.autograd.grad(half, inputs, upstream), torch.autograd.grad(exact, inputs, upstream), strict=True
+    ):
+        assert rough.dtype == torch.float32
+        assert_close(rough, fine, 0.02)
+
+
 # --- resampling and normalisation ------------------------------------------------------------------------------------
 
 

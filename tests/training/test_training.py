@@ -10,12 +10,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from backend.folders import ModelFolder
 from backend.pipeline import Pipeline
 from backend.training.data import SHARD, Objects
+from backend.training.export import begin_with
+from backend.training.flows import StructureFlowStage
 from backend.training.loop import Schedule, Trainer, ema_decay, learning_rate
 from backend.training.presets import PRESETS
+from backend.training.stages import ImageEncoderStage, Run, StructureVAEStage
 
 ROOT = Path(__file__).parents[2]
 
@@ -53,6 +58,27 @@ def test_the_exported_folder_loads(trained: Path) -> None:
     assert pipeline.mesh_decoder.resolution == PRESETS["smoke"].data.resolution
     files = {p.name for p in (trained / "model" / "ckpts").iterdir()}
     assert {"image_encoder.json", "slat_flow_img_dit.safetensors"} <= files
+
+
+def test_training_goes_on_from_a_model_in_half_precision(trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").symlink_to(trained / "data", target_is_directory=True)
+    command = [sys.executable, str(ROOT / "scripts" / "train.py"), "all", "--preset", "smoke", "--device", "cpu"]
+    command += ["--folder", str(tmp_path), "--start", str(trained / "model"), "--precision", "bf16"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert Pipeline.load(tmp_path / "model", torch.device("cpu")).mesh_decoder.resolution == 8
+    assert json.loads((tmp_path / "latent_vae" / "config.json").read_text())["precision"] == "bf16"
+
+
+def test_a_stage_begins_with_the_weights_of_a_model(trained: Path) -> None:
+    run = Run(PRESETS["smoke"], trained, torch.device("cpu"), further=True)
+    model = ModelFolder.read(trained / "model")
+    for stage in (StructureVAEStage(run), ImageEncoderStage(run), StructureFlowStage(run)):
+        begin_with(stage.model, stage.name, model)
+        kept = load_file(trained / stage.name / "checkpoint.safetensors")
+        for name, value in stage.model.named_parameters():
+            if not name.startswith(("query_blocks", "blocks.weight", "blocks.bias", "patches", "facts")):
+                assert torch.equal(value, kept[f"ema/{name}"].half().float()), name
 
 
 @pytest.mark.parametrize("stage", ["structure", "latents"])
