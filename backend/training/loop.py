@@ -82,6 +82,7 @@ class TrainingState:
         weight_decay: float,
         betas: tuple[float, float],
         matrix_rate: float = 0.0,
+        half: bool = False,
     ) -> None:
         self.parameters = dict(model.named_parameters())
         self.ema = {name: p.detach().clone() for name, p in self.parameters.items()}
@@ -92,7 +93,7 @@ class TrainingState:
         self.optimizers: list[torch.optim.Optimizer] = [adamw]
         if matrices:
             chosen = [self.parameters[name] for name in self.parameters if name in matrices]
-            self.optimizers.append(Muon(chosen, matrix_rate, weight_decay=weight_decay))
+            self.optimizers.append(Muon(chosen, matrix_rate, weight_decay=weight_decay, half=half))
         for group in self._groups():
             group["full_lr"] = group["lr"]
 
@@ -232,7 +233,9 @@ class Trainer:
         self.stage, self.folder, self.device, self.half = stage, folder, device, half
         self.model = stage.model.to(device)
         schedule = stage.schedule
-        self.state = TrainingState(self.model, schedule.rate, schedule.weight_decay, (0.9, 0.99), schedule.matrix_rate)
+        self.state = TrainingState(
+            self.model, schedule.rate, schedule.weight_decay, (0.9, 0.99), schedule.matrix_rate, half
+        )
         folder.mkdir(parents=True, exist_ok=True)
         if self.checkpoint_path.exists():
             self.state.restore(self.checkpoint_path)

@@ -24,6 +24,12 @@ def test_orthogonalized_keeps_the_singular_vectors_and_brings_the_values_near_on
         assert (seen - values.diag_embed()).max() < 1e-4
 
 
+def test_orthogonalized_in_half_precision_does_nearly_as_well() -> None:
+    matrices = torch.randn(3, 24, 8, generator=torch.Generator().manual_seed(0))
+    exact, rough = orthogonalized(matrices), orthogonalized(matrices.bfloat16()).float()
+    assert (rough - exact).abs().max() < 0.05
+
+
 class Network(nn.Module):
     def __init__(self) -> None:
         super().__init__()
