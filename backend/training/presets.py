@@ -109,8 +109,8 @@ PRESETS: dict[str, Preset] = {
             "latent_flow": Schedule(steps=5000, batch=16, rate=6e-4, ema=0.999, matrix_rate=0.01),
         },
         further={
-            "structure_vae": Schedule(steps=600, batch=16, rate=4e-4, warmup=50, ema=0.99),
-            "latent_vae": Schedule(steps=700, batch=2, rate=4e-4, warmup=50, ema=0.99),
+            "structure_vae": Schedule(steps=500, batch=16, rate=4e-4, warmup=50, ema=0.99),
+            "latent_vae": Schedule(steps=1000, batch=2, rate=4e-4, warmup=50, ema=0.99),
             "image_encoder": Schedule(
                 steps=6000, batch=32, rate=4e-4, warmup=100, weight_decay=0.02, matrix_rate=0.004
             ),
