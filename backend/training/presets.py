@@ -109,13 +109,13 @@ PRESETS: dict[str, Preset] = {
             "latent_flow": Schedule(steps=5000, batch=16, rate=6e-4, ema=0.999, matrix_rate=0.01),
         },
         further={
-            "structure_vae": Schedule(steps=500, batch=16, rate=4e-4, warmup=50, ema=0.99),
-            "latent_vae": Schedule(steps=1000, batch=2, rate=4e-4, warmup=50, ema=0.99),
+            "structure_vae": Schedule(steps=2500, batch=16, rate=4e-4, warmup=50, ema=0.99),
+            "latent_vae": Schedule(steps=1750, batch=2, rate=4e-4, warmup=50, ema=0.99),
             "image_encoder": Schedule(
-                steps=6000, batch=32, rate=4e-4, warmup=100, weight_decay=0.02, matrix_rate=0.004
+                steps=4500, batch=32, rate=4e-4, warmup=100, weight_decay=0.02, matrix_rate=0.004
             ),
-            "structure_flow": Schedule(steps=5000, batch=32, rate=4e-4, warmup=100, matrix_rate=0.006),
-            "latent_flow": Schedule(steps=2400, batch=16, rate=4e-4, warmup=100, matrix_rate=0.006),
+            "structure_flow": Schedule(steps=3600, batch=32, rate=4e-4, warmup=100, matrix_rate=0.008),
+            "latent_flow": Schedule(steps=1500, batch=16, rate=4e-4, warmup=100, matrix_rate=0.008),
         },
     ),
     # A minute on a CPU: proves that every stage runs; its weights are worth nothing.
