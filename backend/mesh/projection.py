@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import Mesh
+from .columns import corners_of, cross, dot, unit
 from .topology import twins
 
 LEAF = 24  # faces in a leaf of the tree: faster to build and to search here than scipy's 10
@@ -46,13 +47,12 @@ class Projector:
     def __init__(self, mesh: Mesh) -> None:
         from scipy.spatial import cKDTree
 
-        places = np.ascontiguousarray(mesh.vertices.T, dtype=np.float32)
-        a, b, c = (places.take(mesh.faces[:, corner], axis=1) for corner in range(3))
+        a, b, c = corners_of(mesh.vertices.astype(np.float32, copy=False), mesh.faces)
         u, v = b - a, c - a
         self._tree = cKDTree(((a + b + c) / 3).T, leafsize=LEAF, balanced_tree=False, compact_nodes=False)
         self._triangles = np.ascontiguousarray(np.concatenate([a, u, v]).T)  # [F, 9]
         self._prisms, self._planes = _prisms(a, u, v)
-        self._reach = float(np.sqrt((u * u).sum(axis=0).mean())) / 2 if len(mesh.faces) else 0.0
+        self._reach = float(np.sqrt(dot(u, u).mean())) / 2 if len(mesh.faces) else 0.0
         beyond = twins(mesh.faces)
         # Across the edge from corner k to k + 1, one behind the other: [3 F].
         self._neighbours = np.where(beyond < 0, -1, beyond // 3).astype(np.int32)
@@ -196,13 +196,11 @@ def _prisms(a: np.ndarray, u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np
         [F, 9] the first corner a, and the vectors S and T with s = S (p - a) and t = T (p - a), the second and the
         third barycentric coordinate of the point p; and [F, 4] the unit normal n and n a.
     """
-    tiny = np.float32(1e-30)
-    uu, uv, vv = (u * u).sum(axis=0), (u * v).sum(axis=0), (v * v).sum(axis=0)
-    scale = 1 / np.maximum(uu * vv - uv * uv, tiny)
+    uu, uv, vv = dot(u, u), dot(u, v), dot(v, v)
+    scale = 1 / np.maximum(uu * vv - uv * uv, np.float32(1e-30))
     second, third = (vv * u - uv * v) * scale, (uu * v - uv * u) * scale
-    n = np.stack([u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0]])
-    n /= np.maximum(np.sqrt((n * n).sum(axis=0)), tiny)
-    planes = np.concatenate([n, (n * a).sum(axis=0)[None]])
+    n = unit(cross(u, v))
+    planes = np.concatenate([n, dot(n, a)[None]])
     return np.ascontiguousarray(np.concatenate([a, second, third]).T), np.ascontiguousarray(planes.T)
 
 

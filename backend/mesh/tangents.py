@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .columns import corners_of, cross, dot, unit
 from .texels import interpolate
 
 
@@ -40,11 +41,11 @@ class TangentSpace:
         """
         found = np.ascontiguousarray(interpolate(self.frames, face, weights).T)
         n, t, d = found[:3], found[3:], np.ascontiguousarray(directions.T)
-        nn, nt, tt, dn, dt = _dot(n, n), _dot(n, t), _dot(t, t), _dot(d, n), _dot(d, t)
+        nn, nt, tt, dn, dt = dot(n, n), dot(n, t), dot(t, t), dot(d, n), dot(d, t)
         # The matrix of T, B and N inverted, up to a factor: B is perpendicular to the others.
-        local = np.stack([dt * nn - dn * nt, _dot(d, _cross(n, t)) * self.signs.take(face), dn * tt - dt * nt])
+        local = np.stack([dt * nn - dn * nt, dot(d, cross(n, t)) * self.signs.take(face), dn * tt - dt * nt])
         local[2] = np.maximum(local[2], 0)
-        length = np.sqrt(_dot(local, local))
+        length = np.sqrt(dot(local, local))
         flat = np.flatnonzero(length <= 0)
         local[2, flat], length[flat] = 1, 1
         local /= length
@@ -53,7 +54,7 @@ class TangentSpace:
     def decode(self, face: np.ndarray, weights: np.ndarray, local: np.ndarray) -> np.ndarray:
         """Tangent-space normals [P, 3] -> object-space unit normals [P, 3], as a renderer does it."""
         n, t = np.split(interpolate(self.frames, face, weights), 2, axis=1)
-        b = _cross(n.T, t.T).T * self.signs[face, None]
+        b = cross(n.T, t.T).T * self.signs[face, None]
         d = local[:, :1] * t + local[:, 1:2] * b + local[:, 2:] * n
         return np.asarray(d / np.maximum(np.linalg.norm(d, axis=1, keepdims=True), 1e-12))
 
@@ -65,23 +66,23 @@ def tangent_space(vertices: np.ndarray, faces: np.ndarray, uvs: np.ndarray) -> T
     nobody; a corner that only they touch has any tangent.
     """
     normals = vertex_normals(vertices, faces)[faces]
-    corners, uv = _corners(vertices.astype(np.float64), faces), uvs.astype(np.float64)
+    corners, uv = corners_of(vertices.astype(np.float64), faces), uvs.astype(np.float64)
     (u1, v1), (u2, v2) = (uv[:, 1] - uv[:, 0]).T, (uv[:, 2] - uv[:, 0]).T
     area = u1 * v2 - u2 * v1
     signs = np.where(area < 0, -1.0, 1.0)
-    along = _unit_columns(((corners[1] - corners[0]) * v2 - (corners[2] - corners[0]) * v1) * signs)
+    along = unit(((corners[1] - corners[0]) * v2 - (corners[2] - corners[0]) * v1) * signs)
     along[:, area == 0] = 0
 
     weighted = np.empty((len(faces), 3, 3))
     for corner in range(3):
         n = np.ascontiguousarray(normals[:, corner].T, dtype=np.float64)
         one, two = (corners[(corner + step) % 3] - corners[corner] for step in (1, 2))
-        up_one, up_two = _dot(n, one), _dot(n, two)  # what the plane of the normal leaves out
-        angle = _angles(_dot(one, two) - up_one * up_two, _dot(one, one) - up_one**2, _dot(two, two) - up_two**2)
-        weighted[:, corner] = (_unit_columns(along - n * _dot(along, n)) * angle).T
+        up_one, up_two = dot(n, one), dot(n, two)  # what the plane of the normal leaves out
+        angle = _angles(dot(one, two) - up_one * up_two, dot(one, one) - up_one**2, dot(two, two) - up_two**2)
+        weighted[:, corner] = (unit(along - n * dot(along, n)) * angle).T
     group = _shared(faces, uvs, signs)
     sums = np.stack([np.bincount(group, weighted[..., axis].reshape(-1)) for axis in range(3)])
-    tangents = _unit_columns(sums).T[group].reshape(-1, 3, 3)
+    tangents = unit(sums).T[group].reshape(-1, 3, 3)
     none = (tangents == 0).all(axis=2)
     tangents[none] = _any_perpendicular(normals[none])
     return TangentSpace(np.concatenate([normals, tangents], axis=2, dtype=np.float32), signs.astype(np.float32))
@@ -89,16 +90,16 @@ def tangent_space(vertices: np.ndarray, faces: np.ndarray, uvs: np.ndarray) -> T
 
 def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """[V, 3] float32 unit normals: the faces' normals weighted by their angles; +z where a vertex has none."""
-    a, b, c = _corners(vertices.astype(np.float32, copy=False), faces)
+    a, b, c = corners_of(vertices.astype(np.float32, copy=False), faces)
     ab, bc, ca = b - a, c - b, a - c
-    normals = _unit_columns(_cross(ab, bc))
-    squares = [_dot(side, side) for side in (ab, bc, ca)]
+    normals = unit(cross(ab, bc))
+    squares = [dot(side, side) for side in (ab, bc, ca)]
     sums = np.zeros((3, len(vertices)))
     for corner, before, after in ((0, 2, 0), (1, 0, 1), (2, 1, 2)):
-        angle = _angles(-_dot((ab, bc, ca)[before], (ab, bc, ca)[after]), squares[before], squares[after])
+        angle = _angles(-dot((ab, bc, ca)[before], (ab, bc, ca)[after]), squares[before], squares[after])
         for axis in range(3):
             sums[axis] += np.bincount(faces[:, corner], angle * normals[axis], len(vertices))
-    found = _unit_columns(sums)
+    found = unit(sums)
     found[2, (found == 0).all(axis=0)] = 1
     return np.ascontiguousarray(found.T, dtype=np.float32)
 
@@ -127,12 +128,6 @@ def unique_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return order[begins], kinds
 
 
-def _corners(vertices: np.ndarray, faces: np.ndarray) -> list[np.ndarray]:
-    """[3, F] each: where the three corners of the faces lie."""
-    columns = np.ascontiguousarray(vertices.T)
-    return [columns.take(faces[:, corner], axis=1) for corner in range(3)]
-
-
 def _angles(dot: np.ndarray, one: np.ndarray, two: np.ndarray) -> np.ndarray:
     """Angles between vectors with these products, with each other and with themselves; 0 where there is none."""
     scale = np.sqrt(np.maximum(one * two, 0))
@@ -140,22 +135,6 @@ def _angles(dot: np.ndarray, one: np.ndarray, two: np.ndarray) -> np.ndarray:
     return np.where(scale > 0, np.arccos(np.clip(cosine, -1, 1)), 0)
 
 
-def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Products of columns, [3, P] each."""
-    return np.asarray(a[0] * b[0] + a[1] * b[1] + a[2] * b[2])
-
-
-def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Cross products of columns, [3, P] each; faster than numpy's by a lot."""
-    return np.stack([a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]])
-
-
-def _unit_columns(vectors: np.ndarray) -> np.ndarray:
-    """Columns [3, P] of length 1, or 0 where they are 0."""
-    length = np.sqrt(_dot(vectors, vectors))
-    return np.asarray(vectors / np.where(length > 0, length, 1))
-
-
 def _any_perpendicular(normals: np.ndarray) -> np.ndarray:
     axis = np.eye(3)[np.abs(normals).argmin(axis=-1)]
-    return _unit_columns(_cross(axis.T, normals.T)).T
+    return unit(cross(axis.T, normals.T)).T

@@ -207,6 +207,7 @@ def test_the_gutter_has_the_colours_of_the_nearest_texels(size: int) -> None:
     image = np.arange(size * size).reshape(size, size) * covered
     gutter = Gutter(covered).fill(image.copy())
     assert np.array_equal(gutter[covered], image[covered])
+    assert np.array_equal(Gutter(np.zeros_like(covered)).fill(image.copy()), image)  # nothing to paint it from
     row, column = np.divmod(gutter, size)
     assert covered[row, column].all()
     away = np.hypot(row - np.arange(size)[:, None], column - np.arange(size))
