@@ -20,8 +20,12 @@ from .texels import Gutter, Texels, border_texels, rasterize
 from .topology import twins
 from .unwrap import Unwrapped
 
-NO_COLOR = 0.8  # sRGB grey of a mesh whose decoder has no colours
-BATCH = 1 << 16  # texels at a time, about: as many as stay in the cache, and memory stays bounded
+#: A texel while it is painted: colour, normal and occlusion in eight bytes, which are moved as one number. At first it
+#: is the grey of a mesh whose decoder has no colours, smooth and open.
+BLANK = np.array([204, 204, 204, 128, 128, 255, 255, 0], dtype=np.uint8)
+COLOR, NORMAL, OCCLUSION = slice(3), slice(3, 6), slice(6, 7)
+BATCH = 1 << 18  # texels at a time, about, so that memory stays bounded
+CHUNK = 1 << 14  # texels of those at a time: as many as stay in the cache
 
 
 @dataclass(frozen=True)
@@ -56,23 +60,34 @@ def bake(
         gaussians: take the colours from these.
     """
     size = texture_size
-    color = np.full((size, size, 3), round(NO_COLOR * 255), dtype=np.uint8)
-    normal = np.full((size, size, 3), (128, 128, 255), dtype=np.uint8) if normal_map else None
-    occlusion = np.full((size, size, 1), 255, dtype=np.uint8) if ambient_occlusion else None
-    colored = gaussians is not None or raw.colors is not None
+    canvas = np.full((size, size), BLANK.view(np.uint64)[0])
     covered = np.zeros((size, size), dtype=bool)
-    if colored or normal_map or ambient_occlusion:
+    if gaussians is not None or raw.colors is not None or normal_map or ambient_occlusion:
         source = _Source(mesh, raw, normal_map, ambient_occlusion, gaussians)
         for texels in _batches(mesh, size, covered):
-            place = texels.row * size + texels.column
-            for image, values in zip((color, normal, occlusion), source.sample(texels), strict=True):
-                if image is not None and values is not None:
-                    image.reshape(size * size, -1)[place] = np.rint(np.clip(values, 0, 1) * 255)
-        gutter = Gutter(covered)
-        for image in (color, normal, occlusion):
-            if image is not None:
-                gutter.fill(image)
-    return Textures(color, normal, None if occlusion is None else occlusion[..., 0])
+            canvas.reshape(-1)[texels.row * size + texels.column] = source.sample(texels)
+        Gutter(covered).fill(canvas)
+    layers = canvas.view(np.uint8).reshape(size, size, -1)
+    return Textures(
+        _image(layers[..., COLOR]),
+        _image(layers[..., NORMAL]) if normal_map else None,
+        _image(layers[..., OCCLUSION])[..., 0] if ambient_occlusion else None,
+    )
+
+
+def _image(layers: np.ndarray) -> np.ndarray:
+    """A copy, channel by channel: much faster than pixel by pixel."""
+    image = np.empty(layers.shape, dtype=np.uint8)
+    for channel in range(layers.shape[2]):
+        image[..., channel] = layers[..., channel]
+    return image
+
+
+def _put(layers: np.ndarray, values: np.ndarray, factor: float, shift: float) -> None:
+    """Put values [T, C] times factor plus shift, rounded, into layers [T, C]: channel by channel, too."""
+    scaled = np.ascontiguousarray(values.T) * np.float32(factor) + np.float32(shift + 0.5)
+    for channel, rounded in enumerate(scaled.astype(np.uint8)):
+        layers[:, channel] = rounded
 
 
 def _batches(mesh: Unwrapped, size: int, covered: np.ndarray) -> Iterator[Texels]:
@@ -122,26 +137,37 @@ class _Source:
         if gaussians is not None:
             values["place"] = raw.vertices
         elif raw.colors is not None:
-            values["color"] = raw.colors
+            values["color"] = np.clip(raw.colors, 0, 1)
         if occlusion:
             values["occlusion"] = vertex_occlusion(raw, values["normal"])[:, None]
         self._values = np.concatenate(list(values.values()), axis=1, dtype=np.float32)
         ends = np.cumsum([value.shape[1] for value in values.values()])
         self._columns = dict(zip(values, map(slice, [0, *ends], ends), strict=True))
 
-    def sample(self, texels: Texels) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
-        """Colours [T, 3], tangent-space normals [T, 3] and occlusion [T, 1], in 0..1; each None if there is none."""
-        values = self._project(texels).interpolate(self._raw.faces, self._values)
+    def sample(self, texels: Texels) -> np.ndarray:
+        """[T] uint64: like ``BLANK``, with what was asked for and there is."""
+        place = self._project(texels)
+        painted = np.full(len(texels.face), BLANK.view(np.uint64)[0])
+        for first in range(0, len(painted), CHUNK):
+            part = slice(first, first + CHUNK)
+            self._paint(texels.part(part), place.part(part), painted[part].view(np.uint8).reshape(-1, len(BLANK)))
+        return painted
+
+    def _paint(self, texels: Texels, place: Projection, layers: np.ndarray) -> None:
+        """Fill in the layers [T, 8] of texels whose place on the raw mesh is known."""
+        values = place.interpolate(self._raw.faces, self._values)
         found = {name: values[:, columns] for name, columns in self._columns.items()}
-        colors, normals = found.get("color"), None
         if self._gaussians is not None:
-            colors = self._gaussians.at(found["place"], found["normal"], texels.groups())
+            found["color"] = self._gaussians.at(found["place"], found["normal"], texels.groups()).clip(0, 1)
+        if "color" in found:
+            _put(layers[:, COLOR], found["color"], 255, 0)
         if self._frame is not None:
-            normals = (self._frame.encode(texels.face, texels.weights, found["normal"]) + 1) / 2
-        return colors, normals, found.get("occlusion")
+            _put(layers[:, NORMAL], self._frame.encode(texels.face, texels.weights, found["normal"]), 127.5, 127.5)
+        if "occlusion" in found:
+            _put(layers[:, OCCLUSION], found["occlusion"], 255, 0)
 
     def _project(self, texels: Texels) -> Projection:
         if self._projector is None:
             return Projection(texels.face, texels.weights)
         points = texels.interpolate(self._corners)
-        return self._projector.project(points, self._face_normals[texels.face], texels.groups())
+        return self._projector.project(points, self._face_normals[texels.face], texels.leaders(self._mesh.chart))

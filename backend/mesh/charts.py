@@ -14,6 +14,9 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components, dijkstra
 
+from .columns import corners_of, cross, dot
+from .topology import sorting
+
 # What a chart may be. None depends on the size of the mesh.
 MAX_COST = 0.03  # of the last merge: energy per length of border, in square roots of the mesh's area
 MAX_CURVATURE = 0.6  # total Gaussian curvature inside, radians: a sphere has 4 pi, a cylinder none
@@ -62,28 +65,30 @@ def dual_graph(vertices: np.ndarray, faces: np.ndarray) -> Dual:
 
     Where three or more faces meet, or two that face different ways, no chart goes on.
     """
-    corners = vertices[faces].astype(np.float64)
-    sides = np.roll(corners, -1, axis=1) - corners
-    crosses = np.cross(sides[:, 0], sides[:, 1])
-    doubled = np.linalg.norm(crosses, axis=1)
-    angles = np.arctan2(doubled[:, None], -(sides * np.roll(sides, 1, axis=1)).sum(axis=2))
+    a, b, c = corners_of(vertices.astype(np.float64), faces)
+    ab, bc, ca = b - a, c - b, a - c
+    crosses = cross(ab, bc)
+    doubled = np.sqrt(dot(crosses, crosses))
+    angles = np.stack([np.arctan2(doubled, -dot(ab, ca)), np.arctan2(doubled, -dot(bc, ab)), np.empty_like(doubled)])
+    angles[2] = np.pi - angles[0] - angles[1]
     edges = _paired(faces, len(vertices))
+    lengths = np.sqrt(np.stack([dot(side, side) for side in (ab, bc, ca)], axis=1))
     return Dual(
         faces=faces,
-        normals=crosses / doubled[:, None],
+        normals=np.ascontiguousarray((crosses / doubled).T),
         areas=doubled / 2,
         edges=edges,
-        lengths=np.linalg.norm(sides.reshape(-1, 3)[edges[:, 0]], axis=1),
-        defects=2 * np.pi - np.bincount(faces.ravel(), angles.ravel(), len(vertices)),
+        lengths=lengths.reshape(-1).take(edges[:, 0]),
+        defects=2 * np.pi - np.bincount(faces.ravel(), angles.T.ravel(), len(vertices)),
     )
 
 
 def _paired(faces: np.ndarray, vertex_count: int) -> np.ndarray:
     """[E, 2] half-edges that are alone with their opposite on an edge."""
     source, target = faces.ravel(), np.roll(faces, -1, axis=1).ravel()
-    edge = np.minimum(source, target) * vertex_count + np.maximum(source, target)
-    half = np.argsort(edge, kind="stable")
-    starts = np.flatnonzero(np.diff(edge[half], prepend=-1))
+    low, high = np.minimum(source, target), np.maximum(source, target)
+    half = sorting(low, high)
+    starts = np.flatnonzero(np.diff((low * vertex_count + high).take(half), prepend=-1))
     two = starts[np.diff(starts, append=len(half)) == 2]
     pairs = np.stack([half[two], half[two + 1]], axis=1)
     return np.asarray(pairs[source[pairs[:, 0]] == target[pairs[:, 1]]])
@@ -119,22 +124,20 @@ def grow(dual: Dual, limit: float) -> np.ndarray:
     label = np.arange(len(sums))  # [patches]
     while True:
         regions = label[sides]
-        border = regions[:, 0] != regions[:, 1]
-        sides, ends, lengths, regions = sides[border], ends[border], lengths[border], regions[border]
-        regions.sort(axis=1)
-        pairs, pair = np.unique(regions[:, 0] * len(sums) + regions[:, 1], return_inverse=True)
-        first, second = pairs // len(sums), pairs % len(sums)
+        border = np.flatnonzero(regions[:, 0] != regions[:, 1])
+        sides, ends, lengths = sides.take(border, axis=0), ends.take(border, axis=0), lengths.take(border)
+        first, second, pair = _distinct(*regions.take(border, axis=0).T)
         union = sums[first] + sums[second]
         # A vertex with two border edges lies within the border of one pair: their union encloses it.
         degree = np.bincount(ends.ravel(), minlength=len(enclosed))
         pair_sum = np.bincount(ends.ravel(), np.repeat(pair, 2), len(enclosed))
         vertex = np.flatnonzero((degree == 2) & enclosed)
         around = (pair_sum[vertex] / 2).astype(np.int64)
-        union[:, CURVATURE] += np.bincount(around, dual.defects[vertex], len(pairs))
-        union[:, EULER] += np.bincount(around, minlength=len(pairs)) - np.bincount(pair, minlength=len(pairs))
+        union[:, CURVATURE] += np.bincount(around, dual.defects[vertex], len(first))
+        union[:, EULER] += np.bincount(around, minlength=len(first)) - np.bincount(pair, minlength=len(first))
 
         merged = _energy(union)
-        cost = (merged - energy[first] - energy[second]) / (np.bincount(pair, lengths, len(pairs)) * limit)
+        cost = (merged - energy[first] - energy[second]) / (np.bincount(pair, lengths, len(first)) * limit)
         bent = 1.0 - np.square(union[:, NORMAL]).sum(axis=1) / np.square(union[:, AREA])
         fit = (cost <= 1.0) & (np.abs(union[:, CURVATURE]) <= MAX_CURVATURE)
         fit &= (union[:, EULER] == 1) | (bent <= MAX_BEND)
@@ -148,6 +151,19 @@ def grow(dual: Dual, limit: float) -> np.ndarray:
         alive = target == np.arange(len(sums))
         sums, energy = sums[alive], energy[alive]
         label = (np.cumsum(alive) - 1)[target[label]]
+
+
+def _distinct(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of pairs [E] of numbers in either order: the lower and the higher of each kind [K], sorted, and the kinds [E]."""
+    low, high = np.minimum(one, other), np.maximum(one, other)
+    order = sorting(low, high)
+    low, high = low.take(order), high.take(order)
+    begins = np.ones(len(order), dtype=bool)
+    begins[1:] = (low[1:] != low[:-1]) | (high[1:] != high[:-1])
+    kind = np.empty(len(order), dtype=np.int64)
+    kind[order] = np.cumsum(begins) - 1
+    first = np.flatnonzero(begins)
+    return low.take(first), high.take(first), kind
 
 
 def smooth(dual: Dual, charts: np.ndarray) -> np.ndarray:

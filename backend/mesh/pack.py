@@ -238,41 +238,51 @@ class _Square:
     def _first(self, places: np.ndarray, stride: int, step: int, runs: Runs) -> tuple[int, int] | None:
         """Row and column of the first of some places, on a lattice that is ``stride`` wide, where runs of cells fit."""
         row, column, length = runs
+        free, cell = self._free.reshape(-1), row * len(self._free) + column
+        y, x = np.divmod(places, stride)
+        corner = (y * len(self._free) + x) * step
         start, batch = 0, BATCH // len(row) + 1
         while start < len(places):
-            y, x = np.divmod(places[start : start + batch, None], stride)
-            free = self._free[y * step + row, x * step + column] >= length
-            hits = np.flatnonzero(free.all(axis=1))
+            fits = free.take(corner[start : start + batch, None] + cell) >= length
+            hits = np.flatnonzero(fits.all(axis=1))
             if len(hits):
-                return int(y[hits[0], 0]) * step, int(x[hits[0], 0]) * step
+                return int(y[start + hits[0]]) * step, int(x[start + hits[0]]) * step
             start, batch = start + batch, 2 * batch
         return None
 
     def _moved(self, y: int, x: int, runs: Runs) -> tuple[int, int]:
         """Move runs of cells down and to the left, by less than the lattice's step, while they fit."""
         row, column, length = runs
+        free, cell = self._free.reshape(-1), (row + y) * len(self._free) + column + x
         for down, left in ((1, 0), (0, 1), (1, 0)):
             for _ in range(COARSE):
-                if y < down or x < left or (self._free[y - down + row, x - left + column] < length).any():
+                below = cell - down * len(self._free) - left
+                if y < down or x < left or (free.take(below) < length).any():
                     break
-                y, x = y - down, x - left
+                y, x, cell = y - down, x - left, below
         return y, x
 
     def _take(self, mask: np.ndarray, row: int, column: int) -> None:
         height, width = mask.shape
-        rows = self._free[row : row + height]
-        taken = rows == 0
-        taken[:, column : column + width] |= mask
-        rows[:] = _free_runs(taken)
+        free = self._free[row : row + height, : column + width]  # what lies to the right does not change
+        columns = np.arange(column + width, dtype=np.int16)
+        taken = free + columns
+        np.copyto(taken[:, column:], columns[column:], where=mask)
+        free[:] = _up_to_next(taken, columns)
         self.used = max(self.used, row + height, column + width)
 
 
 def _free_runs(taken: np.ndarray) -> np.ndarray:
     """[H, W] bool -> [H, W] int16: how many cells are free from each one on to the right."""
-    columns = np.arange(taken.shape[1], dtype=np.int16)[::-1]
-    next_taken = np.where(taken[:, ::-1].T, columns[:, None], np.int16(len(columns)))
-    np.minimum.accumulate(next_taken, axis=0, out=next_taken)  # much faster than along rows
-    return np.ascontiguousarray((next_taken - columns[:, None])[::-1].T)
+    columns = np.arange(taken.shape[1], dtype=np.int16)
+    return _up_to_next(np.where(taken, columns, np.int16(len(columns))), columns)
+
+
+def _up_to_next(taken: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """[H, W] from each column to the least of the numbers from there to the right."""
+    backwards = taken[:, ::-1]
+    np.minimum.accumulate(backwards, axis=1, out=backwards)
+    return taken - columns
 
 
 def _runs(mask: np.ndarray) -> Runs:

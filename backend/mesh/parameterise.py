@@ -13,6 +13,7 @@ from scipy.sparse.linalg import splu
 
 from .charts import MAX_COST, Dual, bisect, grow, smooth
 from .outlines import outlines_of, self_crossings
+from .topology import renumbered
 
 ITERATIONS = 5  # rotations, then positions
 SMALLEST, LARGEST = 0.02, 20.0  # cotangents: what is outside is clamped, so that slivers turn nothing over
@@ -27,7 +28,7 @@ UNTANGLING = 10  # attempts to turn back faces that are turned over
 def flat_charts(vertices: np.ndarray, dual: Dual) -> tuple[np.ndarray, np.ndarray]:
     """Charts [F] and their corners [F, 3] in the plane. Those that turn out badly are divided, again and again."""
     limit = MAX_COST * np.sqrt(dual.areas.sum())
-    charts = np.unique(smooth(dual, grow(dual, limit)), return_inverse=True)[1]
+    charts = renumbered(smooth(dual, grow(dual, limit)))[1]
     corners = flatten(vertices, dual, charts)
     again = _divided(vertices, dual, charts, corners, STRICTER * limit)
     for turn in range(1, TURNS + 1):
@@ -38,7 +39,7 @@ def flat_charts(vertices: np.ndarray, dual: Dual) -> tuple[np.ndarray, np.ndarra
         new = again[some] if turn < TURNS else np.arange(len(some))  # a single face always turns out well
         charts[some], corners[some] = charts.max() + 1 + new, flatten(vertices, part, new)
         again[some] = _divided(vertices, part, new, corners[some], STRICTER ** (turn + 1) * limit)
-    return np.unique(charts, return_inverse=True)[1], corners
+    return renumbered(charts)[1], corners
 
 
 def _divided(vertices: np.ndarray, dual: Dual, charts: np.ndarray, corners: np.ndarray, limit: float) -> np.ndarray:
@@ -85,15 +86,16 @@ def flatten(vertices: np.ndarray, dual: Dual, charts: np.ndarray) -> np.ndarray:
     weights = _cotangents(sides, dual.areas)
     rotations = _unrolled(sides, edges, seeds)
 
-    start, end = points, np.roll(points, -1, axis=1)
     count = int(points.max(initial=-1)) + 1
-    laplacian = _laplacian(start.ravel(), end.ravel(), weights.ravel(), points[seeds, 0], count)
+    laplacian = _laplacian(points, weights, points[seeds, 0], count)
     solver = splu(laplacian, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
+    weighted = weights * sides
     for _ in range(ITERATIONS + 1):
-        pull = (weights * sides * rotations[:, None]).ravel()
-        right = _scattered(end.ravel(), pull, count) - _scattered(start.ravel(), pull, count)
+        pull = weighted * rotations[:, None]
+        right = _scattered(points.ravel(), (np.roll(pull, 1, axis=1) - pull).ravel(), count)
         position = solver.solve(right.view(np.float64).reshape(-1, 2)).ravel().view(np.complex128)
-        turned = (weights * (position[end] - position[start]) * sides.conj()).sum(axis=1)
+        placed = position.take(points)
+        turned = np.einsum("fk,fk->f", np.roll(placed, -1, axis=1) - placed, weighted.conj())
         rotations = turned / np.maximum(np.abs(turned), 1e-300)
     position = _untangled(position, points, laplacian)
     return _rescaled(position[points], dual.areas, charts)
@@ -188,12 +190,14 @@ def _unrolled(sides: np.ndarray, edges: np.ndarray, seeds: np.ndarray) -> np.nda
     return rotation[:root]
 
 
-def _laplacian(start: np.ndarray, end: np.ndarray, weight: np.ndarray, pinned: np.ndarray, count: int) -> csc_matrix:
-    """The symmetric matrix of the weighted half-edges, with one point of each chart held in its place."""
-    rows = np.concatenate([start, end, start, end, pinned])
-    columns = np.concatenate([end, start, start, end, pinned])
-    values = np.concatenate([-weight, -weight, weight, weight, np.ones(len(pinned))])
-    return coo_matrix((values, (rows, columns)), shape=(count, count)).tocsc()
+def _laplacian(points: np.ndarray, weights: np.ndarray, pinned: np.ndarray, count: int) -> csc_matrix:
+    """The symmetric matrix of the weighted sides [F, 3], with one point of each chart held in its place."""
+    start, end, weight = points.ravel(), np.roll(points, -1, axis=1).ravel(), weights.ravel()
+    diagonal = np.bincount(points.ravel(), (weights + np.roll(weights, 1, axis=1)).ravel(), count)
+    diagonal[pinned] += 1
+    own = np.arange(count)
+    rows, columns = np.concatenate([start, end, own]), np.concatenate([end, start, own])
+    return coo_matrix((np.concatenate([-weight, -weight, diagonal]), (rows, columns)), shape=(count, count)).tocsc()
 
 
 def _scattered(index: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:

@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 RUN = 4  # texels in a row that share a search
+SMALL = 256  # texels of a face up to which one leads all others
+BLOCK = 16  # texels along a side of the squares in which one leads those
 
 
 @dataclass(frozen=True)
 class Texels:
-    """The T texels that belong to a face, those of one face after those of another, row by row."""
+    """The T texels that belong to a face, those of one face after those of another in their order, row by row."""
 
     row: np.ndarray  # [T] int64, from the top
     column: np.ndarray  # [T] int64
@@ -26,6 +28,10 @@ class Texels:
         """The same with other numbers of the faces."""
         return replace(self, face=self.face + faces)
 
+    def part(self, some: slice) -> Texels:
+        """Some of them."""
+        return Texels(self.row[some], self.column[some], self.face[some], self.weights[some])
+
     def groups(self) -> np.ndarray:
         """[T] ascending numbers: the same for up to ``RUN`` texels that lie side by side in a face."""
         begins = np.ones(len(self.face), dtype=bool)
@@ -34,30 +40,69 @@ class Texels:
         start = np.maximum.accumulate(np.where(begins, places, 0))
         return np.cumsum((places - start) % RUN == 0) - 1
 
+    def leaders(self, chart: np.ndarray) -> np.ndarray:
+        """[T] for each texel the number of one of the same chart close by, which has a leader too or is its own.
+
+        It is the middle one of the same face, or if that is large, of a square of ``BLOCK`` texels in it. Those have
+        leaders in such squares of the chart.
+
+        chart: [F] int64, of the faces.
+        """
+        counts = np.bincount(self.face)
+        leaders = (np.cumsum(counts) - (counts + 1) // 2).take(self.face)
+        if counts.max(initial=0) > SMALL:
+            self._lead(leaders, np.flatnonzero((counts > SMALL).take(self.face)), self.face)
+        self._lead(leaders, np.flatnonzero(leaders == np.arange(len(leaders))), chart.take(self.face))
+        return leaders
+
+    def _lead(self, leaders: np.ndarray, texels: np.ndarray, part: np.ndarray) -> None:
+        """Give some texels one leader for each square and part of the surface: ``part`` [T] is its number."""
+        row, column, part = self.row.take(texels), self.column.take(texels), part.take(texels)
+        stride = int(column.max(initial=0)) // BLOCK + 1
+        block = row // BLOCK * stride + column // BLOCK
+        middle = np.maximum(np.abs(row % BLOCK * 2 - BLOCK), np.abs(column % BLOCK * 2 - BLOCK)) <= BLOCK // 2
+        chosen = np.zeros(int(block.max(initial=0)) + 1, dtype=np.int64)
+        left = np.arange(len(texels))
+        while len(left):  # one part in each square at a time
+            chosen[block.take(left)] = left
+            central = left[middle.take(left)]
+            chosen[block.take(central)] = central
+            leader = chosen.take(block.take(left))
+            same = part.take(leader) == part.take(left)
+            leaders[texels.take(left[same])] = texels.take(leader[same])
+            left = left[~same]
+
 
 def rasterize(uvs: np.ndarray, texture_size: int) -> Texels:
     """Find the texels whose centres lie in each face, scan line by scan line. uvs: [F, 3, 2] in 0..1, v up."""
-    x = uvs[..., 0].astype(np.float64) * texture_size - 0.5  # texel centres at whole numbers
-    y = (1.0 - uvs[..., 1].astype(np.float64)) * texture_size - 0.5
+    x = np.ascontiguousarray(uvs[..., 0].T, dtype=np.float64) * texture_size - 0.5  # texel centres at whole numbers
+    y = (1.0 - np.ascontiguousarray(uvs[..., 1].T, dtype=np.float64)) * texture_size - 0.5
     last = texture_size - 1
-    face, row = ranges(np.ceil(y.min(1)).clip(0), np.floor(y.max(1)).clip(None, last))
+    (x0, x1, x2), (y0, y1, y2) = x, y
+    bottom, top = np.minimum(np.minimum(y0, y1), y2), np.maximum(np.maximum(y0, y1), y2)
+    face, row = ranges(np.ceil(bottom).clip(0), np.floor(top).clip(None, last))
     left, right = _spans(x, y, face, row)
     first, end = np.ceil(left).clip(0), np.floor(right).clip(None, last)
+    full = np.flatnonzero(first <= end)
+    face, row, first, end = face.take(full), row.take(full), first.take(full), end.take(full)
 
     # Barycentric coordinates are affine along a scan line: a value where it begins, and a slope that its face has.
-    (x0, x1, x2), (y0, y1, y2) = x.T, y.T
     double_area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
     scale = 1.0 / np.where(double_area == 0, np.inf, double_area)
-    slopes = np.stack([(y1 - y2) * scale, (y2 - y0) * scale, (y0 - y1) * scale], axis=1)[face]
-    dx, dy = first - x0[face], row - y0[face]
-    second = dx * slopes[:, 1] - dy * ((x2 - x0) * scale)[face]
-    third = dx * slopes[:, 2] + dy * ((x1 - x0) * scale)[face]
-    starts = np.stack([1.0 - second - third, second, third], axis=1)
+    slopes = [((y2 - y0) * scale).take(face), ((y0 - y1) * scale).take(face)]  # of the second and the third
+    dx, dy = first - x0.take(face), row - y0.take(face)
+    starts = [
+        dx * slopes[0] - dy * ((x2 - x0) * scale).take(face),
+        dx * slopes[1] + dy * ((x1 - x0) * scale).take(face),
+    ]
 
     span, column = ranges(first, end)
-    along = (column - first[span]).astype(np.float32)
-    weights = starts.astype(np.float32)[span] + along[:, None] * slopes.astype(np.float32)[span]
-    return Texels(row.astype(np.int64)[span], column.astype(np.int64), face[span], weights)
+    along = (column - first.take(span)).astype(np.float32)
+    weights = np.empty((len(span), 3), dtype=np.float32)
+    for corner, start, slope in zip((1, 2), starts, slopes, strict=True):
+        weights[:, corner] = start.astype(np.float32).take(span) + along * slope.astype(np.float32).take(span)
+    weights[:, 0] = 1 - weights[:, 1] - weights[:, 2]
+    return Texels(row.astype(np.int64).take(span), column.astype(np.int64), face.take(span), weights)
 
 
 def border_texels(uvs: np.ndarray, face: np.ndarray, corner: np.ndarray, covered: np.ndarray) -> Texels:
@@ -72,27 +117,39 @@ def border_texels(uvs: np.ndarray, face: np.ndarray, corner: np.ndarray, covered
         covered: [size, size] bool; the texels that are found are marked in it.
     """
     size = len(covered)
-    ends = np.stack([uvs[face, corner], uvs[face, (corner + 1) % 3]], axis=1).astype(np.float64)
+    after = (corner + 1) % 3
+    ends = np.stack([uvs[face, corner], uvs[face, after]], axis=1).astype(np.float64)
+    size = len(covered)
     x, y = ends[..., 0] * size - 0.5, (1 - ends[..., 1]) * size - 0.5
-    steps = np.ceil(2 * np.maximum(np.abs(x[:, 1] - x[:, 0]), np.abs(y[:, 1] - y[:, 0]))) + 1  # half texels
+    across, down = x[:, 1] - x[:, 0], y[:, 1] - y[:, 0]
+    steps = np.ceil(2 * np.maximum(np.abs(across), np.abs(down))) + 1  # half texels
     edge, step = ranges(np.zeros(len(steps)), steps)
-    along = step / steps[edge]
-    x, y = (a[edge, 0] + along * (a[edge, 1] - a[edge, 0]) for a in (x, y))
-    around = [(np.floor(x) + i, np.floor(y) + j) for i in (0, 1) for j in (0, 1)]  # what is filtered between
-    column, row = (np.concatenate(part).clip(0, size - 1).astype(np.int64) for part in zip(*around, strict=True))
-    sample = np.tile(np.arange(len(edge)), 4)
-    free = np.flatnonzero(~covered[row, column])
-    row, column, sample = row[free], column[free], sample[free]
-    place, distance = row * size + column, (x[sample] - column) ** 2 + (y[sample] - row) ** 2
-    order = np.lexsort([distance, place])
-    _, first = np.unique(place[order], return_index=True)
-    chosen = order[first]
-    sample = sample[chosen]
-    covered[row[chosen], column[chosen]] = True
-    weights = np.zeros((len(chosen), 3), dtype=np.float32)
-    weights[np.arange(len(chosen)), corner[edge[sample]]] = 1 - along[sample]
-    weights[np.arange(len(chosen)), (corner[edge[sample]] + 1) % 3] = along[sample]
-    return Texels(row[chosen], column[chosen], face[edge[sample]], weights)
+    along = step / steps.take(edge)
+    x, y = x[:, 0].take(edge) + along * across.take(edge), y[:, 0].take(edge) + along * down.take(edge)
+    flat = covered.reshape(-1)
+    places, distances, samples = [], [], []
+    for i, j in ((0, 0), (1, 0), (0, 1), (1, 1)):  # what is filtered between
+        column, row = (np.floor(x) + i).clip(0, size - 1), (np.floor(y) + j).clip(0, size - 1)
+        place = (row * size + column).astype(np.int64)
+        free = np.flatnonzero(~flat.take(place))
+        places.append(place.take(free))
+        distances.append(np.square(x - column).take(free) + np.square(y - row).take(free))
+        samples.append(free)
+    place, distance, sample = (np.concatenate(parts) for parts in (places, distances, samples))
+    least = np.full(size * size, np.inf)
+    np.minimum.at(least, place, distance)
+    nearest = np.flatnonzero(distance == least.take(place))
+    owner = np.full(size * size, -1)
+    owner[place.take(nearest)] = sample.take(nearest)
+    place = np.flatnonzero(owner >= 0)
+    place = place[np.argsort(face.take(edge.take(owner.take(place))), kind="stable")]
+    sample = owner.take(place)
+    flat[place] = True
+    edge, along = edge.take(sample), along.take(sample)
+    weights = np.zeros((len(place), 3), dtype=np.float32)
+    weights[np.arange(len(place)), corner.take(edge)] = 1 - along
+    weights[np.arange(len(place)), after.take(edge)] = along
+    return Texels(place // size, place % size, face.take(edge), weights)
 
 
 def interpolate(values: np.ndarray, face: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -102,20 +159,37 @@ def interpolate(values: np.ndarray, face: np.ndarray, weights: np.ndarray) -> np
 
 
 class Gutter:
-    """The texels outside all charts, each with the nearest one inside: painted like it, filtering shows no seams."""
+    """The texels outside all charts, each with one inside that is the nearest to within three texels: painted like it,
+    filtering shows no seams.
+
+    Distances are those between squares of two by two texels: a quarter of the search.
+    """
 
     def __init__(self, covered: np.ndarray) -> None:
         """``covered``: [size, size] bool, what lies inside."""
         from scipy import ndimage
 
-        self._outside = np.flatnonzero(~covered) if covered.any() else np.empty(0, dtype=np.int64)
-        places = ndimage.distance_transform_edt(~covered, return_distances=False, return_indices=True)
-        rows, columns = places.reshape(2, -1)[:, self._outside].astype(np.int64)
-        self._nearest = rows * covered.shape[1] + columns
+        size = len(covered)
+        padded = np.pad(covered, (0, size % 2))
+        quarters = {(i, j): padded[i::2, j::2] for i in (1, 0) for j in (1, 0)}
+        some = np.logical_or.reduce(list(quarters.values()))
+        corner = np.arange(len(some))[:, None] * (2 * size) + np.arange(len(some)) * 2
+        inside = np.zeros_like(corner)  # of each square with covered texels, one
+        for (i, j), quarter in quarters.items():
+            inside[quarter] = (corner + (i * size + j))[quarter]
+        row, column = ndimage.distance_transform_edt(~some, return_distances=False, return_indices=True)
+        inside = inside.take(row * len(some) + column)
+        outside, nearest = [], []
+        for (i, j), quarter in quarters.items():
+            height, width = (size + 1 - i) // 2, (size + 1 - j) // 2  # without what was added
+            bare = ~quarter[:height, :width] & covered.any()
+            outside.append((corner[:height, :width] + (i * size + j))[bare])
+            nearest.append(inside[:height, :width][bare])
+        self._outside, self._nearest = np.concatenate(outside), np.concatenate(nearest)
 
     def fill(self, image: np.ndarray) -> np.ndarray:
-        """Paint the gutter of an image [size, size, C], in place. What lies inside charts stays as it is."""
-        flat = image.reshape(-1, image.shape[-1])
+        """Paint the gutter of an image [size, size] or [size, size, C], in place. What lies inside charts stays."""
+        flat = image.reshape(-1, *image.shape[2:])
         flat[self._outside] = flat[self._nearest]
         return image
 
@@ -129,15 +203,16 @@ def ranges(first: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def _spans(x: np.ndarray, y: np.ndarray, face: np.ndarray, row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where scan lines cross triangles: x, y [F, 3], face, row [S] -> left and right end [S]; left > right: missed."""
+    """Where scan lines cross triangles: x, y [3, F], face, row [S] -> left and right end [S]; left > right: missed."""
     left, right = np.full(len(row), np.inf), np.full(len(row), -np.inf)
     for a, b in ((0, 1), (1, 2), (2, 0)):
-        ya, yb = y[:, a], y[:, b]
-        level = ya == yb
-        slope = (x[:, b] - x[:, a]) / np.where(level, 1.0, yb - ya)
-        low, high = np.minimum(ya, yb), np.where(level, -np.inf, np.maximum(ya, yb))
-        crosses = (low[face] <= row) & (row <= high[face])
-        at = x[face, a] + (row - ya[face]) * slope[face]
-        left = np.where(crosses, np.minimum(left, at), left)
-        right = np.where(crosses, np.maximum(right, at), right)
+        level = y[a] == y[b]
+        slope = (x[b] - x[a]) / np.where(level, 1.0, y[b] - y[a])
+        low, high = np.minimum(y[a], y[b]), np.where(level, -np.inf, np.maximum(y[a], y[b]))
+        misses = (low.take(face) > row) | (row > high.take(face))
+        at = x[a].take(face) + (row - y[a].take(face)) * slope.take(face)
+        at[misses] = np.inf
+        np.minimum(left, at, out=left)
+        at[misses] = -np.inf
+        np.maximum(right, at, out=right)
     return left, right

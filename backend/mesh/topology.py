@@ -29,6 +29,31 @@ def twins(faces: np.ndarray) -> np.ndarray:
     return found
 
 
+def sorting(*keys: np.ndarray) -> np.ndarray:
+    """[N] what sorts by the first of these whole numbers [N], from 0, then by the next ones; equal ones stay in order.
+
+    numpy's stable sort counts if numbers have 16 bits, which takes a fraction of the time: so it goes digit by digit.
+    """
+    order: np.ndarray | None = None
+    for key in reversed(keys):
+        highest = int(key.max(initial=0))
+        for shift in range(0, max(highest.bit_length(), 1), 16):
+            digit = (key >> shift).astype(np.uint16)
+            if order is None:
+                order = np.argsort(digit, kind="stable")
+            else:
+                order = order.take(np.argsort(digit.take(order), kind="stable"))
+    assert order is not None
+    return order
+
+
+def renumbered(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The whole numbers, from 0, that occur in an array, ascending; and the array with their places instead."""
+    occurs = np.zeros(int(numbers.max(initial=-1)) + 1, dtype=bool)
+    occurs[numbers] = True
+    return np.flatnonzero(occurs), (np.cumsum(occurs) - 1)[numbers]
+
+
 def components(faces: np.ndarray, vertices: int) -> np.ndarray:
     """[F] number of each face's component; faces that share a vertex belong together."""
     from scipy.sparse import coo_matrix

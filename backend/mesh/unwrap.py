@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .columns import corners_of, cross, dot
 from .outlines import outlines_of
 from .pack import pack
+from .topology import renumbered
 
 GUTTER = 256  # charts are about one part in so many of the square apart: 4 of 1024 texels, for two more mip levels
 NO_AREA = 1e-6  # faces whose area is less than this, as a share of their longest side squared, get no chart
@@ -43,11 +45,12 @@ def unwrap(vertices: np.ndarray, faces: np.ndarray, texture_size: int) -> Unwrap
 
 def _with_area(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """bool [F]: faces with finite vertices that do not lie in a line."""
-    corners = vertices[faces].astype(np.float64)
-    sides = np.roll(corners, -1, axis=1) - corners
-    doubled = np.linalg.norm(np.cross(sides[:, 0], sides[:, 1]), axis=1)
-    longest = np.square(sides).sum(axis=2).max(axis=1)
-    return np.asarray(np.isfinite(longest) & (doubled > NO_AREA * longest))
+    a, b, c = corners_of(vertices.astype(np.float64), faces)
+    with np.errstate(invalid="ignore"):  # between vertices that are not finite
+        ab, bc, ca = b - a, c - b, a - c
+        area = cross(ab, bc)
+        longest = np.maximum(np.maximum(dot(ab, ab), dot(bc, bc)), dot(ca, ca))
+        return np.asarray(np.isfinite(longest) & (np.sqrt(dot(area, area)) > NO_AREA * longest))
 
 
 def _layout(vertices: np.ndarray, faces: np.ndarray, texture_size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -55,8 +58,8 @@ def _layout(vertices: np.ndarray, faces: np.ndarray, texture_size: int) -> tuple
     from .charts import dual_graph
     from .parameterise import flat_charts
 
-    used, faces = np.unique(faces, return_inverse=True)
-    vertices, faces = vertices[used].astype(np.float64), faces.reshape(-1, 3)
+    used, faces = renumbered(faces)
+    vertices = vertices[used].astype(np.float64)
     low = vertices.min(axis=0)
     vertices = (vertices - low) / (vertices.max(axis=0) - low).max()  # so that no size is too large or too small
     dual = dual_graph(vertices, faces)

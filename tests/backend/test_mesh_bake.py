@@ -16,7 +16,7 @@ from backend.mesh.gaussian_color import SH_DC, GaussianColors
 from backend.mesh.projection import Projector
 from backend.mesh.simplify import simplify
 from backend.mesh.tangents import tangent_space, vertex_normals
-from backend.mesh.texels import rasterize
+from backend.mesh.texels import BLOCK, SMALL, Gutter, rasterize
 from backend.mesh.unwrap import Unwrapped, unwrap
 from tests.backend.shells import chair, color_at, features_of, sphere
 from tests.backend.test_mesh_finish import sample
@@ -51,6 +51,39 @@ def test_points_go_to_the_closest_point_of_the_surface(raw: Mesh) -> None:
     assert (found - expected).min() > -1e-5
     assert np.quantile(found - expected, 0.97) < 1e-5
     assert (found - expected).max() < 0.01
+
+
+def test_texels_that_follow_their_leaders_find_the_closest_points_too(raw: Mesh, mesh: Unwrapped) -> None:
+    texels = rasterize(mesh.uvs, SIZE)
+    corners = mesh.vertices[mesh.faces]
+    points = texels.interpolate(corners)
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])[texels.face]
+    leaders, projector = texels.leaders(mesh.chart), Projector(raw)
+    alone, led = (projector.project(points, normals, lead) for lead in (np.arange(len(points)), leaders))
+    assert (leaders == np.arange(len(points))).mean() < 0.1
+    triangles = raw.vertices[raw.faces]
+    facing = (np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])[led.face] * normals).sum(1)
+    assert (facing >= 0).mean() > 0.999
+    found = [np.linalg.norm(place.interpolate(raw.faces, raw.vertices) - points, axis=1) for place in (alone, led)]
+    assert found[1].mean() <= found[0].mean() * 1.001
+    chosen = np.random.default_rng(0).integers(len(points), size=300)
+    expected = np.array([distances(point, triangles).min() for point in points[chosen].astype(np.float64)])
+    assert (found[1][chosen] - expected).min() > -1e-5
+    assert np.quantile(found[1][chosen] - expected, 0.97) < 1e-5
+    assert (found[1] - found[0]).max() < 0.01
+
+
+def test_leaders_are_of_the_same_chart_and_close_by(mesh: Unwrapped) -> None:
+    for size in (SIZE, 2048):  # faces of few and of many texels
+        texels = rasterize(mesh.uvs, size)
+        leaders = texels.leaders(mesh.chart)
+        chart = mesh.chart[texels.face]
+        last = leaders[leaders[leaders]]
+        assert np.array_equal(leaders[last], last)
+        assert np.array_equal(chart[leaders], chart)
+        away = np.maximum(np.abs(texels.row[leaders] - texels.row), np.abs(texels.column[leaders] - texels.column))
+        assert away.max() < SMALL
+        assert away.mean() < BLOCK
 
 
 def distances(point: np.ndarray, triangles: np.ndarray) -> np.ndarray:
@@ -122,6 +155,24 @@ def test_the_normal_map_gives_the_raw_surfaces_normals_back() -> None:
     assert error.mean() < 0.5 * without.mean()
 
 
+def test_encoded_normals_solve_the_frames_equations(mesh: Unwrapped) -> None:
+    """Against a plain solution, point by point: the direction as a sum of tangent, bitangent and normal."""
+    frame = tangent_space(mesh.vertices, mesh.faces, mesh.uvs)
+    face, weights = on_surface(mesh, 200)
+    n, t = (np.einsum("pk,pkc->pc", weights, values[face]).astype(float) for values in (frame.normals, frame.tangents))
+    b = np.cross(n, t) * frame.signs[face, None]
+    directions = n + np.random.default_rng(1).normal(scale=0.5, size=n.shape)
+    expected = np.array(
+        [np.linalg.solve(np.column_stack(rows), d) for *rows, d in zip(t, b, n, directions, strict=True)]
+    )
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    before = expected[:, 2] > 0.05
+    assert before.mean() > 0.9
+    found = frame.encode(face, weights, directions.astype(np.float32))
+    np.testing.assert_allclose(found[before], expected[before], atol=1e-4)
+    assert (found[:, 2] >= 0).all()
+
+
 def test_charts_do_not_bleed_into_each_other(mesh: Unwrapped) -> None:
     """Every chart has a colour of its own; filtering finds it everywhere on the chart, its borders included."""
     chart = mesh.chart
@@ -148,6 +199,23 @@ def test_a_chart_smaller_than_a_texel_has_its_own_colour() -> None:
     assert not len(rasterize(uvs[1:], 32).row)
     texture = bake(Unwrapped(vertices, faces, uvs, np.arange(2), 2), Mesh(vertices, faces, colors), 32).color
     assert sample(texture, uvs[1].mean(axis=0)[None])[0].tolist() == [0, 255, 0]
+
+
+@pytest.mark.parametrize("size", [64, 75])
+def test_the_gutter_has_the_colours_of_the_nearest_texels(size: int) -> None:
+    covered = np.random.default_rng(0).random((size, size)) < 0.003
+    image = np.arange(size * size).reshape(size, size) * covered
+    gutter = Gutter(covered).fill(image.copy())
+    assert np.array_equal(gutter[covered], image[covered])
+    assert np.array_equal(Gutter(np.zeros_like(covered)).fill(image.copy()), image)  # nothing to paint it from
+    row, column = np.divmod(gutter, size)
+    assert covered[row, column].all()
+    away = np.hypot(row - np.arange(size)[:, None], column - np.arange(size))
+    rows, columns = np.nonzero(covered)
+    nearest = np.hypot(*(np.arange(size * size)[:, None] // m % size - c for m, c in ((size, rows), (1, columns)))).min(
+        1
+    )
+    assert (away.ravel() - nearest).max() < 3
 
 
 def test_no_texel_inside_a_chart_is_changed_by_its_surroundings(raw: Mesh, mesh: Unwrapped) -> None:

@@ -17,7 +17,7 @@ from backend.mesh.flexicubes import extract_mesh
 from backend.mesh.holes import close_holes
 from backend.mesh.projection import Projector
 from backend.mesh.simplify import simplify
-from backend.mesh.topology import open_edges, oriented, twins
+from backend.mesh.topology import open_edges, oriented, renumbered, sorting, twins
 from backend.mesh.visibility import keep_visible_faces, seen_sides
 from tests.backend.shells import chair, features_of, sphere
 
@@ -82,6 +82,23 @@ def test_triangle_soups(mesh: Mesh, faces: int) -> None:
     else:
         with pytest.raises(MeshError, match="area"):
             finish(mesh, faces=faces, texture_size=16)
+
+
+@pytest.mark.parametrize("limit", [1, 10, 1 << 16, (1 << 16) + 1, 1 << 40])
+def test_digits_sort_like_whole_numbers(limit: int) -> None:
+    rng = np.random.default_rng(limit)
+    first, second = rng.integers(5, size=3000), rng.integers(limit, size=3000)
+    assert np.array_equal(sorting(first, second), np.lexsort((second, first)))
+    assert np.array_equal(sorting(second), np.argsort(second, kind="stable"))
+    assert sorting(first[:0]).shape == (0,)
+
+
+def test_numbers_are_those_of_the_sorted_ones() -> None:
+    numbers = np.random.default_rng(0).integers(50, size=(20, 3))
+    expected, places = np.unique(numbers, return_inverse=True)
+    found = renumbered(numbers)
+    assert np.array_equal(found[0], expected)
+    assert np.array_equal(found[1], places.reshape(numbers.shape))
 
 
 @few
