@@ -114,7 +114,7 @@ PRESETS: dict[str, Preset] = {
             "image_encoder": Schedule(
                 steps=4500, batch=32, rate=4e-4, warmup=100, weight_decay=0.02, matrix_rate=0.004
             ),
-            "structure_flow": Schedule(steps=3600, batch=32, rate=4e-4, warmup=100, matrix_rate=0.008),
+            "structure_flow": Schedule(steps=4100, batch=32, rate=4e-4, warmup=100, matrix_rate=0.008),
             "latent_flow": Schedule(steps=1500, batch=16, rate=4e-4, warmup=100, matrix_rate=0.008),
         },
     ),
