@@ -97,7 +97,7 @@ def export(run: Run, folder: Path, structure_guidance: float, latent_guidance: f
 
 
 #: How a student is sampled: guidance was distilled into it.
-STUDENT_SAMPLING = {"steps": 2, "cfg_strength": 0.0, "cfg_interval": [0.5, 1.0], "rescale_t": 3.0}
+STUDENT_SAMPLING = {"steps": 2, "cfg_strength": 0.0, "cfg_interval": [0.5, 1.0], "rescale_t": 1.0}
 
 
 def export_student(flow: nn.Module, stage: str, teacher: ModelFolder, folder: Path) -> None:
