@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
         return generate(options)
     except KeyboardInterrupt:
         return _fail("Cancelled.", 130)
-    except Exception as error:
+    except Exception as error:  # the command ends here: whatever went wrong is said in words (--traceback shows all)
         if options.traceback:
             raise
         _, message, hint = describe(error)

@@ -106,7 +106,7 @@ def download(options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         report.cancelled()
         return 130
-    except Exception as error:
+    except Exception as error:  # the command ends here: whatever went wrong is said in words
         if options.traceback:
             raise
         report.failed(*describe(error))
@@ -129,7 +129,7 @@ def _carry_out(options: argparse.Namespace, work: Callable[[_Report], None]) -> 
     report = _Report(options.json)
     try:
         work(report)
-    except Exception as error:
+    except Exception as error:  # the command ends here: whatever went wrong is said in words
         if options.traceback:
             raise
         report.failed(*describe(error))

@@ -77,7 +77,7 @@ def fetch(options: argparse.Namespace) -> int:
         locked = json.loads(options.packages.read_text("utf-8"))["torch"][options.build]
         wheels = [LockedWheel(**wheel) for wheel in locked]
         fetch_wheels(wheels, options.to, options.index_url, options.source, _Report().progress)
-    except Exception as error:
+    except Exception as error:  # the command ends here: whatever went wrong is said to the installer
         code, message, hint = describe(error)
         print(json.dumps({"type": "error", "code": code, "message": message, "hint": hint}), flush=True)
         return 1

@@ -91,7 +91,7 @@ def _carry_out(request: protocol.Generate, models: Models, inbox: Inbox, outbox:
         return job.run(request, models, on_progress=progress, on_preview=preview, check=inbox.check)
     except JobCancelled:
         return protocol.Cancelled(request.job)
-    except Exception as error:
+    except Exception as error:  # a job may fail in any way, the process serves on; Blender is told what it was
         code, message, hint = describe(error)
         print(f"job {request.job}: {code}: {message}", file=sys.stderr, flush=True)
         if not isinstance(error, BackendError):

@@ -69,7 +69,7 @@ class SafetensorsFile:
             raise CheckpointError(f"{path} cannot be read: {error}.") from error
         try:
             self.tensors, self.metadata = self._read_header()
-        except BaseException:
+        except BaseException:  # Ctrl-C too: nobody else has the stream yet to close it
             self._stream.close()
             raise
         self._buffer = torch.empty(0, dtype=torch.uint8)

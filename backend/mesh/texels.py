@@ -119,7 +119,6 @@ def border_texels(uvs: np.ndarray, face: np.ndarray, corner: np.ndarray, covered
     size = len(covered)
     after = (corner + 1) % 3
     ends = np.stack([uvs[face, corner], uvs[face, after]], axis=1).astype(np.float64)
-    size = len(covered)
     x, y = ends[..., 0] * size - 0.5, (1 - ends[..., 1]) * size - 0.5
     across, down = x[:, 1] - x[:, 0], y[:, 1] - y[:, 0]
     steps = np.ceil(2 * np.maximum(np.abs(across), np.abs(down))) + 1  # half texels

@@ -218,7 +218,7 @@ def half_products(device: torch.device) -> Iterator[None]:
     """Products in bfloat16, weights and sums in fp32.
 
     On a CPU attention is taken apart into products, too: torch's fused one has a backward pass in bfloat16 that is
-    eight times as slow as its own in fp32.
+    five times as slow as its own in fp32.
     """
     plain = sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
     with torch.autocast(device.type, torch.bfloat16), plain:

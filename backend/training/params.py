@@ -37,12 +37,10 @@ class Family:
     def place(self, values: dict[str, Tensor], colors: Tensor) -> Params:
         """Parameters with what brings the object to the middle of the cube and to its size there."""
         params = Params(values, colors)
-        low, high = (
-            torch.stack([torch.zeros_like(colors[:, :1, 0]) + side[k] for side in self.extent(params)], 2)
-            for k in range(2)
-        )
-        unit = (high - low).amax(2) / LONGEST_SIDE
-        return params.replaced({"unit": unit, "middle": ((low + high) / 2)[:, 0]})
+        one = torch.ones_like(colors[:, 0, :1])  # some ends are plain numbers
+        low, high = (torch.cat([one * side[k] for side in self.extent(params)], 1) for k in range(2))
+        unit = (high - low).amax(1, keepdim=True) / LONGEST_SIDE
+        return params.replaced({"unit": unit, "middle": (low + high) / 2})
 
 
 class Params:

@@ -96,7 +96,8 @@ _SMOKE = {
 }
 
 PRESETS: dict[str, Preset] = {
-    # What the shipped weights had in all, though not in one go: docs/LOG.md has the order of events.
+    # What the shipped weights had: ``schedules`` first, then ``further`` on objects of one size. Not in one go:
+    # docs/LOG.md has the order of events.
     "mini": Preset(
         DataConfig(shards=160, views=2, image_size=112, resolution=16, colored_shards=24),
         held_out_shards=2,

@@ -176,14 +176,14 @@ def _trace(family: str, params: Params, origins: Tensor, rays: Tensor, close: fl
     slope = (grid - heads[:, :, :, None, None]).square().sum(-1).max().sqrt().item()
     heads = heads.flatten(1, 2)
     wide = 0.5 + slope * (origins.norm(dim=-1).max().item() + 0.5)  # a cone may touch the cube where its axis does not
-    start = _march(family, params, origins, heads, _inside(origins, heads, wide), close, slope)
+    start = _march(family, params, origins, heads, _crossing(origins, heads, wide), close, slope)
     start = start.reshape(count, size // block, size // block, 1, 1).expand(-1, -1, -1, block, block)
     start = start.transpose(2, 3).reshape(count, total)
-    enter, leave = _inside(origins, rays, 0.5)
+    enter, leave = _crossing(origins, rays, 0.5)
     return _march(family, params, origins, rays, (torch.maximum(start * (1 - slope), enter), leave), close, 0.0)
 
 
-def _inside(origins: Tensor, rays: Tensor, half: float) -> tuple[Tensor, Tensor]:
+def _crossing(origins: Tensor, rays: Tensor, half: float) -> tuple[Tensor, Tensor]:
     """Where rays enter and leave the cube [-half, half]^3."""
     inverse = 1.0 / rays.where(rays.abs() > 1e-9, torch.full_like(rays, 1e-9))
     low, high = (-half - origins) * inverse, (half - origins) * inverse

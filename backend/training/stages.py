@@ -244,25 +244,30 @@ class LatentVAEStage:
         shown = {"lattice": lattice.item(), "children": children.item(), "kl": kl.item()}
         if progress < self.torso_only:
             return read + rate, shown
-        raw = model.decoder.upsampled(torso).feats
+        predicted, spare, logits = self.decoded(model.decoder.upsampled(torso).feats)
         distance, color = self.targets(rows)
-        shape, color_loss, sign_error = self.reconstruction(raw, distance, color)
-        spare = raw.split([8, 45, 48], 1)[1].square().mean()
-        loss = shape + color_weight * color_loss + 0.1 * spare + 0.3 * read + rate
+        shape, color_loss, sign_error = self.reconstruction(predicted, logits, distance, color)
+        loss = shape + color_weight * color_loss + 0.1 * spare.square().mean() + 0.3 * read + rate
         return loss, shown | {"shape": shape.item(), "color": color_loss.item(), "sign": sign_error.item()}
 
-    def reconstruction(self, raw: Tensor, distance: Tensor, color: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Loss of the distances, loss of the colours, share of wrong signs near the surface."""
+    def decoded(self, raw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What the decoder gives, [N, 101], as distances in cells [N, 8], deformations and weights [N, 45], and logits
+        of the corners' colours [N, 8, 3]."""
         cells = MESH_CELLS * self.run.preset.data.resolution
         # Split, not sliced: the gradient of each slice would be as large as all of them.
-        corners, _, colors = raw.split([8, 45, 48], 1)
-        predicted = corners * cells - 1  # the extractor adds a bias of -1/resolution
+        corners, spare, colors = raw.split([8, 45, 48], 1)
+        # The extractor adds a bias of -1/resolution.
+        return corners * cells - 1, spare, colors.reshape(-1, 8, 6)[..., :3]
+
+    def reconstruction(
+        self, predicted: Tensor, logits: Tensor, distance: Tensor, color: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Loss of the distances, loss of the colours, share of wrong signs near the surface."""
         near = distance.abs() < self.near
         weight = 1 + 3 * near.float()
         error = (predicted.clamp(-4, 4) - distance).abs() + (predicted - predicted.clamp(-4, 4)).abs()
         signs = F.binary_cross_entropy_with_logits(-3 * predicted, (distance < 0).float(), weight=weight)
         shape = (error * weight).mean() / weight.mean() + 0.5 * signs
-        logits = colors.reshape(-1, 8, 6)[..., :3]
         color_loss = (logits.sigmoid() - color).abs()[near].mean()
         wrong = ((predicted < 0) != (distance < 0))[near].float().mean()
         return shape, color_loss, wrong
@@ -271,17 +276,16 @@ class LatentVAEStage:
         model = cast(LatentVAE, model)
         sums = torch.zeros(4)
         held_out = list(range(self.training_objects, min(len(self.objects), self.training_objects + 48)))
-        cells = MESH_CELLS * self.run.preset.data.resolution
         for i in held_out:
             rows = self.whole(torch.tensor([i]))
             distance, color = self.targets(rows)
-            raw = model.decoder(model.encoder(self.inputs(rows))).feats
+            predicted, _, logits = self.decoded(model.decoder(model.encoder(self.inputs(rows))).feats)
             near = distance.abs() < self.near
-            predicted = raw[:, :8] * cells - 1
-            rgb = raw[:, 53:].reshape(-1, 8, 6)[..., :3].sigmoid()
-            _, _, wrong = self.reconstruction(raw, distance, color)
+            _, _, wrong = self.reconstruction(predicted, logits, distance, color)
             error = (predicted - distance).abs()[near].mean()
-            sums += torch.stack([error, wrong, (rgb - color)[near].square().mean(), torch.tensor(1.0)]).cpu()
+            sums += torch.stack(
+                [error, wrong, (logits.sigmoid() - color)[near].square().mean(), torch.tensor(1.0)]
+            ).cpu()
         error, wrong, squared, _ = (sums / len(held_out)).tolist()
         return {"cells_off": error, "wrong_signs": wrong, "color_psnr": -10 * torch.tensor(squared).log10().item()}
 
