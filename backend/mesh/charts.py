@@ -63,7 +63,7 @@ class Dual:
 def dual_graph(vertices: np.ndarray, faces: np.ndarray) -> Dual:
     """Join faces over the edges that exactly two of them share, in opposite directions. All faces must have area.
 
-    Where three or more faces meet, or two that face different ways, no chart goes on.
+    Where three or more faces meet, or two that face different ways, or a face and its own back, no chart goes on.
     """
     a, b, c = corners_of(vertices.astype(np.float64), faces)
     ab, bc, ca = b - a, c - b, a - c
@@ -84,14 +84,19 @@ def dual_graph(vertices: np.ndarray, faces: np.ndarray) -> Dual:
 
 
 def _paired(faces: np.ndarray, vertex_count: int) -> np.ndarray:
-    """[E, 2] half-edges that are alone with their opposite on an edge."""
+    """[E, 2] half-edges that are alone with their opposite on an edge, of faces with different third corners.
+
+    A face and its back, which simplifying may leave, would make a chart without a border.
+    """
     source, target = faces.ravel(), np.roll(faces, -1, axis=1).ravel()
     low, high = np.minimum(source, target), np.maximum(source, target)
     half = sorting(low, high)
     starts = np.flatnonzero(np.diff((low * vertex_count + high).take(half), prepend=-1))
     two = starts[np.diff(starts, append=len(half)) == 2]
     pairs = np.stack([half[two], half[two + 1]], axis=1)
-    return np.asarray(pairs[source[pairs[:, 0]] == target[pairs[:, 1]]])
+    third = np.roll(faces, -2, axis=1).ravel()  # behind each half-edge
+    one, other = pairs.T
+    return np.asarray(pairs[(source[one] == target[other]) & (third[one] != third[other])])
 
 
 # A region's sums, one column each: area, normal times area, products of the normal's components times area (xx, yy,
