@@ -36,11 +36,12 @@ class EspalierPanel(_EspalierPanel):
             return
         draw_images(self.layout, settings)
         draw_choices(self.layout, settings)
-        model = properties.chosen_model(settings)
-        if model and model.family == setup.DEMONSTRATION and setup.only_demonstration(context):
-            setup_page.draw_demonstration(self.layout, context, characters(context))
         draw_button(self.layout, context)
         draw_jobs(self.layout, characters(context))
+        model = properties.chosen_model(settings)
+        if model and model.family == setup.DEMONSTRATION and setup.only_demonstration(context):
+            # Beneath the jobs: in a window of 1280 x 800 what mends a failed one would be out of sight else.
+            setup_page.draw_demonstration(self.layout, context, characters(context))
         draw_active(self.layout, context)
 
 
