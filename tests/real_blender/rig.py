@@ -126,7 +126,8 @@ def inside(target: Path, shown: list[Path], commands: list[list[str]], check: bo
     mounts = ['mount -t proc proc "$0/proc"', 'mount --rbind /dev "$0/dev"', 'mount -t tmpfs tmpfs "$0/tmp"']
     for path in shown:
         mounts.append(f'mkdir -p "$0{path}" && mount --rbind "{path}" "$0{path}"')
-    enter = " && ".join([*mounts, 'exec chroot "$0" "$@"'])
+    # Not exec: to a parent that is the first process of all, as it would be then, Xvfb does not tell that it is ready.
+    enter = " && ".join([*mounts, 'chroot "$0" "$@"; exit $?'])
     environment = {
         "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
         "HOME": "/root",
