@@ -16,12 +16,17 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import sys
 import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numba
 
+MOST_THREADS = 8  # more would wait for each other: these loops read and write more than they compute
 log = logging.getLogger(__name__)
 
 
@@ -45,3 +50,22 @@ if _kept_in is not None:
     numba.config.CACHE_DIR = str(_kept_in)
 #: Makes machine code of a function.
 compiled = numba.njit(cache=_kept_in is not None, nogil=True, error_model="numpy")
+#: Makes a function part of the compiled ones that call it: for what is done at every step of a loop.
+inlined = numba.njit(inline="always", error_model="numpy")
+
+
+def in_strips(loop: Callable[[int, int], None], count: int, strip: int) -> None:
+    """Call ``loop(first, last)`` for all of 0 to ``count``, ``strip`` at a time, in as many threads as help.
+
+    Where the strips end does not depend on the number of threads, so that what a loop carries from one step to the next
+    is the same on every machine. Calls may not write to the same places.
+    """
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_THREADS)) as threads:
+        firsts = range(0, count, strip)
+        list(threads.map(loop, firsts, (min(first + strip, count) for first in firsts)))
+
+
+def together(*calls: Callable[[], Any]) -> list[Any]:
+    """What calls return that do not need each other: in threads of their own."""
+    with ThreadPoolExecutor(len(calls)) as threads:
+        return [future.result() for future in [threads.submit(call) for call in calls]]

@@ -246,9 +246,7 @@ def test_the_size_of_a_mesh_changes_nothing(scale: float) -> None:
 def test_simplification_keeps_to_an_error_bound(bound: float) -> None:
     raw = clean(extract_mesh(*features_of(chair, 32), 32))
     vertices, faces = simplify(raw.vertices, raw.faces, 50, max_error=bound)
-    place = Projector(Mesh(vertices, faces, None)).project(
-        raw.vertices, np.zeros_like(raw.vertices), np.arange(len(raw.vertices))
-    )
+    place = Projector(Mesh(vertices, faces, None)).project(raw.vertices, np.zeros_like(raw.vertices))
     assert np.linalg.norm(place.interpolate(faces, vertices) - raw.vertices, axis=1).max() <= bound
     assert len(faces) < len(raw.faces)
 
