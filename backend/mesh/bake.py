@@ -21,10 +21,10 @@ from .tangents import encode, tangent_space, vertex_normals
 from .texels import Cover, cover_borders, cover_rows, in_texels, weights_at
 from .topology import twins
 from .unwrap import Unwrapped
-from .vectors import corners_of, cross, minus, mixed
+from .vectors import corners_of, cross, minus, mixed, vector
 
 GREY, SMOOTH, OPEN = (204, 204, 204), (128, 128, 255), (255,)  # where there is nothing to paint
-STRIP = 32  # rows that are painted one after the other: more let fewer threads help, fewer make more texels search
+STRIP = 128  # rows that are painted one after the other: more let fewer threads help, fewer make more texels search
 RUN = 4  # texels in a row that look at the same Gaussians
 
 
@@ -60,42 +60,39 @@ def bake(
         gaussians: take the colours from these.
     """
     faces = np.ascontiguousarray(raw.faces, dtype=np.int64)
-    cover, projector, normals = together(
-        partial(covered, mesh, texture_size),
+    (cover, gutter), projector, normals, frame = together(
+        partial(_layout, mesh, texture_size),
         partial(_projector, mesh, raw),
         partial(vertex_normals, raw.vertices, faces),
+        partial(tangent_space, mesh.vertices, mesh.faces, mesh.uvs),
     )
-    gutter = Gutter(cover.face >= 0)
     place = cover if projector is None else projected(mesh, cover, projector)
+    on_mesh, on_raw = (cover.face, cover.weights), (place.face, place.weights, faces)
 
-    def painted(blank: tuple[int, ...], loop: Callable[..., None], *values: object) -> np.ndarray:
-        image = np.full((*cover.face.shape, len(blank)), blank, dtype=np.uint8)
+    def painted(loop: Callable[..., None], *values: object, blank: tuple[int, ...]) -> np.ndarray:
+        if (cover.face < 0).all():
+            return np.full((texture_size, texture_size, len(blank)), blank, dtype=np.uint8)
+        image = np.empty((texture_size, texture_size, len(blank)), dtype=np.uint8)
         in_strips(partial(loop, *values, image), texture_size, STRIP)
         return gutter.fill(image)
 
-    on_raw = place.face, place.weights, faces
     if gaussians is not None:
-        color = painted(GREY, _paint_gaussians, gaussians, cover, place, raw, normals)
-    elif raw.colors is not None:
-        color = painted(GREY, _paint, *on_raw, raw.colors.clip(0, 1).astype(np.float32))
+        color = painted(_paint_gaussians, gaussians, cover, place, raw, normals, blank=GREY)
     else:
-        color = np.full((texture_size, texture_size, 3), GREY, dtype=np.uint8)
+        colors = np.full(raw.vertices.shape, np.divide(GREY, 255)) if raw.colors is None else raw.colors
+        color = painted(_paint, *on_raw, colors.clip(0, 1).astype(np.float32), blank=GREY)
     normal = occlusion = None
     if normal_map:
-        frame = tangent_space(mesh.vertices, mesh.faces, mesh.uvs)
-        normal = painted(
-            SMOOTH,
-            _paint_normals,
-            frame.frames.reshape(-1, 3),
-            frame.signs,
-            cover.face,
-            cover.weights,
-            *on_raw,
-            normals,
-        )
+        frames = frame.frames.reshape(-1, 3), frame.signs
+        normal = painted(_paint_normals, *frames, *on_mesh, *on_raw, normals, blank=SMOOTH)
     if ambient_occlusion:
-        occlusion = painted(OPEN, _paint, *on_raw, vertex_occlusion(raw, normals)[:, None])[..., 0]
+        occlusion = painted(_paint, *on_raw, vertex_occlusion(raw, normals)[:, None], blank=OPEN)[..., 0]
     return Textures(color, normal, occlusion)
+
+
+def _layout(mesh: Unwrapped, size: int) -> tuple[Cover, Gutter]:
+    cover = covered(mesh, size)
+    return cover, Gutter(cover.face >= 0)
 
 
 def covered(mesh: Unwrapped, size: int) -> Cover:
@@ -151,25 +148,27 @@ def _project(
 
     Each begins where the texel beside it on the same chart has ended, or the one above.
     """
-    on_vertices, on_faces, across, reach = tree.vertices, tree.faces, tree.across, NEAR * tree.edge
+    prisms, across, reach = tree.prisms, tree.across, NEAR * tree.edge
     for row in range(first, last):
+        before = -1
         for column in range(len(face_at)):
             face = face_at[row, column]
+            if face >= 0 and face != before:
+                a, b, c = corners_of(vertices, faces, face)
+                normal = cross(minus(b, a), minus(c, a))
+                if before < 0 or chart[face] != chart[before]:
+                    upper = face_at[row - 1, column] if row > first else -1
+                    begin = raw_at[row - 1, column] if upper >= 0 and chart[face] == chart[upper] else -1
+            before = face
             if face < 0:
                 continue
-            begin = -1
-            for other_row, other_column in ((row, column - 1), (row - 1, column)):
-                if begin < 0 and other_row >= first and other_column >= 0:
-                    other = face_at[other_row, other_column]
-                    if other >= 0 and chart[other] == chart[face]:
-                        begin = raw_at[other_row, other_column]
-            a, b, c = corners_of(vertices, faces, face)
-            point, normal = mixed(weights_at(weights, row, column), a, b, c), cross(minus(b, a), minus(c, a))
-            found, s, t = walk(on_vertices, on_faces, across, reach, begin, point, normal)
-            if found < 0:
-                found, s, t = search(tree, point, normal)
-            raw_at[row, column] = found
-            raw_weights[row, column, 0], raw_weights[row, column, 1] = s, t
+            point = mixed(weights_at(weights, row, column), a, b, c)
+            found, s, t = False, 0.0, 0.0
+            if begin >= 0:
+                found, begin, s, t = walk(prisms, across, reach, begin, point, normal)
+            if not found:
+                begin, s, t = search(tree, begin, point, normal)
+            raw_at[row, column], raw_weights[row, column, 0], raw_weights[row, column, 1] = begin, s, t
 
 
 @compiled
@@ -211,13 +210,19 @@ def _paint_normals(
 ) -> None:
     """Fill in rows of an image [T, T, 3] with the normals [V, 3] of the raw surface, in the mesh's tangent space."""
     for row in range(first, last):
+        before = -1
         for column in range(len(face_at)):
             face = face_at[row, column]
+            if face >= 0 and face != before:
+                n0, n1, n2 = vector(frames, 6 * face), vector(frames, 6 * face + 2), vector(frames, 6 * face + 4)
+                t0, t1, t2 = vector(frames, 6 * face + 1), vector(frames, 6 * face + 3), vector(frames, 6 * face + 5)
+            before = face
             if face < 0:
                 continue
             a, b, c = corners_of(normals, faces, raw_at[row, column])
             normal = mixed(weights_at(raw_weights, row, column), a, b, c)
-            x, y, z = encode(frames, signs, face, weights_at(weights, row, column), normal)
+            at = weights_at(weights, row, column)
+            x, y, z = encode(mixed(at, n0, n1, n2), mixed(at, t0, t1, t2), signs[face], normal)
             image[row, column, 0] = int(127.5 * x + 128.0)
             image[row, column, 1] = int(127.5 * y + 128.0)
             image[row, column, 2] = int(127.5 * z + 128.0)

@@ -46,10 +46,11 @@ def _nearest_in_columns(covered: np.ndarray) -> np.ndarray:
 
 @compiled
 def _nearest_in_rows(rows: np.ndarray, nearest: np.ndarray, first: int, last: int) -> None:
-    """Number the nearest covered texel of each one, row by row of the texture; -1 if none is covered.
+    """Number the nearest covered texel of each one, row by row of the texture; -1 for those that are covered.
 
     The squared distance from a column's nearest texel is a parabola along a row, and the nearest of all is the lowest
-    one (Felzenszwalb and Huttenlocher 2012, "Distance Transforms of Sampled Functions").
+    one (Felzenszwalb and Huttenlocher 2012, "Distance Transforms of Sampled Functions"). Covered texels among covered
+    ones are left out: they are no other's nearest.
     """
     size = len(rows)
     lowest = np.empty(size, dtype=np.int64)  # columns, from left to right
@@ -57,7 +58,10 @@ def _nearest_in_rows(rows: np.ndarray, nearest: np.ndarray, first: int, last: in
     for row in range(first, last):
         count = 0
         for column in range(size):
-            if rows[row, column] < 0:
+            left, right = max(column - 1, 0), min(column + 1, size - 1)
+            if rows[row, column] < 0 or (
+                rows[row, left] == row and rows[row, column] == row and rows[row, right] == row
+            ):
                 continue
             begin = -np.inf
             while count:
@@ -72,17 +76,20 @@ def _nearest_in_rows(rows: np.ndarray, nearest: np.ndarray, first: int, last: in
             count += 1
         place = 0
         for column in range(size):
+            nearest[row, column] = -1
+            if rows[row, column] == row or not count:
+                continue
             while place + 1 < count and begins[place + 1] <= column:
                 place += 1
-            nearest[row, column] = rows[row, lowest[place]] * size + lowest[place] if count else -1
+            nearest[row, column] = rows[row, lowest[place]] * size + lowest[place]
 
 
 @compiled
 def _copy(nearest: np.ndarray, image: np.ndarray, first: int, last: int) -> None:
-    """Give texels the values of the nearest covered ones, which are their own nearest."""
+    """Give texels in some rows of an image the values of their nearest ones."""
     size = len(nearest)
     for row in range(first, last):
         for column in range(size):
             other = nearest[row, column]
-            if other >= 0 and other != row * size + column:
+            if other >= 0:
                 image[row, column] = image[other // size, other % size]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
 from . import Mesh
-from .compiled import compiled, inlined
-from .triangle import TINY, above, closest
-from .vectors import Vector, corners_of, cross, dot, minus, plus, vector
+from .compiled import compiled, inlined, together
+from .triangle import TINY, closest
+from .vectors import Vector, corners_of, cross, dot, minus, plus, unit, vector
 
 LEAF = 4  # faces in a leaf of the tree
 MOST_BITS = 7  # of each coordinate of the cells that faces are sorted by
@@ -43,7 +44,10 @@ class Tree(NamedTuple):
     vertices: np.ndarray  # [V, 3] float32
     faces: np.ndarray  # [F, 3] int64
     across: np.ndarray  # [F, 3] int32: the face over the edge from corner k to the next; -1 if there is none
+    prisms: np.ndarray  # [4 F, 3] float32: of each face the first corner, what gives s and t of a point's way from
+    # there by a product, see ``triangle``, and the unit normal
     order: np.ndarray  # [F] int32: the sorted faces
+    places: np.ndarray  # [F] int32: where each face stands among them
     boxes: np.ndarray  # [2 L, 6] float32: low and high corners; node 1 is the root
     edge: float  # how long edges are on average
 
@@ -54,7 +58,12 @@ class Projector:
     def __init__(self, mesh: Mesh) -> None:
         vertices = np.ascontiguousarray(mesh.vertices, dtype=np.float32)
         faces = np.ascontiguousarray(mesh.faces, dtype=np.int64)
-        self.tree = Tree(vertices, faces, _across(faces, len(vertices)), *_sorted_boxes(vertices, faces))
+        across, prisms, boxes = together(
+            partial(_across, faces, len(vertices)),
+            partial(_prisms, vertices, faces),
+            partial(_sorted_boxes, vertices, faces),
+        )
+        self.tree = Tree(vertices, faces, across, prisms, *boxes)
 
     def project(self, points: np.ndarray, normals: np.ndarray) -> Projection:
         """The closest points of the mesh to ``points`` [P, 3] with normals [P, 3] (of any length).
@@ -68,67 +77,68 @@ class Projector:
 
 @inlined
 def walk(
-    vertices: np.ndarray, faces: np.ndarray, across: np.ndarray, reach: float, begin: int, point: Vector, normal: Vector
-) -> tuple[int, float, float]:
-    """The face that a point is right above, and coordinates s, t there, see ``triangle``; -1 if it is to be searched.
+    prisms: np.ndarray, across: np.ndarray, reach: float, begin: int, point: Vector, normal: Vector
+) -> tuple[bool, int, float, float]:
+    """Whether a face is found that a point belongs to, that face, and coordinates s, t there, see ``triangle``.
 
     From the face that a point beside it belongs to, the point goes over the edge that it lies beyond the farthest until
     it is right above a face, which mostly takes no step or one. Where that leads to no face that is near and not turned
-    away, on a ridge, beyond a border, or on the wrong side, it does not help.
+    away, on a ridge, beyond a border, or on the wrong side, it is to be searched for, from the face where that ends.
 
     Args:
-        vertices, faces, across: of a ``Tree``.
+        prisms, across: of a ``Tree``.
         reach: how far the point may lie from its face.
-        begin: the face to begin with; -1 for none.
+        begin: the face to begin with.
         point: what is projected.
         normal: of any length.
     """
     before, face = -1, begin
-    found, s, t = -1, 0.0, 0.0
+    found, s, t = False, 0.0, 0.0
     for _ in range(WALK):
-        if face < 0:
-            break
-        a, b, c = corners_of(vertices, faces, face)
-        e, u, v = minus(point, a), minus(b, a), minus(c, a)
-        s, t = above(dot(u, u), dot(u, v), dot(v, v), dot(u, e), dot(v, e))
+        e = minus(point, vector(prisms, 4 * face))
+        s, t = dot(vector(prisms, 4 * face + 1), e), dot(vector(prisms, 4 * face + 2), e)
         r = 1.0 - s - t
         if min(r, s, t) >= 0:
-            upward = cross(u, v)
-            near = dot(upward, e) ** 2 <= reach**2 * dot(upward, upward)
-            if near and dot(upward, normal) >= 0:
-                found = face
+            upward = vector(prisms, 4 * face + 3)
+            found = abs(dot(upward, e)) <= reach and dot(upward, normal) >= 0
             break
         following = across[face, 0 if t < min(r, s) else 1 if r < s else 2]
-        if following == before:  # over a ridge and back
+        if following < 0 or following == before:  # beyond a border, or over a ridge and back
             break
         before, face = face, following
-    return found, s, t
+    return found, face, s, t
 
 
 @compiled
-def search(tree: Tree, point: Vector, normal: Vector) -> tuple[int, float, float]:
-    """The face that a point with a normal belongs to, and coordinates s, t there, see ``triangle``."""
-    vertices, faces, boxes = tree.vertices, tree.faces, tree.boxes
+def search(tree: Tree, begin: int, point: Vector, normal: Vector) -> tuple[int, float, float]:
+    """The face that a point with a normal belongs to, and coordinates s, t there, see ``triangle``.
+
+    Looking first around the face ``begin``, if that is not -1, saves most of the way if it is near.
+    """
+    vertices, faces, boxes, order = tree.vertices, tree.faces, tree.boxes, tree.order
     best, nearest, limit = (0, 1.0, 0.0), np.inf, np.inf  # of the faces that are not turned away
     other, least = best, np.inf  # of all
     half = len(boxes) // 2
-    stack = np.empty(DEEP, dtype=np.int64)
-    stack[0] = 1
-    filled = 1
-    while filled:
-        filled -= 1
-        node = stack[filled]
-        if _away(boxes, node, point) >= limit:
+    nodes, away = np.empty(DEEP, dtype=np.int64), np.empty(DEEP)  # what is left to look at, and how far it is
+    nodes[0], away[0] = 1, 0.0
+    nodes[1], away[1] = half + tree.places[begin] // LEAF, 0.0
+    left = 1 if begin < 0 else 2
+    while left:
+        left -= 1
+        node = nodes[left]
+        if away[left] >= limit:
             continue
         if node < half:
-            one, two = 2 * node, 2 * node + 1
-            if _away(boxes, one, point) < _away(boxes, two, point):
-                one, two = two, one
-            stack[filled], stack[filled + 1] = one, two  # the nearer one is next
-            filled += 2
+            node *= 2
+            one, two = _away(boxes, node, point), _away(boxes, node + 1, point)
+            nearer = 0 if one < two else 1
+            nodes[left], away[left] = node + 1 - nearer, max(one, two)
+            nodes[left + 1], away[left + 1] = node + nearer, min(one, two)
+            left += 2
             continue
         first = (node - half) * LEAF
-        for face in tree.order[first : first + LEAF]:
+        for place in range(first, min(first + LEAF, len(order))):
+            face = order[place]
             a, b, c = corners_of(vertices, faces, face)
             e, u, v = minus(point, a), minus(b, a), minus(c, a)
             s, t = closest(dot(u, u), dot(u, v), dot(v, v), dot(u, e), dot(v, e))
@@ -138,7 +148,7 @@ def search(tree: Tree, point: Vector, normal: Vector) -> tuple[int, float, float
                 other, least = (face, s, t), distance
             if distance < nearest and dot(cross(u, v), normal) >= 0:
                 best, nearest = (face, s, t), distance
-            limit = min(nearest, (np.sqrt(least) + APART * tree.edge) ** 2)
+        limit = min(nearest, (np.sqrt(least) + APART * tree.edge) ** 2)
     return best if nearest <= limit else other
 
 
@@ -158,9 +168,27 @@ def _search_all(tree: Tree, points: np.ndarray, normals: np.ndarray) -> tuple[np
     found = np.zeros(len(points), dtype=np.int64)
     weights = np.zeros((len(points), 3), dtype=np.float32)
     for i in range(len(points)):
-        found[i], s, t = search(tree, vector(points, i), vector(normals, i))
+        found[i], s, t = search(tree, -1, vector(points, i), vector(normals, i))
         weights[i, 0], weights[i, 1], weights[i, 2] = 1.0 - s - t, s, t
     return found, weights
+
+
+@compiled
+def _prisms(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """The field of a ``Tree``."""
+    prisms = np.empty((4 * len(faces), 3), dtype=np.float32)
+    for face in range(len(faces)):
+        a, b, c = corners_of(vertices, faces, face)
+        u, v = minus(b, a), minus(c, a)
+        uu, uv, vv = dot(u, u), dot(u, v), dot(v, v)
+        scale = 1.0 / max(uu * vv - uv * uv, TINY)
+        upward = unit(cross(u, v))
+        for axis in range(3):
+            prisms[4 * face, axis] = a[axis]
+            prisms[4 * face + 1, axis] = (vv * u[axis] - uv * v[axis]) * scale
+            prisms[4 * face + 2, axis] = (uu * v[axis] - uv * u[axis]) * scale
+            prisms[4 * face + 3, axis] = upward[axis]
+    return prisms
 
 
 @compiled
@@ -191,18 +219,19 @@ def _across(faces: np.ndarray, vertices: int) -> np.ndarray:
 
 
 @compiled
-def _sorted_boxes(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """The last three fields of a ``Tree`` of vertices [V, 3] float32 and faces [F, 3] int64."""
+def _sorted_boxes(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """The last fields of a ``Tree`` of vertices [V, 3] float32 and faces [F, 3] int64."""
     order = _along_curve(vertices, faces)
     half = 1
     while half * LEAF < len(faces):
         half *= 2
     boxes = np.empty((2 * half, 6), dtype=np.float32)
     boxes[:, :3], boxes[:, 3:] = np.inf, -np.inf
+    places = np.empty(len(faces), dtype=np.int32)
     squares = 0.0
     for place in range(len(faces)):
-        node = half + place // LEAF
-        face = order[place]
+        node, face = half + place // LEAF, order[place]
+        places[face] = place
         for axis in range(3):
             a, b, c = vertices[faces[face, 0], axis], vertices[faces[face, 1], axis], vertices[faces[face, 2], axis]
             boxes[node, axis] = min(boxes[node, axis], a, b, c)
@@ -212,7 +241,7 @@ def _sorted_boxes(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, 
         for axis in range(3):
             boxes[node, axis] = min(boxes[2 * node, axis], boxes[2 * node + 1, axis])
             boxes[node, 3 + axis] = max(boxes[2 * node, 3 + axis], boxes[2 * node + 1, 3 + axis])
-    return order, boxes, np.sqrt(squares / max(len(faces), 1))
+    return order, places, boxes, np.sqrt(squares / max(len(faces), 1))
 
 
 @compiled

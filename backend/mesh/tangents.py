@@ -15,7 +15,7 @@ import numpy as np
 
 from .compiled import compiled, inlined
 from .texels import interpolate
-from .vectors import Vector, angle, corners_of, cross, dot, minus, mixed, plus, unit, vector
+from .vectors import Vector, angle, corners_of, cross, dot, minus, plus, unit, vector
 
 
 @dataclass(frozen=True)
@@ -72,20 +72,14 @@ def unique_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 @inlined
-def encode(
-    frames: np.ndarray, signs: np.ndarray, face: int, weights: Vector, direction: Vector
-) -> tuple[float, float, float]:
-    """An object-space direction at a point of a face as tangent-space unit normal, z >= 0.
+def encode(n: Vector, t: Vector, sign: float, direction: Vector) -> Vector:
+    """An object-space direction as tangent-space unit normal, z >= 0, where normal and tangent of a mesh are n and t.
 
-    The inverse of what a renderer does: normalize(x T + y B + z N). For loops that are compiled; ``signs`` are
-    those of a ``TangentSpace``, ``frames`` [6 F, 3] too, in rows.
+    The inverse of what a renderer does: normalize(x T + y B + z N).
     """
-    n0, n1, n2 = vector(frames, 6 * face), vector(frames, 6 * face + 2), vector(frames, 6 * face + 4)
-    t0, t1, t2 = vector(frames, 6 * face + 1), vector(frames, 6 * face + 3), vector(frames, 6 * face + 5)
-    n, t = mixed(weights, n0, n1, n2), mixed(weights, t0, t1, t2)
     nn, nt, tt, dn, dt = dot(n, n), dot(n, t), dot(t, t), dot(direction, n), dot(direction, t)
     # The matrix of T, B and N inverted, up to a factor: B is perpendicular to the others.
-    x, y, z = unit((dt * nn - dn * nt, dot(direction, cross(n, t)) * signs[face], max(dn * tt - dt * nt, 0.0)))
+    x, y, z = unit((dt * nn - dn * nt, dot(direction, cross(n, t)) * sign, max(dn * tt - dt * nt, 0.0)))
     return (x, y, z) if x != 0 or y != 0 or z != 0 else (0.0, 0.0, 1.0)
 
 

@@ -64,11 +64,15 @@ def cover_rows(corners: np.ndarray, face_at: np.ndarray, weights: np.ndarray, fi
     """
     for face in range(len(corners)):
         top, bottom = _rows(corners, face, first, last)
+        if top < bottom:
+            sx, tx, sy, ty = _slopes(corners, face)
         for row in range(top, bottom):
             left, right = _columns(corners, face, row, len(face_at))
+            dy = row - corners[face, 0, 1]
             for column in range(left, right):
+                dx = column - corners[face, 0, 0]
                 face_at[row, column] = face
-                weights[row, column] = _coordinates(corners, face, row, column)
+                weights[row, column, 0], weights[row, column, 1] = dx * sx + dy * sy, dx * tx + dy * ty
 
 
 @compiled
@@ -120,11 +124,14 @@ def _texels_of(corners: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, 
     place = 0
     for face in range(len(corners)):
         top, bottom = _rows(corners, face, 0, size)
+        sx, tx, sy, ty = _slopes(corners, face)
         for row in range(top, bottom):
             left, right = _columns(corners, face, row, size)
+            dy = row - corners[face, 0, 1]
             for column in range(left, right):
+                dx = column - corners[face, 0, 0]
                 rows[place], columns[place], faces[place] = row, column, face
-                s, t = _coordinates(corners, face, row, column)
+                s, t = dx * sx + dy * sy, dx * tx + dy * ty
                 weights[place, 0], weights[place, 1], weights[place, 2] = 1.0 - s - t, s, t
                 place += 1
     return rows, columns, faces, weights
@@ -141,11 +148,13 @@ def _rows(corners: np.ndarray, face: int, first: int, last: int) -> tuple[int, i
 def _columns(corners: np.ndarray, face: int, row: int, size: int) -> tuple[int, int]:
     """A face's texels in a row, as ``_between`` gives them."""
     left, right = np.inf, -np.inf
+    xa, ya = corners[face, 2, 0], corners[face, 2, 1]
     for corner in range(3):
-        (xa, ya), (xb, yb) = corners[face, corner], corners[face, (corner + 1) % 3]
+        xb, yb = corners[face, corner, 0], corners[face, corner, 1]
         if min(ya, yb) <= row <= max(ya, yb) and ya != yb:
             x = xa + (row - ya) * ((xb - xa) / (yb - ya))
             left, right = min(left, x), max(right, x)
+        xa, ya = xb, yb
     return _between(left, right, 0, size)
 
 
@@ -158,14 +167,18 @@ def _between(low: float, high: float, first: int, last: int) -> tuple[int, int]:
 
 
 @inlined
-def _coordinates(corners: np.ndarray, face: int, row: int, column: int) -> tuple[float, float]:
-    """The second and the third barycentric coordinate of a texel's centre in a face."""
-    (x0, y0), (x1, y1), (x2, y2) = corners[face]
-    double_area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
-    if double_area == 0:
-        return 0.0, 0.0
-    dx, dy = column - x0, row - y0
-    return (dx * (y2 - y0) - dy * (x2 - x0)) / double_area, (dy * (x1 - x0) - dx * (y1 - y0)) / double_area
+def _slopes(corners: np.ndarray, face: int) -> tuple[float, float, float, float]:
+    """How the second and the third barycentric coordinate grow along x, and then along y."""
+    x0, y0 = corners[face, 0, 0], corners[face, 0, 1]
+    x1, y1, x2, y2 = (
+        corners[face, 1, 0] - x0,
+        corners[face, 1, 1] - y0,
+        corners[face, 2, 0] - x0,
+        corners[face, 2, 1] - y0,
+    )
+    double_area = x1 * y2 - x2 * y1
+    scale = 1.0 / double_area if double_area != 0 else 0.0
+    return y2 * scale, -y1 * scale, -x2 * scale, x1 * scale
 
 
 def interpolate(values: np.ndarray, face: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -59,7 +59,8 @@ def cross(a: Vector, b: Vector) -> Vector:
 def unit(a: Vector) -> Vector:
     """A vector of length 1, or 0 where it is 0."""
     length = math.sqrt(dot(a, a))
-    return (a[0] / length, a[1] / length, a[2] / length) if length > 0 else (0.0, 0.0, 0.0)
+    scale = 1.0 / length if length > 0 else 0.0
+    return a[0] * scale, a[1] * scale, a[2] * scale
 
 
 @inlined

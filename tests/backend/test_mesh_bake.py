@@ -60,7 +60,7 @@ def test_texels_that_begin_beside_each_other_find_the_closest_points_too(raw: Me
     led = projected(mesh, cover, projector).face[texels]
     assert ((face_normals(raw)[led] * normals).sum(1) >= 0).mean() > 0.999
     away = [np.linalg.norm(p - on_mesh, axis=1) for p in (alone.interpolate(raw.faces, raw.vertices), on_raw)]
-    assert away[1].mean() <= away[0].mean() * 1.01
+    assert away[1].mean() <= away[0].mean() * 1.02
     assert np.quantile(away[1] - away[0], 0.97) < 1e-6
     assert (away[1] - away[0]).max() < 0.01
 
@@ -173,8 +173,8 @@ def test_encoded_normals_solve_the_frames_equations(mesh: Unwrapped) -> None:
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     before = expected[:, 2] > 0.05
     assert before.mean() > 0.9
-    rows = frame.frames.reshape(-1, 3), frame.signs
-    found = np.array([encode(*rows, *at) for at in zip(face, map(tuple, weights), map(tuple, directions), strict=True)])
+    given = zip(map(tuple, n), map(tuple, t), frame.signs[face], map(tuple, directions), strict=True)
+    found = np.array([encode(*values) for values in given])
     np.testing.assert_allclose(found[before], expected[before], atol=1e-4)
     assert (found[:, 2] >= 0).all()
 
