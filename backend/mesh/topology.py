@@ -107,9 +107,8 @@ def renumbered(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def components(faces: np.ndarray, vertices: int) -> np.ndarray:
     """[F] number of each face's component; faces that share a vertex belong together."""
-    first, second, third = np.ascontiguousarray(faces.T, dtype=np.int64)
-    of_vertex = connected(np.concatenate([first, second]), np.concatenate([second, third]), vertices)
-    return np.asarray(of_vertex[first])
+    links = (np.ascontiguousarray(ends, dtype=np.int64).reshape(-1) for ends in (faces[:, :2], faces[:, 1:]))
+    return np.asarray(connected(*links, vertices)[faces[:, 0]])
 
 
 def open_edges(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -119,14 +118,29 @@ def open_edges(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     theirs have the same sum. Only the faces where some sum differs are looked at edge by edge.
     """
     count = int(faces.max(initial=-1)) + 1
-    start, end = faces.reshape(-1), faces[:, [1, 2, 0]].reshape(-1)
-    drawn = np.random.default_rng(0).integers(0, 1 << 40, count).astype(np.float64)  # their sums are exact
-    after, before = np.bincount(start, drawn[end], count), np.bincount(end, drawn[start], count)
-    uneven = after != before
-    near = uneven[start] & uneven[end]
-    start, end = start[near], end[near]
+    start, end = _uneven(np.ascontiguousarray(faces, dtype=np.int64), count)
     alone = ~np.isin(start * count + end, end * count + start)
     return start[alone], end[alone]
+
+
+@compiled
+def _uneven(faces: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Start and end of the half-edges between vertices whose sums differ: see ``open_edges``."""
+    random, balance = np.empty(count, np.int64), np.zeros(count, np.int64)
+    for vertex in range(count):
+        mixed = vertex * 0x1E3779B97F4A7C15  # of 64 bits, as all sums here
+        random[vertex] = (mixed ^ mixed >> 29) * 0x3F58476D1CE4E5B9
+    for face in range(len(faces)):
+        for k in range(3):
+            balance[faces[face, k]] += random[faces[face, (k + 1) % 3]] - random[faces[face, (k + 2) % 3]]
+    start, end, found = np.empty(faces.size, np.int64), np.empty(faces.size, np.int64), 0
+    for face in range(len(faces)):
+        for k in range(3):
+            one, other = faces[face, k], faces[face, (k + 1) % 3]
+            if balance[one] != 0 and balance[other] != 0:
+                start[found], end[found] = one, other
+                found += 1
+    return start[:found], end[:found]
 
 
 def oriented(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
