@@ -50,11 +50,7 @@ class Dual:
 
     def twins(self, charts: np.ndarray) -> np.ndarray:
         """[3 F] int64: for each half-edge the one on the other side; -1 at the border of its chart [F]."""
-        first, second = charts[self.edges // 3].T
-        one, other = self.edges[first == second].T
-        twins = np.full(3 * len(self.faces), -1, dtype=np.int64)
-        twins[one], twins[other] = other, one
-        return twins
+        return np.asarray(_twins(self.edges, charts))
 
     def part(self, faces: np.ndarray) -> Dual:
         """The same of some faces [G], by their numbers in ascending order."""
@@ -66,6 +62,16 @@ class Dual:
         return Dual(
             self.faces[faces], self.normals[faces], self.areas[faces], edges, self.lengths[within], self.defects
         )
+
+
+@compiled
+def _twins(edges: np.ndarray, charts: np.ndarray) -> np.ndarray:
+    twins = np.full(3 * len(charts), -1)
+    for edge in range(len(edges)):
+        one, other = edges[edge, 0], edges[edge, 1]
+        if charts[one // 3] == charts[other // 3]:
+            twins[one], twins[other] = other, one
+    return twins
 
 
 def dual_graph(vertices: np.ndarray, faces: np.ndarray) -> Dual:
@@ -148,7 +154,8 @@ def grow(dual: Dual, limit: float) -> np.ndarray:
     patch = connected(sides[chosen, 0], sides[chosen, 1], len(dual.faces))
     sides = patch[sides]
     sums = _sums(patch, dual.normals, dual.areas, sides, ends, enclosed, dual.defects)
-    return np.asarray(_merged(sides, ends, dual.lengths, enclosed, dual.defects, sums, limit)[patch])
+    low, high = sides.min(axis=1), sides.max(axis=1)
+    return np.asarray(_merged(low, high, ends, dual.lengths, enclosed, dual.defects, sums, limit)[patch])
 
 
 @compiled
@@ -225,7 +232,8 @@ def _energy(sums: np.ndarray) -> float:
 
 @compiled
 def _merged(
-    sides: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
     ends: np.ndarray,
     lengths: np.ndarray,
     enclosed: np.ndarray,
@@ -236,12 +244,12 @@ def _merged(
     """[R] the charts that regions become: see ``grow``.
 
     Args:
-        sides: [E, 2] int64, the regions on both sides of each edge. This and ``sums`` are overwritten.
+        low, high: [E] int64, the regions on both sides of each edge, the lower number first. They are overwritten.
         ends: [E, 2] int64, its vertices.
         lengths: [E].
         enclosed: [V] bool, whether there is a face between any two edges around the vertex.
         defects: [V].
-        sums: [R, COLUMNS].
+        sums: [R, COLUMNS]. They are overwritten.
         limit: as for ``grow``.
     """
     count = len(sums)
@@ -249,14 +257,15 @@ def _merged(
     energy, union = np.empty(count), np.empty(COLUMNS)
     for region in range(count):
         energy[region] = _energy(sums[region])
-    border = np.flatnonzero(sides[:, 0] != sides[:, 1])
+    border = np.flatnonzero(low != high)
     while True:
-        pairs, border_length, added = _beside(border, sides, ends, lengths, enclosed, defects, count)
+        pairs, border_length, added = _beside(border, low, high, ends, lengths, enclosed, defects, count)
         merged, rank, best = np.empty(len(pairs)), np.empty(len(pairs), np.int64), np.full(count, NONE)
         for pair in range(len(pairs)):
             one, other = pairs[pair, 0], pairs[pair, 1]
             for column in range(COLUMNS):
-                union[column] = sums[one, column] + sums[other, column] + added[pair, column]
+                union[column] = sums[one, column] + sums[other, column]
+            union[CURVATURE], union[EULER] = union[CURVATURE] + added[pair, 0], union[EULER] + added[pair, 1]
             merged[pair] = _energy(union)
             cost = (merged[pair] - energy[one] - energy[other]) / (border_length[pair] * limit)
             bent = 1.0 - (union[1] * union[1] + union[2] * union[2] + union[3] * union[3]) / (union[AREA] * union[AREA])
@@ -270,7 +279,9 @@ def _merged(
             one, other = pairs[pair, 0], pairs[pair, 1]
             if rank[pair] < NONE and best[one] == rank[pair] and best[other] == rank[pair]:
                 for column in range(COLUMNS):
-                    sums[one, column] += sums[other, column] + added[pair, column]
+                    sums[one, column] += sums[other, column]
+                sums[one, CURVATURE] += added[pair, 0]
+                sums[one, EULER] += added[pair, 1]
                 energy[one] = merged[pair]
                 target[other] = one
         alive = 0
@@ -287,8 +298,8 @@ def _merged(
         chart = number[chart]
         kept = 0
         for edge in border:
-            one, other = number[sides[edge, 0]], number[sides[edge, 1]]
-            sides[edge, 0], sides[edge, 1] = one, other
+            one, other = number[low[edge]], number[high[edge]]
+            low[edge], high[edge] = min(one, other), max(one, other)
             border[kept] = edge
             kept += one != other
         border = border[:kept]
@@ -297,39 +308,33 @@ def _merged(
 @compiled
 def _beside(
     border: np.ndarray,
-    sides: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
     ends: np.ndarray,
     lengths: np.ndarray,
     enclosed: np.ndarray,
     defects: np.ndarray,
     count: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs [K, 2] of regions that edges lie between, sorted; the lengths [K] of these edges; and [K, COLUMNS] what the
-    sums of a pair's union have besides those of both regions: see ``_merged``."""
-    low, high = np.empty(len(sides), np.int64), np.empty(len(sides), np.int64)
-    for edge in border:
-        low[edge], high[edge] = min(sides[edge, 0], sides[edge, 1]), max(sides[edge, 0], sides[edge, 1])
-    order = sorted_by(sorted_by(border, high, count), low, count)
-    pairs, border_length, added = (
-        np.empty((len(order), 2), np.int64),
-        np.zeros(len(order)),
-        np.zeros((len(order), COLUMNS)),
-    )
+    """Pairs [K, 2] of regions that edges lie between, sorted; the lengths [K] of these edges; and by how much [K, 2]
+    curvature and Euler characteristic of a pair's union are more than those of both regions: see ``_merged``."""
+    pairs, added = np.empty((len(border), 2), np.int64), np.zeros((len(border), 2))
+    border_length = np.zeros(len(border))
     degree, around = np.zeros(len(enclosed), np.int64), np.empty(len(enclosed), np.int64)
     pair = -1
-    for edge in order:
+    for edge in sorted_by(sorted_by(border, high, count), low, count):
         if pair < 0 or pairs[pair, 0] != low[edge] or pairs[pair, 1] != high[edge]:
             pair += 1
-            pairs[pair] = low[edge], high[edge]
+            pairs[pair, 0], pairs[pair, 1] = low[edge], high[edge]
         border_length[pair] += lengths[edge]
-        added[pair, EULER] -= 1
+        added[pair, 1] -= 1
         for k in range(2):
             degree[ends[edge, k]] += 1
             around[ends[edge, k]] = pair
     for vertex in range(len(enclosed)):
         if degree[vertex] == 2 and enclosed[vertex]:  # it lies within the border of one pair: their union encloses it
-            added[around[vertex], CURVATURE] += defects[vertex]
-            added[around[vertex], EULER] += 1
+            added[around[vertex], 0] += defects[vertex]
+            added[around[vertex], 1] += 1
     return pairs[: pair + 1], border_length, added
 
 

@@ -23,7 +23,6 @@ STRICTER = 0.5  # the limit of growth next time
 FEW = 8  # faces of charts that are not grown again
 STRETCH = 0.1  # how much a chart may be stretched on average: see ``stretch``
 OVER = 1e-7  # faces that are turned over do not matter if they are less than this share of the area
-NEXT = 1 << 62
 UNTANGLING = 10  # attempts to turn back faces that are turned over
 
 
@@ -81,7 +80,8 @@ def flatten(vertices: np.ndarray, dual: Dual, charts: np.ndarray) -> np.ndarray:
         complex128 [F, 3]: where each face has its corners.
     """
     twins = dual.twins(charts)
-    order, begins = _spread(twins, _largest(dual.areas, charts))
+    neighbours = np.sort(twins.reshape(-1, 3), axis=1) // 3
+    order, begins = _spread(neighbours, _largest(dual.areas, charts))
     shapes = _in_plane(vertices, dual.faces, dual.areas)
     return np.asarray(_flattened(shapes, dual.areas, twins, fans(twins).reshape(-1, 3), order, begins))
 
@@ -166,27 +166,23 @@ def _largest(areas: np.ndarray, charts: np.ndarray) -> np.ndarray:
 
 
 @compiled
-def _spread(twins: np.ndarray, seeds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """All faces, chart by chart, each breadth first from its seed [C]; and where the charts begin [C + 1]."""
-    order, begins = np.empty(len(twins) // 3, np.int64), np.zeros(len(seeds) + 1, np.int64)
-    found = np.zeros(len(order), np.bool_)
+def _spread(neighbours: np.ndarray, seeds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """All faces, chart by chart, each breadth first from its seed [C]; and where the charts begin [C + 1].
+
+    neighbours: [F, 3] the faces of the same chart beside each; -1 if there is none.
+    """
+    order, begins = np.empty(len(neighbours), np.int64), np.zeros(len(seeds) + 1, np.int64)
+    found = np.zeros(len(neighbours), np.bool_)
     done = count = 0
     for chart in range(len(seeds)):
         order[count], found[seeds[chart]] = seeds[chart], True
         count += 1
         while done < count:
-            face = order[done]
-            done += 1
-            last = -1
-            for _ in range(3):
-                half = NEXT
-                for k in range(3):
-                    if last < twins[3 * face + k] < half:
-                        half = twins[3 * face + k]
-                last, beside = half, half // 3
-                if half < NEXT and not found[beside]:
+            for beside in neighbours[order[done]]:
+                if beside >= 0 and not found[beside]:
                     order[count], found[beside] = beside, True
                     count += 1
+            done += 1
         begins[chart + 1] = count
     return order, begins
 
@@ -306,7 +302,7 @@ def _rigid(
         weights: [F, 3].
         points: [F, 3] int64.
         faces: those of the chart.
-        rotations: [F] complex128, how faces are turned at first; overwritten.
+        rotations: [F] complex128, how faces are turned at first.
         count: of the chart's points.
 
     Returns:
@@ -314,21 +310,26 @@ def _rigid(
     """
     begins, matrix = _laplacian(weights, points, faces, count)
     _factorise(begins, matrix)
-    position = np.empty(count, np.complex128)
-    for _ in range(ITERATIONS + 1):
-        position[:] = 0
-        for face in faces:
-            for k in range(3):
-                pull = weights[face, k] * (shapes[face, (k + 1) % 3] - shapes[face, k]) * rotations[face]
-                position[points[face, k]] -= pull
-                position[points[face, (k + 1) % 3]] += pull
-        _solve(begins, matrix, position)
-        for face in faces:
-            turned = 0j
-            for k in range(3):
-                side = position[points[face, (k + 1) % 3]] - position[points[face, k]]
-                turned += weights[face, k] * side * (shapes[face, (k + 1) % 3] - shapes[face, k]).conjugate()
-            rotations[face] = turned / max(abs(turned), 1e-300)
+    sides = np.empty((len(faces), 3), np.complex128)
+    for place, face in enumerate(faces):
+        for k in range(3):
+            sides[place, k] = weights[face, k] * (shapes[face, (k + 1) % 3] - shapes[face, k])
+    position, pull = np.zeros(count, np.complex128), np.empty(count, np.complex128)
+    for step in range(ITERATIONS + 1):
+        pull[:] = 0
+        for place, face in enumerate(faces):
+            a, b, c = points[face, 0], points[face, 1], points[face, 2]
+            ab, bc, ca = sides[place, 0], sides[place, 1], sides[place, 2]
+            turn = rotations[face]
+            if step > 0:
+                turn = (position[b] - position[a]) * ab.conjugate()
+                turn += (position[c] - position[b]) * bc.conjugate() + (position[a] - position[c]) * ca.conjugate()
+                turn *= 1.0 / max(math.sqrt(turn.real * turn.real + turn.imag * turn.imag), 1e-300)
+            pull[a] += (ca - ab) * turn
+            pull[b] += (ab - bc) * turn
+            pull[c] += (bc - ca) * turn
+        _solve(begins, matrix, pull)
+        position, pull = pull, position
     return position
 
 
@@ -364,14 +365,13 @@ def _laplacian(weights: np.ndarray, points: np.ndarray, faces: np.ndarray, count
 def _factorise(begins: np.ndarray, matrix: np.ndarray) -> None:
     """A = L D L^T in place: the rows of L^T without its diagonal of ones, which has D instead."""
     for row in range(len(begins) - 1):
-        pivots = matrix[begins[row] : begins[row + 1]]
-        for k in range(1, len(pivots)):
-            factor = pivots[k] / pivots[0]
-            if factor != 0:
-                below, beyond = matrix[begins[row + k] : begins[row + k + 1]], pivots[k:]
-                for column in range(len(beyond)):
-                    below[column] -= factor * beyond[column]
-        pivots[1:] /= pivots[0]
+        first, length = begins[row], begins[row + 1] - begins[row]
+        for k in range(1, length):
+            factor = matrix[first + k] / matrix[first]
+            below, beyond = np.uint64(begins[row + k]), np.uint64(first + k)  # none counts from the end: twice as fast
+            for column in range(np.uint64(length - k)):
+                matrix[below + column] -= factor * matrix[beyond + column]
+        matrix[first + 1 : first + length] /= matrix[first]
 
 
 @compiled
