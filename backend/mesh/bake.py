@@ -100,19 +100,8 @@ def covered(mesh: Unwrapped, size: int) -> Cover:
     cover = Cover.nothing(size)
     corners = in_texels(mesh.uvs, size)
     in_strips(partial(cover_rows, corners, cover.face, cover.weights), size, STRIP)
-    cover_borders(corners, *_borders(mesh), cover.face, cover.weights)
+    cover_borders(corners, twins(mesh.faces), np.ascontiguousarray(mesh.chart, np.int64), cover.face, cover.weights)
     return cover
-
-
-def _borders(mesh: Unwrapped) -> tuple[np.ndarray, np.ndarray]:
-    """The edges [B] where charts end: their faces, and the corners that they begin at."""
-    twin = twins(mesh.faces)
-    half = np.arange(len(twin))
-    following = half // 3 * 3 + (half + 1) % 3
-    uvs = mesh.uvs.reshape(-1, 2)
-    inner = (twin >= 0) & (uvs[half] == uvs[following[twin]]).all(axis=1) & (uvs[following] == uvs[twin]).all(axis=1)
-    border = np.flatnonzero(~inner & (mesh.chart[half // 3] >= 0))
-    return border // 3, border % 3
 
 
 def _projector(mesh: Unwrapped, raw: Mesh) -> Projector | None:
@@ -146,9 +135,11 @@ def _project(
 ) -> None:
     """Project the texels of a mesh that some rows of a cover belong to, and fill in the same rows of another one.
 
-    Each begins where the texel beside it on the same chart has ended, or the one above.
+    Each begins where the texel beside it on the same chart has ended, or the one above; where there is neither, where
+    the chart was last entered from the left.
     """
     prisms, across, reach = tree.prisms, tree.across, NEAR * tree.edge
+    starts = np.full(len(chart), -1, dtype=np.int64)  # where each chart was last entered
     for row in range(first, last):
         before = -1
         for column in range(len(face_at)):
@@ -156,18 +147,23 @@ def _project(
             if face >= 0 and face != before:
                 a, b, c = corners_of(vertices, faces, face)
                 normal = cross(minus(b, a), minus(c, a))
-                if before < 0 or chart[face] != chart[before]:
-                    upper = face_at[row - 1, column] if row > first else -1
-                    begin = raw_at[row - 1, column] if upper >= 0 and chart[face] == chart[upper] else -1
-            before = face
             if face < 0:
+                before = -1
                 continue
+            enters = before < 0 or chart[face] != chart[before]
+            before = face
+            if enters:
+                upper = face_at[row - 1, column] if row > first else -1
+                above = upper >= 0 and chart[face] == chart[upper]
+                begin = raw_at[row - 1, column] if above else starts[chart[face]]
             point = mixed(weights_at(weights, row, column), a, b, c)
             found, s, t = False, 0.0, 0.0
             if begin >= 0:
                 found, begin, s, t = walk(prisms, across, reach, begin, point, normal)
             if not found:
                 begin, s, t = search(tree, begin, point, normal)
+            if enters:
+                starts[chart[face]] = begin
             raw_at[row, column], raw_weights[row, column, 0], raw_weights[row, column, 1] = begin, s, t
 
 

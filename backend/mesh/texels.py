@@ -77,7 +77,7 @@ def cover_rows(corners: np.ndarray, face_at: np.ndarray, weights: np.ndarray, fi
 
 @compiled
 def cover_borders(
-    corners: np.ndarray, face: np.ndarray, corner: np.ndarray, face_at: np.ndarray, weights: np.ndarray
+    corners: np.ndarray, twin: np.ndarray, chart: np.ndarray, face_at: np.ndarray, weights: np.ndarray
 ) -> None:
     """Fill in the texels of a ``Cover`` that filtering reads on the borders of charts and that no face covers.
 
@@ -86,14 +86,17 @@ def cover_borders(
 
     Args:
         corners: [F, 3, 2], see ``in_texels``.
-        face, corner: [B] the border edges, from this corner of this face to the next corner.
+        twin: [3 F] int64, of the half-edges, see ``topology``.
+        chart: [F] int64; what belongs to none, -1, has no borders.
     """
     last = len(face_at) - 1
     distances = np.where(face_at < 0, np.float32(np.inf), np.float32(0))
-    for edge in range(len(face)):
-        start, end = corner[edge], (corner[edge] + 1) % 3
-        x0, y0 = corners[face[edge], start]
-        x1, y1 = corners[face[edge], end]
+    for half in range(3 * len(corners)):
+        face, start, end = half // 3, half % 3, (half % 3 + 1) % 3
+        if chart[face] < 0 or (twin[half] >= 0 and _are_joined(corners, half, twin[half])):
+            continue
+        x0, y0 = corners[face, start, 0], corners[face, start, 1]
+        x1, y1 = corners[face, end, 0], corners[face, end, 1]
         steps = int(np.ceil(2 * max(abs(x1 - x0), abs(y1 - y0)))) + 1  # half texels
         for step in range(steps + 1):
             along = step / steps
@@ -103,11 +106,19 @@ def cover_borders(
                 row = min(max(int(np.floor(y)) + turn // 2, 0), last)
                 distance = np.float32((x - column) ** 2 + (y - row) ** 2)
                 if distance < distances[row, column]:
-                    distances[row, column], face_at[row, column] = distance, face[edge]
+                    distances[row, column], face_at[row, column] = distance, face
                     weights[row, column] = (
                         along * (end == 1) + (1 - along) * (start == 1),
                         along * (end == 2) + (1 - along) * (start == 2),
                     )
+
+
+@inlined
+def _are_joined(corners: np.ndarray, half: int, twin: int) -> bool:
+    """Whether half-edges of two faces that run in opposite directions are the same line in the texture."""
+    start, end = corners[half // 3, half % 3], corners[half // 3, (half % 3 + 1) % 3]
+    back, forth = corners[twin // 3, (twin % 3 + 1) % 3], corners[twin // 3, twin % 3]
+    return start[0] == back[0] and start[1] == back[1] and end[0] == forth[0] and end[1] == forth[1]
 
 
 @compiled
