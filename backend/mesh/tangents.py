@@ -88,12 +88,13 @@ def _vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     sums = np.zeros(vertices.shape)
     for face in range(len(faces)):
         a, b, c = corners_of(vertices, faces, face)
-        sides = (minus(a, c), minus(b, a), minus(c, b), minus(a, c))
-        normal = unit(cross(sides[1], sides[2]))
+        ab, bc, ca = minus(b, a), minus(c, b), minus(a, c)
+        normal = unit(cross(ab, bc))
+        first, second = np.pi - angle(ca, ab), np.pi - angle(ab, bc)
+        weights = (first, second, np.pi - first - second)
         for corner in range(3):
-            weight = np.pi - angle(sides[corner], sides[corner + 1])
             for axis in range(3):
-                sums[faces[face, corner], axis] += weight * normal[axis]
+                sums[faces[face, corner], axis] += weights[corner] * normal[axis]
     normals = np.empty(vertices.shape, dtype=np.float32)
     for vertex in range(len(vertices)):
         x, y, z = unit(vector(sums, vertex))

@@ -14,7 +14,7 @@ from backend.mesh.finish import clean
 from backend.mesh.flexicubes import extract_mesh
 from backend.mesh.gaussian_color import SH_DC, GaussianColors
 from backend.mesh.gutter import Gutter
-from backend.mesh.projection import Projection, Projector
+from backend.mesh.projection import APART, Projection, Projector, search
 from backend.mesh.simplify import simplify
 from backend.mesh.tangents import encode, tangent_space, vertex_normals
 from backend.mesh.texels import Cover, rasterize
@@ -63,6 +63,43 @@ def test_texels_that_begin_beside_each_other_find_the_closest_points_too(raw: Me
     assert away[1].mean() <= away[0].mean() * 1.02
     assert np.quantile(away[1] - away[0], 0.97) < 1e-6
     assert (away[1] - away[0]).max() < 0.01
+
+
+def test_a_search_ends_at_the_closest_face_that_is_not_turned_away_wherever_it_begins(raw: Mesh) -> None:
+    rng = np.random.default_rng(2)
+    face, weights = on_surface(raw, 200)
+    points = np.einsum("pk,pkc->pc", weights, raw.vertices[raw.faces[face]])
+    points += rng.normal(scale=0.01, size=points.shape).astype(np.float32)
+    normals = rng.normal(size=points.shape)
+    tree, directions = Projector(raw).tree, face_normals(raw)
+    for point, normal in zip(points.astype(np.float64), normals, strict=True):
+        away = distances(point, raw.vertices[raw.faces])
+        facing = np.where(directions @ normal >= 0, away, np.inf)
+        expected = facing if facing.min() <= away.min() + APART * tree.edge else away
+        for begin in (-1, int(rng.integers(len(raw.faces)))):
+            found, s, t = search(tree, begin, tuple(point), tuple(normal))
+            assert expected[found] <= expected.min() + 1e-6
+            place = np.array([1 - s - t, s, t]) @ raw.vertices[raw.faces[found]]
+            np.testing.assert_allclose(np.linalg.norm(place - point), expected[found], atol=1e-6)
+
+
+def test_texels_belong_to_the_faces_that_they_lie_in(mesh: Unwrapped) -> None:
+    texels, cover = rasterize(mesh.uvs, SIZE), covered(mesh, SIZE)
+    owner = np.full((SIZE, SIZE), -1)
+    owner[texels.row, texels.column] = texels.face
+    inside = owner >= 0
+    assert np.array_equal(cover.face[inside], owner[inside])
+    last = texels.face == owner[texels.row, texels.column]
+    found = cover.weights[texels.row, texels.column]
+    np.testing.assert_allclose(found[last], texels.weights[last, 1:], atol=1e-6)
+    border = (cover.face >= 0) & ~inside
+    assert border.any()
+    s, t = cover.weights[border].T
+    assert (np.minimum(np.minimum(s, t), 1 - s - t) > -1e-6).all()
+    uv = np.einsum("pk,pkc->pc", np.stack([1 - s - t, s, t], axis=1), mesh.uvs[cover.face[border]])
+    row, column = np.nonzero(border)
+    away = np.maximum(np.abs(uv[:, 0] * SIZE - 0.5 - column), np.abs((1 - uv[:, 1]) * SIZE - 0.5 - row))
+    assert away.max() <= 1 + 1e-4
 
 
 def points_of(cover: Cover, texels: np.ndarray, mesh: Unwrapped | Mesh) -> np.ndarray:
