@@ -92,4 +92,5 @@ def _copy(nearest: np.ndarray, image: np.ndarray, first: int, last: int) -> None
         for column in range(size):
             other = nearest[row, column]
             if other >= 0:
-                image[row, column] = image[other // size, other % size]
+                for channel in range(image.shape[2]):
+                    image[row, column, channel] = image[other // size, other % size, channel]

@@ -226,7 +226,9 @@ def _sorted_boxes(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, 
     while half * LEAF < len(faces):
         half *= 2
     boxes = np.empty((2 * half, 6), dtype=np.float32)
-    boxes[:, :3], boxes[:, 3:] = np.inf, -np.inf
+    for node in range(2 * half):
+        for axis in range(3):
+            boxes[node, axis], boxes[node, 3 + axis] = np.inf, -np.inf
     places = np.empty(len(faces), dtype=np.int32)
     squares = 0.0
     for place in range(len(faces)):
@@ -256,7 +258,7 @@ def _along_curve(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     bits = 1
     while bits < MOST_BITS and 4**bits < len(faces):
         bits += 1
-    scale = (2**bits - 0.01) / max((high - low).max(), TINY)
+    scale = (2**bits - 0.01) / max(high[0] - low[0], high[1] - low[1], high[2] - low[2], TINY)
     cell = np.empty(len(faces), dtype=np.int32)
     begins = np.zeros(8**bits + 1, dtype=np.int32)
     for face in range(len(faces)):

@@ -137,7 +137,8 @@ def _frames(
         n, t = vector(normals, faces[place // 3, place % 3]), unit(vector(sums, first[place]))
         if t[0] == 0 and t[1] == 0 and t[2] == 0:
             t = _any_perpendicular(n)
-        frames[place // 3, place % 3, 0], frames[place // 3, place % 3, 1] = n, t
+        for axis in range(3):
+            frames[place // 3, place % 3, 0, axis], frames[place // 3, place % 3, 1, axis] = n[axis], t[axis]
     return frames, signs
 
 

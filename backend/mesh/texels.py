@@ -90,7 +90,11 @@ def cover_borders(
         chart: [F] int64; what belongs to none, -1, has no borders.
     """
     last = len(face_at) - 1
-    distances = np.where(face_at < 0, np.float32(np.inf), np.float32(0))
+    distances = np.zeros(face_at.shape, dtype=np.float32)  # no border is nearer to what a face covers
+    for row in range(last + 1):
+        for column in range(last + 1):
+            if face_at[row, column] < 0:
+                distances[row, column] = np.inf
     for half in range(3 * len(corners)):
         face, start, end = half // 3, half % 3, (half % 3 + 1) % 3
         if chart[face] < 0 or (twin[half] >= 0 and _are_joined(corners, half, twin[half])):
@@ -107,10 +111,8 @@ def cover_borders(
                 distance = np.float32((x - column) ** 2 + (y - row) ** 2)
                 if distance < distances[row, column]:
                     distances[row, column], face_at[row, column] = distance, face
-                    weights[row, column] = (
-                        along * (end == 1) + (1 - along) * (start == 1),
-                        along * (end == 2) + (1 - along) * (start == 2),
-                    )
+                    for k in range(2):
+                        weights[row, column, k] = along if end == k + 1 else 1 - along if start == k + 1 else 0.0
 
 
 @inlined
