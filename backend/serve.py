@@ -61,7 +61,9 @@ def serve(device_name: str | None = None) -> int:
     threading.Thread(target=inbox.read, args=(stdin,), daemon=True, name="reader").start()
 
     from .job import Models  # brings in all that only a job needs, while Blender already shows that it is ready
+    from .mesh.finish import warm
 
+    threading.Thread(target=warm, daemon=True, name="warm").start()
     _answer(inbox, outbox, Models(device))
     return 0
 
