@@ -82,7 +82,8 @@ def dual_graph(vertices: np.ndarray, faces: np.ndarray) -> Dual:
     vertices = np.ascontiguousarray(vertices, dtype=np.float64)
     faces = np.ascontiguousarray(faces, dtype=np.int64)
     edges = _paired(faces, len(vertices))
-    return Dual(faces, *_measured(vertices, faces, edges))
+    normals, areas, lengths, defects = _measured(vertices, faces)
+    return Dual(faces, normals, areas, edges, lengths.reshape(-1)[edges[:, 0]], defects)
 
 
 @compiled
@@ -102,15 +103,15 @@ def _paired(faces: np.ndarray, count: int) -> np.ndarray:
             other = order[begin + 1]
             opposite = faces[one // 3, one % 3] != faces[other // 3, other % 3]
             if opposite and faces[one // 3, (one + 2) % 3] != faces[other // 3, (other + 2) % 3]:
-                edges[found] = one, other
+                edges[found, 0], edges[found, 1] = one, other
                 found += 1
         begin = end
     return edges[:found]
 
 
 @compiled
-def _measured(vertices: np.ndarray, faces: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Normals, areas, edges, lengths and defects of ``Dual``."""
+def _measured(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Normals, areas and defects of ``Dual``, and the lengths [F, 3] of all half-edges before the last."""
     normals, areas, lengths = np.empty((len(faces), 3)), np.empty(len(faces)), np.empty((len(faces), 3))
     defects = np.full(len(vertices), 2 * math.pi)
     for face in range(len(faces)):
@@ -119,13 +120,15 @@ def _measured(vertices: np.ndarray, faces: np.ndarray, edges: np.ndarray) -> tup
         normal = cross(ab, bc)
         doubled = math.sqrt(dot(normal, normal))
         areas[face] = doubled / 2
-        normals[face] = normal[0] / doubled, normal[1] / doubled, normal[2] / doubled
-        lengths[face] = math.sqrt(dot(ab, ab)), math.sqrt(dot(bc, bc)), math.sqrt(dot(ca, ca))
+        for k in range(3):
+            normals[face, k] = normal[k] / doubled
+        lengths[face, 0], lengths[face, 1] = math.sqrt(dot(ab, ab)), math.sqrt(dot(bc, bc))
+        lengths[face, 2] = math.sqrt(dot(ca, ca))
         at_a, at_b = math.atan2(doubled, -dot(ab, ca)), math.atan2(doubled, -dot(bc, ab))
         defects[faces[face, 0]] -= at_a
         defects[faces[face, 1]] -= at_b
         defects[faces[face, 2]] -= math.pi - at_a - at_b
-    return normals, areas, edges, lengths.ravel()[edges[:, 0]], defects
+    return normals, areas, lengths, defects
 
 
 # A region's sums, one column each: area, normal times area, products of the normal's components times area (xx, yy,
@@ -153,9 +156,11 @@ def grow(dual: Dual, limit: float) -> np.ndarray:
     chosen = _cheap(sides, dual.lengths, dual.normals, dual.areas, limit)
     patch = connected(sides[chosen, 0], sides[chosen, 1], len(dual.faces))
     sides = patch[sides]
-    sums = _sums(patch, dual.normals, dual.areas, sides, ends, enclosed, dual.defects)
-    low, high = sides.min(axis=1), sides.max(axis=1)
-    return np.asarray(_merged(low, high, ends, dual.lengths, enclosed, dual.defects, sums, limit)[patch])
+    sums = _sums(patch, dual.normals, dual.areas, sides, ends, enclosed, dual.defects, int(patch.max()) + 1)
+    border = sides[:, 0] != sides[:, 1]
+    low, high = sides[border].min(axis=1), sides[border].max(axis=1)
+    chart = _merged(low, high, ends[border], dual.lengths[border], enclosed, dual.defects, sums, limit)
+    return np.asarray(chart[patch])
 
 
 @compiled
@@ -178,7 +183,10 @@ def _cheap(sides: np.ndarray, lengths: np.ndarray, normals: np.ndarray, areas: n
         if cost <= PATCH:
             rank[edge] = _rank(edge, cost)
             best[one], best[other] = min(best[one], rank[edge]), min(best[other], rank[edge])
-    return (best[sides[:, 0]] == rank) | (best[sides[:, 1]] == rank)
+    chosen = np.empty(len(sides), np.bool_)
+    for edge in range(len(sides)):
+        chosen[edge] = best[sides[edge, 0]] == rank[edge] or best[sides[edge, 1]] == rank[edge]
+    return chosen
 
 
 @compiled
@@ -190,11 +198,12 @@ def _sums(
     ends: np.ndarray,
     enclosed: np.ndarray,
     defects: np.ndarray,
+    count: int,
 ) -> np.ndarray:
-    """[R, COLUMNS]: the sums of each patch [F] of faces."""
-    sums = np.zeros((patch.max() + 1, COLUMNS))
+    """[count, COLUMNS]: the sums of each patch [F] of faces."""
+    sums = np.zeros((count, COLUMNS))
     for face in range(len(patch)):
-        area, (x, y, z) = areas[face], normals[face]
+        area, (x, y, z) = areas[face], vector(normals, face)
         total = sums[patch[face]]
         for column, value in enumerate((1.0, x, y, z, x * x, y * y, z * z, x * y, x * z, y * z)):
             total[column] += value * area
@@ -204,7 +213,8 @@ def _sums(
         one, other = sides[edge, 0], sides[edge, 1]
         if one == other:
             sums[one, EULER] -= 1
-        for end in ends[edge]:
+        for k in range(2):
+            end = ends[edge, k]
             around[end] = one if one == other and around[end] != ON_BORDER else ON_BORDER
     for vertex in range(len(enclosed)):
         if enclosed[vertex] and around[vertex] >= 0:
@@ -257,7 +267,7 @@ def _merged(
     energy, union = np.empty(count), np.empty(COLUMNS)
     for region in range(count):
         energy[region] = _energy(sums[region])
-    border = np.flatnonzero(low != high)
+    border = np.arange(len(low))
     while True:
         pairs, border_length, added = _beside(border, low, high, ends, lengths, enclosed, defects, count)
         merged, rank, best = np.empty(len(pairs)), np.empty(len(pairs), np.int64), np.full(count, NONE)
@@ -290,12 +300,15 @@ def _merged(
             if target[region] < region:
                 number[region] = number[target[region]]
                 continue
-            sums[alive, :], energy[alive] = sums[region], energy[region]
+            energy[alive] = energy[region]
+            for column in range(COLUMNS):
+                sums[alive, column] = sums[region, column]
             alive += 1
         if alive == count:
             return chart
         count = alive
-        chart = number[chart]
+        for region in range(len(chart)):
+            chart[region] = number[chart[region]]
         kept = 0
         for edge in border:
             one, other = number[low[edge]], number[high[edge]]
@@ -362,14 +375,14 @@ def _smooth(
         before = charts
         charts = before.copy()
         for face in range(len(charts)):
-            target, held, pulled, inner, outer = -1, 0.0, 0.0, 0, 0
+            target, held, pulled, inner, outer = before[face], 0.0, 0.0, 0, 0
             for half in range(3 * face, 3 * face + 3):
                 if twins[half] < 0:
                     continue
                 chart = before[twins[half] // 3]
                 if chart == before[face]:
                     inner, held = inner + 1, held + hold[half]
-                elif target < 0 or chart == target:
+                elif target in (before[face], chart):
                     outer, pulled, target = outer + 1, pulled + hold[half], chart
             leaf = inner == 1 and outer == 2 and pulled > held
             if leaf and _gives(before[face], turn) and not _gives(target, turn):

@@ -142,21 +142,23 @@ def select_faces(mesh: AnyMesh, keep: np.ndarray) -> AnyMesh:
 @compiled
 def _selected(faces: np.ndarray, keep: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """The faces to keep, with new numbers for their vertices, and the old numbers of these. count: of all vertices."""
-    number = np.full(count, -1)
-    selected, kept = np.empty((keep.sum(), 3), np.int64), 0
+    number, used = np.full(count, -1), np.empty(count, np.int64)
+    selected, kept = np.empty(faces.shape, np.int64), 0
     for face in range(len(faces)):
         if keep[face]:
             for k in range(3):
                 selected[kept, k] = faces[face, k]
                 number[faces[face, k]] = 0
             kept += 1
-    used = np.flatnonzero(number == 0)
-    for place in range(len(used)):
-        number[used[place]] = place
+    found = 0
+    for vertex in range(count):
+        if number[vertex] == 0:
+            used[found], number[vertex] = vertex, found
+            found += 1
     for face in range(kept):
         for k in range(3):
             selected[face, k] = number[selected[face, k]]
-    return selected, used
+    return selected[:kept], used[:found]
 
 
 def face_areas(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
@@ -178,7 +180,10 @@ def _areas(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
 
 @compiled
 def _repeated(faces: np.ndarray, count: int) -> np.ndarray:
-    """[F] bool: whether an earlier face has the same corners in the same cyclic order. count: of vertices."""
+    """[F] bool: whether an earlier face has the same corners, all different, in the same cyclic order.
+
+    count: of vertices.
+    """
     turned = np.empty((3, len(faces)), np.int64)  # the lowest corner first
     for face in range(len(faces)):
         a, b, c = faces[face, 0], faces[face, 1], faces[face, 2]

@@ -132,7 +132,9 @@ def _filled(shape: tuple[int, int, int], runs: np.ndarray) -> np.ndarray:
     """A grid of this shape, true where the runs are."""
     cells = np.zeros(shape, np.bool_)
     for run in range(len(runs)):
-        cells[runs[run, 0], runs[run, 1], runs[run, 2] : runs[run, 3]] = True
+        row = cells[runs[run, 0], runs[run, 1]]
+        for z in range(runs[run, 2], runs[run, 3]):
+            row[z] = True
     return cells
 
 

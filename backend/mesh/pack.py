@@ -118,18 +118,14 @@ def rasterized(outlines: Outlines) -> Masks:
         outlines.end + shift[outlines.chart],
         first[outlines.chart],
         width[outlines.chart],
-        width,
-        height,
+        int(ends[-1]),
     )
     return Masks(cells, first, width, height, shift)
 
 
 @compiled
-def _covered(
-    start: np.ndarray, end: np.ndarray, first: np.ndarray, stride: np.ndarray, width: np.ndarray, height: np.ndarray
-) -> np.ndarray:
+def _covered(start: np.ndarray, end: np.ndarray, first: np.ndarray, stride: np.ndarray, count: int) -> np.ndarray:
     """[K] bool: the cells of ``Masks``, of segments [P] whose chart's cells begin at ``first`` [P]."""
-    count = (width * height).sum()
     touched, winding = np.zeros(count, np.bool_), np.zeros(count, np.int64)
     for segment in range(len(start)):
         a, b = start[segment], end[segment]
@@ -143,7 +139,8 @@ def _covered(
             behind = math.floor(min(max(max(one, two), left), right)) + MARGIN + 1
             for beside in range(row - MARGIN, row + MARGIN + 1):
                 line = first[segment] + beside * stride[segment]
-                touched[line + begin : line + behind] = True
+                for cell in range(line + begin, line + behind):
+                    touched[cell] = True
         # Behind where it crosses a row's middle, the outline goes round the cells once more or less.
         for row in range(math.ceil(low.imag - 0.5), math.ceil(high.imag - 0.5)):
             crossing = a.real + (row + 0.5 - a.imag) * slope

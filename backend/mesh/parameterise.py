@@ -57,7 +57,7 @@ def _divided(vertices: np.ndarray, dual: Dual, charts: np.ndarray, corners: np.n
     stretched |= np.bincount(charts, signed_areas(corners) < -OVER * areas.sum()) > 0
     count = np.bincount(charts)
     grown = stretched & (count > FEW)
-    ends = farthest_faces(corners, charts, len(count))
+    ends = np.stack(farthest_faces(corners, charts, len(count)), axis=1)
     chart, crossing = self_crossings(outlines)
     halved = stretched & (count > 1)
     ends[chart], halved[chart] = crossing, True
@@ -81,9 +81,19 @@ def flatten(vertices: np.ndarray, dual: Dual, charts: np.ndarray) -> np.ndarray:
     """
     twins = dual.twins(charts)
     neighbours = np.sort(twins.reshape(-1, 3), axis=1) // 3
-    order, begins = _spread(neighbours, _largest(dual.areas, charts))
+    order, begins = _spread(neighbours, _largest(dual.areas, charts, int(charts.max()) + 1))
     shapes = _in_plane(vertices, dual.faces, dual.areas)
-    return np.asarray(_flattened(shapes, dual.areas, twins, fans(twins).reshape(-1, 3), order, begins))
+    weights, rotations = _cotangents(shapes, dual.areas), _unrolled(shapes, twins, order)
+    points = fans(twins)
+    number, counts = _numbered(points, int(points.max()) + 1, order[begins[1:] - 1])
+    points = number[points].reshape(-1, 3)
+    corners = np.empty_like(shapes)
+    for chart, count in enumerate(counts):
+        faces = order[begins[chart] : begins[chart + 1]]
+        position = _rigid(shapes, weights, points, faces, rotations, count)
+        _untangle(position, points, twins, faces)
+        _place(position, points, faces, dual.areas, corners)
+    return corners
 
 
 def signed_areas(corners: np.ndarray) -> np.ndarray:
@@ -117,28 +127,29 @@ def _stretch(shapes: np.ndarray, corners: np.ndarray) -> np.ndarray:
 
 
 @compiled
-def farthest_faces(corners: np.ndarray, charts: np.ndarray, count: int) -> np.ndarray:
-    """[C, 2]: the first and the last face of each of C charts along its longer axis."""
+def farthest_faces(corners: np.ndarray, charts: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first and the last face [count] of each chart along its longer axis."""
     number, middle, square = np.zeros(count), np.zeros(count, np.complex128), np.zeros(count, np.complex128)
     for face in range(len(charts)):
         number[charts[face]] += 1
         middle[charts[face]] += (corners[face, 0] + corners[face, 1] + corners[face, 2]) / 3
-    middle /= number
+    for chart in range(count):
+        middle[chart] /= number[chart]
     for face in range(len(charts)):
         place = (corners[face, 0] + corners[face, 1] + corners[face, 2]) / 3 - middle[charts[face]]
         square[charts[face]] += place * place
-    ends, along = np.empty((count, 2), np.int64), np.empty((count, 2))
-    along[:, 0], along[:, 1] = np.inf, -np.inf
+    first, last = np.empty(count, np.int64), np.empty(count, np.int64)
+    least, most = np.full(count, np.inf), np.full(count, -np.inf)
     for face in range(len(charts)):
         chart = charts[face]
         place = (corners[face, 0] + corners[face, 1] + corners[face, 2]) / 3 - middle[chart]
         half = math.atan2(square[chart].imag, square[chart].real) / 2
         distance = place.real * math.cos(half) + place.imag * math.sin(half)
-        if distance < along[chart, 0]:
-            ends[chart, 0], along[chart, 0] = face, distance
-        if distance >= along[chart, 1]:
-            ends[chart, 1], along[chart, 1] = face, distance
-    return ends
+        if distance < least[chart]:
+            first[chart], least[chart] = face, distance
+        if distance >= most[chart]:
+            last[chart], most[chart] = face, distance
+    return first, last
 
 
 @compiled
@@ -155,9 +166,9 @@ def _in_plane(vertices: np.ndarray, faces: np.ndarray, areas: np.ndarray) -> np.
 
 
 @compiled
-def _largest(areas: np.ndarray, charts: np.ndarray) -> np.ndarray:
-    """[C] the largest face of each chart."""
-    largest = np.full(charts.max() + 1, -1)
+def _largest(areas: np.ndarray, charts: np.ndarray, count: int) -> np.ndarray:
+    """[count] the largest face of each chart."""
+    largest = np.full(count, -1)
     for face in range(len(charts)):
         other = largest[charts[face]]
         if other < 0 or areas[face] > areas[other]:
@@ -188,56 +199,20 @@ def _spread(neighbours: np.ndarray, seeds: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 @compiled
-def _flattened(
-    shapes: np.ndarray,
-    areas: np.ndarray,
-    twins: np.ndarray,
-    points: np.ndarray,
-    order: np.ndarray,
-    begins: np.ndarray,
-) -> np.ndarray:
-    """See ``flatten``.
+def _numbered(points: np.ndarray, count: int, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """New numbers [count] for the points of corners [3 F], from 0 in each chart, and how many each has [C].
 
-    Args:
-        shapes: [F, 3] complex128, from ``_in_plane``.
-        areas: [F].
-        twins: [3 F].
-        points: [F, 3] int64, numbers of the points that corners are.
-        order, begins: from ``_spread``.
-    """
-    corners = np.empty_like(shapes)
-    weights = _cotangents(shapes, areas)
-    rotations = _unrolled(shapes, twins, order)
-    points, counts = _numbered(points, order[begins[1:] - 1])
-    for chart in range(len(counts)):
-        faces = order[begins[chart] : begins[chart + 1]]
-        position = _rigid(shapes, weights, points, faces, rotations, counts[chart])
-        _untangle(position, points, twins, faces)
-        space = flat = 0.0
-        for face in faces:
-            a, b, c = position[points[face, 0]], position[points[face, 1]], position[points[face, 2]]
-            corners[face, 0], corners[face, 1], corners[face, 2] = a, b, c
-            space += areas[face]
-            flat += abs(((b - a).conjugate() * (c - a)).imag) / 2
-        scale = math.sqrt(space / max(flat, 1e-300))
-        for face in faces:
-            corners[face] *= scale
-    return corners
-
-
-@compiled
-def _numbered(points: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """New numbers for the points [F, 3], from 0 in each chart, breadth first from one of its faces [C]; and how many.
+    They are numbered breadth first, beginning at one of the chart's faces [C].
 
     Points that share a face then have numbers that are close (Cuthill and McKee, "Reducing the Bandwidth of Sparse
     Symmetric Matrices", 1969).
     """
-    points, count = points.ravel(), points.max() + 1
     corners = sorted_by(np.arange(len(points)), points, count)
     begins = np.zeros(count + 1, np.int64)
     for point in points:
         begins[point + 1] += 1
-    begins = np.cumsum(begins)
+    for point in range(count):
+        begins[point + 1] += begins[point]
     number, counts = np.full(count, -1), np.zeros(len(first), np.int64)
     order = np.empty(count, np.int64)
     for chart in range(len(first)):
@@ -253,7 +228,7 @@ def _numbered(points: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, np.nda
                         order[found], number[beside] = beside, found
                         found += 1
         counts[chart] = found
-    return number[points].reshape(-1, 3), counts
+    return number, counts
 
 
 @compiled
@@ -316,7 +291,8 @@ def _rigid(
             sides[place, k] = weights[face, k] * (shapes[face, (k + 1) % 3] - shapes[face, k])
     position, pull = np.zeros(count, np.complex128), np.empty(count, np.complex128)
     for step in range(ITERATIONS + 1):
-        pull[:] = 0
+        for point in range(count):
+            pull[point] = 0
         for place, face in enumerate(faces):
             a, b, c = points[face, 0], points[face, 1], points[face, 2]
             ab, bc, ca = sides[place, 0], sides[place, 1], sides[place, 2]
@@ -371,7 +347,8 @@ def _factorise(begins: np.ndarray, matrix: np.ndarray) -> None:
             below, beyond = np.uint64(begins[row + k]), np.uint64(first + k)  # none counts from the end: twice as fast
             for column in range(np.uint64(length - k)):
                 matrix[below + column] -= factor * matrix[beyond + column]
-        matrix[first + 1 : first + length] /= matrix[first]
+        for k in range(1, length):
+            matrix[first + k] /= matrix[first]
 
 
 @compiled
@@ -416,3 +393,17 @@ def _untangle(position: np.ndarray, points: np.ndarray, twins: np.ndarray, faces
         for point in range(len(position)):
             if moved[point]:
                 position[point] = total[point] / neighbours[point]
+
+
+@compiled
+def _place(position: np.ndarray, points: np.ndarray, faces: np.ndarray, areas: np.ndarray, corners: np.ndarray) -> None:
+    """Give a chart's faces their corners [F, 3], at the scale at which it has the area that it has in space."""
+    space = flat = 0.0
+    for face in faces:
+        a, b, c = position[points[face, 0]], position[points[face, 1]], position[points[face, 2]]
+        space += areas[face]
+        flat += abs(((b - a).conjugate() * (c - a)).imag) / 2
+    scale = math.sqrt(space / max(flat, 1e-300))
+    for face in faces:
+        for k in range(3):
+            corners[face, k] = scale * position[points[face, k]]
