@@ -33,7 +33,7 @@ MAX_LINE = 1 << 20
 
 
 def serve(device_name: str | None = None) -> int:
-    """Answer requests until stdin closes or a ``shutdown`` arrives. Returns the exit code."""
+    """Answer requests until stdin closes or a ``shutdown`` arrives; then the process ends. Returns only a failure's code."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in Blender's terminal is Blender's business
     stdin, stdout = claim_standard_streams()
     outbox = Outbox(stdout)
@@ -61,9 +61,12 @@ def serve(device_name: str | None = None) -> int:
     threading.Thread(target=inbox.read, args=(stdin,), daemon=True, name="reader").start()
 
     from .job import Models  # brings in all that only a job needs, while Blender already shows that it is ready
+    from .mesh.finish import warm
 
+    threading.Thread(target=warm, daemon=True, name="warm").start()
     _answer(inbox, outbox, Models(device))
-    return 0
+    sys.stderr.flush()
+    os._exit(0)  # whatever "warm" is doing: Python's own end does not survive a thread that compiles
 
 
 def _answer(inbox: Inbox, outbox: Outbox, models: Models) -> None:

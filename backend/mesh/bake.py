@@ -5,27 +5,27 @@ Each texel is a point of the simplified mesh; it is projected onto the raw surfa
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import partial
 
 import numpy as np
 
 from . import Mesh
+from .compiled import compiled, in_strips, together
 from .gaussian_color import GaussianColors
+from .gutter import Gutter
 from .occlusion import vertex_occlusion
-from .projection import Projection, Projector
-from .tangents import TangentSpace, tangent_space, vertex_normals
-from .texels import Gutter, Texels, border_texels, rasterize
+from .projection import NEAR, Projection, Projector, Tree, search, walk
+from .tangents import encode, tangent_space, vertex_normals
+from .texels import Cover, cover_borders, cover_rows, in_texels, weights_at
 from .topology import twins
 from .unwrap import Unwrapped
+from .vectors import corners_of, cross, minus, mixed, vector
 
-#: A texel while it is painted: colour, normal and occlusion in eight bytes, which are moved as one number. At first it
-#: is the grey of a mesh whose decoder has no colours, smooth and open.
-BLANK = np.array([204, 204, 204, 128, 128, 255, 255, 0], dtype=np.uint8)
-COLOR, NORMAL, OCCLUSION = slice(3), slice(3, 6), slice(6, 7)
-BATCH = 1 << 18  # texels at a time, about, so that memory stays bounded
-CHUNK = 1 << 14  # texels of those at a time: as many as stay in the cache
+GREY, SMOOTH, OPEN = (204, 204, 204), (128, 128, 255), (255,)  # where there is nothing to paint
+STRIP = 128  # rows that are painted one after the other: more let fewer threads help, fewer make more texels search
+RUN = 4  # texels in a row that look at the same Gaussians
 
 
 @dataclass(frozen=True)
@@ -59,115 +59,195 @@ def bake(
             away, and vertices close together everywhere: those of the simplified mesh miss shadows on large faces.
         gaussians: take the colours from these.
     """
-    size = texture_size
-    canvas = np.full((size, size), BLANK.view(np.uint64)[0])
-    covered = np.zeros((size, size), dtype=bool)
-    if gaussians is not None or raw.colors is not None or normal_map or ambient_occlusion:
-        source = _Source(mesh, raw, normal_map, ambient_occlusion, gaussians)
-        for texels in _batches(mesh, size, covered):
-            canvas.reshape(-1)[texels.row * size + texels.column] = source.sample(texels)
-        Gutter(covered).fill(canvas)
-    layers = canvas.view(np.uint8).reshape(size, size, -1)
-    return Textures(
-        _image(layers[..., COLOR]),
-        _image(layers[..., NORMAL]) if normal_map else None,
-        _image(layers[..., OCCLUSION])[..., 0] if ambient_occlusion else None,
+    faces = np.ascontiguousarray(raw.faces, dtype=np.int64)
+    (cover, gutter), projector, normals, frame = together(
+        partial(_layout, mesh, texture_size),
+        partial(_projector, mesh, raw),
+        partial(vertex_normals, raw.vertices, faces),
+        partial(tangent_space, mesh.vertices, mesh.faces, mesh.uvs),
     )
+    place = cover if projector is None else projected(mesh, cover, projector)
+    on_mesh, on_raw = (cover.face, cover.weights), (place.face, place.weights, faces)
+
+    def painted(loop: Callable[..., None], *values: object, blank: tuple[int, ...]) -> np.ndarray:
+        if (cover.face < 0).all():
+            return np.full((texture_size, texture_size, len(blank)), blank, dtype=np.uint8)
+        image = np.empty((texture_size, texture_size, len(blank)), dtype=np.uint8)
+        in_strips(partial(loop, *values, image), texture_size, STRIP)
+        return gutter.fill(image)
+
+    if gaussians is not None:
+        color = painted(_paint_gaussians, gaussians, cover, place, raw, normals, blank=GREY)
+    else:
+        colors = np.full(raw.vertices.shape, np.divide(GREY, 255)) if raw.colors is None else raw.colors
+        color = painted(_paint, *on_raw, colors.clip(0, 1).astype(np.float32), blank=GREY)
+    normal = occlusion = None
+    if normal_map:
+        frames = frame.frames.reshape(-1, 3), frame.signs
+        normal = painted(_paint_normals, *frames, *on_mesh, *on_raw, normals, blank=SMOOTH)
+    if ambient_occlusion:
+        occlusion = painted(_paint, *on_raw, vertex_occlusion(raw, normals)[:, None], blank=OPEN)[..., 0]
+    return Textures(color, normal, occlusion)
 
 
-def _image(layers: np.ndarray) -> np.ndarray:
-    """A copy, channel by channel: much faster than pixel by pixel."""
-    image = np.empty(layers.shape, dtype=np.uint8)
-    for channel in range(layers.shape[2]):
-        image[..., channel] = layers[..., channel]
-    return image
+def _layout(mesh: Unwrapped, size: int) -> tuple[Cover, Gutter]:
+    cover = covered(mesh, size)
+    return cover, Gutter(cover.face >= 0)
 
 
-def _put(layers: np.ndarray, values: np.ndarray, factor: float, shift: float) -> None:
-    """Put values [T, C] times factor plus shift, rounded, into layers [T, C]: channel by channel, too."""
-    scaled = np.ascontiguousarray(values.T) * np.float32(factor) + np.float32(shift + 0.5)
-    for channel, rounded in enumerate(scaled.astype(np.uint8)):
-        layers[:, channel] = rounded
+def covered(mesh: Unwrapped, size: int) -> Cover:
+    """The texels of all faces, and those around the charts' borders."""
+    cover = Cover.nothing(size)
+    corners = in_texels(mesh.uvs, size)
+    in_strips(partial(cover_rows, corners, cover.face, cover.weights), size, STRIP)
+    cover_borders(corners, twins(mesh.faces), np.ascontiguousarray(mesh.chart, np.int64), cover.face, cover.weights)
+    return cover
 
 
-def _batches(mesh: Unwrapped, size: int, covered: np.ndarray) -> Iterator[Texels]:
-    """The texels of all faces, some at a time, then those around the charts' borders; all are marked as covered."""
-    edges = (mesh.uvs[:, 1:] - mesh.uvs[:, :1]).astype(np.float64)
-    areas = np.abs(edges[:, 0, 0] * edges[:, 1, 1] - edges[:, 0, 1] * edges[:, 1, 0]) * (size * size / 2)
-    batch = (np.cumsum(areas) // BATCH).astype(np.int64)
-    bounds = np.append(np.unique(batch, return_index=True)[1], len(batch))
-    for first, last in pairwise(bounds):
-        texels = rasterize(mesh.uvs[first:last], size).shifted(first)
-        covered[texels.row, texels.column] = True
-        yield texels
-    face, corner = _borders(mesh)
-    yield border_texels(mesh.uvs, face, corner, covered)
+def _projector(mesh: Unwrapped, raw: Mesh) -> Projector | None:
+    """What projects onto the raw surface; None if that is the mesh itself."""
+    same = np.array_equal(mesh.vertices, raw.vertices) and np.array_equal(mesh.faces, raw.faces)
+    return None if same else Projector(raw)
 
 
-def _borders(mesh: Unwrapped) -> tuple[np.ndarray, np.ndarray]:
-    """The edges [B] where charts end: their faces, and the corners that they begin at."""
-    twin = twins(mesh.faces)
-    half = np.arange(len(twin))
-    following = half // 3 * 3 + (half + 1) % 3
-    uvs = mesh.uvs.reshape(-1, 2)
-    inner = (twin >= 0) & (uvs[half] == uvs[following[twin]]).all(axis=1) & (uvs[following] == uvs[twin]).all(axis=1)
-    border = np.flatnonzero(~inner & (mesh.chart[half // 3] >= 0))
-    return border // 3, border % 3
+def projected(mesh: Unwrapped, cover: Cover, projector: Projector) -> Cover:
+    """Where the texels of a mesh lie on the raw surface."""
+    place = Cover.nothing(len(cover.face))
+    vertices, faces = np.ascontiguousarray(mesh.vertices, np.float32), np.ascontiguousarray(mesh.faces, np.int64)
+    chart = np.ascontiguousarray(mesh.chart, np.int64)
+    on_mesh = cover.face, cover.weights, faces, vertices, chart
+    in_strips(partial(_project, projector.tree, *on_mesh, place.face, place.weights), len(cover.face), STRIP)
+    return place
 
 
-class _Source:
-    """Where texels get their values from."""
+@compiled
+def _project(
+    tree: Tree,
+    face_at: np.ndarray,
+    weights: np.ndarray,
+    faces: np.ndarray,
+    vertices: np.ndarray,
+    chart: np.ndarray,
+    raw_at: np.ndarray,
+    raw_weights: np.ndarray,
+    first: int,
+    last: int,
+) -> None:
+    """Project the texels of a mesh that some rows of a cover belong to, and fill in the same rows of another one.
 
-    def __init__(
-        self, mesh: Unwrapped, raw: Mesh, normal_map: bool, occlusion: bool, gaussians: GaussianColors | None
-    ) -> None:
-        self._mesh, self._raw, self._gaussians = mesh, raw, gaussians
-        self._corners = mesh.vertices[mesh.faces]
-        a, b, c = self._corners.swapaxes(0, 1)
-        self._face_normals = np.cross(b - a, c - a)
-        same = mesh.vertices.shape == raw.vertices.shape and mesh.faces.shape == raw.faces.shape
-        same = same and np.array_equal(mesh.vertices, raw.vertices) and np.array_equal(mesh.faces, raw.faces)
-        self._projector = None if same else Projector(raw)
-        self._frame: TangentSpace | None = None
-        if normal_map:
-            self._frame = tangent_space(mesh.vertices, mesh.faces, mesh.uvs)
-        values = {}  # of the raw vertices: what is needed
-        if normal_map or gaussians is not None or occlusion:
-            values["normal"] = vertex_normals(raw.vertices, raw.faces)
-        if gaussians is not None:
-            values["place"] = raw.vertices
-        elif raw.colors is not None:
-            values["color"] = np.clip(raw.colors, 0, 1)
-        if occlusion:
-            values["occlusion"] = vertex_occlusion(raw, values["normal"])[:, None]
-        self._values = np.concatenate(list(values.values()), axis=1, dtype=np.float32)
-        ends = np.cumsum([value.shape[1] for value in values.values()])
-        self._columns = dict(zip(values, map(slice, [0, *ends], ends), strict=True))
+    Each begins where the texel beside it on the same chart has ended, or the one above; where there is neither, where
+    the chart was last entered from the left.
+    """
+    prisms, across, reach = tree.prisms, tree.across, NEAR * tree.edge
+    starts = np.full(len(chart), -1, dtype=np.int64)  # where each chart was last entered
+    for row in range(first, last):
+        before = -1
+        for column in range(len(face_at)):
+            face = face_at[row, column]
+            if face >= 0 and face != before:
+                a, b, c = corners_of(vertices, faces, face)
+                normal = cross(minus(b, a), minus(c, a))
+            if face < 0:
+                before = -1
+                continue
+            enters = before < 0 or chart[face] != chart[before]
+            before = face
+            if enters:
+                upper = face_at[row - 1, column] if row > first else -1
+                above = upper >= 0 and chart[face] == chart[upper]
+                begin = raw_at[row - 1, column] if above else starts[chart[face]]
+            point = mixed(weights_at(weights, row, column), a, b, c)
+            found, s, t = False, 0.0, 0.0
+            if begin >= 0:
+                found, begin, s, t = walk(prisms, across, reach, begin, point, normal)
+            if not found:
+                begin, s, t = search(tree, begin, point, normal)
+            if enters:
+                starts[chart[face]] = begin
+            raw_at[row, column], raw_weights[row, column, 0], raw_weights[row, column, 1] = begin, s, t
 
-    def sample(self, texels: Texels) -> np.ndarray:
-        """[T] uint64: like ``BLANK``, with what was asked for and there is."""
-        place = self._project(texels)
-        painted = np.full(len(texels.face), BLANK.view(np.uint64)[0])
-        for first in range(0, len(painted), CHUNK):
-            part = slice(first, first + CHUNK)
-            self._paint(texels.part(part), place.part(part), painted[part].view(np.uint8).reshape(-1, len(BLANK)))
-        return painted
 
-    def _paint(self, texels: Texels, place: Projection, layers: np.ndarray) -> None:
-        """Fill in the layers [T, 8] of texels whose place on the raw mesh is known."""
-        values = place.interpolate(self._raw.faces, self._values)
-        found = {name: values[:, columns] for name, columns in self._columns.items()}
-        if self._gaussians is not None:
-            found["color"] = self._gaussians.at(found["place"], found["normal"], texels.groups()).clip(0, 1)
-        if "color" in found:
-            _put(layers[:, COLOR], found["color"], 255, 0)
-        if self._frame is not None:
-            _put(layers[:, NORMAL], self._frame.encode(texels.face, texels.weights, found["normal"]), 127.5, 127.5)
-        if "occlusion" in found:
-            _put(layers[:, OCCLUSION], found["occlusion"], 255, 0)
+@compiled
+def _paint(
+    raw_at: np.ndarray,
+    raw_weights: np.ndarray,
+    faces: np.ndarray,
+    values: np.ndarray,
+    image: np.ndarray,
+    first: int,
+    last: int,
+) -> None:
+    """Fill in rows of an image [T, T, C] with the values [V, C] in 0..1 of the raw surface's vertices."""
+    for row in range(first, last):
+        for column in range(len(raw_at)):
+            face = raw_at[row, column]
+            if face < 0:
+                continue
+            r, s, t = weights_at(raw_weights, row, column)
+            a, b, c = faces[face, 0], faces[face, 1], faces[face, 2]
+            for channel in range(values.shape[1]):
+                value = r * values[a, channel] + s * values[b, channel] + t * values[c, channel]
+                image[row, column, channel] = int(255.0 * value + 0.5)
 
-    def _project(self, texels: Texels) -> Projection:
-        if self._projector is None:
-            return Projection(texels.face, texels.weights)
-        points = texels.interpolate(self._corners)
-        return self._projector.project(points, self._face_normals[texels.face], texels.leaders(self._mesh.chart))
+
+@compiled
+def _paint_normals(
+    frames: np.ndarray,
+    signs: np.ndarray,
+    face_at: np.ndarray,
+    weights: np.ndarray,
+    raw_at: np.ndarray,
+    raw_weights: np.ndarray,
+    faces: np.ndarray,
+    normals: np.ndarray,
+    image: np.ndarray,
+    first: int,
+    last: int,
+) -> None:
+    """Fill in rows of an image [T, T, 3] with the normals [V, 3] of the raw surface, in the mesh's tangent space."""
+    for row in range(first, last):
+        before = -1
+        for column in range(len(face_at)):
+            face = face_at[row, column]
+            if face >= 0 and face != before:
+                n0, n1, n2 = vector(frames, 6 * face), vector(frames, 6 * face + 2), vector(frames, 6 * face + 4)
+                t0, t1, t2 = vector(frames, 6 * face + 1), vector(frames, 6 * face + 3), vector(frames, 6 * face + 5)
+            before = face
+            if face < 0:
+                continue
+            a, b, c = corners_of(normals, faces, raw_at[row, column])
+            normal = mixed(weights_at(raw_weights, row, column), a, b, c)
+            at = weights_at(weights, row, column)
+            x, y, z = encode(mixed(at, n0, n1, n2), mixed(at, t0, t1, t2), signs[face], normal)
+            image[row, column, 0] = int(127.5 * x + 128.0)
+            image[row, column, 1] = int(127.5 * y + 128.0)
+            image[row, column, 2] = int(127.5 * z + 128.0)
+
+
+def _paint_gaussians(
+    gaussians: GaussianColors,
+    cover: Cover,
+    place: Cover,
+    raw: Mesh,
+    normals: np.ndarray,
+    image: np.ndarray,
+    first: int,
+    last: int,
+) -> None:
+    """Fill in rows of an image [T, T, 3] with the colours of Gaussians around the raw surface."""
+    face = cover.face[first:last].reshape(-1)
+    texels = np.flatnonzero(face >= 0)
+    s, t = place.weights[first:last].reshape(-1, 2)[texels].T
+    on_raw = Projection(place.face[first:last].reshape(-1)[texels], np.stack([1 - s - t, s, t], axis=1))
+    points, looks = (on_raw.interpolate(raw.faces, values) for values in (raw.vertices, normals))
+    colors = gaussians.at(points, looks, _runs(texels, face[texels], len(cover.face)))
+    image[first:last].reshape(-1, 3)[texels] = (colors.clip(0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def _runs(texels: np.ndarray, face: np.ndarray, size: int) -> np.ndarray:
+    """[T] ascending numbers: the same for up to ``RUN`` texels that lie side by side in a face."""
+    begins = np.ones(len(texels), dtype=bool)
+    begins[1:] = (np.diff(face) != 0) | (np.diff(texels) != 1) | (texels[1:] % size == 0)
+    places = np.arange(len(begins))
+    start = np.maximum.accumulate(np.where(begins, places, 0))
+    return np.cumsum((places - start) % RUN == 0) - 1

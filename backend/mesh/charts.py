@@ -8,14 +8,16 @@ that can be unrolled without stretch: there, normals lie on a circle (Julius, Kr
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components, dijkstra
+from scipy.sparse.csgraph import dijkstra
 
-from .columns import corners_of, cross, dot
-from .topology import sorting
+from .compiled import compiled
+from .topology import by_edges, connected, sorted_by
+from .vectors import corners_of, cross, dot, minus, vector
 
 # What a chart may be. None depends on the size of the mesh.
 MAX_COST = 0.03  # of the last merge: energy per length of border, in square roots of the mesh's area
@@ -27,6 +29,9 @@ SAME = 1e-3  # costs below this share of the last merge's are all the same
 PATCH = 0.02  # share of that cost up to which single faces join more than one other at once
 ROUNDS = 12  # of ``smooth``
 CREASE = 10.0  # how much longer a step over a right angle is when a chart is cut in two
+
+NONE = np.iinfo(np.int64).max  # a rank after all others
+ON_BORDER = -2
 
 
 @dataclass(frozen=True)
@@ -43,10 +48,9 @@ class Dual:
     lengths: np.ndarray  # [E] float64
     defects: np.ndarray  # [V] float64: 2 pi less the angles around a vertex, its Gaussian curvature if it is inside
 
-    def within(self, charts: np.ndarray) -> np.ndarray:
-        """bool [E]: the edges with the same chart [F] on both sides."""
-        first, second = charts[self.edges // 3].T
-        return np.asarray(first == second)
+    def twins(self, charts: np.ndarray) -> np.ndarray:
+        """[3 F] int64: for each half-edge the one on the other side; -1 at the border of its chart [F]."""
+        return np.asarray(_twins(self.edges, charts))
 
     def part(self, faces: np.ndarray) -> Dual:
         """The same of some faces [G], by their numbers in ascending order."""
@@ -60,48 +64,76 @@ class Dual:
         )
 
 
+@compiled
+def _twins(edges: np.ndarray, charts: np.ndarray) -> np.ndarray:
+    twins = np.full(3 * len(charts), -1)
+    for edge in range(len(edges)):
+        one, other = edges[edge, 0], edges[edge, 1]
+        if charts[one // 3] == charts[other // 3]:
+            twins[one], twins[other] = other, one
+    return twins
+
+
 def dual_graph(vertices: np.ndarray, faces: np.ndarray) -> Dual:
     """Join faces over the edges that exactly two of them share, in opposite directions. All faces must have area.
 
     Where three or more faces meet, or two that face different ways, or a face and its own back, no chart goes on.
     """
-    a, b, c = corners_of(vertices.astype(np.float64), faces)
-    ab, bc, ca = b - a, c - b, a - c
-    crosses = cross(ab, bc)
-    doubled = np.sqrt(dot(crosses, crosses))
-    angles = np.stack([np.arctan2(doubled, -dot(ab, ca)), np.arctan2(doubled, -dot(bc, ab)), np.empty_like(doubled)])
-    angles[2] = np.pi - angles[0] - angles[1]
+    vertices = np.ascontiguousarray(vertices, dtype=np.float64)
+    faces = np.ascontiguousarray(faces, dtype=np.int64)
     edges = _paired(faces, len(vertices))
-    lengths = np.sqrt(np.stack([dot(side, side) for side in (ab, bc, ca)], axis=1))
-    return Dual(
-        faces=faces,
-        normals=np.ascontiguousarray((crosses / doubled).T),
-        areas=doubled / 2,
-        edges=edges,
-        lengths=lengths.reshape(-1).take(edges[:, 0]),
-        defects=2 * np.pi - np.bincount(faces.ravel(), angles.T.ravel(), len(vertices)),
-    )
+    normals, areas, lengths, defects = _measured(vertices, faces)
+    return Dual(faces, normals, areas, edges, lengths.reshape(-1)[edges[:, 0]], defects)
 
 
-def _paired(faces: np.ndarray, vertex_count: int) -> np.ndarray:
+@compiled
+def _paired(faces: np.ndarray, count: int) -> np.ndarray:
     """[E, 2] half-edges that are alone with their opposite on an edge, of faces with different third corners.
 
     A face and its back, which simplifying may leave, would make a chart without a border.
     """
-    source, target = faces.ravel(), np.roll(faces, -1, axis=1).ravel()
-    low, high = np.minimum(source, target), np.maximum(source, target)
-    half = sorting(low, high)
-    starts = np.flatnonzero(np.diff((low * vertex_count + high).take(half), prepend=-1))
-    two = starts[np.diff(starts, append=len(half)) == 2]
-    pairs = np.stack([half[two], half[two + 1]], axis=1)
-    third = np.roll(faces, -2, axis=1).ravel()  # behind each half-edge
-    one, other = pairs.T
-    return np.asarray(pairs[(source[one] == target[other]) & (third[one] != third[other])])
+    order, low, high = by_edges(faces, count)
+    edges = np.empty((len(order) // 2, 2), np.int64)
+    found = begin = 0
+    while begin < len(order):
+        one, end = order[begin], begin + 1
+        while end < len(order) and low[order[end]] == low[one] and high[order[end]] == high[one]:
+            end += 1
+        if end == begin + 2:
+            other = order[begin + 1]
+            opposite = faces[one // 3, one % 3] != faces[other // 3, other % 3]
+            if opposite and faces[one // 3, (one + 2) % 3] != faces[other // 3, (other + 2) % 3]:
+                edges[found, 0], edges[found, 1] = one, other
+                found += 1
+        begin = end
+    return edges[:found]
+
+
+@compiled
+def _measured(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Normals, areas and defects of ``Dual``, and the lengths [F, 3] of all half-edges before the last."""
+    normals, areas, lengths = np.empty((len(faces), 3)), np.empty(len(faces)), np.empty((len(faces), 3))
+    defects = np.full(len(vertices), 2 * math.pi)
+    for face in range(len(faces)):
+        a, b, c = corners_of(vertices, faces, face)
+        ab, bc, ca = minus(b, a), minus(c, b), minus(a, c)
+        normal = cross(ab, bc)
+        doubled = math.sqrt(dot(normal, normal))
+        areas[face] = doubled / 2
+        for k in range(3):
+            normals[face, k] = normal[k] / doubled
+        lengths[face, 0], lengths[face, 1] = math.sqrt(dot(ab, ab)), math.sqrt(dot(bc, bc))
+        lengths[face, 2] = math.sqrt(dot(ca, ca))
+        at_a, at_b = math.atan2(doubled, -dot(ab, ca)), math.atan2(doubled, -dot(bc, ab))
+        defects[faces[face, 0]] -= at_a
+        defects[faces[face, 1]] -= at_b
+        defects[faces[face, 2]] -= math.pi - at_a - at_b
+    return normals, areas, lengths, defects
 
 
 # A region's sums, one column each: area, normal times area, products of the normal's components times area (xx, yy,
 # zz, xy, xz, yz), curvature at the vertices inside, and Euler characteristic.
-AREA, NORMAL, PRODUCTS, CURVATURE, EULER = 0, slice(1, 4), slice(4, 10), 10, 11
+AREA, NORMAL, PRODUCTS, CURVATURE, EULER, COLUMNS = 0, 1, 4, 10, 11, 12
 
 
 def grow(dual: Dual, limit: float) -> np.ndarray:
@@ -117,58 +149,206 @@ def grow(dual: Dual, limit: float) -> np.ndarray:
     Returns:
         int64 [F]: the number of each face's chart, from 0.
     """
-    sides, lengths = dual.edges // 3, dual.lengths
     ends = dual.faces.ravel()[dual.edges]
     uses = np.bincount(dual.faces.ravel(), minlength=len(dual.defects))
     enclosed = uses == np.bincount(ends.ravel(), minlength=len(uses))  # as many edges as faces around the vertex
-
-    patch = _patches(dual, sides, lengths, limit)
+    sides = dual.edges // 3
+    chosen = _cheap(sides, dual.lengths, dual.normals, dual.areas, limit)
+    patch = connected(sides[chosen, 0], sides[chosen, 1], len(dual.faces))
     sides = patch[sides]
-    sums = _sums(dual, patch, sides, ends, enclosed)
-    energy = _energy(sums)
-    label = np.arange(len(sums))  # [patches]
+    sums = _sums(patch, dual.normals, dual.areas, sides, ends, enclosed, dual.defects, int(patch.max()) + 1)
+    border = sides[:, 0] != sides[:, 1]
+    low, high = sides[border].min(axis=1), sides[border].max(axis=1)
+    chart = _merged(low, high, ends[border], dual.lengths[border], enclosed, dual.defects, sums, limit)
+    return np.asarray(chart[patch])
+
+
+@compiled
+def _rank(pair: int, cost: float) -> int:
+    """What pairs are compared by; no two have the same."""
+    power = math.frexp(max(cost, SAME))[1]
+    return power * (1 << 32) + pair * 2654435761 % (1 << 32)  # an odd factor: 2^32 pairs get different numbers
+
+
+@compiled
+def _cheap(sides: np.ndarray, lengths: np.ndarray, normals: np.ndarray, areas: np.ndarray, limit: float) -> np.ndarray:
+    """A first round for single faces: bool [E], the edges that are cheapest to either side if the cost is small."""
+    rank, best = np.empty(len(sides), np.int64), np.full(len(areas), NONE)
+    for edge in range(len(sides)):
+        one, other = sides[edge, 0], sides[edge, 1]
+        turn = minus(vector(normals, one), vector(normals, other))
+        total = areas[one] + areas[other]
+        cost = BENDING * dot(turn, turn) * (areas[one] * areas[other]) / (total * lengths[edge] * limit)
+        rank[edge] = NONE - 1
+        if cost <= PATCH:
+            rank[edge] = _rank(edge, cost)
+            best[one], best[other] = min(best[one], rank[edge]), min(best[other], rank[edge])
+    chosen = np.empty(len(sides), np.bool_)
+    for edge in range(len(sides)):
+        chosen[edge] = best[sides[edge, 0]] == rank[edge] or best[sides[edge, 1]] == rank[edge]
+    return chosen
+
+
+@compiled
+def _sums(
+    patch: np.ndarray,
+    normals: np.ndarray,
+    areas: np.ndarray,
+    sides: np.ndarray,
+    ends: np.ndarray,
+    enclosed: np.ndarray,
+    defects: np.ndarray,
+    count: int,
+) -> np.ndarray:
+    """[count, COLUMNS]: the sums of each patch [F] of faces."""
+    sums = np.zeros((count, COLUMNS))
+    for face in range(len(patch)):
+        area, (x, y, z) = areas[face], vector(normals, face)
+        total = sums[patch[face]]
+        for column, value in enumerate((1.0, x, y, z, x * x, y * y, z * z, x * y, x * z, y * z)):
+            total[column] += value * area
+        total[EULER] += 1
+    around = np.full(len(enclosed), -1)  # the patch that a vertex lies in
+    for edge in range(len(sides)):
+        one, other = sides[edge, 0], sides[edge, 1]
+        if one == other:
+            sums[one, EULER] -= 1
+        for k in range(2):
+            end = ends[edge, k]
+            around[end] = one if one == other and around[end] != ON_BORDER else ON_BORDER
+    for vertex in range(len(enclosed)):
+        if enclosed[vertex] and around[vertex] >= 0:
+            sums[around[vertex], CURVATURE] += defects[vertex]
+            sums[around[vertex], EULER] += 1
+    return sums
+
+
+@compiled
+def _energy(sums: np.ndarray) -> float:
+    """Area times the variance of the normals: the least over all directions, plus ``BENDING`` times that over all."""
+    area, (x, y, z) = sums[AREA], (sums[NORMAL], sums[NORMAL + 1], sums[NORMAL + 2])
+    xx, yy, zz, xy, xz, yz = sums[4], sums[5], sums[6], sums[7], sums[8], sums[9]
+    xx, yy, zz = xx - x * x / area, yy - y * y / area, zz - z * z / area
+    xy, xz, yz = xy - x * y / area, xz - x * z / area, yz - y * z / area
+    # The smallest eigenvalue of a symmetric 3 x 3 matrix in closed form (Smith 1961).
+    mean = (xx + yy + zz) / 3
+    xx, yy, zz = xx - mean, yy - mean, zz - mean
+    spread = math.sqrt(max((xx * xx + yy * yy + zz * zz + 2 * (xy * xy + xz * xz + yz * yz)) / 6, 1e-60))
+    determinant = xx * (yy * zz - yz * yz) - xy * (xy * zz - yz * xz) + xz * (xy * yz - yy * xz)
+    angle = math.acos(min(max(determinant / (2 * spread * spread * spread), -1.0), 1.0)) / 3
+    least = mean + 2 * spread * math.cos(angle + 2 * math.pi / 3)
+    return max(least, 0.0) + BENDING * 3 * mean
+
+
+@compiled
+def _merged(
+    low: np.ndarray,
+    high: np.ndarray,
+    ends: np.ndarray,
+    lengths: np.ndarray,
+    enclosed: np.ndarray,
+    defects: np.ndarray,
+    sums: np.ndarray,
+    limit: float,
+) -> np.ndarray:
+    """[R] the charts that regions become: see ``grow``.
+
+    Args:
+        low, high: [E] int64, the regions on both sides of each edge, the lower number first. They are overwritten.
+        ends: [E, 2] int64, its vertices.
+        lengths: [E].
+        enclosed: [V] bool, whether there is a face between any two edges around the vertex.
+        defects: [V].
+        sums: [R, COLUMNS]. They are overwritten.
+        limit: as for ``grow``.
+    """
+    count = len(sums)
+    chart, number = np.arange(count), np.arange(count)
+    energy, union = np.empty(count), np.empty(COLUMNS)
+    for region in range(count):
+        energy[region] = _energy(sums[region])
+    border = np.arange(len(low))
     while True:
-        regions = label[sides]
-        border = np.flatnonzero(regions[:, 0] != regions[:, 1])
-        sides, ends, lengths = sides.take(border, axis=0), ends.take(border, axis=0), lengths.take(border)
-        first, second, pair = _distinct(*regions.take(border, axis=0).T)
-        union = sums[first] + sums[second]
-        # A vertex with two border edges lies within the border of one pair: their union encloses it.
-        degree = np.bincount(ends.ravel(), minlength=len(enclosed))
-        pair_sum = np.bincount(ends.ravel(), np.repeat(pair, 2), len(enclosed))
-        vertex = np.flatnonzero((degree == 2) & enclosed)
-        around = (pair_sum[vertex] / 2).astype(np.int64)
-        union[:, CURVATURE] += np.bincount(around, dual.defects[vertex], len(first))
-        union[:, EULER] += np.bincount(around, minlength=len(first)) - np.bincount(pair, minlength=len(first))
+        pairs, border_length, added = _beside(border, low, high, ends, lengths, enclosed, defects, count)
+        merged, rank, best = np.empty(len(pairs)), np.empty(len(pairs), np.int64), np.full(count, NONE)
+        for pair in range(len(pairs)):
+            one, other = pairs[pair, 0], pairs[pair, 1]
+            for column in range(COLUMNS):
+                union[column] = sums[one, column] + sums[other, column]
+            union[CURVATURE], union[EULER] = union[CURVATURE] + added[pair, 0], union[EULER] + added[pair, 1]
+            merged[pair] = _energy(union)
+            cost = (merged[pair] - energy[one] - energy[other]) / (border_length[pair] * limit)
+            bent = 1.0 - (union[1] * union[1] + union[2] * union[2] + union[3] * union[3]) / (union[AREA] * union[AREA])
+            simple = union[EULER] == 1 or bent <= MAX_BEND
+            rank[pair] = NONE
+            if cost <= 1.0 and abs(union[CURVATURE]) <= MAX_CURVATURE and simple:
+                rank[pair] = _rank(pair, cost)
+                best[one], best[other] = min(best[one], rank[pair]), min(best[other], rank[pair])
+        target = np.arange(count)
+        for pair in range(len(pairs)):
+            one, other = pairs[pair, 0], pairs[pair, 1]
+            if rank[pair] < NONE and best[one] == rank[pair] and best[other] == rank[pair]:
+                for column in range(COLUMNS):
+                    sums[one, column] += sums[other, column]
+                sums[one, CURVATURE] += added[pair, 0]
+                sums[one, EULER] += added[pair, 1]
+                energy[one] = merged[pair]
+                target[other] = one
+        alive = 0
+        for region in range(count):
+            number[region] = alive
+            if target[region] < region:
+                number[region] = number[target[region]]
+                continue
+            energy[alive] = energy[region]
+            for column in range(COLUMNS):
+                sums[alive, column] = sums[region, column]
+            alive += 1
+        if alive == count:
+            return chart
+        count = alive
+        for region in range(len(chart)):
+            chart[region] = number[chart[region]]
+        kept = 0
+        for edge in border:
+            one, other = number[low[edge]], number[high[edge]]
+            low[edge], high[edge] = min(one, other), max(one, other)
+            border[kept] = edge
+            kept += one != other
+        border = border[:kept]
 
-        merged = _energy(union)
-        cost = (merged - energy[first] - energy[second]) / (np.bincount(pair, lengths, len(first)) * limit)
-        bent = 1.0 - np.square(union[:, NORMAL]).sum(axis=1) / np.square(union[:, AREA])
-        fit = (cost <= 1.0) & (np.abs(union[:, CURVATURE]) <= MAX_CURVATURE)
-        fit &= (union[:, EULER] == 1) | (bent <= MAX_BEND)
-        chosen = _mutual(first, second, cost, np.flatnonzero(fit), len(sums))
-        if not len(chosen):
-            return label[patch]
-        kept, dropped = first[chosen], second[chosen]
-        sums[kept], energy[kept] = union[chosen], merged[chosen]
-        target = np.arange(len(sums))
-        target[dropped] = kept
-        alive = target == np.arange(len(sums))
-        sums, energy = sums[alive], energy[alive]
-        label = (np.cumsum(alive) - 1)[target[label]]
 
-
-def _distinct(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of pairs [E] of numbers in either order: the lower and the higher of each kind [K], sorted, and the kinds [E]."""
-    low, high = np.minimum(one, other), np.maximum(one, other)
-    order = sorting(low, high)
-    low, high = low.take(order), high.take(order)
-    begins = np.ones(len(order), dtype=bool)
-    begins[1:] = (low[1:] != low[:-1]) | (high[1:] != high[:-1])
-    kind = np.empty(len(order), dtype=np.int64)
-    kind[order] = np.cumsum(begins) - 1
-    first = np.flatnonzero(begins)
-    return low.take(first), high.take(first), kind
+@compiled
+def _beside(
+    border: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    ends: np.ndarray,
+    lengths: np.ndarray,
+    enclosed: np.ndarray,
+    defects: np.ndarray,
+    count: int,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs [K, 2] of regions that edges lie between, sorted; the lengths [K] of these edges; and by how much [K, 2]
+    curvature and Euler characteristic of a pair's union are more than those of both regions: see ``_merged``."""
+    pairs, added = np.empty((len(border), 2), np.int64), np.zeros((len(border), 2))
+    border_length = np.zeros(len(border))
+    degree, around = np.zeros(len(enclosed), np.int64), np.empty(len(enclosed), np.int64)
+    pair = -1
+    for edge in sorted_by(sorted_by(border, high, count), low, count):
+        if pair < 0 or pairs[pair, 0] != low[edge] or pairs[pair, 1] != high[edge]:
+            pair += 1
+            pairs[pair, 0], pairs[pair, 1] = low[edge], high[edge]
+        border_length[pair] += lengths[edge]
+        added[pair, 1] -= 1
+        for k in range(2):
+            degree[ends[edge, k]] += 1
+            around[ends[edge, k]] = pair
+    for vertex in range(len(enclosed)):
+        if degree[vertex] == 2 and enclosed[vertex]:  # it lies within the border of one pair: their union encloses it
+            added[around[vertex], 0] += defects[vertex]
+            added[around[vertex], 1] += 1
+    return pairs[: pair + 1], border_length, added
 
 
 def smooth(dual: Dual, charts: np.ndarray) -> np.ndarray:
@@ -179,24 +359,41 @@ def smooth(dual: Dual, charts: np.ndarray) -> np.ndarray:
 
     charts: [F] int64. Returns the same, changed; numbers may fall out of use.
     """
-    count = len(charts)
-    first, second = dual.edges.T // 3
-    face, beside = np.concatenate([first, second]), np.concatenate([second, first])
-    turned = (dual.normals[first] * dual.normals[second]).sum(axis=1)
-    hold = np.tile(dual.lengths * np.exp(-CREASE * (1.0 - turned)), 2)
+    return np.asarray(_smooth(dual.twins(np.zeros_like(charts)), dual.normals, dual.edges, dual.lengths, charts))
+
+
+@compiled
+def _smooth(
+    twins: np.ndarray, normals: np.ndarray, edges: np.ndarray, lengths: np.ndarray, charts: np.ndarray
+) -> np.ndarray:
+    hold = np.empty(len(twins))
+    for edge in range(len(edges)):
+        one, other = edges[edge, 0], edges[edge, 1]
+        turned = dot(vector(normals, one // 3), vector(normals, other // 3))
+        hold[one] = hold[other] = lengths[edge] * math.exp(-CREASE * (1.0 - turned))
     for turn in range(ROUNDS):
-        gives = np.arange(charts.max() + 1) * 2654435761 >> turn // 2 & 1 == turn % 2  # [C], half of them at random
-        near = charts[face] != charts[beside]
-        there, here = face[near], face[~near]
-        other = charts[beside[near]].astype(np.float64)
-        borders, total = np.bincount(there, minlength=count), np.bincount(there, other, count)
-        alike = 2 * np.bincount(there, other * other, count) == total * total  # of two numbers
-        target = (total / 2).astype(np.int64)
-        leaf = (borders == 2) & alike & (np.bincount(here, minlength=count) == 1) & gives[charts]
-        leaf &= np.bincount(there, hold[near], count) > np.bincount(here, hold[~near], count)
-        leaf[leaf] = ~gives[target[leaf]]
-        charts = np.where(leaf, target, charts)
+        before = charts
+        charts = before.copy()
+        for face in range(len(charts)):
+            target, held, pulled, inner, outer = before[face], 0.0, 0.0, 0, 0
+            for half in range(3 * face, 3 * face + 3):
+                if twins[half] < 0:
+                    continue
+                chart = before[twins[half] // 3]
+                if chart == before[face]:
+                    inner, held = inner + 1, held + hold[half]
+                elif target in (before[face], chart):
+                    outer, pulled, target = outer + 1, pulled + hold[half], chart
+            leaf = inner == 1 and outer == 2 and pulled > held
+            if leaf and _gives(before[face], turn) and not _gives(target, turn):
+                charts[face] = target
     return charts
+
+
+@compiled
+def _gives(chart: int, turn: int) -> bool:
+    """Half of the charts, scattered."""
+    return (chart * 2654435761 >> turn // 2) & 1 == turn % 2
 
 
 def bisect(dual: Dual, charts: np.ndarray, ends: np.ndarray, chosen: np.ndarray) -> np.ndarray:
@@ -214,8 +411,9 @@ def bisect(dual: Dual, charts: np.ndarray, ends: np.ndarray, chosen: np.ndarray)
     count = len(charts)
     if not chosen.any():
         return np.full(count, -1, dtype=np.int64)
-    within = dual.within(charts) & chosen[charts[dual.edges[:, 0] // 3]]
-    first, second = dual.edges[within].T // 3
+    first, second = dual.edges.T // 3
+    within = (charts[first] == charts[second]) & chosen[charts[first]]
+    first, second = first[within], second[within]
     steps = np.sqrt(dual.areas[first] + dual.areas[second])
     steps *= 1.0 + CREASE * (1.0 - (dual.normals[first] * dual.normals[second]).sum(axis=1))
     graph = coo_matrix((steps, (first, second)), shape=(count, count)).tocsr()
@@ -224,72 +422,3 @@ def bisect(dual: Dual, charts: np.ndarray, ends: np.ndarray, chosen: np.ndarray)
     number = np.full(count + 1, -1, dtype=np.int64)
     number[seeds] = np.arange(len(seeds))
     return np.asarray(number[np.where(chosen[charts], nearest, count)])
-
-
-def _patches(dual: Dual, sides: np.ndarray, lengths: np.ndarray, limit: float) -> np.ndarray:
-    """A first round for single faces: each joins the neighbour that is cheapest to it if the cost is small. [F]."""
-    first, second = sides.T
-    areas = dual.areas[sides]
-    turn = np.square(dual.normals[first] - dual.normals[second]).sum(axis=1)
-    cost = BENDING * turn * areas.prod(axis=1) / (areas.sum(axis=1) * lengths * limit)
-    count = len(dual.faces)
-    chosen = _cheapest(first, second, cost, np.flatnonzero(cost <= PATCH), count)
-    links = coo_matrix((np.ones(len(chosen), dtype=bool), (first[chosen], second[chosen])), shape=(count, count))
-    return np.asarray(connected_components(links, directed=False)[1]).astype(np.int64)
-
-
-def _sums(dual: Dual, patch: np.ndarray, sides: np.ndarray, ends: np.ndarray, enclosed: np.ndarray) -> np.ndarray:
-    """[R, 12]: the sums of each patch [F] of faces."""
-    x, y, z = dual.normals.T
-    sums = np.empty((patch.max() + 1, 12))
-    for column, value in enumerate((np.ones_like(x), x, y, z, x * x, y * y, z * z, x * y, x * z, y * z)):
-        sums[:, column] = np.bincount(patch, value * dual.areas, len(sums))
-    within = sides[:, 0] == sides[:, 1]
-    on_border = np.bincount(ends[~within].ravel(), minlength=len(enclosed)) > 0
-    vertex = np.flatnonzero(enclosed & ~on_border)
-    around = np.zeros(len(enclosed), dtype=np.int64)
-    around[ends] = sides[:, :1]
-    sums[:, CURVATURE] = np.bincount(around[vertex], dual.defects[vertex], len(sums))
-    sums[:, EULER] = np.bincount(patch) - np.bincount(sides[within, 0], minlength=len(sums))
-    sums[:, EULER] += np.bincount(around[vertex], minlength=len(sums))
-    return sums
-
-
-def _energy(sums: np.ndarray) -> np.ndarray:
-    """Area times the variance of the normals: the least over all directions, plus ``BENDING`` times that over all."""
-    area, x, y, z, xx, yy, zz, xy, xz, yz = np.ascontiguousarray(sums[:, :CURVATURE].T)
-    xx, yy, zz = xx - x * x / area, yy - y * y / area, zz - z * z / area
-    xy, xz, yz = xy - x * y / area, xz - x * z / area, yz - y * z / area
-    # The smallest eigenvalue of a symmetric 3 x 3 matrix in closed form (Smith 1961).
-    mean = (xx + yy + zz) / 3
-    xx, yy, zz = xx - mean, yy - mean, zz - mean
-    spread = np.sqrt(np.maximum((xx * xx + yy * yy + zz * zz + 2 * (xy * xy + xz * xz + yz * yz)) / 6, 1e-60))
-    determinant = xx * (yy * zz - yz * yz) - xy * (xy * zz - yz * xz) + xz * (xy * yz - yy * xz)
-    angle = np.arccos(np.clip(determinant / (2 * spread * spread * spread), -1.0, 1.0)) / 3
-    least = mean + 2 * spread * np.cos(angle + 2 * np.pi / 3)
-    return np.asarray(np.maximum(least, 0.0) + BENDING * 3 * mean)
-
-
-def _mutual(first: np.ndarray, second: np.ndarray, cost: np.ndarray, fit: np.ndarray, count: int) -> np.ndarray:
-    """The pairs among ``fit`` that are the cheapest to both regions."""
-    rank, best = _ranked(first, second, cost, fit, count)
-    return np.asarray(fit[(best[first[fit]] == rank) & (best[second[fit]] == rank)])
-
-
-def _cheapest(first: np.ndarray, second: np.ndarray, cost: np.ndarray, fit: np.ndarray, count: int) -> np.ndarray:
-    """The pairs among ``fit`` that are the cheapest to either region."""
-    rank, best = _ranked(first, second, cost, fit, count)
-    return np.asarray(fit[(best[first[fit]] == rank) | (best[second[fit]] == rank)])
-
-
-def _ranked(
-    first: np.ndarray, second: np.ndarray, cost: np.ndarray, fit: np.ndarray, count: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """The rank of each pair in ``fit``, no two the same, and of each region's cheapest one."""
-    power = np.frexp(np.maximum(cost[fit], SAME))[1].astype(np.int64)
-    scattered = fit * 2654435761 % (1 << 32)  # an odd factor: no two of 2^32 pairs get the same number
-    rank = power * (1 << 32) + scattered
-    best = np.full(count, np.iinfo(np.int64).max)
-    np.minimum.at(best, first[fit], rank)
-    np.minimum.at(best, second[fit], rank)
-    return rank, best

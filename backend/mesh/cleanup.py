@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
 
 from . import Mesh, MeshError, Surface
+from .compiled import compiled
 from .flood import flood
-from .topology import components, open_edges
+from .topology import components, open_edges, sorted_by
+from .vectors import corners_of, cross, dot, minus
 
 DUST = 1e-3  # a component with less than this share of the whole area is dropped
 
@@ -29,14 +32,23 @@ def reachable_corners(inside_corners: np.ndarray, resolution: int) -> np.ndarray
     Returns:
         bool [(resolution + 1)^3]. Its complement is the object, cavities filled.
     """
-    shape = (resolution + 1,) * 3
-    outside = np.ones(shape, dtype=bool)
+    side = resolution + 1
+    outside = np.ones((side, side, side), dtype=bool)
     if len(inside_corners):
-        places = np.unravel_index(inside_corners, shape)
-        box = tuple(slice(place.min(), place.max() + 1) for place in places)  # all else is free
-        outside[places] = False
+        outside.reshape(-1)[inside_corners] = False
+        box = tuple(map(slice, *_box(inside_corners, side)))  # all else is free
         outside[box] = flood(outside[box])
     return outside.reshape(-1)
+
+
+@compiled
+def _box(corners: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where the box of some corners of a lattice begins and ends, along each axis."""
+    low, high = np.full(3, side), np.zeros(3, np.int64)
+    for corner in corners:
+        for axis, place in enumerate((corner // side // side, corner // side % side, corner % side)):
+            low[axis], high[axis] = min(low[axis], place), max(high[axis], place + 1)
+    return low, high
 
 
 def keep_outer_faces(surface: Surface) -> Surface:
@@ -109,43 +121,82 @@ def check_mesh(mesh: Mesh) -> None:
 
 def drop_bad_faces(mesh: Mesh) -> Mesh:
     """Drop faces without area and all but one of those that have the same corners in the same order."""
-    good = face_areas(mesh.vertices, mesh.faces) > 0
-    good[good] = ~_repeated(mesh.faces[good], len(mesh.vertices))
+    again = _repeated(np.ascontiguousarray(mesh.faces, dtype=np.int64), len(mesh.vertices))
+    good = (face_areas(mesh.vertices, mesh.faces) > 0) & ~again
     return mesh if good.all() else select_faces(mesh, good)
 
 
 def select_faces(mesh: AnyMesh, keep: np.ndarray) -> AnyMesh:
     """The mesh with only the faces where ``keep`` [F] is true, and only the vertices that they use."""
-    faces = mesh.faces[keep]
-    used = np.zeros(len(mesh.vertices), dtype=bool)
-    used[faces] = True
+    faces, used = _selected(np.ascontiguousarray(mesh.faces, dtype=np.int64), keep, len(mesh.vertices))
     changes = {
-        "vertices": mesh.vertices[used],
-        "faces": (np.cumsum(used) - 1)[faces],
-        "colors": None if mesh.colors is None else mesh.colors[used],
+        "vertices": mesh.vertices.take(used, axis=0),
+        "faces": faces,
+        "colors": None if mesh.colors is None else mesh.colors.take(used, axis=0),
     }
     if isinstance(mesh, Surface):
         changes["face_corners"] = mesh.face_corners[keep]
     return replace(mesh, **changes)
 
 
+@compiled
+def _selected(faces: np.ndarray, keep: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The faces to keep, with new numbers for their vertices, and the old numbers of these. count: of all vertices."""
+    number, used = np.full(count, -1), np.empty(count, np.int64)
+    selected, kept = np.empty(faces.shape, np.int64), 0
+    for face in range(len(faces)):
+        if keep[face]:
+            for k in range(3):
+                selected[kept, k] = faces[face, k]
+                number[faces[face, k]] = 0
+            kept += 1
+    found = 0
+    for vertex in range(count):
+        if number[vertex] == 0:
+            used[found], number[vertex] = vertex, found
+            found += 1
+    for face in range(kept):
+        for k in range(3):
+            selected[face, k] = number[selected[face, k]]
+    return selected[:kept], used[:found]
+
+
 def face_areas(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """[F] areas of triangles."""
-    a, b, c = (vertices[faces[:, corner]] for corner in range(3))
-    (ux, uy, uz), (vx, vy, vz) = (b - a).T, (c - a).T
-    return np.asarray(0.5 * np.sqrt((uy * vz - uz * vy) ** 2 + (uz * vx - ux * vz) ** 2 + (ux * vy - uy * vx) ** 2))
+    """[F] float64, the areas of triangles."""
+    return np.asarray(
+        _areas(np.ascontiguousarray(vertices, dtype=np.float32), np.ascontiguousarray(faces, dtype=np.int64))
+    )
 
 
-def _repeated(faces: np.ndarray, vertices: int) -> np.ndarray:
-    """[F] bool: whether an earlier face has the same corners in the same cyclic order."""
-    first = faces.argmin(axis=1)
-    rows = np.arange(len(faces))
-    a, b, c = (faces[rows, (first + step) % 3] for step in range(3))
-    key = a * vertices + b
-    order = np.argsort(key, kind="stable")
-    again = np.zeros(len(faces), dtype=bool)
-    shared = order[np.isin(key[order], key[order[1:]][np.diff(key[order]) == 0])]  # edges that start several faces
-    _, kept = np.unique(np.column_stack([key[shared], c[shared]]), axis=0, return_index=True)
-    again[shared] = True
-    again[shared[kept]] = False
+@compiled
+def _areas(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    areas = np.empty(len(faces))
+    for face in range(len(faces)):
+        a, b, c = corners_of(vertices, faces, face)
+        normal = cross(minus(b, a), minus(c, a))
+        areas[face] = math.sqrt(dot(normal, normal)) / 2
+    return areas
+
+
+@compiled
+def _repeated(faces: np.ndarray, count: int) -> np.ndarray:
+    """[F] bool: whether an earlier face has the same corners, all different, in the same cyclic order.
+
+    count: of vertices.
+    """
+    turned = np.empty((3, len(faces)), np.int64)  # the lowest corner first
+    for face in range(len(faces)):
+        a, b, c = faces[face, 0], faces[face, 1], faces[face, 2]
+        first = 0 if a <= b and a <= c else 1 if b <= c else 2
+        for k in range(3):
+            turned[k, face] = faces[face, (first + k) % 3]
+    order = np.arange(len(faces))
+    for k in (2, 1, 0):
+        order = sorted_by(order, turned[k], count)
+    again = np.zeros(len(faces), np.bool_)
+    for place in range(1, len(order)):
+        face, before = order[place], order[place - 1]
+        again[face] = True
+        for k in range(3):
+            again[face] &= turned[k, face] == turned[k, before]
     return again

@@ -122,6 +122,20 @@ def clean(raw: RawMesh | Mesh) -> Mesh:
     return drop_dust(close_holes(keep_visible_faces(mesh)))
 
 
+def warm() -> None:
+    """Have the machine code of finishing in memory: loaded, or compiled where it never was. Finishes a small ball."""
+    import torch
+
+    from .flexicubes import extract_mesh
+
+    side = 8
+    coords = torch.cartesian_prod(*[torch.arange(side, dtype=torch.int32)] * 3)
+    corners = torch.tensor([[k & 1, k >> 1 & 1, k >> 2 & 1] for k in range(8)])
+    features = torch.zeros(len(coords), 101)
+    features[:, :8] = ((coords[:, None] + corners) / side - 0.5).norm(dim=2) - 0.35
+    finish(extract_mesh(coords, features, side), faces=100, texture_size=64)
+
+
 class _Clock:
     """Times the steps, and lets a cancelled job end between them."""
 

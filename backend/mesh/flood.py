@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from .compiled import compiled
+from .topology import connected
+
 RADII = (1, 2)  # in cells: passages up to twice as wide are leaks
 CORE = 32  # cells of a space that lie farther than a radius from all walls: with fewer it is a crevice
 OPEN = 0.25  # a space with more of its border open than this is meant to be seen into, as a cage is
@@ -27,36 +30,32 @@ def flood(free: np.ndarray) -> np.ndarray:
 
 
 def _reached(free: np.ndarray) -> np.ndarray:
-    from scipy import ndimage
-
-    regions, _ = ndimage.label(free)
-    return np.asarray(regions == regions[0, 0, 0])
+    """The free cells that are connected with the first one, which has to be free."""
+    runs, region = _regions(free)
+    return np.asarray(_filled(free.shape, runs[region == 0]))
 
 
 def _close_pockets(outside: np.ndarray, radius: int) -> None:
     """Take those spaces away from ``outside``, in place, that passages of twice this radius lead to."""
-    from scipy import ndimage
-
     core = outside
     for _ in range(radius):
         core = ~_grown(~core)
-    regions, count = ndimage.label(core)
-    if count == 1:  # all of it lies outside
-        return
-    sizes = np.bincount(regions.reshape(-1))
-    sizes[[0, regions[0, 0, 0]]] = 0
-    found = np.flatnonzero(sizes >= CORE)
+    runs, region = _regions(core)
+    sizes = np.bincount(region, runs[:, 3] - runs[:, 2])
+    found = np.flatnonzero(sizes >= CORE)[1:]  # without what lies outside: a corner of the grid is the first cell
     if not len(found):
         return
-    reached = regions == regions[0, 0, 0]
+    reached = _filled(core.shape, runs[region == 0])
     for _ in range(radius):
         reached = _grown(reached) & outside
-    boxes = ndimage.find_objects(regions)
     growth = 2 * radius + 1  # back to the walls, and into the passages
-    for region in found:
-        box = tuple(slice(max(side.start - growth - 1, 0), side.stop + growth + 1) for side in boxes[region - 1])
+    for number in found:
+        own = runs[region == number]
+        low, high = own[:, :3].min(axis=0), own[:, [0, 1, 3]].max(axis=0)
+        low, high = np.maximum(low - growth - 1, 0), high + growth + 2
+        box = tuple(map(slice, low, high))
         within = outside[box] & ~reached[box]
-        pocket = regions[box] == region
+        pocket = _filled(within.shape, own - low[[0, 1, 2, 2]])
         for _ in range(growth):
             pocket = _grown(pocket) & within
         border = _grown(pocket) & ~pocket
@@ -64,11 +63,94 @@ def _close_pockets(outside: np.ndarray, radius: int) -> None:
             outside[box] &= ~pocket
 
 
+def _regions(cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The runs [R, 4] of true cells along the last axis: x, y, first z and the z behind; and the region [R] of each.
+
+    Regions are connected through the cells' sides. They are numbered in the order of their first runs.
+    """
+    runs, begins = _runs(cells)
+    one, other = _touching(runs, begins)
+    return runs, np.asarray(connected(one, other, len(runs)))
+
+
+@compiled
+def _runs(cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Runs as for ``_regions``, and where those of each row begin, [X, Y + 1]: there is one row too many for each x."""
+    width, depth, height = cells.shape
+    begins, count = np.zeros((width, depth + 1), np.int64), 0
+    for x in range(width):
+        for y in range(depth):
+            begins[x, y] = count
+            row, before = cells[x, y], False
+            for cell in row:
+                count += cell > before
+                before = cell
+        begins[x, depth] = count
+    runs = np.empty((count, 4), np.int64)
+    for x in range(width):
+        for y in range(depth):
+            row, run, before = cells[x, y], begins[x, y] - 1, False
+            if begins[x, y + 1] == begins[x, y]:
+                continue
+            for z in range(height):
+                if row[z] != before:
+                    before = row[z]
+                    if before:
+                        run += 1
+                        runs[run, 0], runs[run, 1], runs[run, 2], runs[run, 3] = x, y, z, height
+                    else:
+                        runs[run, 3] = z
+    return runs, begins
+
+
+@compiled
+def _touching(runs: np.ndarray, begins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of runs with cells beside each other."""
+    one, other = np.empty(4 * len(runs), np.int64), np.empty(4 * len(runs), np.int64)
+    count = 0
+    for x in range(len(begins)):
+        for y in range(begins.shape[1] - 1):
+            for back in range(2):  # the row before along each of the two other axes
+                if (x if back else y) == 0:
+                    continue
+                there = begins[x - 1, y] if back else begins[x, y - 1]
+                behind = begins[x - 1, y + 1] if back else begins[x, y]
+                here = begins[x, y]
+                while here < begins[x, y + 1] and there < behind:
+                    if runs[here, 2] < runs[there, 3] and runs[there, 2] < runs[here, 3]:
+                        one[count], other[count] = here, there
+                        count += 1
+                    if runs[here, 3] < runs[there, 3]:
+                        here += 1
+                    else:
+                        there += 1
+    return one[:count], other[:count]
+
+
+@compiled
+def _filled(shape: tuple[int, int, int], runs: np.ndarray) -> np.ndarray:
+    """A grid of this shape, true where the runs are."""
+    cells = np.zeros(shape, np.bool_)
+    for run in range(len(runs)):
+        row = cells[runs[run, 0], runs[run, 1]]
+        for z in range(runs[run, 2], runs[run, 3]):
+            row[z] = True
+    return cells
+
+
+@compiled
 def _grown(cells: np.ndarray) -> np.ndarray:
     """The cells and those that share a side with one of them."""
-    grown = cells.copy()
-    for axis in range(3):
-        here, there = np.moveaxis(grown, axis, 0), np.moveaxis(cells, axis, 0)
-        here[1:] |= there[:-1]
-        here[:-1] |= there[1:]
+    grown = np.empty_like(cells)
+    width, depth, height = cells.shape
+    for x in range(width):
+        for y in range(depth):
+            own, row = cells[x, y], grown[x, y]
+            left, right = cells[max(x - 1, 0), y], cells[min(x + 1, width - 1), y]  # beyond the border, its own row
+            front, back = cells[x, max(y - 1, 0)], cells[x, min(y + 1, depth - 1)]
+            for z in range(height):
+                row[z] = own[z] | left[z] | right[z] | front[z] | back[z]
+            for z in range(1, height):
+                row[z] |= own[z - 1]
+                row[z - 1] |= own[z]
     return grown

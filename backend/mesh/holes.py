@@ -6,7 +6,7 @@ import numpy as np
 
 from . import Mesh
 from .cleanup import face_areas
-from .topology import components, open_edges, twins
+from .topology import components, fans, open_edges, twins
 
 HOLE = 1e-2  # a hole with less than this share of its component's area is closed
 LEAK = 5e-2  # the same where it is known that the surface was meant to be closed
@@ -55,35 +55,21 @@ def _part_touching(mesh: Mesh) -> Mesh:
         return mesh
     near = np.flatnonzero(touching[mesh.faces].any(axis=1))
     faces = mesh.faces[near]
-    fan = _fans(faces)
+    twin, start = twins(faces), faces.reshape(-1)
+    twin[start == start[twin]] = -1  # these run the same way
+    fan = fans(twin)
     corner = np.flatnonzero(touching[faces.reshape(-1)])
     old = faces.reshape(-1)[corner]
-    fans, which = np.unique(np.column_stack([old, fan[corner]]), axis=0, return_inverse=True)
-    new = fans[:, 0].copy()
+    parted, which = np.unique(np.column_stack([old, fan[corner]]), axis=0, return_inverse=True)
+    new = parted[:, 0].copy()
     further = np.flatnonzero(new[1:] == new[:-1]) + 1  # the first fan keeps the vertex
     new[further] = len(mesh.vertices) + np.arange(len(further))
-    copied = fans[further, 0]
+    copied = parted[further, 0]
     faces.reshape(-1)[corner] = new[which.reshape(-1)]
     changed = mesh.faces.copy()
     changed[near] = faces
     colors = None if mesh.colors is None else np.concatenate([mesh.colors, mesh.colors[copied]])
     return Mesh(np.concatenate([mesh.vertices, mesh.vertices[copied]]), changed, colors)
-
-
-def _fans(faces: np.ndarray) -> np.ndarray:
-    """[3 F] numbers of the corners of faces: equal where faces beside each other share the vertex."""
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
-    twin = twins(faces)
-    half = np.flatnonzero(twin > np.arange(len(twin)))
-    other, start = twin[half], faces.reshape(-1)
-    opposed = start[half] != start[other]
-    half, other = half[opposed], other[opposed]
-    after, other_after = (h // 3 * 3 + (h + 1) % 3 for h in (half, other))
-    rows, columns = np.concatenate([half, after]), np.concatenate([other_after, other])
-    links = coo_matrix((np.ones(len(rows), dtype=bool), (rows, columns)), shape=(len(twin),) * 2)
-    return np.asarray(connected_components(links, directed=False)[1])
 
 
 def _sums(group: np.ndarray, values: np.ndarray) -> np.ndarray:

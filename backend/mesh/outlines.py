@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .texels import ranges
+from .compiled import compiled
 
 TOUCH = 1e-9  # charts with parts nearer than this share of their size touch
 ODD_TURN = np.exp(0.7j)  # sides of charts are often parallel; turned by this they are not upright
@@ -27,23 +27,25 @@ class Outlines:
         factor = factor[self.chart]
         return Outlines(self.start * factor, self.end * factor, self.vertices, self.face, self.chart)
 
+    def begins(self) -> np.ndarray:
+        """[C] int64: the first segment of each chart."""
+        return np.flatnonzero(np.diff(self.chart, prepend=-1))
+
     def least(self, values: np.ndarray) -> np.ndarray:
-        """The least of the values [..., P] of each chart's segments: [..., C]."""
-        return np.asarray(np.minimum.reduceat(values, np.flatnonzero(np.diff(self.chart, prepend=-1)), axis=-1))
+        """[C] the least of the values [P] of each chart's segments."""
+        return np.asarray(np.minimum.reduceat(values, self.begins()))
 
 
-def outlines_of(corners: np.ndarray, faces: np.ndarray, charts: np.ndarray, joined: np.ndarray) -> Outlines:
+def outlines_of(corners: np.ndarray, faces: np.ndarray, charts: np.ndarray, twins: np.ndarray) -> Outlines:
     """The half-edges without a neighbour in their chart.
 
     Args:
         corners: [F, 3] complex128, the corners of faces in the plane.
         faces: [F, 3] int64.
         charts: [F] int64, every number up to the highest.
-        joined: [E, 2] half-edges that are one edge within a chart.
+        twins: [3 F] for each half-edge the one on the other side, within the chart; -1 if there is none.
     """
-    alone = np.ones(3 * len(faces), dtype=bool)
-    alone[joined] = False
-    half = np.flatnonzero(alone)
+    half = np.flatnonzero(twins < 0)
     half = half[np.argsort(charts[half // 3], kind="stable")]
     after = half - half % 3 + (half + 1) % 3
     ends = np.stack([faces.ravel()[half], faces.ravel()[after]], axis=1)
@@ -67,26 +69,50 @@ def self_crossings(outlines: Outlines) -> tuple[np.ndarray, np.ndarray]:
     left = 2.0 * outlines.chart + (left - low[outlines.chart]) / size[outlines.chart]
     right = 2.0 * outlines.chart + (right - low[outlines.chart]) / size[outlines.chart]
     order = np.argsort(left, kind="stable")
-    behind = np.searchsorted(left[order], right[order], side="right")
-    one, two = ranges(np.arange(len(order)) + 1.0, behind - 1.0)
-    one, two = order[one], order[two.astype(np.int64)]
-    bottom, top = np.minimum(start.imag, end.imag), np.maximum(start.imag, end.imag)
-    near = (bottom[one] <= top[two]) & (bottom[two] <= top[one])
-    one, two = one[near], two[near]
-
-    shared = (outlines.vertices[one, :, None] == outlines.vertices[two, None, :]).any(axis=(1, 2))
-    margin = np.where(shared, -1.0, 1.0) * TOUCH * size[outlines.chart[one]]
-    crosses = _separated(start, end, one, two, margin) & _separated(start, end, two, one, margin)
-    one, two = one[crosses], two[crosses]
-    chart, place = np.unique(outlines.chart[one], return_index=True)
-    return chart, outlines.face[np.stack([one[place], two[place]], axis=1)]
+    met = _meetings(start, end, left, right, order, outlines.chart, outlines.vertices, TOUCH * size)
+    chart = np.flatnonzero(met[:, 0] >= 0)
+    return chart, outlines.face[met[chart]]
 
 
-def _separated(start: np.ndarray, end: np.ndarray, one: np.ndarray, two: np.ndarray, margin: np.ndarray) -> np.ndarray:
-    """Whether the ends of segments ``two`` lie on both sides of lines through ``one``, or within a margin of them."""
-    along = (end - start)[one]
-    length = np.abs(along)
-    direction = along.conj() / np.where(length > 0, length, 1.0)
-    first = (direction * (start[two] - start[one])).imag
-    second = (direction * (end[two] - start[one])).imag
-    return np.asarray((np.minimum(first, second) <= margin) & (np.maximum(first, second) >= -margin))
+@compiled
+def _meetings(
+    start: np.ndarray,
+    end: np.ndarray,
+    left: np.ndarray,
+    right: np.ndarray,
+    order: np.ndarray,
+    chart: np.ndarray,
+    vertices: np.ndarray,
+    margin: np.ndarray,
+) -> np.ndarray:
+    """[C, 2] two segments of each chart that meet; -1 if none do. order: [P] sorts by ``left``; margin: [C]."""
+    met = np.full((len(margin), 2), -1)
+    for place in range(len(order)):
+        one = order[place]
+        if met[chart[one], 0] >= 0:
+            continue
+        bottom, top = min(start[one].imag, end[one].imag), max(start[one].imag, end[one].imag)
+        for two in order[place + 1 :]:
+            if left[two] > right[one]:
+                break
+            if min(start[two].imag, end[two].imag) > top or max(start[two].imag, end[two].imag) < bottom:
+                continue
+            ends = vertices[two, 0], vertices[two, 1]
+            shared = vertices[one, 0] in ends or vertices[one, 1] in ends
+            near = -margin[chart[one]] if shared else margin[chart[one]]
+            if _reaches(start[one], end[one], start[two], end[two], near) and _reaches(
+                start[two], end[two], start[one], end[one], near
+            ):
+                met[chart[one]] = one, two
+                break
+    return met
+
+
+@compiled
+def _reaches(start: complex, end: complex, one: complex, two: complex, margin: float) -> bool:
+    """Whether two points lie on both sides of a segment's line, or within a margin of it."""
+    along = (end - start).conjugate()
+    length = abs(along)
+    direction = along / length if length > 0 else along
+    first, second = (direction * (one - start)).imag, (direction * (two - start)).imag
+    return min(first, second) <= margin and max(first, second) >= -margin

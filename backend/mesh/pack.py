@@ -6,12 +6,13 @@ charts on a horizon; here they are tried at all places of a grid of cells, the l
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
+from .compiled import compiled
 from .outlines import Outlines
-from .texels import ranges
 
 ANGLES, REFINEMENTS = 24, 3  # directions tried for the smallest rectangle around a chart, then ever closer ones
 MARGIN = 1  # cells around a chart that stay free
@@ -22,12 +23,6 @@ MANY = 6.0  # each chart has the square of this in cells, at least
 SMALL = 8  # charts of up to so many cells a side are laid in rows, and those packed
 LARGE, COARSE, FINE = 24, 4, 2  # charts are tried at every 4th cell, those of less than 24 cells a side at every 2nd
 RECTANGLE = 0.9  # charts that fill so much of the rectangle around them are not tried upside down
-FILTER = 5  # runs of a chart's cells that are tried at all places at once
-BATCH = 1 << 11  # further tests in the first batch of places, twice as many in the next
-
-
-#: The runs of true cells in the rows of a mask: row, first column and length of each, [R] int64.
-Runs = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -67,16 +62,29 @@ def pack(outlines: Outlines, area: float, cells: int) -> Placement:
 
 def _smallest_rectangles(outlines: Outlines) -> np.ndarray:
     """[C] complex of length 1 that turns each chart so that the rectangle around it is smallest."""
-    count = outlines.chart[-1] + 1
-    best, step = np.zeros(count), np.pi / 2 / ANGLES
-    for _ in range(REFINEMENTS):
-        angles = best + step * np.arange(-(ANGLES // 2), ANGLES // 2 + 1)[:, None]
-        points = outlines.start * np.exp(1j * angles)[:, outlines.chart]
-        x, y = points.real, points.imag
-        area = (outlines.least(x) + outlines.least(-x)) * (outlines.least(y) + outlines.least(-y))
-        best = angles[area.argmin(axis=0), np.arange(count)]
-        step *= 2 / ANGLES
-    return np.asarray(np.exp(1j * best))
+    return np.exp(1j * _best_angles(outlines.start, np.append(outlines.begins(), len(outlines.start))))
+
+
+@compiled
+def _best_angles(points: np.ndarray, begins: np.ndarray) -> np.ndarray:
+    """[C] radians; begins: [C + 1], where the charts' points begin."""
+    best = np.zeros(len(begins) - 1)
+    for chart in range(len(best)):
+        step = math.pi / 2 / ANGLES
+        for _ in range(REFINEMENTS):
+            middle, least = best[chart], np.inf
+            for k in range(-(ANGLES // 2), ANGLES // 2 + 1):
+                angle = middle + step * k
+                cosine, sine = math.cos(angle), math.sin(angle)
+                left = bottom = np.inf
+                right = top = -np.inf
+                for point in points[begins[chart] : begins[chart + 1]]:
+                    x, y = point.real * cosine - point.imag * sine, point.real * sine + point.imag * cosine
+                    left, right, bottom, top = min(left, x), max(right, x), min(bottom, y), max(top, y)
+                if (right - left) * (top - bottom) < least:
+                    least, best[chart] = (right - left) * (top - bottom), angle
+            step *= 2 / ANGLES
+    return best
 
 
 @dataclass(frozen=True)
@@ -104,34 +112,45 @@ def rasterized(outlines: Outlines) -> Masks:
     width = np.floor((high + shift).real).astype(np.int64) + MARGIN + 1
     height = np.floor((high + shift).imag).astype(np.int64) + MARGIN + 1
     ends = np.cumsum(width * height)
-    first, count = ends - width * height, int(ends[-1])
+    first = ends - width * height
+    cells = _covered(
+        outlines.start + shift[outlines.chart],
+        outlines.end + shift[outlines.chart],
+        first[outlines.chart],
+        width[outlines.chart],
+        int(ends[-1]),
+    )
+    return Masks(cells, first, width, height, shift)
 
-    start, end = outlines.start + shift[outlines.chart], outlines.end + shift[outlines.chart]
-    slope = (end - start).real / np.where(start.imag == end.imag, 1.0, (end - start).imag)
-    bottom, top = np.minimum(start.imag, end.imag), np.maximum(start.imag, end.imag)
-    left, right = np.minimum(start.real, end.real), np.maximum(start.real, end.real)
-    first, stride = first[outlines.chart], width[outlines.chart]
 
-    # The cells that a segment runs through, and those around: +1 where they begin in a row, -1 behind their end.
-    segment, row = ranges(np.floor(bottom), np.floor(top))
-    at = [start.real[segment] + (level - start.imag[segment]) * slope[segment] for level in (row, row + 1.0)]
-    begin = np.floor(np.minimum(*at).clip(left[segment], right[segment])).astype(np.int64)
-    behind = np.floor(np.maximum(*at).clip(left[segment], right[segment])).astype(np.int64) + 1
-    line = first[segment] + row.astype(np.int64) * stride[segment]
-    changes = np.zeros(count + 1)
-    for rows in range(-MARGIN, MARGIN + 1):
-        moved = line + rows * stride[segment]
-        changes += np.bincount(moved + begin - MARGIN, minlength=count + 1)
-        changes -= np.bincount(moved + behind + MARGIN, minlength=count + 1)
-    touched = np.cumsum(changes)[:-1] > 0.5
-
-    # The cells whose centres the outline goes round: +-1 behind each of its crossings with the row's middle.
-    segment, row = ranges(np.ceil(bottom - 0.5), np.ceil(top - 0.5) - 1)
-    crossing = start.real[segment] + (row + 0.5 - start.imag[segment]) * slope[segment]
-    place = first[segment] + row.astype(np.int64) * stride[segment] + np.ceil(crossing - 0.5).astype(np.int64)
-    sign = np.where(end.imag > start.imag, -1.0, 1.0)[segment]
-    inside = np.cumsum(np.bincount(place, sign, count)) > 0.5
-    return Masks(touched | inside, ends - width * height, width, height, shift)
+@compiled
+def _covered(start: np.ndarray, end: np.ndarray, first: np.ndarray, stride: np.ndarray, count: int) -> np.ndarray:
+    """[K] bool: the cells of ``Masks``, of segments [P] whose chart's cells begin at ``first`` [P]."""
+    touched, winding = np.zeros(count, np.bool_), np.zeros(count, np.int64)
+    for segment in range(len(start)):
+        a, b = start[segment], end[segment]
+        low, high = (a, b) if a.imag < b.imag else (b, a)
+        left, right = min(a.real, b.real), max(a.real, b.real)
+        slope = (b - a).real / ((b - a).imag if a.imag != b.imag else 1.0)
+        # The cells that it runs through, and those around.
+        for row in range(math.floor(low.imag), math.floor(high.imag) + 1):
+            one, two = a.real + (row - a.imag) * slope, a.real + (row + 1 - a.imag) * slope
+            begin = math.floor(min(max(min(one, two), left), right)) - MARGIN
+            behind = math.floor(min(max(max(one, two), left), right)) + MARGIN + 1
+            for beside in range(row - MARGIN, row + MARGIN + 1):
+                line = first[segment] + beside * stride[segment]
+                for cell in range(line + begin, line + behind):
+                    touched[cell] = True
+        # Behind where it crosses a row's middle, the outline goes round the cells once more or less.
+        for row in range(math.ceil(low.imag - 0.5), math.ceil(high.imag - 0.5)):
+            crossing = a.real + (row + 0.5 - a.imag) * slope
+            place = first[segment] + row * stride[segment] + math.ceil(crossing - 0.5)
+            winding[place] += -1 if b.imag > a.imag else 1
+    around = 0
+    for cell in range(count):  # at the end of each row it is 0 again
+        around += winding[cell]
+        touched[cell] |= around > 0
+    return touched
 
 
 def _place_all(masks: Masks) -> tuple[int, np.ndarray, np.ndarray]:
@@ -189,7 +208,8 @@ class _Square:
     def __init__(self, side: int) -> None:
         self.used = 1  # the side of the smallest square around all that was placed
         self._side = side
-        self._free = np.zeros((0, 0), dtype=np.int16)
+        self._taken = np.zeros((0, 0), dtype=bool)
+        self._runs = np.zeros((0, 0), dtype=np.int32)  # see ``_count``
 
     def place(self, mask: np.ndarray) -> tuple[complex, int]:
         """Take cells for a mask, where the square grows least, then where the mask's upper end is lowest.
@@ -197,99 +217,105 @@ class _Square:
         Returns:
             The lower left corner of the cells, and by how many quarter turns the mask was turned.
         """
-        turned = [mask, mask.T[:, ::-1], mask[::-1, ::-1], mask.T[::-1]]
+        turned = [np.ascontiguousarray(shape) for shape in (mask, mask.T[:, ::-1], mask[::-1, ::-1], mask.T[::-1])]
         if mask.mean() > RECTANGLE:
             turned = turned[:2]
-        self._make_room(self._side + max(mask.shape) + 1)
-        reach, _, column, row, turns = min((*self._fit(shape), turns) for turns, shape in enumerate(turned))
-        self._take(turned[turns], row, column)
-        self._side = reach
+        step = COARSE if max(mask.shape) >= LARGE else FINE
+        self._make_room(self._side + step + max(mask.shape) + 1)
+        fits = [(*_fit(self._runs, self._side, shape, step), turns) for turns, shape in enumerate(turned)]
+        self._side, top, column, row, turns = min(fits)
+        behind = column + turned[turns].shape[1]
+        self._taken[row:top, column:behind] |= turned[turns]
+        _count(self._taken, self._runs, row, top, behind)
+        self.used = max(self.used, top, behind)
         return complex(column, row), turns
 
     def _make_room(self, side: int) -> None:
         """Extend the grid to at least this side."""
-        old = len(self._free)
+        old = len(self._taken)
         if old < side:
-            taken = np.zeros((side + side // 4, side + side // 4), dtype=bool)
-            taken[:old, :old] = self._free == 0
-            self._free = _free_runs(taken)
-
-    def _fit(self, mask: np.ndarray) -> tuple[int, int, int, int]:
-        """The best place for a mask: the side of the square with it, its upper end, its column and its row."""
-        height, width = mask.shape
-        side, step = self._side, COARSE if max(mask.shape) >= LARGE else FINE
-        runs = row, column, length = _runs(mask)
-        fits = np.ones((side // step + 1,) * 2, dtype=bool)  # where the mask begins; beyond the side, all is free
-        longest = np.argsort(-length, kind="stable")
-        chosen = longest[:: -(-len(longest) // FILTER)]
-        for r, c, n in zip(row[chosen].tolist(), column[chosen].tolist(), length[chosen].tolist(), strict=True):
-            fits &= self._free[r : r + side + 1 : step, c : c + side + 1 : step] >= n
-        within = fits[: max((side - height) // step + 1, 0), : max((side - width) // step + 1, 0)]
-        found = self._first(np.flatnonzero(within), within.shape[1], step, runs)
-        if found is None:
-            places = np.flatnonzero(fits)
-            y, x = np.divmod(places, len(fits))
-            order = np.argsort(np.maximum(y * step + height, x * step + width), kind="stable")
-            found = self._first(places[order], len(fits), step, runs)
-        assert found is not None, "there is always room beside the square"
-        y0, x0 = self._moved(*found, runs)
-        return max(y0 + height, x0 + width, side), y0 + height, x0, y0
-
-    def _first(self, places: np.ndarray, stride: int, step: int, runs: Runs) -> tuple[int, int] | None:
-        """Row and column of the first of some places, on a lattice that is ``stride`` wide, where runs of cells fit."""
-        row, column, length = runs
-        free, cell = self._free.reshape(-1), row * len(self._free) + column
-        y, x = np.divmod(places, stride)
-        corner = (y * len(self._free) + x) * step
-        start, batch = 0, BATCH // len(row) + 1
-        while start < len(places):
-            fits = free.take(corner[start : start + batch, None] + cell) >= length
-            hits = np.flatnonzero(fits.all(axis=1))
-            if len(hits):
-                return int(y[start + hits[0]]) * step, int(x[start + hits[0]]) * step
-            start, batch = start + batch, 2 * batch
-        return None
-
-    def _moved(self, y: int, x: int, runs: Runs) -> tuple[int, int]:
-        """Move runs of cells down and to the left, by less than the lattice's step, while they fit."""
-        row, column, length = runs
-        free, cell = self._free.reshape(-1), (row + y) * len(self._free) + column + x
-        for down, left in ((1, 0), (0, 1), (1, 0)):
-            for _ in range(COARSE):
-                below = cell - down * len(self._free) - left
-                if y < down or x < left or (free.take(below) < length).any():
-                    break
-                y, x, cell = y - down, x - left, below
-        return y, x
-
-    def _take(self, mask: np.ndarray, row: int, column: int) -> None:
-        height, width = mask.shape
-        free = self._free[row : row + height, : column + width]  # what lies to the right does not change
-        columns = np.arange(column + width, dtype=np.int16)
-        taken = free + columns
-        np.copyto(taken[:, column:], columns[column:], where=mask)
-        free[:] = _up_to_next(taken, columns)
-        self.used = max(self.used, row + height, column + width)
+            side += side // 4
+            self._taken = np.pad(self._taken, (0, side - old))
+            self._runs = np.zeros((side, side), dtype=np.int32)
+            _count(self._taken, self._runs, 0, side, side)
 
 
-def _free_runs(taken: np.ndarray) -> np.ndarray:
-    """[H, W] bool -> [H, W] int16: how many cells are free from each one on to the right."""
-    columns = np.arange(taken.shape[1], dtype=np.int16)
-    return _up_to_next(np.where(taken, columns, np.int16(len(columns))), columns)
+@compiled
+def _count(taken: np.ndarray, runs: np.ndarray, first: int, last: int, width: int) -> None:
+    """From each of the first cells of some rows, how many are free to the right without a gap; less than 0: taken."""
+    for row in range(first, last):
+        run = runs[row, width] if width < len(runs) else 0
+        for column in range(width - 1, -1, -1):
+            if taken[row, column]:
+                run = min(run, 0) - 1
+            else:
+                run = max(run, 0) + 1
+            runs[row, column] = run
 
 
-def _up_to_next(taken: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """[H, W] from each column to the least of the numbers from there to the right."""
-    backwards = taken[:, ::-1]
-    np.minimum.accumulate(backwards, axis=1, out=backwards)
-    return taken - columns
+@compiled
+def _fit(free: np.ndarray, side: int, mask: np.ndarray, step: int) -> tuple[int, int, int, int]:
+    """The best place for a mask: the side of the square with it, its upper end, its column and its row.
 
+    All places on a lattice are tried, row by row; from there it is moved down and to the left.
 
-def _runs(mask: np.ndarray) -> Runs:
+    Args:
+        free: [N, N] int32, from ``_count``. There is room for the mask beside the square.
+        side: of the square.
+        mask: [height, width] bool.
+        step: of the lattice.
+    """
     height, width = mask.shape
-    padded = np.zeros((height, width + 1), dtype=bool)  # so that no run begins in one row and ends in another
-    padded[:, 1:] = mask
-    flat = np.append(padded.ravel(), False)
-    changes = np.flatnonzero(flat[1:] != flat[:-1])
-    row, column = np.divmod(changes[::2], width + 1)
-    return row, column, changes[1::2] - changes[::2]
+    runs = _runs(mask)
+    best, column, row = 2 * len(free), 0, 0
+    worst = 0  # the run that did not fit last, and often does not next
+    for y in range(0, side + step, step):
+        if best == side or y + height >= best:
+            break
+        x = 0
+        while x + width < best:
+            ahead = 0
+            for turn in range(len(runs)):
+                run = worst + turn if worst + turn < len(runs) else worst + turn - len(runs)
+                ahead = _ahead(free, y + runs[run, 0], x + runs[run, 1], runs[run, 2])
+                if ahead > 0:
+                    worst = run
+                    break
+            if ahead == 0:
+                best, column, row = max(y + height, x + width, side), x, y
+                break
+            x += -(-ahead // step) * step
+    for down, left in ((1, 0), (0, 1), (1, 0)):
+        for _ in range(COARSE):
+            y, x = row - down, column - left
+            fits = y >= 0 and x >= 0
+            for run in range(len(runs)):
+                fits = fits and _ahead(free, y + runs[run, 0], x + runs[run, 1], runs[run, 2]) == 0
+            if not fits:
+                break
+            row, column = y, x
+    return max(row + height, column + width, side), row + height, column, row
+
+
+@compiled
+def _ahead(free: np.ndarray, row: int, column: int, length: int) -> int:
+    """0 if a run of cells fits where it begins at a column, or how far to the right it may fit next."""
+    run = free[row, column]
+    if run >= length:
+        return 0
+    return -run if run < 0 else run - free[row, column + run]
+
+
+@compiled
+def _runs(mask: np.ndarray) -> np.ndarray:
+    """[R, 3] the runs of true cells in the rows of a mask: row, first column and length."""
+    height, width = mask.shape
+    runs, count = np.empty((height * (width + 1) // 2 + height, 3), np.int64), 0
+    for row in range(height):
+        for column in range(width):
+            if mask[row, column]:
+                if column == 0 or not mask[row, column - 1]:
+                    runs[count] = row, column, 0
+                    count += 1
+                runs[count - 1, 2] += 1
+    return runs[:count]

@@ -1,4 +1,4 @@
-"""Flatten charts: as rigid as possible, all charts in one sparse system.
+"""Flatten charts: as rigid as possible, each in one system with a narrow band.
 
 Points of the plane are complex numbers here. Liu, Zhang, Xu, Gotsman and Gortler, "A Local/Global Approach to Mesh
 Parameterization" (2008); instead of starting from another flattening, faces are first unrolled one over the other.
@@ -6,14 +6,15 @@ Parameterization" (2008); instead of starting from another flattening, faces are
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
-from scipy.sparse import coo_matrix, csc_matrix, csr_matrix
-from scipy.sparse.csgraph import breadth_first_order, connected_components
-from scipy.sparse.linalg import splu
 
 from .charts import MAX_COST, Dual, bisect, grow, smooth
+from .compiled import compiled
 from .outlines import outlines_of, self_crossings
-from .topology import renumbered
+from .topology import fans, renumbered, sorted_by
+from .vectors import corners_of, dot, minus
 
 ITERATIONS = 5  # rotations, then positions
 SMALLEST, LARGEST = 0.02, 20.0  # cotangents: what is outside is clamped, so that slivers turn nothing over
@@ -50,13 +51,13 @@ def _divided(vertices: np.ndarray, dual: Dual, charts: np.ndarray, corners: np.n
     Returns:
         int64 [F]: the numbers of the new charts, from 0; -1 for faces whose chart is good.
     """
-    outlines = outlines_of(corners, dual.faces, charts, dual.edges[dual.within(charts)])
+    outlines = outlines_of(corners, dual.faces, charts, dual.twins(charts))
     areas = np.bincount(charts, dual.areas)
     stretched = np.bincount(charts, dual.areas * stretch(vertices, dual, corners)) > STRETCH * areas
     stretched |= np.bincount(charts, signed_areas(corners) < -OVER * areas.sum()) > 0
     count = np.bincount(charts)
     grown = stretched & (count > FEW)
-    ends = farthest_faces(corners, charts)
+    ends = np.stack(farthest_faces(corners, charts, len(count)), axis=1)
     chart, crossing = self_crossings(outlines)
     halved = stretched & (count > 1)
     ends[chart], halved[chart] = crossing, True
@@ -71,34 +72,28 @@ def flatten(vertices: np.ndarray, dual: Dual, charts: np.ndarray) -> np.ndarray:
     """Lay charts out in the plane with little stretch, each with the area that it has in space, one over the other.
 
     Args:
-        vertices: [V, 3].
+        vertices: [V, 3] float64.
         dual: of the faces.
         charts: [F] int64, each a set of faces that the dual's edges join; every number from 0 to the highest is used.
 
     Returns:
         complex128 [F, 3]: where each face has its corners.
     """
-    shapes = _in_plane(vertices, dual)
-    edges = dual.edges[dual.within(charts)]
-    points = _points(len(charts), edges)
-    seeds = _seeds(dual.areas, charts)
-    sides = np.roll(shapes, -1, axis=1) - shapes  # half-edges
-    weights = _cotangents(sides, dual.areas)
-    rotations = _unrolled(sides, edges, seeds)
-
-    count = int(points.max(initial=-1)) + 1
-    laplacian = _laplacian(points, weights, points[seeds, 0], count)
-    solver = splu(laplacian, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
-    weighted = weights * sides
-    for _ in range(ITERATIONS + 1):
-        pull = weighted * rotations[:, None]
-        right = _scattered(points.ravel(), (np.roll(pull, 1, axis=1) - pull).ravel(), count)
-        position = solver.solve(right.view(np.float64).reshape(-1, 2)).ravel().view(np.complex128)
-        placed = position.take(points)
-        turned = np.einsum("fk,fk->f", np.roll(placed, -1, axis=1) - placed, weighted.conj())
-        rotations = turned / np.maximum(np.abs(turned), 1e-300)
-    position = _untangled(position, points, laplacian)
-    return _rescaled(position[points], dual.areas, charts)
+    twins = dual.twins(charts)
+    neighbours = np.sort(twins.reshape(-1, 3), axis=1) // 3
+    order, begins = _spread(neighbours, _largest(dual.areas, charts, int(charts.max()) + 1))
+    shapes = _in_plane(vertices, dual.faces, dual.areas)
+    weights, rotations = _cotangents(shapes, dual.areas), _unrolled(shapes, twins, order)
+    points = fans(twins)
+    number, counts = _numbered(points, int(points.max()) + 1, order[begins[1:] - 1])
+    points = number[points].reshape(-1, 3)
+    corners = np.empty_like(shapes)
+    for chart, count in enumerate(counts):
+        faces = order[begins[chart] : begins[chart + 1]]
+        position = _rigid(shapes, weights, points, faces, rotations, count)
+        _untangle(position, points, twins, faces)
+        _place(position, points, faces, dual.areas, corners)
+    return corners
 
 
 def signed_areas(corners: np.ndarray) -> np.ndarray:
@@ -113,114 +108,302 @@ def stretch(vertices: np.ndarray, dual: Dual, corners: np.ndarray) -> np.ndarray
     It is half the symmetric Dirichlet energy, less its least value (Smith and Schaefer, "Bijective Parameterization
     with Free Boundaries", 2015).
     """
-    shapes = _in_plane(vertices, dual)
-    one, two = shapes[:, 1], shapes[:, 2]
-    to_one, to_two = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-    # The affine map z -> a z + b conj(z) stretches by |a| + |b| and |a| - |b|.
-    determinant = one * two.conj() - two * one.conj()
-    a = np.square(np.abs((to_one * two.conj() - to_two * one.conj()) / determinant))
-    b = np.square(np.abs((one * to_two - two * to_one) / determinant))
-    return np.asarray((a + b) * (1.0 + 1.0 / np.square(np.maximum(np.abs(a - b), SMALLEST))) / 2 - 1.0)
+    return np.asarray(_stretch(_in_plane(vertices, dual.faces, dual.areas), corners))
 
 
-def farthest_faces(corners: np.ndarray, charts: np.ndarray) -> np.ndarray:
-    """[C, 2]: the first and the last face of each chart along its longer axis."""
-    middle = corners.mean(axis=1)
-    count = np.bincount(charts)
-    middle -= (_scattered(charts, middle, len(count)) / count)[charts]
-    along = (middle * np.exp(-0.5j * np.angle(_scattered(charts, middle * middle, len(count))))[charts]).real
-    order = np.lexsort((along, charts))
-    ends = np.cumsum(count)
-    return np.stack([order[ends - count], order[ends - 1]], axis=1)
+@compiled
+def _stretch(shapes: np.ndarray, corners: np.ndarray) -> np.ndarray:
+    result = np.empty(len(shapes))
+    for face in range(len(shapes)):
+        one, two = shapes[face, 1], shapes[face, 2]
+        to_one, to_two = corners[face, 1] - corners[face, 0], corners[face, 2] - corners[face, 0]
+        # The affine map z -> a z + b conj(z) stretches by |a| + |b| and |a| - |b|.
+        determinant = abs(2 * (one * two.conjugate()).imag)
+        a = abs(to_one * two.conjugate() - to_two * one.conjugate()) / determinant
+        b = abs(one * to_two - two * to_one) / determinant
+        product = max(abs(a * a - b * b), SMALLEST)
+        result[face] = (a * a + b * b) * (1.0 + 1.0 / (product * product)) / 2 - 1.0
+    return result
 
 
-def _in_plane(vertices: np.ndarray, dual: Dual) -> np.ndarray:
+@compiled
+def farthest_faces(corners: np.ndarray, charts: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first and the last face [count] of each chart along its longer axis."""
+    number, middle, square = np.zeros(count), np.zeros(count, np.complex128), np.zeros(count, np.complex128)
+    for face in range(len(charts)):
+        number[charts[face]] += 1
+        middle[charts[face]] += (corners[face, 0] + corners[face, 1] + corners[face, 2]) / 3
+    for chart in range(count):
+        middle[chart] /= number[chart]
+    for face in range(len(charts)):
+        place = (corners[face, 0] + corners[face, 1] + corners[face, 2]) / 3 - middle[charts[face]]
+        square[charts[face]] += place * place
+    first, last = np.empty(count, np.int64), np.empty(count, np.int64)
+    least, most = np.full(count, np.inf), np.full(count, -np.inf)
+    for face in range(len(charts)):
+        chart = charts[face]
+        place = (corners[face, 0] + corners[face, 1] + corners[face, 2]) / 3 - middle[chart]
+        half = math.atan2(square[chart].imag, square[chart].real) / 2
+        distance = place.real * math.cos(half) + place.imag * math.sin(half)
+        if distance < least[chart]:
+            first[chart], least[chart] = face, distance
+        if distance >= most[chart]:
+            last[chart], most[chart] = face, distance
+    return first, last
+
+
+@compiled
+def _in_plane(vertices: np.ndarray, faces: np.ndarray, areas: np.ndarray) -> np.ndarray:
     """[F, 3] complex: each face in a plane of its own, its first corner at 0 and its first side on the real axis."""
-    corners = vertices[dual.faces].astype(np.float64)
-    first, second = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-    length = np.linalg.norm(first, axis=1)
-    shapes = np.zeros((len(corners), 3), dtype=np.complex128)
-    shapes[:, 1] = length
-    shapes[:, 2] = ((first * second).sum(axis=1) + 2j * dual.areas) / length
+    shapes = np.zeros((len(faces), 3), np.complex128)
+    for face in range(len(faces)):
+        a, b, c = corners_of(vertices, faces, face)
+        first = minus(b, a)
+        length = math.sqrt(dot(first, first))
+        shapes[face, 1] = length
+        shapes[face, 2] = complex(dot(first, minus(c, a)) / length, 2 * areas[face] / length)
     return shapes
 
 
-def _points(face_count: int, edges: np.ndarray) -> np.ndarray:
-    """[F, 3]: numbers of the points that corners are, the same on both sides of an edge within a chart.
+@compiled
+def _largest(areas: np.ndarray, charts: np.ndarray, count: int) -> np.ndarray:
+    """[count] the largest face of each chart."""
+    largest = np.full(count, -1)
+    for face in range(len(charts)):
+        other = largest[charts[face]]
+        if other < 0 or areas[face] > areas[other]:
+            largest[charts[face]] = face
+    return largest
 
-    A chart that touches itself in a single vertex has two points there.
+
+@compiled
+def _spread(neighbours: np.ndarray, seeds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """All faces, chart by chart, each breadth first from its seed [C]; and where the charts begin [C + 1].
+
+    neighbours: [F, 3] the faces of the same chart beside each; -1 if there is none.
     """
-    following = edges - edges % 3 + (edges + 1) % 3
-    links = np.concatenate([edges[:, 0], following[:, 0]]), np.concatenate([following[:, 1], edges[:, 1]])
-    graph = coo_matrix((np.ones(len(links[0]), dtype=bool), links), shape=(3 * face_count,) * 2)
-    return np.asarray(connected_components(graph, directed=False)[1]).astype(np.int64).reshape(-1, 3)
+    order, begins = np.empty(len(neighbours), np.int64), np.zeros(len(seeds) + 1, np.int64)
+    found = np.zeros(len(neighbours), np.bool_)
+    done = count = 0
+    for chart in range(len(seeds)):
+        order[count], found[seeds[chart]] = seeds[chart], True
+        count += 1
+        while done < count:
+            for beside in neighbours[order[done]]:
+                if beside >= 0 and not found[beside]:
+                    order[count], found[beside] = beside, True
+                    count += 1
+            done += 1
+        begins[chart + 1] = count
+    return order, begins
 
 
-def _seeds(areas: np.ndarray, charts: np.ndarray) -> np.ndarray:
-    """The largest face of each chart."""
-    order = np.lexsort((-areas, charts))
-    return order[np.flatnonzero(np.diff(charts[order], prepend=-1))]
+@compiled
+def _numbered(points: np.ndarray, count: int, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """New numbers [count] for the points of corners [3 F], from 0 in each chart, and how many each has [C].
+
+    They are numbered breadth first, beginning at one of the chart's faces [C].
+
+    Points that share a face then have numbers that are close (Cuthill and McKee, "Reducing the Bandwidth of Sparse
+    Symmetric Matrices", 1969).
+    """
+    corners = sorted_by(np.arange(len(points)), points, count)
+    begins = np.zeros(count + 1, np.int64)
+    for point in points:
+        begins[point + 1] += 1
+    for point in range(count):
+        begins[point + 1] += begins[point]
+    number, counts = np.full(count, -1), np.zeros(len(first), np.int64)
+    order = np.empty(count, np.int64)
+    for chart in range(len(first)):
+        order[0], number[points[3 * first[chart]]] = points[3 * first[chart]], 0
+        done, found = 0, 1
+        while done < found:
+            point = order[done]
+            done += 1
+            for corner in corners[begins[point] : begins[point + 1]]:
+                for k in range(1, 3):
+                    beside = points[corner - corner % 3 + (corner + k) % 3]
+                    if number[beside] < 0:
+                        order[found], number[beside] = beside, found
+                        found += 1
+        counts[chart] = found
+    return number, counts
 
 
-def _cotangents(sides: np.ndarray, areas: np.ndarray) -> np.ndarray:
+@compiled
+def _cotangents(shapes: np.ndarray, areas: np.ndarray) -> np.ndarray:
     """[F, 3] half the cotangent of the angle opposite each side."""
-    after, before = np.roll(sides, -1, axis=1), np.roll(sides, -2, axis=1)
-    return np.asarray(np.clip(-(after.conj() * before).real / (2 * areas[:, None]), SMALLEST, LARGEST) / 2)
+    weights = np.empty(shapes.shape)
+    for face in range(len(shapes)):
+        for k in range(3):
+            opposite = shapes[face, (k + 2) % 3]
+            one, two = shapes[face, k] - opposite, shapes[face, (k + 1) % 3] - opposite
+            cotangent = (one * two.conjugate()).real / (2 * areas[face])
+            weights[face, k] = min(max(cotangent, SMALLEST), LARGEST) / 2
+    return weights
 
 
-def _unrolled(sides: np.ndarray, edges: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+@compiled
+def _unrolled(shapes: np.ndarray, twins: np.ndarray, order: np.ndarray) -> np.ndarray:
     """[F] complex of length 1: turns each face so that it continues its neighbour, from the seeds outwards."""
-    root = len(sides)
-    first, second = edges.T // 3
-    beside = np.full(3 * root, -1, dtype=np.int64)  # the face beyond each half-edge
-    beside[edges[:, 0]], beside[edges[:, 1]] = second, first
-    turn = np.ones(3 * root, dtype=np.complex128)  # from the face's plane to that of the one beyond
-    turn[edges[:, 1]] = -sides.ravel()[edges[:, 0]] / sides.ravel()[edges[:, 1]]
-    turn[edges[:, 1]] /= np.abs(turn[edges[:, 1]])
-    turn[edges[:, 0]] = turn[edges[:, 1]].conj()
-
-    links = np.concatenate([first, second, np.full(len(seeds), root)]), np.concatenate([second, first, seeds])
-    graph = csr_matrix((np.ones(len(links[0]), dtype=bool), links), shape=(root + 1,) * 2)
-    parent = breadth_first_order(graph, root)[1].astype(np.int64)
-    side = (beside.reshape(-1, 3) == parent[:root, None]).argmax(axis=1)
-    rotation = np.append(np.where(parent[:root] == root, 1.0, turn[3 * np.arange(root) + side]), 1.0)
-    parent[root] = root
-    while (parent != root).any():  # from its parent's plane to that of its grandparent, and so on
-        rotation, parent = rotation * rotation[parent], parent[parent]
-    return rotation[:root]
+    rotations = np.zeros(len(shapes), np.complex128)
+    for face in order:
+        if rotations[face] == 0:
+            rotations[face] = 1
+        for k in range(3):
+            twin = twins[3 * face + k]
+            beside, j = twin // 3, twin % 3
+            if twin >= 0 and rotations[beside] == 0:
+                side = shapes[face, (k + 1) % 3] - shapes[face, k]
+                turn = rotations[face] * side * (shapes[beside, j] - shapes[beside, (j + 1) % 3]).conjugate()
+                rotations[beside] = turn / abs(turn)
+    return rotations
 
 
-def _laplacian(points: np.ndarray, weights: np.ndarray, pinned: np.ndarray, count: int) -> csc_matrix:
-    """The symmetric matrix of the weighted sides [F, 3], with one point of each chart held in its place."""
-    start, end, weight = points.ravel(), np.roll(points, -1, axis=1).ravel(), weights.ravel()
-    diagonal = np.bincount(points.ravel(), (weights + np.roll(weights, 1, axis=1)).ravel(), count)
-    diagonal[pinned] += 1
-    own = np.arange(count)
-    rows, columns = np.concatenate([start, end, own]), np.concatenate([end, start, own])
-    return coo_matrix((np.concatenate([-weight, -weight, diagonal]), (rows, columns)), shape=(count, count)).tocsc()
+@compiled
+def _rigid(
+    shapes: np.ndarray,
+    weights: np.ndarray,
+    points: np.ndarray,
+    faces: np.ndarray,
+    rotations: np.ndarray,
+    count: int,
+) -> np.ndarray:
+    """Where the points of one chart lie if its faces keep their shapes as well as they can.
 
+    Args:
+        shapes: [F, 3] complex128.
+        weights: [F, 3].
+        points: [F, 3] int64.
+        faces: those of the chart.
+        rotations: [F] complex128, how faces are turned at first.
+        count: of the chart's points.
 
-def _scattered(index: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:
-    """Sums of complex values by index."""
-    return np.bincount(index, values.real, count) + 1j * np.bincount(index, values.imag, count)
-
-
-def _untangled(position: np.ndarray, points: np.ndarray, laplacian: csc_matrix) -> np.ndarray:
-    """Move the points of faces that are turned over to the middle of their neighbours, where that helps."""
-    for _ in range(UNTANGLING):
-        over = signed_areas(position[points]) <= 0
-        if not over.any():
-            break
-        moved = np.unique(points[over])
-        neighbours = laplacian[:, moved].astype(bool).astype(np.float64)
-        others = np.asarray(neighbours.sum(axis=0)).ravel() - 1
-        position = position.copy()
-        position[moved] = (neighbours.T @ position - position[moved]) / others
+    Returns:
+        complex128 [count].
+    """
+    begins, matrix = _laplacian(weights, points, faces, count)
+    _factorise(begins, matrix)
+    sides = np.empty((len(faces), 3), np.complex128)
+    for place, face in enumerate(faces):
+        for k in range(3):
+            sides[place, k] = weights[face, k] * (shapes[face, (k + 1) % 3] - shapes[face, k])
+    position, pull = np.zeros(count, np.complex128), np.empty(count, np.complex128)
+    for step in range(ITERATIONS + 1):
+        for point in range(count):
+            pull[point] = 0
+        for place, face in enumerate(faces):
+            a, b, c = points[face, 0], points[face, 1], points[face, 2]
+            ab, bc, ca = sides[place, 0], sides[place, 1], sides[place, 2]
+            turn = rotations[face]
+            if step > 0:
+                turn = (position[b] - position[a]) * ab.conjugate()
+                turn += (position[c] - position[b]) * bc.conjugate() + (position[a] - position[c]) * ca.conjugate()
+                turn *= 1.0 / max(math.sqrt(turn.real * turn.real + turn.imag * turn.imag), 1e-300)
+            pull[a] += (ca - ab) * turn
+            pull[b] += (ab - bc) * turn
+            pull[c] += (bc - ca) * turn
+        _solve(begins, matrix, pull)
+        position, pull = pull, position
     return position
 
 
-def _rescaled(corners: np.ndarray, areas: np.ndarray, charts: np.ndarray) -> np.ndarray:
-    """Give each chart the area that it has in space."""
-    flat = np.bincount(charts, np.abs(signed_areas(corners)))
-    scale = np.sqrt(np.bincount(charts, areas) / np.maximum(flat, 1e-300))
-    return np.asarray(corners * scale[charts, None])
+@compiled
+def _laplacian(weights: np.ndarray, points: np.ndarray, faces: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The symmetric matrix of a chart's weighted sides, with its first point held in its place.
+
+    Returns:
+        Where rows begin [count + 1], and the values: those of a row from its diagonal to its last one that is not 0, or
+        to that of the row before. Nothing else can become other than 0 in Gaussian elimination.
+    """
+    begins = np.zeros(count + 1, np.int64)
+    for face in faces:
+        for k in range(3):
+            one, two = points[face, k], points[face, (k + 1) % 3]
+            begins[min(one, two) + 1] = max(begins[min(one, two) + 1], max(one, two))
+    last = 0
+    for row in range(count):
+        last = max(last, row, begins[row + 1])
+        begins[row + 1] = begins[row] + last - row + 1
+    matrix = np.zeros(begins[count])
+    for face in faces:
+        for k in range(3):
+            one, two = points[face, k], points[face, (k + 1) % 3]
+            matrix[begins[one]] += weights[face, k]
+            matrix[begins[two]] += weights[face, k]
+            matrix[begins[min(one, two)] + abs(one - two)] -= weights[face, k]
+    matrix[0] += 1
+    return begins, matrix
+
+
+@compiled
+def _factorise(begins: np.ndarray, matrix: np.ndarray) -> None:
+    """A = L D L^T in place: the rows of L^T without its diagonal of ones, which has D instead."""
+    for row in range(len(begins) - 1):
+        first, length = begins[row], begins[row + 1] - begins[row]
+        for k in range(1, length):
+            factor = matrix[first + k] / matrix[first]
+            below, beyond = np.uint64(begins[row + k]), np.uint64(first + k)  # none counts from the end: twice as fast
+            for column in range(np.uint64(length - k)):
+                matrix[below + column] -= factor * matrix[beyond + column]
+        for k in range(1, length):
+            matrix[first + k] /= matrix[first]
+
+
+@compiled
+def _solve(begins: np.ndarray, matrix: np.ndarray, values: np.ndarray) -> None:
+    """Solve A x = ``values``, in place, by what ``_factorise`` gives."""
+    count = len(values)
+    for row in range(count):
+        value, factors = values[row], matrix[begins[row] : begins[row + 1]]
+        others = values[row : row + len(factors)]
+        for k in range(1, len(factors)):
+            others[k] -= factors[k] * value
+    for row in range(count - 1, -1, -1):
+        value, factors = values[row] / matrix[begins[row]], matrix[begins[row] : begins[row + 1]]
+        others = values[row : row + len(factors)]
+        for k in range(1, len(factors)):
+            value -= factors[k] * others[k]
+        values[row] = value
+
+
+@compiled
+def _untangle(position: np.ndarray, points: np.ndarray, twins: np.ndarray, faces: np.ndarray) -> None:
+    """Move the points of faces that are turned over to the middle of their neighbours, in place, where that helps."""
+    for _ in range(UNTANGLING):
+        moved, any_moved = np.zeros(len(position), np.bool_), False
+        for face in faces:
+            a, b, c = position[points[face, 0]], position[points[face, 1]], position[points[face, 2]]
+            if ((b - a).conjugate() * (c - a)).imag <= 0:
+                any_moved = True
+                for k in range(3):
+                    moved[points[face, k]] = True
+        if not any_moved:
+            break
+        total, neighbours = np.zeros(len(position), np.complex128), np.zeros(len(position))
+        for face in faces:
+            for k in range(3):
+                one, two = points[face, k], points[face, (k + 1) % 3]
+                total[one] += position[two]
+                neighbours[one] += 1
+                if twins[3 * face + k] < 0:  # nothing comes back along this side
+                    total[two] += position[one]
+                    neighbours[two] += 1
+        for point in range(len(position)):
+            if moved[point]:
+                position[point] = total[point] / neighbours[point]
+
+
+@compiled
+def _place(position: np.ndarray, points: np.ndarray, faces: np.ndarray, areas: np.ndarray, corners: np.ndarray) -> None:
+    """Give a chart's faces their corners [F, 3], at the scale at which it has the area that it has in space."""
+    space = flat = 0.0
+    for face in faces:
+        a, b, c = position[points[face, 0]], position[points[face, 1]], position[points[face, 2]]
+        space += areas[face]
+        flat += abs(((b - a).conjugate() * (c - a)).imag) / 2
+    scale = math.sqrt(space / max(flat, 1e-300))
+    for face in faces:
+        for k in range(3):
+            corners[face, k] = scale * position[points[face, k]]

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
 from . import Mesh
-from .columns import corners_of, cross, dot, unit
-from .topology import twins
+from .compiled import compiled, inlined, together
+from .triangle import TINY, closest
+from .vectors import Vector, corners_of, cross, dot, minus, plus, unit, vector
 
-LEAF = 24  # faces in a leaf of the tree: faster to build and to search here than scipy's 10
-SLACK = 0.5  # how much farther than the nearest centroid one may lie: walking makes up for it, and it saves a quarter
-CHUNK = 1 << 14  # points at a time: as many as stay in the cache
+LEAF = 4  # faces in a leaf of the tree
+MOST_BITS = 7  # of each coordinate of the cells that faces are sorted by
 WALK = 16  # faces that a point may go through
-FEW = 256  # one of so many points may be left to a slower way
-CANDIDATES = 24  # faces that are tried for a point where the nearest one is turned away
+APART = 1.5  # mean edges that a face may lie farther than one that is turned away, to be taken instead
+NEAR = 0.5  # mean edges that a point may lie from the face that it is taken to without a search
+DEEP = 64  # levels of the tree, more than any has
 
 
 @dataclass(frozen=True)
@@ -25,241 +28,253 @@ class Projection:
     face: np.ndarray
     weights: np.ndarray
 
-    def part(self, some: slice) -> Projection:
-        """Some of them."""
-        return Projection(self.face[some], self.weights[some])
-
     def interpolate(self, faces: np.ndarray, values: np.ndarray) -> np.ndarray:
         """[V, C] values at the vertices of ``faces`` -> [P, C]."""
         corners = values.take(faces.take(self.face, axis=0), axis=0)  # [P, 3, C]
         return np.asarray(np.einsum("pk,pkc->pc", self.weights, corners))
 
 
-class Projector:
-    """Projects points onto a mesh.
+class Tree(NamedTuple):
+    """A mesh of F faces, and what finds its closest points.
 
-    A kd-tree finds the face with the nearest centroid, and from there a point walks from face to face as long as that
-    brings it nearer. Distances to triangles are exact (Eberly 1999, "Distance Between Point and Triangle in 3D": the
-    minimum of a quadratic over the domain of the barycentric coordinates). Most points need neither: they begin where a
-    point beside them, their leader, has ended, and are soon right above a face.
+    The faces are sorted along a curve that fills space (Morton 1966) and cut into leaves of ``LEAF``; L leaves, a power
+    of two, are the last rows of a binary tree of bounding boxes, in which node i has the children 2 i and 2 i + 1.
     """
+
+    vertices: np.ndarray  # [V, 3] float32
+    faces: np.ndarray  # [F, 3] int64
+    across: np.ndarray  # [F, 3] int32: the face over the edge from corner k to the next; -1 if there is none
+    prisms: np.ndarray  # [4 F, 3] float32: of each face the first corner, what gives s and t of a point's way from
+    # there by a product, see ``triangle``, and the unit normal
+    order: np.ndarray  # [F] int32: the sorted faces
+    places: np.ndarray  # [F] int32: where each face stands among them
+    boxes: np.ndarray  # [2 L, 6] float32: low and high corners; node 1 is the root
+    edge: float  # how long edges are on average
+
+
+class Projector:
+    """Projects points onto a mesh."""
 
     def __init__(self, mesh: Mesh) -> None:
-        from scipy.spatial import cKDTree
+        vertices = np.ascontiguousarray(mesh.vertices, dtype=np.float32)
+        faces = np.ascontiguousarray(mesh.faces, dtype=np.int64)
+        across, prisms, boxes = together(
+            partial(_across, faces, len(vertices)),
+            partial(_prisms, vertices, faces),
+            partial(_sorted_boxes, vertices, faces),
+        )
+        self.tree = Tree(vertices, faces, across, prisms, *boxes)
 
-        a, b, c = corners_of(mesh.vertices.astype(np.float32, copy=False), mesh.faces)
-        u, v = b - a, c - a
-        self._tree = cKDTree(((a + b + c) / 3).T, leafsize=LEAF, balanced_tree=False, compact_nodes=False)
-        self._triangles = np.ascontiguousarray(np.concatenate([a, u, v]).T)  # [F, 9]
-        self._prisms, self._planes = _prisms(a, u, v)
-        self._reach = float(np.sqrt(dot(u, u).mean())) / 2 if len(mesh.faces) else 0.0
-        beyond = twins(mesh.faces)
-        # Across the edge from corner k to k + 1, one behind the other: [3 F].
-        self._neighbours = np.where(beyond < 0, -1, beyond // 3).astype(np.int32)
-
-    def project(self, points: np.ndarray, normals: np.ndarray, leaders: np.ndarray) -> Projection:
+    def project(self, points: np.ndarray, normals: np.ndarray) -> Projection:
         """The closest points of the mesh to ``points`` [P, 3] with normals [P, 3] (of any length).
 
-        A face that is turned away from the point's normal, by more than 90 degrees, is taken only if no other is
-        among the ``CANDIDATES`` next ones: both sides of a thin wall find their own.
-
-        Args:
-            leaders: [P] for each point the number of one close by, on the same sheet of the surface, or its own. One
-                follows the other, in the end, to a point that leads itself.
+        A face that is turned away from the point's normal, by more than 90 degrees, is taken only if no other is about
+        as near: both sides of a thin wall find their own.
         """
-        points, normals = points.astype(np.float32, copy=False), normals.astype(np.float32, copy=False)
-        face = np.zeros(len(points), dtype=np.int32)
-        weights = np.empty((len(points), 3), dtype=np.float32)
-        done, leads = leaders == np.arange(len(points)), np.zeros(len(points), dtype=bool)
-        leads[leaders] = True
-        chosen = np.flatnonzero(done)
-        face[chosen], weights[chosen] = self._search(points[chosen], normals[chosen])
-        while (leads & ~done).any():
-            chosen = np.flatnonzero(leads & ~done & done.take(leaders))
-            begin = face.take(leaders.take(chosen))
-            face[chosen], weights[chosen] = self._beside(points[chosen], normals[chosen], begin)
-            done[chosen] = True
-        if done.all():
-            return Projection(face, weights)
-        # All at once, since that is faster than to choose those that are left: they are nearly all.
-        kept = np.flatnonzero(done)
-        known = face[kept], weights[kept]
-        face, weights = self._beside(points, normals, face.take(leaders))
-        face[kept], weights[kept] = known
-        return Projection(face, weights)
-
-    def _beside(self, points: np.ndarray, normals: np.ndarray, face: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Faces and weights of points [P, 3] that lie not far from these faces.
-
-        Those that are not right above a face, on a ridge or beyond a border, walk on as distances decide. Points whose
-        face is turned away then, or farther from them than faces are wide, are searched for.
-        """
-        weights = np.empty((len(points), 3), dtype=np.float32)
-        above = np.empty(len(points), dtype=bool)
-        for first in range(0, len(points), CHUNK):
-            part = slice(first, first + CHUNK)
-            columns = np.ascontiguousarray(points[part].T), np.ascontiguousarray(normals[part].T)
-            face[part], weights[part], above[part] = self._follow(*columns, face[part])
-        rest = np.flatnonzero(~above)
-        face[rest], weights[rest], found = self._walk(points[rest].T, normals[rest].T, face[rest])
-        lost = rest[found.away | (found.distance > self._reach**2)]
-        face[lost], weights[lost] = self._search(points[lost], normals[lost])
-        return face, weights
-
-    def _search(self, points: np.ndarray, normals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Faces and weights of points [P, 3] on their own."""
-        if not len(points):
-            return np.zeros(0, dtype=np.int64), np.zeros((0, 3), dtype=np.float32)
-        _, face = self._tree.query(points, eps=SLACK, workers=-1)
-        weights = np.empty((len(points), 3), dtype=np.float32)
-        turned = []
-        for first in range(0, len(points), CHUNK):
-            part = slice(first, first + CHUNK)
-            face[part], weights[part], found = self._walk(points[part].T, normals[part].T, face[part])
-            turned.append(first + np.flatnonzero(found.away))
-        again = np.concatenate(turned)
-        for chosen in np.array_split(again, 1 + len(again) * CANDIDATES // CHUNK):
-            if len(chosen):
-                face[chosen], weights[chosen] = self._among_many(points[chosen].T, normals[chosen].T)
-        return face, weights
-
-    def _follow(
-        self, points: np.ndarray, normals: np.ndarray, face: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """From these faces to those that the points [3, P] are right above: faces, weights, and whether there is one.
-
-        Faces are crossed over the edge that a point lies beyond the farthest, without a look at distances, until that
-        leads back or only a few points are left.
-        """
-        s, t = np.empty((2, len(face)), dtype=np.float32)
-        face, above = face.copy(), np.empty(len(face), dtype=bool)
-        before = np.full(len(face), -1, dtype=np.int32)
-        active, here, there = np.arange(len(face)), face, points
-        for _ in range(WALK):
-            second, third = _above(self._prisms.take(here, axis=0), there)
-            first = 1 - second - third
-            least = np.minimum(first, second)
-            inside = np.minimum(least, third) >= 0
-            s[active], t[active], above[active] = second, third, inside
-            exits = (2 - (first < second).view(np.int8)) * (third >= least)
-            following = self._neighbours.take(3 * here + exits)
-            on = np.flatnonzero(~inside & (following >= 0) & (following != before))
-            if len(on) <= len(face) // FEW:
-                break
-            active, before, here, there = active.take(on), here.take(on), following.take(on), there.take(on, axis=1)
-            face[active] = here
-        above &= self._is_near(points, normals, face)
-        return face, np.stack([1 - s - t, s, t], axis=1), above
-
-    def _is_near(self, points: np.ndarray, normals: np.ndarray, face: np.ndarray) -> np.ndarray:
-        """[P] bool: whether faces are not turned away from the points [3, P], and within reach of them."""
-        nx, ny, nz, level = np.ascontiguousarray(self._planes.take(face, axis=0).T)
-        facing = nx * normals[0] + ny * normals[1] + nz * normals[2]
-        height = nx * points[0] + ny * points[1] + nz * points[2] - level
-        return np.asarray((facing >= 0) & (np.abs(height) <= self._reach))
-
-    def _walk(
-        self, points: np.ndarray, normals: np.ndarray, face: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, _Measured]:
-        """From these faces to the closest ones, as far as each step brings a point nearer: faces, weights, the rest."""
-        found = _measure(self._triangles[face].T, points, normals)
-        active = np.flatnonzero(found.exits >= 0)
-        for _ in range(WALK):
-            following = self._neighbours[3 * face[active] + found.exits[active]]
-            active, following = active[following >= 0], following[following >= 0]
-            if not len(active):
-                break
-            there = _measure(self._triangles[following].T, points[:, active], normals[:, active])
-            nearer = there.distance < found.distance[active]
-            active = active[nearer]
-            face[active] = following[nearer]
-            found.take(active, there, nearer)
-            active = active[found.exits[active] >= 0]
-        return face, np.stack([1 - found.s - found.t, found.s, found.t], axis=1), found
-
-    def _among_many(self, points: np.ndarray, normals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The closest of the faces that are not turned away, if there are any: faces and weights."""
-        count = min(CANDIDATES, len(self._triangles))
-        _, near = self._tree.query(points.T, k=range(1, count + 1), workers=-1)
-        flat = near.reshape(-1)
-        tried = _measure(self._triangles[flat].T, np.repeat(points, count, 1), np.repeat(normals, count, 1))
-        cost = (tried.distance + np.where(tried.away, np.float32(1e6), 0)).reshape(near.shape)
-        best = cost.argmin(axis=1) + np.arange(len(near)) * count
-        s, t = tried.s[best], tried.t[best]
-        return flat[best], np.stack([1 - s - t, s, t], axis=1)
+        points, normals = (np.ascontiguousarray(given, dtype=np.float32) for given in (points, normals))
+        return Projection(*_search_all(self.tree, points, normals))
 
 
-def _prisms(a: np.ndarray, u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of triangles with first corners a and edges u and v, all [3, F], what tells whether points are right above them.
+@inlined
+def walk(
+    prisms: np.ndarray, across: np.ndarray, reach: float, begin: int, point: Vector, normal: Vector
+) -> tuple[bool, int, float, float]:
+    """Whether a face is found that a point belongs to, that face, and coordinates s, t there, see ``triangle``.
 
-    Returns:
-        [F, 9] the first corner a, and the vectors S and T with s = S (p - a) and t = T (p - a), the second and the
-        third barycentric coordinate of the point p; and [F, 4] the unit normal n and n a.
+    From the face that a point beside it belongs to, the point goes over the edge that it lies beyond the farthest until
+    it is right above a face, which mostly takes no step or one. Where that leads to no face that is near and not turned
+    away, on a ridge, beyond a border, or on the wrong side, it is to be searched for, from the face where that ends.
+
+    Args:
+        prisms, across: of a ``Tree``.
+        reach: how far the point may lie from its face.
+        begin: the face to begin with.
+        point: what is projected.
+        normal: of any length.
     """
-    uu, uv, vv = dot(u, u), dot(u, v), dot(v, v)
-    scale = 1 / np.maximum(uu * vv - uv * uv, np.float32(1e-30))
-    second, third = (vv * u - uv * v) * scale, (uu * v - uv * u) * scale
-    n = unit(cross(u, v))
-    planes = np.concatenate([n, dot(n, a)[None]])
-    return np.ascontiguousarray(np.concatenate([a, second, third]).T), np.ascontiguousarray(planes.T)
+    before, face = -1, begin
+    found, s, t = False, 0.0, 0.0
+    for _ in range(WALK):
+        e = minus(point, vector(prisms, 4 * face))
+        s, t = dot(vector(prisms, 4 * face + 1), e), dot(vector(prisms, 4 * face + 2), e)
+        r = 1.0 - s - t
+        if min(r, s, t) >= 0:
+            upward = vector(prisms, 4 * face + 3)
+            found = abs(dot(upward, e)) <= reach and dot(upward, normal) >= 0
+            break
+        following = across[face, 0 if t < min(r, s) else 1 if r < s else 2]
+        if following < 0 or following == before:  # beyond a border, or over a ridge and back
+            break
+        before, face = face, following
+    return found, face, s, t
 
 
-def _above(prisms: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The second and the third barycentric coordinate [P] of points [3, P], along the normals of prisms [P, 9]."""
-    prisms = np.ascontiguousarray(prisms.T)
-    ex, ey, ez = points - prisms[:3]
-    return ex * prisms[3] + ey * prisms[4] + ez * prisms[5], ex * prisms[6] + ey * prisms[7] + ez * prisms[8]
+@compiled
+def search(tree: Tree, begin: int, point: Vector, normal: Vector) -> tuple[int, float, float]:
+    """The face that a point with a normal belongs to, and coordinates s, t there, see ``triangle``.
+
+    Looking first around the face ``begin``, if that is not -1, saves most of the way if it is near.
+    """
+    vertices, faces, boxes, order = tree.vertices, tree.faces, tree.boxes, tree.order
+    best, nearest, limit = (0, 1.0, 0.0), np.inf, np.inf  # of the faces that are not turned away
+    other, least = best, np.inf  # of all
+    half = len(boxes) // 2
+    nodes, away = np.empty(DEEP, dtype=np.int64), np.empty(DEEP)  # what is left to look at, and how far it is
+    nodes[0], away[0] = 1, 0.0
+    nodes[1], away[1] = half + tree.places[begin] // LEAF, 0.0
+    left = 1 if begin < 0 else 2
+    while left:
+        left -= 1
+        node = nodes[left]
+        if away[left] >= limit:
+            continue
+        if node < half:
+            node *= 2
+            one, two = _away(boxes, node, point), _away(boxes, node + 1, point)
+            nearer = 0 if one < two else 1
+            nodes[left], away[left] = node + 1 - nearer, max(one, two)
+            nodes[left + 1], away[left + 1] = node + nearer, min(one, two)
+            left += 2
+            continue
+        first = (node - half) * LEAF
+        for place in range(first, min(first + LEAF, len(order))):
+            face = order[place]
+            a, b, c = corners_of(vertices, faces, face)
+            e, u, v = minus(point, a), minus(b, a), minus(c, a)
+            s, t = closest(dot(u, u), dot(u, v), dot(v, v), dot(u, e), dot(v, e))
+            beyond = plus(plus(e, -s, u), -t, v)
+            distance = dot(beyond, beyond)
+            if distance < least:
+                other, least = (face, s, t), distance
+            if distance < nearest and dot(cross(u, v), normal) >= 0:
+                best, nearest = (face, s, t), distance
+        limit = min(nearest, (np.sqrt(least) + APART * tree.edge) ** 2)
+    return best if nearest <= limit else other
 
 
-@dataclass(frozen=True)
-class _Measured:
-    """P points and a triangle each: where in the triangle the closest point lies, and where one would walk on."""
-
-    distance: np.ndarray  # [P], squared
-    s: np.ndarray  # [P]: the second and the third barycentric coordinate of the closest point
-    t: np.ndarray
-    exits: np.ndarray  # [P]: the edge, from corner k to k + 1, that a point lies beyond the farthest; -1 for none
-    away: np.ndarray  # [P] bool: the triangle is turned away from the point's normal
-
-    def take(self, places: np.ndarray, other: _Measured, chosen: np.ndarray) -> None:
-        """Put the chosen of another's entries into these places."""
-        for mine, theirs in zip(vars(self).values(), vars(other).values(), strict=True):
-            mine[places] = theirs[chosen]
+@inlined
+def _away(boxes: np.ndarray, node: int, point: Vector) -> float:
+    """The squared distance of a point from a box."""
+    x, y, z = point
+    dx = max(boxes[node, 0] - x, 0.0, x - boxes[node, 3])
+    dy = max(boxes[node, 1] - y, 0.0, y - boxes[node, 4])
+    dz = max(boxes[node, 2] - z, 0.0, z - boxes[node, 5])
+    return dx * dx + dy * dy + dz * dz
 
 
-def _measure(triangles: np.ndarray, points: np.ndarray, normals: np.ndarray) -> _Measured:
-    """triangles: [9, P], first corners and the edges from them; points, normals: [3, P]."""
-    triangles = np.ascontiguousarray(triangles)
-    ex, ey, ez = points - triangles[:3]
-    ux, uy, uz, vx, vy, vz = triangles[3:]
-    uu, uv, vv = ux * ux + uy * uy + uz * uz, ux * vx + uy * vy + uz * vz, vx * vx + vy * vy + vz * vz
-    du, dv = ux * ex + uy * ey + uz * ez, vx * ex + vy * ey + vz * ez
-    scale = 1 / np.maximum(uu * vv - uv * uv, np.float32(1e-30))
-    s, t = (vv * du - uv * dv) * scale, (uu * dv - uv * du) * scale
-    r = 1 - s - t
-    exits = np.where(t < np.minimum(r, s), 0, np.where(r < s, 1, 2))
-    exits[np.minimum(np.minimum(r, s), t) >= 0] = -1
-    outside = np.flatnonzero(exits >= 0)
-    s[outside], t[outside] = _on_border(*(a[outside] for a in (uu, uv, vv, du, dv)))
-    ox, oy, oz = ex - s * ux - t * vx, ey - s * uy - t * vy, ez - s * uz - t * vz
-    nx, ny, nz = normals
-    facing = nx * (uy * vz - uz * vy) + ny * (uz * vx - ux * vz) + nz * (ux * vy - uy * vx)
-    return _Measured(ox * ox + oy * oy + oz * oz, s, t, exits, facing < 0)
+@compiled
+def _search_all(tree: Tree, points: np.ndarray, normals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Faces [P] and weights [P, 3] of points [P, 3] with normals [P, 3]."""
+    found = np.zeros(len(points), dtype=np.int64)
+    weights = np.zeros((len(points), 3), dtype=np.float32)
+    for i in range(len(points)):
+        found[i], s, t = search(tree, -1, vector(points, i), vector(normals, i))
+        weights[i, 0], weights[i, 1], weights[i, 2] = 1.0 - s - t, s, t
+    return found, weights
 
 
-def _on_border(
-    uu: np.ndarray, uv: np.ndarray, vv: np.ndarray, du: np.ndarray, dv: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Barycentric coordinates s, t of the closest points on the borders of triangles with edges u and v."""
-    tiny = np.float32(1e-30)
-    on_u = np.clip(du / np.maximum(uu, tiny), 0, 1)
-    on_v = np.clip(dv / np.maximum(vv, tiny), 0, 1)
-    across = np.clip((uu - uv + dv - du) / np.maximum(uu - 2 * uv + vv, tiny), 0, 1)
-    rest = 1 - across
-    cost_u, cost_v = on_u * (uu * on_u - 2 * du), on_v * (vv * on_v - 2 * dv)
-    cost_across = rest * (uu * rest + 2 * uv * across - 2 * du) + across * (vv * across - 2 * dv)
-    along_v = (cost_v < cost_u) & (cost_v <= cost_across)
-    along_u = ~along_v & (cost_u <= cost_across)
-    s = np.where(along_u, on_u, np.where(along_v, 0, rest))
-    t = np.where(along_v, on_v, np.where(along_u, 0, across))
-    return s, t
+@compiled
+def _prisms(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """The field of a ``Tree``."""
+    prisms = np.empty((4 * len(faces), 3), dtype=np.float32)
+    for face in range(len(faces)):
+        a, b, c = corners_of(vertices, faces, face)
+        u, v = minus(b, a), minus(c, a)
+        uu, uv, vv = dot(u, u), dot(u, v), dot(v, v)
+        scale = 1.0 / max(uu * vv - uv * uv, TINY)
+        upward = unit(cross(u, v))
+        for axis in range(3):
+            prisms[4 * face, axis] = a[axis]
+            prisms[4 * face + 1, axis] = (vv * u[axis] - uv * v[axis]) * scale
+            prisms[4 * face + 2, axis] = (uu * v[axis] - uv * u[axis]) * scale
+            prisms[4 * face + 3, axis] = upward[axis]
+    return prisms
+
+
+@compiled
+def _across(faces: np.ndarray, vertices: int) -> np.ndarray:
+    """The field of a ``Tree``. An edge is looked up among those that begin where it ends."""
+    begins = np.zeros(vertices + 1, dtype=np.int32)
+    for face in range(len(faces)):
+        for corner in range(3):
+            begins[faces[face, corner] + 1] += 1
+    for vertex in range(vertices):
+        begins[vertex + 1] += begins[vertex]
+    ends, owner = np.empty((2, 3 * len(faces)), dtype=np.int32)
+    filled = begins.copy()
+    for face in range(len(faces)):
+        for corner in range(3):
+            place = filled[faces[face, corner]]
+            ends[place], owner[place] = faces[face, (corner + 1) % 3], face
+            filled[faces[face, corner]] += 1
+    across = np.full(faces.shape, -1, dtype=np.int32)
+    for face in range(len(faces)):
+        for corner in range(3):
+            start, end = faces[face, corner], faces[face, (corner + 1) % 3]
+            for place in range(begins[end], begins[end + 1]):
+                if ends[place] == start:
+                    across[face, corner] = owner[place]
+                    break
+    return across
+
+
+@compiled
+def _sorted_boxes(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """The last fields of a ``Tree`` of vertices [V, 3] float32 and faces [F, 3] int64."""
+    order = _along_curve(vertices, faces)
+    half = 1
+    while half * LEAF < len(faces):
+        half *= 2
+    boxes = np.empty((2 * half, 6), dtype=np.float32)
+    for node in range(2 * half):
+        for axis in range(3):
+            boxes[node, axis], boxes[node, 3 + axis] = np.inf, -np.inf
+    places = np.empty(len(faces), dtype=np.int32)
+    squares = 0.0
+    for place in range(len(faces)):
+        node, face = half + place // LEAF, order[place]
+        places[face] = place
+        for axis in range(3):
+            a, b, c = vertices[faces[face, 0], axis], vertices[faces[face, 1], axis], vertices[faces[face, 2], axis]
+            boxes[node, axis] = min(boxes[node, axis], a, b, c)
+            boxes[node, 3 + axis] = max(boxes[node, 3 + axis], a, b, c)
+            squares += (b - a) ** 2
+    for node in range(half - 1, 0, -1):
+        for axis in range(3):
+            boxes[node, axis] = min(boxes[2 * node, axis], boxes[2 * node + 1, axis])
+            boxes[node, 3 + axis] = max(boxes[2 * node, 3 + axis], boxes[2 * node + 1, 3 + axis])
+    return order, places, boxes, np.sqrt(squares / max(len(faces), 1))
+
+
+@compiled
+def _along_curve(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """[F] int32: the faces by the cells that their middles lie in, along the curve; about one cell for each face that
+    lies on a surface."""
+    low, high = np.full(3, np.inf), np.full(3, -np.inf)
+    for vertex in range(len(vertices)):
+        for axis in range(3):
+            low[axis] = min(low[axis], vertices[vertex, axis])
+            high[axis] = max(high[axis], vertices[vertex, axis])
+    bits = 1
+    while bits < MOST_BITS and 4**bits < len(faces):
+        bits += 1
+    scale = (2**bits - 0.01) / max(high[0] - low[0], high[1] - low[1], high[2] - low[2], TINY)
+    cell = np.empty(len(faces), dtype=np.int32)
+    begins = np.zeros(8**bits + 1, dtype=np.int32)
+    for face in range(len(faces)):
+        a, b, c = faces[face, 0], faces[face, 1], faces[face, 2]
+        code = 0
+        for axis in range(3):
+            middle = (vertices[a, axis] + vertices[b, axis] + vertices[c, axis]) / 3.0
+            place = int((middle - low[axis]) * scale)
+            for bit in range(bits):
+                code |= (place >> bit & 1) << (3 * bit + axis)
+        cell[face] = code
+        begins[code + 1] += 1
+    for code in range(8**bits):
+        begins[code + 1] += begins[code]
+    order = np.empty(len(faces), dtype=np.int32)
+    for face in range(len(faces)):
+        order[begins[cell[face]]] = face
+        begins[cell[face]] += 1
+    return order

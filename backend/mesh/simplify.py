@@ -74,5 +74,5 @@ def _error(raw: np.ndarray, vertices: np.ndarray, faces: np.ndarray) -> float:
     if not len(faces):
         return float("inf")
     points = raw[:: max(1, len(raw) // SAMPLES)]
-    place = Projector(Mesh(vertices, faces, None)).project(points, np.zeros_like(points), np.arange(len(points)))
+    place = Projector(Mesh(vertices, faces, None)).project(points, np.zeros_like(points))
     return float(np.linalg.norm(place.interpolate(faces, vertices) - points, axis=1).max())

@@ -13,48 +13,32 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .columns import corners_of, cross, dot, unit
+from .compiled import compiled, inlined
 from .texels import interpolate
+from .vectors import Vector, angle, corners_of, cross, dot, minus, plus, unit, vector
 
 
 @dataclass(frozen=True)
 class TangentSpace:
     """The frame at the corners of F faces."""
 
-    frames: np.ndarray  # [F, 3, 6] float32: the normals, then the tangents
+    frames: np.ndarray  # [F, 3, 2, 3] float32: normal and tangent
     signs: np.ndarray  # [F] float32: -1 where the UVs are mirrored, else 1
 
     @property
     def normals(self) -> np.ndarray:
         """[F, 3, 3], unit: smooth, over seams too."""
-        return self.frames[..., :3]
+        return self.frames[:, :, 0]
 
     @property
     def tangents(self) -> np.ndarray:
         """[F, 3, 3], unit and perpendicular to the normals."""
-        return self.frames[..., 3:]
-
-    def encode(self, face: np.ndarray, weights: np.ndarray, directions: np.ndarray) -> np.ndarray:
-        """Object-space ``directions`` [P, 3] at points of faces as tangent-space unit normals [P, 3], z >= 0.
-
-        The inverse of what a renderer does: normalize(x T + y B + z N).
-        """
-        found = np.ascontiguousarray(interpolate(self.frames, face, weights).T)
-        n, t, d = found[:3], found[3:], np.ascontiguousarray(directions.T)
-        nn, nt, tt, dn, dt = dot(n, n), dot(n, t), dot(t, t), dot(d, n), dot(d, t)
-        # The matrix of T, B and N inverted, up to a factor: B is perpendicular to the others.
-        local = np.stack([dt * nn - dn * nt, dot(d, cross(n, t)) * self.signs.take(face), dn * tt - dt * nt])
-        local[2] = np.maximum(local[2], 0)
-        length = np.sqrt(dot(local, local))
-        flat = np.flatnonzero(length <= 0)
-        local[2, flat], length[flat] = 1, 1
-        local /= length
-        return np.asarray(local.T)
+        return self.frames[:, :, 1]
 
     def decode(self, face: np.ndarray, weights: np.ndarray, local: np.ndarray) -> np.ndarray:
         """Tangent-space normals [P, 3] -> object-space unit normals [P, 3], as a renderer does it."""
-        n, t = np.split(interpolate(self.frames, face, weights), 2, axis=1)
-        b = cross(n.T, t.T).T * self.signs[face, None]
+        n, t = (interpolate(values, face, weights) for values in (self.normals, self.tangents))
+        b = np.cross(n, t) * self.signs[face, None]
         d = local[:, :1] * t + local[:, 1:2] * b + local[:, 2:] * n
         return np.asarray(d / np.maximum(np.linalg.norm(d, axis=1, keepdims=True), 1e-12))
 
@@ -65,57 +49,16 @@ def tangent_space(vertices: np.ndarray, faces: np.ndarray, uvs: np.ndarray) -> T
     Corners share a tangent if they share vertex, UV and handedness. Faces without area in space or in UV lend theirs to
     nobody; a corner that only they touch has any tangent.
     """
-    normals = vertex_normals(vertices, faces)[faces]
-    corners, uv = corners_of(vertices.astype(np.float64), faces), uvs.astype(np.float64)
-    (u1, v1), (u2, v2) = (uv[:, 1] - uv[:, 0]).T, (uv[:, 2] - uv[:, 0]).T
-    area = u1 * v2 - u2 * v1
-    signs = np.where(area < 0, -1.0, 1.0)
-    along = unit(((corners[1] - corners[0]) * v2 - (corners[2] - corners[0]) * v1) * signs)
-    along[:, area == 0] = 0
-
-    weighted = np.empty((len(faces), 3, 3))
-    for corner in range(3):
-        n = np.ascontiguousarray(normals[:, corner].T, dtype=np.float64)
-        one, two = (corners[(corner + step) % 3] - corners[corner] for step in (1, 2))
-        up_one, up_two = dot(n, one), dot(n, two)  # what the plane of the normal leaves out
-        angle = _angles(dot(one, two) - up_one * up_two, dot(one, one) - up_one**2, dot(two, two) - up_two**2)
-        weighted[:, corner] = (unit(along - n * dot(along, n)) * angle).T
-    group = _shared(faces, uvs, signs)
-    sums = np.stack([np.bincount(group, weighted[..., axis].reshape(-1)) for axis in range(3)])
-    tangents = unit(sums).T[group].reshape(-1, 3, 3)
-    none = (tangents == 0).all(axis=2)
-    tangents[none] = _any_perpendicular(normals[none])
-    return TangentSpace(np.concatenate([normals, tangents], axis=2, dtype=np.float32), signs.astype(np.float32))
+    vertices, uvs = (np.ascontiguousarray(given, dtype=np.float32) for given in (vertices, uvs))
+    faces = np.ascontiguousarray(faces, dtype=np.int64)
+    return TangentSpace(*_frames(vertices, faces, uvs, vertex_normals(vertices, faces)))
 
 
 def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """[V, 3] float32 unit normals: the faces' normals weighted by their angles; +z where a vertex has none."""
-    a, b, c = corners_of(vertices.astype(np.float32, copy=False), faces)
-    ab, bc, ca = b - a, c - b, a - c
-    normals = unit(cross(ab, bc))
-    squares = [dot(side, side) for side in (ab, bc, ca)]
-    sums = np.zeros((3, len(vertices)))
-    for corner, before, after in ((0, 2, 0), (1, 0, 1), (2, 1, 2)):
-        angle = _angles(-dot((ab, bc, ca)[before], (ab, bc, ca)[after]), squares[before], squares[after])
-        for axis in range(3):
-            sums[axis] += np.bincount(faces[:, corner], angle * normals[axis], len(vertices))
-    found = unit(sums)
-    found[2, (found == 0).all(axis=0)] = 1
-    return np.ascontiguousarray(found.T, dtype=np.float32)
-
-
-def _shared(faces: np.ndarray, uvs: np.ndarray, signs: np.ndarray) -> np.ndarray:
-    """[3 F] numbers of corners [F, 3], the same if vertex, UV and sign are."""
-    vertex, uv, sign = faces.reshape(-1), uvs.astype(np.float32).reshape(-1, 2), np.repeat(signs, 3)
-    one = np.zeros(int(vertex.max(initial=-1)) + 1, dtype=np.int64)  # some corner of each vertex: most are like it
-    one[vertex] = np.arange(len(vertex))
-    one = one[vertex]
-    other = np.flatnonzero((uv[one] != uv).any(axis=1) | (sign[one] != sign))
-    corner_uv = uv[other] + np.float32(0)  # no negative zeros
-    key = np.column_stack([vertex[other], corner_uv.view(np.int32), sign[other].astype(np.int64)])
-    group = vertex.copy()
-    group[other] = vertex.max(initial=-1) + 1 + unique_rows(key)[1]
-    return group
+    return np.asarray(
+        _vertex_normals(np.ascontiguousarray(vertices, dtype=np.float32), np.ascontiguousarray(faces, dtype=np.int64))
+    )
 
 
 def unique_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -128,13 +71,95 @@ def unique_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return order[begins], kinds
 
 
-def _angles(dot: np.ndarray, one: np.ndarray, two: np.ndarray) -> np.ndarray:
-    """Angles between vectors with these products, with each other and with themselves; 0 where there is none."""
-    scale = np.sqrt(np.maximum(one * two, 0))
-    cosine = dot / np.where(scale > 0, scale, 1)
-    return np.where(scale > 0, np.arccos(np.clip(cosine, -1, 1)), 0)
+@inlined
+def encode(n: Vector, t: Vector, sign: float, direction: Vector) -> Vector:
+    """An object-space direction as tangent-space unit normal, z >= 0, where normal and tangent of a mesh are n and t.
+
+    The inverse of what a renderer does: normalize(x T + y B + z N).
+    """
+    nn, nt, tt, dn, dt = dot(n, n), dot(n, t), dot(t, t), dot(direction, n), dot(direction, t)
+    # The matrix of T, B and N inverted, up to a factor: B is perpendicular to the others.
+    x, y, z = unit((dt * nn - dn * nt, dot(direction, cross(n, t)) * sign, max(dn * tt - dt * nt, 0.0)))
+    return (x, y, z) if x != 0 or y != 0 or z != 0 else (0.0, 0.0, 1.0)
 
 
-def _any_perpendicular(normals: np.ndarray) -> np.ndarray:
-    axis = np.eye(3)[np.abs(normals).argmin(axis=-1)]
-    return unit(cross(axis.T, normals.T)).T
+@compiled
+def _vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    sums = np.zeros(vertices.shape)
+    for face in range(len(faces)):
+        a, b, c = corners_of(vertices, faces, face)
+        ab, bc, ca = minus(b, a), minus(c, b), minus(a, c)
+        normal = unit(cross(ab, bc))
+        first, second = np.pi - angle(ca, ab), np.pi - angle(ab, bc)
+        weights = (first, second, np.pi - first - second)
+        for corner in range(3):
+            for axis in range(3):
+                sums[faces[face, corner], axis] += weights[corner] * normal[axis]
+    normals = np.empty(vertices.shape, dtype=np.float32)
+    for vertex in range(len(vertices)):
+        x, y, z = unit(vector(sums, vertex))
+        normals[vertex, 0], normals[vertex, 1], normals[vertex, 2] = x, y, (z if x != 0 or y != 0 or z != 0 else 1.0)
+    return normals
+
+
+@compiled
+def _frames(
+    vertices: np.ndarray, faces: np.ndarray, uvs: np.ndarray, normals: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The fields of a ``TangentSpace``, of a mesh with these vertex normals [V, 3]."""
+    signs = np.ones(len(faces), dtype=np.float32)
+    first = np.arange(3 * len(faces))  # of the corners that share a tangent
+    sums = np.zeros((3 * len(faces), 3))  # of the tangents, there
+    latest, before = np.full(len(vertices), -1), np.full(3 * len(faces), -1)  # the first corners of each vertex
+    for face in range(len(faces)):
+        along, signs[face] = _along_u(vertices, faces[face], uvs[face])
+        for corner in range(3):
+            vertex, place = faces[face, corner], 3 * face + corner
+            here, n = vector(vertices, vertex), vector(normals, vertex)
+            one = minus(vector(vertices, faces[face, (corner + 1) % 3]), here)
+            two = minus(vector(vertices, faces[face, (corner + 2) % 3]), here)
+            weight = angle(plus(one, -dot(one, n), n), plus(two, -dot(two, n), n))
+            like = latest[vertex]
+            while like >= 0 and not (
+                signs[like // 3] == signs[face]
+                and uvs[like // 3, like % 3, 0] == uvs[face, corner, 0]
+                and uvs[like // 3, like % 3, 1] == uvs[face, corner, 1]
+            ):
+                like = before[like]
+            if like < 0:
+                like, before[place], latest[vertex] = place, latest[vertex], place
+            first[place] = like
+            tangent = unit(plus(along, -dot(along, n), n))
+            for axis in range(3):
+                sums[like, axis] += weight * tangent[axis]
+    frames = np.empty((len(faces), 3, 2, 3), dtype=np.float32)
+    for place in range(3 * len(faces)):
+        n, t = vector(normals, faces[place // 3, place % 3]), unit(vector(sums, first[place]))
+        if t[0] == 0 and t[1] == 0 and t[2] == 0:
+            t = _any_perpendicular(n)
+        for axis in range(3):
+            frames[place // 3, place % 3, 0, axis], frames[place // 3, place % 3, 1, axis] = n[axis], t[axis]
+    return frames, signs
+
+
+@inlined
+def _along_u(vertices: np.ndarray, face: np.ndarray, uvs: np.ndarray) -> tuple[Vector, float]:
+    """Where u grows the fastest on a face with UVs [3, 2], of length 1, or 0 if it has no area; and its sign."""
+    a = vector(vertices, face[0])
+    u1, v1 = np.float64(uvs[1, 0]) - uvs[0, 0], np.float64(uvs[1, 1]) - uvs[0, 1]
+    u2, v2 = np.float64(uvs[2, 0]) - uvs[0, 0], np.float64(uvs[2, 1]) - uvs[0, 1]
+    area = u1 * v2 - u2 * v1
+    sign = -1.0 if area < 0 else 1.0
+    if area == 0:
+        return (0.0, 0.0, 0.0), sign
+    none = (0.0, 0.0, 0.0)
+    one, two = minus(vector(vertices, face[1]), a), minus(vector(vertices, face[2]), a)
+    return unit(plus(plus(none, sign * v2, one), -sign * v1, two)), sign
+
+
+@inlined
+def _any_perpendicular(normal: Vector) -> Vector:
+    x, y, z = abs(normal[0]), abs(normal[1]), abs(normal[2])
+    if x <= y and x <= z:
+        return unit(cross((1.0, 0.0, 0.0), normal))
+    return unit(cross((0.0, 1.0, 0.0) if y <= z else (0.0, 0.0, 1.0), normal))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-RUN = 4  # texels in a row that share a search
-SMALL = 256  # texels of a face up to which one leads all others
-BLOCK = 16  # texels along a side of the squares in which one leads those
+from .compiled import compiled, inlined
+from .vectors import Vector
 
 
 @dataclass(frozen=True)
@@ -24,131 +23,175 @@ class Texels:
         """[F, 3, C] values at face corners -> [T, C]."""
         return interpolate(corner_values, self.face, self.weights)
 
-    def shifted(self, faces: int) -> Texels:
-        """The same with other numbers of the faces."""
-        return replace(self, face=self.face + faces)
-
-    def part(self, some: slice) -> Texels:
-        """Some of them."""
-        return Texels(self.row[some], self.column[some], self.face[some], self.weights[some])
-
-    def groups(self) -> np.ndarray:
-        """[T] ascending numbers: the same for up to ``RUN`` texels that lie side by side in a face."""
-        begins = np.ones(len(self.face), dtype=bool)
-        begins[1:] = (self.face[1:] != self.face[:-1]) | (self.row[1:] != self.row[:-1])
-        places = np.arange(len(begins))
-        start = np.maximum.accumulate(np.where(begins, places, 0))
-        return np.cumsum((places - start) % RUN == 0) - 1
-
-    def leaders(self, chart: np.ndarray) -> np.ndarray:
-        """[T] for each texel the number of one of the same chart close by, which has a leader too or is its own.
-
-        It is the middle one of the same face, or if that is large, of a square of ``BLOCK`` texels in it. Those have
-        leaders in such squares of the chart.
-
-        chart: [F] int64, of the faces.
-        """
-        counts = np.bincount(self.face)
-        leaders = (np.cumsum(counts) - (counts + 1) // 2).take(self.face)
-        if counts.max(initial=0) > SMALL:
-            self._lead(leaders, np.flatnonzero((counts > SMALL).take(self.face)), self.face)
-        self._lead(leaders, np.flatnonzero(leaders == np.arange(len(leaders))), chart.take(self.face))
-        return leaders
-
-    def _lead(self, leaders: np.ndarray, texels: np.ndarray, part: np.ndarray) -> None:
-        """Give some texels one leader for each square and part of the surface: ``part`` [T] is its number."""
-        row, column, part = self.row.take(texels), self.column.take(texels), part.take(texels)
-        stride = int(column.max(initial=0)) // BLOCK + 1
-        block = row // BLOCK * stride + column // BLOCK
-        middle = np.maximum(np.abs(row % BLOCK * 2 - BLOCK), np.abs(column % BLOCK * 2 - BLOCK)) <= BLOCK // 2
-        chosen = np.zeros(int(block.max(initial=0)) + 1, dtype=np.int64)
-        left = np.arange(len(texels))
-        while len(left):  # one part in each square at a time
-            chosen[block.take(left)] = left
-            central = left[middle.take(left)]
-            chosen[block.take(central)] = central
-            leader = chosen.take(block.take(left))
-            same = part.take(leader) == part.take(left)
-            leaders[texels.take(left[same])] = texels.take(leader[same])
-            left = left[~same]
-
 
 def rasterize(uvs: np.ndarray, texture_size: int) -> Texels:
     """Find the texels whose centres lie in each face, scan line by scan line. uvs: [F, 3, 2] in 0..1, v up."""
-    x = np.ascontiguousarray(uvs[..., 0].T, dtype=np.float64) * texture_size - 0.5  # texel centres at whole numbers
-    y = (1.0 - np.ascontiguousarray(uvs[..., 1].T, dtype=np.float64)) * texture_size - 0.5
-    last = texture_size - 1
-    (x0, x1, x2), (y0, y1, y2) = x, y
-    bottom, top = np.minimum(np.minimum(y0, y1), y2), np.maximum(np.maximum(y0, y1), y2)
-    face, row = ranges(np.ceil(bottom).clip(0), np.floor(top).clip(None, last))
-    left, right = _spans(x, y, face, row)
-    first, end = np.ceil(left).clip(0), np.floor(right).clip(None, last)
-    full = np.flatnonzero(first <= end)
-    face, row, first, end = face.take(full), row.take(full), first.take(full), end.take(full)
-
-    # Barycentric coordinates are affine along a scan line: a value where it begins, and a slope that its face has.
-    double_area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
-    scale = 1.0 / np.where(double_area == 0, np.inf, double_area)
-    slopes = [((y2 - y0) * scale).take(face), ((y0 - y1) * scale).take(face)]  # of the second and the third
-    dx, dy = first - x0.take(face), row - y0.take(face)
-    starts = [
-        dx * slopes[0] - dy * ((x2 - x0) * scale).take(face),
-        dx * slopes[1] + dy * ((x1 - x0) * scale).take(face),
-    ]
-
-    span, column = ranges(first, end)
-    along = (column - first.take(span)).astype(np.float32)
-    weights = np.empty((len(span), 3), dtype=np.float32)
-    for corner, start, slope in zip((1, 2), starts, slopes, strict=True):
-        weights[:, corner] = start.astype(np.float32).take(span) + along * slope.astype(np.float32).take(span)
-    weights[:, 0] = 1 - weights[:, 1] - weights[:, 2]
-    return Texels(row.astype(np.int64).take(span), column.astype(np.int64), face.take(span), weights)
+    return Texels(*_texels_of(in_texels(uvs, texture_size), texture_size))
 
 
-def border_texels(uvs: np.ndarray, face: np.ndarray, corner: np.ndarray, covered: np.ndarray) -> Texels:
-    """The texels that filtering reads on the borders of charts and that no face covers.
+def in_texels(uvs: np.ndarray, texture_size: int) -> np.ndarray:
+    """[F, 3, 2] float64: x and y of face corners, down from the top; centres of texels lie at whole numbers."""
+    uvs = uvs.astype(np.float64)
+    return np.stack([uvs[..., 0] * texture_size - 0.5, (1.0 - uvs[..., 1]) * texture_size - 0.5], axis=-1)
+
+
+@dataclass(frozen=True)
+class Cover:
+    """The face that each texel of a texture belongs to."""
+
+    face: np.ndarray  # [T, T] int32; -1 for none
+    weights: np.ndarray  # [T, T, 2] float32: the second and the third barycentric coordinate of the centre in its face
+
+    @classmethod
+    def nothing(cls, texture_size: int) -> Cover:
+        """What is to be filled in."""
+        side = texture_size
+        return cls(np.full((side, side), -1, dtype=np.int32), np.empty((side, side, 2), dtype=np.float32))
+
+
+@inlined
+def weights_at(weights: np.ndarray, row: int, column: int) -> Vector:
+    """The three weights of a texel of a ``Cover``."""
+    s, t = np.float64(weights[row, column, 0]), np.float64(weights[row, column, 1])
+    return 1.0 - s - t, s, t
+
+
+@compiled
+def cover_rows(corners: np.ndarray, face_at: np.ndarray, weights: np.ndarray, first: int, last: int) -> None:
+    """Fill in the rows from ``first`` to before ``last`` of a ``Cover`` by faces with these corners, see ``in_texels``.
+
+    Of faces that share a texel, the last one has it.
+    """
+    for face in range(len(corners)):
+        top, bottom = _rows(corners, face, first, last)
+        if top < bottom:
+            sx, tx, sy, ty = _slopes(corners, face)
+        for row in range(top, bottom):
+            left, right = _columns(corners, face, row, len(face_at))
+            dy = row - corners[face, 0, 1]
+            for column in range(left, right):
+                dx = column - corners[face, 0, 0]
+                face_at[row, column] = face
+                weights[row, column, 0], weights[row, column, 1] = dx * sx + dy * sy, dx * tx + dy * ty
+
+
+@compiled
+def cover_borders(
+    corners: np.ndarray, twin: np.ndarray, chart: np.ndarray, face_at: np.ndarray, weights: np.ndarray
+) -> None:
+    """Fill in the texels of a ``Cover`` that filtering reads on the borders of charts and that no face covers.
 
     Each belongs to the point of a border that is nearest to it, so that a chart's own values are found on all of it: at
     the tips of its corners, too, and where it is narrower than a texel.
 
     Args:
-        uvs: [F, 3, 2].
-        face, corner: [B] the border edges, from this corner of this face to the next corner.
-        covered: [size, size] bool; the texels that are found are marked in it.
+        corners: [F, 3, 2], see ``in_texels``.
+        twin: [3 F] int64, of the half-edges, see ``topology``.
+        chart: [F] int64; what belongs to none, -1, has no borders.
     """
-    size = len(covered)
-    after = (corner + 1) % 3
-    ends = np.stack([uvs[face, corner], uvs[face, after]], axis=1).astype(np.float64)
-    x, y = ends[..., 0] * size - 0.5, (1 - ends[..., 1]) * size - 0.5
-    across, down = x[:, 1] - x[:, 0], y[:, 1] - y[:, 0]
-    steps = np.ceil(2 * np.maximum(np.abs(across), np.abs(down))) + 1  # half texels
-    edge, step = ranges(np.zeros(len(steps)), steps)
-    along = step / steps.take(edge)
-    x, y = x[:, 0].take(edge) + along * across.take(edge), y[:, 0].take(edge) + along * down.take(edge)
-    flat = covered.reshape(-1)
-    places, distances, samples = [], [], []
-    for i, j in ((0, 0), (1, 0), (0, 1), (1, 1)):  # what is filtered between
-        column, row = (np.floor(x) + i).clip(0, size - 1), (np.floor(y) + j).clip(0, size - 1)
-        place = (row * size + column).astype(np.int64)
-        free = np.flatnonzero(~flat.take(place))
-        places.append(place.take(free))
-        distances.append(np.square(x - column).take(free) + np.square(y - row).take(free))
-        samples.append(free)
-    place, distance, sample = (np.concatenate(parts) for parts in (places, distances, samples))
-    least = np.full(size * size, np.inf)
-    np.minimum.at(least, place, distance)
-    nearest = np.flatnonzero(distance == least.take(place))
-    owner = np.full(size * size, -1)
-    owner[place.take(nearest)] = sample.take(nearest)
-    place = np.flatnonzero(owner >= 0)
-    place = place[np.argsort(face.take(edge.take(owner.take(place))), kind="stable")]
-    sample = owner.take(place)
-    flat[place] = True
-    edge, along = edge.take(sample), along.take(sample)
-    weights = np.zeros((len(place), 3), dtype=np.float32)
-    weights[np.arange(len(place)), corner.take(edge)] = 1 - along
-    weights[np.arange(len(place)), after.take(edge)] = along
-    return Texels(place // size, place % size, face.take(edge), weights)
+    last = len(face_at) - 1
+    distances = np.zeros(face_at.shape, dtype=np.float32)  # no border is nearer to what a face covers
+    for row in range(last + 1):
+        for column in range(last + 1):
+            if face_at[row, column] < 0:
+                distances[row, column] = np.inf
+    for half in range(3 * len(corners)):
+        face, start, end = half // 3, half % 3, (half % 3 + 1) % 3
+        if chart[face] < 0 or (twin[half] >= 0 and _are_joined(corners, half, twin[half])):
+            continue
+        x0, y0 = corners[face, start, 0], corners[face, start, 1]
+        x1, y1 = corners[face, end, 0], corners[face, end, 1]
+        steps = int(np.ceil(2 * max(abs(x1 - x0), abs(y1 - y0)))) + 1  # half texels
+        for step in range(steps + 1):
+            along = step / steps
+            x, y = x0 + along * (x1 - x0), y0 + along * (y1 - y0)
+            for turn in range(4):  # what is filtered between
+                column = min(max(int(np.floor(x)) + turn % 2, 0), last)
+                row = min(max(int(np.floor(y)) + turn // 2, 0), last)
+                distance = np.float32((x - column) ** 2 + (y - row) ** 2)
+                if distance < distances[row, column]:
+                    distances[row, column], face_at[row, column] = distance, face
+                    for k in range(2):
+                        weights[row, column, k] = along if end == k + 1 else 1 - along if start == k + 1 else 0.0
+
+
+@inlined
+def _are_joined(corners: np.ndarray, half: int, twin: int) -> bool:
+    """Whether half-edges of two faces that run in opposite directions are the same line in the texture."""
+    start, end = corners[half // 3, half % 3], corners[half // 3, (half % 3 + 1) % 3]
+    back, forth = corners[twin // 3, (twin % 3 + 1) % 3], corners[twin // 3, twin % 3]
+    return start[0] == back[0] and start[1] == back[1] and end[0] == forth[0] and end[1] == forth[1]
+
+
+@compiled
+def _texels_of(corners: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The fields of ``Texels``, of faces with these corners, see ``in_texels``."""
+    count = 0
+    for face in range(len(corners)):
+        top, bottom = _rows(corners, face, 0, size)
+        for row in range(top, bottom):
+            left, right = _columns(corners, face, row, size)
+            count += max(right - left, 0)
+    rows, columns, faces = np.empty((3, count), dtype=np.int64)
+    weights = np.empty((count, 3), dtype=np.float32)
+    place = 0
+    for face in range(len(corners)):
+        top, bottom = _rows(corners, face, 0, size)
+        sx, tx, sy, ty = _slopes(corners, face)
+        for row in range(top, bottom):
+            left, right = _columns(corners, face, row, size)
+            dy = row - corners[face, 0, 1]
+            for column in range(left, right):
+                dx = column - corners[face, 0, 0]
+                rows[place], columns[place], faces[place] = row, column, face
+                s, t = dx * sx + dy * sy, dx * tx + dy * ty
+                weights[place, 0], weights[place, 1], weights[place, 2] = 1.0 - s - t, s, t
+                place += 1
+    return rows, columns, faces, weights
+
+
+@inlined
+def _rows(corners: np.ndarray, face: int, first: int, last: int) -> tuple[int, int]:
+    """The rows that a face may have texels in, as ``_between`` gives them."""
+    y0, y1, y2 = corners[face, 0, 1], corners[face, 1, 1], corners[face, 2, 1]
+    return _between(min(y0, y1, y2), max(y0, y1, y2), first, last)
+
+
+@inlined
+def _columns(corners: np.ndarray, face: int, row: int, size: int) -> tuple[int, int]:
+    """A face's texels in a row, as ``_between`` gives them."""
+    left, right = np.inf, -np.inf
+    xa, ya = corners[face, 2, 0], corners[face, 2, 1]
+    for corner in range(3):
+        xb, yb = corners[face, corner, 0], corners[face, corner, 1]
+        if min(ya, yb) <= row <= max(ya, yb) and ya != yb:
+            x = xa + (row - ya) * ((xb - xa) / (yb - ya))
+            left, right = min(left, x), max(right, x)
+        xa, ya = xb, yb
+    return _between(left, right, 0, size)
+
+
+@inlined
+def _between(low: float, high: float, first: int, last: int) -> tuple[int, int]:
+    """The first of the whole numbers from low to high, and the one after them, among ``first`` to before ``last``."""
+    if low <= high and low < last and high >= first:  # false for NaN
+        return int(np.ceil(max(low, first))), int(np.floor(min(high, last - 1))) + 1
+    return first, first
+
+
+@inlined
+def _slopes(corners: np.ndarray, face: int) -> tuple[float, float, float, float]:
+    """How the second and the third barycentric coordinate grow along x, and then along y."""
+    x0, y0 = corners[face, 0, 0], corners[face, 0, 1]
+    x1, y1, x2, y2 = (
+        corners[face, 1, 0] - x0,
+        corners[face, 1, 1] - y0,
+        corners[face, 2, 0] - x0,
+        corners[face, 2, 1] - y0,
+    )
+    double_area = x1 * y2 - x2 * y1
+    scale = 1.0 / double_area if double_area != 0 else 0.0
+    return y2 * scale, -y1 * scale, -x2 * scale, x1 * scale
 
 
 def interpolate(values: np.ndarray, face: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -157,61 +200,9 @@ def interpolate(values: np.ndarray, face: np.ndarray, weights: np.ndarray) -> np
     return np.asarray(np.einsum("pk,pkc->pc", weights, corners.reshape(len(face), 3, -1)))
 
 
-class Gutter:
-    """The texels outside all charts, each with one inside that is the nearest to within three texels: painted like it,
-    filtering shows no seams.
-
-    Distances are those between squares of two by two texels: a quarter of the search.
-    """
-
-    def __init__(self, covered: np.ndarray) -> None:
-        """``covered``: [size, size] bool, what lies inside."""
-        from scipy import ndimage
-
-        size = len(covered)
-        padded = np.pad(covered, (0, size % 2))
-        quarters = {(i, j): padded[i::2, j::2] for i in (1, 0) for j in (1, 0)}
-        some = np.logical_or.reduce(list(quarters.values()))
-        corner = np.arange(len(some))[:, None] * (2 * size) + np.arange(len(some)) * 2
-        inside = np.zeros_like(corner)  # of each square with covered texels, one
-        for (i, j), quarter in quarters.items():
-            inside[quarter] = (corner + (i * size + j))[quarter]
-        row, column = ndimage.distance_transform_edt(~some, return_distances=False, return_indices=True)
-        inside = inside.take(row * len(some) + column)
-        outside, nearest = [], []
-        for (i, j), quarter in quarters.items():
-            height, width = (size + 1 - i) // 2, (size + 1 - j) // 2  # without what was added
-            bare = ~quarter[:height, :width] & covered.any()
-            outside.append((corner[:height, :width] + (i * size + j))[bare])
-            nearest.append(inside[:height, :width][bare])
-        self._outside, self._nearest = np.concatenate(outside), np.concatenate(nearest)
-
-    def fill(self, image: np.ndarray) -> np.ndarray:
-        """Paint the gutter of an image [size, size] or [size, size, C], in place. What lies inside charts stays."""
-        flat = image.reshape(-1, *image.shape[2:])
-        flat[self._outside] = flat[self._nearest]
-        return image
-
-
 def ranges(first: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """All whole numbers from first[i] to last[i], with the i of each: two arrays, in order."""
     lengths = np.maximum(last - first + 1, 0).astype(np.int64)
     index = np.repeat(np.arange(len(lengths)), lengths)
     starts = np.cumsum(lengths) - lengths
     return index, np.repeat(first - starts, lengths) + np.arange(len(index))
-
-
-def _spans(x: np.ndarray, y: np.ndarray, face: np.ndarray, row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where scan lines cross triangles: x, y [3, F], face, row [S] -> left and right end [S]; left > right: missed."""
-    left, right = np.full(len(row), np.inf), np.full(len(row), -np.inf)
-    for a, b in ((0, 1), (1, 2), (2, 0)):
-        level = y[a] == y[b]
-        slope = (x[b] - x[a]) / np.where(level, 1.0, y[b] - y[a])
-        low, high = np.minimum(y[a], y[b]), np.where(level, -np.inf, np.maximum(y[a], y[b]))
-        misses = (low.take(face) > row) | (row > high.take(face))
-        at = x[a].take(face) + (row - y[a].take(face)) * slope.take(face)
-        at[misses] = np.inf
-        np.minimum(left, at, out=left)
-        at[misses] = -np.inf
-        np.maximum(right, at, out=right)
-    return left, right

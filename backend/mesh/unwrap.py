@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from .columns import corners_of, cross, dot
+from .compiled import compiled
 from .outlines import outlines_of
 from .pack import pack
 from .topology import renumbered
+from .vectors import corners_of, cross, dot, minus
 
 GUTTER = 256  # charts are about one part in so many of the square apart: 4 of 1024 texels, for two more mip levels
 NO_AREA = 1e-6  # faces whose area is less than this, as a share of their longest side squared, get no chart
@@ -35,6 +37,7 @@ def unwrap(vertices: np.ndarray, faces: np.ndarray, texture_size: int) -> Unwrap
     """
     chart = np.full(len(faces), -1, dtype=np.int64)
     uvs = np.zeros((len(faces), 3, 2), dtype=np.float32)
+    vertices, faces = np.ascontiguousarray(vertices, dtype=np.float32), np.ascontiguousarray(faces, dtype=np.int64)
     solid = _with_area(vertices, faces)
     if not solid.any():
         return Unwrapped(vertices, faces, uvs, chart, 0)
@@ -43,14 +46,17 @@ def unwrap(vertices: np.ndarray, faces: np.ndarray, texture_size: int) -> Unwrap
     return Unwrapped(vertices, faces, uvs, chart, int(chart.max()) + 1)
 
 
+@compiled
 def _with_area(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """bool [F]: faces with finite vertices that do not lie in a line."""
-    a, b, c = corners_of(vertices.astype(np.float64), faces)
-    with np.errstate(invalid="ignore"):  # between vertices that are not finite
-        ab, bc, ca = b - a, c - b, a - c
-        area = cross(ab, bc)
-        longest = np.maximum(np.maximum(dot(ab, ab), dot(bc, bc)), dot(ca, ca))
-        return np.asarray(np.isfinite(longest) & (np.sqrt(dot(area, area)) > NO_AREA * longest))
+    result = np.empty(len(faces), np.bool_)
+    for face in range(len(faces)):
+        a, b, c = corners_of(vertices, faces, face)
+        ab, bc, ca = minus(b, a), minus(c, b), minus(a, c)
+        longest = max(dot(ab, ab), dot(bc, bc), dot(ca, ca))
+        normal = cross(ab, bc)
+        result[face] = np.isfinite(longest) and math.sqrt(dot(normal, normal)) > NO_AREA * longest
+    return result
 
 
 def _layout(vertices: np.ndarray, faces: np.ndarray, texture_size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -64,6 +70,6 @@ def _layout(vertices: np.ndarray, faces: np.ndarray, texture_size: int) -> tuple
     vertices = (vertices - low) / (vertices.max(axis=0) - low).max()  # so that no size is too large or too small
     dual = dual_graph(vertices, faces)
     charts, corners = flat_charts(vertices, dual)
-    outlines = outlines_of(corners, faces, charts, dual.edges[dual.within(charts)])
+    outlines = outlines_of(corners, faces, charts, dual.twins(charts))
     placement = pack(outlines, dual.areas.sum(), min(2 * GUTTER, texture_size))
     return charts, corners * placement.factor[charts, None] + placement.shift[charts, None]

@@ -19,10 +19,11 @@ from backend.mesh.bake import Textures, bake
 from backend.mesh.finish import clean
 from backend.mesh.flexicubes import extract_mesh
 from backend.mesh.gaussian_color import SH_DC, GaussianColors
+from backend.mesh.gutter import Gutter
 from backend.mesh.projection import Projector
 from backend.mesh.simplify import simplify
 from backend.mesh.tangents import tangent_space, vertex_normals
-from backend.mesh.texels import Gutter, rasterize
+from backend.mesh.texels import rasterize
 from backend.mesh.unwrap import GUTTER, Unwrapped, unwrap
 from backend.training.families import FAMILIES
 from backend.training.metrics import sample_surface
@@ -199,7 +200,7 @@ def surface_distance(field: Object, mesh: Unwrapped, surface: Mesh) -> dict[str,
     points = sample_surface(finished, POINTS, seed=1)
     there = np.linalg.norm(to_surface(field, points) - points, axis=1)
     true = to_surface(field, sample_surface(surface, POINTS, seed=2))
-    place = Projector(finished).project(true, np.zeros_like(true), np.arange(len(true)))
+    place = Projector(finished).project(true, np.zeros_like(true))
     back = np.linalg.norm(place.interpolate(mesh.faces, mesh.vertices) - true, axis=1)
     both = np.concatenate([there, back])
     return {"distance_mean": both.mean(), "distance_p99": np.quantile(both, 0.99), "distance_max": both.max()}

@@ -8,15 +8,16 @@ import pytest
 import torch
 
 from backend.gaussians import Gaussians
-from backend.mesh import Mesh
-from backend.mesh.bake import bake
+from backend.mesh import Mesh, compiled
+from backend.mesh.bake import bake, covered, projected
 from backend.mesh.finish import clean
 from backend.mesh.flexicubes import extract_mesh
 from backend.mesh.gaussian_color import SH_DC, GaussianColors
-from backend.mesh.projection import Projector
+from backend.mesh.gutter import Gutter
+from backend.mesh.projection import APART, Projection, Projector, search
 from backend.mesh.simplify import simplify
-from backend.mesh.tangents import tangent_space, vertex_normals
-from backend.mesh.texels import BLOCK, SMALL, Gutter, rasterize
+from backend.mesh.tangents import encode, tangent_space, vertex_normals
+from backend.mesh.texels import Cover, rasterize
 from backend.mesh.unwrap import Unwrapped, unwrap
 from tests.backend.shells import chair, color_at, features_of, sphere
 from tests.backend.test_mesh_finish import sample
@@ -44,46 +45,87 @@ def test_points_go_to_the_closest_point_of_the_surface(raw: Mesh) -> None:
     face, weights = on_surface(raw, 300)
     points = np.einsum("pk,pkc->pc", weights, raw.vertices[raw.faces[face]])
     points += np.random.default_rng(1).normal(scale=0.01, size=points.shape).astype(np.float32)
-    normals = vertex_normals(raw.vertices, raw.faces)[raw.faces[face, 0]]
-    place = Projector(raw).project(points, np.zeros_like(normals), np.arange(len(points)))
+    place = Projector(raw).project(points, np.zeros_like(points))
     found = np.linalg.norm(place.interpolate(raw.faces, raw.vertices) - points, axis=1)
     expected = [distances(point, raw.vertices[raw.faces]).min() for point in points.astype(np.float64)]
-    assert (found - expected).min() > -1e-5
-    assert np.quantile(found - expected, 0.97) < 1e-5
-    assert (found - expected).max() < 0.01
+    assert np.abs(found - expected).max() < 1e-6
 
 
-def test_texels_that_follow_their_leaders_find_the_closest_points_too(raw: Mesh, mesh: Unwrapped) -> None:
-    texels = rasterize(mesh.uvs, SIZE)
-    corners = mesh.vertices[mesh.faces]
-    points = texels.interpolate(corners)
-    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])[texels.face]
-    leaders, projector = texels.leaders(mesh.chart), Projector(raw)
-    alone, led = (projector.project(points, normals, lead) for lead in (np.arange(len(points)), leaders))
-    assert (leaders == np.arange(len(points))).mean() < 0.1
-    triangles = raw.vertices[raw.faces]
-    facing = (np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])[led.face] * normals).sum(1)
-    assert (facing >= 0).mean() > 0.999
-    found = [np.linalg.norm(place.interpolate(raw.faces, raw.vertices) - points, axis=1) for place in (alone, led)]
-    assert found[1].mean() <= found[0].mean() * 1.001
-    chosen = np.random.default_rng(0).integers(len(points), size=300)
-    expected = np.array([distances(point, triangles).min() for point in points[chosen].astype(np.float64)])
-    assert (found[1][chosen] - expected).min() > -1e-5
-    assert np.quantile(found[1][chosen] - expected, 0.97) < 1e-5
-    assert (found[1] - found[0]).max() < 0.01
+def test_texels_that_begin_beside_each_other_find_the_closest_points_too(raw: Mesh, mesh: Unwrapped) -> None:
+    cover, projector = covered(mesh, SIZE), Projector(raw)
+    texels = cover.face >= 0
+    on_mesh, on_raw = (points_of(c, texels, m) for c, m in ((cover, mesh), (projected(mesh, cover, projector), raw)))
+    normals = face_normals(mesh)[cover.face[texels]]
+    alone = projector.project(on_mesh, normals)
+    led = projected(mesh, cover, projector).face[texels]
+    assert ((face_normals(raw)[led] * normals).sum(1) >= 0).mean() > 0.999
+    away = [np.linalg.norm(p - on_mesh, axis=1) for p in (alone.interpolate(raw.faces, raw.vertices), on_raw)]
+    assert away[1].mean() <= away[0].mean() * 1.02
+    assert np.quantile(away[1] - away[0], 0.97) < 1e-6
+    assert (away[1] - away[0]).max() < 0.01
 
 
-def test_leaders_are_of_the_same_chart_and_close_by(mesh: Unwrapped) -> None:
-    for size in (SIZE, 2048):  # faces of few and of many texels
-        texels = rasterize(mesh.uvs, size)
-        leaders = texels.leaders(mesh.chart)
-        chart = mesh.chart[texels.face]
-        last = leaders[leaders[leaders]]
-        assert np.array_equal(leaders[last], last)
-        assert np.array_equal(chart[leaders], chart)
-        away = np.maximum(np.abs(texels.row[leaders] - texels.row), np.abs(texels.column[leaders] - texels.column))
-        assert away.max() < SMALL
-        assert away.mean() < BLOCK
+def test_a_search_ends_at_the_closest_face_that_is_not_turned_away_wherever_it_begins(raw: Mesh) -> None:
+    rng = np.random.default_rng(2)
+    face, weights = on_surface(raw, 200)
+    points = np.einsum("pk,pkc->pc", weights, raw.vertices[raw.faces[face]])
+    points += rng.normal(scale=0.01, size=points.shape).astype(np.float32)
+    normals = rng.normal(size=points.shape)
+    tree, directions = Projector(raw).tree, face_normals(raw)
+    for point, normal in zip(points.astype(np.float64), normals, strict=True):
+        away = distances(point, raw.vertices[raw.faces])
+        facing = np.where(directions @ normal >= 0, away, np.inf)
+        expected = facing if facing.min() <= away.min() + APART * tree.edge else away
+        for begin in (-1, int(rng.integers(len(raw.faces)))):
+            found, s, t = search(tree, begin, tuple(point), tuple(normal))
+            assert expected[found] <= expected.min() + 1e-6
+            place = np.array([1 - s - t, s, t]) @ raw.vertices[raw.faces[found]]
+            np.testing.assert_allclose(np.linalg.norm(place - point), expected[found], atol=1e-6)
+
+
+def test_texels_belong_to_the_faces_that_they_lie_in(mesh: Unwrapped) -> None:
+    texels, cover = rasterize(mesh.uvs, SIZE), covered(mesh, SIZE)
+    owner = np.full((SIZE, SIZE), -1)
+    owner[texels.row, texels.column] = texels.face
+    inside = owner >= 0
+    assert np.array_equal(cover.face[inside], owner[inside])
+    last = texels.face == owner[texels.row, texels.column]
+    found = cover.weights[texels.row, texels.column]
+    np.testing.assert_allclose(found[last], texels.weights[last, 1:], atol=1e-6)
+    border = (cover.face >= 0) & ~inside
+    assert border.any()
+    s, t = cover.weights[border].T
+    assert (np.minimum(np.minimum(s, t), 1 - s - t) > -1e-6).all()
+    uv = np.einsum("pk,pkc->pc", np.stack([1 - s - t, s, t], axis=1), mesh.uvs[cover.face[border]])
+    row, column = np.nonzero(border)
+    away = np.maximum(np.abs(uv[:, 0] * SIZE - 0.5 - column), np.abs((1 - uv[:, 1]) * SIZE - 0.5 - row))
+    assert away.max() <= 1 + 1e-4
+
+
+def points_of(cover: Cover, texels: np.ndarray, mesh: Unwrapped | Mesh) -> np.ndarray:
+    """[P, 3]: where texels lie on a mesh."""
+    s, t = cover.weights[texels].T
+    return Projection(cover.face[texels], np.stack([1 - s - t, s, t], axis=1)).interpolate(mesh.faces, mesh.vertices)
+
+
+def face_normals(mesh: Unwrapped | Mesh) -> np.ndarray:
+    """[F, 3], of any length."""
+    a, b, c = mesh.vertices[mesh.faces].swapaxes(0, 1)
+    return np.cross(b - a, c - a)
+
+
+def test_the_same_faces_are_painted_whatever_the_number_of_threads(
+    raw: Mesh, mesh: Unwrapped, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    alone, many = bake(mesh, raw, SIZE), None
+    for threads in (1, 5):
+        monkeypatch.setattr(compiled, "MOST_THREADS", threads)
+        many, alone = alone, bake(mesh, raw, SIZE)
+        assert many.normal is not None
+        assert alone.normal is not None
+        assert np.array_equal(many.color, alone.color)
+        assert np.array_equal(many.normal, alone.normal)
 
 
 def distances(point: np.ndarray, triangles: np.ndarray) -> np.ndarray:
@@ -113,7 +155,7 @@ def test_each_side_of_a_thin_wall_finds_its_own() -> None:
     wall = Mesh(vertices, np.concatenate([up, up[:, ::-1] + len(grid)]), colors)
     points = np.array([[0.41, 0.52, -0.02], [0.41, 0.52, 0.01]], np.float32)
     normals = np.array([[0, 0, 1], [0, 0, -1]], np.float32)
-    place = Projector(wall).project(points, normals, np.arange(2))
+    place = Projector(wall).project(points, normals)
     np.testing.assert_allclose(place.interpolate(wall.faces, colors), [[1, 0, 0], [0, 0, 1]], atol=1e-6)
 
 
@@ -168,7 +210,8 @@ def test_encoded_normals_solve_the_frames_equations(mesh: Unwrapped) -> None:
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     before = expected[:, 2] > 0.05
     assert before.mean() > 0.9
-    found = frame.encode(face, weights, directions.astype(np.float32))
+    given = zip(map(tuple, n), map(tuple, t), frame.signs[face], map(tuple, directions), strict=True)
+    found = np.array([encode(*values) for values in given])
     np.testing.assert_allclose(found[before], expected[before], atol=1e-4)
     assert (found[:, 2] >= 0).all()
 
@@ -204,18 +247,17 @@ def test_a_chart_smaller_than_a_texel_has_its_own_colour() -> None:
 @pytest.mark.parametrize("size", [64, 75])
 def test_the_gutter_has_the_colours_of_the_nearest_texels(size: int) -> None:
     covered = np.random.default_rng(0).random((size, size)) < 0.003
-    image = np.arange(size * size).reshape(size, size) * covered
+    row, column = np.divmod(np.arange(size * size).reshape(size, size), size)
+    image = np.stack([row, column], axis=-1).astype(np.uint8) * covered[..., None]
     gutter = Gutter(covered).fill(image.copy())
     assert np.array_equal(gutter[covered], image[covered])
     assert np.array_equal(Gutter(np.zeros_like(covered)).fill(image.copy()), image)  # nothing to paint it from
-    row, column = np.divmod(gutter, size)
-    assert covered[row, column].all()
-    away = np.hypot(row - np.arange(size)[:, None], column - np.arange(size))
+    found = gutter.astype(np.int64)
+    assert covered[found[..., 0], found[..., 1]].all()
+    away = np.hypot(found[..., 0] - row, found[..., 1] - column)
     rows, columns = np.nonzero(covered)
-    nearest = np.hypot(*(np.arange(size * size)[:, None] // m % size - c for m, c in ((size, rows), (1, columns)))).min(
-        1
-    )
-    assert (away.ravel() - nearest).max() < 3
+    nearest = np.hypot(row[..., None] - rows, column[..., None] - columns).min(axis=-1)
+    np.testing.assert_allclose(away, nearest)
 
 
 def test_no_texel_inside_a_chart_is_changed_by_its_surroundings(raw: Mesh, mesh: Unwrapped) -> None:

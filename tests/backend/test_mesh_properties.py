@@ -9,6 +9,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 
 from backend.mesh import Mesh, MeshError
 from backend.mesh.cleanup import drop_bad_faces
@@ -17,7 +19,7 @@ from backend.mesh.flexicubes import extract_mesh
 from backend.mesh.holes import close_holes
 from backend.mesh.projection import Projector
 from backend.mesh.simplify import simplify
-from backend.mesh.topology import open_edges, oriented, renumbered, sorting, twins
+from backend.mesh.topology import by_edges, components, connected, open_edges, oriented, renumbered, twins
 from backend.mesh.visibility import keep_visible_faces, seen_sides
 from tests.backend.shells import chair, features_of, sphere
 
@@ -84,13 +86,32 @@ def test_triangle_soups(mesh: Mesh, faces: int) -> None:
             finish(mesh, faces=faces, texture_size=16)
 
 
-@pytest.mark.parametrize("limit", [1, 10, 1 << 16, (1 << 16) + 1, 1 << 40])
-def test_digits_sort_like_whole_numbers(limit: int) -> None:
-    rng = np.random.default_rng(limit)
-    first, second = rng.integers(5, size=3000), rng.integers(limit, size=3000)
-    assert np.array_equal(sorting(first, second), np.lexsort((second, first)))
-    assert np.array_equal(sorting(second), np.argsort(second, kind="stable"))
-    assert sorting(first[:0]).shape == (0,)
+@pytest.mark.parametrize("count", [1, 10, 1 << 16])
+def test_half_edges_are_sorted_by_edges(count: int) -> None:
+    faces = np.random.default_rng(count).integers(count, size=(1000, 3))
+    order, low, high = by_edges(faces, count)
+    ends = np.sort(np.stack([faces, np.roll(faces, -1, axis=1)], axis=-1).reshape(-1, 2), axis=1)
+    assert np.array_equal(np.stack([low, high], axis=1), ends)
+    assert np.array_equal(order, np.lexsort((ends[:, 1], ends[:, 0])))
+
+
+@few
+@given(soups())
+def test_components_and_twins_are_those_of_the_plain_references(mesh: Mesh) -> None:
+    links, count = np.concatenate([mesh.faces[:, :2], mesh.faces[:, 1:]]), len(mesh.vertices)
+    graph = coo_matrix((np.ones(len(links)), tuple(links.T)), shape=(count, count))
+    label = connected_components(graph, directed=False)[1]
+    assert np.array_equal(connected(links[:, 0].copy(), links[:, 1].copy(), count), label)
+    assert np.array_equal(components(mesh.faces, count), label[mesh.faces[:, 0]])
+    waiting: dict[frozenset[int], int] = {}
+    expected = np.full(mesh.faces.size, -1)
+    for half, (start, end) in enumerate(zip(mesh.faces.ravel(), np.roll(mesh.faces, -1, axis=1).ravel(), strict=True)):
+        other = waiting.pop(frozenset((start, end)), None)
+        if other is None:
+            waiting[frozenset((start, end))] = half
+        else:
+            expected[half], expected[other] = other, half
+    assert np.array_equal(twins(mesh.faces), expected)
 
 
 def test_numbers_are_those_of_the_sorted_ones() -> None:
@@ -246,9 +267,7 @@ def test_the_size_of_a_mesh_changes_nothing(scale: float) -> None:
 def test_simplification_keeps_to_an_error_bound(bound: float) -> None:
     raw = clean(extract_mesh(*features_of(chair, 32), 32))
     vertices, faces = simplify(raw.vertices, raw.faces, 50, max_error=bound)
-    place = Projector(Mesh(vertices, faces, None)).project(
-        raw.vertices, np.zeros_like(raw.vertices), np.arange(len(raw.vertices))
-    )
+    place = Projector(Mesh(vertices, faces, None)).project(raw.vertices, np.zeros_like(raw.vertices))
     assert np.linalg.norm(place.interpolate(faces, vertices) - raw.vertices, axis=1).max() <= bound
     assert len(faces) < len(raw.faces)
 

@@ -1,0 +1,96 @@
+"""The texels outside all charts: painted like the nearest ones inside, so that filtering shows no seams."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from .compiled import compiled, in_strips
+
+STRIP = 64  # rows
+
+
+class Gutter:
+    """The texels outside all charts, each with the nearest one inside."""
+
+    def __init__(self, covered: np.ndarray) -> None:
+        """``covered``: [T, T] bool, what lies inside."""
+        self._nearest = np.empty(covered.shape, dtype=np.int32)
+        rows = _nearest_in_columns(covered)
+        in_strips(partial(_nearest_in_rows, rows, self._nearest), len(covered), STRIP)
+
+    def fill(self, image: np.ndarray) -> np.ndarray:
+        """Paint the gutter of an image [T, T, C] uint8, in place. What lies inside charts stays."""
+        in_strips(partial(_copy, self._nearest, image), len(image), STRIP)
+        return image
+
+
+@compiled
+def _nearest_in_columns(covered: np.ndarray) -> np.ndarray:
+    """[T, T] int32: the row of the covered texel that is the nearest one in the same column; -1 if there is none."""
+    size = len(covered)
+    found = np.empty(covered.shape, dtype=np.int32)
+    for column in range(size):
+        found[0, column] = 0 if covered[0, column] else -1
+    for row in range(1, size):
+        for column in range(size):
+            found[row, column] = row if covered[row, column] else found[row - 1, column]
+    for row in range(size - 2, -1, -1):
+        for column in range(size):
+            above, below = found[row, column], found[row + 1, column]
+            if above < 0 or (below >= 0 and below - row < row - above):
+                found[row, column] = below
+    return found
+
+
+@compiled
+def _nearest_in_rows(rows: np.ndarray, nearest: np.ndarray, first: int, last: int) -> None:
+    """Number the nearest covered texel of each one, row by row of the texture; -1 for those that are covered.
+
+    The squared distance from a column's nearest texel is a parabola along a row, and the nearest of all is the lowest
+    one (Felzenszwalb and Huttenlocher 2012, "Distance Transforms of Sampled Functions"). Covered texels among covered
+    ones are left out: they are no other's nearest.
+    """
+    size = len(rows)
+    lowest = np.empty(size, dtype=np.int64)  # columns, from left to right
+    begins = np.empty(size)  # where the parabola of each gets lower than that of the one before
+    for row in range(first, last):
+        count = 0
+        for column in range(size):
+            left, right = max(column - 1, 0), min(column + 1, size - 1)
+            if rows[row, column] < 0 or (
+                rows[row, left] == row and rows[row, column] == row and rows[row, right] == row
+            ):
+                continue
+            begin = -np.inf
+            while count:
+                other = lowest[count - 1]
+                rise = (rows[row, column] - row) ** 2 - (rows[row, other] - row) ** 2
+                begin = (rise / (column - other) + column + other) / 2
+                if begin > begins[count - 1]:
+                    break
+                count -= 1
+                begin = -np.inf
+            lowest[count], begins[count] = column, begin
+            count += 1
+        place = 0
+        for column in range(size):
+            nearest[row, column] = -1
+            if rows[row, column] == row or not count:
+                continue
+            while place + 1 < count and begins[place + 1] <= column:
+                place += 1
+            nearest[row, column] = rows[row, lowest[place]] * size + lowest[place]
+
+
+@compiled
+def _copy(nearest: np.ndarray, image: np.ndarray, first: int, last: int) -> None:
+    """Give texels in some rows of an image the values of their nearest ones."""
+    size = len(nearest)
+    for row in range(first, last):
+        for column in range(size):
+            other = nearest[row, column]
+            if other >= 0:
+                for channel in range(image.shape[2]):
+                    image[row, column, channel] = image[other // size, other % size, channel]

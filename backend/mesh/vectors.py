@@ -1,0 +1,70 @@
+"""Vectors as tuples of three float64, for loops that are compiled."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .compiled import inlined
+
+Vector = tuple[Any, Any, Any]  # float64, which mypy tells from float
+
+
+@inlined
+def vector(rows: np.ndarray, place: int) -> Vector:
+    """A row of an array [N, 3]."""
+    return np.float64(rows[place, 0]), np.float64(rows[place, 1]), np.float64(rows[place, 2])
+
+
+@inlined
+def corners_of(rows: np.ndarray, faces: np.ndarray, face: int) -> tuple[Vector, Vector, Vector]:
+    """The rows of an array [V, 3] at the corners of one of faces [F, 3]."""
+    return vector(rows, faces[face, 0]), vector(rows, faces[face, 1]), vector(rows, faces[face, 2])
+
+
+@inlined
+def mixed(weights: Vector, a: Vector, b: Vector, c: Vector) -> Vector:
+    """A mixture of three vectors."""
+    r, s, t = weights
+    return r * a[0] + s * b[0] + t * c[0], r * a[1] + s * b[1] + t * c[1], r * a[2] + s * b[2] + t * c[2]
+
+
+@inlined
+def minus(a: Vector, b: Vector) -> Vector:
+    """What leads from b to a."""
+    return a[0] - b[0], a[1] - b[1], a[2] - b[2]
+
+
+@inlined
+def plus(a: Vector, factor: float, b: Vector) -> Vector:
+    """a + factor b."""
+    return a[0] + factor * b[0], a[1] + factor * b[1], a[2] + factor * b[2]
+
+
+@inlined
+def dot(a: Vector, b: Vector) -> float:
+    """The product of two vectors."""
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+
+
+@inlined
+def cross(a: Vector, b: Vector) -> Vector:
+    """The cross product of two vectors."""
+    return a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]
+
+
+@inlined
+def unit(a: Vector) -> Vector:
+    """A vector of length 1, or 0 where it is 0."""
+    length = math.sqrt(dot(a, a))
+    scale = 1.0 / length if length > 0 else 0.0
+    return a[0] * scale, a[1] * scale, a[2] * scale
+
+
+@inlined
+def angle(a: Vector, b: Vector) -> float:
+    """Between two vectors; 0 where there is none."""
+    scale = math.sqrt(dot(a, a) * dot(b, b))
+    return math.acos(min(max(dot(a, b) / scale, -1.0), 1.0)) if scale > 0 else 0.0
