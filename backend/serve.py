@@ -33,7 +33,7 @@ MAX_LINE = 1 << 20
 
 
 def serve(device_name: str | None = None) -> int:
-    """Answer requests until stdin closes or a ``shutdown`` arrives, and end the process. It returns only if it fails."""
+    """Answer requests until stdin closes or a ``shutdown`` arrives, and end the process. Returns only on failure."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in Blender's terminal is Blender's business
     stdin, stdout = claim_standard_streams()
     outbox = Outbox(stdout)
