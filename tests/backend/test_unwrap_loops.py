@@ -123,9 +123,9 @@ def test_outlines_that_cross_themselves_are_found(seed: int) -> None:
                 others = [(b * (p - start[two])).imag for p in (start[one], end[one])]
                 if sides[0] * sides[1] < 0 and others[0] * others[1] < 0:
                     expected.add(outlines.chart[one])
-    chart, faces = self_crossings(Outlines(start, end, ends, outlines.face, outlines.chart))
-    assert set(chart.tolist()) == expected
-    assert np.array_equal(outlines.chart[faces], np.stack([chart, chart], axis=1))
+    crossing, faces = self_crossings(Outlines(start, end, ends, outlines.face, outlines.chart))
+    assert set(crossing.tolist()) == expected
+    assert np.array_equal(outlines.chart[faces], np.stack([crossing, crossing], axis=1))
     assert TOUCH < 1e-6
 
 
