@@ -16,7 +16,7 @@ import torch
 from backend.gaussians import Gaussians
 from backend.mesh import Mesh, RawMesh
 from backend.mesh.bake import Textures, bake
-from backend.mesh.finish import clean
+from backend.mesh.finish import clean, warm
 from backend.mesh.flexicubes import extract_mesh
 from backend.mesh.gaussian_color import SH_DC, GaussianColors
 from backend.mesh.gutter import Gutter
@@ -55,6 +55,7 @@ def raw_surface(field: Object, resolution: int) -> RawMesh:
 
 def measure(family: str, number: int, resolution: int) -> dict[str, Any]:
     """Finish one object and compare it with the truth and with the baseline."""
+    warm()  # as the backend does; compiling is paid once, not by an object
     field = procedural(family, number)
     raw = raw_surface(field, resolution)
     gaussians = scattered(field, raw, (resolution // SUBDIVISION) ** 3)
