@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import coo_matrix
@@ -159,8 +160,8 @@ def grow(dual: Dual, limit: float) -> np.ndarray:
     sums = _sums(patch, dual.normals, dual.areas, sides, ends, enclosed, dual.defects, int(patch.max()) + 1)
     border = sides[:, 0] != sides[:, 1]
     low, high = sides[border].min(axis=1), sides[border].max(axis=1)
-    chart = _merged(low, high, ends[border], dual.lengths[border], enclosed, dual.defects, sums, limit)
-    return np.asarray(chart[patch])
+    borders = _Borders(low, high, ends[border], dual.lengths[border], enclosed, dual.defects)
+    return np.asarray(_merged(borders, sums, limit)[patch])
 
 
 @compiled
@@ -240,28 +241,27 @@ def _energy(sums: np.ndarray) -> float:
     return max(least, 0.0) + BENDING * 3 * mean
 
 
+class _Borders(NamedTuple):
+    """E edges between regions, and the V vertices of the mesh."""
+
+    low: np.ndarray  # [E] int64: the regions on both sides, this one with the lower number
+    high: np.ndarray  # [E] int64
+    ends: np.ndarray  # [E, 2] int64: vertices
+    lengths: np.ndarray  # [E] float64
+    enclosed: np.ndarray  # [V] bool: whether there is a face between any two edges around the vertex
+    defects: np.ndarray  # [V] float64: see ``Dual``
+
+
 @compiled
-def _merged(
-    low: np.ndarray,
-    high: np.ndarray,
-    ends: np.ndarray,
-    lengths: np.ndarray,
-    enclosed: np.ndarray,
-    defects: np.ndarray,
-    sums: np.ndarray,
-    limit: float,
-) -> np.ndarray:
+def _merged(borders: _Borders, sums: np.ndarray, limit: float) -> np.ndarray:
     """[R] the charts that regions become: see ``grow``.
 
     Args:
-        low, high: [E] int64, the regions on both sides of each edge, the lower number first. They are overwritten.
-        ends: [E, 2] int64, its vertices.
-        lengths: [E].
-        enclosed: [V] bool, whether there is a face between any two edges around the vertex.
-        defects: [V].
+        borders: of the regions. The regions' numbers are overwritten.
         sums: [R, COLUMNS]. They are overwritten.
         limit: as for ``grow``.
     """
+    low, high = borders.low, borders.high
     count = len(sums)
     chart, number = np.arange(count), np.arange(count)
     energy, union = np.empty(count), np.empty(COLUMNS)
@@ -269,7 +269,7 @@ def _merged(
         energy[region] = _energy(sums[region])
     border = np.arange(len(low))
     while True:
-        pairs, border_length, added = _beside(border, low, high, ends, lengths, enclosed, defects, count)
+        pairs, border_length, added = _beside(borders, border, count)
         merged, rank, best = np.empty(len(pairs)), np.empty(len(pairs), np.int64), np.full(count, NONE)
         for pair in range(len(pairs)):
             one, other = pairs[pair, 0], pairs[pair, 1]
@@ -294,16 +294,7 @@ def _merged(
                 sums[one, EULER] += added[pair, 1]
                 energy[one] = merged[pair]
                 target[other] = one
-        alive = 0
-        for region in range(count):
-            number[region] = alive
-            if target[region] < region:
-                number[region] = number[target[region]]
-                continue
-            energy[alive] = energy[region]
-            for column in range(COLUMNS):
-                sums[alive, column] = sums[region, column]
-            alive += 1
+        alive = _moved_up(target, number, energy, sums)
         if alive == count:
             return chart
         count = alive
@@ -319,18 +310,32 @@ def _merged(
 
 
 @compiled
-def _beside(
-    border: np.ndarray,
-    low: np.ndarray,
-    high: np.ndarray,
-    ends: np.ndarray,
-    lengths: np.ndarray,
-    enclosed: np.ndarray,
-    defects: np.ndarray,
-    count: int,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs [K, 2] of regions that edges lie between, sorted; the lengths [K] of these edges; and by how much [K, 2]
-    curvature and Euler characteristic of a pair's union are more than those of both regions: see ``_merged``."""
+def _moved_up(target: np.ndarray, number: np.ndarray, energy: np.ndarray, sums: np.ndarray) -> int:
+    """Close the gaps that regions leave that have joined another, their ``target`` [K]; how many there are left.
+
+    New numbers go to ``number``; energies and sums move, in place.
+    """
+    alive = 0
+    for region in range(len(target)):
+        number[region] = alive
+        if target[region] < region:
+            number[region] = number[target[region]]
+            continue
+        energy[alive] = energy[region]
+        for column in range(COLUMNS):
+            sums[alive, column] = sums[region, column]
+        alive += 1
+    return alive
+
+
+@compiled
+def _beside(borders: _Borders, border: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs [K, 2] of regions that the edges of a ``border`` [B] lie between, sorted.
+
+    With them the lengths [K] of these edges, and by how much [K, 2] curvature and Euler characteristic of their union
+    are more than those of both regions. count: of regions.
+    """
+    low, high, ends, enclosed = borders.low, borders.high, borders.ends, borders.enclosed
     pairs, added = np.empty((len(border), 2), np.int64), np.zeros((len(border), 2))
     border_length = np.zeros(len(border))
     degree, around = np.zeros(len(enclosed), np.int64), np.empty(len(enclosed), np.int64)
@@ -339,14 +344,14 @@ def _beside(
         if pair < 0 or pairs[pair, 0] != low[edge] or pairs[pair, 1] != high[edge]:
             pair += 1
             pairs[pair, 0], pairs[pair, 1] = low[edge], high[edge]
-        border_length[pair] += lengths[edge]
+        border_length[pair] += borders.lengths[edge]
         added[pair, 1] -= 1
         for k in range(2):
             degree[ends[edge, k]] += 1
             around[ends[edge, k]] = pair
     for vertex in range(len(enclosed)):
         if degree[vertex] == 2 and enclosed[vertex]:  # it lies within the border of one pair: their union encloses it
-            added[around[vertex], 0] += defects[vertex]
+            added[around[vertex], 0] += borders.defects[vertex]
             added[around[vertex], 1] += 1
     return pairs[: pair + 1], border_length, added
 

@@ -9,7 +9,8 @@ may be an add-on's, which has no place for files of ours, or lie where nothing m
 environment that runs this, which is made for it and goes away with it. Numba also takes code for fresh while the file
 that it comes from has the same size and time, whatever became of other files that it calls into, and what an archive
 holds may all have one time; so the folder is named by what the sources say. Where there is no such folder to be had,
-every process compiles for itself.
+every process compiles for itself. numba's files are pickles: whoever can write them can write the environment's own
+code, which lies beside them, and nothing is ever loaded from elsewhere.
 """
 
 from __future__ import annotations
