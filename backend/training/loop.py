@@ -282,6 +282,8 @@ class Trainer:
         self.model.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), schedule.clip)
+        if not torch.isfinite(norm):
+            raise FloatingPointError(f"{self.stage.name}: the gradient's norm is {norm.item()} at step {self.step}")
         self.state.update(learning_rate(schedule, self.step), ema_decay(schedule, self.step))
         return {"loss": loss.item(), **metrics, "grad": float(norm)}
 

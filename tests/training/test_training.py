@@ -168,6 +168,19 @@ def test_a_loss_that_is_not_a_number_stops_the_run(tmp_path: Path) -> None:
         Trainer(Broken(), tmp_path, torch.device("cpu")).run(lambda words: None)
 
 
+def test_a_gradient_that_is_not_a_number_reaches_no_weight(tmp_path: Path) -> None:
+    class Edge(Line):
+        def loss(
+            self, model: nn.Module, generator: torch.Generator, progress: float
+        ) -> tuple[Tensor, dict[str, float]]:
+            return (0 * model(torch.ones(1, 3))).abs().sqrt().sum(), {}
+
+    trainer = Trainer(Edge(), tmp_path, torch.device("cpu"))
+    with pytest.raises(FloatingPointError, match="the gradient's norm is nan at step 0"):
+        trainer.run(lambda words: None)
+    assert all(p.isfinite().all() for p in trainer.model.parameters())
+
+
 def test_schedule_warms_up_and_comes_down() -> None:
     schedule = replace(PRESETS["mini"].schedules["structure_flow"], steps=1000, warmup=100, rate=1.0)
     rates = [learning_rate(schedule, step) for step in range(1000)]
