@@ -136,6 +136,7 @@ class PipelineConfig:
     latent_sampler: SamplerSettings
     structure_normalization: Normalization | None
     latent_normalization: Normalization
+    seal_leaks: bool = False  # see ``mesh.seal``
 
     @classmethod
     def read(cls, folder: Path, base: Path | None = None) -> PipelineConfig:
@@ -156,6 +157,7 @@ class PipelineConfig:
             latent_sampler=_sampler(args.section("slat_sampler")),
             structure_normalization=_normalization(args.section(key)) if key in args.values else None,
             latent_normalization=_normalization(args.section("slat_normalization")),
+            seal_leaks=args.switch("seal_leaks"),  # ours, as well
         )
 
 
@@ -203,6 +205,13 @@ class _Section:
         # A published file is not trusted to reach outside its folder.
         if not isinstance(value, str) or not value or Path(value).is_absolute() or ".." in Path(value).parts:
             raise self.fail(key, f"must be a path inside the model's folder, not {value!r}")
+        return value
+
+    def switch(self, key: str) -> bool:
+        """On or off; off where the file says nothing."""
+        value = self.values.get(key, False)
+        if not isinstance(value, bool):
+            raise self.fail(key, f"must be true or false, not {value!r}")
         return value
 
     def number(self, key: str, default: float | None = None) -> float:

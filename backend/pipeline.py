@@ -26,6 +26,7 @@ from .guard import StructureReport, inspect, note_on, outline
 from .mesh import MeshError, RawMesh
 from .mesh.finish import FinishedMesh, finish
 from .mesh.flexicubes import extract_mesh
+from .mesh.seal import seal_cubes, seal_voxels
 from .models.latent_flow import LatentFlow
 from .models.latent_vae import LatentGaussianDecoder, LatentMeshDecoder
 from .models.structure_flow import StructureFlow
@@ -105,11 +106,17 @@ def sample_latents(
     return latents.replace(latents.feats * std + mean)
 
 
-def decode_mesh(decoder: LatentMeshDecoder, latents: SparseTensor) -> RawMesh:
-    """The surface of structured latents [N, C], on a grid four times as fine. Raises GenerationError if it is empty."""
-    features = decoder(latents)
+def decode_mesh(decoder: LatentMeshDecoder, latents: SparseTensor, *, seal: bool = False) -> RawMesh:
+    """The surface of structured latents [N, C], on a grid four times as fine, its leaks closed where ``seal`` says so.
+
+    Raises GenerationError if it is empty.
+    """
+    features, resolution = decoder(latents), 4 * decoder.resolution
+    coords, values = features.coords[:, 1:], features.feats
     try:
-        raw = extract_mesh(features.coords[:, 1:], features.feats, 4 * decoder.resolution)
+        if seal:
+            coords, values = seal_cubes(coords, values, resolution)
+        raw = extract_mesh(coords, values, resolution)
     except MeshError as error:
         raise _mesh_error(error) from error
     if len(raw.faces) == 0:
@@ -349,7 +356,7 @@ class Pipeline:
                 with self.resident(self.latent_flow):
                     latents = sample_latents(self.latent_flow, sparse_noise, cond, samplers[1], statistics, step)
             with clock.stage("decode"), self.resident(self.mesh_decoder):
-                raw = decode_mesh(self.mesh_decoder, latents)
+                raw = decode_mesh(self.mesh_decoder, latents, seal=self.config.seal_leaks)
             on_preview(raw)
             gaussians = self._gaussians(latents, clock) if settings.gaussians else None
         return Reconstruction(raw, len(coords), gaussians, note)
@@ -389,7 +396,10 @@ class Pipeline:
         chosen = max(range(len(reports)), key=lambda i: reports[i].rank)
         if not len(found[chosen]):
             raise GenerationError("structure_empty", "The model found no object in the image.", _RETRY)
-        return found[chosen], note_on(reports, chosen)
+        coords = found[chosen]
+        if self.config.seal_leaks:
+            coords = seal_voxels(coords, self.latent_flow.resolution)
+        return coords, note_on(reports, chosen)
 
     def _sampled(
         self, noise: Tensor, cond: Tensor, sampler: SamplerSettings, on_step: Callable[[int, int], None]

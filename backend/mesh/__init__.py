@@ -1,6 +1,6 @@
 """From the mesh decoder's features to a finished asset: what the stages of this package hand to each other.
 
-``flexicubes`` extracts, ``flood`` finds what lies outside, ``cleanup`` and ``visibility`` drop
+``flexicubes`` extracts what ``seal`` has closed, ``flood`` finds what lies outside, ``cleanup`` and ``visibility`` drop
 what nobody sees, ``holes`` closes what that opens, ``simplify`` reduces, ``unwrap`` lays
 out, ``occlusion`` shades, ``bake`` paints and ``export`` writes; ``finish`` runs all between the first and the last.
 """

@@ -5,8 +5,7 @@ lattice edge whose ends differ in sign gets one quad between the vertices of the
 learned weights: ``alpha`` (one a corner) moves the crossings along a cube's edges, ``beta`` (one an edge) weighs the
 crossings in the vertex, and ``gamma`` (one a cube) chooses the diagonal that splits a quad.
 
-A cube's corner i lies at the offset (i & 1, i >> 1 & 1, i >> 2 & 1); its case is the sum of 2^i over corners inside.
-Corners of the lattice are numbered (x (res + 1) + y) (res + 1) + z, cubes (x res + y) res + z.
+A cube's case is the sum of 2^i over its corners i inside; ``corners`` says which is which.
 """
 
 from __future__ import annotations
@@ -17,9 +16,22 @@ import torch
 
 from . import MeshError, RawMesh
 from .case_tables import CORNERS, EDGES, CaseTables, case_tables
+from .corners import (
+    ALPHA,
+    BETA,
+    COLOR,
+    DEFORM,
+    GAMMA,
+    SDF,
+    Corners,
+    by_corner,
+    find,
+    find_corners,
+    means_of,
+    number,
+    point,
+)
 
-# The columns of a feature row: 8 distances, 8 deformations, the weights, 8 x (3 colour + 3 normal channels).
-SDF, DEFORM, BETA, ALPHA, GAMMA, COLOR = (slice(*s) for s in ((0, 8), (8, 32), (32, 44), (44, 52), (52, 53), (53, 101)))
 WEIGHT_SCALE = 0.99  # alpha and beta stay within 1 +- this, gamma within 0.5 +- half of it
 
 
@@ -84,8 +96,8 @@ def extract_training_mesh(coords: torch.Tensor, features: torch.Tensor, res: int
     surface = _surface(coords, features, res)
     corners, quads = surface.corners, surface.quads
     features = features.float()
-    given = torch.cat([_by_corner(features, columns) for columns in (SDF, DEFORM, COLOR)], dim=-1)
-    means, _ = _means(corners.rows, len(corners.numbers), given)
+    given = torch.cat([by_corner(features, columns) for columns in (SDF, DEFORM, COLOR)], dim=-1)
+    means, _ = means_of(corners.rows, len(corners.numbers), given)
     weights = features[:, BETA.start : ALPHA.stop]
     reg_loss = (given - means[corners.rows]).square().mean() + 0.2 * weights.abs().mean()
     if len(quads):
@@ -94,7 +106,7 @@ def extract_training_mesh(coords: torch.Tensor, features: torch.Tensor, res: int
     values = torch.cat([values, _centres(values, surface.gamma, quads)])
     centre = torch.arange(len(surface.vertices), len(values), device=quads.device)
     sides = torch.stack([quads, quads.roll(-1, dims=1)], dim=-1)  # [Q, 4, 2]
-    lattice = _point(corners.numbers, res + 1)
+    lattice = point(corners.numbers, res + 1)
     return TrainingMesh(
         vertices=values[:, :3],
         faces=torch.cat([sides, centre[:, None, None].expand(-1, 4, 1)], dim=-1).view(-1, 3),
@@ -110,7 +122,7 @@ def extract_training_mesh(coords: torch.Tensor, features: torch.Tensor, res: int
 class _Surface:
     """V vertices, each with its ``gamma``, and Q quads between them."""
 
-    corners: _Corners
+    corners: Corners
     vertices: torch.Tensor  # [V, 3]
     attrs: torch.Tensor | None  # [V, 6]
     gamma: torch.Tensor  # [V]
@@ -126,7 +138,7 @@ class _Surface:
 def _surface(coords: torch.Tensor, features: torch.Tensor, res: int) -> _Surface:
     _check(coords, features, res)
     coords, features = coords.long(), features.float()
-    corners = _find_corners(coords, features, res)
+    corners = find_corners(coords, features, res)
     cubes, rows = _cut_cubes(coords, corners, res)
     alpha, beta, gamma = _weights(coords, features, cubes, res)
 
@@ -138,11 +150,11 @@ def _surface(coords: torch.Tensor, features: torch.Tensor, res: int) -> _Surface
     vertex, vertex_cube = _number_vertices(cases, cube, edge, tables)
     edge_corners = torch.tensor(EDGES, device=edge.device)[edge]  # [E, 2]
     row = rows[cube[:, None], edge_corners]
-    strides = _number(torch.tensor(CORNERS, device=edge.device), res + 1)
-    numbers = _number(cubes, res + 1)[cube][:, None] + strides[edge_corners]  # [E, 2]
+    strides = number(torch.tensor(CORNERS, device=edge.device), res + 1)
+    numbers = number(cubes, res + 1)[cube][:, None] + strides[edge_corners]  # [E, 2]
 
     ends = _attributes(features, corners, row, res)
-    ends[..., :3] += _point(numbers, res + 1) / res - 0.5
+    ends[..., :3] += point(numbers, res + 1) / res - 0.5
     distances = corners.sdf[row]
     crossings = _crossings(ends, distances * alpha[cube[:, None], edge_corners])
     placed = _weighted_means(crossings, beta[cube, edge], edge, vertex, len(vertex_cube))
@@ -171,74 +183,12 @@ def _check(coords: torch.Tensor, features: torch.Tensor, res: int) -> None:
         problem = f"features must be [{len(coords)}, 53 or 101], not {list(features.shape)}"
     elif len(coords) and (coords.min() < 0 or coords.max() >= res):
         problem = f"a voxel lies outside the grid of {res}^3"
-    elif len(torch.unique(_number(coords.long(), res))) < len(coords):
+    elif len(torch.unique(number(coords.long(), res))) < len(coords):
         problem = "a voxel is given more than once"
     elif len(features) and not torch.stack(features.aminmax()).isfinite().all():
         problem = "the decoder's features are not finite (NaN or infinity)"
     if problem:
         raise MeshError("bad_features", problem)
-
-
-def _number(points: torch.Tensor, size: int) -> torch.Tensor:
-    """[..., 3] -> [...]: row-major position in a grid of size^3."""
-    return (points[..., 0] * size + points[..., 1]) * size + points[..., 2]
-
-
-def _point(numbers: torch.Tensor, size: int) -> torch.Tensor:
-    """[...] -> [..., 3]: the inverse of ``_number``."""
-    return torch.stack([numbers // size**2, numbers // size % size, numbers % size], dim=-1)
-
-
-def _find(sorted_numbers: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """Where each wanted number stands in a sorted list; the list's length where it does not occur."""
-    if not len(sorted_numbers):
-        return torch.zeros_like(wanted)
-    at = torch.searchsorted(sorted_numbers, wanted).clamp_(max=len(sorted_numbers) - 1)
-    return torch.where(sorted_numbers[at] == wanted, at, len(sorted_numbers))
-
-
-@dataclass(frozen=True)
-class _Corners:
-    """The M corners of the N active voxels, with the mean distance of the voxels that share them."""
-
-    numbers: torch.Tensor  # [M] int64, ascending
-    rows: torch.Tensor  # [N, 8]: where each voxel's corners stand in ``numbers``
-    sdf: torch.Tensor  # [M + 1]: row M is for the corners that no active voxel has
-    interior: torch.Tensor  # [M] bool: whether all eight cubes at the corner are active
-
-    @property
-    def inside(self) -> torch.Tensor:
-        """[M + 1] bool."""
-        return self.sdf < 0
-
-
-def _find_corners(coords: torch.Tensor, features: torch.Tensor, res: int) -> _Corners:
-    """The corners of voxels [N, 3] that have features [N, 53 or 101]."""
-    strides = _number(torch.tensor(CORNERS, device=coords.device), res + 1)
-    numbers, rows = torch.unique(_number(coords, res + 1)[:, None] + strides, return_inverse=True)
-    sdf, counts = _means(rows, len(numbers), _by_corner(features, SDF) - 1 / res)
-    return _Corners(numbers, rows, torch.cat([sdf[:, 0], sdf.new_ones(1)]), counts == 8)
-
-
-def _by_corner(features: torch.Tensor, columns: slice) -> torch.Tensor:
-    """The columns of features [N, C] that belong to the corners, as [N, 8, c]."""
-    chosen = features[:, columns]
-    return chosen.unflatten(1, (8, chosen.shape[1] // 8))
-
-
-def _means(rows: torch.Tensor, count: int, *values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Means [count, C] of values [N, 8, c] that stand in the same of ``rows`` [N, 8], and how many they are [count].
-
-    Values in row ``count`` are left out.
-    """
-    sums = values[0].new_zeros(count, sum(value.shape[2] for value in values))
-    counts = sums.new_zeros(count)
-    for i in range(8):  # a corner is the i-th of at most one voxel: the additions have the same order on any device
-        given = torch.nonzero(rows[:, i] < count)[:, 0]
-        row = rows[given, i]
-        sums.index_add_(0, row, torch.cat([value[given, i] for value in values], dim=1))
-        counts.index_add_(0, row, sums.new_ones(len(row)))
-    return sums / counts[:, None], counts
 
 
 def _activated(means: torch.Tensor, res: int) -> torch.Tensor:
@@ -247,7 +197,7 @@ def _activated(means: torch.Tensor, res: int) -> torch.Tensor:
     return torch.cat([offset, torch.sigmoid(means[:, 3:])], dim=1)
 
 
-def _attributes(features: torch.Tensor, corners: _Corners, row: torch.Tensor, res: int) -> torch.Tensor:
+def _attributes(features: torch.Tensor, corners: Corners, row: torch.Tensor, res: int) -> torch.Tensor:
     """Offsets and colour channels [E, 2, 3 or 9] at the corners ``row`` [E, 2].
 
     Nothing is computed for the other corners, which most are.
@@ -257,11 +207,11 @@ def _attributes(features: torch.Tensor, corners: _Corners, row: torch.Tensor, re
     needed[-1] = False
     count = int(needed.sum())
     place = torch.where(needed, needed.cumsum(0) - 1, count)
-    means, _ = _means(place[corners.rows], count, _by_corner(features, DEFORM), _by_corner(features, COLOR))
+    means, _ = means_of(place[corners.rows], count, by_corner(features, DEFORM), by_corner(features, COLOR))
     return _activated(torch.cat([means, means.new_zeros(1, means.shape[1])]), res)[place[row]]
 
 
-def _cut_cubes(coords: torch.Tensor, corners: _Corners, res: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _cut_cubes(coords: torch.Tensor, corners: Corners, res: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The S cubes with corners on both sides: [S, 3] in row-major order, and [S, 8] the rows of their corners.
 
     An inactive cube is cut where an active one's corner is inside.
@@ -271,10 +221,10 @@ def _cut_cubes(coords: torch.Tensor, corners: _Corners, res: int) -> tuple[torch
     active = coords[among_active.any(1) & ~among_active.all(1)]
     offsets = torch.tensor(CORNERS, device=coords.device)
     border = corners.numbers[inside[:-1] & ~corners.interior]
-    around = (_point(border, res + 1)[:, None] - offsets).view(-1, 3)
+    around = (point(border, res + 1)[:, None] - offsets).view(-1, 3)
     around = around[((around >= 0) & (around < res)).all(1)]
-    cubes = _point(torch.unique(_number(torch.cat([active, around]), res)), res)
-    rows = _find(corners.numbers, _number(cubes[:, None] + offsets, res + 1))
+    cubes = point(torch.unique(number(torch.cat([active, around]), res)), res)
+    rows = find(corners.numbers, number(cubes[:, None] + offsets, res + 1))
     cut = ~inside[rows].all(1)
     return cubes[cut], rows[cut]
 
@@ -283,8 +233,8 @@ def _weights(
     coords: torch.Tensor, features: torch.Tensor, cubes: torch.Tensor, res: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """alpha [S, 8], beta [S, 12] and gamma [S] of the cut cubes. Inactive cubes have raw weights of zero."""
-    numbers, order = torch.sort(_number(coords, res))
-    at = _find(numbers, _number(cubes, res))
+    numbers, order = torch.sort(number(coords, res))
+    at = find(numbers, number(cubes, res))
     active = at < len(numbers)
     columns = slice(BETA.start, GAMMA.stop)
     raw = features.new_zeros(len(cubes), GAMMA.stop - BETA.start)
@@ -303,8 +253,8 @@ def _untwist(cases: torch.Tensor, cubes: torch.Tensor, res: int, tables: CaseTab
     """
     twisted = tables.twist[cases].any(1)
     others = cubes[twisted] + tables.twist[cases[twisted]]
-    numbers = _number(cubes[twisted], res)
-    met = _find(numbers, _number(others, res)) < len(numbers)
+    numbers = number(cubes[twisted], res)
+    met = find(numbers, number(others, res)) < len(numbers)
     met &= ((others >= 0) & (others < res)).all(1)
     cases = cases.clone()
     cases[twisted] = torch.where(met, 255 - cases[twisted], cases[twisted])

@@ -6,6 +6,8 @@ the shell, and all of it would stay. So spaces are looked for that only narrow p
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from .compiled import compiled
@@ -16,17 +18,37 @@ CORE = 32  # cells of a space that lie farther than a radius from all walls: wit
 OPEN = 0.25  # a space with more of its border open than this is meant to be seen into, as a cage is
 
 
-def flood(free: np.ndarray) -> np.ndarray:
+def flood(free: np.ndarray, radii: Sequence[int] = RADII, core: int = CORE) -> np.ndarray:
     """Of the ``free`` cells [X, Y, Z] bool those that lie outside; beyond the border of the grid all is free.
 
-    Cells are connected through their sides. Spaces behind passages up to ``2 * max(RADII)`` cells wide count as inside,
-    if they are no mere crevices and hardly open.
+    Cells are connected through their sides. Spaces behind passages up to ``2 * max(radii)`` cells wide count as inside,
+    if they are no mere crevices (``core``) and hardly open.
     """
-    margin = max(RADII) + 1  # around the object the flood is as wide as anywhere
+    margin = max(radii) + 1  # around the object the flood is as wide as anywhere
     outside = _reached(np.pad(free, margin, constant_values=True))
-    for radius in RADII:
-        _close_pockets(outside, radius)
+    for radius in radii:
+        _close_pockets(outside, radius, core)
     return np.ascontiguousarray(outside[(slice(margin, -margin),) * 3])
+
+
+def leaks(solid: np.ndarray, radii: Sequence[int], core: int = CORE, dent: int = 0) -> np.ndarray:
+    """The cells to add to ``solid`` [X, Y, Z] bool so that nothing flows in where ``flood`` lets nothing in.
+
+    A skin on the inner side of the passages: what is inside there and touches the outside, be it with an edge or a
+    corner, since a surface between the two cells would connect them. And the passages themselves, as far as a cube that
+    reaches ``dent`` cells to each side does not get into them, so that the skin is flush with the walls.
+    """
+    from scipy import ndimage
+
+    margin = 2 * dent + 1
+    solid = np.pad(solid, margin)
+    outside = flood(~solid, radii, core)
+    skin = ndimage.maximum_filter(outside, 3) & ~outside & ~solid
+    if dent and skin.any():
+        side = 2 * dent + 1
+        closed = ndimage.minimum_filter(ndimage.maximum_filter(solid | skin, side), side)
+        skin |= closed & outside & ndimage.maximum_filter(skin, side)
+    return np.ascontiguousarray(skin[(slice(margin, -margin),) * 3])
 
 
 def _reached(free: np.ndarray) -> np.ndarray:
@@ -35,14 +57,14 @@ def _reached(free: np.ndarray) -> np.ndarray:
     return np.asarray(_filled(free.shape, runs[region == 0]))
 
 
-def _close_pockets(outside: np.ndarray, radius: int) -> None:
+def _close_pockets(outside: np.ndarray, radius: int, smallest: int) -> None:
     """Take those spaces away from ``outside``, in place, that passages of twice this radius lead to."""
     core = outside
     for _ in range(radius):
         core = ~_grown(~core)
     runs, region = _regions(core)
     sizes = np.bincount(region, runs[:, 3] - runs[:, 2])
-    found = np.flatnonzero(sizes >= CORE)[1:]  # without what lies outside: a corner of the grid is the first cell
+    found = np.flatnonzero(sizes >= smallest)[1:]  # without what lies outside: a corner of the grid is the first cell
     if not len(found):
         return
     reached = _filled(core.shape, runs[region == 0])

@@ -90,6 +90,7 @@ def export(run: Run, folder: Path, structure_guidance: float, latent_guidance: f
         "slat_sampler": _sampler(latent_guidance),
         "slat_normalization": _statistics(latents.voxels),
         "image_cond_model": f"ckpts/{FILES['image_encoder'][1]}",
+        "seal_leaks": True,
     }
     (folder / "pipeline.json").write_text(
         json.dumps({"name": "TrellisImageTo3DPipeline", "args": args}, indent=1) + "\n"

@@ -189,6 +189,7 @@ def test_a_network_of_another_kind_is_refused(model: Path) -> None:
         ("slat_sampler.name", "Magic", "must be one of"),
         ("slat_normalization.std", [1.0] * 7 + [0.0], "positive"),
         ("slat_normalization", None, "is missing"),
+        ("seal_leaks", "yes", "must be true or false"),
     ],
 )
 def test_a_wrong_pipeline_names_the_key(model: Path, path: str, value: object, words: str) -> None:
@@ -235,6 +236,7 @@ def test_a_published_pipeline_is_read(tmp_path: Path) -> None:
     config = PipelineConfig.read(tmp_path)
     assert config.image_encoder == "ckpts/dinov2_vitl14_reg"
     assert config.structure_normalization is None
+    assert not config.seal_leaks
     assert config.latent_sampler.interval == (0.5, 1.0)
     assert config.latent_sampler.overridden(GenerateSettings(steps=2)).steps == 2
     assert config.latent_sampler.overridden(GenerateSettings(guidance=0)).guidance == 0
