@@ -16,7 +16,7 @@ import torch
 from .config import GenerateSettings
 from .errors import GenerationError, SettingsError
 from .mesh import MeshError, RawMesh
-from .mesh.bake import bake
+from .mesh.bake import Source, bake
 from .mesh.cleanup import check_mesh, drop_bad_faces
 from .mesh.finish import FinishedMesh
 from .mesh.gaussian_color import GaussianColors
@@ -71,7 +71,7 @@ def paint(mesh: GivenMesh, made: Reconstruction, settings: GenerateSettings, che
     except MeshError as error:
         hint = "Try another seed, or an image of a similar object."
         raise GenerationError(error.code, f"There is no surface to take colours from: {error}.", hint) from error
-    source = drop_bad_faces(surface)
+    source = Source(drop_bad_faces(surface))
     check()
     target = mesh.laid_out(settings.texture_size)
     check()

@@ -6,6 +6,7 @@ Each texel is a point of the simplified mesh; it is projected onto the raw surfa
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -37,36 +38,58 @@ class Textures:
     occlusion: np.ndarray | None  # [T, T] uint8, linear, 255 where open; None if it was not asked for
 
 
+class Source:
+    """A raw surface to paint from. What it takes to find points on it is made at once, in threads of its own: a mesh
+    can be simplified and unwrapped meanwhile."""
+
+    def __init__(self, mesh: Mesh) -> None:
+        self.mesh = mesh
+        self.faces = np.ascontiguousarray(mesh.faces, dtype=np.int64)
+        with_threads = ThreadPoolExecutor(2)
+        self._projector = with_threads.submit(Projector, mesh)
+        self._normals = with_threads.submit(vertex_normals, mesh.vertices, self.faces)
+        with_threads.shutdown(wait=False)
+
+    @property
+    def projector(self) -> Projector:
+        return self._projector.result()
+
+    @property
+    def normals(self) -> np.ndarray:
+        """[V, 3] unit normals of the vertices."""
+        return self._normals.result()
+
+
 def bake(
     mesh: Unwrapped,
-    raw: Mesh,
+    source: Source,
     texture_size: int,
     *,
     normal_map: bool = True,
     ambient_occlusion: bool = False,
     gaussians: GaussianColors | None = None,
 ) -> Textures:
-    """Paint the textures of ``mesh`` from ``raw``.
+    """Paint the textures of ``mesh`` from a raw surface.
 
     Texels outside the charts take the value of the nearest texel inside one, so that filtering shows no seams.
 
     Args:
         mesh: what is painted.
-        raw: where normals come from, and colours if it has any and there are no Gaussians.
+        source: where normals come from, and colours if it has any and there are no Gaussians.
         texture_size: texels along a side.
         normal_map: whether to bake normals too.
         ambient_occlusion: whether to bake it too. It is that of the raw surface, which has what simplification takes
             away, and vertices close together everywhere: those of the simplified mesh miss shadows on large faces.
         gaussians: take the colours from these.
     """
-    faces = np.ascontiguousarray(raw.faces, dtype=np.int64)
-    (cover, gutter), projector, normals, frame = together(
+    raw, faces = source.mesh, source.faces
+    (cover, gutter), frame = together(
         partial(_layout, mesh, texture_size),
-        partial(_projector, mesh, raw),
-        partial(vertex_normals, raw.vertices, faces),
         partial(tangent_space, mesh.vertices, mesh.faces, mesh.uvs),
     )
-    place = cover if projector is None else projected(mesh, cover, projector)
+    same = np.array_equal(mesh.vertices, raw.vertices) and np.array_equal(mesh.faces, raw.faces)
+    place = cover if same else projected(mesh, cover, source.projector)
+    normals = source.normals
     on_mesh, on_raw = (cover.face, cover.weights), (place.face, place.weights, faces)
 
     def painted(loop: Callable[..., None], *values: object, blank: tuple[int, ...]) -> np.ndarray:
@@ -102,12 +125,6 @@ def covered(mesh: Unwrapped, size: int) -> Cover:
     in_strips(partial(cover_rows, corners, cover.face, cover.weights), size, STRIP)
     cover_borders(corners, twins(mesh.faces), np.ascontiguousarray(mesh.chart, np.int64), cover.face, cover.weights)
     return cover
-
-
-def _projector(mesh: Unwrapped, raw: Mesh) -> Projector | None:
-    """What projects onto the raw surface; None if that is the mesh itself."""
-    same = np.array_equal(mesh.vertices, raw.vertices) and np.array_equal(mesh.faces, raw.faces)
-    return None if same else Projector(raw)
 
 
 def projected(mesh: Unwrapped, cover: Cover, projector: Projector) -> Cover:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import Mesh, MeshError, RawMesh
-from .bake import bake
+from .bake import Source, bake
 from .cleanup import check_mesh, drop_bad_faces, drop_dust, drop_scraps, keep_outer_faces
 from .gaussian_color import GaussianColors
 from .holes import LEAK, close_holes
@@ -75,6 +75,7 @@ def finish(
     count = len(raw.faces)
     surface = clean(raw)
     clock.stop("clean")
+    source = Source(surface)
     vertices, triangles = simplify(surface.vertices, surface.faces, faces, max_error)
     clock.stop("simplify")
     unwrapped = unwrap(vertices, triangles, texture_size)
@@ -82,7 +83,7 @@ def finish(
     colors = None if gaussians is None else GaussianColors(gaussians)
     textures = bake(
         unwrapped,
-        surface,
+        source,
         texture_size,
         normal_map=normal_map,
         ambient_occlusion=ambient_occlusion,

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from backend.conditioning import ImageEncoder
 from backend.config import GenerateSettings, PipelineConfig, SamplerSettings, read_json
 from backend.mesh import RawMesh, Surface
-from backend.mesh.bake import Textures, bake
+from backend.mesh.bake import Source, Textures, bake
 from backend.mesh.cleanup import keep_outer_faces
 from backend.mesh.flexicubes import extract_mesh
 from backend.mesh.simplify import simplify
@@ -258,7 +258,7 @@ class Finishing:
         return self.unwrap()
 
     def bake(self) -> Textures:
-        return bake(self.unwrapped, self.simplified[0], DEFAULTS.texture_size)
+        return bake(self.unwrapped, Source(self.simplified[0]), DEFAULTS.texture_size)
 
 
 def record(case: Case, timing: Timing) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import torch
 
 from backend.gaussians import Gaussians
 from backend.mesh import Mesh, compiled
-from backend.mesh.bake import bake, covered, projected
+from backend.mesh.bake import Source, bake, covered, projected
 from backend.mesh.finish import clean
 from backend.mesh.flexicubes import extract_mesh
 from backend.mesh.gaussian_color import SH_DC, GaussianColors
@@ -118,10 +118,10 @@ def test_the_same_faces_are_painted_whatever_the_number_of_threads(
     raw: Mesh, mesh: Unwrapped, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 8)
-    alone, many = bake(mesh, raw, SIZE), None
+    alone, many = bake(mesh, Source(raw), SIZE), None
     for threads in (1, 5):
         monkeypatch.setattr(compiled, "MOST_THREADS", threads)
-        many, alone = alone, bake(mesh, raw, SIZE)
+        many, alone = alone, bake(mesh, Source(raw), SIZE)
         assert many.normal is not None
         assert alone.normal is not None
         assert np.array_equal(many.color, alone.color)
@@ -181,7 +181,7 @@ def test_the_normal_map_gives_the_raw_surfaces_normals_back() -> None:
     """A sphere of 60 faces looks like one of 5000."""
     raw = clean(extract_mesh(*features_of(sphere, 32), 32))
     mesh = unwrap(*simplify(raw.vertices, raw.faces, 60), SIZE)
-    textures = bake(mesh, raw, SIZE)
+    textures = bake(mesh, Source(raw), SIZE)
     assert textures.normal is not None
     frame = tangent_space(mesh.vertices, mesh.faces, mesh.uvs)
     face, weights = on_surface(mesh, 2000)
@@ -193,8 +193,8 @@ def test_the_normal_map_gives_the_raw_surfaces_normals_back() -> None:
     plain = np.einsum("pk,pkc->pc", weights, frame.normals[face])
     plain /= np.linalg.norm(plain, axis=1, keepdims=True)
     without = np.degrees(np.arccos(np.clip((plain * truth).sum(1), -1, 1)))
-    assert error.mean() < 1.5
-    assert error.mean() < 0.5 * without.mean()
+    assert error.mean() < 0.75
+    assert error.mean() < 0.8 * without.mean()
 
 
 def test_encoded_normals_solve_the_frames_equations(mesh: Unwrapped) -> None:
@@ -227,7 +227,7 @@ def test_charts_do_not_bleed_into_each_other(mesh: Unwrapped) -> None:
         np.repeat(palette[chart], 3, axis=0),
     )
     apart = Unwrapped(flat.vertices, flat.faces, mesh.uvs, mesh.chart, mesh.charts)
-    texture = bake(apart, flat, SIZE, normal_map=False).color
+    texture = bake(apart, Source(flat), SIZE, normal_map=False).color
     for weights in ((1 / 3, 1 / 3, 1 / 3), (1, 0, 0), (0, 0.5, 0.5), (0.98, 0.01, 0.01)):
         found = sample(texture, np.einsum("k,fkc->fc", weights, mesh.uvs)) / 255
         assert np.abs(found - palette[chart]).max() < 0.01
@@ -240,7 +240,7 @@ def test_a_chart_smaller_than_a_texel_has_its_own_colour() -> None:
     uvs = np.stack([[[0.1, 0.1], [0.5, 0.1], [0.1, 0.5]], tiny]).astype(np.float32)
     colors = np.repeat(np.array([[1, 0, 0], [0, 1, 0]], np.float32), 3, axis=0)
     assert not len(rasterize(uvs[1:], 32).row)
-    texture = bake(Unwrapped(vertices, faces, uvs, np.arange(2), 2), Mesh(vertices, faces, colors), 32).color
+    texture = bake(Unwrapped(vertices, faces, uvs, np.arange(2), 2), Source(Mesh(vertices, faces, colors)), 32).color
     assert sample(texture, uvs[1].mean(axis=0)[None])[0].tolist() == [0, 255, 0]
 
 
@@ -262,7 +262,7 @@ def test_the_gutter_has_the_colours_of_the_nearest_texels(size: int) -> None:
 
 def test_no_texel_inside_a_chart_is_changed_by_its_surroundings(raw: Mesh, mesh: Unwrapped) -> None:
     texels = rasterize(mesh.uvs, SIZE)
-    texture = bake(mesh, raw, SIZE, normal_map=False).color
+    texture = bake(mesh, Source(raw), SIZE, normal_map=False).color
     error = np.abs(
         texture[texels.row, texels.column] / 255
         - color_at(torch.from_numpy(texels.interpolate(mesh.vertices[mesh.faces]))).numpy()
@@ -291,7 +291,7 @@ def scatter(raw: Mesh, count: int, depth: float = 0.0) -> Gaussians:
 
 def test_gaussians_colour_the_texture(raw: Mesh, mesh: Unwrapped) -> None:
     colors = GaussianColors(scatter(raw, 60_000))
-    texture = bake(mesh, raw, SIZE, normal_map=False, gaussians=colors).color
+    texture = bake(mesh, Source(raw), SIZE, normal_map=False, gaussians=colors).color
     face, weights = on_surface(mesh, 3000)
     found = sample(texture, np.einsum("pk,pkc->pc", weights, mesh.uvs[face])) / 255
     truth = color_at(torch.from_numpy(np.einsum("pk,pkc->pc", weights, mesh.vertices[mesh.faces[face]]))).numpy()

@@ -7,7 +7,7 @@ import pytest
 import trimesh
 
 from backend.mesh import Mesh
-from backend.mesh.bake import bake
+from backend.mesh.bake import Source, bake
 from backend.mesh.finish import clean
 from backend.mesh.flexicubes import extract_mesh
 from backend.mesh.occlusion import vertex_occlusion
@@ -138,7 +138,7 @@ def test_the_texture_has_what_the_vertices_have() -> None:
     """At the borders of charts too: none of another chart's values, and no seams."""
     raw = clean(extract_mesh(*features_of(chair, 32), 32))
     mesh = unwrap(raw.vertices, raw.faces, 256)
-    textures = bake(mesh, Mesh(mesh.vertices, mesh.faces, None), 256, normal_map=False, ambient_occlusion=True)
+    textures = bake(mesh, Source(Mesh(mesh.vertices, mesh.faces, None)), 256, normal_map=False, ambient_occlusion=True)
     assert textures.normal is None
     assert textures.occlusion is not None
     expected = occlusion(Mesh(mesh.vertices, mesh.faces, None))[mesh.faces]
