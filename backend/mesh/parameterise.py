@@ -23,6 +23,7 @@ STRICTER = 0.5  # the limit of growth next time
 FEW = 8  # faces of charts that are not grown again
 STRETCH = 0.1  # how much a chart may be stretched on average: see ``stretch``
 OVER = 1e-7  # faces that are turned over do not matter if they are less than this share of the area
+FULL_TURN = 2 * math.pi + 1e-6
 UNTANGLING = 10  # attempts to turn back faces that are turned over
 
 
@@ -51,16 +52,19 @@ def _divided(vertices: np.ndarray, dual: Dual, charts: np.ndarray, corners: np.n
     Returns:
         int64 [F]: the numbers of the new charts, from 0; -1 for faces whose chart is good.
     """
-    outlines = outlines_of(corners, dual.faces, charts, dual.twins(charts))
+    twins = dual.twins(charts)
+    outlines = outlines_of(corners, dual.faces, charts, twins)
     areas = np.bincount(charts, dual.areas)
     stretched = np.bincount(charts, dual.areas * stretch(vertices, dual, corners)) > STRETCH * areas
     stretched |= np.bincount(charts, signed_areas(corners) < -OVER * areas.sum()) > 0
     count = np.bincount(charts)
     grown = stretched & (count > FEW)
     ends = np.stack(farthest_faces(corners, charts, len(count)), axis=1)
-    chart, crossing = self_crossings(outlines)
     halved = stretched & (count > 1)
-    ends[chart], halved[chart] = crossing, True
+    around = _more_than_a_turn(corners, fans(twins), charts, len(count))
+    folded = np.flatnonzero(around[:, 0] >= 0)
+    for chart, meeting in ((folded, around[folded]), self_crossings(outlines)):
+        ends[chart], halved[chart] = meeting, True
     found = bisect(dual, charts, ends, halved & ~grown)
     faces = np.flatnonzero(grown[charts])
     if len(faces):
@@ -150,6 +154,30 @@ def farthest_faces(corners: np.ndarray, charts: np.ndarray, count: int) -> tuple
         if distance >= most[chart]:
             last[chart], most[chart] = face, distance
     return first, last
+
+
+@compiled
+def _more_than_a_turn(corners: np.ndarray, points: np.ndarray, charts: np.ndarray, count: int) -> np.ndarray:
+    """[count, 2] the first and the last face around a point of each chart at which it overlaps itself; -1 if none does.
+
+    The angles of the faces around such a point, ``points`` [3 F] by corner, add up to more than a full turn. Outlines
+    need not cross for that: the sides that do share the point.
+    """
+    turn = np.zeros(points.max() + 1)
+    first, last = np.full(len(turn), -1), np.full(len(turn), -1)
+    for face in range(len(corners)):
+        for k in range(3):
+            point = points[3 * face + k]
+            here = corners[face, k]
+            between = (corners[face, (k + 2) % 3] - here) * (corners[face, (k + 1) % 3] - here).conjugate()
+            turn[point] += abs(math.atan2(between.imag, between.real))
+            first[point] = face if first[point] < 0 else first[point]
+            last[point] = face
+    found = np.full((count, 2), -1)
+    for point in range(len(turn)):
+        if turn[point] > FULL_TURN:
+            found[charts[first[point]], 0], found[charts[first[point]], 1] = first[point], last[point]
+    return found
 
 
 @compiled

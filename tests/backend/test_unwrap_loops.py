@@ -11,7 +11,7 @@ from backend.mesh.cleanup import _repeated, face_areas, select_faces
 from backend.mesh.flood import _filled, _regions
 from backend.mesh.outlines import TOUCH, Outlines, self_crossings
 from backend.mesh.pack import COARSE, FINE, Masks, _count, _fit, _smallest_rectangles, rasterized
-from backend.mesh.parameterise import _factorise, _laplacian, _solve, farthest_faces
+from backend.mesh.parameterise import _factorise, _laplacian, _more_than_a_turn, _solve, farthest_faces
 from backend.mesh.topology import open_edges
 
 SEEDS = range(4)
@@ -102,6 +102,34 @@ def test_the_farthest_faces_lie_at_the_ends_of_the_longer_axis(seed: int) -> Non
         plane -= plane.mean(axis=0)
         along = plane @ np.linalg.svd(plane)[2][0]
         assert {first[chart], last[chart]} == {faces[along.argmin()], faces[along.argmax()]}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_points_with_more_than_a_turn_around_them_are_found(seed: int) -> None:
+    """Fans of triangles around a point each, open or closed, of up to two turns."""
+    rng = np.random.default_rng(seed)
+    corners, points, charts, more = [], [], [], set()
+    for chart in range(12):
+        count = int(rng.integers(3, 9))
+        steps = rng.uniform(0.2, 1.5, count)
+        if chart % 3 == 0:
+            steps *= 2 * np.pi / steps.sum()  # once around: as it should be
+        elif steps.sum() > 2 * np.pi:
+            more.add(chart)
+        rim = rng.uniform(1, 2, count + 1) * np.exp(1j * np.append(0, np.cumsum(steps)))
+        first = 100 * chart
+        for k in range(count):
+            turned = int(rng.integers(3))
+            corners.append(np.roll([0, rim[k], rim[k + 1]], turned))
+            points.append(np.roll([first, first + 1 + k, first + 2 + k], turned))
+            charts.append(chart)
+    order = rng.permutation(len(charts))
+    which = np.array(charts)[order]
+    found = _more_than_a_turn(np.array(corners)[order], np.array(points)[order].ravel(), which, 12)
+    assert set(np.flatnonzero(found[:, 0] >= 0)) == more
+    for chart in more:
+        own = np.flatnonzero(which == chart)
+        assert found[chart].tolist() == [own[0], own[-1]]
 
 
 @pytest.mark.parametrize("seed", SEEDS)
