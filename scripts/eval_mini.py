@@ -21,7 +21,8 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
-from backend.config import PRETRAINED, GenerateSettings  # noqa: E402
+from backend.catalog import find_model  # noqa: E402
+from backend.config import GenerateSettings  # noqa: E402
 from backend.errors import BackendError  # noqa: E402
 from backend.pipeline import Pipeline  # noqa: E402
 from backend.training import metrics  # noqa: E402
@@ -151,11 +152,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="which held-out objects")
     parser.add_argument("--steps", type=int, default=25)
     parser.add_argument("--guidance", type=float, help="default: the model's own")
-    parser.add_argument("--model", type=Path, default=PRETRAINED / "mini", help="a model folder")
+    parser.add_argument("--model", default="mini", help="name or folder of a small model (default: %(default)s)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     arguments = parser.parse_args()
-    pipeline = Pipeline.load(arguments.model, torch.device(arguments.device))
+    pipeline = Pipeline.load(find_model(arguments.model), torch.device(arguments.device))
     report = evaluate(pipeline, arguments.n, arguments.seed, arguments.steps, arguments.guidance)
     print(json.dumps(report) if arguments.json else table(report))
     return 0

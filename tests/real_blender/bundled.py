@@ -29,6 +29,7 @@ from tests.real_blender.driver import (
     call,
     check,
     empty_scene,
+    frames,
     history,
     objects,
     open_sidebar,
@@ -77,6 +78,7 @@ def image_to_object() -> Steps:
     add_images(EXAMPLES / "mushroom.png")
     yield 4.0
     picture("02_image")
+    frames("idle")
     before, seen, shares = objects(), [], [0.0]
     yield from press("espalier.generate")
     yield from until(running(0.01), "the backend starts and works", JOB)
@@ -115,6 +117,7 @@ def cancelled() -> Steps:
     settings.use_steps, settings.steps = True, 100  # one that takes long enough to be cancelled by hand
     yield from press("espalier.generate")
     yield from until(running(0.1), "a second job runs", JOB)
+    frames("job")
     os.kill(pid, signal.SIGSTOP)  # so that the job is not over before the button is found
     picture("08_second")
     yield from press("espalier.cancel")
