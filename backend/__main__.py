@@ -1,5 +1,5 @@
-"""The command line, ``python -m backend COMMAND``: generate, serve, device; models, download, verify, delete; fetch;
-check-goldens."""
+"""The command line, ``python -m backend COMMAND``: generate, serve, device, compile; models, download, verify, delete;
+fetch; check-goldens."""
 
 from __future__ import annotations
 
@@ -41,6 +41,11 @@ def main(arguments: list[str] | None = None) -> int:
         return packages.fetch(options)
     if options.command == "device":
         return device()
+    if options.command == "compile":
+        from .mesh.finish import warm
+
+        warm()
+        return 0
     try:
         return generate(options)
     except KeyboardInterrupt:
@@ -239,6 +244,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_models_folder(command)
 
     commands.add_parser("device", help="print as JSON which device would be used")
+    commands.add_parser("compile", help="make the machine code that the first job would have to wait for")
 
     command = commands.add_parser("fetch", help="bring the wheels of a build of torch, as the extension installs them")
     command.add_argument("packages", type=Path, metavar="PACKAGES_JSON", help="the extension's locks")

@@ -1,8 +1,9 @@
-"""The steps of an installation: a Python, an environment, the carried wheels, torch; and what goes wrong. No bpy.
+"""The steps of an installation: a Python, an environment, the carried wheels, torch, compiling; and what goes wrong.
+No bpy.
 
-Each step is a child process (uv, or the backend's own ``fetch`` and ``device``), so that *cancel* is at once and a
-crash takes nothing along. Whatever ends an installation leaves the downloads, from which the next one goes on, and
-never an environment that is used half-made.
+Each step is a child process (uv, or the backend's own ``fetch``, ``device`` and ``compile``), so that *cancel* is at
+once and a crash takes nothing along. Whatever ends an installation leaves the downloads, from which the next one goes
+on, and never an environment that is used half-made.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ SPARE = 256 << 20
 #: Bytes a second that the estimates of time and the progress bar reckon with.
 DOWNLOAD_RATE = 5e6
 UNPACK_RATE = 30e6
+COMPILE_SECONDS = 30.0
 
 #: Seconds between two looks at a silent child, and at whether to cancel.
 INTERVAL = 0.1
@@ -87,7 +89,7 @@ def make_plan(layout: Layout, packages: Packages, options: Options) -> Plan:
     unpacked = sum(wheel.unpacked for wheel in (*packages.carried, *wheels, packages.uv))
     layout.root.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(layout.root).free
-    seconds = download / DOWNLOAD_RATE + unpacked / UNPACK_RATE + 20
+    seconds = download / DOWNLOAD_RATE + unpacked / UNPACK_RATE + COMPILE_SECONDS + 20
     return Plan(choice, download, arriving + python + unpacked + SPARE, free, seconds)
 
 
@@ -144,6 +146,9 @@ class Installation:
         self._install_wheels(uv, part, torch, layout.downloads, "--compile-bytecode")
         self._step("Trying it", shares["try"])
         marker = self._try(part, build)
+        self._step("Compiling", shares["compile"])
+        # Half a minute that the first job would have to wait for; what is made lies in the environment.
+        self._backend(part, ["compile"], "compiling", lambda line: None)
         environment.write_marker(part, marker)
         _place(part, layout.environment, self._check)
         for folder in (layout.downloads, layout.working):
@@ -311,6 +316,7 @@ def _shares(packages: Packages, torch: tuple[Wheel, ...]) -> dict[str, float]:
         "download": sum(wheel.size for wheel in torch) / DOWNLOAD_RATE,
         "torch": sum(wheel.unpacked for wheel in torch) / UNPACK_RATE,
         "try": 8.0,
+        "compile": COMPILE_SECONDS,
     }
     return {step: part / sum(seconds.values()) for step, part in seconds.items()}
 

@@ -374,6 +374,7 @@ TEXTS = {
     ),
     "This version of the extension needs other packages.": ("Diese Version der Erweiterung braucht andere Pakete."),
     "Trying it": "Wird ausprobiert",
+    "Compiling": "Wird übersetzt",
     "Unpacking uv": "uv wird entpackt",
     "Verify": "Prüfen",
     "Wait until the jobs are done": "Warten, bis die Aufträge fertig sind",

@@ -345,6 +345,7 @@ TEXTS = {
     "This is a checkout: scripts/dev.py makes its environment": ("这是一个检出目录：其环境由 scripts/dev.py 创建"),
     "This version of the extension needs other packages.": "此版本的扩展需要其他软件包。",
     "Trying it": "正在测试",
+    "Compiling": "正在编译",
     "Unpacking uv": "正在解压 uv",
     "Verify": "校验",
     "Wait until the jobs are done": "请等待任务完成",

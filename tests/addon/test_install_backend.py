@@ -111,6 +111,7 @@ def test_the_whole_way(installer: Installer, options: Options, extension: Path) 
     assert "torch 1.0+cpu" in status.hint
     assert list(seen.values()) == sorted(seen.values())
     assert any("Downloading torch" in text for text in seen)
+    assert (installer.layout.environment / "compiled").is_dir()
     assert installer.python == python_in(installer.layout.environment)
     assert sorted(path.name for path in installer.layout.root.iterdir()) == ["env", "install.lock", "install.log"]
     assert tree(extension) == before, "the extension's own folder was written to"
