@@ -45,18 +45,19 @@ class Source:
     def __init__(self, mesh: Mesh) -> None:
         self.mesh = mesh
         self.faces = np.ascontiguousarray(mesh.faces, dtype=np.int64)
-        with_threads = ThreadPoolExecutor(2)
-        self._projector = with_threads.submit(Projector, mesh)
-        self._normals = with_threads.submit(vertex_normals, mesh.vertices, self.faces)
-        with_threads.shutdown(wait=False)
+        threads = ThreadPoolExecutor(2)
+        self._projector = threads.submit(Projector, mesh)
+        self._normals = threads.submit(vertex_normals, mesh.vertices, self.faces)
+        threads.shutdown(wait=False)
 
     @property
     def projector(self) -> Projector:
+        """Onto the surface. Waits for it."""
         return self._projector.result()
 
     @property
     def normals(self) -> np.ndarray:
-        """[V, 3] unit normals of the vertices."""
+        """[V, 3] unit normals of the vertices. Waits for them."""
         return self._normals.result()
 
 

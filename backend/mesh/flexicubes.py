@@ -5,7 +5,7 @@ lattice edge whose ends differ in sign gets one quad between the vertices of the
 learned weights: ``alpha`` (one a corner) moves the crossings along a cube's edges, ``beta`` (one an edge) weighs the
 crossings in the vertex, and ``gamma`` (one a cube) chooses the diagonal that splits a quad.
 
-A cube's case is the sum of 2^i over its corners i inside; ``corners`` says which is which.
+A cube's case is the sum of 2^i over its corners i inside; ``corners`` says how both are numbered.
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from . import RawMesh
 from .case_tables import CORNERS, EDGES, CaseTables, case_tables
-from .flexicubes import ALPHA, BETA, COLOR, DEFORM, GAMMA, SDF, WEIGHT_SCALE
+from .corners import ALPHA, BETA, COLOR, DEFORM, GAMMA, SDF
+from .flexicubes import WEIGHT_SCALE
 
 SIGNS = ((0, 0), (0, 1), (1, 1), (1, 0))  # the cubes around a lattice edge: 1 if on the upper side, in cyclic order
 

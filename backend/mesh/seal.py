@@ -59,10 +59,9 @@ def seal_cubes(coords: torch.Tensor, features: torch.Tensor, res: int) -> tuple[
     numbers = number(coords.long()[:, None] + torch.tensor(CORNERS, device=coords.device), res + 1)  # [N', 8]
     sdf = torch.cat([corners.sdf[:-1], corners.sdf.new_full((1,), depth)])[find(corners.numbers, numbers)]
     skinned = find(on_skin, numbers) < len(on_skin)
-    changed = skinned.clone()
-    changed[first:] = True
     sdf[skinned] = -depth
-    features[:, SDF] = (sdf + 1 / res).to(features.dtype).where(changed, features[:, SDF])
+    skinned[first:] = True  # the added cubes have no other distances yet
+    features[:, SDF] = (sdf + 1 / res).to(features.dtype).where(skinned, features[:, SDF])
     return coords, features
 
 

@@ -10,7 +10,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from backend.mesh.flexicubes import COLOR, CORNERS, SDF
+from backend.mesh.case_tables import CORNERS
+from backend.mesh.corners import COLOR, SDF
 from backend.training.shapes import HELD_OUT, draw, evaluate
 
 Object = Callable[[Tensor], tuple[Tensor, Tensor]]

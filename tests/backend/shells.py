@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from backend.mesh import RawMesh
-from backend.mesh.flexicubes import COLOR, CORNERS, SDF, extract_mesh
+from backend.mesh.case_tables import CORNERS
+from backend.mesh.corners import COLOR, SDF
+from backend.mesh.flexicubes import extract_mesh
 
 Distance = Callable[[Tensor], Tensor]  # [..., 3] points -> [...] signed distance, negative inside
 PARENT = 4  # cubes along a side of the voxel that the decoder subdivides

@@ -6,7 +6,8 @@ from torch import Tensor
 
 from backend.mesh import MeshError, RawMesh
 from backend.mesh.case_tables import EDGES, case_tables, cube_faces
-from backend.mesh.flexicubes import COLOR, GAMMA, SDF, extract_mesh, extract_training_mesh
+from backend.mesh.corners import COLOR, GAMMA, SDF
+from backend.mesh.flexicubes import extract_mesh, extract_training_mesh
 from tests.backend.golden import assert_close, load_case
 from tests.backend.shells import features_of, sphere
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from backend.mesh import RawMesh, reference
-from backend.mesh.flexicubes import COLOR, GAMMA, SDF, extract_mesh
+from backend.mesh.corners import COLOR, GAMMA, SDF
+from backend.mesh.flexicubes import extract_mesh
 from backend.mesh.reference import same_mesh
 from tests.backend.golden import load_case
 from tests.backend.shells import chair, features_of, grid

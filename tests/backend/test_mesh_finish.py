@@ -12,9 +12,10 @@ import torch
 
 from backend.mesh import MeshError, RawMesh
 from backend.mesh.cleanup import keep_outer_faces, reachable_corners
+from backend.mesh.corners import SDF
 from backend.mesh.export import write_glb
 from backend.mesh.finish import FinishedMesh, finish
-from backend.mesh.flexicubes import SDF, extract_mesh
+from backend.mesh.flexicubes import extract_mesh
 from backend.mesh.simplify import simplify
 from backend.mesh.texels import rasterize
 from backend.mesh.unwrap import unwrap
