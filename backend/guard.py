@@ -110,14 +110,17 @@ def _outlines_from_all_sides(coords: np.ndarray, resolution: int) -> np.ndarray:
     inner = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), -1).reshape(-1, 3)
     points = ((coords[:, None] + inner) / resolution - 0.5).reshape(-1, 3).astype(np.float32)
     # Not a product of matrices: many small ones in the hands of BLAS's threads take a second where a core is busy.
-    right, up, depth = np.einsum("pc,vac->avp", points, _cameras())[..., None]  # each [views, points, 1]
-    plane = np.concatenate([right, -up], -1) / (CAMERA_DISTANCE + depth)
-    low, high = plane.min(1, keepdims=True), plane.max(1, keepdims=True)
-    half = (high - low).max(-1, keepdims=True) / 2 + 1e-9
-    cell = (((plane - (low + high) / 2) / half + 1) / 2 * OUTLINE_SIDE).astype(np.int32).clip(0, OUTLINE_SIDE - 1)
-    covered = np.zeros((len(plane), OUTLINE_SIDE, OUTLINE_SIDE), dtype=bool)
-    covered[np.arange(len(plane))[:, None], cell[..., 1], cell[..., 0]] = True
-    return covered
+    right, up, depth = np.einsum("pc,vac->avp", points, _cameras())  # each [views, points]
+    columns, rows = right / (CAMERA_DISTANCE + depth), -up / (CAMERA_DISTANCE + depth)
+    low, high = (np.stack([ends(columns, 1), ends(rows, 1)]) for ends in (np.min, np.max))  # [2, views]
+    half = (high - low).max(0) / 2 + 1e-9
+    left, top = ((low + high) / 2 - half)[..., None]
+    scale = (OUTLINE_SIDE / (2 * half))[:, None]
+    column, row = (((at - first) * scale).astype(np.int32) for at, first in ((columns, left), (rows, top)))
+    cell = row.clip(0, OUTLINE_SIDE - 1) * OUTLINE_SIDE + column.clip(0, OUTLINE_SIDE - 1)
+    covered = np.zeros((len(cell), OUTLINE_SIDE**2), dtype=bool)
+    covered[np.arange(len(cell))[:, None], cell] = True
+    return covered.reshape(-1, OUTLINE_SIDE, OUTLINE_SIDE)
 
 
 @cache

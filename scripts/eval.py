@@ -13,15 +13,20 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from itertools import product
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
+from PIL import Image  # noqa: E402
+from scipy.spatial import cKDTree  # noqa: E402
 
 from backend.catalog import find_model  # noqa: E402
 from backend.conditioning import ImageEncoder  # noqa: E402
@@ -69,6 +74,39 @@ def rows(preset: str) -> list[Row]:
 SCORES = ("F", "Chamfer", "PSNR", "silhouette", "valid", "sampling s", "job s")
 
 
+class Truth(NamedTuple):
+    """What a paired sample is compared with."""
+
+    points: cKDTree  # of the surface
+    picture: np.ndarray
+    parts: int
+
+    @classmethod
+    @cache  # for all rows and seeds
+    def of(cls, family: str, number: int) -> Truth:
+        case = Case.draw(family, number)
+        surface = metrics.true_surface(family, case.params, 16)
+        parts = judge.structure_of(surface, metrics.filled(surface)).parts
+        return cls(cKDTree(metrics.sample_surface(surface, POINTS, seed=1)), case.true_picture(), parts)
+
+
+@cache
+def image_of(family: str, number: int) -> Image.Image:
+    """What a model is shown."""
+    return Case.draw(family, number).image()
+
+
+def scores_of(case: Case, made: Surface | None) -> list[float]:
+    """The first five of SCORES; valid is what has the parts of a true object, without dust and leaks."""
+    if made is None:
+        return [0.0, 1.0, 0.0, 0.0, 0.0]
+    truth = Truth.of(case.family, case.number)
+    gaps = metrics.Gaps.between(cKDTree(metrics.sample_surface(made, POINTS, seed=2)), truth.points)
+    valid = judge.structure_of(made, metrics.filled(made)).valid({truth.parts})
+    likeness = metrics.likeness(made, truth.picture, case.view, case.window)
+    return [gaps.f_score(), gaps.chamfer(), likeness.psnr, likeness.silhouette, float(valid)]
+
+
 @dataclass
 class Features:
     """What is kept of objects, a line each. ``choices``: which modes the hidden choices took."""
@@ -114,7 +152,6 @@ class Evaluation:
         # Renders are judged by this encoder: features that another one saw cannot be compared with its.
         self.folder = folder / encoders.digest()
         self.encoder, self.objects, self.seeds = encoders.image().eval(), objects, seeds
-        self._true: dict[tuple[str, int], tuple[np.ndarray, int]] = {}  # surface points and number of parts
 
     # --- the truth ---------------------------------------------------------------------------------------------------
 
@@ -155,7 +192,7 @@ class Evaluation:
             # Without the guard: what is judged is what a flow makes, not what a second attempt does.
             settings = GenerateSettings(seed=1000 * seed + i, steps=row.steps, guidance=row.guidance, retry_seconds=0.0)
             surface, seconds = self.generate(pipeline, case, settings)
-            features.see(surface, self.scores(case, surface) + seconds if paired else None, rendered=paired)
+            features.see(surface, scores_of(case, surface) + seconds if paired else None, rendered=paired)
             if surface is not None and not paired:
                 features.choices.append((case.family, judge.Choices.of(case, metrics.filled(surface))))
             if done % 24 == 0 or done == len(work):
@@ -171,31 +208,17 @@ class Evaluation:
         """The outer surface, None if there is none; seconds of sampling and of everything up to the raw mesh."""
         clock = Clock(pipeline.device)
         try:
-            surface = metrics.outer_surface(pipeline.reconstruct([case.image()], settings, clock)[0])
+            image = image_of(case.family, case.number)
+            surface = metrics.outer_surface(pipeline.reconstruct([image], settings, clock)[0])
         except BackendError as error:
             surface = None
             print(f"{case.family} {case.number}: {error}", file=sys.stderr)
         seconds = clock.seconds
         return surface, [seconds.get("structure", 0.0) + seconds.get("latents", 0.0), sum(seconds.values())]
 
-    def scores(self, case: Case, made: Surface | None) -> list[float]:
-        """The first five of SCORES; valid is what has the parts of a true object, without dust and leaks."""
-        if made is None:
-            return [0.0, 1.0, 0.0, 0.0, 0.0]
-        key = case.family, case.number
-        if key not in self._true:
-            truth = metrics.true_surface(case.family, case.params, 16)
-            parts = judge.structure_of(truth, metrics.filled(truth)).parts
-            self._true[key] = metrics.sample_surface(truth, POINTS, seed=1), parts
-        points, parts = self._true[key]
-        gaps = metrics.Gaps.between(metrics.sample_surface(made, POINTS, seed=2), points)
-        valid = judge.structure_of(made, metrics.filled(made)).valid({parts})
-        likeness = metrics.likeness(made, case.family, case.params, case.view, case.window)
-        return [gaps.f_score(), gaps.chamfer(), likeness.psnr, likeness.silhouette, float(valid)]
-
-    def make(self, row: Row) -> None:
-        """All samples of a row."""
-        for seed in range(self.seeds):
+    def make(self, rows: Sequence[Row]) -> None:
+        """All samples of rows: of all rows those of the first seed, then of the next."""
+        for seed, row in product(range(self.seeds), rows):
             self.samples(row, "conditional", seed)
             self.samples(row, "paired", seed)
 
@@ -267,8 +290,7 @@ def main() -> int:
     if not chosen:
         print(f"there is no such row: {', '.join(row.name for row in rows(arguments.preset))}", file=sys.stderr)
         return 2
-    for row in chosen:
-        evaluation.make(row)
+    evaluation.make(chosen)
     if arguments.table or arguments.json:
         judged = {row.name: evaluation.judged(row) for row in chosen}
         print(table(judged))

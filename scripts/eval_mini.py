@@ -20,6 +20,7 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
+from scipy.spatial import cKDTree  # noqa: E402
 
 from backend.catalog import find_model  # noqa: E402
 from backend.config import GenerateSettings  # noqa: E402
@@ -43,8 +44,8 @@ class Judged:
     iou: float
     f_score: float
     psnr: float
-    made: np.ndarray
-    true: np.ndarray
+    made: cKDTree
+    true: cKDTree
 
 
 def generate(pipeline: Pipeline, case: Case, settings: GenerateSettings) -> metrics.Surface | None:
@@ -58,16 +59,16 @@ def generate(pipeline: Pipeline, case: Case, settings: GenerateSettings) -> metr
 
 def judge(case: Case, made: metrics.Surface | None, resolution: int) -> Judged:
     truth = metrics.true_surface(case.family, case.params, resolution // 4)
-    true_points = metrics.sample_surface(truth, POINTS, seed=1)
+    true_points = cKDTree(metrics.sample_surface(truth, POINTS, seed=1))
     if made is None:
-        return Judged(case.family, 0.0, 0.0, 0.0, np.full((1, 3), 9.0), true_points)
-    points = metrics.sample_surface(made, POINTS, seed=2)
+        return Judged(case.family, 0.0, 0.0, 0.0, cKDTree(np.full((1, 3), 9.0)), true_points)
+    points = cKDTree(metrics.sample_surface(made, POINTS, seed=2))
     occupancy = metrics.true_occupancy(case.family, case.params, resolution)[0]
     return Judged(
         case.family,
         metrics.iou(metrics.filled(made), occupancy),
         metrics.Gaps.between(points, true_points).f_score(),
-        metrics.likeness(made, case.family, case.params, case.view, case.window).psnr,
+        metrics.likeness(made, case.true_picture(), case.view, case.window).psnr,
         points,
         true_points,
     )

@@ -41,7 +41,7 @@ def seal_cubes(coords: torch.Tensor, features: torch.Tensor, res: int) -> tuple[
     The skin's corners get a distance of ``DEPTH`` inside. Cubes around them that the decoder left out are added, in the
     colours of the nearest one that it did not. Raises nothing: input that cannot be extracted comes back as it is.
     """
-    if not (len(coords) and features.isfinite().all()):
+    if not (len(coords) and torch.stack(features.aminmax()).isfinite().all()):
         return coords, features
     corners = find_corners(coords.long(), features.float(), res)
     solid = np.zeros((res + 1) ** 3, dtype=bool)

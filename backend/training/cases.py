@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from .families import FAMILIES
-from .metrics import is_hidden
+from .metrics import is_hidden, true_picture
 from .params import Params
 from .render import View, Window, frame, random_light, random_view, render
 from .shapes import HELD_OUT, draw
@@ -38,6 +38,10 @@ class Case:
         return Image.fromarray(
             render(self.family, self.params, [self.view], [light], IMAGE_SIZE, [self.window])[0].numpy()
         )
+
+    def true_picture(self) -> np.ndarray:
+        """What ``metrics.likeness`` compares a result with, from the same side."""
+        return true_picture(self.family, self.params, self.view, self.window)
 
     def hidden_choices(self) -> list[str]:
         """The choices that the image does not show."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -12,6 +13,7 @@ from scipy.spatial import cKDTree
 
 from ..mesh import Mesh, RawMesh, Surface
 from ..mesh.cleanup import keep_outer_faces, reachable_corners
+from ..mesh.compiled import compiled
 from ..mesh.flexicubes import extract_mesh
 from .families import FAMILIES
 from .params import Params
@@ -76,9 +78,9 @@ class Gaps:
     back: np.ndarray
 
     @classmethod
-    def between(cls, a: np.ndarray, b: np.ndarray) -> Gaps:
-        """Of points [n, 3] and [m, 3]."""
-        return cls(cKDTree(b).query(a)[0], cKDTree(a).query(b)[0])
+    def between(cls, a: cKDTree, b: cKDTree) -> Gaps:
+        """Of trees of points."""
+        return cls(b.query(a.data)[0], a.query(b.data)[0])
 
     def f_score(self, threshold: float = 0.05) -> float:
         """Harmonic mean of the shares of points that lie within ``threshold`` of the other set."""
@@ -101,25 +103,36 @@ def draw_colors(surface: Surface, view: View, window: Window, size: int) -> np.n
     depth = relative @ forward
     scale = np.tan(np.radians(view.fov) / 2) * depth
     u, v = (relative @ right / scale - window.u) / window.half, (relative @ up / scale - window.v) / window.half
-    screen = np.stack([(u + 1) / 2 * size, (1 - v) / 2 * size, depth], 1)
-    corners, colors = screen[surface.faces], surface.colors[surface.faces]
-    longest = np.linalg.norm(corners[:, :, :2] - np.roll(corners[:, :, :2], 1, 1), axis=2).max(1)
-    image = np.zeros((size * size, 4), np.float32)
-    samples: list[tuple[np.ndarray, np.ndarray]] = []
-    for low, high in ((0, 1), (1, 2), (2, 4), (4, 8), (8, 16), (16, 4 * size)):
-        chosen = (longest > low) & (longest <= high)
-        n = 2 * high + 1
-        i, j = np.meshgrid(np.arange(n), np.arange(n), indexing="ij")
-        keep = i + j < n
-        bary = np.stack([i[keep], j[keep], n - 1 - i[keep] - j[keep]], 1) / (n - 1)
-        samples.append(((bary @ corners[chosen]).reshape(-1, 3), (bary @ colors[chosen]).reshape(-1, 3)))
-    points, rgb = (np.concatenate(part) for part in zip(*samples, strict=True))
-    column, row = np.floor(points[:, 0]).astype(int), np.floor(points[:, 1]).astype(int)
-    seen = (column >= 0) & (column < size) & (row >= 0) & (row < size)
-    order = np.argsort(-points[seen, 2], kind="stable")
-    pixel = (row[seen] * size + column[seen])[order]
-    image[pixel, :3], image[pixel, 3] = rgb[seen][order], 1
-    return image.reshape(size, size, 4)
+    screen = np.stack([(u + 1) / 2 * size, (1 - v) / 2 * size, depth], 1).astype(np.float32)
+    return np.asarray(_nearest_samples(screen, surface.colors.astype(np.float32), surface.faces.astype(np.int64), size))
+
+
+@compiled
+def _nearest_samples(screen: np.ndarray, colors: np.ndarray, faces: np.ndarray, size: int) -> np.ndarray:
+    """Columns, rows and depths [V, 3] in pixels, colours [V, 3], faces [F, 3]: as for ``draw_colors``."""
+    image = np.zeros((size, size, 4), np.float32)
+    nearest = np.full((size, size), np.inf, np.float32)
+    for a, b, c in faces:
+        longest = np.float32(0)
+        for one, other in ((a, b), (b, c), (c, a)):
+            across, down = screen[one, 0] - screen[other, 0], screen[one, 1] - screen[other, 1]
+            longest = max(longest, across * across + down * down)
+        cuts = 2  # twice as many as the longest edge has pixels, rounded up to a power of two
+        while cuts * cuts < 4 * longest:
+            cuts *= 2
+        for i in range(cuts + 1):
+            for j in range(cuts + 1 - i):
+                p, q = np.float32(i / cuts), np.float32(j / cuts)
+                r = 1 - p - q
+                x = math.floor(p * screen[a, 0] + q * screen[b, 0] + r * screen[c, 0])
+                y = math.floor(p * screen[a, 1] + q * screen[b, 1] + r * screen[c, 1])
+                depth = p * screen[a, 2] + q * screen[b, 2] + r * screen[c, 2]
+                if 0 <= x < size and 0 <= y < size and depth <= nearest[y, x]:
+                    nearest[y, x] = depth
+                    for k in range(3):
+                        image[y, x, k] = p * colors[a, k] + q * colors[b, k] + r * colors[c, k]
+                    image[y, x, 3] = 1
+    return image
 
 
 @dataclass(frozen=True)
@@ -131,10 +144,14 @@ class Likeness:
     silhouette: float
 
 
-def likeness(surface: Surface, family: str, params: Params, view: View, window: Window, size: int = 112) -> Likeness:
-    """A result beside one analytic object."""
-    truth = render(family, params, [view], [UNLIT], size, [window])[0].numpy() / 255.0
-    made = draw_colors(surface, view, window, size)
+def true_picture(family: str, params: Params, view: View, window: Window, size: int = 112) -> np.ndarray:
+    """The unlit colours of one analytic object, as ``draw_colors`` has a surface's."""
+    return render(family, params, [view], [UNLIT], size, [window])[0].numpy() / np.float32(255)
+
+
+def likeness(surface: Surface, truth: np.ndarray, view: View, window: Window) -> Likeness:
+    """A result beside the ``true_picture`` of an object."""
+    made = draw_colors(surface, view, window, len(truth))
     shown = [image[..., 3] > 0 for image in (truth, made)]
     either = shown[0] | shown[1]
     layers = [np.where(image[..., 3:] > 0, image[..., :3], 0.5)[either] for image in (truth, made)]

@@ -23,7 +23,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> evaluation.Evaluat
 
 def test_a_row_is_made_once_and_judged(small: evaluation.Evaluation) -> None:
     row = evaluation.Row("none 1x2", "mini", 1, 0.0)
-    small.make(row)
+    small.make([row])
     files = {path: path.stat().st_mtime_ns for path in small.folder.iterdir()}
     assert [path.name for path in sorted(files)] == ["none_1x2_conditional_0.npz", "none_1x2_paired_0.npz"]
     judged = small.judged(row)
