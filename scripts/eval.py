@@ -1,10 +1,12 @@
 """Judge few-step students beside their teacher: ``python scripts/eval.py --preset mini --table``.
 
-A row of the table is a model and a number of steps. Its samples are made once and kept, one file for each row and seed,
-so that the command can be stopped and run again; ``--row NAME`` makes one row's, ``--table`` prints all.
+A row of the table is a model and a number of steps. Two questions are asked of it. *Per image* (the primary columns):
+16 samples of one image against 16 true completions of it. *All in all*: one sample an image against the objects
+themselves. The row "truth" is what a perfect sampler would get: true completions in place of samples. Its Frechet
+distances are subtracted from all others, so that 0 is best.
 
-Two questions are asked. *Per image* (the primary columns): 16 samples of one image against 16 true completions of it.
-*All in all*: one sample an image against the objects themselves.
+Samples are made once and kept, one file for each row, seed and question, named by what they were made with, so that the
+command can be stopped and run again, and several can run side by side with ``--row``.
 """
 
 from __future__ import annotations
@@ -12,291 +14,260 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import product
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
-from PIL import Image  # noqa: E402
-from scipy.spatial import cKDTree  # noqa: E402
 
-from backend.catalog import find_model  # noqa: E402
+from backend.catalog import available_models, find_model  # noqa: E402
 from backend.conditioning import ImageEncoder  # noqa: E402
-from backend.config import GenerateSettings  # noqa: E402
 from backend.errors import BackendError  # noqa: E402
 from backend.folders import ModelFolder  # noqa: E402
-from backend.mesh import Surface  # noqa: E402
-from backend.pipeline import Clock, Pipeline  # noqa: E402
-from backend.training import judge, metrics  # noqa: E402
-from backend.training.cases import Case, cases  # noqa: E402
+from backend.training import judge  # noqa: E402
+from backend.training.cases import VOXELS, Case, cases  # noqa: E402
 from backend.training.families import FAMILIES  # noqa: E402
 from backend.training.methods import METHODS  # noqa: E402
-from backend.training.params import Params  # noqa: E402
-from backend.training.procedural import FolderEncoders  # noqa: E402
-from backend.training.shapes import draw  # noqa: E402
+from backend.training.metrics import true_surface  # noqa: E402
+from backend.training.samples import (  # noqa: E402
+    SCORES,
+    STAGES,
+    Features,
+    Made,
+    Row,
+    collect,
+    encoder_of,
+    generated,
+    load,
+    model_digest,
+    shape_of,
+)
 
 CACHE = Path.home() / ".cache" / "espalier"
+CPU = torch.device("cpu")
 IMAGES, COMPLETIONS = 24, 16  # of the primary columns
-POINTS = 10_000
-RENDER_SIDE = 112  # pixels, of the renders that an encoder looks at
 AXES_FROM = 384  # training objects that the principal axes are fitted to
+MAX_SEEDS = 9
 
 
-@dataclass(frozen=True)
-class Row:
-    """A model sampled in some number of steps; ``guidance`` None is the model's own."""
-
-    name: str
-    model: str
-    steps: int
-    guidance: float | None = None
-
-
-def rows(preset: str) -> list[Row]:
-    """The teacher, the teacher in few steps, and every student that was exported to the distillation's folder."""
-    found = [Row("teacher 25x2", "mini", 25)]
-    found += [Row(f"none {steps}x2", "mini", steps, 0.0) for steps in (1, 2)]
-    for path in sorted((CACHE / "distill" / preset).glob("*/overlay.json")):
+def students_of(teacher: ModelFolder, folder: Path) -> Iterator[tuple[str, Path]]:
+    """The installed models that are overlays of the teacher, and what ``scripts/distill.py`` exported to a folder."""
+    for name in available_models():
+        base = ModelFolder.read(find_model(name)).base
+        if base is not None and base.path == teacher.path:
+            yield name, find_model(name)
+    for path in sorted(folder.glob("*/overlay.json")):
         if path.parent.name.partition("@")[0] in METHODS:
-            found += [Row(f"{path.parent.name} {steps}x2", str(path.parent), steps) for steps in (1, 2)]
+            yield path.parent.name, path.parent
+
+
+def rows_of(teacher: Path, students: Iterable[tuple[str, Path]]) -> list[Row]:
+    """The truth, the teacher, the teacher in few steps with and without its guidance, every student, and what the guard
+    makes of the first."""
+    found = [Row("truth"), Row("teacher 25x2", teacher, 25)]
+    found += [Row(f"none {steps}x2", teacher, steps) for steps in (1, 2)]
+    found += [Row(f"none, unguided {steps}x2", teacher, steps, 0.0) for steps in (1, 2)]
+    for i, (name, path) in enumerate(students):
+        found += [Row(f"{name} {steps}x2", path, steps) for steps in (1, 2)]
+        if i == 0:
+            found.append(Row(f"{name} 2x2, guarded", path, 2, guarded=True))
     return found
-
-
-#: What is kept of each object beside its features; NaN where it was not asked for.
-SCORES = ("F", "Chamfer", "PSNR", "silhouette", "valid", "sampling s", "job s")
-
-
-class Truth(NamedTuple):
-    """What a paired sample is compared with."""
-
-    points: cKDTree  # of the surface
-    picture: np.ndarray
-    parts: int
-
-    @classmethod
-    @cache  # for all rows and seeds
-    def of(cls, family: str, number: int) -> Truth:
-        case = Case.draw(family, number)
-        surface = metrics.true_surface(family, case.params, 16)
-        parts = judge.structure_of(surface, metrics.filled(surface)).parts
-        return cls(cKDTree(metrics.sample_surface(surface, POINTS, seed=1)), case.true_picture(), parts)
-
-
-@cache
-def image_of(family: str, number: int) -> Image.Image:
-    """What a model is shown."""
-    return Case.draw(family, number).image()
-
-
-def scores_of(case: Case, made: Surface | None) -> list[float]:
-    """The first five of SCORES; valid is what has the parts of a true object, without dust and leaks."""
-    if made is None:
-        return [0.0, 1.0, 0.0, 0.0, 0.0]
-    truth = Truth.of(case.family, case.number)
-    gaps = metrics.Gaps.between(cKDTree(metrics.sample_surface(made, POINTS, seed=2)), truth.points)
-    valid = judge.structure_of(made, metrics.filled(made)).valid({truth.parts})
-    likeness = metrics.likeness(made, truth.picture, case.view, case.window)
-    return [gaps.f_score(), gaps.chamfer(), likeness.psnr, likeness.silhouette, float(valid)]
-
-
-@dataclass
-class Features:
-    """What is kept of objects, a line each. ``choices``: which modes the hidden choices took."""
-
-    encoder: ImageEncoder
-    shape: list[np.ndarray] = field(default_factory=list)
-    render: list[np.ndarray] = field(default_factory=list)
-    scores: list[list[float]] = field(default_factory=list)
-    choices: list[tuple[str, dict[str, int]]] = field(default_factory=list)
-
-    def see(self, surface: Surface | None, scores: list[float] | None = None, rendered: bool = True) -> None:
-        """Add an object; None is one that could not be made, which is empty space."""
-        empty = np.zeros(judge.POOLED**3, np.float32)
-        self.shape.append(empty if surface is None else judge.shape_features(metrics.filled(surface)))
-        if rendered:
-            self.render.append(judge.render_features(surface, self.encoder, RENDER_SIDE))
-        self.scores.append(scores or [np.nan] * len(SCORES))
-
-    def save(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part.npz")
-        np.savez_compressed(
-            part,
-            shape=np.stack(self.shape).astype(np.float16),
-            render=np.concatenate(self.render) if self.render else np.zeros((0, 1), np.float32),
-            scores=np.array(self.scores, np.float64),
-            choices=np.array(json.dumps(self.choices)),
-        )
-        part.replace(path)
-
-
-def load(path: Path) -> dict[str, np.ndarray]:
-    """Features as they were saved, in float32: shapes a line for each object, renders a line for each view."""
-    with np.load(path) as file:
-        return {name: file[name].astype(np.float32) if name == "shape" else file[name] for name in file.files}
 
 
 class Evaluation:
     """Where everything lies, and how many objects there are."""
 
-    def __init__(self, folder: Path, teacher: ModelFolder, objects: int, seeds: int) -> None:
-        encoders = FolderEncoders(teacher, torch.device("cpu"))
-        # Renders are judged by this encoder: features that another one saw cannot be compared with its.
-        self.folder = folder / encoders.digest()
-        self.encoder, self.objects, self.seeds = encoders.image().eval(), objects, seeds
-
-    # --- the truth ---------------------------------------------------------------------------------------------------
+    def __init__(self, folder: Path, encoder: ImageEncoder, objects: int, seeds: int) -> None:
+        self.folder, self.encoder, self.objects, self.seeds = folder, encoder, objects, seeds
 
     def truth(self, name: str) -> Path:
-        """Features of true objects: "held_out", "completions", "others" (a disjoint set) or "training"."""
-        path = self.folder / f"true_{name}.npz"
-        if not path.exists():
-            features = Features(self.encoder)
-            for family, params in self._true_objects(name):
-                features.see(metrics.true_surface(family, params, 16), rendered=name != "completions")
-            features.save(path)
-        return path
-
-    def _true_objects(self, name: str) -> Iterator[tuple[str, Params]]:
-        if name == "held_out":
-            yield from ((c.family, c.params) for c in cases(self.objects))
-        elif name == "others":
-            yield from ((c.family, c.params) for c in cases(self.objects, seed=7))
-        elif name == "completions":
-            yield from ((c.family, p) for c in cases(IMAGES) for p in c.completions(COMPLETIONS))
-        else:
-            families = list(FAMILIES)
-            yield from ((families[i % 12], draw(families[i % 12], [i // 12])) for i in range(AXES_FROM))
-
-    # --- samples -----------------------------------------------------------------------------------------------------
-
-    def samples(self, row: Row, kind: str, seed: int) -> Path:
-        """Features of a row's samples: "paired" (one an image) or "conditional" (16 of each of 24 images)."""
-        path = self.folder / f"{row.name.replace(' ', '_')}_{kind}_{seed}.npz"
+        """Features of true objects: "held_out", "completions" or "training"."""
+        count = {"held_out": self.objects, "completions": IMAGES * COMPLETIONS, "training": AXES_FROM}[name]
+        path = self.folder / f"true_{name}_{count}.npz"
         if path.exists():
             return path
-        pipeline = Pipeline.load(find_model(row.model), torch.device("cpu"))
-        features, started = Features(self.encoder), time.monotonic()
-        paired = kind == "paired"
-        chosen = cases(self.objects if paired else IMAGES)
-        work = [(case, i) for case in chosen for i in range(1 if paired else COMPLETIONS)]
-        for done, (case, i) in enumerate(work, start=1):
-            # Without the guard: what is judged is what a flow makes, not what a second attempt does.
-            settings = GenerateSettings(seed=1000 * seed + i, steps=row.steps, guidance=row.guidance, retry_seconds=0.0)
-            surface, seconds = self.generate(pipeline, case, settings)
-            features.see(surface, scores_of(case, surface) + seconds if paired else None, rendered=paired)
-            if surface is not None and not paired:
-                features.choices.append((case.family, judge.Choices.of(case, metrics.filled(surface))))
-            if done % 24 == 0 or done == len(work):
-                left = (time.monotonic() - started) / done * (len(work) - done) / 60
-                words = f"{row.name}  {kind} {seed}  {done}/{len(work)}  {left:.0f} min left"
-                print(words, file=sys.stderr, flush=True)
+        features = Features(self.encoder)
+        if name == "held_out":
+            for case in cases(count):
+                features.see(Made(case, case.surface()))
+        elif name == "completions":
+            for case in cases(IMAGES):
+                for params in case.completions(COMPLETIONS):
+                    features.see_one_of_many(Made(case, true_surface(case.family, params, VOXELS)))
+        else:
+            families = list(FAMILIES)
+            for i in range(count):
+                family = families[i % len(families)]
+                case = Case.draw(family, i // len(families))
+                features.shape.append(shape_of(case.surface()))
+                features.render.append(judge.render_features(case.surface(), self.encoder))
         features.save(path)
         return path
 
-    def generate(
-        self, pipeline: Pipeline, case: Case, settings: GenerateSettings
-    ) -> tuple[Surface | None, list[float]]:
-        """The outer surface, None if there is none; seconds of sampling and of everything up to the raw mesh."""
-        clock = Clock(pipeline.device)
-        try:
-            image = image_of(case.family, case.number)
-            surface = metrics.outer_surface(pipeline.reconstruct([image], settings, clock)[0])
-        except BackendError as error:
-            surface = None
-            print(f"{case.family} {case.number}: {error}", file=sys.stderr)
-        seconds = clock.seconds
-        return surface, [seconds.get("structure", 0.0) + seconds.get("latents", 0.0), sum(seconds.values())]
+    def samples(self, row: Row, kind: str, seed: int) -> Path:
+        """Features of a row's samples: "paired" (one an image) or "conditional" (16 of each of 24 images)."""
+        paired = kind == "paired"
+        count = self.objects if paired else IMAGES * COMPLETIONS
+        name = row.name.replace(", ", "-").replace(" ", "_")
+        path = self.folder / f"{name}_{kind}_{count}_{seed}_{row.digest}.npz"
+        if path.exists():
+            return path
+        chosen = cases(self.objects if paired else IMAGES)
+        # Every sample has noise of its own: what one noise does to all objects would be taken for the model's doing.
+        each = range(1 if paired else COMPLETIONS)
+        work = [(case, 1_000_000 * seed + 1000 * place + i) for place, case in enumerate(chosen) for i in each]
+        made = self._true_answers(chosen, len(each), seed) if row.model is None else generated(row, work, CPU)
+        features = Features(self.encoder)
+        see = features.see if paired else features.see_one_of_many
+        words = f"{row.name}  {kind} {seed}  "
+        collect(made, see, len(work), lambda progress: print(words + progress, file=sys.stderr, flush=True))
+        features.save(path)
+        return path
 
-    def make(self, rows: Sequence[Row]) -> None:
-        """All samples of rows: of all rows those of the first seed, then of the next."""
-        for seed, row in product(range(self.seeds), rows):
-            self.samples(row, "conditional", seed)
-            self.samples(row, "paired", seed)
+    def _true_answers(self, chosen: Sequence[Case], count: int, seed: int) -> Iterator[Made]:
+        """Other completions than those that samples are compared with."""
+        for case in chosen:
+            for params in case.completions(count, first=COMPLETIONS * (1 + seed)):
+                yield Made(case, true_surface(case.family, params, VOXELS))
 
     # --- the table ---------------------------------------------------------------------------------------------------
 
     def judged(self, row: Row) -> dict[str, list[float]]:
         """The columns of a row, a value for each sampling seed."""
-        truth, other = load(self.truth("held_out")), load(self.truth("others"))
-        answers, training = load(self.truth("completions")), load(self.truth("training"))
-        axes = {name: judge.Axes.fit(training[name]) for name in ("shape", "render")}
-        floor = {n: judge.frechet_distance(axes[n](truth[n]), axes[n](other[n])) for n in axes}
-        columns: dict[str, list[float]] = {}
-        for seed in range(self.seeds):
-            conditional = load(self.samples(row, "conditional", seed))
-            made = conditional["shape"].reshape(IMAGES, COMPLETIONS, -1)
-            real = answers["shape"].reshape(IMAGES, COMPLETIONS, -1)
-            pairs = list(zip(real, made, strict=True))
-            choices = judge.Choices()
-            for family, modes in json.loads(str(conditional["choices"])):
-                choices.add(family, modes)
-            paired = load(self.samples(row, "paired", seed))
-            scores = dict(zip(SCORES, paired["scores"].T, strict=True))
-            values = {
-                "1-NNA": np.mean([judge.nearest_neighbour_accuracy(a, b) for a, b in pairs]),
-                "energy": np.mean([judge.energy_distance(a, b) for a, b in pairs]),
-                "choices": choices.total_variation(),
-                **{f"FD {n}": judge.frechet_distance(axes[n](truth[n]), axes[n](paired[n])) - floor[n] for n in axes},
-                "invalid": 1 - scores["valid"].mean(),
-                "F": scores["F"].mean(),
-                "F p5": np.percentile(scores["F"], 5),
-                "Chamfer": scores["Chamfer"].mean(),
-                "Chamfer p95": np.percentile(scores["Chamfer"], 95),
-                "Chamfer worst": scores["Chamfer"].max(),
-                "PSNR": scores["PSNR"].mean(),
-                "silhouette": scores["silhouette"].mean(),
-                "sampling s": np.median(scores["sampling s"]),
-                "job s": np.median(scores["job s"]),
-            }
-            for name, value in values.items():
-                columns.setdefault(name, []).append(float(value))
-        return columns
+        found = [self._conditional(row, seed) | self._paired(row, seed) for seed in range(self.seeds)]
+        return {name: [columns[name] for columns in found] for name in found[0]}
+
+    def _conditional(self, row: Row, seed: int) -> dict[str, float]:
+        answers, made = load(self.truth("completions")), load(self.samples(row, "conditional", seed))
+        shape = (IMAGES, COMPLETIONS, -1)
+        pairs = list(zip(answers["shape"].reshape(shape), made["shape"].reshape(shape), strict=True))
+        return {
+            "1-NNA": float(np.mean([judge.nearest_neighbour_accuracy(a, b) for a, b in pairs])),
+            "energy": float(np.mean([judge.energy_distance(a, b) for a, b in pairs])),
+            "choices": choices_in([made]).total_variation(),
+        }
+
+    def _paired(self, row: Row, seed: int) -> dict[str, float]:
+        made = load(self.samples(row, "paired", seed))
+        scores = dict(zip(SCORES, made["scores"].T, strict=True))
+        stages = dict(zip(STAGES, made["seconds"].T, strict=True))
+        return {
+            **{f"FD {name}": self._distance(made, name) - self._floor(name) for name in ("shape", "render")},
+            "invalid": float(1 - scores["valid"].mean()),
+            **{f"F{what}": how(scores["F"]) for what, how in LOW.items()},
+            **{f"Chamfer{what}": how(scores["Chamfer"]) for what, how in HIGH.items()},
+            **{name: float(scores[name].mean()) for name in ("PSNR", "silhouette")},
+            **{f"{stage} s": float(np.median(seconds)) for stage, seconds in stages.items()},
+        }
+
+    def _distance(self, made: dict[str, np.ndarray], name: str) -> float:
+        """Frechet distance to the objects that the images are of, in shapes or renders."""
+        axes = judge.Axes.fit(load(self.truth("training"))[name])
+        return judge.frechet_distance(axes(load(self.truth("held_out"))[name]), axes(made[name]))
+
+    def _floor(self, name: str) -> float:
+        """What true answers have, on average over the seeds: real against real."""
+        paths = [self.samples(Row("truth"), "paired", seed) for seed in range(self.seeds)]
+        return float(np.mean([self._distance(load(path), name) for path in paths]))
+
+    def choices(self, row: Row) -> dict[str, dict[str, object]]:
+        """How often each hidden choice took each of its modes, over all seeds, and how often it should."""
+        return choices_in([load(self.samples(row, "conditional", seed)) for seed in range(self.seeds)]).report()
+
+
+def _percentile(q: float) -> Callable[[np.ndarray], float]:
+    return lambda values: float(np.percentile(values, q))
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean())
+
+
+#: The columns of a score whose tail is at its low or its high end.
+LOW = {"": _mean, " median": _percentile(50), " p5": _percentile(5), " worst": _percentile(0)}
+HIGH = {"": _mean, " median": _percentile(50), " p95": _percentile(95), " worst": _percentile(100)}
+
+
+def choices_in(conditional: Sequence[dict[str, np.ndarray]]) -> judge.Choices:
+    """The hidden choices that samples took."""
+    counted = judge.Choices()
+    for features in conditional:
+        for family, modes in json.loads(str(features["choices"])):
+            counted.add(family, modes)
+    return counted
 
 
 def table(judged: dict[str, dict[str, list[float]]]) -> str:
     """Markdown: mean and, where there are several seeds, half the range between them."""
     names = list(next(iter(judged.values())))
     lines = ["| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
-    for row, columns in judged.items():
-        cells = [f"{np.mean(v):.3f}" + (f" ± {np.ptp(v) / 2:.3f}" if len(v) > 1 else "") for v in columns.values()]
-        lines.append(f"| {row} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    return "\n".join(
+        lines + [f"| {row} | " + " | ".join(map(_cell, columns.values())) + " |" for row, columns in judged.items()]
+    )
+
+
+def _cell(values: list[float]) -> str:
+    if np.isnan(values).any():
+        return "–"
+    return f"{np.mean(values):.3f}" + (f" ± {np.ptp(values) / 2:.3f}" if len(values) > 1 else "")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--preset", default="mini", help="the teacher's name, and the folder of students")
+    parser.add_argument("--preset", default="mini", help="the teacher: a model's name or folder")
+    parser.add_argument("--student", action="append", default=[], metavar="MODEL", help="further students (folders)")
     parser.add_argument("--objects", type=int, default=192, help="held-out objects of the columns all in all")
-    parser.add_argument("--seeds", type=int, default=3, help="sampling seeds")
-    parser.add_argument("--folder", type=Path, help="default: ~/.cache/espalier/eval/PRESET")
+    parser.add_argument("--seeds", type=int, choices=range(1, MAX_SEEDS + 1), default=3, help="sampling seeds")
+    parser.add_argument("--folder", type=Path, help="where samples are kept (default: ~/.cache/espalier/eval/PRESET)")
     parser.add_argument("--row", action="append", help="only rows of this name, such as 'vm-vd 2x2'")
     parser.add_argument("--table", action="store_true", help="print the table (Markdown)")
-    parser.add_argument("--json", type=Path, help="write the table's figures here")
+    parser.add_argument("--json", type=Path, help="write the table's figures here, with the frequencies of choices")
     arguments = parser.parse_args()
     torch.set_num_threads(1)  # rows are made side by side by several such commands
+    try:
+        return evaluate(arguments)
+    except BackendError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Stopped: the same command goes on with what it has not made yet.", file=sys.stderr)
+        return 130
+
+
+def evaluate(arguments: argparse.Namespace) -> int:
+    """Make what is missing, and print what was asked for."""
     teacher = ModelFolder.read(find_model(arguments.preset))
-    folder = arguments.folder or CACHE / "eval" / arguments.preset
-    evaluation = Evaluation(folder, teacher, arguments.objects, arguments.seeds)
-    chosen = [row for row in rows(arguments.preset) if not arguments.row or row.name in arguments.row]
+    name = teacher.path.name
+    students = [*students_of(teacher, CACHE / "distill" / name), *((m, find_model(m)) for m in arguments.student)]
+    rows = rows_of(teacher.path, students)
+    chosen = [row for row in rows if not arguments.row or row.name in arguments.row]
     if not chosen:
-        print(f"there is no such row: {', '.join(row.name for row in rows(arguments.preset))}", file=sys.stderr)
+        print(f"there is no such row: {', '.join(row.name for row in rows)}", file=sys.stderr)
         return 2
-    evaluation.make(chosen)
+    # Renders are judged by the teacher's encoder: features of another teacher's cannot be compared with them.
+    folder = (arguments.folder or CACHE / "eval" / name) / model_digest(teacher)[:12]
+    evaluation = Evaluation(folder, encoder_of(teacher, CPU), arguments.objects, arguments.seeds)
+    for seed, row in product(range(arguments.seeds), chosen):
+        for kind in ("conditional", "paired"):
+            evaluation.samples(row, kind, seed)
     if arguments.table or arguments.json:
-        judged = {row.name: evaluation.judged(row) for row in chosen}
-        print(table(judged))
-        if arguments.json:
-            arguments.json.write_text(json.dumps({"objects": arguments.objects, "rows": judged}, indent=1) + "\n")
+        report(evaluation, chosen, arguments.json)
     return 0
+
+
+def report(evaluation: Evaluation, rows: Sequence[Row], path: Path | None) -> None:
+    """Print the table, and write its figures to a file."""
+    judged = {row.name: evaluation.judged(row) for row in rows}
+    print(table(judged))
+    if path is not None:
+        found: dict[str, Any] = {"objects": evaluation.objects, "seeds": evaluation.seeds, "rows": judged}
+        found["choices"] = {row.name: evaluation.choices(row) for row in rows}
+        path.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

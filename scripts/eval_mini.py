@@ -64,11 +64,12 @@ def judge(case: Case, made: metrics.Surface | None, resolution: int) -> Judged:
         return Judged(case.family, 0.0, 0.0, 0.0, cKDTree(np.full((1, 3), 9.0)), true_points)
     points = cKDTree(metrics.sample_surface(made, POINTS, seed=2))
     occupancy = metrics.true_occupancy(case.family, case.params, resolution)[0]
+    picture = metrics.true_picture(case.family, case.params, case.view, case.window)
     return Judged(
         case.family,
         metrics.iou(metrics.filled(made), occupancy),
         metrics.Gaps.between(points, true_points).f_score(),
-        metrics.likeness(made, case.true_picture(), case.view, case.window).psnr,
+        metrics.likeness(made, picture, case.view, case.window).psnr,
         points,
         true_points,
     )

@@ -8,13 +8,16 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image
 
+from ..mesh import Surface
 from .families import FAMILIES
-from .metrics import is_hidden, true_picture
+from .metrics import is_hidden, true_picture, true_surface
 from .params import Params
 from .render import View, Window, frame, random_light, random_view, render
 from .shapes import HELD_OUT, draw
+from .subjects import Truth
 
 IMAGE_SIZE = 336
+VOXELS = 16  # along a side, of true surfaces: as fine as the bundled model's
 
 
 @dataclass(frozen=True)
@@ -34,22 +37,23 @@ class Case:
         return cls(family, number, params, view, frame(family, params, [view])[0])
 
     def image(self) -> Image.Image:
-        light = random_light(np.random.default_rng([*self.family.encode(), self.number, 5]))
-        return Image.fromarray(
-            render(self.family, self.params, [self.view], [light], IMAGE_SIZE, [self.window])[0].numpy()
-        )
+        return _image(self.family, self.number)
 
-    def true_picture(self) -> np.ndarray:
-        """What ``metrics.likeness`` compares a result with, from the same side."""
-        return true_picture(self.family, self.params, self.view, self.window)
+    def surface(self) -> Surface:
+        """The object as a perfect decoder would give it."""
+        return true_surface(self.family, self.params, VOXELS)
+
+    def truth(self) -> Truth:
+        """What a result is compared with, from the side that the model was shown."""
+        return _truth(self.family, self.number)
 
     def hidden_choices(self) -> list[str]:
         """The choices that the image does not show."""
         return [c for c in FAMILIES[self.family].modes if _is_hidden(self.family, self.number, c)]
 
-    def completions(self, count: int) -> list[Params]:
+    def completions(self, count: int, first: int = 0) -> list[Params]:
         """True answers to the image: the hidden parameters drawn anew, the visible ones as they are."""
-        return [draw(self.family, [self.number], [1 + i]) for i in range(count)]
+        return [draw(self.family, [self.number], [1 + first + i]) for i in range(count)]
 
 
 def cases(count: int, seed: int = 0) -> list[Case]:
@@ -63,3 +67,17 @@ def cases(count: int, seed: int = 0) -> list[Case]:
 def _is_hidden(family: str, number: int, choice: str) -> bool:
     case = Case.draw(family, number)
     return is_hidden(family, case.params, choice, case.view, case.window)
+
+
+@lru_cache(maxsize=1024)  # all models are shown the same images and compared with the same objects
+def _image(family: str, number: int) -> Image.Image:
+    case = Case.draw(family, number)
+    light = random_light(np.random.default_rng([*family.encode(), number, 5]))
+    return Image.fromarray(render(family, case.params, [case.view], [light], IMAGE_SIZE, [case.window])[0].numpy())
+
+
+@lru_cache(maxsize=1024)
+def _truth(family: str, number: int) -> Truth:
+    case = Case.draw(family, number)
+    picture = true_picture(family, case.params, case.view, case.window)
+    return Truth.of(case.surface(), ((picture, case.view, case.window),))

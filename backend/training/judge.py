@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -22,10 +22,12 @@ from scipy.spatial.distance import cdist
 from ..conditioning import ImageEncoder, images_to_tensor
 from ..mesh import Surface
 from . import metrics
-from .cases import Case
 from .families import FAMILIES
 from .metrics import draw_colors
 from .render import View, Window
+
+if TYPE_CHECKING:
+    from .cases import Case
 
 #: Where renders are taken from: azimuth, elevation, field of view in degrees, as in MDT-dist's evaluation.
 VIEWS = tuple(View(azimuth, 30.0, 40.0) for azimuth in (0.0, 90.0, 180.0, 270.0))
@@ -41,8 +43,9 @@ def shape_features(occupancy: np.ndarray) -> np.ndarray:
     return solid.reshape(POOLED, factor, POOLED, factor, POOLED, factor).mean((1, 3, 5)).ravel()
 
 
-def render_features(surface: Surface | None, encoder: ImageEncoder, size: int) -> np.ndarray:
+def render_features(surface: Surface | None, encoder: ImageEncoder) -> np.ndarray:
     """What an image encoder makes of unlit renders on black, [4, C]: the mean of each one's tokens. None is nothing."""
+    size = encoder.grid * encoder.patch_size
     pictures = np.zeros((len(VIEWS), size, size, 3), np.float32)
     if surface is not None:
         pictures = np.stack([draw_colors(surface, view, WINDOW, size)[..., :3] for view in VIEWS])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,35 +10,94 @@ import pytest
 
 from backend.catalog import find_model
 from backend.folders import ModelFolder
+from backend.training.samples import Row, encoder_of, load
 from scripts import eval as evaluation
 
 
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> evaluation.Evaluation:
-    """Two objects, two samples of one image."""
+    """Three objects, two samples of one image."""
     monkeypatch.setattr(evaluation, "IMAGES", 1)
     monkeypatch.setattr(evaluation, "COMPLETIONS", 2)
     monkeypatch.setattr(evaluation, "AXES_FROM", 4)
-    return evaluation.Evaluation(tmp_path, ModelFolder.read(find_model("mini")), objects=2, seeds=1)
+    encoder = encoder_of(ModelFolder.read(find_model("mini")), evaluation.CPU)
+    return evaluation.Evaluation(tmp_path, encoder, objects=3, seeds=1)
 
 
 def test_a_row_is_made_once_and_judged(small: evaluation.Evaluation) -> None:
-    row = evaluation.Row("none 1x2", "mini", 1, 0.0)
-    small.make([row])
+    row = Row("none 1x2", find_model("mini"), 1, 0.0)
+    for kind in ("conditional", "paired"):
+        small.samples(row, kind, 0)
     files = {path: path.stat().st_mtime_ns for path in small.folder.iterdir()}
-    assert [path.name for path in sorted(files)] == ["none_1x2_conditional_0.npz", "none_1x2_paired_0.npz"]
+    names = [f"none_1x2_conditional_2_0_{row.digest}.npz", f"none_1x2_paired_3_0_{row.digest}.npz"]
+    assert [path.name for path in sorted(files)] == names
     judged = small.judged(row)
     assert {path: path.stat().st_mtime_ns for path in files} == files
     assert all(np.isfinite(values).all() for values in judged.values())
-    assert 0 <= judged["F"][0] <= 1
-    assert judged["job s"][0] > judged["sampling s"][0] > 0
+    assert 0 <= judged["F worst"][0] <= judged["F"][0] <= 1
+    assert judged["raw mesh s"][0] > judged["structure s"][0] > 0
     lines = evaluation.table({row.name: judged}).splitlines()
     assert len(lines) == 3
     assert lines[2].startswith("| none 1x2 | ")
 
 
+def test_true_answers_are_near_the_truth_and_cost_no_time(small: evaluation.Evaluation) -> None:
+    judged = small.judged(Row("truth"))
+    assert judged["F"][0] > 0.8
+    assert judged["FD shape"] == [0.0]  # by definition: with one seed it is its own floor
+    assert judged["FD render"] == [0.0]
+    assert np.isnan(judged["decode s"][0])
+    assert "–" in evaluation.table({"truth": judged})
+
+
+def test_samples_of_other_weights_or_settings_are_others(tmp_path: Path) -> None:
+    copy = tmp_path / "model"
+    shutil.copytree(find_model("mini"), copy)
+    row = Row("a", copy, 2)
+    assert row.digest == Row("b", find_model("mini"), 2).digest
+    assert len({row.digest, Row("a", copy, 1).digest, Row("a", copy, 2, 0.0).digest}) == 3
+    assert row.digest != Row("a", copy, 2, guarded=True).digest
+    weights = next(copy.glob("ckpts/slat_flow*.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x7f")
+    assert Row("a", copy, 2).digest != Row("b", find_model("mini"), 2).digest
+
+
+def test_every_sample_has_noise_of_its_own(small: evaluation.Evaluation, monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds: list[int] = []
+
+    def generated(row: Row, work: list[tuple[object, int]], device: object) -> list[object]:
+        seeds.extend(seed for _, seed in work)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evaluation, "generated", generated)
+    for kind, seed in (("conditional", 0), ("conditional", 1), ("paired", 2)):
+        with pytest.raises(KeyboardInterrupt):
+            small.samples(Row("none 1x2", find_model("mini"), 1), kind, seed)
+    assert len(seeds) == len(set(seeds)) == 2 + 2 + 3
+
+
 def test_the_truth_is_like_itself(small: evaluation.Evaluation) -> None:
-    truth = evaluation.load(small.truth("held_out"))
-    assert truth["shape"].shape == (2, 16**3)
-    assert len(truth["render"]) == 2 * 4
+    truth = load(small.truth("held_out"))
+    assert truth["shape"].shape == (3, 16**3)
+    assert len(truth["render"]) == 3 * 4
     assert not np.array_equal(truth["render"][0], truth["render"][1])
+
+
+def test_students_of_a_teacher_are_found() -> None:
+    teacher = ModelFolder.read(find_model("mini"))
+    assert dict(evaluation.students_of(teacher, Path("nowhere"))) == {"mini-mdt": find_model("mini-mdt")}
+    names = [row.name for row in evaluation.rows_of(teacher.path, [("mini-mdt", find_model("mini-mdt"))])]
+    assert names[-3:] == ["mini-mdt 1x2", "mini-mdt 2x2", "mini-mdt 2x2, guarded"]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [(["--preset", "nonsense"], 1, "no model named 'nonsense'"), (["--row", "nonsense"], 2, "mini-mdt 2x2")],
+)
+def test_bad_names_are_answered(
+    arguments: list[str], code: int, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["eval.py", *arguments])
+    assert evaluation.main() == code
+    assert words in capsys.readouterr().err

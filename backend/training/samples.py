@@ -1,0 +1,170 @@
+"""What an evaluation keeps of generated objects: features and scores, one file for each model, question and seed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy.spatial import cKDTree
+
+from ..checkpoints import load_network
+from ..conditioning import ImageEncoder
+from ..config import GenerateSettings
+from ..errors import GenerationError
+from ..folders import ModelFolder
+from ..integrity import sha256
+from ..mesh import Surface
+from ..pipeline import Clock, Pipeline
+from ..weights import safetensors_at
+from . import judge, metrics
+from .cases import Case
+from .subjects import POINTS, Subject, Truth
+
+#: Of each paired object beside its features; ``valid``: the parts of the true object, no dust, no leak.
+SCORES = ("F", "Chamfer", "PSNR", "silhouette", "valid")
+#: Seconds, on the CPU with one thread, up to the raw mesh.
+STAGES = ("structure", "latents", "decode", "raw mesh")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A model sampled in some number of steps; ``guidance`` None is the model's own. Without a model: true objects."""
+
+    name: str
+    model: Path | None = None
+    steps: int = 0
+    guidance: float | None = None
+    guarded: bool = False  # whether structures that cannot be right are sampled again, as they are for a user
+
+    @cached_property
+    def digest(self) -> str:
+        """Names what its samples are made with: the networks, and how they are sampled."""
+        found = hashlib.sha256(repr((self.steps, self.guidance, self.guarded)).encode())
+        if self.model is not None:
+            found.update(model_digest(ModelFolder.read(self.model)).encode())
+        return found.hexdigest()[:12]
+
+    def settings(self, seed: int) -> GenerateSettings:
+        """How one of its objects is generated."""
+        retry = GenerateSettings.retry_seconds if self.guarded else 0.0
+        return GenerateSettings(seed=seed, steps=self.steps, guidance=self.guidance, retry_seconds=retry)
+
+
+def model_digest(model: ModelFolder) -> str:
+    """Of all that an object's raw mesh depends on: the settings, and the networks' descriptions and weights."""
+    config = model.config
+    flows = (config.structure_sampler, config.latent_sampler, config.structure_normalization)
+    found = hashlib.sha256(repr((flows, config.latent_normalization, config.seal_leaks)).encode())
+    networks = (config.structure_flow, config.structure_decoder, config.latent_flow, config.mesh_decoder)
+    for name in (config.image_encoder, *networks):
+        files = model.network(name)
+        found.update(files.description.read_bytes() + sha256(safetensors_at(files.weights)).encode())
+    return found.hexdigest()
+
+
+class Made(NamedTuple):
+    """An object to judge; without a surface it could not be made."""
+
+    subject: Subject
+    surface: Surface | None
+    seconds: tuple[float, ...] = (float("nan"),) * len(STAGES)
+
+
+@dataclass
+class Features:
+    """What is kept of objects, a line each. ``choices``: which modes the hidden choices took."""
+
+    encoder: ImageEncoder
+    shape: list[np.ndarray] = field(default_factory=list)
+    render: list[np.ndarray] = field(default_factory=list)
+    scores: list[list[float]] = field(default_factory=list)
+    seconds: list[tuple[float, ...]] = field(default_factory=list)
+    choices: list[tuple[str, dict[str, int]]] = field(default_factory=list)
+
+    def see(self, made: Made) -> None:
+        """Keep what the paired columns need of an object."""
+        self.shape.append(shape_of(made.surface))
+        self.render.append(judge.render_features(made.surface, self.encoder))
+        self.scores.append(scores_of(made.surface, made.subject.truth()))
+        self.seconds.append(made.seconds)
+
+    def see_one_of_many(self, made: Made) -> None:
+        """Keep what the conditional columns need of one answer to an image."""
+        self.shape.append(shape_of(made.surface))
+        if made.surface is not None and isinstance(made.subject, Case):
+            self.choices.append((made.subject.family, judge.Choices.of(made.subject, metrics.filled(made.surface))))
+
+    def save(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part.npz")
+        np.savez_compressed(
+            part,
+            shape=np.stack(self.shape).astype(np.float16),
+            render=np.concatenate(self.render) if self.render else np.zeros((0, 1), np.float32),
+            scores=np.array(self.scores, np.float64).reshape(-1, len(SCORES)),
+            seconds=np.array(self.seconds, np.float64).reshape(-1, len(STAGES)),
+            choices=np.array(json.dumps(self.choices)),
+        )
+        part.replace(path)
+
+
+def load(path: Path) -> dict[str, np.ndarray]:
+    """Features as they were saved, in float32: shapes a line for each object, renders a line for each view."""
+    with np.load(path) as file:
+        return {name: file[name].astype(np.float32) if name == "shape" else file[name] for name in file.files}
+
+
+def shape_of(surface: Surface | None) -> np.ndarray:
+    """Shape features; what could not be made is empty space."""
+    if surface is None:
+        return np.zeros(judge.POOLED**3, np.float32)
+    return judge.shape_features(metrics.filled(surface))
+
+
+def scores_of(made: Surface | None, truth: Truth) -> list[float]:
+    """SCORES of a surface beside a true object; of several views the means."""
+    if made is None:
+        return [0.0, 1.0, 0.0, 0.0, 0.0]
+    gaps = metrics.Gaps.between(cKDTree(metrics.sample_surface(made, POINTS, seed=2)), truth.points)
+    valid = judge.structure_of(made, metrics.filled(made)).valid({truth.parts})
+    seen = [metrics.likeness(made, picture, view, window) for picture, view, window in truth.pictures]
+    psnr, silhouette = np.mean([like.psnr for like in seen]), np.mean([like.silhouette for like in seen])
+    return [gaps.f_score(), gaps.chamfer(), float(psnr), float(silhouette), float(valid)]
+
+
+def generated(row: Row, work: Iterable[tuple[Subject, int]], device: torch.device) -> Iterator[Made]:
+    """Objects made of the subjects' images, each with its seed."""
+    assert row.model is not None
+    pipeline = Pipeline.load(row.model, device)
+    for subject, seed in work:
+        clock, surface = Clock(device), None
+        try:
+            raw = pipeline.reconstruct([subject.image()], row.settings(seed), clock)[0]
+            surface = metrics.outer_surface(raw)
+        except GenerationError:
+            pass  # counted: an object that could not be made is judged as empty space
+        seconds = tuple(clock.seconds.get(stage, 0.0) for stage in STAGES[:-1])
+        yield Made(subject, surface, (*seconds, sum(clock.seconds.values())))
+
+
+def collect(made: Iterable[Made], see: Callable[[Made], None], count: int, say: Callable[[str], None]) -> None:
+    """See ``count`` objects, and tell now and then how far it is."""
+    started = time.monotonic()
+    for done, each in enumerate(made, start=1):
+        see(each)
+        if done % 24 == 0 or done == count:
+            left = (time.monotonic() - started) / done * (count - done) / 60
+            say(f"{done}/{count}  {left:.0f} min left")
+
+
+def encoder_of(model: ModelFolder, device: torch.device) -> ImageEncoder:
+    """The image encoder that renders are judged with."""
+    return load_network(model.network(model.config.image_encoder), ImageEncoder, device).eval()
