@@ -10,11 +10,11 @@ from PIL import Image
 
 from ..mesh import Surface
 from .families import FAMILIES
-from .metrics import is_hidden, true_picture, true_surface
+from .metrics import filled, is_hidden, true_picture, true_surface
 from .params import Params
 from .render import View, Window, frame, random_light, random_view, render
 from .shapes import HELD_OUT, draw
-from .subjects import Truth
+from .subjects import Solid, Truth, parts_of, points_on
 
 IMAGE_SIZE = 336
 VOXELS = 16  # along a side, of true surfaces: as fine as the bundled model's
@@ -39,9 +39,17 @@ class Case:
     def image(self) -> Image.Image:
         return _image(self.family, self.number)
 
-    def surface(self) -> Surface:
+    def solid(self) -> Solid:
         """The object as a perfect decoder would give it."""
-        return true_surface(self.family, self.params, VOXELS)
+        return self.completed(self.params)
+
+    def completed(self, params: Params) -> Solid:
+        """The same of one of the ``completions``."""
+        return self.judged_as(true_surface(self.family, params, VOXELS))
+
+    def judged_as(self, surface: Surface) -> Solid:
+        """What of a generated surface is compared."""
+        return Solid(surface, filled(surface))
 
     def truth(self) -> Truth:
         """What a result is compared with, from the side that the model was shown."""
@@ -80,4 +88,5 @@ def _image(family: str, number: int) -> Image.Image:
 def _truth(family: str, number: int) -> Truth:
     case = Case.draw(family, number)
     picture = true_picture(family, case.params, case.view, case.window)
-    return Truth.of(case.surface(), ((picture, case.view, case.window),))
+    solid = case.solid()
+    return Truth(points_on(solid.mesh, seed=1), ((picture, case.view, case.window),), parts_of(solid))

@@ -20,7 +20,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import cdist
 
 from ..conditioning import ImageEncoder, images_to_tensor
-from ..mesh import Surface
+from ..mesh import Mesh
 from . import metrics
 from .families import FAMILIES
 from .metrics import draw_colors
@@ -43,7 +43,7 @@ def shape_features(occupancy: np.ndarray) -> np.ndarray:
     return solid.reshape(POOLED, factor, POOLED, factor, POOLED, factor).mean((1, 3, 5)).ravel()
 
 
-def render_features(surface: Surface | None, encoder: ImageEncoder) -> np.ndarray:
+def render_features(surface: Mesh | None, encoder: ImageEncoder) -> np.ndarray:
     """What an image encoder makes of unlit renders on black, [4, C]: the mean of each one's tokens. None is nothing."""
     size = encoder.grid * encoder.patch_size
     pictures = np.zeros((len(VIEWS), size, size, 3), np.float32)
@@ -143,12 +143,12 @@ class Structure:
     dust: float  # share of the area in smaller ones
     leaks: bool  # whether the inside that a closed hull would have is mostly open to the outside
 
-    def valid(self, true_parts: set[int]) -> bool:
-        """No dust, no leak, and a number of parts that a true object has."""
-        return self.dust <= 0.01 and not self.leaks and self.parts in true_parts
+    def valid(self, true_parts: int | None) -> bool:
+        """No dust, no leak, and as many parts as the true object has, where that is known."""
+        return self.dust <= 0.01 and not self.leaks and true_parts in (self.parts, None)
 
 
-def structure_of(surface: Surface, filled: np.ndarray) -> Structure:
+def structure_of(surface: Mesh, filled: np.ndarray) -> Structure:
     """``filled``: the surface's lattice after filling from the border, [R + 1]^3."""
     faces = surface.faces
     edges = np.concatenate([faces[:, :2], faces[:, 1:]])

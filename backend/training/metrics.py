@@ -92,7 +92,7 @@ class Gaps:
         return float(self.there.mean() + self.back.mean())
 
 
-def draw_colors(surface: Surface, view: View, window: Window, size: int) -> np.ndarray:
+def draw_colors(surface: Mesh, view: View, window: Window, size: int) -> np.ndarray:
     """The mesh's vertex colours, unlit, as a camera sees them: [size, size, 4] float (0..1, alpha 0 or 1).
 
     Faces are sampled denser than the pixels and the nearest sample of a pixel wins.
@@ -149,7 +149,7 @@ def true_picture(family: str, params: Params, view: View, window: Window, size: 
     return render(family, params, [view], [UNLIT], size, [window])[0].numpy() / np.float32(255)
 
 
-def likeness(surface: Surface, truth: np.ndarray, view: View, window: Window) -> Likeness:
+def likeness(surface: Mesh, truth: np.ndarray, view: View, window: Window) -> Likeness:
     """A result beside the ``true_picture`` of an object."""
     made = draw_colors(surface, view, window, len(truth))
     shown = [image[..., 3] > 0 for image in (truth, made)]

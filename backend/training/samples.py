@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.spatial import cKDTree
 
 from ..checkpoints import load_network
 from ..conditioning import ImageEncoder
@@ -21,12 +20,11 @@ from ..config import GenerateSettings
 from ..errors import GenerationError
 from ..folders import ModelFolder
 from ..integrity import sha256
-from ..mesh import Surface
 from ..pipeline import Clock, Pipeline
 from ..weights import safetensors_at
 from . import judge, metrics
 from .cases import Case
-from .subjects import POINTS, Subject, Truth
+from .subjects import Solid, Subject, Truth, points_on
 
 #: Of each paired object beside its features; ``valid``: the parts of the true object, no dust, no leak.
 SCORES = ("F", "Chamfer", "PSNR", "silhouette", "valid")
@@ -71,10 +69,10 @@ def model_digest(model: ModelFolder) -> str:
 
 
 class Made(NamedTuple):
-    """An object to judge; without a surface it could not be made."""
+    """An object to judge; without a solid it could not be made."""
 
     subject: Subject
-    surface: Surface | None
+    solid: Solid | None
     seconds: tuple[float, ...] = (float("nan"),) * len(STAGES)
 
 
@@ -91,16 +89,20 @@ class Features:
 
     def see(self, made: Made) -> None:
         """Keep what the paired columns need of an object."""
-        self.shape.append(shape_of(made.surface))
-        self.render.append(judge.render_features(made.surface, self.encoder))
-        self.scores.append(scores_of(made.surface, made.subject.truth()))
+        self.see_unpaired(made.solid)
+        self.scores.append(scores_of(made.solid, made.subject.truth()))
         self.seconds.append(made.seconds)
+
+    def see_unpaired(self, solid: Solid | None) -> None:
+        """Keep what distances between distributions need."""
+        self.shape.append(shape_of(solid))
+        self.render.append(judge.render_features(None if solid is None else solid.mesh, self.encoder))
 
     def see_one_of_many(self, made: Made) -> None:
         """Keep what the conditional columns need of one answer to an image."""
-        self.shape.append(shape_of(made.surface))
-        if made.surface is not None and isinstance(made.subject, Case):
-            self.choices.append((made.subject.family, judge.Choices.of(made.subject, metrics.filled(made.surface))))
+        self.shape.append(shape_of(made.solid))
+        if made.solid is not None and isinstance(made.subject, Case):
+            self.choices.append((made.subject.family, judge.Choices.of(made.subject, made.solid.filled)))
 
     def save(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -122,20 +124,18 @@ def load(path: Path) -> dict[str, np.ndarray]:
         return {name: file[name].astype(np.float32) if name == "shape" else file[name] for name in file.files}
 
 
-def shape_of(surface: Surface | None) -> np.ndarray:
+def shape_of(solid: Solid | None) -> np.ndarray:
     """Shape features; what could not be made is empty space."""
-    if surface is None:
-        return np.zeros(judge.POOLED**3, np.float32)
-    return judge.shape_features(metrics.filled(surface))
+    return np.zeros(judge.POOLED**3, np.float32) if solid is None else judge.shape_features(solid.filled)
 
 
-def scores_of(made: Surface | None, truth: Truth) -> list[float]:
-    """SCORES of a surface beside a true object; of several views the means."""
+def scores_of(made: Solid | None, truth: Truth) -> list[float]:
+    """SCORES of a result beside a true object; of several views the means."""
     if made is None:
         return [0.0, 1.0, 0.0, 0.0, 0.0]
-    gaps = metrics.Gaps.between(cKDTree(metrics.sample_surface(made, POINTS, seed=2)), truth.points)
-    valid = judge.structure_of(made, metrics.filled(made)).valid({truth.parts})
-    seen = [metrics.likeness(made, picture, view, window) for picture, view, window in truth.pictures]
+    gaps = metrics.Gaps.between(points_on(made.mesh, seed=2), truth.points)
+    valid = judge.structure_of(made.mesh, made.filled).valid(truth.parts)
+    seen = [metrics.likeness(made.mesh, picture, view, window) for picture, view, window in truth.pictures]
     psnr, silhouette = np.mean([like.psnr for like in seen]), np.mean([like.silhouette for like in seen])
     return [gaps.f_score(), gaps.chamfer(), float(psnr), float(silhouette), float(valid)]
 
@@ -145,14 +145,14 @@ def generated(row: Row, work: Iterable[tuple[Subject, int]], device: torch.devic
     assert row.model is not None
     pipeline = Pipeline.load(row.model, device)
     for subject, seed in work:
-        clock, surface = Clock(device), None
+        clock, solid = Clock(device), None
         try:
             raw = pipeline.reconstruct([subject.image()], row.settings(seed), clock)[0]
-            surface = metrics.outer_surface(raw)
+            solid = subject.judged_as(metrics.outer_surface(raw))
         except GenerationError:
             pass  # counted: an object that could not be made is judged as empty space
         seconds = tuple(clock.seconds.get(stage, 0.0) for stage in STAGES[:-1])
-        yield Made(subject, surface, (*seconds, sum(clock.seconds.values())))
+        yield Made(subject, solid, (*seconds, sum(clock.seconds.values())))
 
 
 def collect(made: Iterable[Made], see: Callable[[Made], None], count: int, say: Callable[[str], None]) -> None:
@@ -165,6 +165,7 @@ def collect(made: Iterable[Made], see: Callable[[Made], None], count: int, say: 
             say(f"{done}/{count}  {left:.0f} min left")
 
 
-def encoder_of(model: ModelFolder, device: torch.device) -> ImageEncoder:
-    """The image encoder that renders are judged with."""
-    return load_network(model.network(model.config.image_encoder), ImageEncoder, device).eval()
+def encoder_of(model: ModelFolder, device: torch.device) -> tuple[ImageEncoder, str]:
+    """The image encoder that renders are judged with, and what names its weights."""
+    files = model.network(model.config.image_encoder)
+    return load_network(files, ImageEncoder, device).eval(), sha256(safetensors_at(files.weights))[:12]

@@ -8,25 +8,27 @@ import numpy as np
 from PIL import Image
 from scipy.spatial import cKDTree
 
-from ..mesh import Surface
+from ..mesh import Mesh, Surface
 from . import judge, metrics
 from .render import View, Window
 
 POINTS = 10_000  # on a surface, for distances
 
 
+class Solid(NamedTuple):
+    """An object as it is judged: what is seen of it, and the corners of a lattice that it fills, [R + 1]^3 bool."""
+
+    mesh: Mesh
+    filled: np.ndarray
+
+
 class Truth(NamedTuple):
-    """What a result is compared with: points on the surface, unlit pictures, how many parts the object has."""
+    """What a result is compared with: points on the surface, unlit pictures, and how many parts a result must have,
+    None where that is not known."""
 
     points: cKDTree
     pictures: tuple[tuple[np.ndarray, View, Window], ...]
-    parts: int
-
-    @classmethod
-    def of(cls, surface: Surface, pictures: tuple[tuple[np.ndarray, View, Window], ...]) -> Truth:
-        """Of a true surface."""
-        parts = judge.structure_of(surface, metrics.filled(surface)).parts
-        return cls(cKDTree(metrics.sample_surface(surface, POINTS, seed=1)), pictures, parts)
+    parts: int | None
 
 
 class Subject(Protocol):
@@ -35,8 +37,21 @@ class Subject(Protocol):
     def image(self) -> Image.Image:
         """What the model gets: RGBA."""
 
-    def surface(self) -> Surface:
+    def solid(self) -> Solid:
         """The object itself."""
 
     def truth(self) -> Truth:
         """What results are compared with."""
+
+    def judged_as(self, surface: Surface) -> Solid:
+        """What of a generated surface is compared."""
+
+
+def points_on(mesh: Mesh, seed: int) -> cKDTree:
+    """As many points as distances are measured at."""
+    return cKDTree(metrics.sample_surface(mesh, POINTS, seed))
+
+
+def parts_of(solid: Solid) -> int:
+    """How many there are, without dust."""
+    return judge.structure_of(solid.mesh, solid.filled).parts

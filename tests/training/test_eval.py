@@ -7,24 +7,30 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from backend.catalog import find_model
 from backend.folders import ModelFolder
-from backend.training.samples import Row, encoder_of, load
-from scripts import eval as evaluation
+from backend.training import evaluation
+from backend.training.cases import cases
+from backend.training.evaluation import Evaluation
+from backend.training.samples import Row, encoder_of
+from scripts import eval as eval_script
+
+CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> evaluation.Evaluation:
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Evaluation:
     """Three objects, two samples of one image."""
     monkeypatch.setattr(evaluation, "IMAGES", 1)
     monkeypatch.setattr(evaluation, "COMPLETIONS", 2)
     monkeypatch.setattr(evaluation, "AXES_FROM", 4)
-    encoder = encoder_of(ModelFolder.read(find_model("mini")), evaluation.CPU)
-    return evaluation.Evaluation(tmp_path, encoder, objects=3, seeds=1)
+    encoder, _ = encoder_of(ModelFolder.read(find_model("mini")), CPU)
+    return Evaluation(tmp_path, encoder, cases(3), 1, CPU)
 
 
-def test_a_row_is_made_once_and_judged(small: evaluation.Evaluation) -> None:
+def test_a_row_is_made_once_and_judged(small: Evaluation) -> None:
     row = Row("none 1x2", find_model("mini"), 1, 0.0)
     for kind in ("conditional", "paired"):
         small.samples(row, kind, 0)
@@ -36,18 +42,18 @@ def test_a_row_is_made_once_and_judged(small: evaluation.Evaluation) -> None:
     assert all(np.isfinite(values).all() for values in judged.values())
     assert 0 <= judged["F worst"][0] <= judged["F"][0] <= 1
     assert judged["raw mesh s"][0] > judged["structure s"][0] > 0
-    lines = evaluation.table({row.name: judged}).splitlines()
+    lines = eval_script.table({row.name: judged}).splitlines()
     assert len(lines) == 3
     assert lines[2].startswith("| none 1x2 | ")
 
 
-def test_true_answers_are_near_the_truth_and_cost_no_time(small: evaluation.Evaluation) -> None:
+def test_true_answers_are_near_the_truth_and_cost_no_time(small: Evaluation) -> None:
     judged = small.judged(Row("truth"))
     assert judged["F"][0] > 0.8
     assert judged["FD shape"] == [0.0]  # by definition: with one seed it is its own floor
     assert judged["FD render"] == [0.0]
     assert np.isnan(judged["decode s"][0])
-    assert "–" in evaluation.table({"truth": judged})
+    assert "–" in eval_script.table({"truth": judged})
 
 
 def test_samples_of_other_weights_or_settings_are_others(tmp_path: Path) -> None:
@@ -62,7 +68,7 @@ def test_samples_of_other_weights_or_settings_are_others(tmp_path: Path) -> None
     assert Row("a", copy, 2).digest != Row("b", find_model("mini"), 2).digest
 
 
-def test_every_sample_has_noise_of_its_own(small: evaluation.Evaluation, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_sample_has_noise_of_its_own(small: Evaluation, monkeypatch: pytest.MonkeyPatch) -> None:
     seeds: list[int] = []
 
     def generated(row: Row, work: list[tuple[object, int]], device: object) -> list[object]:
@@ -76,8 +82,8 @@ def test_every_sample_has_noise_of_its_own(small: evaluation.Evaluation, monkeyp
     assert len(seeds) == len(set(seeds)) == 2 + 2 + 3
 
 
-def test_the_truth_is_like_itself(small: evaluation.Evaluation) -> None:
-    truth = load(small.truth("held_out"))
+def test_the_truth_is_like_itself(small: Evaluation) -> None:
+    truth = small._held_out()
     assert truth["shape"].shape == (3, 16**3)
     assert len(truth["render"]) == 3 * 4
     assert not np.array_equal(truth["render"][0], truth["render"][1])
@@ -85,8 +91,8 @@ def test_the_truth_is_like_itself(small: evaluation.Evaluation) -> None:
 
 def test_students_of_a_teacher_are_found() -> None:
     teacher = ModelFolder.read(find_model("mini"))
-    assert dict(evaluation.students_of(teacher, Path("nowhere"))) == {"mini-mdt": find_model("mini-mdt")}
-    names = [row.name for row in evaluation.rows_of(teacher.path, [("mini-mdt", find_model("mini-mdt"))])]
+    assert dict(eval_script.students_of(teacher, Path("nowhere"))) == {"mini-mdt": find_model("mini-mdt")}
+    names = [row.name for row in eval_script.rows_of(teacher.path, [("mini-mdt", find_model("mini-mdt"))])]
     assert names[-3:] == ["mini-mdt 1x2", "mini-mdt 2x2", "mini-mdt 2x2, guarded"]
     assert len(set(names)) == len(names)
 
@@ -99,5 +105,5 @@ def test_bad_names_are_answered(
     arguments: list[str], code: int, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.argv", ["eval.py", *arguments])
-    assert evaluation.main() == code
+    assert eval_script.main() == code
     assert words in capsys.readouterr().err

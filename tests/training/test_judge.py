@@ -77,11 +77,11 @@ def test_parts_and_dust_are_told_apart() -> None:
     solid[2:7, 2:7, 2:7] = True
     whole = judge.structure_of(tetrahedra([1.0, 0.8]), solid)
     assert (whole.parts, whole.dust, whole.leaks) == (2, 0.0, False)
-    assert whole.valid({2})
-    assert not whole.valid({1})
+    assert whole.valid(2)
+    assert not whole.valid(1)
     dusty = judge.structure_of(tetrahedra([1.0, *[0.05] * 8]), solid)
     assert dusty.parts == 1
-    assert not dusty.valid({1})
+    assert not dusty.valid(1)
 
 
 def test_an_open_shell_leaks() -> None:
