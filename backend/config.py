@@ -104,6 +104,11 @@ class SamplerSettings:
     sigma_min: float
     multi_image: str = GenerateSettings.multi_image
 
+    @property
+    def calls(self) -> int:
+        """How often the flow is called for one image, at most."""
+        return self.steps * (2 if self.guidance else 1)
+
     def overridden(self, settings: GenerateSettings) -> SamplerSettings:
         """The same with a person's choices in place of the model's."""
         return replace(

@@ -372,27 +372,33 @@ class Pipeline:
         """Voxels [N, 4], and a note if they did not come out well at once.
 
         A structure that cannot be what the images show is sampled again from other noise, and at last by the teacher if
-        there is one, as long as ``retry_seconds`` are not over; the best is taken. Only the first attempt tells its
-        steps, since progress does not go back.
+        there is one, as long as that takes no more than ``retry_seconds`` in all, going by the first attempt's time;
+        the best is taken. Only the first attempt tells its steps, since progress does not go back.
         """
         sampler, outlines = self.samplers(settings)[0], [outline(image) for image in images]
-        started = time.perf_counter()
         found: list[Tensor] = []
         reports: list[StructureReport] = []
+        left, pace = settings.retry_seconds, 0.0  # seconds, and seconds for each call of the flow
         with clock.stage("structure", sampler.steps) as step:
             for attempt in range(1 + RETRIES):
+                teacher = self.teacher if attempt == RETRIES else None
+                calls = (teacher.sampler if teacher else sampler).calls
+                if attempt and pace * calls > left:
+                    break
+                started = time.perf_counter()
                 noise = structure_noise(self.structure_flow, generator, self.device)
-                if attempt == RETRIES and self.teacher is not None:
-                    latents = self._taught(noise, cond, self.teacher, clock)
+                if teacher:
+                    latents = self._taught(noise, cond, teacher, clock)
                 else:
-                    on_step = step if attempt == 0 else _silent
-                    latents = self._sampled(noise, cond, sampler, on_step)
+                    latents = self._sampled(noise, cond, sampler, step if attempt == 0 else _silent)
                 with self.resident(self.structure_decoder):
                     found.append(decode_structure(self.structure_decoder, latents))
                 voxels = found[-1][:, 1:].cpu().numpy()
                 reports.append(inspect(voxels, self.latent_flow.resolution, outlines))
-                if not reports[-1].problem or time.perf_counter() - started >= settings.retry_seconds:
+                if not reports[-1].problem:
                     break
+                seconds = time.perf_counter() - started
+                pace, left = seconds / calls, left - seconds * (attempt > 0)
         chosen = max(range(len(reports)), key=lambda i: reports[i].rank)
         if not len(found[chosen]):
             raise GenerationError("structure_empty", "The model found no object in the image.", _RETRY)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,9 +24,9 @@ from tests.backend.test_images import disc
 from tests.fakes.tiny_model import write_tiny_model
 
 GRID = 16
-GOOD = StructureReport(0.1, 1.0, 0.9)
-DUST = StructureReport(0.1, 0.2, 0.9)
-OTHER = StructureReport(0.1, 1.0, 0.4)
+GOOD = StructureReport(0.1, 1.0, 0.0, 0.9)
+DUST = StructureReport(0.1, 0.2, 0.4, 0.9)
+OTHER = StructureReport(0.1, 1.0, 0.0, 0.4)
 
 
 def shell(radius: float, stretch: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> np.ndarray:
@@ -85,6 +87,15 @@ def test_nothing_dust_and_a_block_are_told_apart(coords: np.ndarray, words: str)
     assert words in inspect(coords, GRID, [outline(disc())]).problem
 
 
+def test_dust_around_a_good_object_is_seen() -> None:
+    ball, rng = shell(6), np.random.default_rng(0)
+    free = np.argwhere(np.ones((GRID,) * 3, dtype=bool))
+    free = free[~(free[:, None] == ball).all(-1).any(1)]
+    dusty = np.concatenate([ball, free[rng.choice(len(free), len(ball) // 20, replace=False)]])
+    assert "dust" in inspect(dusty, GRID, [outline(disc())]).problem
+    assert inspect(ball, GRID, [outline(disc())]).crumbs == 0
+
+
 def test_notes_say_what_was_done() -> None:
     assert note_on([GOOD], 0) == ""
     assert "attempt 2" in note_on([DUST, GOOD], 1)
@@ -140,6 +151,16 @@ def test_no_time_means_no_second_attempt(model: Pipeline, monkeypatch: pytest.Mo
     asked, made = attempts(model, monkeypatch, [DUST], seconds=0)
     assert len(asked) == 1
     assert "as it is" in made.note
+
+
+def test_no_attempt_is_begun_that_would_take_longer_than_there_is_time(
+    model: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = count()  # every look at the clock is a second later than the one before: an attempt takes a second
+    monkeypatch.setattr(pipeline_module, "time", SimpleNamespace(perf_counter=lambda: float(next(now))))
+    asked, made = attempts(model, monkeypatch, [DUST] * 4, seconds=2.5)
+    assert len(asked) == 3
+    assert "best of 3" in made.note
 
 
 def test_the_last_attempt_is_the_teachers(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
