@@ -3,18 +3,20 @@
 A run that was stopped, by Ctrl-C or by force, goes on where it was when the same command is run again. Several devices:
 ``torchrun --nproc-per-node 8 scripts/distill.py ...``. Checkpoints, metrics (JSON lines, and TensorBoard's files where
 it is installed) and pictures of samples stay in a folder outside the repository; ``--export`` adds the student to a
-model folder of the form that students are published in.
+model folder of the form that students are published in. ``--dry-run`` needs neither teacher nor data.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -22,61 +24,138 @@ sys.path.insert(0, str(ROOT))
 import torch  # noqa: E402
 
 from backend.catalog import find_model  # noqa: E402
-from backend.checkpoints import load_network  # noqa: E402
+from backend.checkpoints import build_network, load_network  # noqa: E402
 from backend.conditioning import ImageEncoder  # noqa: E402
-from backend.errors import BackendError  # noqa: E402
+from backend.config import PipelineConfig, SamplerSettings  # noqa: E402
+from backend.errors import BackendError, CheckpointError  # noqa: E402
 from backend.folders import ModelFolder  # noqa: E402
 from backend.models.latent_flow import LatentFlow  # noqa: E402
 from backend.models.latent_vae import LatentMeshDecoder  # noqa: E402
 from backend.models.structure_flow import StructureFlow  # noqa: E402
 from backend.models.structure_vae import StructureDecoder  # noqa: E402
 from backend.training import pictures  # noqa: E402
-from backend.training.distill import Devices, Distillation, LatentSet  # noqa: E402
+from backend.training.distill import Devices, Distillation, LatentSet, usable_device  # noqa: E402
 from backend.training.estimate import Estimate  # noqa: E402
 from backend.training.export import export_student  # noqa: E402
-from backend.training.methods import DISTILL_PRESETS, METHODS, DistillPreset  # noqa: E402
+from backend.training.methods import DISTILL_PRESETS, METHODS, DistillPreset, distill_preset  # noqa: E402
 from backend.training.presets import PRESETS  # noqa: E402
 from backend.training.procedural import ProceduralStructures, ProceduralVoxels, held_out, latents_of  # noqa: E402
 from backend.training.stages import Run  # noqa: E402
 from backend.training.trellis500k import Dataset, PublishedLatents, problems  # noqa: E402
+from scripts.benchmark.networks import LARGE, description_of  # noqa: E402
 
 CACHE = Path.home() / ".cache" / "espalier"
 PICTURED = 6
+
+
+def count(text: str) -> int:
+    """A whole number from 1, for argparse."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)
+
+
+def number(text: str) -> float:
+    """A number from 0, for argparse."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value >= 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0")
+    return value
+
+
+def positive(text: str) -> float:
+    """A number above 0, for argparse."""
+    if number(text) == 0:
+        raise argparse.ArgumentTypeError("it must be above 0")
+    return number(text)
+
+
+class Option(NamedTuple):
+    """An option that changes a field of the preset; ``methods`` are those that it plays a part in."""
+
+    field: str
+    kind: Callable[[str], Any] | tuple[str, ...]  # what reads it, or its choices
+    words: str
+    methods: tuple[str, ...] = tuple(METHODS)
+
+
+VELOCITY = ("vm", "vd", "vm-vd")
+OPTIONS = {
+    "--steps": Option("steps", count, "updates"),
+    "--batch": Option("batch", count, "samples of an update, on all devices together"),
+    "--split": Option("split", count, "accumulation steps that an update is divided into, on each device"),
+    "--rate": Option("rate", positive, "learning rate"),
+    "--guidance": Option(
+        "match_guidance",
+        number,
+        "the teacher's guidance in Velocity Matching and in the consistency methods",
+        tuple(name for name in METHODS if name != "vd"),
+    ),
+    "--distill-guidance": Option("distill_guidance", number, "in Velocity Distillation", ("vd", "vm-vd")),
+    "--normalization": Option("normalization", ("rms", "l2"), "how the derivative is scaled", VELOCITY),
+    "--derivative": Option("derivative", ("discrete", "continuous"), "a small step, or its limit", VELOCITY),
+    "--phases": Option("phases", count, "of pcm", ("pcm",)),
+    "--precision": Option("precision", ("fp32", "bf16", "fp16"), "of the products on CUDA"),
+}
 
 
 def say(words: str) -> None:
     print(f"{time.strftime('%H:%M:%S')}  {words}", flush=True)
 
 
-def open_data(arguments: argparse.Namespace, model: ModelFolder, device: torch.device) -> tuple[LatentSet, list[Any]]:
-    """The objects that a preset is distilled on, and those that are pictured."""
-    structure = arguments.stage == "structure"
-    if arguments.preset not in PRESETS:
-        return published_data(arguments, model, device)
-    run = Run(PRESETS[arguments.preset], arguments.data or CACHE / "train" / arguments.preset, device)
-    latents = latents_of(run, model)
-    data = ProceduralStructures(latents, model) if structure else ProceduralVoxels(latents, model)
-    return data, held_out(data, PICTURED)
-
-
-def published_data(
-    arguments: argparse.Namespace, model: ModelFolder, device: torch.device
-) -> tuple[LatentSet, list[Any]]:
-    """Objects in TRELLIS-500K's layout. Raises ValueError if there are none."""
-    if arguments.data is None:
+def data_folder(arguments: argparse.Namespace) -> Path:
+    """Where the objects are; for a preset of procedural ones the folder of ``scripts/train.py``."""
+    folder: Path | None = arguments.data
+    if folder is None and arguments.preset not in PRESETS:
         raise ValueError("this preset needs --data FOLDER, a data set in the layout of TRELLIS-500K")
+    return folder or CACHE / "train" / arguments.preset
+
+
+def require_data(arguments: argparse.Namespace) -> None:
+    """Raise ValueError, with what to do, unless the objects are there."""
+    folder = data_folder(arguments)
+    if arguments.preset not in PRESETS:
+        if not Dataset(folder, arguments.stage).names():
+            raise ValueError(f"{folder} has no object to learn from: --check-data says why")
+        return
+    shards, there = PRESETS[arguments.preset].data.shards, len(list((folder / "data").glob("shard_*.safetensors")))
+    if there < shards:
+        command = f"python scripts/train.py data --preset {arguments.preset}"
+        command += f" --folder {arguments.data}" if arguments.data else ""
+        raise ValueError(f"{folder / 'data'} has {there} of {shards} shards of objects; they are made by: {command}")
+
+
+def open_data(
+    arguments: argparse.Namespace, model: ModelFolder, device: torch.device
+) -> tuple[LatentSet, list[Any], str]:
+    """The objects that a preset is distilled on, those that are pictured, and a name for the whole of them."""
+    folder = data_folder(arguments)
+    if arguments.preset in PRESETS:
+        latents = latents_of(Run(PRESETS[arguments.preset], folder, device), model)
+        structure = arguments.stage == "structure"
+        data = ProceduralStructures(latents, model) if structure else ProceduralVoxels(latents, model)
+        return data, held_out(data, PICTURED), f"{arguments.preset}, {latents.folder.name}"
     config = model.config
     normalization = config.structure_normalization if arguments.stage == "structure" else config.latent_normalization
     encoder = load_network(model.network(config.image_encoder), ImageEncoder, device)
-    data = PublishedLatents(Dataset(arguments.data, arguments.stage), encoder, normalization)
-    return data, [(name, 0) for name in data.names[:PICTURED]]
+    published = PublishedLatents(Dataset(folder, arguments.stage), encoder, normalization)
+    name = f"{folder.resolve().name}, {len(published.names)} objects"
+    return published, [(name, 0) for name in published.names[:PICTURED]], name
+
+
+def flow_of(stage: str, config: PipelineConfig) -> tuple[str, Any, SamplerSettings]:
+    """What pipeline.json calls a stage's flow, its class, and how the teacher is sampled."""
+    if stage == "structure":
+        return config.structure_flow, StructureFlow, config.structure_sampler
+    return config.latent_flow, LatentFlow, config.latent_sampler
 
 
 def load_flows(stage: str, model: ModelFolder, device: torch.device) -> tuple[Any, Any]:
     """Student (fp32, to be trained) and teacher (as the device takes it), both with the teacher's weights."""
-    name, kind = (
-        (model.config.structure_flow, StructureFlow) if stage == "structure" else (model.config.latent_flow, LatentFlow)
-    )
+    name, kind, _ = flow_of(stage, model.config)
     files = model.network(name)
     return load_network(files, kind, torch.device("cpu")), load_network(files, kind, device)
 
@@ -97,7 +176,7 @@ def drawer(stage: str, model: ModelFolder, device: torch.device) -> Any:
     )
 
 
-def main() -> int:
+def read_arguments() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("method", choices=tuple(METHODS))
     parser.add_argument("stage", choices=("structure", "latents"))
@@ -110,24 +189,47 @@ def main() -> int:
     )
     parser.add_argument("--check-data", action="store_true", help="name what is wrong with --data, and stop")
     parser.add_argument("--folder", type=Path, help="default: ~/.cache/espalier/distill/PRESET/METHOD-STAGE-SEED")
-    parser.add_argument("--steps", type=int, help="updates (default: the preset's)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--threads", type=int, help="CPU threads (default: one to a core)")
+    parser.add_argument("--threads", type=count, help="CPU threads (default: one to a core)")
     parser.add_argument("--dry-run", action="store_true", help="print the plan, memory and time, and stop")
     parser.add_argument("--export", type=Path, metavar="DIR", help="add the finished student to this model folder")
+    changes = parser.add_argument_group("in place of what the preset says")
+    for name, option in OPTIONS.items():
+        choices = isinstance(option.kind, tuple)
+        reads: dict[str, Any] = {"choices": option.kind} if choices else {"type": option.kind, "metavar": "X"}
+        changes.add_argument(name, dest=option.field, help=option.words, **reads)
     arguments = parser.parse_args()
+    for name, option in OPTIONS.items():
+        if getattr(arguments, option.field) is not None and arguments.method not in option.methods:
+            parser.error(f"{name} plays no part in {arguments.method}")
+    return parser, arguments
+
+
+def changed_preset(arguments: argparse.Namespace) -> DistillPreset:
+    """The preset with the options in place of what it says. Raises ValueError for what the device cannot do."""
+    device = usable_device(arguments.device)
+    if arguments.precision in ("bf16", "fp16") and device.type != "cuda":
+        raise ValueError(f"--precision {arguments.precision} is for CUDA; on {device.type} products are in fp32")
+    given = {option.field: getattr(arguments, option.field) for option in OPTIONS.values()}
+    preset = distill_preset(arguments.preset, arguments.stage, arguments.method)
+    return replace(preset, **{field: value for field, value in given.items() if value is not None})
+
+
+def main() -> int:
+    parser, arguments = read_arguments()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     if arguments.check_data:
         return check_data(parser, arguments)
     arguments.teacher = arguments.teacher or ("trellis-image-large" if arguments.preset == "paper" else "mini")
-    preset = DISTILL_PRESETS[arguments.preset][arguments.stage]
-    if arguments.steps:
-        preset = replace(preset, steps=arguments.steps)
     try:
-        return distil(arguments, preset)
-    except (BackendError, FileNotFoundError, ValueError, FloatingPointError) as error:
+        preset = changed_preset(arguments)
+        return plan(arguments, preset) if arguments.dry_run else distil(arguments, preset)
+    except BackendError as error:
+        print(f"{error} {error.hint}".strip(), file=sys.stderr)
+        return 1
+    except (OSError, ValueError, FloatingPointError) as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -147,29 +249,71 @@ def check_data(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -
     return 1 if found else 0
 
 
-def distil(arguments: argparse.Namespace, preset: DistillPreset) -> int:
-    devices = Devices(arguments.device)
+def plan(arguments: argparse.Namespace, preset: DistillPreset) -> int:
+    """Print what a run would do and take, and what it still needs."""
     method = METHODS[arguments.method]
+    about = {"method": method.title, "stage": arguments.stage, "teacher": arguments.teacher}
+    print(json.dumps({**about, **asdict(preset)}, indent=1))
+    print(Estimate.of(described_flow(arguments), method, preset, Devices(arguments.device)).words())
+    for words in lacking(arguments):
+        print(words)
+    return 0
+
+
+def described_flow(arguments: argparse.Namespace) -> torch.nn.Module:
+    """The flow without weights, by the teacher's description; by TRELLIS's own where that teacher is not installed."""
+    try:
+        model = ModelFolder.read(find_model(arguments.teacher))
+        name, kind, _ = flow_of(arguments.stage, model.config)
+        description = model.network(name).description
+    except CheckpointError as error:
+        if error.code != "model_missing":
+            raise
+        name, kind, _ = flow_of(arguments.stage, PipelineConfig.read(LARGE))
+        description = description_of(LARGE, name)
+    flow: torch.nn.Module = build_network(description, kind, half=False)
+    return flow
+
+
+def lacking(arguments: argparse.Namespace) -> Iterator[str]:
+    """What a run needs that is not there yet, with how to get it."""
+    try:
+        model = ModelFolder.read(find_model(arguments.teacher))
+        config = model.config
+        decoder = config.structure_decoder if arguments.stage == "structure" else config.mesh_decoder
+        for name in (flow_of(arguments.stage, config)[0], config.image_encoder, decoder):
+            model.network(name)
+    except CheckpointError as error:
+        yield f"missing teacher: {error} {error.hint}"
+    try:
+        require_data(arguments)
+    except ValueError as error:
+        yield f"missing data: {error}"
+
+
+def distil(arguments: argparse.Namespace, preset: DistillPreset) -> int:
+    require_data(arguments)
+    devices = Devices(arguments.device)
     model = ModelFolder.read(find_model(arguments.teacher))
     student, teacher = load_flows(arguments.stage, model, devices.device)
-    data, pictured = open_data(arguments, model, devices.device)
-    if arguments.dry_run:
-        print(json.dumps({"method": method.title, "stage": arguments.stage, **asdict(preset)}, indent=1))
-        print(Estimate.of(student, data, method, preset, devices).words())
-        return 0
+    data, pictured, named = open_data(arguments, model, devices.device)
     name = f"{arguments.method}-{arguments.stage}-{arguments.seed}"
     folder = arguments.folder or CACHE / "distill" / arguments.preset / name
-    run = Distillation(student, teacher, data, method, preset, folder, devices, arguments.seed)
+    about = {"stage": arguments.stage, "data": named}
+    method = METHODS[arguments.method]
+    run = Distillation(student, teacher, data, method, preset, folder, devices, arguments.seed, about)
     draw = drawer(arguments.stage, model, devices.device)
     objects = [data.load([item], devices.device) for item in pictured]
+    sampling = flow_of(arguments.stage, model.config)[2]
 
     def picture(averaged: torch.nn.Module, path: Path) -> None:
-        pictures.picture(path, objects, averaged, teacher, preset.match_guidance, draw)
+        pictures.picture(path, objects, averaged, teacher, sampling, draw)
 
     run.run(lambda words: say(f"{name}  {words}"), picture)
     if arguments.export and devices.rank == 0:
         export_student(run.averaged(), arguments.stage, model, arguments.export)
         say(f"{name}  exported to {arguments.export}")
+    run.close()
     devices.close()
     return 0
 

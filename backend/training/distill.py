@@ -7,13 +7,13 @@ accumulation steps, and a run that is started again goes on as if it had never s
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
-import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
 from ..sparse.tensor import SparseTensor
-from .loop import Metrics, MetricsLog, Schedule, TrainingState, clock, ema_decay, learning_rate
+from .loop import Schedule, TrainingState, ema_decay, learning_rate
 from .mdt import (
     Guidance,
     Samples,
@@ -39,6 +39,7 @@ from .mdt import (
     velocity_distillation,
 )
 from .methods import DistillPreset, Method
+from .run_folder import Metrics, RunLog, Saving, alone, claim
 
 TIME_BINS = 10
 
@@ -118,7 +119,7 @@ class DistillationLoss(nn.Module):
             velocity_of(self.teacher[0], clean),
             velocity_of(self.teacher[0], clean.unconditional()),
         )
-        earliest = preset.sigma_min + (preset.interval if steps_back(method, preset) else 0.0)
+        earliest = preset.sigma_min + (preset.interval if method.steps_back(preset) else 0.0)
         t = logistic_times(normal, earliest)
         loss, by_sample, shown = clean.x_0.new_zeros(()), torch.zeros_like(t), {"t": t}
         weights = method.match_weight, method.distill_weight
@@ -149,11 +150,6 @@ def velocity_of(network: nn.Module, clean: Clean) -> Velocity:
     return lambda x, t: network(voxels.replace(x), 1000 * t, clean.cond).feats.float()
 
 
-def steps_back(method: Method, preset: DistillPreset) -> bool:
-    """Whether the objective takes a step of ``interval`` and so needs times above it."""
-    return preset.derivative == "discrete" or method.title.endswith("consistency distillation")
-
-
 class AdaptiveClip:
     """Gradients are clipped to ``max_norm``, and once 1,000 updates are known also to a percentile of their norms."""
 
@@ -179,15 +175,22 @@ class Devices:
     """The processes of a run, as torchrun starts them; one by itself otherwise."""
 
     def __init__(self, device: str) -> None:
+        """Raises ValueError if there is no such device."""
         self.rank, self.count = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+        self.device = usable_device(device)
         if device == "cuda":
-            local = int(os.environ.get("LOCAL_RANK", 0))
-            torch.cuda.set_device(local)
-            self.device = torch.device("cuda", local)
-        else:
-            self.device = torch.device(device)
+            self.device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+            torch.cuda.set_device(self.device)
         if self.count > 1:
             dist.init_process_group("nccl" if device == "cuda" else "gloo")
+
+    def share(self, preset: DistillPreset) -> int:
+        """Samples of an accumulation step on each. Raises ValueError if the batch cannot be shared out."""
+        share, rest = divmod(preset.batch, self.count * preset.split)
+        if rest:
+            parts = f"{self.count} {'processes' if self.count > 1 else 'process'} of {preset.split} accumulation steps"
+            raise ValueError(f"a batch of {preset.batch} cannot be shared by {parts}: change --batch or --split")
+        return share
 
     def total(self, value: float) -> float:
         """The sum over all processes."""
@@ -200,6 +203,27 @@ class Devices:
     def close(self) -> None:
         if self.count > 1:
             dist.destroy_process_group()
+
+
+def usable_device(name: str) -> torch.device:
+    """The device of this name. Raises ValueError if torch knows or finds no such one."""
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"{name!r} is no device that torch knows: use cuda or cpu") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        advice = "use --device cpu, or install an NVIDIA driver and the CUDA build of torch"
+        raise ValueError(f"there is no CUDA device that torch can use: {advice}")
+    return device
+
+
+def digest_of(network: nn.Module) -> str:
+    """Names a network's weights."""
+    digest = hashlib.sha256()
+    for name, p in network.named_parameters():
+        digest.update(name.encode())
+        digest.update(p.detach().cpu().contiguous().numpy().data)
+    return digest.hexdigest()[:12]
 
 
 class Distillation:
@@ -215,43 +239,50 @@ class Distillation:
         folder: Path,
         devices: Devices,
         seed: int = 0,
+        about: dict[str, str] | None = None,
     ) -> None:
-        """Raises ValueError if the batch cannot be shared out, or if ``folder`` holds another run."""
-        if preset.batch % (devices.count * preset.split):
-            raise ValueError(
-                f"a batch of {preset.batch} cannot be shared by {devices.count} processes of {preset.split} steps"
-            )
+        """``student`` begins with the teacher's weights; ``about`` is what else makes the run the one it is.
+
+        Raises ValueError if the batch cannot be shared out or ``folder`` holds another run, BackendError if another
+        process is at work there. ``close`` lets others in.
+        """
+        devices.share(preset)
         self.data, self.preset, self.folder, self.devices, self.seed = data, preset, folder, devices, seed
+        config = {"method": method.title, **(about or {}), "teacher": digest_of(student), "seed": seed}
+        self._alone = ExitStack()
+        if devices.rank == 0:
+            self._alone.enter_context(alone(folder))
+        claim(folder, {**config, "preset": asdict(preset)}, write=devices.rank == 0)
         self.student = student.to(devices.device).requires_grad_(True).train()
         self.loss = DistillationLoss(self.student, teacher.requires_grad_(False).eval(), method, preset)
         self.parallel: nn.Module = DistributedDataParallel(self.loss) if devices.count > 1 else self.loss
         if preset.checkpoint_blocks:
             recompute_blocks(self.student)
         self.state = TrainingState(self.student, preset.rate, 0.0, (0.9, 0.999))
-        self.schedule = Schedule(preset.steps, preset.batch, preset.rate, preset.warmup, preset.ema)
+        self.schedule = Schedule(
+            preset.steps, preset.batch, preset.rate, preset.warmup, preset.ema, course=preset.schedule
+        )
         half = preset.precision == "fp16" and devices.device.type == "cuda"
         self.scaler = torch.amp.GradScaler(devices.device.type, enabled=half)
-        norms: list[float] = []
-        folder.mkdir(parents=True, exist_ok=True)
-        self._claim_folder(method)
-        if self.checkpoint_path.exists():
-            notes = self.state.restore(self.checkpoint_path)
-            norms = json.loads(notes["norms"])
-            if half:
-                self.scaler.load_state_dict(json.loads(notes["scaler"]))
-        self.clip = AdaptiveClip(preset.max_norm, preset.clip_percentile, norms)
+        self.clip = AdaptiveClip(preset.max_norm, preset.clip_percentile, self._restore())
 
     @property
     def checkpoint_path(self) -> Path:
         return self.folder / "checkpoint.safetensors"
 
-    def _claim_folder(self, method: Method) -> None:
-        config = {"method": method.title, "seed": self.seed, "preset": asdict(self.preset)}
-        path = self.folder / "config.json"
-        if path.exists() and json.loads(path.read_text()) != config:
-            raise ValueError(f"{self.folder} holds a run with other settings (see config.json): choose another folder")
-        if self.devices.rank == 0:
-            path.write_text(json.dumps(config, indent=1) + "\n")
+    def _restore(self) -> list[float]:
+        """Take up the checkpoint, if there is one; returns the norms of gradients that it remembers."""
+        if not self.checkpoint_path.exists():
+            return []
+        notes = self.state.restore(self.checkpoint_path)
+        if self.scaler.is_enabled():
+            self.scaler.load_state_dict(json.loads(notes["scaler"]))
+        norms: list[float] = json.loads(notes["norms"])
+        return norms
+
+    def close(self) -> None:
+        """Let other processes into the folder."""
+        self._alone.close()
 
     def run(
         self,
@@ -260,22 +291,15 @@ class Distillation:
         save_every: float = 60.0,
     ) -> None:
         """Learn to the end of the preset. ``picture`` draws samples of the averaged student into a file."""
-        speaks = self.devices.rank == 0
-        log = MetricsLog(self.folder) if speaks else None
-        started, first, saved = time.monotonic(), self.state.step, time.monotonic()
-        while self.state.step < self.preset.steps:
+        preset, speaks = self.preset, self.devices.rank == 0
+        log = RunLog(self.folder, self.state.step, preset.steps, preset.batch, say) if speaks else None
+        saving = Saving(self.save, save_every)
+        while self.state.step < preset.steps:
             values = self.step()
             step = self.state.step
-            if log is not None:
-                log.add(values)
-                if log.due() or step == self.preset.steps:
-                    pace = (time.monotonic() - started) / (step - first)
-                    left = clock(pace * (self.preset.steps - step))
-                    say(f"{step}/{self.preset.steps}  {log.flush(step)}  {self.preset.batch / pace:.1f}/s  {left} left")
-            if time.monotonic() - saved > save_every:
-                self.save()
-                saved = time.monotonic()
-            if speaks and picture is not None and step % self.preset.picture_every == 0:
+            if log is not None and log.add(step, values):
+                saving.if_due()
+            if speaks and picture is not None and step % preset.picture_every == 0:
                 with self.state.averaged():
                     picture(self.student.eval(), self.folder / "samples" / f"{step:07}.png")
                 self.student.train()
@@ -315,8 +339,7 @@ class Distillation:
             self.scaler.unscale_(optimizer)
         norm, limit = self.clip.clip(list(self.student.parameters()))
         values = {name: devices.total(value) for name, value in sums.items()}
-        if not all(map(math.isfinite, values.values())):
-            raise FloatingPointError(f"the student diverged at step {self.state.step}: lower the rate or the guidance")
+        self._require_finite(values, norm)
         self._update()
         bins = loss_by_time(torch.cat(by_sample), torch.cat(times), TIME_BINS)
         return {**values, "grad": norm, "limit": limit} | {f"time_{k}": v for k, v in enumerate(bins)}
@@ -336,6 +359,18 @@ class Distillation:
             # Data parallelism takes the mean of the processes' gradients; the losses are parts of a sum.
             self.scaler.scale(loss * devices.count).backward()
         return shown
+
+    def _require_finite(self, values: Metrics, norm: float) -> None:
+        """Raise FloatingPointError before a weight is changed by what is not a number.
+
+        A gradient that overflowed in fp16 is none of it while the scaler can still come down: the update is left out.
+        """
+        overflowed = self.scaler.get_scale() > 1  # 1 where nothing is scaled
+        if not all(map(math.isfinite, values.values())) or not (math.isfinite(norm) or overflowed):
+            raise FloatingPointError(
+                f"the student diverged at step {self.state.step}: choose a lower --rate, --guidance or "
+                "--distill-guidance, and another --folder"
+            )
 
     def _update(self) -> None:
         """The optimizer's step; skipped, with a smaller scale from then on, where fp16 gradients overflowed."""

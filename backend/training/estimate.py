@@ -1,4 +1,7 @@
-"""What a distillation would take, before it is begun: memory and time, from counts and one short measurement."""
+"""What a distillation would take, before it is begun: memory and time, from counts and one short measurement.
+
+Neither weights nor data are needed: the flow may be on the meta device.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,10 @@ from typing import cast
 import torch
 from torch import nn
 
-from .distill import Devices, LatentSet, Sample, steps_back
-from .loop import clock
+from ..models.structure_flow import StructureFlow
+from .distill import Devices
 from .methods import DistillPreset, Method
+from .run_folder import clock
 
 #: Share of the measured rate of one large product that a flow's many smaller ones reach.
 EFFICIENCY = 0.5
@@ -19,6 +23,10 @@ EFFICIENCY = 0.5
 #: fp32 numbers kept of each token in each block for the backward pass, in units of the model's width: the inputs of its
 #: norms, products, activations and attention. Four where activations are computed again.
 ACTIVATIONS, RECOMPUTED = 34, 4
+
+#: Voxels of an object's surface, in units of one side of the grid: 3.1 for ours, about 4.9 (20,000 of 64^3) for
+#: TRELLIS-500K's.
+SURFACE = 4.0
 
 
 @dataclass(frozen=True)
@@ -30,38 +38,38 @@ class Estimate:
     memory: float
     operations: float
     seconds: float
+    device: str
 
     @classmethod
-    def of(
-        cls, student: nn.Module, data: LatentSet, method: Method, preset: DistillPreset, devices: Devices
-    ) -> Estimate:
-        """Counts a few samples and measures the device's rate for half a second."""
+    def of(cls, student: nn.Module, method: Method, preset: DistillPreset, devices: Devices) -> Estimate:
+        """Measures the device's rate for half a second. Raises ValueError if the batch cannot be shared out."""
         parameters = sum(p.numel() for p in student.parameters())
         width, blocks = cast(int, student.t_embedder.mlp[2].out_features), len(student.blocks)  # type: ignore
-        tokens = _tokens(student, data)
+        tokens = _tokens(student)
         half = 2 if preset.precision != "fp32" and devices.device.type == "cuda" else 4
-        at_once = preset.batch / devices.count / preset.split
+        at_once = devices.share(preset)
         kept = RECOMPUTED if preset.checkpoint_blocks else ACTIVATIONS
         activations = at_once * tokens * blocks * kept * width * half * (2 if method.distill_weight else 1)
         # Weights, gradients, two moments and the average in fp32; the teacher as the device takes it.
         memory = parameters * (5 * 4 + half) + activations
         operations = 2.0 * parameters * tokens * preset.batch * _passes(method, preset)
         rate = _product_rate(devices.device, preset) * EFFICIENCY * devices.count
-        return cls(parameters, tokens, memory, operations, preset.steps * operations / rate)
+        on = f"{devices.count} x {devices.device.type}"
+        return cls(parameters, tokens, memory, operations, preset.steps * operations / rate, on)
 
     def words(self) -> str:
         """For a person."""
         return (
             f"student: {self.parameters / 1e6:.1f} M parameters, about {self.tokens:.0f} tokens a sample\n"
             f"memory: about {self.memory / 2**30:.2f} GiB on each device\n"
-            f"time: about {clock(self.seconds)} ({self.operations / 1e12:.2f} TFLOP an update)"
+            f"time: about {clock(self.seconds)} on {self.device} ({self.operations / 1e12:.2f} TFLOP an update)"
         )
 
 
 def _passes(method: Method, preset: DistillPreset) -> float:
     """Forward passes of an update, a backward pass counted as two."""
     teacher = 2.0 if preset.match_guidance else 1.0
-    target = 1.0 if steps_back(method, preset) else 2.0  # a forward-mode derivative takes two
+    target = 1.0 if method.steps_back(preset) else 2.0  # a forward-mode derivative takes two
     with_gradient = 4.0 if preset.checkpoint_blocks else 3.0
     match = with_gradient + target + teacher
     distill = with_gradient + 1.0 + target + (2.0 if preset.distill_guidance else 1.0)
@@ -69,14 +77,10 @@ def _passes(method: Method, preset: DistillPreset) -> float:
     return match * bool(method.match_weight) + distill * share * bool(method.distill_weight)
 
 
-def _tokens(student: nn.Module, data: LatentSet, count: int = 8) -> float:
-    patch = cast(int, getattr(student, "patch_size", 2))
-    sizes = []
-    for number in range(count):
-        noise = Sample.draw(data, 0, number).noise
-        # A dense grid divides by the patch's volume; a surface of voxels by its area.
-        sizes.append(noise[0].numel() / patch**3 if noise.ndim > 2 else len(noise) / patch**2)
-    return sum(sizes) / count
+def _tokens(student: nn.Module) -> float:
+    """Tokens of a sample: patches of a whole grid, or of the surface in it."""
+    side = cast(int, student.resolution) / cast(int, getattr(student, "patch_size", 2))
+    return side**3 if isinstance(student, StructureFlow) else SURFACE * side**2
 
 
 def _product_rate(device: torch.device, preset: DistillPreset, seconds: float = 0.5) -> float:

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from ..checkpoints import load_network
-from ..config import PRETRAINED, read_json
+from ..config import PRETRAINED, SamplerSettings, read_json
 from ..folders import ModelFolder
 from .flows import SIGMA_MIN, LatentFlowStage, Latents, Standardized, StructureFlowStage
 from .pretext import ImagePretext
@@ -46,11 +46,22 @@ def _networks_of(model: nn.Module, stage: str) -> dict[str, nn.Module]:
     return {stage: model.encoder if isinstance(model, ImagePretext) else model}
 
 
-def _sampler(guidance: float) -> dict[str, Any]:
+def _teacher_sampling(guidance: float) -> SamplerSettings:
+    return SamplerSettings(steps=25, guidance=guidance, interval=(0.5, 1.0), rescale_t=3.0, sigma_min=SIGMA_MIN)
+
+
+#: How a student is sampled: guidance was distilled into it, and its second step does best from the middle of the way.
+STUDENT_SAMPLING = SamplerSettings(steps=2, guidance=0.0, interval=(0.5, 1.0), rescale_t=1.0, sigma_min=SIGMA_MIN)
+
+
+def _sampler(settings: SamplerSettings) -> dict[str, Any]:
+    """As pipeline.json says it."""
+    params: dict[str, Any] = {"steps": settings.steps, "cfg_strength": settings.guidance}
+    params |= {"cfg_interval": list(settings.interval), "rescale_t": settings.rescale_t}
     return {
         "name": "FlowEulerGuidanceIntervalSampler",
-        "args": {"sigma_min": SIGMA_MIN},
-        "params": {"steps": 25, "cfg_strength": guidance, "cfg_interval": [0.5, 1.0], "rescale_t": 3.0},
+        "args": {"sigma_min": settings.sigma_min},
+        "params": params,
     }
 
 
@@ -85,9 +96,9 @@ def export(run: Run, folder: Path, structure_guidance: float, latent_guidance: f
             "slat_decoder_mesh": f"ckpts/{FILES['latent_decoder_mesh'][1]}",
             "slat_flow_model": f"ckpts/{FILES['latent_flow'][1]}",
         },
-        "sparse_structure_sampler": _sampler(structure_guidance),
+        "sparse_structure_sampler": _sampler(_teacher_sampling(structure_guidance)),
         "sparse_structure_normalization": _statistics(latents.structure),
-        "slat_sampler": _sampler(latent_guidance),
+        "slat_sampler": _sampler(_teacher_sampling(latent_guidance)),
         "slat_normalization": _statistics(latents.voxels),
         "image_cond_model": f"ckpts/{FILES['image_encoder'][1]}",
         "seal_leaks": True,
@@ -95,10 +106,6 @@ def export(run: Run, folder: Path, structure_guidance: float, latent_guidance: f
     (folder / "pipeline.json").write_text(
         json.dumps({"name": "TrellisImageTo3DPipeline", "args": args}, indent=1) + "\n"
     )
-
-
-#: How a student is sampled: guidance was distilled into it, and its second step does best from the middle of the way.
-STUDENT_SAMPLING = {"steps": 2, "cfg_strength": 0.0, "cfg_interval": [0.5, 1.0], "rescale_t": 1.0}
 
 
 def export_student(flow: nn.Module, stage: str, teacher: ModelFolder, folder: Path) -> None:
@@ -110,7 +117,7 @@ def export_student(flow: nn.Module, stage: str, teacher: ModelFolder, folder: Pa
     file = folder / "pipeline.json"
     args: dict[str, Any] = read_json(file)["args"] if file.exists() else {"models": {}}
     args["models"][model] = name
-    args[sampler] = _sampler(0.0) | {"params": STUDENT_SAMPLING}
+    args[sampler] = _sampler(STUDENT_SAMPLING)
     weights = folder / f"{name}.safetensors"
     weights.parent.mkdir(parents=True, exist_ok=True)
     _save_half(flow, weights)

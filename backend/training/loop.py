@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from safetensors import safe_open
@@ -18,14 +17,13 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .muon import Muon, hidden_matrices
-
-Metrics = dict[str, float]
+from .run_folder import Metrics, RunLog, Saving, alone, write_whole
 
 
 @dataclass(frozen=True)
 class Schedule:
     """How long and how fast a stage learns. ``batch`` counts objects (or views); ``matrix_rate`` is Muon's for the
-    matrices inside the blocks (0: AdamW has them too)."""
+    matrices inside the blocks (0: AdamW has them too). ``course``: whether rate and average change on the way."""
 
     steps: int
     batch: int
@@ -35,6 +33,7 @@ class Schedule:
     clip: float = 1.0
     weight_decay: float = 0.0
     matrix_rate: float = 0.0
+    course: Literal["cosine", "constant"] = "cosine"
 
 
 class Stage(Protocol):
@@ -58,15 +57,19 @@ class Stage(Protocol):
 
 
 def learning_rate(schedule: Schedule, step: int) -> float:
-    """Linear warm-up, then half a cosine down to a twentieth."""
+    """Linear warm-up, then half a cosine down to a twentieth, or always the same."""
     if step < schedule.warmup:
         return schedule.rate * (step + 1) / schedule.warmup
+    if schedule.course == "constant":
+        return schedule.rate
     phase = (step - schedule.warmup) / max(1, schedule.steps - schedule.warmup)
     return schedule.rate * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(1.0, phase))))
 
 
 def ema_decay(schedule: Schedule, step: int) -> float:
-    """Short memory at the start, so that the average is not made of initial weights."""
+    """Short memory at the start, so that the average is not made of initial weights; or always the same."""
+    if schedule.course == "constant":
+        return schedule.ema
     return min(schedule.ema, (1 + step) / (10 + step))
 
 
@@ -118,6 +121,11 @@ class TrainingState:
         torch._foreach_lerp_(list(self.ema.values()), [p.detach() for p in self.parameters.values()], 1 - decay)
         self.step += 1
 
+    @property
+    def updates(self) -> int:
+        """Steps that AdamW has taken; fp16 leaves some out."""
+        return max((int(moments["step"]) for moments in self.optimizers[0].state.values()), default=0)
+
     def load(self, values: Mapping[str, Tensor]) -> None:
         """Set the parameters."""
         with torch.no_grad():
@@ -143,7 +151,8 @@ class TrainingState:
                 moments = optimizer.state.get(p, {})
                 tensors |= {f"{key}/{name}": moments[key] for key in self._moments if key in moments}
         part = path.with_suffix(".part")
-        save_file({n: t.contiguous().cpu() for n, t in tensors.items()}, part, {"step": str(self.step), **notes})
+        notes |= {"step": str(self.step), "updates": str(self.updates)}
+        save_file({n: t.contiguous().cpu() for n, t in tensors.items()}, part, notes)
         part.replace(path)
 
     def restore(self, path: Path) -> dict[str, str]:
@@ -152,65 +161,19 @@ class TrainingState:
         with safe_open(path, "pt", device=str(device)) as file:
             notes: dict[str, str] = file.metadata()
             self.step = int(notes["step"])
+            updates = float(notes.get("updates", self.step))  # older files lack it: nothing in them was left out
             kept = set(file.keys())
             self.load({name: file.get_tensor(f"model/{name}") for name in self.parameters})
             for name, p in self.parameters.items():
                 self.ema[name].copy_(file.get_tensor(f"ema/{name}"))
                 moments = {key: file.get_tensor(f"{key}/{name}") for key in self._moments if f"{key}/{name}" in kept}
                 if moments:
-                    moments["step"] = torch.tensor(float(self.step))  # AdamW counts for itself
+                    moments["step"] = torch.tensor(updates)  # AdamW counts for itself
                     self._optimizer_of(p).state[p] = moments
         return notes
 
     def _optimizer_of(self, parameter: Tensor) -> torch.optim.Optimizer:
         return next(o for o in self.optimizers for g in o.param_groups if any(p is parameter for p in g["params"]))
-
-
-class MetricsLog:
-    """Means of the metrics since the last line: as words, in ``metrics.jsonl``, and for TensorBoard if it is there."""
-
-    every = 10.0  # seconds
-
-    def __init__(self, folder: Path) -> None:
-        self.file = folder / "metrics.jsonl"
-        self.board = _tensorboard(folder)
-        self._clear()
-
-    def _clear(self) -> None:
-        self.sums: dict[str, float] = {}
-        self.counts: dict[str, int] = {}
-        self.shown = time.monotonic()
-
-    def add(self, values: Metrics) -> None:
-        """Metrics of one step; NaN means that a step has nothing to say of one."""
-        for name, value in values.items():
-            if not math.isnan(value):
-                self.sums[name] = self.sums.get(name, 0.0) + value
-                self.counts[name] = self.counts.get(name, 0) + 1
-
-    def due(self) -> bool:
-        """Whether it is time for a line."""
-        return time.monotonic() - self.shown > self.every
-
-    def flush(self, step: int) -> str:
-        """Write the means down and begin anew; returns them in words."""
-        means = {name: value / self.counts[name] for name, value in self.sums.items()}
-        with self.file.open("a") as file:
-            file.write(json.dumps({"step": step, **means}) + "\n")
-        if self.board is not None:
-            for name, value in means.items():
-                self.board.add_scalar(name, value, step)
-        self._clear()
-        return "  ".join(f"{name} {value:.4f}" for name, value in means.items())
-
-
-def _tensorboard(folder: Path) -> Any:
-    """A writer of TensorBoard's event files; None where TensorBoard, which only training would need, is missing."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        return None
-    return SummaryWriter(str(folder))
 
 
 @contextmanager
@@ -250,25 +213,26 @@ class Trainer:
         return self.state.step
 
     def run(self, say: Callable[[str], None], every: float = 60.0) -> Metrics:
-        """Train to the end of the schedule, saving every ``every`` seconds; returns the held-out metrics."""
+        """Train to the end of the schedule, saving every ``every`` seconds; returns the held-out metrics.
+
+        Raises BackendError while another process is at work in the folder.
+        """
+        with alone(self.folder):
+            return self._run(lambda words: say(f"{self.stage.name}  {words}"), every)
+
+    def _run(self, say: Callable[[str], None], every: float) -> Metrics:
         schedule = self.stage.schedule
         self._write_config()
-        log = MetricsLog(self.folder)
-        started, first, saved = time.monotonic(), self.step, time.monotonic()
+        log = RunLog(self.folder, self.step, schedule.steps, schedule.batch, say)
+        saving = Saving(lambda: self.state.save(self.checkpoint_path), every)
         while self.step < schedule.steps:
-            log.add(self._one_step())
-            now = time.monotonic()
-            if log.due() or self.step == schedule.steps:
-                pace = (now - started) / (self.step - first)
-                left, rate = clock(pace * (schedule.steps - self.step)), f"{schedule.batch / pace:.1f}/s"
-                say(f"{self.stage.name}  {self.step}/{schedule.steps}  {log.flush(self.step)}  {rate}  {left} left")
-            if now - saved > every:
-                self.state.save(self.checkpoint_path)
-                saved = now
+            values = self._one_step()
+            if log.add(self.step, values):
+                saving.if_due()
         self.state.save(self.checkpoint_path)
         metrics = self.evaluate()
-        (self.folder / "held_out.json").write_text(json.dumps(metrics, indent=1) + "\n")
-        say(f"{self.stage.name}  held out:  " + "  ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
+        write_whole(self.folder / "held_out.json", json.dumps(metrics, indent=1) + "\n")
+        say("held out:  " + "  ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
         return metrics
 
     def _one_step(self) -> Metrics:
@@ -309,9 +273,4 @@ class Trainer:
             "precision": "bf16" if self.half else "fp32",
             "parameters": sum(p.numel() for p in self.model.parameters()),
         }
-        (self.folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
-
-
-def clock(seconds: float) -> str:
-    minutes = int(seconds / 60)
-    return f"{minutes // 60}:{minutes % 60:02d} h" if minutes >= 60 else f"{minutes} min"
+        write_whole(self.folder / "config.json", json.dumps(config, indent=1) + "\n")

@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..config import SamplerSettings
 from ..mesh.flexicubes import extract_mesh
 from ..models.latent_vae import LatentMeshDecoder
 from ..models.structure_vae import StructureDecoder
 from ..sampling import euler_sample, with_guidance
 from ..sparse.tensor import SparseTensor
 from .distill import Clean, velocity_of
+from .export import STUDENT_SAMPLING
 from .mdt import Velocity
 from .metrics import draw_colors, outer_surface
 from .render import View, Window
 
 SIDE = 128
-#: Columns after the truth: whose flow, and in how many steps.
-COLUMNS = (("teacher", 25), ("student", 1), ("student", 2))
+#: Steps of the student's columns.
+STUDENT_STEPS = (1, 2)
 _VIEW, _WINDOW = View(35.0, 25.0, 30.0), Window(0.0, 0.0, 0.9)
 
 
-def sample(flow: nn.Module, clean: Clean, steps: int, guidance: float, seed: int) -> Tensor:
+def sample(flow: nn.Module, clean: Clean, settings: SamplerSettings, seed: int) -> Tensor:
     """Latents of the one object of ``clean``, from noise; shaped as its own."""
     noise = torch.randn(clean.x_0.shape, generator=torch.Generator().manual_seed(seed)).to(clean.x_0.device)
     conditional, unconditional = (velocity_of(flow, c) for c in (clean, clean.unconditional()))
@@ -33,8 +36,8 @@ def sample(flow: nn.Module, clean: Clean, steps: int, guidance: float, seed: int
     def at(velocity: Velocity) -> Callable[[Tensor, float], Tensor]:
         return lambda x, t: velocity(x, torch.full((1,), t, device=x.device))
 
-    velocity = with_guidance(at(conditional), at(unconditional), guidance, (0.5, 1.0))
-    return euler_sample(velocity, noise, steps=steps, rescale_t=3.0)
+    velocity = with_guidance(at(conditional), at(unconditional), settings.guidance, settings.interval)
+    return euler_sample(velocity, noise, steps=settings.steps, rescale_t=settings.rescale_t)
 
 
 def structure_drawer(decoder: StructureDecoder, mean: Tensor, std: Tensor) -> Callable[[Tensor, Clean], np.ndarray]:
@@ -73,18 +76,18 @@ def picture(
     objects: Sequence[Clean],
     student: nn.Module,
     teacher: nn.Module,
-    guidance: float,
+    sampling: SamplerSettings,
     draw: Callable[[Tensor, Clean], np.ndarray],
 ) -> None:
-    """Write a row for each object: the truth, the teacher's sample, the student's in one and in two steps."""
+    """Write a row for each object: the truth, the teacher's sample as ``sampling`` says, and the student's in one step
+    and in two, as it is exported."""
     from PIL import Image
 
     rows = []
     for seed, clean in enumerate(objects):
-        tiles = [draw(clean.x_0, clean)]
-        for who, steps in COLUMNS:
-            flow, strength = (teacher, guidance) if who == "teacher" else (student, 0.0)
-            tiles.append(draw(sample(flow, clean, steps, strength, seed), clean))
+        made = [clean.x_0, sample(teacher, clean, sampling, seed)]
+        made += [sample(student, clean, replace(STUDENT_SAMPLING, steps=steps), seed) for steps in STUDENT_STEPS]
+        tiles = [draw(latents, clean) for latents in made]
         rows.append(np.concatenate(tiles, 1))
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.concatenate(rows, 0)).save(path)

@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import csv
 import json
+import math
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -28,7 +30,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..conditioning import ImageEncoder, images_to_tensor, prepare_image
+from ..conditioning import ImageEncoder, images_to_tensor, object_box, prepare_image
 from ..config import Normalization
 from .distill import Clean
 
@@ -71,104 +73,169 @@ class Dataset:
         path = self.folder / "metadata.csv"
         if not path.exists():
             raise ValueError(f"{path} is missing: this is no data set in TRELLIS-500K's layout")
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            missing = {"sha256", "aesthetic_score", self._made(), "cond_rendered"} - set(reader.fieldnames or ())
-            if missing:
-                raise ValueError(f"{path} lacks the columns {', '.join(sorted(missing))}")
-            return list(reader)
+        try:
+            with path.open(newline="", encoding="utf-8") as file:
+                reader = csv.DictReader(file)
+                columns, rows = set(reader.fieldnames or ()), list(reader)
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise ValueError(f"{path} cannot be read: {error}") from error
+        missing = {"sha256", "aesthetic_score", self._made(), "cond_rendered"} - columns
+        if missing:
+            raise ValueError(f"{path} lacks the columns {', '.join(sorted(missing))}")
+        return rows
 
     def _made(self) -> str:
         return f"{'ss_latent' if self.stage == 'structure' else 'latent'}_{self.model}"
 
     def names(self) -> list[str]:
-        """Objects that have latents and pictures and are good enough."""
-        return [row["sha256"] for row in self.rows() if self._wanted(row)]
+        """Objects that have latents and pictures and are good enough. Raises ValueError."""
+        return [row["sha256"] for row in self.rows() if self.wants(row)]
 
-    def _wanted(self, row: dict[str, str]) -> bool:
+    def wants(self, row: dict[str, str]) -> bool:
+        """Whether a row's object is one of them. Raises ValueError where it has no number in the place of one."""
         made = row[self._made()] == "True" and row["cond_rendered"] == "True"
-        small = self.stage == "structure" or float(row.get("num_voxels") or 0) <= self.max_voxels
-        return made and small and float(row["aesthetic_score"] or 0) >= self.aesthetic_score
+        small = self.stage == "structure" or self._number(row, "num_voxels") <= self.max_voxels
+        return made and small and self._number(row, "aesthetic_score") >= self.aesthetic_score
+
+    def _number(self, row: dict[str, str], column: str) -> float:
+        """0 where nothing is known."""
+        text = row.get(column) or "0"
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if math.isnan(value):
+            raise ValueError(f"{self.folder / 'metadata.csv'}: {column} of {row['sha256']} is {text!r}, not a number")
+        return value
 
     def pictures(self, name: str) -> list[Path]:
-        """An object's pictures, in the order of its transforms.json."""
+        """An object's pictures, in the order of its transforms.json. Raises ValueError if there are none."""
         folder = self.folder / "renders_cond" / name
-        frames = json.loads((folder / "transforms.json").read_text("utf-8"))["frames"]
-        return [folder / frame["file_path"] for frame in frames]
+        try:
+            frames = json.loads((folder / "transforms.json").read_text("utf-8"))["frames"]
+            paths = [folder / frame["file_path"] for frame in frames]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{folder / 'transforms.json'} cannot be read: {error!r}") from error
+        if not paths:
+            raise ValueError(f"{folder} has no pictures")
+        return paths
 
 
 def problems(dataset: Dataset) -> Iterator[str]:
     """What is wrong, a sentence each; nothing if all is well."""
     try:
-        names = dataset.names()
+        rows = dataset.rows()
     except ValueError as error:
         yield str(error)
         return
-    if not names:
-        yield f"{dataset.folder / 'metadata.csv'} names no object that has latents and pictures"
     seen: set[str] = set()
-    for name in names:
+    for row in rows:
+        name = row["sha256"]
+        try:
+            if not dataset.wants(row):
+                continue
+        except ValueError as error:
+            yield str(error)
+            continue
         if name in seen:
             yield f"{name} is listed twice in metadata.csv"
         seen.add(name)
-        yield from _latent_problems(dataset, name)
-        yield from _picture_problems(dataset, name)
+        yield from _object_problems(dataset, name)
+    if not seen:
+        yield f"{dataset.folder / 'metadata.csv'} names no object that has latents and pictures and is good enough"
 
 
-def _latent_problems(dataset: Dataset, name: str) -> Iterator[str]:
-    path = dataset.latents_path(name)
+def _object_problems(dataset: Dataset, name: str) -> Iterator[str]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = dict(file)
-    except (OSError, ValueError, BadZipFile) as error:
-        yield f"{path} cannot be read: {error}"
-        return
-    wanted = {"mean"} if dataset.stage == "structure" else {"coords", "feats"}
-    if not wanted <= arrays.keys():
-        yield f"{path} lacks {', '.join(sorted(wanted - arrays.keys()))}"
-        return
-    if dataset.stage == "structure":
-        if arrays["mean"].shape != STRUCTURE_SHAPE:
-            yield f"{path}: mean is {list(arrays['mean'].shape)}, not {list(STRUCTURE_SHAPE)}"
-    else:
-        coords, feats = arrays["coords"], arrays["feats"]
-        if coords.ndim != 2 or coords.shape[1] != 3 or feats.shape != (len(coords), CHANNELS):
-            shapes = f"coords {list(coords.shape)} and feats {list(feats.shape)}"
-            yield f"{path}: {shapes} are not [N, 3] and [N, {CHANNELS}]"
-        elif len(coords) == 0:
-            yield f"{path} has no voxels"
-        elif coords.min() < 0 or coords.max() >= RESOLUTION:
-            yield f"{path} has voxels outside 0..{RESOLUTION - 1}"
-        elif len(np.unique(coords, axis=0)) < len(coords):
-            yield f"{path} has voxels more than once"
-    if not all(np.isfinite(arrays[key]).all() for key in wanted):
-        yield f"{path} holds numbers that are not finite"
-
-
-def _picture_problems(dataset: Dataset, name: str) -> Iterator[str]:
+        read_latents(dataset.latents_path(name), dataset.stage)
+    except ValueError as error:
+        yield str(error)
     try:
         pictures = dataset.pictures(name)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        yield f"{dataset.folder / 'renders_cond' / name / 'transforms.json'} cannot be read: {error!r}"
+    except ValueError as error:
+        yield str(error)
         return
-    if not pictures:
-        yield f"{dataset.folder / 'renders_cond' / name} has no pictures"
     for path in pictures:
         try:
-            with Image.open(path) as image:
-                if image.mode != "RGBA":
-                    yield f"{path} has no transparency ({image.mode})"
-                elif image.getchannel("A").getextrema()[1] == 0:
-                    yield f"{path} shows nothing"
-        except OSError as error:
-            yield f"{path} cannot be read: {error}"
+            read_picture(path)
+        except ValueError as error:
+            yield str(error)
+
+
+def read_latents(path: Path, stage: Stage) -> dict[str, np.ndarray]:
+    """An object's latents. Raises ValueError that names the file and what is wrong with it."""
+    wanted = {"mean"} if stage == "structure" else {"coords", "feats"}
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if not isinstance(loaded, np.lib.npyio.NpzFile):
+            raise ValueError("it is no .npz archive")
+        with loaded as file:
+            arrays = {key: np.asarray(file[key]) for key in wanted & set(file.files)}
+    except (OSError, ValueError, EOFError, RuntimeError, BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    if wanted - arrays.keys():
+        raise ValueError(f"{path} lacks {', '.join(sorted(wanted - arrays.keys()))}")
+    problem = _structure_problem(**arrays) if stage == "structure" else _voxel_problem(**arrays)
+    if problem:
+        raise ValueError(f"{path}{problem}")
+    return arrays
+
+
+def _structure_problem(mean: np.ndarray) -> str:
+    """What is wrong with structure latents, to go on behind the file's name; empty if nothing is."""
+    if mean.shape != STRUCTURE_SHAPE:
+        return f": mean is {list(mean.shape)}, not {list(STRUCTURE_SHAPE)}"
+    return _number_problem("mean", mean)
+
+
+def _voxel_problem(coords: np.ndarray, feats: np.ndarray) -> str:
+    """The same of the latents of voxels."""
+    if coords.ndim != 2 or coords.shape[1] != 3 or feats.shape != (len(coords), CHANNELS):
+        shapes = f"coords {list(coords.shape)} and feats {list(feats.shape)}"
+        return f": {shapes} are not [N, 3] and [N, {CHANNELS}]"
+    if not np.issubdtype(coords.dtype, np.integer):
+        return f": coords holds {coords.dtype}, not whole numbers"
+    if len(coords) == 0:
+        return " has no voxels"
+    if coords.min() < 0 or coords.max() >= RESOLUTION:
+        return f" has voxels outside 0..{RESOLUTION - 1}"
+    x, y, z = coords.astype(np.int64).T
+    if len(np.unique((x * RESOLUTION + y) * RESOLUTION + z)) < len(coords):
+        return " has voxels more than once"
+    return _number_problem("feats", feats)
+
+
+def _number_problem(name: str, values: np.ndarray) -> str:
+    if not np.issubdtype(values.dtype, np.floating):
+        return f": {name} holds {values.dtype}, not floating-point numbers"
+    return "" if np.isfinite(values).all() else " holds numbers that are not finite"
+
+
+def read_picture(path: Path) -> Image.Image:
+    """A picture with its object on transparency. Raises ValueError that names the file and what is wrong with it."""
+    try:
+        with Image.open(path) as image:
+            image.load()
+    except Exception as error:  # decoders of damaged files raise almost anything
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    if image.mode != "RGBA":
+        raise ValueError(f"{path} has no transparency ({image.mode})")
+    alpha = np.asarray(image.getchannel("A"))
+    if alpha.min() == 255:
+        raise ValueError(f"{path} has no transparency: all of it is opaque")
+    try:
+        object_box(alpha)
+    except ValueError as error:
+        raise ValueError(f"{path} shows nothing: {error}") from error
+    return image
 
 
 class PublishedLatents:
     """A data set for ``distill``: latents from its files, tokens of a random picture from the frozen encoder."""
 
     def __init__(self, dataset: Dataset, encoder: ImageEncoder, normalization: Normalization | None) -> None:
-        """``normalization`` is of the stage's latents. Raises ValueError if the data set has no objects."""
+        """``normalization`` is of the stage's latents. Raises ValueError if the data set has no objects, and so do the
+        other methods for a file that cannot be used."""
         self.dataset, self.encoder = dataset, encoder
         self.names = dataset.names()
         if not self.names:
@@ -179,8 +246,7 @@ class PublishedLatents:
         self._counts = lru_cache(maxsize=1 << 16)(lambda name: len(self._arrays(name)["coords"]))
 
     def _arrays(self, name: str) -> dict[str, np.ndarray]:
-        with np.load(self.dataset.latents_path(name), allow_pickle=False) as file:
-            return dict(file)
+        return read_latents(self.dataset.latents_path(name), self.dataset.stage)
 
     def draw(self, generator: torch.Generator) -> Item:
         name = self.names[int(torch.randint(len(self.names), (1,), generator=generator))]
@@ -206,9 +272,7 @@ class PublishedLatents:
     @torch.no_grad()
     def _tokens(self, items: list[Item], device: torch.device) -> Tensor:
         size = self.encoder.grid * self.encoder.patch_size
-        prepared = []
-        for name, view in items:
-            with Image.open(self.dataset.pictures(name)[view]) as image:
-                prepared.append(prepare_image(image.convert("RGBA"), size))
+        paths = [self.dataset.pictures(name)[view] for name, view in items]
+        prepared = [prepare_image(read_picture(path), size) for path in paths]
         tokens: Tensor = self.encoder(images_to_tensor(prepared, size).to(device))
         return tokens.float()

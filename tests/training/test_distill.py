@@ -16,9 +16,10 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from backend.errors import BackendError
 from backend.models.latent_flow import LatentFlow
 from backend.models.structure_flow import StructureFlow
-from backend.training.distill import AdaptiveClip, Clean, Devices, Distillation
+from backend.training.distill import AdaptiveClip, Clean, Devices, Distillation, DistillationLoss
 from backend.training.estimate import Estimate
 from backend.training.methods import DISTILL_PRESETS, METHODS, DistillPreset
 
@@ -138,6 +139,7 @@ def test_a_stopped_run_goes_on_exactly(tmp_path: Path) -> None:
     for _ in range(3):
         first.step()
     first.save()
+    first.close()
     second = distillation(tmp_path / "parts", "dense")
     assert second.state.step == 3
     second.run(lambda words: None)
@@ -147,9 +149,35 @@ def test_a_stopped_run_goes_on_exactly(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_another_run_is_refused(tmp_path: Path) -> None:
-    distillation(tmp_path, "dense", "vm")
-    with pytest.raises(ValueError, match="other settings"):
+    distillation(tmp_path, "dense", "vm").close()
+    with pytest.raises(ValueError, match=r"other settings \(method:"):
         distillation(tmp_path, "dense", "cm")
+
+
+def test_a_folder_of_another_teacher_or_other_data_is_refused(tmp_path: Path) -> None:
+    def begin(student: nn.Module, **about: str) -> None:
+        parts = student, flow("dense"), Dense(), METHODS["vm"], PRESET
+        Distillation(*parts, tmp_path, Devices("cpu"), about=about).close()
+
+    other = flow("dense")
+    with torch.no_grad():
+        next(other.parameters()).add_(1e-3)
+    begin(flow("dense"), stage="structure", data="chairs")
+    begin(flow("dense"), stage="structure", data="chairs")
+    with pytest.raises(ValueError, match=r"other settings \(data:"):
+        begin(flow("dense"), stage="structure", data="mugs")
+    with pytest.raises(ValueError, match=r"other settings \(stage:"):
+        begin(flow("dense"), stage="latents", data="chairs")
+    with pytest.raises(ValueError, match=r"other settings \(teacher:"):
+        begin(other, stage="structure", data="chairs")
+
+
+def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
+    run = distillation(tmp_path, "dense")
+    with pytest.raises(BackendError, match="another process is at work"):
+        distillation(tmp_path, "dense")
+    run.close()
+    distillation(tmp_path, "dense").close()
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(tmp_path: Path) -> None:
@@ -163,12 +191,66 @@ def test_velocity_distillation_joins_later(tmp_path: Path) -> None:
     assert ["distill" in values for values in shown] == [False, False, False, True]
 
 
+def test_a_constant_rate_stays(tmp_path: Path) -> None:
+    run = distillation(tmp_path, "dense", preset=replace(PRESET, schedule="constant", warmup=0))
+    for _ in range(3):
+        run.step()
+        assert run.state.optimizers[0].param_groups[0]["lr"] == PRESET.rate
+
+
 def test_divergence_is_said(tmp_path: Path) -> None:
     run = distillation(tmp_path, "dense")
     with torch.no_grad():
         next(run.student.parameters()).fill_(torch.nan)
     with pytest.raises(FloatingPointError, match="diverged at step 0"):
         run.step()
+
+
+def overflowing(folder: Path, scale: float | None = None) -> Distillation:
+    """A run with a gradient that is infinite, though its loss is not; scaled as on CUDA if ``scale`` is given."""
+    run = distillation(folder, "dense", preset=replace(PRESET, distill_from=0.0))
+    next(run.student.parameters()).register_hook(lambda gradient: gradient * torch.inf)
+    if scale is not None:
+        run.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+    return run
+
+
+@pytest.mark.parametrize("scale", [None, 1.0])  # a scaler that has come down to 1 is at its end
+def test_a_gradient_that_is_not_a_number_reaches_no_weight(tmp_path: Path, scale: float | None) -> None:
+    run = overflowing(tmp_path, scale)
+    before = [p.detach().clone() for p in run.student.parameters()]
+    with pytest.raises(FloatingPointError, match="diverged at step 0: choose a lower --rate"):
+        run.run(lambda words: None, save_every=0.0)
+    assert all(torch.equal(p, old) for p, old in zip(run.student.parameters(), before, strict=True))
+    assert not run.checkpoint_path.exists()
+
+
+def test_an_overflow_in_half_precision_leaves_the_update_out(tmp_path: Path) -> None:
+    run = overflowing(tmp_path, scale=1024.0)
+    before = [p.detach().clone() for p in run.student.parameters()]
+    run.step()
+    assert all(torch.equal(p, old) for p, old in zip(run.student.parameters(), before, strict=True))
+    assert run.scaler.get_scale() == 512
+    assert (run.state.step, run.state.updates) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("method", "derivative", "earliest"),
+    [
+        ("vm", "discrete", 0.01),
+        ("vm", "continuous", 0.0),
+        ("vd", "continuous", 0.0),
+        ("cm", "continuous", 0.01),
+        ("pcm", "continuous", 0.01),
+        ("scm", "discrete", 0.0),
+    ],
+)
+def test_times_begin_where_the_objective_allows(method: str, derivative: Any, earliest: float) -> None:
+    preset = replace(PRESET, derivative=derivative, interval=0.01)
+    loss = DistillationLoss(flow("dense"), flow("dense"), METHODS[method], preset)
+    clean, noise = Dense().load([1, 2], torch.device("cpu")), torch.randn(2, 2, 4, 4, 4)
+    _, shown = loss(clean, noise, noise, torch.tensor([-50.0, 50.0]), 0.0, 2)
+    assert shown["t"].tolist() == pytest.approx([earliest + preset.sigma_min, 1.0], abs=1e-9)
 
 
 def test_gradients_are_clipped_to_what_is_usual() -> None:
@@ -184,17 +266,20 @@ def test_gradients_are_clipped_to_what_is_usual() -> None:
 
 @pytest.mark.parametrize("kind", SETS)
 def test_the_estimate_counts_what_is_there(kind: str) -> None:
-    student, data, devices = flow(kind), SETS[kind](), Devices("cpu")
-    small = Estimate.of(student, data, METHODS["vm"], PRESET, devices)
-    large = Estimate.of(student, data, METHODS["vm-vd"], replace(PRESET, distill_from=0.0), devices)
+    student, devices = flow(kind).to("meta"), Devices("cpu")  # no weight is looked at
+    small = Estimate.of(student, METHODS["vm"], PRESET, devices)
+    large = Estimate.of(student, METHODS["vm-vd"], replace(PRESET, distill_from=0.0), devices)
     assert small.parameters == sum(p.numel() for p in student.parameters())
     assert large.operations > 1.5 * small.operations
     assert large.memory > small.memory > 20 * small.parameters
+    assert small.tokens == (2**3 if kind == "dense" else 4 * 4**2)
+    steps, derivatives = (Estimate.of(student, METHODS[name], PRESET, devices) for name in ("cm", "scm"))
+    assert derivatives.operations > steps.operations == small.operations
 
 
 @pytest.mark.slow
 def test_a_killed_process_goes_on(tmp_path: Path) -> None:
-    """Kill a run at ten moments; it ends with the weights of one that was left alone."""
+    """Kill a run at ten moments; it ends with the weights and the curve of one that was left alone."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, __file__, "run", str(tmp_path / "killed")]
     torch.manual_seed(0)
@@ -210,6 +295,9 @@ def test_a_killed_process_goes_on(tmp_path: Path) -> None:
     killed, whole = (safe_open(tmp_path / n / "checkpoint.safetensors", "pt") for n in ("killed", "whole"))
     assert killed.metadata() == whole.metadata()
     assert all(torch.equal(killed.get_tensor(name), whole.get_tensor(name)) for name in whole.keys())  # noqa: SIM118
+    curves = [(tmp_path / name / "metrics.jsonl").read_bytes() for name in ("killed", "whole")]
+    assert curves[0] == curves[1]
+    assert len(curves[0].splitlines()) == 40
 
 
 def _in_a_process(kind: str, folder: Path) -> None:

@@ -13,13 +13,15 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from backend.errors import BackendError
 from backend.folders import ModelFolder
 from backend.pipeline import Pipeline
 from backend.training.data import SHARD, Objects
 from backend.training.export import begin_with
 from backend.training.flows import StructureFlowStage
-from backend.training.loop import Schedule, Trainer, ema_decay, learning_rate
+from backend.training.loop import Schedule, Trainer, TrainingState, ema_decay, learning_rate
 from backend.training.presets import PRESETS
+from backend.training.run_folder import alone
 from backend.training.stages import ImageEncoderStage, Run, StructureVAEStage
 
 ROOT = Path(__file__).parents[2]
@@ -93,6 +95,10 @@ def test_a_student_of_it_is_distilled_and_exported(trained: Path, stage: str) ->
     assert done.returncode == 0, done.stderr
     assert [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()] == [2]
     assert len(list((run / "samples").glob("*.png"))) == 1
+    config = json.loads((run / "config.json").read_text())
+    assert config["stage"] == stage
+    assert config["data"].startswith("smoke, latents_")
+    assert len(config["teacher"]) == 12
     teacher, loaded = (Pipeline.load(folder, torch.device("cpu")) for folder in (model, student))
     sampler = loaded.config.structure_sampler if stage == "structure" else loaded.config.latent_sampler
     assert (sampler.steps, sampler.guidance) == (2, 0.0)
@@ -157,6 +163,39 @@ def test_a_stopped_run_goes_on_exactly(tmp_path: Path) -> None:
     assert second.run(lambda words: None) == whole
 
 
+def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
+    trainer = Trainer(Line(), tmp_path, torch.device("cpu"))
+    with alone(tmp_path), pytest.raises(BackendError, match="another process is at work"):
+        trainer.run(lambda words: None)
+
+
+def test_updates_that_were_left_out_are_not_counted_after_a_restart(tmp_path: Path) -> None:
+    """Half precision skips some; AdamW's own count, which its steps depend on, is not that of the run."""
+
+    def state() -> tuple[nn.Module, TrainingState, torch.amp.GradScaler]:
+        torch.manual_seed(0)
+        model = nn.Linear(3, 1)
+        return model, TrainingState(model, 0.1, 0.0, (0.9, 0.999)), torch.amp.GradScaler("cpu", init_scale=2.0)
+
+    def update(model: nn.Module, state: TrainingState, scaler: torch.amp.GradScaler, factor: float) -> None:
+        model.zero_grad()
+        scaler.scale(factor * model(torch.ones(2, 3)).square().mean()).backward()
+        scaler.unscale_(state.optimizers[0])
+        state.update(0.1, 0.5, scaler)
+
+    whole, stopped, again = state(), state(), state()
+    for factor in (1.0, torch.inf, 2.0):
+        update(*whole, factor)
+        update(*stopped, factor)
+    stopped[1].save(tmp_path / "checkpoint.safetensors")
+    again[1].restore(tmp_path / "checkpoint.safetensors")
+    again[2].load_state_dict(stopped[2].state_dict())
+    assert (again[1].step, again[1].updates) == (3, 2)
+    update(*whole, 3.0)
+    update(*again, 3.0)
+    assert all(torch.equal(a, b) for a, b in zip(whole[0].parameters(), again[0].parameters(), strict=True))
+
+
 def test_a_loss_that_is_not_a_number_stops_the_run(tmp_path: Path) -> None:
     class Broken(Line):
         def loss(
@@ -189,3 +228,6 @@ def test_schedule_warms_up_and_comes_down() -> None:
     assert rates[-1] < 0.06
     assert ema_decay(schedule, 0) == pytest.approx(0.1)
     assert ema_decay(schedule, 10**6) == schedule.ema
+    constant = replace(schedule, course="constant", warmup=0)
+    assert {learning_rate(constant, step) for step in range(1000)} == {1.0}
+    assert ema_decay(constant, 0) == schedule.ema

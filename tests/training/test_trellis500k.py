@@ -107,7 +107,33 @@ def empty(folder: Path) -> None:
     Image.new("RGBA", (8, 8)).save(folder / "renders_cond/aaaa/000.png")
 
 
-SPOILED: dict[str, Callable[[Path], object]] = {
+def spoiled_score(folder: Path) -> None:
+    path = folder / "metadata.csv"
+    path.write_text(path.read_text().replace("aaaa,5.0", "aaaa,good"))
+
+
+def not_an_archive(folder: Path) -> None:
+    with (folder / "latents/enc/aaaa.npz").open("wb") as file:
+        np.save(file, np.zeros((30, 8)))
+
+
+def flipped(folder: Path) -> None:
+    """A compressed archive with a byte in the middle changed."""
+    path = folder / "latents/enc/aaaa.npz"
+    with np.load(path) as file:
+        np.savez_compressed(path, **dict(file))
+    data = bytearray(path.read_bytes())
+    data[120] ^= 255
+    path.write_bytes(data)
+
+
+def garbled(folder: Path) -> None:
+    path = folder / "renders_cond/aaaa/000.png"
+    path.write_bytes(path.read_bytes()[:60])
+
+
+#: What is wrong with an object -> how it comes to be.
+OBJECTS: dict[str, Callable[[Path], object]] = {
     "voxels outside": outside,
     "more than once": repeated,
     "are not [N, 3]": unlike,
@@ -117,10 +143,28 @@ SPOILED: dict[str, Callable[[Path], object]] = {
     "shows nothing": empty,
     "transforms.json cannot be read": lambda folder: (folder / "renders_cond/aaaa/transforms.json").unlink(),
     "001.png cannot be read": lambda folder: (folder / "renders_cond/aaaa/001.png").unlink(),
+    "enc/aaaa.npz cannot be read: No data left": lambda folder: (folder / "latents/enc/aaaa.npz").write_bytes(b""),
+    "it is no .npz archive": not_an_archive,
+    "enc/aaaa.npz cannot be read: ": flipped,
+    "enc/aaaa.npz lacks feats": lambda folder: np.savez(folder / "latents/enc/aaaa.npz", coords=np.zeros((1, 3))),
+    "feats holds <U4, not floating-point": lambda folder: rewrite(
+        folder / "latents/enc/aaaa.npz", feats=np.full((30, 8), "many")
+    ),
+    "coords holds float64, not whole numbers": lambda folder: rewrite(
+        folder / "latents/enc/aaaa.npz", coords=np.random.default_rng(0).uniform(0, 63, (30, 3))
+    ),
+    "000.png cannot be read": garbled,
+    "has no pictures": lambda folder: (folder / "renders_cond/aaaa/transforms.json").write_text('{"frames": []}'),
+}
+#: The same of a data set.
+FOLDERS: dict[str, Callable[[Path], object]] = {
+    "metadata.csv: aesthetic_score of aaaa is 'good'": spoiled_score,
+    "metadata.csv cannot be read": lambda folder: (folder / "metadata.csv").write_bytes(b"\xff\xfe\x00"),
     "should hold one encoder's": lambda folder: (folder / "latents/other").mkdir(),
     "is missing: this is no data set": lambda folder: (folder / "metadata.csv").unlink(),
     "lacks the columns": lambda folder: (folder / "metadata.csv").write_text("sha256\naaaa\n"),
 }
+SPOILED = OBJECTS | FOLDERS
 
 
 @pytest.mark.parametrize("words", SPOILED)
@@ -141,3 +185,12 @@ def test_a_data_set_without_objects(folder: Path) -> None:
     dataset = Dataset(folder, "latents", aesthetic_score=9.0)
     with pytest.raises(ValueError, match="names no object"):
         PublishedLatents(dataset, encoder(), None)
+
+
+@pytest.mark.parametrize("words", OBJECTS)
+def test_a_bad_file_ends_the_training_in_words(folder: Path, words: str) -> None:
+    data = PublishedLatents(Dataset(folder, "latents"), encoder(), Normalization((1.0,) * 8, (2.0,) * 8))
+    SPOILED[words](folder)
+    with pytest.raises(ValueError, match="aaaa") as raised:
+        data.load([("aaaa", view) for view in range(2)], torch.device("cpu"))
+    assert words in str(raised.value)

@@ -1,0 +1,166 @@
+"""The command that distils: what its options change, what it refuses, and a plan where nothing is installed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from backend.config import SamplerSettings
+from backend.sampling import time_steps
+from backend.training.distill import Clean
+from backend.training.export import STUDENT_SAMPLING
+from backend.training.methods import DISTILL_PRESETS, METHODS, distill_preset
+from backend.training.pictures import sample
+from scripts import distill
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["distill.py", *arguments, "--device", "cpu"])
+    return distill.main()
+
+
+def plan(output: str) -> dict[str, Any]:
+    """The JSON at the head of a dry run's output."""
+    values: dict[str, Any] = json.JSONDecoder().raw_decode(output)[0]
+    return values
+
+
+@pytest.fixture(autouse=True)
+def no_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(distill, "CACHE", tmp_path / "cache")
+
+
+def test_a_dry_run_needs_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for stage, tokens in (("structure", 4096), ("latents", 4096)):
+        assert run(monkeypatch, "vm-vd", stage, "--preset", "paper", "--dry-run") == 0
+        out = capsys.readouterr().out
+        assert plan(out)["schedule"] == "constant"
+        assert f"about {tokens} tokens" in out
+        assert "missing teacher: TRELLIS image-large is not installed." in out
+        assert "download trellis-image-large" in out
+        assert "missing data: this preset needs --data" in out
+    assert run(monkeypatch, "vm-vd", "latents", "--dry-run") == 0
+    out = capsys.readouterr().out
+    assert "missing teacher" not in out
+    assert "has 0 of 160 shards of objects; they are made by: python scripts/train.py data --preset mini" in out
+
+
+def test_without_data_nothing_is_begun(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(monkeypatch, "vm", "structure") == 1
+    assert "scripts/train.py data" in capsys.readouterr().err
+
+
+def test_a_teacher_that_is_not_installed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    columns = "sha256,aesthetic_score,cond_rendered,ss_latent_enc"
+    (tmp_path / "metadata.csv").write_text(f"{columns}\naaaa,5.0,True,True\n")
+    (tmp_path / "ss_latents" / "enc").mkdir(parents=True)
+    assert run(monkeypatch, "vm", "structure", "--preset", "paper", "--data", str(tmp_path)) == 1
+    assert "download trellis-image-large" in capsys.readouterr().err  # the hint, too
+
+
+def test_options_take_the_place_of_the_preset(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--steps", "7", "--batch", "6", "--split", "3", "--rate", "1e-3", "--guidance", "2.5", "--derivative"]
+    options += ["continuous", "--distill-guidance", "0", "--normalization", "l2", "--precision", "fp32"]
+    assert run(monkeypatch, "vm-vd", "structure", "--dry-run", *options) == 0
+    found = plan(capsys.readouterr().out)
+    expected: dict[str, Any] = {
+        "steps": 7,
+        "batch": 6,
+        "split": 3,
+        "rate": 1e-3,
+        "match_guidance": 2.5,
+        "distill_guidance": 0.0,
+    }
+    expected |= {"normalization": "l2", "derivative": "continuous", "precision": "fp32"}
+    assert {name: found[name] for name in expected} == expected
+    assert run(monkeypatch, "pcm", "structure", "--dry-run", "--phases", "8") == 0
+    assert plan(capsys.readouterr().out)["phases"] == 8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("vm structure --steps 0", "'0' is not a whole number from 1"),
+        ("vm structure --steps -3", "'-3' is not a whole number from 1"),
+        ("vm structure --batch 2.5", "'2.5' is not a whole number from 1"),
+        ("vm structure --rate 0", "it must be above 0"),
+        ("vm structure --rate nan", "'nan' is not a number from 0"),
+        ("vm structure --guidance much", "'much' is not a number from 0"),
+        ("vm structure --phases 2", "--phases plays no part in vm"),
+        ("cm structure --derivative continuous", "--derivative plays no part in cm"),
+        ("vd structure --guidance 1", "--guidance plays no part in vd"),
+        ("vm structure --check-data", "--check-data needs --data"),
+    ],
+)
+def test_options_that_make_no_sense(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: str, words: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run(monkeypatch, *arguments.split())
+    assert ended.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("vm structure --precision fp16", "is for CUDA"),
+        ("vm structure --batch 7 --split 2 --dry-run", "cannot be shared by 1 process of 2 accumulation steps"),
+        ("vm structure --teacher nobody --dry-run", "There is no model named 'nobody'. Choose one of"),
+    ],
+)
+def test_what_cannot_be_done_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: str, words: str
+) -> None:
+    assert run(monkeypatch, *arguments.split()) == 1
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("device", "words"), [("cuda", "there is no CUDA device"), ("abacus", "no device that torch")])
+def test_a_device_that_is_not_there(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], device: str, words: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(sys, "argv", ["distill.py", "vm", "structure", "--device", device])
+    assert distill.main() == 1
+    assert words in capsys.readouterr().err
+
+
+def test_methods_are_compared_in_equal_time() -> None:
+    structure = {name: distill_preset("mini", "structure", name).steps for name in METHODS}
+    latents = {name: distill_preset("mini", "latents", name).steps for name in METHODS}
+    assert structure == {"vm": 486, "vd": 398, "vm-vd": 270, "cm": 486, "pcm": 486, "scm": 405}
+    assert latents == {"vm": 338, "vd": 276, "vm-vd": 200, "cm": 338, "pcm": 338, "scm": 281}
+    assert distill_preset("paper", "latents", "vm") == DISTILL_PRESETS["paper"]["latents"]
+
+
+class Recorder(torch.nn.Module):
+    """A flow that remembers its times and whether it had a condition."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[tuple[float, bool]] = []
+
+    def forward(self, x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
+        self.calls.append((float(t), bool(cond.any())))
+        return torch.zeros_like(x)
+
+
+@pytest.mark.parametrize("settings", [SamplerSettings(25, 5.0, (0.5, 1.0), 3.0, 1e-5), STUDENT_SAMPLING])
+def test_pictures_are_sampled_as_the_settings_say(settings: SamplerSettings) -> None:
+    flow, clean = Recorder(), Clean(torch.zeros(1, 2, 4, 4, 4), None, torch.ones(1, 3, 8))
+    sample(flow, clean, settings, seed=0)
+    times = time_steps(settings.steps, settings.rescale_t)[:-1]
+    assert [t for t, conditional in flow.calls if conditional] == pytest.approx(list(1000 * times))
+    guided = [1000 * t for t in times if settings.guidance and t >= 0.5]
+    assert [t for t, conditional in flow.calls if not conditional] == pytest.approx(guided)
