@@ -23,17 +23,16 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 from backend.catalog import available_models, find_model  # noqa: E402
 from backend.errors import BackendError  # noqa: E402
+from backend.evaluation.cases import cases  # noqa: E402
+from backend.evaluation.given_set import GivenSetError, given_set, set_digest  # noqa: E402
+from backend.evaluation.samples import Row, encoder_of  # noqa: E402
+from backend.evaluation.table import Evaluation, table  # noqa: E402
 from backend.folders import ModelFolder  # noqa: E402
-from backend.training.cases import cases  # noqa: E402
-from backend.training.evaluation import Evaluation  # noqa: E402
-from backend.training.given_subjects import GivenSetError, given_set, set_digest  # noqa: E402
 from backend.training.methods import METHODS  # noqa: E402
-from backend.training.samples import Row, encoder_of  # noqa: E402
 
 CACHE = Path.home() / ".cache" / "espalier"
 MAX_SEEDS = 9
@@ -61,21 +60,6 @@ def rows_of(teacher: Path, students: Iterable[tuple[str, Path]]) -> list[Row]:
         if i == 0:
             found.append(Row(f"{name} 2x2, guarded", path, 2, guarded=True))
     return found
-
-
-def table(judged: dict[str, dict[str, list[float]]]) -> str:
-    """Markdown: mean and, where there are several seeds, half the range between them."""
-    names = list(next(iter(judged.values())))
-    lines = ["| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
-    return "\n".join(
-        lines + [f"| {row} | " + " | ".join(map(_cell, columns.values())) + " |" for row, columns in judged.items()]
-    )
-
-
-def _cell(values: list[float]) -> str:
-    if np.isnan(values).any():
-        return "–"
-    return f"{np.mean(values):.3f}" + (f" ± {np.ptp(values) / 2:.3f}" if len(values) > 1 else "")
 
 
 def main() -> int:

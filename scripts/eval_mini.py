@@ -25,11 +25,11 @@ from scipy.spatial import cKDTree  # noqa: E402
 from backend.catalog import find_model  # noqa: E402
 from backend.config import GenerateSettings  # noqa: E402
 from backend.errors import BackendError  # noqa: E402
+from backend.evaluation.cases import Case, cases  # noqa: E402
+from backend.evaluation.judge import Choices  # noqa: E402
 from backend.pipeline import Pipeline  # noqa: E402
 from backend.training import metrics  # noqa: E402
-from backend.training.cases import Case, cases  # noqa: E402
 from backend.training.families import FAMILIES  # noqa: E402
-from backend.training.judge import Choices  # noqa: E402
 from backend.training.shapes import HELD_OUT  # noqa: E402
 
 POINTS = 10_000

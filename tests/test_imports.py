@@ -45,7 +45,7 @@ STANDARD_LIBRARY_ONLY = ("backend.protocol", "scripts.dev", "scripts.lock")
 #: The backend's layers from the top. A module imports from its own layer and from those below.
 LAYERS = (
     ("backend.__main__",),
-    ("backend.goldens",),
+    ("backend.goldens", "backend.evaluation"),
     ("backend.training",),
     ("backend.serve", "backend.download", "backend.install", "backend.hub", "backend.packages", "backend.snapshot"),
     ("backend.job",),
@@ -165,7 +165,8 @@ def training_rule(module: str, name: str, relative: bool, lazy: bool) -> str:
         return "" if within(name, allowed) else f"{name}: the training does not need it"
     if within(module, ("backend",)) and within(name, ("backend.training",)):
         used = within(module, ("backend.goldens",)) and (lazy or module == GOLDENS_OF_TRAINING)
-        return "" if used else f"{name}: only the goldens use the training, lazily"
+        used |= within(module, ("backend.evaluation",))
+        return "" if used else f"{name}: only the evaluation and the goldens use the training, these lazily"
     if name == GOLDENS_OF_TRAINING and not lazy:
         return f"{name} brings in the training: import it where it is used"
     return ""
@@ -205,7 +206,7 @@ def test_imports_keep_to_the_rules(module: str, path: Path) -> None:
         ("backend.mesh.bake", "from .. import serve", "is above it"),
         ("backend.thing", "from . import protocol", "has no place in LAYERS"),
         ("backend.training.loop", "from ..pipeline import Pipeline", "the training does not need it"),
-        ("backend.pipeline", "from .training import loop", "only the goldens use the training"),
+        ("backend.pipeline", "from .training import loop", "only the evaluation and the goldens use the training"),
         ("backend.goldens.networks", "from ..training import mdt", "lazily"),
         ("backend.protocol", "import numpy as np", "not in the standard library"),
         ("scripts.dev", "import requests", "not in the standard library"),

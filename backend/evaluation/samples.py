@@ -21,8 +21,9 @@ from ..errors import GenerationError
 from ..folders import ModelFolder
 from ..integrity import sha256
 from ..pipeline import Clock, Pipeline
+from ..training import metrics
 from ..weights import safetensors_at
-from . import judge, metrics
+from . import judge
 from .cases import Case
 from .subjects import Solid, Subject, Truth, points_on
 

@@ -21,10 +21,10 @@ from scipy.spatial.distance import cdist
 
 from ..conditioning import ImageEncoder, images_to_tensor
 from ..mesh import Mesh
-from . import metrics
-from .families import FAMILIES
-from .metrics import draw_colors
-from .render import View, Window
+from ..training import metrics
+from ..training.families import FAMILIES
+from ..training.metrics import draw_colors
+from ..training.render import View, Window
 
 if TYPE_CHECKING:
     from .cases import Case

@@ -9,8 +9,9 @@ from PIL import Image
 from scipy.spatial import cKDTree
 
 from ..mesh import Mesh, Surface
-from . import judge, metrics
-from .render import View, Window
+from ..training import metrics
+from ..training.render import View, Window
+from . import judge
 
 POINTS = 10_000  # on a surface, for distances
 

@@ -1,4 +1,4 @@
-"""Models judged on a set of objects: samples made once and kept, and the columns of a table computed from them."""
+"""A table of models judged on a set of objects: samples made once and kept, and columns computed from them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from ..conditioning import ImageEncoder
+from ..training.families import FAMILIES
 from . import judge
 from .cases import Case, cases
-from .families import FAMILIES
 from .samples import SCORES, STAGES, Features, Made, Row, collect, generated, load
 from .subjects import Subject
 
@@ -159,6 +159,21 @@ class Evaluation:
             return dict.fromkeys(DISTANCES, 0.0)
         answers = [load(self.samples(Row("truth"), "paired", seed)) for seed in range(self.seeds)]
         return {name: float(np.mean([self._distance(made, name) for made in answers])) for name in DISTANCES}
+
+
+def table(judged: dict[str, dict[str, list[float]]]) -> str:
+    """Markdown: mean and, where there are several seeds, half the range between them."""
+    names = list(next(iter(judged.values())))
+    lines = ["| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    return "\n".join(
+        lines + [f"| {row} | " + " | ".join(map(_cell, columns.values())) + " |" for row, columns in judged.items()]
+    )
+
+
+def _cell(values: list[float]) -> str:
+    if np.isnan(values).any():
+        return "–"
+    return f"{np.mean(values):.3f}" + (f" ± {np.ptp(values) / 2:.3f}" if len(values) > 1 else "")
 
 
 def _true_answers(chosen: Sequence[Subject], count: int, turn: int) -> Iterator[Made]:

@@ -16,7 +16,8 @@ from scipy import ndimage
 from ..images import load_image
 from ..mesh import Mesh, Surface
 from ..mesh.voxelize import surface_voxels
-from . import judge, metrics
+from ..training import metrics
+from . import judge
 from .subjects import Solid, Truth, points_on
 
 PICTURES = (".png", ".webp", ".jpg", ".jpeg")

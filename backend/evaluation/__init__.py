@@ -1,0 +1,1 @@
+"""Models judged: objects whose truth is known, what is kept of generated ones, distributions compared, a table."""
