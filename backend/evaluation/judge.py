@@ -111,6 +111,40 @@ def energy_distance(a: np.ndarray, b: np.ndarray) -> float:
 
 
 @dataclass(frozen=True)
+class HiddenVariation:
+    """The directions in which true answers to one image differ: axes [k, d] and the size of the differences along them.
+
+    Over all features, samples are told from true answers by what is a little off in all of them, which says nothing of
+    how they vary. Along these axes only what the image does not show counts.
+    """
+
+    mean: np.ndarray
+    axes: np.ndarray
+    size: float
+
+    @classmethod
+    def of(cls, answers: np.ndarray, count: int = 4) -> HiddenVariation:
+        """Of true answers [n, d], which should not be those that samples are compared with."""
+        mean = answers.mean(0)
+        _, _, axes = np.linalg.svd(answers - mean, full_matrices=False)
+        along = (answers - mean) @ axes[:count].T
+        return cls(mean, axes[:count], max(1e-6, _spread(along)))
+
+    def __call__(self, rows: np.ndarray) -> np.ndarray:
+        """Rows [n, d] as places along the axes [n, k], true answers being about 1 from their mean."""
+        return np.asarray((rows - self.mean) @ self.axes.T / self.size)
+
+    def spread(self, rows: np.ndarray) -> float:
+        """How far samples are from their own mean: about 1 for true answers, 0 for the same answer again and again."""
+        return _spread(self(rows))
+
+
+def _spread(places: np.ndarray) -> float:
+    """Root mean square distance from the mean, the mean being of the same places."""
+    return float(np.sqrt(((places - places.mean(0)) ** 2).sum() / (len(places) - 1)))
+
+
+@dataclass(frozen=True)
 class Axes:
     """Principal axes [k, d] of training objects, scaled so that their spread along the first is 1."""
 

@@ -20,6 +20,7 @@ from .subjects import Subject
 
 IMAGES, COMPLETIONS = 24, 16  # of the conditional columns
 DISTANCES = ("shape", "render")  # the features that Frechet distances are of
+FAR = 50  # a turn of true answers that no sampling seed reaches
 AXES_FROM = 384  # training objects that the principal axes are fitted to
 
 
@@ -105,12 +106,19 @@ class Evaluation:
         rows = self._kept("training", see) if self.procedural else self._held_out()
         return {name: judge.Axes.fit(rows[name]) for name in DISTANCES}
 
-    def _answers(self) -> dict[str, np.ndarray]:
+    def _answers(self, name: str, turn: int) -> np.ndarray:
+        """Shapes of true answers [images, answers, d]."""
+
         def see(features: Features) -> None:
-            for made in _true_answers(cases(IMAGES), COMPLETIONS, 0):
+            for made in _true_answers(cases(IMAGES), COMPLETIONS, turn):
                 features.see_one_of_many(made)
 
-        return self._kept(f"answers_{IMAGES}x{COMPLETIONS}", see)
+        return self._kept(f"{name}_{IMAGES}x{COMPLETIONS}", see)["shape"].reshape(IMAGES, COMPLETIONS, -1)
+
+    @cached_property
+    def _hidden(self) -> list[judge.HiddenVariation]:
+        """Of each image of the conditional columns."""
+        return [judge.HiddenVariation.of(answers) for answers in self._answers("variation", FAR)]
 
     # --- what it says ------------------------------------------------------------------------------------------------
 
@@ -125,14 +133,17 @@ class Evaluation:
         return _choices([load(self.samples(row, "conditional", seed)) for seed in range(self.seeds)]).report()
 
     def _conditional(self, row: Row, seed: int) -> dict[str, float]:
-        answers, made = self._answers(), load(self.samples(row, "conditional", seed))
-        shape = (IMAGES, COMPLETIONS, -1)
-        pairs = list(zip(answers["shape"].reshape(shape), made["shape"].reshape(shape), strict=True))
-        return {
-            "1-NNA": float(np.mean([judge.nearest_neighbour_accuracy(a, b) for a, b in pairs])),
-            "energy": float(np.mean([judge.energy_distance(a, b) for a, b in pairs])),
-            "choices": _choices([made]).total_variation(),
+        made = load(self.samples(row, "conditional", seed))
+        answers, shapes = self._answers("answers", 0), made["shape"].reshape(IMAGES, COMPLETIONS, -1)
+        pairs = list(zip(answers, shapes, strict=True))
+        hidden = [(along(a), along(b)) for along, (a, b) in zip(self._hidden, pairs, strict=True)]
+        columns = {
+            f"{which}{name}": float(np.mean([compare(a, b) for a, b in both]))
+            for which, both in (("", pairs), ("hidden ", hidden))
+            for name, compare in (("1-NNA", judge.nearest_neighbour_accuracy), ("energy", judge.energy_distance))
         }
+        spreads = [along.spread(b) for along, b in zip(self._hidden, shapes, strict=True)]
+        return {**columns, "hidden spread": float(np.median(spreads)), "choices": _choices([made]).total_variation()}
 
     def _paired(self, row: Row, seed: int) -> dict[str, float]:
         made = load(self.samples(row, "paired", seed))

@@ -50,6 +50,25 @@ def test_axes_keep_distances_along_the_spread() -> None:
     assert axes(rows).mean(0) == pytest.approx([0, 0], abs=1e-9)
 
 
+def test_only_what_true_answers_differ_in_counts_as_hidden() -> None:
+    rng = np.random.default_rng(0)
+
+    def answers(count: int, share: float, off: float) -> np.ndarray:
+        """In 50 dimensions of which 2 vary, ``off`` in the others."""
+        rows = np.full((count, 50), off)
+        rows[:, :2] = share * rng.normal(size=(count, 2)) * [3, 1]
+        return rows
+
+    hidden = judge.HiddenVariation.of(answers(200, 1.0, 0.0), 2)
+    true = answers(200, 1.0, 0.0)
+    biased, narrow = answers(200, 1.0, 0.3), answers(200, 0.2, 0.0)
+    assert judge.nearest_neighbour_accuracy(true, biased) > 0.95  # told apart by what is off in all of them
+    assert judge.nearest_neighbour_accuracy(hidden(true), hidden(biased)) == pytest.approx(0.5, abs=0.1)
+    assert hidden.spread(biased) == pytest.approx(1.0, abs=0.15)
+    assert hidden.spread(narrow) == pytest.approx(0.2, abs=0.05)
+    assert judge.energy_distance(hidden(true), hidden(narrow)) > 0.2
+
+
 def test_shape_features_are_volumes() -> None:
     solid = np.zeros((65, 65, 65), bool)
     solid[:4, :4, :2] = True
