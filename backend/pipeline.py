@@ -372,7 +372,7 @@ class Pipeline:
         """Voxels [N, 4], and a note if they did not come out well at once.
 
         A structure that cannot be what the images show is sampled again from other noise, and at last by the teacher if
-        there is one, as long as that takes no more than ``retry_seconds`` in all, going by the first attempt's time;
+        there is one, as long as that takes no more than ``retry_seconds`` in all, going by the last attempt's time;
         the best is taken. Only the first attempt tells its steps, since progress does not go back.
         """
         sampler, outlines = self.samplers(settings)[0], [outline(image) for image in images]

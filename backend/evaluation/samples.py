@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -29,7 +30,7 @@ from .subjects import Solid, Subject, Truth, points_on
 
 #: Of each paired object beside its features; ``valid``: the parts of the true object, no dust, no leak.
 SCORES = ("F", "Chamfer", "PSNR", "silhouette", "valid")
-#: Seconds, on the CPU with one thread, up to the raw mesh.
+#: Seconds of the stages that differ, and of all up to the raw mesh.
 STAGES = ("structure", "latents", "decode", "raw mesh")
 
 
@@ -146,14 +147,20 @@ def generated(row: Row, work: Iterable[tuple[Subject, int]], device: torch.devic
     assert row.model is not None
     pipeline = Pipeline.load(row.model, device)
     for subject, seed in work:
-        clock, solid = Clock(device), None
-        try:
-            raw = pipeline.reconstruct([subject.image()], row.settings(seed), clock)[0]
-            solid = subject.judged_as(metrics.outer_surface(raw))
-        except GenerationError:
-            pass  # counted: an object that could not be made is judged as empty space
+        clock = Clock(device)
+        solid = _solid(pipeline, subject, row.settings(seed), clock)
         seconds = tuple(clock.seconds.get(stage, 0.0) for stage in STAGES[:-1])
         yield Made(subject, solid, (*seconds, sum(clock.seconds.values())))
+
+
+def _solid(pipeline: Pipeline, subject: Subject, settings: GenerateSettings, clock: Clock) -> Solid | None:
+    """What is made of a subject's image. None counts: an object that could not be made is judged as empty space."""
+    try:
+        raw = pipeline.reconstruct([subject.image()], settings, clock)[0]
+    except GenerationError as error:
+        print(f"judged as empty space: {error}", file=sys.stderr)
+        return None
+    return subject.judged_as(metrics.outer_surface(raw))
 
 
 def collect(made: Iterable[Made], see: Callable[[Made], None], count: int, say: Callable[[str], None]) -> None:

@@ -34,6 +34,12 @@ def find(sorted_numbers: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
     return torch.where(sorted_numbers[at] == wanted, at, len(sorted_numbers))
 
 
+def all_finite(features: torch.Tensor) -> bool:
+    """Whether there is no NaN and no infinity among features, of which there is at least one: by their extremes, for a
+    mask of all would be as large as they are."""
+    return bool(torch.stack(features.aminmax()).isfinite().all())
+
+
 @dataclass(frozen=True)
 class Corners:
     """The M corners of the N active voxels, with the mean distance of the voxels that share them."""

@@ -24,6 +24,7 @@ from .corners import (
     GAMMA,
     SDF,
     Corners,
+    all_finite,
     by_corner,
     find,
     find_corners,
@@ -185,7 +186,7 @@ def _check(coords: torch.Tensor, features: torch.Tensor, res: int) -> None:
         problem = f"a voxel lies outside the grid of {res}^3"
     elif len(torch.unique(number(coords.long(), res))) < len(coords):
         problem = "a voxel is given more than once"
-    elif len(features) and not torch.stack(features.aminmax()).isfinite().all():
+    elif len(features) and not all_finite(features):
         problem = "the decoder's features are not finite (NaN or infinity)"
     if problem:
         raise MeshError("bad_features", problem)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from .case_tables import CORNERS
-from .corners import COLOR, SDF, by_corner, find, find_corners, number, point
+from .corners import COLOR, SDF, all_finite, by_corner, find, find_corners, number, point
 from .flood import leaks
 
 #: Passages up to twice as many voxels wide are leaks, if a voxel of the space behind them is as far from all walls.
@@ -41,7 +41,7 @@ def seal_cubes(coords: torch.Tensor, features: torch.Tensor, res: int) -> tuple[
     The skin's corners get a distance of ``DEPTH`` inside. Cubes around them that the decoder left out are added, in the
     colours of the nearest one that it did not. Raises nothing: input that cannot be extracted comes back as it is.
     """
-    if not (len(coords) and torch.stack(features.aminmax()).isfinite().all()):
+    if not (len(coords) and all_finite(features)):
         return coords, features
     corners = find_corners(coords.long(), features.float(), res)
     solid = np.zeros((res + 1) ** 3, dtype=bool)
