@@ -6,6 +6,8 @@ faces as on small ones.
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 
 from . import Mesh
@@ -18,6 +20,8 @@ REFINEMENTS = 3  # halvings of the interval in which the bound breaks
 #: round's threshold keeps some hundred faces that 7 collapses.
 AGGRESSION, LAST_AGGRESSION = 4, 7
 SAMPLES = 20_000  # vertices of the raw mesh whose distances are measured
+#: The library keeps its mesh in globals between the calls that it makes of one: two threads would get each other's.
+_library = threading.Lock()
 
 
 def simplify(
@@ -67,7 +71,8 @@ def _collapse(vertices: np.ndarray, faces: np.ndarray, target: int) -> tuple[np.
     size = max(float((high - low).max()), 1e-30)
     points, triangles = (vertices - low) / size, faces.astype(np.int32)
     for aggression in (AGGRESSION, LAST_AGGRESSION):
-        points, triangles = fast_simplification.simplify(points, triangles, target_count=target, agg=aggression)
+        with _library:
+            points, triangles = fast_simplification.simplify(points, triangles, target_count=target, agg=aggression)
         if len(triangles) <= target:
             break
     triangles = triangles.astype(np.int64)

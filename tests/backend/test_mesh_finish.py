@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import struct
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -156,6 +158,25 @@ def test_one_triangle() -> None:
     assert mesh.counts["charts"] == 1
     centre = sample(mesh.texture, mesh.uvs.mean(axis=1))
     assert centre[0] == pytest.approx([85, 85, 85], abs=3)  # a third of each corner's colour
+
+
+def test_simplify_in_two_threads_gives_each_its_own_mesh(raw_chair: RawMesh) -> None:
+    """As while the backend warms up: a job's mesh came out as the ball that is finished meanwhile."""
+    meshes = [keep_outer_faces(raw.numpy()) for raw in (raw_chair, extract_mesh(*features_of(sphere, RES), RES))]
+    targets = (600, 100)
+
+    def counts(which: int) -> set[tuple[int, int]]:
+        made = (simplify(meshes[which].vertices, meshes[which].faces, targets[which]) for _ in range(20))
+        return {(len(vertices), len(faces)) for vertices, faces in made}
+
+    alone = [counts(0), counts(1)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(2) as threads:
+            assert list(threads.map(counts, (0, 1))) == alone
+    finally:
+        sys.setswitchinterval(interval)
 
 
 def test_simplify_keeps_the_shape() -> None:

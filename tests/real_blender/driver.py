@@ -30,13 +30,14 @@ history = sys.modules[f"{ROOT}.blender_addon.history"]
 report: dict[str, Any] = {"blender": bpy.app.version_string, "checks": [], "frame_ms": {}, "error": None}
 stopwatch = Stopwatch()
 END = 60  # lines that a sidebar never has
+_begin = time.monotonic()
 _last = 0  # how far down the last button was found
 Steps = Iterator[float]  # seconds until the next step: Blender draws meanwhile
 
 
 def check(truth: object, words: str) -> None:
     report["checks"].append([bool(truth), words])
-    print("ok" if truth else "NOT OK", words, flush=True)
+    print(f"{time.monotonic() - _begin:5.0f} s", "ok" if truth else "NOT OK", words, flush=True)
 
 
 def view() -> tuple[bpy.types.Window, bpy.types.Area]:
@@ -102,7 +103,7 @@ def find(command: str) -> Generator[float, None, tuple[int, int]]:
     mouse(sidebar.x - 300, window.height // 2)
     yield 0.3
     top = window.height - (sidebar.y + sidebar.height)
-    rows = range(top + 8, top + sidebar.height, 10)
+    rows = range(top + 8, top + sidebar.height, 16)  # buttons are 20 pixels high
     columns = [int(sidebar.x + across * sidebar.width) for across in (0.5, 0.82, 0.38)]  # the others for small buttons
     places = sorted(
         ((x, y) for x in columns for y in rows), key=lambda p: abs(p[1] - _last) + 100 * columns.index(p[0])
