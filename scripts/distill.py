@@ -73,6 +73,13 @@ def positive(text: str) -> float:
     return number(text)
 
 
+def share(text: str) -> float:
+    """A number from 0 to 1, for argparse."""
+    if number(text) > 1:
+        raise argparse.ArgumentTypeError("it must not be above 1")
+    return number(text)
+
+
 class Option(NamedTuple):
     """An option that changes a field of the preset; ``methods`` are those that it plays a part in."""
 
@@ -95,6 +102,12 @@ OPTIONS = {
         tuple(name for name in METHODS if name != "vd"),
     ),
     "--distill-guidance": Option("distill_guidance", number, "in Velocity Distillation", ("vd", "vm-vd")),
+    "--distill-from": Option(
+        "distill_from",
+        share,
+        "share of the updates after which Velocity Distillation joins Velocity Matching",
+        ("vm-vd",),
+    ),
     "--normalization": Option("normalization", ("rms", "l2"), "how the derivative is scaled", VELOCITY),
     "--derivative": Option("derivative", ("discrete", "continuous"), "a small step, or its limit", VELOCITY),
     "--phases": Option("phases", count, "of pcm", ("pcm",)),

@@ -70,7 +70,8 @@ def test_options_take_the_place_of_the_preset(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = ["--steps", "7", "--batch", "6", "--split", "3", "--rate", "1e-3", "--guidance", "2.5", "--derivative"]
-    options += ["continuous", "--distill-guidance", "0", "--normalization", "l2", "--precision", "fp32"]
+    options += ["continuous", "--distill-guidance", "0", "--distill-from", "0.75", "--normalization", "l2"]
+    options += ["--precision", "fp32"]
     assert run(monkeypatch, "vm-vd", "structure", "--dry-run", *options) == 0
     found = plan(capsys.readouterr().out)
     expected: dict[str, Any] = {
@@ -80,6 +81,7 @@ def test_options_take_the_place_of_the_preset(
         "rate": 1e-3,
         "match_guidance": 2.5,
         "distill_guidance": 0.0,
+        "distill_from": 0.75,
     }
     expected |= {"normalization": "l2", "derivative": "continuous", "precision": "fp32"}
     assert {name: found[name] for name in expected} == expected
@@ -96,6 +98,7 @@ def test_options_take_the_place_of_the_preset(
         ("vm structure --rate 0", "it must be above 0"),
         ("vm structure --rate nan", "'nan' is not a number from 0"),
         ("vm structure --guidance much", "'much' is not a number from 0"),
+        ("vm-vd structure --distill-from 1.5", "it must not be above 1"),
         ("vm structure --phases 2", "--phases plays no part in vm"),
         ("cm structure --derivative continuous", "--derivative plays no part in cm"),
         ("vd structure --guidance 1", "--guidance plays no part in vd"),
