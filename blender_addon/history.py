@@ -41,6 +41,7 @@ class Entry:
     settings: dict[str, Any]
     size: float = 1.0
     result: protocol.Result | None = None  # while its files are there
+    folder: Path | None = None  # of those files; never what a .blend says
     picture: NDArray[np.uint8] | None = None
     bytes: int = field(default=0)
 
@@ -55,7 +56,7 @@ def keep(job: Job, settings: dict[str, Any]) -> None:
         return
     size = job.target.size if job.target else 1.0
     entry = Entry(job.id, job.name, dict(settings), size)
-    folder = _folder() / job.id
+    folder = entry.folder = _folder() / job.id
     folder.mkdir(parents=True)
     entry.result = replace(
         job.result,
@@ -143,8 +144,9 @@ def _shrink() -> None:
 
 
 def _forget_files(entry: Entry) -> None:
-    entry.result, entry.bytes = None, 0
-    shutil.rmtree(_folder() / entry.id, ignore_errors=True)  # Blender clears its temporary folder when it closes
+    if entry.folder is not None:
+        shutil.rmtree(entry.folder, ignore_errors=True)  # Blender clears its temporary folder when it closes
+    entry.result, entry.folder, entry.bytes = None, None, 0
 
 
 def _draw(entry: Entry, surface: Path) -> None:

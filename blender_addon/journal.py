@@ -47,6 +47,7 @@ class Left:
     request: protocol.Generate
     sources: tuple[str, ...]
     replaces: SavedObject | None
+    layout: tuple[str, str]
     result: protocol.Result | None
     moment: float  # when it was asked for, in seconds since the epoch
     size: int  # bytes
@@ -66,10 +67,16 @@ class Journal:
         folder.mkdir()
         return folder
 
-    def asked(self, request: protocol.Generate, sources: tuple[str, ...], replaces: SavedObject | None) -> None:
+    def asked(
+        self,
+        request: protocol.Generate,
+        sources: tuple[str, ...],
+        replaces: SavedObject | None,
+        layout: tuple[str, str] = ("", ""),
+    ) -> None:
         """Note that a job is to be done; its folder is the request's. Raises OSError."""
         place = None if replaces is None else [replaces.file, replaces.name]
-        noted = {"request": protocol.encode(request), "sources": sources, "replaces": place}
+        noted = {"request": protocol.encode(request), "sources": sources, "replaces": place, "layout": layout}
         _write(Path(request.out, ASKED), json.dumps(noted))
 
     def finished(self, request: protocol.Generate, result: protocol.Result) -> None:
@@ -124,8 +131,9 @@ def _left(session: Path) -> Iterator[Left]:
                 raise ValueError(f"{folder} is not this job's")
             sources, place = tuple(noted["sources"]), noted["replaces"]
             replaces = None if place is None else SavedObject(*place)
+            first, second = noted["layout"]
             moment = (folder / ASKED).stat().st_mtime
-            yield Left(request, sources, replaces, _result(folder), moment, _size(folder))
+            yield Left(request, sources, replaces, (str(first), str(second)), _result(folder), moment, _size(folder))
         except (OSError, ValueError, KeyError, TypeError) as error:
             print(f"Espalier: what is left of a job in {folder} cannot be read ({error}) and is removed")
             shutil.rmtree(folder, ignore_errors=True)

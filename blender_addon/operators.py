@@ -137,7 +137,7 @@ class EspalierRetry(_JobOperator):
             seed=random_seed() if self.new_seed else job.request.seed,
         )
         pump.jobs.jobs.remove(job)  # not forgotten: the new job takes over its folder, with the images in it
-        again = Job(request, job.target, sources=job.sources, replaces=job.replaces)
+        again = Job(request, job.target, sources=job.sources, replaces=job.replaces, layout=job.layout)
         if job.target is None:  # it is of an earlier session
             there = pump.replaced(job)
             place = placement.find_place(context) if there is None else placement.bounds(there)

@@ -175,7 +175,7 @@ def insert(
         if there is None:
             made = create_object(job.result, name=job.name, collection=collection, settings=settings, size=size)
         elif job.request.mesh:
-            retexture.paint(there, job.result, settings)
+            retexture.paint(there, job.result, settings, job.layout)
         else:
             remake.put_in_place(there, job.result, settings)
     except (OSError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
@@ -191,7 +191,10 @@ def insert(
         bpy.ops.ed.undo_push(message=f"Generate {made.name}")
     else:
         bpy.ops.ed.undo_push(message=f"{'Retexture' if job.request.mesh else 'Regenerate'} {there.name}")
-    history.keep(job, settings)
+    try:
+        history.keep(job, settings)
+    except OSError:  # the object is there, whatever becomes of the list
+        traceback.print_exc()
     forget(job)
 
 

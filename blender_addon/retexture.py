@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,18 @@ def new_job(context: bpy.types.Context, target: bpy.types.Object) -> Job:
         size=size or settings.size,
         mesh=read_shape(context, target),
     )
+    job.layout = layout_of(target.data)
     return remake.in_place_of(job, target)
+
+
+def layout_of(mesh: bpy.types.Mesh) -> tuple[str, str]:
+    """Names what a texture lies on: which vertices the faces have, and the UVs. Where vertices are plays no part."""
+    faces, uvs = hashlib.blake2b(digest_size=16), hashlib.blake2b(digest_size=16)
+    if len(mesh.loops):
+        faces.update(_read(mesh.attributes[".corner_vert"].data, "value", (len(mesh.loops),)))
+        faces.update(_read(mesh.polygons, "loop_start", (len(mesh.polygons),)))
+        uvs.update(_uvs(mesh))
+    return faces.hexdigest(), uvs.hexdigest()
 
 
 def read_shape(context: bpy.types.Context, target: bpy.types.Object) -> dict[str, NDArray[Any]]:
@@ -49,9 +61,7 @@ def read_shape(context: bpy.types.Context, target: bpy.types.Object) -> dict[str
     try:
         matrix = _axes(target)
         shape = _triangles(mesh, matrix)
-        if mesh.uv_layers.active is not None and len(mesh.uv_layers.active.uv):
-            uvs = np.empty((len(mesh.loops), 2), np.float32)
-            mesh.uv_layers.active.uv.foreach_get("vector", uvs.ravel())
+        if len(uvs := _uvs(mesh)):
             shape["uvs"] = uvs[shape.pop("corners")]
         same = [len(mesh.polygons), len(mesh.loops)] == [len(target.data.polygons), len(target.data.loops)]
     finally:
@@ -65,21 +75,24 @@ def read_shape(context: bpy.types.Context, target: bpy.types.Object) -> dict[str
     return shape
 
 
-def paint(target: bpy.types.Object, result: protocol.Result, settings: dict[str, Any]) -> None:
+def paint(target: bpy.types.Object, result: protocol.Result, settings: dict[str, Any], layout: tuple[str, str]) -> None:
     """Give an object the texture of a result, and new UVs if its own could not be used.
 
-    Raises ValueError or OSError if the result's files are damaged or do not fit the mesh; nothing is changed then.
+    ``layout``: ``layout_of`` the mesh that was sent. Raises ValueError or OSError if the result's files are damaged or
+    the mesh is another one by now; nothing is changed then.
     """
     texture = Path(result.texture).read_bytes()
     if not texture.startswith(b"\x89PNG\r\n"):
         raise ValueError("the texture is not a PNG")
-    uvs = None
-    if result.counts.get("charts"):
+    uvs, charts = None, result.counts.get("charts")
+    faces, old_uvs = layout_of(target.data)
+    if faces != layout[0] or (not charts and old_uvs != layout[1]):
+        raise ValueError(translate("the mesh was changed in the meantime"))
+    if charts:
         with np.load(result.arrays, allow_pickle=False) as arrays:
             uvs = arrays["uvs"].astype(np.float32)
-        triangles = len(target.data.loops) - 2 * len(target.data.polygons)
-        if uvs.shape != (triangles, 3, 2):
-            raise ValueError(translate("the mesh was changed in the meantime"))
+        if len(uvs) != len(target.data.loops) - 2 * len(target.data.polygons) or uvs.shape[1:] != (3, 2):
+            raise ValueError(f"uvs {uvs.shape} do not match the mesh")
     if target.data.users > 1:  # the others keep their texture
         target.data = target.data.copy()
     cut = 0 if uvs is None else lay_out(target.data, uvs)
@@ -184,6 +197,15 @@ def _corners(mesh: bpy.types.Mesh) -> NDArray[np.int32]:
         return np.arange(len(mesh.loops), dtype=np.int32).reshape(-1, 3)
     mesh.calc_loop_triangles()
     return _read(mesh.loop_triangles, "loops", (len(mesh.loop_triangles), 3))
+
+
+def _uvs(mesh: bpy.types.Mesh) -> NDArray[np.float32]:
+    """The active UVs at the faces' corners [L, 2]; [0, 2] if there are none."""
+    layer = mesh.uv_layers.active
+    uvs = np.empty((0 if layer is None else len(layer.uv), 2), np.float32)
+    if layer is not None:
+        layer.uv.foreach_get("vector", uvs.ravel())
+    return uvs
 
 
 def _read(items: Any, name: str, shape: tuple[int, ...]) -> NDArray[np.int32]:

@@ -316,6 +316,42 @@ def test_a_mesh_that_was_changed_meanwhile_fails_in_words(mode: list[str], until
     assert "changed" in job.error.message
 
 
+def shuffle_faces(mesh: bpy.types.Mesh) -> None:
+    corners = [tuple(polygon.vertices) for polygon in mesh.polygons]
+    places = [vertex.co[:] for vertex in mesh.vertices]
+    mesh.clear_geometry()
+    mesh.from_pydata(places, [], corners[::-1])
+
+
+def move_uvs(mesh: bpy.types.Mesh) -> None:
+    mesh.uv_layers.active.uv[0].vector.x += 0.5
+
+
+@pytest.mark.parametrize("change", [shuffle_faces, move_uvs])
+def test_a_texture_for_other_uvs_is_not_put_on(
+    mode: list[str], until: Until, change: Callable[[bpy.types.Mesh], None]
+) -> None:
+    """Of as many faces: it would come out scrambled."""
+    bpy.ops.mesh.primitive_cube_add()
+    cube = bpy.context.object
+    bpy.ops.espalier.retexture()
+    (job,) = pump.jobs.jobs
+    change(cube.data)
+    until(lambda: job.state is State.FAILED, pump.step)
+    assert job.error is not None
+    assert "changed" in job.error.message
+    assert cube.active_material is None
+
+
+def test_vertices_may_be_moved_meanwhile(mode: list[str], until: Until) -> None:
+    bpy.ops.mesh.primitive_cube_add()
+    cube = bpy.context.object
+    bpy.ops.espalier.retexture()
+    cube.data.vertices[0].co.x -= 0.5
+    until(idle, pump.step)
+    assert cube.active_material is not None
+
+
 def test_a_mesh_without_faces_cannot_be_painted(mode: list[str]) -> None:
     bpy.ops.mesh.primitive_circle_add()
     with pytest.raises(RuntimeError, match="Select a mesh with faces"):
@@ -323,6 +359,36 @@ def test_a_mesh_without_faces_cannot_be_painted(mode: list[str]) -> None:
 
 
 # --- history and assets ---
+
+
+@pytest.mark.parametrize("name", ["whole path", ""])
+def test_a_blends_history_deletes_no_files_of_others(mug: bpy.types.Object, tmp_path: Path, name: str) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    saved = json.loads(history.dump())
+    saved[0]["id"] = str(precious) if name else ""
+    history.load(json.dumps(saved))
+    (entry,) = history.entries
+    other = history._folder() / "of another entry"
+    other.mkdir(parents=True)
+    history.remove(entry)
+    assert precious.is_dir()
+    assert other.is_dir()
+
+
+def test_a_full_disk_costs_the_history_alone(
+    mode: list[str], until: Until, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(history.shutil, "move", full)
+    bpy.ops.espalier.generate()
+    until(idle, pump.step)
+    assert "mug" in bpy.data.objects
+    assert len(bpy.data.objects) == 1
+    assert history.entries == []
+    assert "No space left on device" in capsys.readouterr().err
 
 
 def test_history_survives_undo_saving_and_loading(mug: bpy.types.Object, until: Until, tmp_path: Path) -> None:
