@@ -88,6 +88,12 @@ class ModelFolder:
         described = self._find(name, lambda path: _json(path).is_file()) or self.path / name
         return NetworkFiles(_json(described), weights)
 
+    def stamp(self) -> tuple[tuple[str, int, int], ...]:
+        """Changes when a file of the model or of its base does: name, size and time of each. None of them is read."""
+        files = sorted(path for path in self.path.rglob("*") if path.is_file())
+        own = tuple((str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files)
+        return own + (self.base.stamp() if self.base else ())
+
     def has(self, name: str) -> bool:
         """Whether there are weights of the network that pipeline.json calls ``name``."""
         return self._find(name, has_weights) is not None

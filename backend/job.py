@@ -30,6 +30,7 @@ from . import protocol
 from .catalog import find_model
 from .config import FORMATS, GenerateSettings
 from .errors import SettingsError
+from .folders import ModelFolder
 from .images import load_image
 from .mesh import Mesh, RawMesh
 from .mesh.export import write_gaussians, write_glb, write_obj, write_ply
@@ -54,15 +55,16 @@ class Models:
         self.device = device
         self._verify = verify
         self._loaded: Pipeline | None = None
-        self._low_memory = False
+        self._key: tuple[object, ...] = ()  # what was loaded, and how
 
     def get(self, name: str, *, low_memory: bool = False) -> Pipeline:
-        """The pipeline of a model's name or folder. Raises CheckpointError."""
+        """The pipeline of a model's name or folder, loaded anew if its files have changed. Raises CheckpointError."""
         folder = find_model(name)
-        if self._loaded is None or self._loaded.folder != folder or self._low_memory != low_memory:
+        key = (folder, low_memory, ModelFolder.read(folder).stamp())
+        if self._loaded is None or self._key != key:
             self.release()
             self._loaded = Pipeline.load(folder, self.device, low_memory=low_memory, verify=self._verify)
-            self._low_memory = low_memory
+            self._key = key
         return self._loaded
 
     def release(self) -> None:

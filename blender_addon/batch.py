@@ -33,6 +33,7 @@ from ..backend import protocol
 from . import FOLDER
 from .client import Backend
 from .jobs import Job, JobQueue
+from .server.install_lock import Busy, InstallLock
 from .server.resources import find_models
 
 PRETRAINED = FOLDER / "backend" / "pretrained"
@@ -52,6 +53,7 @@ SETTINGS = (
 #: Errors of the backend itself: the image may be innocent.
 BACKEND_ERRORS = {"backend_unavailable", "backend_ended", "backend_not_ready", "backend_protocol"}
 POLL = 0.02  # seconds
+LOCK = ".batch.lock"  # in the folder of the assets; empty when no batch is at work there
 PREVIEW_SIZE = 512  # pixels
 
 
@@ -98,7 +100,20 @@ def program(arguments: list[str], launch: Launch, *, models_folder: str, name: s
 def main(arguments: list[str], launch: Launch, *, models_folder: str = "", name: str = "batch.py") -> int:
     """Run a batch and return its exit code. Raises SystemExit (2) if the options make no sense."""
     options = parse(arguments, find_models(FOLDER, models_folder), name)
-    options.out.mkdir(parents=True, exist_ok=True)
+    lock = InstallLock(options.out / LOCK)
+    try:
+        lock.acquire()
+    except Busy:
+        print(f"Another batch writes to {options.out}: wait for its end, or choose another --out.", file=sys.stderr)
+        return 1
+    try:
+        return make_all(options, launch)
+    finally:
+        lock.release()
+
+
+def make_all(options: argparse.Namespace, launch: Launch) -> int:
+    """Make what is to be made, and return the exit code. Nobody else writes to the folder meanwhile."""
     earlier = read_report(options.out)
     assets = plan(options)
     # What is not made anew keeps its entry, so that an interrupted run or one with other images forgets nothing.

@@ -44,9 +44,9 @@ def layout_of(mesh: bpy.types.Mesh) -> tuple[str, str]:
     """Names what a texture lies on: which vertices the faces have, and the UVs. Where vertices are plays no part."""
     faces, uvs = hashlib.blake2b(digest_size=16), hashlib.blake2b(digest_size=16)
     if len(mesh.loops):
-        faces.update(_read(mesh.attributes[".corner_vert"].data, "value", (len(mesh.loops),)))
-        faces.update(_read(mesh.polygons, "loop_start", (len(mesh.polygons),)))
-        uvs.update(_uvs(mesh))
+        faces.update(_read(mesh.attributes[".corner_vert"].data, "value", (len(mesh.loops),)).data)
+        faces.update(_read(mesh.polygons, "loop_start", (len(mesh.polygons),)).data)
+        uvs.update(_uvs(mesh).data)
     return faces.hexdigest(), uvs.hexdigest()
 
 

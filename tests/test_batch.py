@@ -15,6 +15,7 @@ from espalier.backend import protocol
 from espalier.blender_addon import batch, render_preview
 from espalier.blender_addon.client import Backend
 from espalier.blender_addon.jobs import Job
+from espalier.blender_addon.server.install_lock import InstallLock
 from PIL import Image
 
 from tests.fakes.tiny_model import write_tiny_model
@@ -78,6 +79,7 @@ def test_an_image_becomes_its_files(
         "previews/mug.png",
         "report.json",
         "backend.log",
+        ".batch.lock",
     }
     with Image.open(out / "previews" / "mug.png") as preview:
         assert preview.size == (48, 48)
@@ -225,6 +227,19 @@ def test_an_interrupted_batch_goes_on_where_it_was(
     monkeypatch.setattr(batch, "make", make)
     assert run(launch, out, images, "--format", "glb") == 0
     assert statuses(out) == {"chair": "skipped", "mug": "done"}
+
+
+def test_two_batches_do_not_write_to_one_folder(
+    folder: Callable[..., Path], launch: Launcher, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, out = folder("mug"), tmp_path / "out"
+    other = InstallLock(out / batch.LOCK)
+    other.acquire()
+    assert run(launch, out, images) == 1
+    assert "Another batch writes to" in capsys.readouterr().err
+    assert not (out / "report.json").exists()
+    other.release()
+    assert run(launch, out, images, "--format", "glb") == 0
 
 
 def test_images_of_the_same_name_stay_apart(folder: Callable[..., Path], launch: Launcher, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -94,7 +95,7 @@ class Latents:
         path = self.folder / f"{name}.safetensors"
         if not path.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
-            part = path.with_suffix(".part")
+            part = path.with_suffix(f".part{os.getpid()}")  # several runs may begin at once
             # Asked for first by a training step; what is kept is in full precision, whatever the step computes in.
             with torch.autocast(self.run.device.type, enabled=False):
                 values = torch.cat(list(make)).contiguous()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,18 @@ def test_one_model_stays_loaded(tmp_path: Path) -> None:
         models.get("no-such-model")
     models.release()
     assert models.get(first) is not pipeline
+
+
+def test_a_model_whose_files_have_changed_is_loaded_anew(tmp_path: Path) -> None:
+    """As after a repair, or another export of a student to the same folder."""
+    folder = write_tiny_model(tmp_path / "model", 0)
+    models = Models(torch.device("cpu"))
+    pipeline = models.get(str(folder))
+    weights = next((folder / "ckpts").glob("*.safetensors"))
+    os.utime(weights, ns=(0, 0))
+    again = models.get(str(folder))
+    assert again is not pipeline
+    assert models.get(str(folder)) is again
 
 
 @pytest.mark.parametrize(
