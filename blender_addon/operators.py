@@ -138,6 +138,8 @@ class EspalierRetry(_JobOperator):
         )
         pump.jobs.jobs.remove(job)  # not forgotten: the new job takes over its folder, with the images in it
         again = Job(request, job.target, sources=job.sources, replaces=job.replaces, layout=job.layout)
+        if job.writer is not None:
+            generation.start_writing(again, job.writer.files)
         if job.target is None:  # it is of an earlier session
             there = pump.replaced(job)
             place = placement.find_place(context) if there is None else placement.bounds(there)

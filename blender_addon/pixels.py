@@ -40,22 +40,22 @@ Content: TypeAlias = bytes | Pixels | Mapping[str, NDArray[Any]]
 class InputWriter(threading.Thread):
     """Writes the files that a job names. ``error`` says in words what went wrong, once the thread has ended.
 
-    Folders are made where there are none.
+    Folders are made where there are none. What could not be written is kept, for another writer to try.
     """
 
     def __init__(self, files: dict[Path, Content]) -> None:
         super().__init__(name="espalier input", daemon=True)  # any other thread would hold up Blender's quit
         self.error = ""
-        self._files = files
+        self.files = files
 
     def run(self) -> None:
-        for path, content in self._files.items():
+        for path, content in list(self.files.items()):
             try:
                 path.parent.mkdir(exist_ok=True)
                 _write(path, content)
+                del self.files[path]
             except OSError as error:
                 self.error = f"A file could not be written: {error.strerror or error} ({path})"
-        self._files.clear()
 
 
 def _write(path: Path, content: Content) -> None:

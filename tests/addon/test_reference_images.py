@@ -187,3 +187,9 @@ def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
     writer.start()
     writer.join()
     assert "could not be written" in writer.error
+    (tmp_path / "file").unlink()
+    again = InputWriter(writer.files)
+    again.run()
+    assert again.error == ""
+    assert (tmp_path / "file" / "a.png").read_bytes() == b"content"
+    assert again.files == {}
