@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +69,9 @@ def until(condition: Callable[[], object], words: str, timeout: float = 300.0) -
     check(True, f"{words} ({time.monotonic() - begin:.2f} s)")
 
 
-def mouse(x: int, y: int, *actions: str) -> None:
-    """Move the mouse, then do what xdotool calls these actions; returns when the display's server has moved it."""
-    subprocess.run(["xdotool", "mousemove", "--sync", str(x), str(y), *actions], check=True)
+def mouse(x: int, y: int) -> None:
+    """Move the mouse; returns when the display's server has moved it. To where it is already it takes 15 seconds."""
+    subprocess.run(["xdotool", "mousemove", "--sync", str(x), str(y)], check=True)
 
 
 def scroll(operator: Callable[..., set[str]], lines: int = END) -> Steps:
@@ -93,8 +93,8 @@ def is_under_mouse(command: str) -> bool:
     return bpy.context.window_manager.clipboard.startswith(command)
 
 
-def find(command: str) -> Generator[float, None, tuple[int, int]]:
-    """Where a button with this command is seen in the sidebar, found by hovering, nearest to the last one first.
+def find(command: str) -> Steps:
+    """Have the mouse over a button with this command in the sidebar, found by hovering, nearest to the last one first.
 
     If it is not found the search is done again, with more time for Blender to see where the mouse is.
     """
@@ -117,7 +117,7 @@ def find(command: str) -> Generator[float, None, tuple[int, int]]:
                 yield 0.3  # or it was the button before
                 if is_under_mouse(command):
                     _last = place[1]
-                    return place
+                    return
     raise AssertionError(f"no button for {command}")
 
 
@@ -141,7 +141,8 @@ def press(name: str, below: int = 0, **properties: str) -> Steps:
         yield from scroll(bpy.ops.view2d.scroll_down, below)
     before = calls_of(name)
     command = f"bpy.ops.{name}(" + ", ".join(f"{key}={value!r}" for key, value in properties.items())
-    mouse(*(yield from find(command)), "click", "1")
+    yield from find(command)
+    subprocess.run(["xdotool", "click", "1"], check=True)
     yield from until(lambda: calls_of(name) > before, f"{name} is pressed")
     if below:
         yield from scroll(bpy.ops.view2d.scroll_up)

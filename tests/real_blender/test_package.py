@@ -68,7 +68,7 @@ def test_the_command(installed: Blender) -> None:
     assert tally == f"2 done, 0 skipped, 0 failed: {out / 'report.json'}"
     assert {path.name for path in out.iterdir()} == {
         *("mug.glb", "mug.blend", "table.glb", "table.blend"),
-        *("report.json", "backend.log"),
+        *("report.json", "backend.log", ".batch.lock"),
     }
     assert command(str(images), "--out", str(out))[-1].startswith("0 done, 2 skipped, 0 failed")
     (images / "table.png").write_bytes(b"another")
