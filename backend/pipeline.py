@@ -298,7 +298,8 @@ class Pipeline:
         on_preview: Callable[[RawMesh], None] = lambda raw: None,
         check: Check = lambda: None,
     ) -> Generated:
-        """One object from one or several RGBA images of it. The same images, settings and device give the same bytes.
+        """One object from one or several RGBA images of it. The same images, settings and device give the same bytes,
+        except where the structure failed at first: how often it is sampled again depends on time (``_structure``).
 
         ``check()`` is called before every block of every network and often while finishing; what it raises ends the
         job and leaves the model as it was. ``on_preview`` gets the mesh as soon as it is decoded. Raises
