@@ -75,9 +75,10 @@ def positive(text: str) -> float:
 
 def share(text: str) -> float:
     """A number from 0 to 1, for argparse."""
-    if number(text) > 1:
+    value = number(text)
+    if value > 1:
         raise argparse.ArgumentTypeError("it must not be above 1")
-    return number(text)
+    return value
 
 
 class Option(NamedTuple):

@@ -1,4 +1,4 @@
-"""One installation at a time, whichever Blender it is in. No bpy.
+"""One process at a time: at an installation, a session's journal, a folder of assets. No bpy.
 
 The operating system holds the lock and takes it from a process that has died. The file says who has it; a number in a
 file that nobody holds is what an interrupted installation leaves behind.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    import bpy
     from espalier.blender_addon.client import Backend
     from espalier.blender_addon.jobs import Job
 
@@ -73,3 +74,36 @@ def until() -> Callable[..., None]:
             time.sleep(0.005)
 
     return wait
+
+
+@pytest.fixture
+def mode(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fake_command: Callable[..., list[str]]
+) -> Iterator[list[str]]:
+    """The add-on, an image, and the fake backend in the mode that the list names."""
+    import bpy
+    from espalier import blender_addon
+    from espalier.blender_addon.server import process
+
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    monkeypatch.setenv(process.PYTHON_VARIABLE, sys.executable)
+    mode = ["ok"]
+    monkeypatch.setattr(process, "backend_command", lambda python, root: fake_command(*mode))
+    blender_addon.register()
+    bpy.ops.espalier.add_images("EXEC_DEFAULT", directory=str(tmp_path), files=[{"name": "mug.png"}])
+    bpy.context.scene.espalier.lock_seed = True
+    yield mode
+    blender_addon.unregister()
+
+
+@pytest.fixture
+def mug(mode: list[str], until: Callable[..., None]) -> bpy.types.Object:
+    """A generated object, with its undo step."""
+    import bpy
+    from espalier.blender_addon import pump
+
+    bpy.context.scene.espalier.seed = 7
+    bpy.ops.ed.undo_push(message="An image is chosen")
+    assert bpy.ops.espalier.generate() == {"FINISHED"}
+    until(lambda: not pump.jobs.jobs, pump.step)
+    return bpy.data.objects["mug"]
