@@ -68,9 +68,10 @@ def number(text: str) -> float:
 
 def positive(text: str) -> float:
     """A number above 0, for argparse."""
-    if number(text) == 0:
+    value = number(text)
+    if value == 0:
         raise argparse.ArgumentTypeError("it must be above 0")
-    return number(text)
+    return value
 
 
 def share(text: str) -> float:

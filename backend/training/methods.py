@@ -103,7 +103,7 @@ _MINI = DistillPreset(
     distill_from=0.5,
     picture_every=100,
 )
-_SMOKE = replace(_MINI, steps=2, batch=2, warmup=1, picture_every=2)
+_SMOKE = replace(_MINI, steps=2, batch=2, warmup=1, distill_guidance=1.0, picture_every=2)  # guided, as the paper
 
 #: Preset -> stage -> how it is distilled. ``paper``: the published configurations, on eight devices (they say 8 a
 #: device); ``mini``: the bundled model on a CPU; ``smoke``: seconds, to prove that everything runs.

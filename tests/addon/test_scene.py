@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import bpy
 import numpy as np
 import pytest
-from espalier import blender_addon
 from espalier.backend import protocol
 from espalier.blender_addon import mesh_import, preferences, pump, viewport
 from espalier.blender_addon.client import Backend
@@ -24,15 +22,8 @@ VERTICES, FACES = 1152, 2304  # of the fake backend's torus
 
 
 @pytest.fixture
-def press(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fake_command: Callable[..., list[str]]) -> Iterator[Press]:
+def press(mode: list[str]) -> Press:
     """``press("slow")`` presses Generate 3D for one image, with that fake backend behind the button."""
-    bpy.ops.wm.read_factory_settings(use_empty=True)
-    monkeypatch.setenv(process.PYTHON_VARIABLE, sys.executable)
-    mode = ["ok"]
-    monkeypatch.setattr(process, "backend_command", lambda python, root: fake_command(*mode))
-    blender_addon.register()
-    bpy.ops.espalier.add_images("EXEC_DEFAULT", directory=str(tmp_path), files=[{"name": "mug.png"}])
-    bpy.context.scene.espalier.lock_seed = True
     bpy.ops.ed.undo_push(message="An image is chosen")
 
     def press(*arguments: str) -> Job:
@@ -40,8 +31,7 @@ def press(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fake_command: Callabl
         assert bpy.ops.espalier.generate() == {"FINISHED"}
         return pump.jobs.jobs[-1]
 
-    yield press
-    blender_addon.unregister()
+    return press
 
 
 @pytest.fixture
@@ -253,12 +243,12 @@ def test_one_undo_step(press: Press, until: Until) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "code"),
+    ("failing", "code"),
     [(["error"], "image_unreadable"), (["crash", "0"], "backend_ended"), (["damaged"], "result_damaged")],
 )
-def test_a_failure_leaves_the_scene_alone(press: Press, until: Until, mode: list[str], code: str) -> None:
+def test_a_failure_leaves_the_scene_alone(press: Press, until: Until, failing: list[str], code: str) -> None:
     before = datablocks()
-    job = press(*mode)
+    job = press(*failing)
     until(lambda: job.state is State.FAILED, pump.step)
     assert job.error is not None
     assert job.error.code == code

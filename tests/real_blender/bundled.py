@@ -60,8 +60,10 @@ def standing_still() -> Iterator[None]:
     """Have the backend stand still, which is otherwise done before anybody has looked."""
     pid = pump.jobs.backend.pid
     os.kill(pid, signal.SIGSTOP)
-    yield
-    os.kill(pid, signal.SIGCONT)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 def positions(name: str) -> np.ndarray:
