@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from . import protocol
-from .catalog import PUBLISHED
 from .config import FORMATS, MULTI_IMAGE_MODES, TEXTURE_SOURCES, GenerateSettings
 from .errors import describe
-from .packages import PYPI
+from .store.catalog import PUBLISHED
+from .store.wheels import PYPI
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -26,19 +26,19 @@ def main(arguments: list[str] | None = None) -> int:
     if options.models_folder is not None:
         os.environ[protocol.MODELS_VARIABLE] = str(options.models_folder.absolute())
     if options.command == "serve":
-        from .serve import serve
+        from .serving.loop import serve
 
         return serve(options.device)
     if options.attached:
         threading.Thread(target=_end_with_stdin, daemon=True).start()
     if options.command in ("models", "download", "verify", "delete"):
-        from . import download
+        from .store import commands
 
-        return int(getattr(download, options.command)(options))
+        return int(getattr(commands, options.command)(options))
     if options.command == "fetch":
-        from . import packages
+        from .store import wheels
 
-        return packages.fetch(options)
+        return wheels.fetch(options)
     if options.command == "device":
         return device()
     if options.command == "compile":
@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def generate(options: argparse.Namespace) -> int:
     """Make one object from one or several images of it and say where it lies."""
-    from .serve import claim_standard_streams
+    from .serving.loop import claim_standard_streams
 
     stdout = claim_standard_streams()[1] if options.json else None
     request = protocol.Generate(
@@ -83,8 +83,8 @@ def generate(options: argparse.Namespace) -> int:
         mesh="" if options.mesh is None else str(options.mesh.absolute()),
     )
     options.out.mkdir(parents=True, exist_ok=True)
-    from . import job  # brings in torch: not needed for --help or a wrong option
-    from .device import choose_device
+    from .serving import job  # brings in torch: not needed for --help or a wrong option
+    from .serving.device import choose_device
 
     models = job.Models(choose_device(options.device), verify=options.verify)
     result = job.run(request, models, on_progress=_show_progress, on_preview=lambda path: None, check=lambda: None)
@@ -103,7 +103,7 @@ def device() -> int:
     """Print which device the networks would run on, as one line of JSON: that torch can be imported is shown by it."""
     import torch
 
-    from .device import choose_device, device_memory, device_title
+    from .serving.device import choose_device, device_memory, device_title
 
     chosen = choose_device()
     summary = {"device": device_title(chosen), "memory": device_memory(chosen), "torch": torch.__version__}

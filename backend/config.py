@@ -12,7 +12,9 @@ from typing import Any
 from .errors import CheckpointError, SettingsError
 
 ROOT = Path(__file__).resolve().parent.parent
-PRETRAINED = Path(__file__).resolve().parent / "pretrained"
+PRETRAINED = ROOT / "backend" / "pretrained"
+#: The JSON descriptions of published networks, without weights.
+DESCRIPTIONS = ROOT / "backend" / "models" / "published"
 
 MAX_STEPS = 1000
 MAX_GUIDANCE = 100

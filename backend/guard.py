@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .conditioning import OPAQUE
+from .images.framing import OPAQUE
 
 if TYPE_CHECKING:
     from PIL import Image

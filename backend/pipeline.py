@@ -16,23 +16,24 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from .checkpoints import Checkpoint, Network
-from .conditioning import ImageEncoder, images_to_tensor, prepare_image
 from .config import GenerateSettings, Normalization, PipelineConfig, SamplerSettings
 from .errors import GenerationError, SettingsError
-from .folders import ModelFolder
-from .gaussians import Gaussians
 from .guard import StructureReport, inspect, note_on, outline
+from .images.framing import images_to_tensor, prepare_image
 from .mesh import MeshError, RawMesh
+from .mesh.extract.flexicubes import extract_mesh
+from .mesh.extract.seal import seal_cubes, seal_voxels
 from .mesh.finish import FinishedMesh, finish
-from .mesh.flexicubes import extract_mesh
-from .mesh.seal import seal_cubes, seal_voxels
+from .models.gaussians import Gaussians
+from .models.image_encoder import ImageEncoder
 from .models.latent_flow import LatentFlow
 from .models.latent_vae import LatentGaussianDecoder, LatentMeshDecoder
 from .models.structure_flow import StructureFlow
 from .models.structure_vae import StructureDecoder
 from .sampling import Model, State, conditioned, euler_sample, of_several, time_steps, with_guidance
 from .sparse.tensor import SparseTensor
+from .weights.checkpoints import Checkpoint, Network
+from .weights.folders import ModelFolder
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -16,10 +16,10 @@ import torch
 from .config import GenerateSettings
 from .errors import GenerationError, SettingsError
 from .mesh import MeshError, RawMesh
-from .mesh.bake import Source, bake
-from .mesh.cleanup import check_mesh, drop_bad_faces
+from .mesh.bake.bake import Source, bake
+from .mesh.bake.gaussian_color import GaussianColors
+from .mesh.clean.cleanup import check_mesh, drop_bad_faces
 from .mesh.finish import FinishedMesh
-from .mesh.gaussian_color import GaussianColors
 from .mesh.given import GivenMesh, GivenMeshError, read_mesh
 from .mesh.voxelize import surface_voxels
 from .pipeline import Check, Clock, Generated, OnProgress, Pipeline, Reconstruction

@@ -15,9 +15,10 @@ FOLDER = Path(__file__).parents[1]  # the extension's own: replaced at every upd
 
 
 def _modules() -> tuple[ModuleType, ...]:
-    from . import (
-        command,
-        history,
+    from . import command, pump, translations
+    from .request import properties, thumbnails
+    from .scene import history
+    from .ui import (
         image_operators,
         object_operators,
         object_panels,
@@ -25,11 +26,7 @@ def _modules() -> tuple[ModuleType, ...]:
         panels,
         preferences,
         presets,
-        properties,
-        pump,
         setup_operators,
-        thumbnails,
-        translations,
     )
 
     return (

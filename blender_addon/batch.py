@@ -31,9 +31,9 @@ from typing import Any, TypeAlias
 
 from ..backend import protocol
 from . import FOLDER
-from .client import Backend
-from .jobs import Job, JobQueue
-from .server.install_lock import Busy, InstallLock
+from .jobs.client import Backend
+from .jobs.file_lock import Busy, InstallLock
+from .jobs.queue import Job, JobQueue
 from .server.resources import find_models
 
 PRETRAINED = FOLDER / "backend" / "pretrained"
@@ -311,8 +311,8 @@ def write_files(asset: Asset, result: protocol.Result, out: Path) -> None:
         return
     import bpy
 
-    from .mesh_import import create_object
-    from .render_preview import render_preview
+    from .scene.mesh_import import create_object
+    from .scene.render_preview import render_preview
 
     bpy.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
     made = create_object(result, name=asset.name, collection=bpy.context.scene.collection, settings=result.settings)

@@ -12,14 +12,15 @@ from pathlib import Path
 import bpy
 
 from ..backend import protocol
-from . import FOLDER, ROOT, preferences
-from .client import BackendUnavailable
+from . import FOLDER, ROOT
+from .jobs.client import BackendUnavailable
 from .server import process
 from .server.environment import Packages
 from .server.install import Installer, State
 from .server.models import Models, Place
 from .server.steps import Options
-from .texts import translate
+from .ui import preferences
+from .ui.texts import translate
 
 INTERVAL = 0.2  # seconds between two redraws while something is going on
 

@@ -16,12 +16,14 @@ import bpy
 from bpy.app.handlers import persistent
 
 from ..backend import protocol
-from . import FOLDER, ROOT, history, preferences, setup, viewport
-from .client import Backend
-from .jobs import Job, JobQueue, State, Target
-from .journal import Journal
-from .mesh_import import create_object
+from . import FOLDER, ROOT, installation
+from .jobs.client import Backend
+from .jobs.journal import Journal
+from .jobs.queue import Job, JobQueue, State, Target
+from .scene import history, viewport
+from .scene.mesh_import import create_object
 from .server import process
+from .ui import preferences
 
 INTERVAL = 0.05  # seconds between two steps
 IDLE_INTERVAL = 1.0  # seconds between two looks at a backend that has nothing to do
@@ -33,8 +35,8 @@ _document = 0  # counts the files loaded in this session: a job belongs to the o
 
 def launch(log: Path) -> Backend:
     """Start the backend that the preferences name. Returns at once. Raises BackendUnavailable."""
-    python = setup.backend_python(bpy.context)
-    return process.launch(python, FOLDER, log, models_folder=setup.models_folder(bpy.context))
+    python = installation.backend_python(bpy.context)
+    return process.launch(python, FOLDER, log, models_folder=installation.models_folder(bpy.context))
 
 
 def log_path() -> Path:
@@ -165,7 +167,10 @@ def insert(
     job: Job, scene: bpy.types.Scene, collection: bpy.types.Collection, location: tuple[float, float, float]
 ) -> None:
     """Make or change the object of a finished job, as one undo step. A damaged result changes nothing and fails it."""
-    from . import remake, retexture  # they use this module
+    from .request import (
+        again,  # they use this module
+        retexture,
+    )
 
     assert job.result is not None
     size = job.target.size if job.target else 1.0
@@ -177,7 +182,7 @@ def insert(
         elif job.request.mesh:
             retexture.paint(there, job.result, settings, job.layout)
         else:
-            remake.put_in_place(there, job.result, settings)
+            again.put_in_place(there, job.result, settings)
     except (OSError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
         traceback.print_exc()
         hint = "Press Generate 3D to make it again."

@@ -31,7 +31,7 @@ load_checkout()
 
 from espalier.backend import protocol  # noqa: E402
 from espalier.blender_addon import batch  # noqa: E402
-from espalier.blender_addon.client import Backend  # noqa: E402
+from espalier.blender_addon.jobs.client import Backend  # noqa: E402
 from espalier.blender_addon.server import process  # noqa: E402
 
 

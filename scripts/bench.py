@@ -35,10 +35,10 @@ sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
 
-from backend.catalog import find_model  # noqa: E402
 from backend.config import PRETRAINED  # noqa: E402
-from backend.device import choose_device, device_title  # noqa: E402
 from backend.errors import BackendError  # noqa: E402
+from backend.serving.device import choose_device, device_title  # noqa: E402
+from backend.store.catalog import find_model  # noqa: E402
 from scripts.benchmark import extraction, meter, start  # noqa: E402
 from scripts.benchmark.networks import LARGE  # noqa: E402
 from scripts.benchmark.results import Results, cpu_title, current_commit, in_words, machine, table  # noqa: E402

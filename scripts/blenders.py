@@ -30,7 +30,7 @@ from tests.real_blender import rig  # noqa: E402
 #: pip's bpy in the checkout's own environment, and those that get one of their own: scripts/lock.py has their versions.
 OWN = "4.5"
 OTHERS = tuple(path.stem.removeprefix("requirements-bpy-") for path in sorted(ROOT.glob("requirements-bpy-*.lock")))
-ADDON_TESTS = "tests/addon"
+ADDON_TESTS = "tests/blender_addon"
 
 
 class Missing(Exception):

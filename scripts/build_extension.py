@@ -36,7 +36,7 @@ sys.path.insert(0, str(ROOT))
 
 from backend.config import version  # noqa: E402
 from backend.errors import PackageError  # noqa: E402
-from backend.packages import PYPI, Listed, LockedWheel, list_files  # noqa: E402
+from backend.store.wheels import PYPI, Listed, LockedWheel, list_files  # noqa: E402
 
 if TYPE_CHECKING:
     from packaging.tags import Tag

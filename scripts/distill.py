@@ -23,25 +23,25 @@ sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
 
-from backend.catalog import find_model  # noqa: E402
-from backend.checkpoints import build_network, load_network  # noqa: E402
-from backend.conditioning import ImageEncoder  # noqa: E402
 from backend.config import PipelineConfig, SamplerSettings  # noqa: E402
 from backend.errors import BackendError, CheckpointError  # noqa: E402
-from backend.folders import ModelFolder  # noqa: E402
+from backend.models.image_encoder import ImageEncoder  # noqa: E402
 from backend.models.latent_flow import LatentFlow  # noqa: E402
 from backend.models.latent_vae import LatentMeshDecoder  # noqa: E402
 from backend.models.structure_flow import StructureFlow  # noqa: E402
 from backend.models.structure_vae import StructureDecoder  # noqa: E402
-from backend.training import pictures  # noqa: E402
-from backend.training.distill import Devices, Distillation, LatentSet, usable_device  # noqa: E402
-from backend.training.estimate import Estimate  # noqa: E402
+from backend.store.catalog import find_model  # noqa: E402
+from backend.training.distillation import pictures  # noqa: E402
+from backend.training.distillation.distill import Devices, Distillation, LatentSet, usable_device  # noqa: E402
+from backend.training.distillation.estimate import Estimate  # noqa: E402
+from backend.training.distillation.methods import DISTILL_PRESETS, METHODS, DistillPreset, distill_preset  # noqa: E402
+from backend.training.distillation.procedural import ProceduralStructures, ProceduralVoxels, held_out, latents_of  # noqa: E402
+from backend.training.distillation.trellis500k import Dataset, PublishedLatents, problems  # noqa: E402
 from backend.training.export import export_student  # noqa: E402
-from backend.training.methods import DISTILL_PRESETS, METHODS, DistillPreset, distill_preset  # noqa: E402
-from backend.training.presets import PRESETS  # noqa: E402
-from backend.training.procedural import ProceduralStructures, ProceduralVoxels, held_out, latents_of  # noqa: E402
-from backend.training.stages import Run  # noqa: E402
-from backend.training.trellis500k import Dataset, PublishedLatents, problems  # noqa: E402
+from backend.training.scratch.presets import PRESETS  # noqa: E402
+from backend.training.scratch.stages import Run  # noqa: E402
+from backend.weights.checkpoints import build_network, load_network  # noqa: E402
+from backend.weights.folders import ModelFolder  # noqa: E402
 from scripts.benchmark.networks import LARGE, description_of  # noqa: E402
 
 CACHE = Path.home() / ".cache" / "espalier"

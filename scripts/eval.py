@@ -25,14 +25,14 @@ sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
 
-from backend.catalog import available_models, find_model  # noqa: E402
 from backend.errors import BackendError  # noqa: E402
 from backend.evaluation.cases import cases  # noqa: E402
 from backend.evaluation.given_set import GivenSetError, given_set, set_digest  # noqa: E402
 from backend.evaluation.samples import Row, encoder_of  # noqa: E402
 from backend.evaluation.table import Evaluation, table  # noqa: E402
-from backend.folders import ModelFolder  # noqa: E402
-from backend.training.methods import METHODS  # noqa: E402
+from backend.store.catalog import available_models, find_model  # noqa: E402
+from backend.training.distillation.methods import METHODS  # noqa: E402
+from backend.weights.folders import ModelFolder  # noqa: E402
 
 CACHE = Path.home() / ".cache" / "espalier"
 MAX_SEEDS = 9

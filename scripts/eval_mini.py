@@ -22,15 +22,16 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from scipy.spatial import cKDTree  # noqa: E402
 
-from backend.catalog import find_model  # noqa: E402
 from backend.config import GenerateSettings  # noqa: E402
 from backend.errors import BackendError  # noqa: E402
+from backend.evaluation import metrics  # noqa: E402
 from backend.evaluation.cases import Case, cases  # noqa: E402
-from backend.evaluation.judge import Choices  # noqa: E402
+from backend.evaluation.choices import Choices  # noqa: E402
 from backend.pipeline import Pipeline  # noqa: E402
-from backend.training import metrics  # noqa: E402
-from backend.training.families import FAMILIES  # noqa: E402
-from backend.training.shapes import HELD_OUT  # noqa: E402
+from backend.store.catalog import find_model  # noqa: E402
+from backend.training.objects.drawing import outer_surface  # noqa: E402
+from backend.training.objects.families import FAMILIES  # noqa: E402
+from backend.training.objects.shapes import HELD_OUT  # noqa: E402
 
 POINTS = 10_000
 IMAGES_PER_CHOICE = 24
@@ -51,7 +52,7 @@ class Judged:
 def generate(pipeline: Pipeline, case: Case, settings: GenerateSettings) -> metrics.Surface | None:
     """The outer surface of what the model makes of the case's image; None where it makes nothing."""
     try:
-        return metrics.outer_surface(pipeline.reconstruct([case.image()], settings)[0])
+        return outer_surface(pipeline.reconstruct([case.image()], settings)[0])
     except BackendError as error:
         print(f"{case.family} {case.number}: {error}", file=sys.stderr)
         return None

@@ -20,12 +20,12 @@ from PIL import Image, ImageDraw
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from backend.mesh.bake.tangents import tangent_space  # noqa: E402
 from backend.mesh.export import write_glb  # noqa: E402
 from backend.mesh.finish import FinishedMesh, finish  # noqa: E402
-from backend.mesh.tangents import tangent_space  # noqa: E402
-from backend.training.families import FAMILIES  # noqa: E402
-from backend.training.render import View  # noqa: E402
-from backend.training.shapes import HELD_OUT  # noqa: E402
+from backend.training.objects.families import FAMILIES  # noqa: E402
+from backend.training.objects.render import View  # noqa: E402
+from backend.training.objects.shapes import HELD_OUT  # noqa: E402
 from scripts.benchmark.finishing import raw_surface  # noqa: E402
 from scripts.benchmark.objects import procedural  # noqa: E402
 from scripts.benchmark.viewing import Seen, look, look_up  # noqa: E402
@@ -122,7 +122,7 @@ def rendered(mesh: FinishedMesh) -> Image.Image:
     from scripts.batch import load_checkout
 
     load_checkout()
-    from espalier.blender_addon.render_preview import render_preview
+    from espalier.blender_addon.scene.render_preview import render_preview
 
     with tempfile.TemporaryDirectory() as folder:
         glb, png = Path(folder) / "asset.glb", Path(folder) / "asset.png"

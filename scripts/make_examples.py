@@ -10,8 +10,8 @@ sys.path.insert(0, str(ROOT))
 
 from PIL import Image  # noqa: E402
 
-from backend.training.render import Light, View, frame, render  # noqa: E402
-from backend.training.shapes import HELD_OUT, draw  # noqa: E402
+from backend.training.objects.render import Light, View, frame, render  # noqa: E402
+from backend.training.objects.shapes import HELD_OUT, draw  # noqa: E402
 
 SIZE = 512
 LIGHT = Light(0.6, (-0.35, 0.6, 0.72))

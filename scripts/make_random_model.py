@@ -17,9 +17,9 @@ sys.path.insert(0, str(ROOT))
 
 from torch import nn  # noqa: E402
 
-from backend.checkpoints import build_network  # noqa: E402
 from backend.config import read_json  # noqa: E402
-from backend.weights import serialised  # noqa: E402
+from backend.weights.checkpoints import build_network  # noqa: E402
+from backend.weights.safetensors_file import serialised  # noqa: E402
 from scripts.benchmark.networks import LARGE, description_of, weights_by_rule  # noqa: E402
 
 

@@ -18,15 +18,15 @@ sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
 
-from backend.catalog import find_model  # noqa: E402
 from backend.errors import BackendError  # noqa: E402
-from backend.folders import ModelFolder  # noqa: E402
-from backend.training.data import make_data  # noqa: E402
+from backend.store.catalog import find_model  # noqa: E402
 from backend.training.export import begin_with, export  # noqa: E402
-from backend.training.flows import LatentFlowStage, StructureFlowStage  # noqa: E402
 from backend.training.loop import Stage, Trainer  # noqa: E402
-from backend.training.presets import PRESETS  # noqa: E402
-from backend.training.stages import ImageEncoderStage, LatentVAEStage, Run, StructureVAEStage  # noqa: E402
+from backend.training.objects.data import make_data  # noqa: E402
+from backend.training.scratch.flows import LatentFlowStage, StructureFlowStage  # noqa: E402
+from backend.training.scratch.presets import PRESETS  # noqa: E402
+from backend.training.scratch.stages import ImageEncoderStage, LatentVAEStage, Run, StructureVAEStage  # noqa: E402
+from backend.weights.folders import ModelFolder  # noqa: E402
 
 LEARNED: dict[str, Callable[[Run], Stage]] = {
     "structure_vae": StructureVAEStage,

@@ -1,14 +1,15 @@
 """Who may import whom, read from the sources: nothing is imported to find out.
 
-``blender_addon`` runs in Blender's Python and ``backend`` in its own; ``backend.protocol`` is all they share. Inside
-the backend, imports go down the layers, never up.
+``blender_addon`` runs in Blender's Python and ``backend`` in its own; they share ``SHARED`` and nothing else. On both
+sides imports go down the layers, never up, and never in a circle. Imports inside functions, and those for type checkers
+alone, count like any other.
 """
 
 from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -28,69 +29,64 @@ BLENDER = {
     "imbuf",
     "mathutils",
 }
-#: Files that may import Blender's modules, besides the add-on's.
+#: Files outside the add-on that may import Blender's modules.
 WITH_BLENDER = {"scripts.finish_sheet"}
-#: The add-on's files that must work without Blender.
-WITHOUT_BLENDER = (
-    "blender_addon.client",
-    "blender_addon.jobs",
-    "blender_addon.journal",
-    "blender_addon.pixels",
-    "blender_addon.portrait",
-    "blender_addon.progress",
-    "blender_addon.quality",
-    "blender_addon.server",
-)
-STANDARD_LIBRARY_ONLY = ("backend.protocol", "scripts.dev", "scripts.lock")
-#: The backend's layers from the top. A module imports from its own layer and from those below.
+#: The add-on's rooms that must work without Blender.
+WITHOUT_BLENDER = ("blender_addon.jobs", "blender_addon.server")
+#: What both sides import: standard library only.
+SHARED = ("backend.protocol", "backend.files")
+STANDARD_LIBRARY_ONLY = (*SHARED, "backend.settings", "backend.errors", "scripts.dev", "scripts.lock")
+#: From the top. A module imports from its own layer and from those below. A room stands for all that is in it.
 LAYERS = (
     ("backend.__main__",),
     ("backend.goldens", "backend.evaluation"),
     ("backend.training",),
-    ("backend.serve", "backend.download", "backend.install", "backend.hub", "backend.packages", "backend.snapshot"),
-    ("backend.job",),
-    ("backend.pipeline", "backend.retexture"),
-    (
-        "backend.conditioning",
-        "backend.gaussians",
-        "backend.guard",
-        "backend.images",
-        "backend.sampling",
-        "backend.models",
-        "backend.mesh",
-        "backend.checkpoints",
-    ),
-    (
-        "backend.background",
-        "backend.catalog",
-        "backend.sparse",
-        "backend.config",
-        "backend.cutout",
-        "backend.device",
-        "backend.dinov2_layout",
-        "backend.folders",
-        "backend.integrity",
-        "backend.random_weights",
-        "backend.weights",
-    ),
-    ("backend.errors", "backend.protocol"),
+    ("backend.serving",),
+    ("backend.retexture",),
+    ("backend.pipeline",),
+    ("backend.guard",),
+    ("backend.images",),
+    ("backend.weights",),
+    ("backend.store",),
+    ("backend.mesh",),
+    ("backend.models",),
+    ("backend.sampling", "backend.sparse"),
+    ("backend.config",),
+    ("backend.errors",),
+    ("backend.protocol",),
+    ("backend.settings", "backend.files"),
+)
+#: The same inside the training and the mesh.
+TRAINING = (
+    ("backend.training.distillation",),
+    ("backend.training.export",),
+    ("backend.training.scratch",),
+    ("backend.training.objects", "backend.training.loop"),
+    ("backend.training.flow_path", "backend.training.muon", "backend.training.run_folder"),
+)
+MESH = (
+    ("backend.mesh.export", "backend.mesh.given", "backend.mesh.voxelize"),
+    ("backend.mesh.finish",),
+    ("backend.mesh.bake",),
+    ("backend.mesh.unwrap", "backend.mesh.clean", "backend.mesh.extract"),
+    ("backend.mesh.base",),
+)
+ADDON = (
+    ("blender_addon.ui", "blender_addon.command"),
+    ("blender_addon.batch",),
+    ("blender_addon.request",),
+    ("blender_addon.pump",),
+    ("blender_addon.scene",),
+    ("blender_addon.installation",),
+    ("blender_addon.server",),
+    ("blender_addon.jobs",),
+    ("blender_addon.choices", "blender_addon.translations"),
+    ("blender_addon.extension",),
 )
 #: The goldens of the training's losses, which are imported lazily themselves.
 GOLDENS_OF_TRAINING = "backend.goldens.distillation"
-
-#: What the training is made of; the process that serves requests is none of it.
-TRAINING_USES = (
-    "folders",
-    "training",
-    "models",
-    "sparse",
-    "sampling",
-    "conditioning",
-    "mesh",
-    "checkpoints",
-    "config",
-    "errors",
-)
+#: What the training must not need: it runs without the process that serves requests.
+NOT_IN_TRAINING = ("backend.serving", "backend.pipeline", "backend.retexture", "backend.guard")
 
 
 def broken_rules(module: str, source: str) -> list[str]:
@@ -116,12 +112,12 @@ def imported(module: str, tree: ast.Module) -> Iterator[tuple[str, bool, bool]]:
                 yield name.removeprefix("espalier."), node.level > 0, id(node) in lazy
 
 
-def within(name: str, parents: tuple[str, ...]) -> bool:
+def within(name: str, parents: Iterable[str]) -> bool:
     return any(name == parent or name.startswith(parent + ".") for parent in parents)
 
 
-def layer(name: str) -> int | None:
-    return next((index for index, members in enumerate(LAYERS) if within(name, members)), None)
+def layer(name: str, layers: tuple[tuple[str, ...], ...]) -> int | None:
+    return next((index for index, members in enumerate(layers) if within(name, members)), None)
 
 
 def blender_rule(module: str, name: str, relative: bool, lazy: bool) -> str:
@@ -136,8 +132,8 @@ def border_rule(module: str, name: str, relative: bool, lazy: bool) -> str:
     if within(module, ("backend",)) and within(name, ("blender_addon",)):
         return f"{name}: the backend knows nothing of the add-on"
     if within(module, ("blender_addon",)) and within(name, ("backend",)):
-        if not within(name, ("backend.protocol",)):
-            return f"{name}: the add-on shares only backend.protocol with the backend"
+        if not within(name, SHARED):
+            return f"{name}: the add-on shares only {' and '.join(SHARED)} with the backend"
         if not relative:
             return f"{name}: the add-on imports it relatively, for its package has another name when installed"
     return ""
@@ -151,18 +147,32 @@ def addon_rule(module: str, name: str, relative: bool, lazy: bool) -> str:
 
 
 def layer_rule(module: str, name: str, relative: bool, lazy: bool) -> str:
-    if not within(module, ("backend",)) or not within(name, ("backend",)):
-        return ""
-    here, there = layer(module), layer(name)
-    if here is None or there is None:
-        return f"it or {name} has no place in LAYERS"
-    return "" if here <= there else f"{name} is above it"
+    for top, layers in (
+        ("backend.training", TRAINING),
+        ("backend.mesh", MESH),
+        ("backend", LAYERS),
+        ("blender_addon", ADDON),
+    ):
+        if not (within(module, (top,)) and within(name, (top,))):
+            continue
+        if module.removesuffix(".__init__") == top or (layer(name, layers) is None and not is_module(name)):
+            continue  # what the package itself defines, such as ``mesh.Mesh``, is for all of its rooms
+        here, there = layer(module, layers), layer(name, layers)
+        if here is None or there is None:
+            return f"it or {name} has no place in the layers of {top}"
+        if here > there:
+            return f"{name} is above it"
+    return ""
+
+
+def is_module(name: str) -> bool:
+    path = ROOT.joinpath(*name.split("."))
+    return path.is_dir() or path.with_suffix(".py").is_file()
 
 
 def training_rule(module: str, name: str, relative: bool, lazy: bool) -> str:
-    if within(module, ("backend.training",)) and within(name, ("backend",)):
-        allowed = tuple(f"backend.{part}" for part in TRAINING_USES)
-        return "" if within(name, allowed) else f"{name}: the training does not need it"
+    if within(module, ("backend.training",)):
+        return f"{name}: the training does not need it" if within(name, NOT_IN_TRAINING) else ""
     if within(module, ("backend",)) and within(name, ("backend.training",)):
         used = within(module, ("backend.goldens",)) and (lazy or module == GOLDENS_OF_TRAINING)
         used |= within(module, ("backend.evaluation",))
@@ -175,7 +185,59 @@ def training_rule(module: str, name: str, relative: bool, lazy: bool) -> str:
 def plain_rule(module: str, name: str, relative: bool, lazy: bool) -> str:
     if not within(module, STANDARD_LIBRARY_ONLY) or name.partition(".")[0] in sys.stdlib_module_names:
         return ""
-    return f"{name} is not in the standard library"
+    return "" if within(name, STANDARD_LIBRARY_ONLY) else f"{name} is not in the standard library"
+
+
+# --- circles ---------------------------------------------------------------------------------------------------------
+
+
+def graph(sources: Mapping[str, str]) -> dict[str, set[str]]:
+    """Which of these modules each imports; a package stands for its ``__init__``."""
+    arrows: dict[str, set[str]] = {}
+    for module, source in sources.items():
+        here = module.removesuffix(".__init__")
+        arrows[here] = set()
+        for name, _, _ in imported(module, ast.parse(source)):
+            found = name
+            while found and found not in sources and f"{found}.__init__" not in sources:
+                found = found.rpartition(".")[0]
+            if found and found != here:
+                arrows[here].add(found)
+    return arrows
+
+
+def circle(arrows: Mapping[str, set[str]]) -> list[str]:
+    """Modules that import one another in a circle, from one of them back to itself; empty if there is none."""
+    done: set[str] = set()
+
+    def walk(here: str, way: list[str]) -> list[str]:
+        if here in way:
+            return [*way[way.index(here) :], here]
+        if here in done:
+            return []
+        for there in sorted(arrows.get(here, ())):
+            if found := walk(there, [*way, here]):
+                return found
+        done.add(here)
+        return []
+
+    return next((found for start in sorted(arrows) if (found := walk(start, []))), [])
+
+
+def rooms(arrows: Mapping[str, set[str]]) -> dict[str, set[str]]:
+    """The same between rooms: the folders at the top of each side, and the files beside them."""
+
+    def room(name: str) -> str:
+        return ".".join(name.split(".")[:2])
+
+    found: dict[str, set[str]] = {}
+    for here, there in arrows.items():
+        if "." in here:  # the sides themselves are no rooms
+            found.setdefault(room(here), set()).update(room(name) for name in there if "." in name)
+    return {here: there - {here} for here, there in found.items()}
+
+
+# --- the house -------------------------------------------------------------------------------------------------------
 
 
 def modules() -> Iterator[tuple[str, Path]]:
@@ -184,31 +246,74 @@ def modules() -> Iterator[tuple[str, Path]]:
         yield name, path
 
 
+def sources() -> dict[str, str]:
+    return {module: path.read_text("utf-8") for module, path in modules()}
+
+
 @pytest.mark.parametrize(("module", "path"), list(modules()), ids=lambda value: value if isinstance(value, str) else "")
 def test_imports_keep_to_the_rules(module: str, path: Path) -> None:
     assert broken_rules(module, path.read_text("utf-8")) == []
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    assert circle(graph(sources())) == []
+
+
+def test_no_room_imports_itself_by_way_of_others() -> None:
+    assert circle(rooms(graph(sources()))) == []
+
+
+def test_a_circle_is_found_inside_functions_too() -> None:
+    three = {
+        "backend.a": "from .b import f",
+        "backend.b": "def f():\n    from . import c",
+        "backend.c": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from .a import g",
+    }
+    assert circle(graph(three)) == ["backend.a", "backend.b", "backend.c", "backend.a"]
+    assert circle(graph({**three, "backend.c": "import os"})) == []
+
+
+def test_a_circle_of_rooms_is_found() -> None:
+    four = {
+        "backend.mesh.a": "from ..models.b import f",
+        "backend.models.b": "",
+        "backend.models.c": "from ..mesh.d import g",
+        "backend.mesh.d": "",
+    }
+    arrows = graph(four)
+    assert circle(arrows) == []
+    assert circle(rooms(arrows)) == ["backend.mesh", "backend.models", "backend.mesh"]
 
 
 @pytest.mark.parametrize(
     ("module", "source", "why"),
     [
         ("backend.pipeline", "import bpy", "exists only inside Blender"),
-        ("blender_addon.client", "from bpy.app import timers", "exists only inside Blender"),
+        ("blender_addon.jobs.client", "from bpy.app import timers", "exists only inside Blender"),
         ("blender_addon.server.process", "def f():\n    import gpu", "exists only inside Blender"),
         ("scripts.train", "import mathutils", "exists only inside Blender"),
-        ("backend.serve", "from espalier.blender_addon import jobs", "knows nothing of the add-on"),
+        ("backend.serving.loop", "from espalier.blender_addon import jobs", "knows nothing of the add-on"),
         ("blender_addon.pump", "from ..backend import config", "shares only backend.protocol"),
         ("blender_addon.server.process", "from ...backend.errors import describe", "shares only backend.protocol"),
+        ("blender_addon.pump", "from ..backend import settings", "shares only backend.protocol"),
         ("blender_addon.pump", "from backend import protocol", "imports it relatively"),
-        ("blender_addon.mesh_import", "import torch", "has only numpy"),
+        ("blender_addon.scene.mesh_import", "import torch", "has only numpy"),
+        ("blender_addon.pump", "from .request import generate", "is above it"),
+        ("blender_addon.scene.history", "from .. import pump", "is above it"),
+        ("blender_addon.request.generate", "def f():\n    from ..ui import panels", "is above it"),
+        ("blender_addon.server.install", "from .. import installation", "is above it"),
+        ("blender_addon.thing", "from . import pump", "has no place in the layers"),
         ("backend.sparse.attention", "from ..models.layers import FeedForwardNet", "is above it"),
         ("backend.mesh.__init__", "from ..pipeline import Pipeline", "is above it"),
-        ("backend.mesh.bake", "from .. import serve", "is above it"),
-        ("backend.thing", "from . import protocol", "has no place in LAYERS"),
+        ("backend.mesh.bake.bake", "from ...serving import loop", "is above it"),
+        ("backend.mesh.base.flood", "from ..clean import cleanup", "is above it"),
+        ("backend.training.objects.data", "from ..scratch import stages", "is above it"),
+        ("backend.thing", "from . import protocol", "has no place in the layers"),
         ("backend.training.loop", "from ..pipeline import Pipeline", "the training does not need it"),
         ("backend.pipeline", "from .training import loop", "only the evaluation and the goldens use the training"),
-        ("backend.goldens.networks", "from ..training import mdt", "lazily"),
+        ("backend.goldens.networks", "from ..training.distillation import mdt", "lazily"),
         ("backend.protocol", "import numpy as np", "not in the standard library"),
+        ("backend.settings", "from .config import ROOT", "not in the standard library"),
         ("scripts.dev", "import requests", "not in the standard library"),
     ],
 )
@@ -220,12 +325,16 @@ def test_a_broken_rule_is_found(module: str, source: str, why: str) -> None:
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("blender_addon.pump", "import bpy\nfrom ..backend import protocol\nfrom . import viewport"),
-        ("blender_addon.server.process", "import os\nfrom ...backend import protocol\nfrom ..client import Backend"),
-        ("scripts.finish_sheet", "import bpy\nfrom espalier.blender_addon import render_preview"),
-        ("backend.goldens.networks", "def check():\n    from ..training import mdt"),
+        ("blender_addon.pump", "import bpy\nfrom ..backend import protocol\nfrom .scene import viewport"),
+        (
+            "blender_addon.server.process",
+            "import os\nfrom ...backend import protocol\nfrom ..jobs.client import Backend",
+        ),
+        ("scripts.finish_sheet", "import bpy\nfrom espalier.blender_addon.scene import render_preview"),
+        ("backend.goldens.networks", "def check():\n    from ..training.distillation import mdt"),
         ("backend.models.latent_flow", "from ..sparse import tensor\nfrom .layers import FeedForwardNet"),
-        ("backend.training.mdt", "from ..models.layers import FeedForwardNet\nimport torch"),
+        ("backend.mesh.base.flood", "from .. import Mesh"),
+        ("backend.training.distillation.mdt", "from ...models.layers import FeedForwardNet\nimport torch"),
     ],
 )
 def test_what_the_rules_allow_is_not_reported(module: str, source: str) -> None:

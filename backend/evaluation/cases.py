@@ -9,11 +9,11 @@ import numpy as np
 from PIL import Image
 
 from ..mesh import Surface
-from ..training.families import FAMILIES
-from ..training.metrics import filled, is_hidden, true_picture, true_surface
-from ..training.params import Params
-from ..training.render import View, Window, frame, random_light, random_view, render
-from ..training.shapes import HELD_OUT, draw
+from ..training.objects.families import FAMILIES
+from ..training.objects.params import Params
+from ..training.objects.render import View, Window, frame, random_light, random_view, render
+from ..training.objects.shapes import HELD_OUT, draw
+from .metrics import filled, is_hidden, true_picture, true_surface
 from .subjects import Solid, Truth, parts_of, points_on
 
 IMAGE_SIZE = 336

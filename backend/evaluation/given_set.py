@@ -13,10 +13,10 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from ..images import load_image
+from ..images.files import load_image
 from ..mesh import Mesh, Surface
 from ..mesh.voxelize import surface_voxels
-from ..training import metrics
+from ..training.objects.drawing import draw_colors
 from . import judge
 from .subjects import Solid, Truth, points_on
 
@@ -85,7 +85,7 @@ def _solid(path: Path) -> Solid:
 def _truth(path: Path) -> Truth:
     solid = _solid(path)
     views = [(view, judge.WINDOW) for view in judge.VIEWS]
-    pictures = tuple((metrics.draw_colors(solid.mesh, view, window, SIDE), view, window) for view, window in views)
+    pictures = tuple((draw_colors(solid.mesh, view, window, SIDE), view, window) for view, window in views)
     return Truth(points_on(solid.mesh, seed=1), pictures, None)
 
 

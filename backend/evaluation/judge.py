@@ -6,9 +6,7 @@ these compare sets of samples. Samples are rows of features [n, d].
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -19,20 +17,15 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import cdist
 
-from ..conditioning import ImageEncoder, images_to_tensor
+from ..images.framing import images_to_tensor
 from ..mesh import Mesh
-from ..training import metrics
-from ..training.families import FAMILIES
-from ..training.metrics import draw_colors
-from ..training.render import View, Window
-
-if TYPE_CHECKING:
-    from .cases import Case
+from ..models.image_encoder import ImageEncoder
+from ..training.objects.drawing import draw_colors
+from ..training.objects.render import View, Window
 
 #: Where renders are taken from: azimuth, elevation, field of view in degrees, as in MDT-dist's evaluation.
 VIEWS = tuple(View(azimuth, 30.0, 40.0) for azimuth in (0.0, 90.0, 180.0, 270.0))
 WINDOW = Window(0.0, 0.0, 0.95)
-CHOICE_RESOLUTION = 32  # hidden choices are told apart on this lattice
 POOLED = 16  # cells to a side of the shape features
 
 
@@ -52,42 +45,6 @@ def render_features(surface: Mesh | None, encoder: ImageEncoder) -> np.ndarray:
     images = [Image.fromarray((picture * 255).astype(np.uint8)) for picture in pictures]
     with torch.inference_mode():
         return encoder(images_to_tensor(images, size)).mean(1).float().numpy()
-
-
-class Choices:
-    """Counts of the modes that hidden choices took, pooled by choice, beside their true frequencies."""
-
-    def __init__(self) -> None:
-        self.taken: dict[str, list[int]] = defaultdict(list)
-        self.expected: dict[str, list[tuple[float, ...]]] = defaultdict(list)
-
-    @staticmethod
-    def of(case: Case, filled: np.ndarray) -> dict[str, int]:
-        """The modes of those choices that the case's image does not show. ``filled``: [R + 1]^3 of the result."""
-        stride = (len(filled) - 1) // CHOICE_RESOLUTION
-        coarse = filled[::stride, ::stride, ::stride]
-        return {c: metrics.chosen_mode(coarse, case.family, case.number, c) for c in case.hidden_choices()}
-
-    def add(self, family: str, modes: dict[str, int]) -> None:
-        """Count what an object took."""
-        for choice, mode in modes.items():
-            self.taken[choice].append(mode)
-            self.expected[choice].append(FAMILIES[family].modes[choice])
-
-    def report(self) -> dict[str, dict[str, object]]:
-        """Of each choice: how many were seen, both frequencies, and half the sum of their differences."""
-        out: dict[str, dict[str, object]] = {}
-        for choice, modes in self.taken.items():
-            true = np.mean(self.expected[choice], axis=0)
-            made = np.bincount(modes, minlength=len(true)) / len(modes)
-            distance = round(0.5 * float(np.abs(made - true).sum()), 3)
-            true, made = true.round(3).tolist(), made.round(3).tolist()
-            out[choice] = {"images": len(modes), "true": true, "made": made, "total_variation": distance}
-        return out
-
-    def total_variation(self) -> float:
-        """The mean over all choices: 0 where every one comes as often as it should."""
-        return float(np.mean([cast(float, entry["total_variation"]) for entry in self.report().values()]))
 
 
 def nearest_neighbour_accuracy(a: np.ndarray, b: np.ndarray) -> float:

@@ -16,17 +16,18 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from ..checkpoints import load_network
-from ..conditioning import ImageEncoder
 from ..config import GenerateSettings
 from ..errors import GenerationError
-from ..folders import ModelFolder
-from ..integrity import sha256
+from ..models.image_encoder import ImageEncoder
 from ..pipeline import Clock, Pipeline
-from ..training import metrics
-from ..weights import safetensors_at
-from . import judge
+from ..store.integrity import sha256
+from ..training.objects.drawing import outer_surface
+from ..weights.checkpoints import load_network
+from ..weights.folders import ModelFolder
+from ..weights.safetensors_file import safetensors_at
+from . import judge, metrics
 from .cases import Case
+from .choices import Choices
 from .subjects import Solid, Subject, Truth, points_on
 
 #: Of each paired object beside its features; ``valid``: the parts of the true object, no dust, no leak.
@@ -105,7 +106,7 @@ class Features:
         """Keep what the conditional columns need of one answer to an image."""
         self.shape.append(shape_of(made.solid))
         if made.solid is not None and isinstance(made.subject, Case):
-            self.choices.append((made.subject.family, judge.Choices.of(made.subject, made.solid.filled)))
+            self.choices.append((made.subject.family, Choices.of(made.subject, made.solid.filled)))
 
     def save(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -161,7 +162,7 @@ def _solid(pipeline: Pipeline, subject: Subject, settings: GenerateSettings, clo
     except GenerationError as error:
         print(f"judged as empty space: {error}", file=sys.stderr)
         return None
-    return subject.judged_as(metrics.outer_surface(raw))
+    return subject.judged_as(outer_surface(raw))
 
 
 def collect(made: Iterable[Made], see: Callable[[Made], None], count: int, say: Callable[[str], None]) -> None:

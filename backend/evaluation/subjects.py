@@ -9,9 +9,8 @@ from PIL import Image
 from scipy.spatial import cKDTree
 
 from ..mesh import Mesh, Surface
-from ..training import metrics
-from ..training.render import View, Window
-from . import judge
+from ..training.objects.render import View, Window
+from . import judge, metrics
 
 POINTS = 10_000  # on a surface, for distances
 

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..conditioning import ImageEncoder
-from ..training.families import FAMILIES
+from ..models.image_encoder import ImageEncoder
+from ..training.objects.families import FAMILIES
 from . import judge
 from .cases import Case, cases
+from .choices import Choices
 from .samples import SCORES, STAGES, Features, Made, Row, collect, generated, load
 from .subjects import Subject
 
@@ -195,9 +196,9 @@ def _true_answers(chosen: Sequence[Subject], count: int, turn: int) -> Iterator[
             yield Made(case, case.completed(params))
 
 
-def _choices(conditional: Sequence[dict[str, np.ndarray]]) -> judge.Choices:
+def _choices(conditional: Sequence[dict[str, np.ndarray]]) -> Choices:
     """The hidden choices that samples took."""
-    counted = judge.Choices()
+    counted = Choices()
     for features in conditional:
         for family, modes in json.loads(str(features["choices"])):
             counted.add(family, modes)

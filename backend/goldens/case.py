@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ..random_weights import TIME_SCALE, fill_by_rule
 from ..sparse.tensor import SparseTensor
+from ..weights.random_weights import TIME_SCALE, fill_by_rule
 
 Network = TypeVar("Network", bound=nn.Module)
 

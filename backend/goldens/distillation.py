@@ -9,11 +9,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ..checkpoints import NETWORKS
 from ..config import read_json
-from ..training.consistency import consistency
-from ..training.distill import Clean, velocity_of
-from ..training.mdt import (
+from ..training.distillation.consistency import consistency
+from ..training.distillation.distill import Clean, velocity_of
+from ..training.distillation.mdt import (
     Guidance,
     Match,
     Objective,
@@ -28,6 +27,7 @@ from ..training.mdt import (
     velocity_distillation,
     velocity_matching,
 )
+from ..weights.checkpoints import NETWORKS
 from .case import GoldenCase
 from .compare import FP32, Comparison, Value, compare_outputs
 

@@ -7,9 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ..checkpoints import NETWORKS
-from ..conditioning import ImageEncoder
-from ..gaussians import ATTRIBUTES, Gaussians
+from ..models.gaussians import ATTRIBUTES, Gaussians
+from ..models.image_encoder import ImageEncoder
 from ..models.latent_flow import LatentFlow
 from ..models.latent_vae import (
     LatentEncoder,
@@ -21,6 +20,7 @@ from ..models.latent_vae import (
 from ..models.layers import posterior_sample
 from ..models.structure_flow import StructureFlow
 from ..models.structure_vae import StructureDecoder, StructureEncoder
+from ..weights.checkpoints import NETWORKS
 from .case import GoldenCase, filled_for
 from .compare import FP32, FP32_FULL_SIZE, Comparison, Value, compare, compare_outputs
 from .surfaces import Outputs, comparable_surfaces, mesh_outputs

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..gaussians import hammersley, offset_perturbation
+from ..models.gaussians import hammersley, offset_perturbation
 from ..models.latent_flow import SparseResBlock3d
 from ..models.latent_vae import SparseSubdivideBlock
 from ..models.layers import (

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..conditioning import ImageEncoder, frame_side, images_to_tensor, object_bounds, object_box, prepare_image
 from ..config import Normalization, SamplerSettings
+from ..images.framing import frame_side, images_to_tensor, object_bounds, object_box, prepare_image
+from ..models.image_encoder import ImageEncoder
 from ..models.latent_flow import LatentFlow
 from ..models.latent_vae import LatentGaussianDecoder, LatentRadianceFieldDecoder
 from ..models.structure_flow import StructureFlow

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ..mesh.flexicubes import extract_mesh, extract_training_mesh
+from ..mesh.extract.flexicubes import extract_mesh, extract_training_mesh
 from ..sparse.tensor import SparseTensor
 from .case import GoldenCase
 from .compare import Comparison, Value, compare_outputs

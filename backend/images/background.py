@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from .catalog import PUBLISHED, installed_lock
+from ..errors import ImageError
+from ..protocol import models_folder
+from ..store.catalog import PUBLISHED, installed_lock
+from ..store.integrity import check_file
 from .cutout import MAX_SIDE, OBJECT_SHARE, background_unclear, cut_out
-from .errors import ImageError
-from .integrity import check_file
-from .protocol import models_folder
 
 #: Name in the catalogue of the model, and of its file.
 MODEL, FILE = "background-removal", "u2net.onnx"

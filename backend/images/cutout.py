@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from .errors import ImageError
+from ..errors import ImageError
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from .conditioning import OPAQUE
-from .errors import ImageError
+from ..errors import ImageError
+from ..images.framing import OPAQUE
 
 #: Formats that are recognised by content. Others that Pillow knows start external programs (EPS) or have no signature.
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import Mesh
-from .tangents import tangent_space, unique_rows, vertex_normals
+from .bake.tangents import tangent_space, unique_rows, vertex_normals
 
 if TYPE_CHECKING:
-    from ..gaussians import Gaussians
+    from ..models.gaussians import Gaussians
     from .finish import FinishedMesh
 
 ROUGHNESS = 0.8

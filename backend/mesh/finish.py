@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import Mesh, MeshError, RawMesh
-from .bake import Source, bake
-from .cleanup import check_mesh, drop_bad_faces, drop_dust, drop_scraps, keep_outer_faces
-from .gaussian_color import GaussianColors
-from .holes import LEAK, close_holes
-from .simplify import simplify
-from .unwrap import unwrap
-from .visibility import keep_visible_faces
+from .bake.bake import Source, bake
+from .bake.gaussian_color import GaussianColors
+from .clean.cleanup import check_mesh, drop_bad_faces, drop_dust, drop_scraps, keep_outer_faces
+from .clean.holes import LEAK, close_holes
+from .clean.simplify import simplify
+from .clean.visibility import keep_visible_faces
+from .unwrap.unwrap import unwrap
 
 if TYPE_CHECKING:
-    from ..gaussians import Gaussians
+    from ..models.gaussians import Gaussians
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def warm() -> None:
     """Have the machine code of finishing in memory: loaded, or compiled where it never was. Finishes a small ball."""
     import torch
 
-    from .flexicubes import extract_mesh
+    from .extract.flexicubes import extract_mesh
 
     side = 8
     coords = torch.cartesian_prod(*[torch.arange(side, dtype=torch.int32)] * 3)

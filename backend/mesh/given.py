@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .texels import rasterize
-from .unwrap import Unwrapped, unwrap
+from .bake.texels import rasterize
+from .unwrap.unwrap import Unwrapped, unwrap
 
 MAX_FACES = 5_000_000
 MAX_OVERLAP = 0.02  # of the covered texels may belong to several faces, for UVs that are used as they are

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from .texels import ranges
+from .bake.texels import ranges
 
 CHUNK = 1 << 18  # pairs of a triangle and a voxel near it, at a time, about
 SLACK = 1e-9  # voxels: what rounding may take away from a triangle that touches a box

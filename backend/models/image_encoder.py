@@ -1,96 +1,16 @@
-"""Reference images to condition tokens: cut out and framed, then encoded by a DINOv2 vision transformer.
+"""Framed images to condition tokens: a DINOv2 vision transformer.
 
 The encoder is DINOv2 (Oquab et al. 2023) with registers (Darcet et al. 2023), under the published state-dict keys.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from PIL import Image
-
 #: Side in pixels of the images the published encoder was trained on: 37 patches of 14.
 IMAGE_SIZE = 518
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
-#: Pixels with more alpha than this belong to the object.
-OPAQUE = 0.8 * 255
-
-#: Side of the crop over the longer side of the object.
-FRAME = 1.2
-
-
-# --- image preparation -----------------------------------------------------------------------------------------------
-
-
-def object_bounds(alpha: np.ndarray) -> tuple[int, int, int, int]:
-    """The first and last columns and rows (left, top, right, bottom) of the opaque pixels of `alpha` `[H, W]` uint8.
-
-    Raises ValueError if there are none.
-    """
-    rows, columns = np.nonzero(alpha > OPAQUE)
-    if not len(rows):
-        raise ValueError("the image has no opaque pixels: there is no object in it")
-    return int(columns.min()), int(rows.min()), int(columns.max()), int(rows.max())
-
-
-def frame_side(bounds: tuple[int, int, int, int]) -> int:
-    """The side in pixels of the square that frames an object with these bounds."""
-    left, top, right, bottom = bounds
-    return int(FRAME * max(right - left, bottom - top))
-
-
-def object_box(alpha: np.ndarray) -> tuple[float, float, float, float]:
-    """The square crop (left, top, right, bottom) around the opaque pixels of `alpha` `[H, W]` uint8.
-
-    Corners may be half-integers and lie outside the image. Raises ValueError if less than two opaque pixels span it.
-    """
-    left, top, right, bottom = bounds = object_bounds(alpha)
-    half = frame_side(bounds) // 2
-    if half == 0:
-        raise ValueError("the object in the image is less than two pixels wide")
-    x, y = (left + right) / 2, (top + bottom) / 2
-    return x - half, y - half, x + half, y + half
-
-
-def prepare_image(image: Image.Image, size: int = IMAGE_SIZE) -> Image.Image:
-    """The object of an image with alpha, centred on black: an RGB image `size` x `size`.
-
-    Raises ValueError if the image has no transparency to tell the object by, or no object.
-    """
-    from PIL import Image
-
-    rgba = image.convert("RGBA")
-    alpha = np.asarray(rgba.getchannel("A"))
-    if alpha.min() == 255:
-        raise ValueError("the image has no transparent background to cut the object out of")
-    framed = rgba.crop(object_box(alpha)).resize((size, size), Image.Resampling.LANCZOS)
-    pixels = np.asarray(framed).astype(np.float32) / 255
-    premultiplied = pixels[..., :3] * pixels[..., 3:]
-    return Image.fromarray((premultiplied * 255).astype(np.uint8))
-
-
-def images_to_tensor(images: Sequence[Image.Image], size: int = IMAGE_SIZE) -> Tensor:
-    """Images as `[B, 3, size, size]` float32, normalised with the ImageNet mean and standard deviation."""
-    from PIL import Image
-
-    resized = [image.convert("RGB").resize((size, size), Image.Resampling.LANCZOS) for image in images]
-    pixels = np.stack([np.asarray(image) for image in resized]).astype(np.float32) / 255
-    rgb = torch.from_numpy(pixels).permute(0, 3, 1, 2)
-    mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
-    return (rgb - mean[:, None, None]) / std[:, None, None]
-
-
-# --- image encoder ---------------------------------------------------------------------------------------------------
 
 
 class PatchEmbed(nn.Module):

@@ -14,11 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..gaussians import ATTRIBUTES, Gaussians, offset_perturbation
 from ..sparse.convolution import SparseConv3d
 from ..sparse.normalization import SparseGroupNorm32
 from ..sparse.resample import subdivide
 from ..sparse.tensor import SparseTensor
+from .gaussians import ATTRIBUTES, Gaussians, offset_perturbation
 from .layers import AbsolutePositionEmbedder, initialise_linears, matmul_dtype, posterior_sample, zero_parameters
 from .sparse_layers import SparseTransformerBlock, convert_sparse_matmuls
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from .errors import SettingsError
+from ..errors import SettingsError
 
 
 def choose_device(name: str | None = None) -> torch.device:

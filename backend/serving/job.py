@@ -26,16 +26,16 @@ import numpy as np
 import torch
 from PIL import Image
 
-from . import protocol
-from .catalog import find_model
-from .config import FORMATS, GenerateSettings
-from .errors import SettingsError
-from .folders import ModelFolder
-from .images import load_image
-from .mesh import Mesh, RawMesh
-from .mesh.export import write_gaussians, write_glb, write_obj, write_ply
-from .pipeline import Generated, Pipeline
-from .retexture import load_mesh, retexture
+from .. import protocol
+from ..config import FORMATS, GenerateSettings
+from ..errors import SettingsError
+from ..images.files import load_image
+from ..mesh import Mesh, RawMesh
+from ..mesh.export import write_gaussians, write_glb, write_obj, write_ply
+from ..pipeline import Generated, Pipeline
+from ..retexture import load_mesh, retexture
+from ..store.catalog import find_model
+from ..weights.folders import ModelFolder
 
 OnProgress = Callable[[str, int, int], None]
 OnPreview = Callable[[Path], None]

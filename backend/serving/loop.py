@@ -17,10 +17,10 @@ from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, BinaryIO
 
-from . import protocol
-from .catalog import available_models
-from .config import version
-from .errors import BackendError, JobCancelled, describe
+from .. import protocol
+from ..config import version
+from ..errors import BackendError, JobCancelled, describe
+from ..store.catalog import available_models
 
 if TYPE_CHECKING:
     from .job import Models
@@ -60,8 +60,8 @@ def serve(device_name: str | None = None) -> int:
     inbox = Inbox(outbox)
     threading.Thread(target=inbox.read, args=(stdin,), daemon=True, name="reader").start()
 
+    from ..mesh.finish import warm
     from .job import Models  # brings in all that only a job needs, while Blender already shows that it is ready
-    from .mesh.finish import warm
 
     threading.Thread(target=warm, daemon=True, name="warm").start()
     _answer(inbox, outbox, Models(device))

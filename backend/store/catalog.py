@@ -14,9 +14,9 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from .config import PRETRAINED
-from .errors import CheckpointError
-from .protocol import models_folder
+from ..config import PRETRAINED
+from ..errors import CheckpointError
+from ..protocol import models_folder
 
 LOCK_NAME = "models.lock.json"
 

@@ -17,11 +17,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
+from ..errors import describe
+from ..protocol import models_folder
 from .catalog import LOCK_NAME, PUBLISHED, PublishedModel, available_models, find_model, installed_lock
-from .errors import describe
 from .hub import Hub, endpoint
 from .install import Progress, delete_model, install, missing_models, partial_folder, verify_model
-from .protocol import models_folder
 from .snapshot import Snapshot
 
 #: Seconds between two reports of progress.

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
+from ..errors import ModelError
 from .catalog import PublishedFile, PublishedModel
-from .errors import ModelError
 
 if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError

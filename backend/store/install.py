@@ -18,19 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from .catalog import (
-    LOCK_NAME,
-    PUBLISHED,
-    HashLock,
-    LockedFile,
-    PublishedFile,
-    PublishedModel,
-    installed_lock,
-)
-from .errors import ModelError
+from ..errors import ModelError
+from ..protocol import models_folder
+from .catalog import LOCK_NAME, PUBLISHED, HashLock, LockedFile, PublishedFile, PublishedModel, installed_lock
 from .hub import Offer, wrong_size
 from .integrity import sha256
-from .protocol import models_folder
 
 #: Bytes that stay free on the disk, beside what the model takes.
 SPARE = 256 << 20

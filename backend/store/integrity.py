@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from ..errors import CheckpointError
 from .catalog import LOCK_NAME, HashLock
-from .errors import CheckpointError
 
 #: Bytes that are hashed at a time.
 _CHUNK = 1 << 20

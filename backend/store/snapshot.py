@@ -11,8 +11,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from ..errors import ModelError
 from .catalog import HashLock, PublishedFile, PublishedModel
-from .errors import ModelError
 from .hub import Offer
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")

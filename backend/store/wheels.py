@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urldefrag, urljoin
 
-from .errors import PackageError, describe
+from ..errors import PackageError, describe
 from .integrity import sha256
 
 if TYPE_CHECKING:

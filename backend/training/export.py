@@ -10,12 +10,12 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from ..checkpoints import load_network
 from ..config import PRETRAINED, SamplerSettings, read_json
-from ..folders import ModelFolder
-from .flows import SIGMA_MIN, LatentFlowStage, Latents, Standardized, StructureFlowStage
-from .pretext import ImagePretext
-from .stages import ImageEncoderStage, LatentVAE, LatentVAEStage, Run, StructureVAE, StructureVAEStage
+from ..weights.checkpoints import load_network
+from ..weights.folders import ModelFolder
+from .scratch.flows import SIGMA_MIN, LatentFlowStage, Latents, Standardized, StructureFlowStage
+from .scratch.pretext import ImagePretext
+from .scratch.stages import ImageEncoderStage, LatentVAE, LatentVAEStage, Run, StructureVAE, StructureVAEStage
 
 #: Our stage's network -> (published class name, file name without suffix).
 FILES: dict[str, tuple[str, str]] = {

@@ -18,16 +18,16 @@ from typing import Any, Generic, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
+from ..config import read_json
+from ..errors import CheckpointError
+from ..models.image_encoder import ImageEncoder
+from ..models.latent_flow import LatentFlow
+from ..models.latent_vae import LatentEncoder, LatentGaussianDecoder, LatentMeshDecoder, LatentRadianceFieldDecoder
+from ..models.structure_flow import StructureFlow
+from ..models.structure_vae import StructureDecoder, StructureEncoder
 from . import dinov2_layout
-from .conditioning import ImageEncoder
-from .config import read_json
-from .errors import CheckpointError
 from .folders import NetworkFiles
-from .models.latent_flow import LatentFlow
-from .models.latent_vae import LatentEncoder, LatentGaussianDecoder, LatentMeshDecoder, LatentRadianceFieldDecoder
-from .models.structure_flow import StructureFlow
-from .models.structure_vae import StructureDecoder, StructureEncoder
-from .weights import SafetensorsFile, safetensors_at
+from .safetensors_file import SafetensorsFile, safetensors_at
 
 #: Published class names -> ours. TRELLIS's ``Elastic`` classes differ in training only and have the same keys.
 NETWORKS: dict[str, type[nn.Module]] = {

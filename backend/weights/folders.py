@@ -30,10 +30,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .catalog import find_model
-from .config import PRETRAINED, PipelineConfig, read_json
-from .errors import CheckpointError
-from .weights import has_weights
+from ..config import DESCRIPTIONS, PipelineConfig, read_json
+from ..errors import CheckpointError
+from ..store.catalog import find_model
+from .safetensors_file import has_weights
 
 #: The base of an overlay that does not name one.
 DEFAULT_BASE = "trellis-image-large"
@@ -110,7 +110,7 @@ class ModelFolder:
         weights = next((folder / stem for stem in _ENCODER_WEIGHTS if has_weights(folder / stem)), None)
         if weights is None:
             raise CheckpointError(f"{folder / _ENCODER_WEIGHTS[1]}.safetensors is missing.")
-        return NetworkFiles(PRETRAINED / f"{name}.json", weights)
+        return NetworkFiles(DESCRIPTIONS / f"{name}.json", weights)
 
 
 def _base(path: Path) -> Path | None:

@@ -26,8 +26,8 @@ from typing import Any, BinaryIO, TypeGuard
 import torch
 from torch import Tensor
 
-from .errors import CheckpointError
-from .integrity import check_file
+from ..errors import CheckpointError
+from ..store.integrity import check_file
 
 #: Name in a safetensors header -> dtype, of the kinds that weights have.
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}

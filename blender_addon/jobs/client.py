@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..backend import protocol
+from ...backend import protocol
 
 READY_TIMEOUT = 120.0  # seconds: torch alone can take a minute to import from a cold, virus-scanned disk
 

@@ -21,8 +21,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..backend import protocol
-from .server.install_lock import Busy, InstallLock
+from ...backend import protocol
+from .file_lock import Busy, InstallLock
 
 LOCK = "lock"
 ASKED = "asked.json"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..backend import protocol
-from .jobs import Job
+from ...backend import protocol
+from .queue import Job
 
 #: Before this share of a first job nothing can be said.
 ENOUGH = 0.15

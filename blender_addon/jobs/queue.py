@@ -13,10 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..backend import protocol
+from ...backend import protocol
 from .client import Backend, BackendUnavailable
+from .inputs import InputWriter
 from .journal import Journal, Left, SavedObject
-from .pixels import InputWriter
 
 CANCEL_GRACE = 10.0  # seconds that a backend has to answer a cancel before it is ended by force
 

@@ -18,13 +18,14 @@ import numpy as np
 from mathutils import Matrix
 from numpy.typing import NDArray
 
-from ..backend import protocol
-from . import generation, images, properties, pump
-from .jobs import Job
-from .journal import SavedObject
-from .mesh_import import PREFIX, REMEMBERED, create_object
+from ...backend import protocol
+from .. import pump
+from ..jobs.journal import SavedObject
+from ..jobs.queue import Job
+from ..scene.mesh_import import PREFIX, REMEMBERED, create_object
+from ..ui.texts import translate
+from . import generate, images, properties
 from .placement import Location
-from .texts import translate
 
 #: What a request takes from what an object remembers; the rest is the images and where it came to stand.
 OF_THE_REQUEST = tuple(name for name in REMEMBERED if name not in ("images", "size", "seed"))
@@ -76,7 +77,7 @@ def new_job(
     chosen["ambient_occlusion"] = bool(chosen.get("ambient_occlusion", False))
     request = protocol.Generate(job=uuid.uuid4().hex, images=paths, out=out, seed=seed, **chosen)
     job = Job(request, pump.target(context, location, size), sources=tuple(settings["images"]))
-    return generation.start_writing(job, files)
+    return generate.start_writing(job, files)
 
 
 def in_place_of(job: Job, target: bpy.types.Object) -> Job:

@@ -10,17 +10,18 @@ from typing import Any
 import bpy
 from numpy.typing import NDArray
 
-from ..backend import protocol
-from . import images, placement, properties, pump, setup
-from .jobs import Job
-from .pixels import Content, InputWriter
-from .texts import translate
+from ...backend import protocol
+from .. import installation, pump
+from ..jobs.inputs import Content, InputWriter
+from ..jobs.queue import Job
+from ..ui.texts import translate
+from . import images, placement, properties
 
 
 def obstacle(context: bpy.types.Context) -> str:
     """Why Generate 3D cannot be pressed, in the user's language; empty if it can."""
     settings = context.scene.espalier
-    if not setup.is_installed(context):
+    if not installation.is_installed(context):
         return translate("Install the backend first")
     if not settings.images:
         return translate("Add an image first")

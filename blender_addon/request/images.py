@@ -14,11 +14,11 @@ from pathlib import Path
 import bpy
 import numpy as np
 
-from ..backend import protocol
+from ...backend import protocol
+from ..jobs.inputs import Content, Pixels
+from ..ui.texts import translate
 from . import thumbnails
-from .pixels import Content, Pixels
 from .properties import EspalierImage, EspalierSettings
-from .texts import translate
 
 #: Kinds of files, in Blender's words, that the backend reads.
 READABLE = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
@@ -126,7 +126,7 @@ def read_pixels(image: bpy.types.Image) -> Pixels:
 
 def add_render(context: bpy.types.Context) -> bpy.types.Image:
     """The render result as a packed image of the .blend. Raises RuntimeError if nothing was rendered."""
-    from .mesh_import import create_image
+    from ..scene.mesh_import import create_image
 
     result = next((image for image in bpy.data.images if image.type == "RENDER_RESULT"), None)
     if result is None:

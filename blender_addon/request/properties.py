@@ -18,10 +18,10 @@ from bpy.props import (
     StringProperty,
 )
 
-from ..backend import protocol
-from . import FOLDER, setup
+from ...backend import protocol
+from .. import FOLDER, installation
+from ..ui.texts import translate
 from .quality import Model, Quality, models_at_hand, qualities, steps_label
-from .texts import translate
 
 MAX_SEED = 2**31 - 1
 
@@ -40,7 +40,7 @@ class EspalierImage(bpy.types.PropertyGroup):
 
 
 def models() -> dict[str, Model]:
-    return models_at_hand(FOLDER, setup.models_folder(bpy.context))
+    return models_at_hand(FOLDER, installation.models_folder(bpy.context))
 
 
 def chosen_model(settings: EspalierSettings) -> Model | None:

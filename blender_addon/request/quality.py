@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .server.resources import find_models
+from ..server.resources import find_models
 
 #: A student of so many steps at most was distilled; it works in each smaller number too. A teacher does not.
 FEW_STEPS = 4

@@ -13,11 +13,11 @@ import numpy as np
 from mathutils import Matrix
 from numpy.typing import NDArray
 
-from ..backend import protocol
-from . import generation, images, placement, remake
-from .jobs import Job
-from .mesh_import import NOTE, PREFIX, create_image, create_material
-from .texts import translate
+from ...backend import protocol
+from ..jobs.queue import Job
+from ..scene.mesh_import import NOTE, PREFIX, create_image, create_material
+from ..ui.texts import translate
+from . import again, generate, images, placement
 
 #: What a painted object remembers of it, beside how its shape was made.
 TEXTURE = PREFIX + "texture"
@@ -28,7 +28,7 @@ def new_job(context: bpy.types.Context, target: bpy.types.Object) -> Job:
     """A job that paints an object, with the panel's images and settings. Raises ValueError if it has no faces."""
     settings = context.scene.espalier
     location, size = placement.bounds(target)
-    job = generation.new_job(
+    job = generate.new_job(
         context,
         images.collect(settings),
         seed=settings.seed,
@@ -37,7 +37,7 @@ def new_job(context: bpy.types.Context, target: bpy.types.Object) -> Job:
         mesh=read_shape(context, target),
     )
     job.layout = layout_of(target.data)
-    return remake.in_place_of(job, target)
+    return again.in_place_of(job, target)
 
 
 def layout_of(mesh: bpy.types.Mesh) -> tuple[str, str]:
@@ -170,7 +170,7 @@ def _copy(layers: Any, corner: Any, to: Any) -> None:
 
 def _axes(target: bpy.types.Object) -> Matrix:
     matrix = target.matrix_world
-    if remake.is_made(target):
+    if again.is_made(target):
         return matrix.to_quaternion().to_matrix().inverted() @ matrix.to_3x3()
     return matrix.to_3x3()
 

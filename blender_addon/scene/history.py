@@ -24,8 +24,8 @@ import numpy as np
 from bpy.app.handlers import persistent
 from numpy.typing import NDArray
 
-from ..backend import protocol
-from .jobs import Job
+from ...backend import protocol
+from ..jobs.queue import Job
 from .portrait import SIZE, draw_portrait
 
 MAX_ENTRIES = 60

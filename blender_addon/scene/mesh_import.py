@@ -16,7 +16,7 @@ import bpy
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backend import protocol
+from ...backend import protocol
 
 #: What an object remembers of how it was made, as custom properties with this prefix.
 PREFIX = "espalier_"

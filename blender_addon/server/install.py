@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..jobs.file_lock import Busy, InstallLock
 from . import environment
 from .environment import Layout, Packages, python_in
-from .install_lock import Busy, InstallLock
 from .steps import Cancelled, Installation, Options, Plan, Problem, disk_problem, forget, make_plan
 
 

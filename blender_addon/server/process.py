@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ...backend import protocol
-from ..client import READY_TIMEOUT, Backend, BackendUnavailable
+from ..jobs.client import READY_TIMEOUT, Backend, BackendUnavailable
 
 PYTHON_VARIABLE = "ESPALIER_PYTHON"
 _CHECKOUT_PYTHON = Path(".venv", "Scripts", "python.exe") if sys.platform == "win32" else Path(".venv", "bin", "python")

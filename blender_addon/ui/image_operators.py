@@ -10,8 +10,9 @@ from pathlib import Path
 import bpy
 from bpy.props import BoolProperty, CollectionProperty, EnumProperty, IntProperty, StringProperty
 
-from ..backend import protocol
-from . import images, pump
+from ...backend import protocol
+from .. import pump
+from ..request import images
 from .texts import translate
 
 IMAGE_GLOB = ";".join(f"*{suffix}" for suffix in protocol.IMAGE_SUFFIXES)

@@ -6,10 +6,11 @@ import time
 
 import bpy
 
-from . import operators, pump
+from .. import pump
+from ..jobs.progress import clock, seconds_left
+from ..jobs.queue import Job, State
+from . import operators
 from .image_operators import EspalierAddImages
-from .jobs import Job, State
-from .progress import clock, seconds_left
 from .texts import draw_text, translate
 
 STAGES = {

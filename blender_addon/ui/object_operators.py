@@ -11,9 +11,12 @@ from typing import TypeVar
 import bpy
 from bpy.props import EnumProperty, IntProperty, StringProperty
 
-from . import generation, history, images, operators, placement, pump, remake, retexture
-from .jobs import Job
-from .mesh_import import create_object
+from .. import pump
+from ..jobs.queue import Job
+from ..request import again, generate, images, placement, retexture
+from ..scene import history
+from ..scene.mesh_import import create_object
+from . import operators
 from .texts import translate
 
 Made = TypeVar("Made")
@@ -21,7 +24,7 @@ Made = TypeVar("Made")
 
 def selected(context: bpy.types.Context) -> list[bpy.types.Object]:
     """The selected objects that remember how they were made."""
-    return [target for target in context.selected_objects if remake.is_made(target)]
+    return [target for target in context.selected_objects if again.is_made(target)]
 
 
 def paintable(context: bpy.types.Context) -> list[bpy.types.Object]:
@@ -71,7 +74,7 @@ class EspalierRegenerate(_MadeOperator):
     )
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        if self.how == "PANEL" and (obstacle := generation.obstacle(context)):
+        if self.how == "PANEL" and (obstacle := generate.obstacle(context)):
             self.report({"ERROR"}, obstacle)
             return {"CANCELLED"}
         return self.submit(selected(context), lambda target: self._job(context, target))
@@ -81,11 +84,11 @@ class EspalierRegenerate(_MadeOperator):
         if self.how == "PANEL":
             panel = context.scene.espalier
             pictures = images.collect(panel)
-            job = generation.new_job(context, pictures, seed=panel.seed, location=location, size=size)
+            job = generate.new_job(context, pictures, seed=panel.seed, location=location, size=size)
         else:
-            seed, settings = operators.random_seed(), remake.recall(target)
-            job = remake.new_job(context, settings, seed=seed, location=location, size=size)
-        return remake.in_place_of(job, target)
+            seed, settings = operators.random_seed(), again.recall(target)
+            job = again.new_job(context, settings, seed=seed, location=location, size=size)
+        return again.in_place_of(job, target)
 
 
 class EspalierVariants(_MadeOperator):
@@ -104,8 +107,8 @@ class EspalierVariants(_MadeOperator):
     def _job(self, context: bpy.types.Context, target: bpy.types.Object, number: int) -> Job:
         location, size = placement.bounds(target)
         place = placement.beside(location, size, number)
-        settings, seed = remake.recall(target), operators.random_seed()
-        return remake.new_job(context, settings, seed=seed, location=place, size=size or settings["size"])
+        settings, seed = again.recall(target), operators.random_seed()
+        return again.new_job(context, settings, seed=seed, location=place, size=size or settings["size"])
 
 
 class EspalierRestoreSettings(bpy.types.Operator):
@@ -118,10 +121,10 @@ class EspalierRestoreSettings(bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         cls.poll_message_set(translate("Select an object that Espalier made"))
-        return context.active_object is not None and remake.is_made(context.active_object)
+        return context.active_object is not None and again.is_made(context.active_object)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        lost = remake.restore(remake.recall(context.active_object), context.scene.espalier)
+        lost = again.restore(again.recall(context.active_object), context.scene.espalier)
         if lost:
             self.report({"WARNING"}, translate("Not restored: {what}").format(what=", ".join(lost)))
         pump.redraw("UI")
@@ -137,7 +140,7 @@ class EspalierRetexture(_MadeOperator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        obstacle = generation.obstacle(context)
+        obstacle = generate.obstacle(context)
         if not obstacle and context.mode != "OBJECT":
             obstacle = translate("Leave Edit Mode first")
         if not obstacle and not paintable(context):
@@ -190,7 +193,7 @@ class EspalierInsertAgain(_EntryOperator):
         if entry.result is None:
             settings = entry.settings
             try:
-                job = remake.new_job(context, settings, seed=settings["seed"], location=location, size=entry.size)
+                job = again.new_job(context, settings, seed=settings["seed"], location=location, size=entry.size)
             except (ValueError, OSError) as error:
                 self.report({"ERROR"}, str(error))
                 return {"CANCELLED"}

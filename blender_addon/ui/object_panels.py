@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import bpy
 
-from . import history, object_operators, remake, setup
+from .. import installation
+from ..request import again
+from ..scene import history
+from . import object_operators
 from .panels import EspalierPanel
 
 COLUMNS = 3
@@ -19,7 +22,7 @@ class _SubPanel(bpy.types.Panel):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        return setup.is_installed(context)
+        return installation.is_installed(context)
 
 
 class EspalierIteratePanel(_SubPanel):
@@ -30,7 +33,7 @@ class EspalierIteratePanel(_SubPanel):
     def draw(self, context: bpy.types.Context) -> None:
         column = self.layout.column(align=True)
         active = context.active_object
-        if active is not None and remake.is_made(active):
+        if active is not None and again.is_made(active):
             row = column.row()
             row.label(text=f"{active.name}  ·  {active['espalier_seed']}", icon="MESH_MONKEY", translate=False)
             row.operator(object_operators.EspalierRestoreSettings.bl_idname, text="", icon="LOOP_BACK")

@@ -12,8 +12,9 @@ import uuid
 import bpy
 from bpy.props import BoolProperty, StringProperty
 
-from . import ROOT, generation, placement, pump
-from .jobs import Job, State
+from .. import ROOT, pump
+from ..jobs.queue import Job, State
+from ..request import generate, placement
 from .texts import translate
 
 ROLLED = 1_000_000  # as many seeds are rolled; others can be typed
@@ -32,7 +33,7 @@ class EspalierGenerate(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        obstacle = generation.obstacle(context)
+        obstacle = generate.obstacle(context)
         cls.poll_message_set(obstacle)
         return not obstacle
 
@@ -41,7 +42,7 @@ class EspalierGenerate(bpy.types.Operator):
         if not settings.lock_seed:
             settings.seed = random_seed()
         try:
-            jobs = generation.new_jobs(context)
+            jobs = generate.new_jobs(context)
         except ValueError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
@@ -139,7 +140,7 @@ class EspalierRetry(_JobOperator):
         pump.jobs.jobs.remove(job)  # not forgotten: the new job takes over its folder, with the images in it
         again = Job(request, job.target, sources=job.sources, replaces=job.replaces, layout=job.layout)
         if job.writer is not None:
-            generation.start_writing(again, job.writer.files)
+            generate.start_writing(again, job.writer.files)
         if job.target is None:  # it is of an earlier session
             there = pump.replaced(job)
             place = placement.find_place(context) if there is None else placement.bounds(there)

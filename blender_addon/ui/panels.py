@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import bpy
 
-from . import generation, image_operators, images, operators, properties, setup, setup_page
+from .. import installation
+from ..request import generate, images, properties
+from ..request.properties import EspalierSettings
+from ..scene.mesh_import import NOTE
+from . import image_operators, operators, setup_page
 from .job_list import draw_jobs
-from .mesh_import import NOTE
 from .presets import ESPALIER_PT_presets
-from .properties import EspalierSettings
 from .texts import characters, draw_text, translate
 
 #: As many qualities fit beside each other.
@@ -26,12 +28,12 @@ class EspalierPanel(_EspalierPanel):
     bl_label = "Espalier"
 
     def draw_header_preset(self, context: bpy.types.Context) -> None:
-        if setup.is_installed(context):
+        if installation.is_installed(context):
             ESPALIER_PT_presets.draw_panel_header(self.layout)
 
     def draw(self, context: bpy.types.Context) -> None:
         settings = context.scene.espalier
-        if not setup.is_installed(context):
+        if not installation.is_installed(context):
             setup_page.draw_first_run(self.layout, context, characters(context))
             return
         draw_images(self.layout, settings)
@@ -39,7 +41,7 @@ class EspalierPanel(_EspalierPanel):
         draw_button(self.layout, context)
         draw_jobs(self.layout, characters(context))
         model = properties.chosen_model(settings)
-        if model and model.family == setup.DEMONSTRATION and setup.only_demonstration(context):
+        if model and model.family == installation.DEMONSTRATION and installation.only_demonstration(context):
             # Beneath the jobs: in a window of 1280 x 800 what mends a failed one would be out of sight else.
             setup_page.draw_demonstration(self.layout, context, characters(context))
         draw_active(self.layout, context)
@@ -50,7 +52,7 @@ class _SubPanel(_EspalierPanel):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        return setup.is_installed(context)
+        return installation.is_installed(context)
 
 
 class EspalierObjectPanel(_SubPanel):
@@ -178,10 +180,10 @@ def draw_button(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     button = layout.row()
     button.scale_y = 1.7
     button.operator(operators.EspalierGenerate.bl_idname, icon="MESH_MONKEY")
-    obstacle = generation.obstacle(context)
+    obstacle = generate.obstacle(context)
     if obstacle and context.scene.espalier.images:
         draw_text(layout, obstacle, characters(context), active=False)
-        if generation.lacks_model(context.scene.espalier):
+        if generate.lacks_model(context.scene.espalier):
             layout.operator(operators.EspalierPreferencesShow.bl_idname, icon="PREFERENCES")
 
 

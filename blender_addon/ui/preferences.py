@@ -8,7 +8,7 @@ from __future__ import annotations
 import bpy
 from bpy.props import IntProperty, StringProperty
 
-from . import ROOT
+from .. import ROOT
 
 
 class EspalierPreferences(bpy.types.AddonPreferences):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import bpy
 from bpy.props import BoolProperty, StringProperty
 
-from . import pump, setup
+from .. import installation, pump
 from .texts import translate
 
 
@@ -22,18 +22,18 @@ class EspalierInstallBackend(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        obstacle = setup.install_obstacle(context)
+        obstacle = installation.install_obstacle(context)
         if not obstacle and pump.jobs.active:
             obstacle = translate("Wait until the jobs are done")
         cls.poll_message_set(obstacle)
         return not obstacle
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        here = setup.installer()
+        here = installation.installer()
         assert here is not None
         pump.jobs.release()
-        here.start(setup.options(context), self.repair)
-        setup.watch()
+        here.start(installation.options(context), self.repair)
+        installation.watch()
         return {"FINISHED"}
 
 
@@ -44,7 +44,7 @@ class EspalierCancelInstallation(bpy.types.Operator):
     bl_label = "Cancel"
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        here = setup.installer()
+        here = installation.installer()
         if here is None:
             return {"CANCELLED"}
         here.cancel()
@@ -59,7 +59,7 @@ class EspalierRemoveBackend(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        here = setup.installer()
+        here = installation.installer()
         if here is None or here.working or pump.jobs.active:
             busy = translate("Wait until the jobs are done") if pump.jobs.active else translate("It is being worked on")
             cls.poll_message_set(busy)
@@ -70,11 +70,11 @@ class EspalierRemoveBackend(bpy.types.Operator):
         return context.window_manager.invoke_confirm(self, event)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        here = setup.installer()
+        here = installation.installer()
         assert here is not None
         pump.jobs.release()
         here.remove()
-        setup.watch()
+        installation.watch()
         return {"FINISHED"}
 
 
@@ -103,17 +103,17 @@ class _ModelOperator(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        if setup.models.working:
+        if installation.models.working:
             cls.poll_message_set(translate("Wait until the models are free"))
             return False
         return True
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        here = setup.place(context)
-        if here is None or self.name not in setup.models.known:
+        here = installation.place(context)
+        if here is None or self.name not in installation.models.known:
             return {"CANCELLED"}
-        setup.models.carry_out(self.command, self.name, here)
-        setup.watch()
+        installation.models.carry_out(self.command, self.name, here)
+        installation.watch()
         return {"FINISHED"}
 
 
@@ -126,29 +126,29 @@ class EspalierDownloadModel(_ModelOperator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        reason = setup.offline_reason(context)
+        reason = installation.offline_reason(context)
         if reason:
             cls.poll_message_set(reason)
             return False
         return super().poll(context)
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
-        if self.name not in setup.models.known:
+        if self.name not in installation.models.known:
             return {"CANCELLED"}
         accept = translate("Accept and Download")
         return context.window_manager.invoke_props_dialog(self, width=480, confirm_text=accept)
 
     def draw(self, context: bpy.types.Context) -> None:
-        missing = setup.models.missing(self.name)
+        missing = installation.models.missing(self.name)
         column = self.layout.column()
         for model in missing:
             column.label(text=f"{model.title}, {gigabytes(model.size)}", icon="IMPORT", translate=False)
             licence = translate("Licence: {licence}").format(licence=model.licence)
             column.label(text=licence, icon="BLANK1", translate=False)
             column.label(text=model.source, icon="BLANK1", translate=False)
-        needed, free = sum(model.size - model.present for model in missing), setup.models.free
+        needed, free = sum(model.size - model.present for model in missing), installation.models.free
         text = translate("{needed} to download, {free} are free in {folder}").format(
-            needed=gigabytes(needed), free=gigabytes(free), folder=setup.models.folder
+            needed=gigabytes(needed), free=gigabytes(free), folder=installation.models.folder
         )
         column.label(text=text, icon="ERROR" if needed > free else "DISK_DRIVE", translate=False)
 
@@ -179,7 +179,7 @@ class EspalierCancelModel(bpy.types.Operator):
     bl_label = "Cancel"
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        setup.models.cancel()
+        installation.models.cancel()
         return {"FINISHED"}
 
 
@@ -201,5 +201,5 @@ register, _unregister = bpy.utils.register_classes_factory(_classes)
 
 
 def unregister() -> None:
-    setup.unregister()
+    installation.unregister()
     _unregister()

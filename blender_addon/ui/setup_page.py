@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import bpy
 
-from . import setup
-from .server.install import Installer, State, Status
-from .server.models import Model
-from .server.steps import Plan
+from .. import installation
+from ..server.install import Installer, State, Status
+from ..server.models import Model
+from ..server.steps import Plan
 from .setup_operators import (
     EspalierCancelInstallation,
     EspalierCancelModel,
@@ -41,11 +41,11 @@ MODEL_STATES = {
 
 def draw(layout: bpy.types.UILayout, preferences: EspalierPreferences, context: bpy.types.Context) -> None:
     """The preferences page."""
-    setup.prepare(context)
+    installation.prepare(context)
     draw_online_access(layout, context)
     box = layout.box()
     box.label(text="Backend", icon="SETTINGS")
-    here = setup.installer()
+    here = installation.installer()
     if here is None:
         draw_text(box, "This is a checkout: its own environment runs the backend.", PAGE_WIDTH)
     else:
@@ -62,13 +62,13 @@ def draw(layout: bpy.types.UILayout, preferences: EspalierPreferences, context: 
     box.label(text="Models", icon="MESH_MONKEY")
     column = box.column()
     column.use_property_split = True
-    column.prop(preferences, "models_folder", placeholder=setup.models_folder(context))
+    column.prop(preferences, "models_folder", placeholder=installation.models_folder(context))
     draw_models(box)
 
 
 def draw_online_access(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     """What to do while Blender may not use the network."""
-    reason = setup.offline_reason(context)
+    reason = installation.offline_reason(context)
     if reason:
         box = layout.box()
         box.label(text="Installing and downloading need the network, which Blender does not allow now", icon="INTERNET")
@@ -140,7 +140,7 @@ def draw_progress(layout: bpy.types.UILayout, text: str, fraction: float, cancel
 
 def draw_models(layout: bpy.types.UILayout) -> None:
     """The list of models with their buttons, and what is being done with one of them."""
-    store = setup.models
+    store = installation.models
     if store.busy_with:
         draw_progress(layout, store.text, store.fraction, EspalierCancelModel.bl_idname)
     elif store.problem is not None:
@@ -176,8 +176,8 @@ def draw_model(layout: bpy.types.UILayout, model: Model) -> None:
 
 
 def draw_problem(layout: bpy.types.UILayout, width: int) -> None:
-    assert setup.models.problem is not None
-    message, hint = setup.models.problem
+    assert installation.models.problem is not None
+    message, hint = installation.models.problem
     row = layout.row()
     row.alert = True
     draw_text(row, message, width)
@@ -186,8 +186,8 @@ def draw_problem(layout: bpy.types.UILayout, width: int) -> None:
 
 def draw_first_run(layout: bpy.types.UILayout, context: bpy.types.Context, width: int) -> None:
     """In the panel, before the backend is installed: what to do next, and one button."""
-    setup.prepare(context)
-    here = setup.installer()
+    installation.prepare(context)
+    here = installation.installer()
     box = layout.box()
     if here is None:
         draw_text(box, "No environment runs the backend: scripts/dev.py setup makes one in this checkout.", width)
@@ -206,7 +206,7 @@ def draw_first_run(layout: bpy.types.UILayout, context: bpy.types.Context, width
         return
     if here.plan is not None:
         draw_text(box, plan_text(here.plan), width, active=False)
-    reason = setup.install_obstacle(context)
+    reason = installation.install_obstacle(context)
     if reason:
         draw_text(box, reason, width)
         draw_allow_online(box, context)
@@ -219,8 +219,8 @@ def draw_first_run(layout: bpy.types.UILayout, context: bpy.types.Context, width
 
 def draw_demonstration(layout: bpy.types.UILayout, context: bpy.types.Context, width: int) -> None:
     """In the panel, while there is no model but the bundled one: what that is, and the offer of TRELLIS."""
-    setup.prepare(context)
-    store = setup.models
+    installation.prepare(context)
+    store = installation.models
     box = layout.box()
     if store.busy_with:
         draw_progress(box, store.text, store.fraction, EspalierCancelModel.bl_idname)
@@ -228,14 +228,14 @@ def draw_demonstration(layout: bpy.types.UILayout, context: bpy.types.Context, w
     if store.problem is not None:
         draw_problem(box, width)
     words = translate("{name} is a demonstration model: it knows a dozen kinds of things, such as chairs and houses.")
-    draw_text(box, words.format(name=setup.DEMONSTRATION.capitalize()), width)
-    if setup.OFFERED in store.known:
-        size = gigabytes(sum(model.size - model.present for model in store.missing(setup.OFFERED)))
+    draw_text(box, words.format(name=installation.DEMONSTRATION.capitalize()), width)
+    if installation.OFFERED in store.known:
+        size = gigabytes(sum(model.size - model.present for model in store.missing(installation.OFFERED)))
         get = box.operator(
             EspalierDownloadModel.bl_idname, text=translate("Get TRELLIS ({size})...").format(size=size), icon="IMPORT"
         )
-        get.name = setup.OFFERED
-        reason = setup.offline_reason(context)
+        get.name = installation.OFFERED
+        reason = installation.offline_reason(context)
         if reason:
             draw_text(box, reason, width, active=False)
             draw_allow_online(box, context)

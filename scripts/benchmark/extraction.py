@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from backend.mesh import flexicubes, reference
+from backend.mesh.extract import flexicubes, reference
 
 from .meter import Meter
 from .objects import SUBDIVISION, crossed_voxels, cube_features, procedural

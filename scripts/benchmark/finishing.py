@@ -13,22 +13,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from backend.gaussians import Gaussians
+from backend.evaluation.metrics import sample_surface
 from backend.mesh import Mesh, RawMesh
-from backend.mesh.bake import Source, Textures, bake
+from backend.mesh.bake.bake import Source, Textures, bake
+from backend.mesh.bake.gaussian_color import SH_DC, GaussianColors
+from backend.mesh.bake.gutter import Gutter
+from backend.mesh.bake.tangents import tangent_space, vertex_normals
+from backend.mesh.bake.texels import rasterize
+from backend.mesh.base.projection import Projector
+from backend.mesh.clean.simplify import simplify
+from backend.mesh.extract.flexicubes import extract_mesh
 from backend.mesh.finish import clean, finish, warm
-from backend.mesh.flexicubes import extract_mesh
-from backend.mesh.gaussian_color import SH_DC, GaussianColors
-from backend.mesh.gutter import Gutter
-from backend.mesh.projection import Projector
-from backend.mesh.simplify import simplify
-from backend.mesh.tangents import tangent_space, vertex_normals
-from backend.mesh.texels import rasterize
-from backend.mesh.unwrap import GUTTER, Unwrapped, unwrap
-from backend.training.families import FAMILIES
-from backend.training.metrics import sample_surface
-from backend.training.render import UNLIT, View, render
-from backend.training.shapes import HELD_OUT, draw
+from backend.mesh.unwrap.unwrap import GUTTER, Unwrapped, unwrap
+from backend.models.gaussians import Gaussians
+from backend.training.objects.families import FAMILIES
+from backend.training.objects.render import UNLIT, View, render
+from backend.training.objects.shapes import HELD_OUT, draw
 
 from .layouts import layout_quality, layout_table
 from .objects import SUBDIVISION, Object, crossed_voxels, cube_features, procedural

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from backend.mesh.texels import rasterize
-from backend.mesh.unwrap import Unwrapped
+from backend.mesh.bake.texels import rasterize
+from backend.mesh.unwrap.unwrap import Unwrapped
 
 SIDE = 4096  # of the raster that overlaps are looked for in
 INSIDE = 1e-3  # least barycentric coordinate of a point that counts as inside: neighbours share those on their edge

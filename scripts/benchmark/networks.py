@@ -9,13 +9,13 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from backend.checkpoints import NETWORKS, build_network, load_network
-from backend.config import PRETRAINED, read_json
-from backend.folders import ModelFolder
-from backend.random_weights import rule_tensor
+from backend.config import DESCRIPTIONS, read_json
+from backend.weights.checkpoints import NETWORKS, build_network, load_network
+from backend.weights.folders import ModelFolder
+from backend.weights.random_weights import rule_tensor
 
 #: The published model's pipeline.json and its networks' descriptions, without weights.
-LARGE = Path(__file__).with_name("trellis-image-large")
+LARGE = DESCRIPTIONS / "trellis-image-large"
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -23,7 +23,7 @@ Network = TypeVar("Network", bound=nn.Module)
 def description_of(folder: Path, name: str) -> Path:
     """The JSON file of the network that pipeline.json calls ``name``; the backend has the published encoder's."""
     file = folder / f"{name}.json"
-    return file if file.is_file() else PRETRAINED / file.name
+    return file if file.is_file() else DESCRIPTIONS / file.name
 
 
 def load(folder: Path, name: str, kind: type[Network], device: torch.device, by_rule: bool) -> Network:

@@ -10,9 +10,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from backend.mesh.case_tables import CORNERS
-from backend.mesh.corners import COLOR, SDF
-from backend.training.shapes import HELD_OUT, draw, evaluate
+from backend.mesh.extract.case_tables import CORNERS
+from backend.mesh.extract.corners import COLOR, SDF
+from backend.training.objects.shapes import HELD_OUT, draw, evaluate
 
 Object = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Points [N, 3] in [-0.5, 0.5]^3 to signed distances [N] (or a bound of them) and sRGB colours [N, 3] in 0..1."""

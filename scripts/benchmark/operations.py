@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from backend.conditioning import ImageEncoder
 from backend.config import SamplerSettings
+from backend.models.image_encoder import ImageEncoder
 from backend.models.latent_flow import LatentFlow
 from backend.models.latent_vae import LatentMeshDecoder
 from backend.models.structure_flow import StructureFlow

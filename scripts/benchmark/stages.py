@@ -18,14 +18,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from backend.conditioning import ImageEncoder
 from backend.config import GenerateSettings, PipelineConfig, SamplerSettings, read_json
 from backend.mesh import RawMesh, Surface
-from backend.mesh.bake import Source, Textures, bake
-from backend.mesh.cleanup import keep_outer_faces
-from backend.mesh.flexicubes import extract_mesh
-from backend.mesh.simplify import simplify
-from backend.mesh.unwrap import Unwrapped, unwrap
+from backend.mesh.bake.bake import Source, Textures, bake
+from backend.mesh.clean.cleanup import keep_outer_faces
+from backend.mesh.clean.simplify import simplify
+from backend.mesh.extract.flexicubes import extract_mesh
+from backend.mesh.unwrap.unwrap import Unwrapped, unwrap
+from backend.models.image_encoder import ImageEncoder
 from backend.models.latent_flow import LatentFlow
 from backend.models.latent_vae import LatentMeshDecoder
 from backend.models.layers import matmul_dtype

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from backend.mesh.texels import rasterize
-from backend.training.render import View
+from backend.mesh.bake.texels import rasterize
+from backend.training.objects.render import View
 
 
 @dataclass(frozen=True)

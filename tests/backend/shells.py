@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from backend.mesh import RawMesh
-from backend.mesh.case_tables import CORNERS
-from backend.mesh.corners import COLOR, SDF
-from backend.mesh.flexicubes import extract_mesh
+from backend.mesh.extract.case_tables import CORNERS
+from backend.mesh.extract.corners import COLOR, SDF
+from backend.mesh.extract.flexicubes import extract_mesh
 
 Distance = Callable[[Tensor], Tensor]  # [..., 3] points -> [...] signed distance, negative inside
 PARENT = 4  # cubes along a side of the voxel that the decoder subdivides

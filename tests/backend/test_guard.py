@@ -20,7 +20,7 @@ from backend.config import GenerateSettings, SamplerSettings
 from backend.guard import OUTLINE_SIDE, StructureReport, inspect, note_on, outline
 from backend.models.structure_flow import StructureFlow
 from backend.pipeline import Pipeline, Reconstruction
-from tests.backend.test_images import disc
+from tests.backend.images.test_images import disc
 from tests.fakes.tiny_model import write_tiny_model
 
 GRID = 16

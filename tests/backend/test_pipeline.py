@@ -14,7 +14,7 @@ from backend.config import GenerateSettings, SamplerSettings
 from backend.errors import CheckpointError, GenerationError, JobCancelled, SettingsError
 from backend.mesh import RawMesh
 from backend.pipeline import Generated, Pipeline, decode_structure, interruptible, sample_structure, structure_noise
-from tests.backend.test_images import disc
+from tests.backend.images.test_images import disc
 from tests.fakes.tiny_model import LATENT_CHANNELS, RESOLUTION, TOKEN_CHANNELS, write_tiny_model
 
 SETTINGS = GenerateSettings(seed=3, steps=2, texture_size=64, faces=300)

@@ -10,10 +10,11 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from backend import job, protocol
+from backend import protocol
 from backend.errors import JobCancelled, SettingsError
 from backend.mesh.given import GivenMesh, GivenMeshError, read_mesh, usable
 from backend.mesh.voxelize import surface_voxels
+from backend.serving import job
 from tests.fakes.tiny_model import write_tiny_model
 
 CUBE = np.array([(x, y, z) for x in (0, 1) for y in (0, 1) for z in (0, 1)], np.float32)

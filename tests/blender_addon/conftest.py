@@ -12,8 +12,8 @@ import pytest
 
 if TYPE_CHECKING:
     import bpy
-    from espalier.blender_addon.client import Backend
-    from espalier.blender_addon.jobs import Job
+    from espalier.blender_addon.jobs.client import Backend
+    from espalier.blender_addon.jobs.queue import Job
 
 ROOT = Path(__file__).parents[2]
 FAKE_BACKEND = ROOT / "tests" / "fakes" / "fake_backend.py"
@@ -33,7 +33,7 @@ def fake_command() -> Callable[..., list[str]]:
 @pytest.fixture
 def start(tmp_path: Path, fake_command: Callable[..., list[str]]) -> Iterator[Callable[..., Backend]]:
     """``start("slow")`` starts that fake backend; afterwards none is left."""
-    from espalier.blender_addon.client import Backend
+    from espalier.blender_addon.jobs.client import Backend
 
     started: list[Backend] = []
 
@@ -51,7 +51,7 @@ def start(tmp_path: Path, fake_command: Callable[..., list[str]]) -> Iterator[Ca
 def make_job(tmp_path: Path) -> Callable[..., Job]:
     """``make_job("mug")`` is a job with a folder of its own, below that of the test or ``within`` another."""
     from espalier.backend import protocol
-    from espalier.blender_addon.jobs import Job
+    from espalier.blender_addon.jobs.queue import Job
 
     def make(name: str, within: Path | None = None, **settings: Any) -> Job:
         out = within or tmp_path / f"job-{name}"

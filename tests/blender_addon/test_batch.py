@@ -12,15 +12,16 @@ from typing import Any
 import bpy
 import pytest
 from espalier.backend import protocol
-from espalier.blender_addon import batch, render_preview
-from espalier.blender_addon.client import Backend
-from espalier.blender_addon.jobs import Job
-from espalier.blender_addon.server.install_lock import InstallLock
+from espalier.blender_addon import batch
+from espalier.blender_addon.jobs.client import Backend
+from espalier.blender_addon.jobs.file_lock import InstallLock
+from espalier.blender_addon.jobs.queue import Job
+from espalier.blender_addon.scene import render_preview
 from PIL import Image
 
 from tests.fakes.tiny_model import write_tiny_model
 
-BACKEND = [sys.executable, str(Path(__file__).parent / "fakes" / "fussy_backend.py")]
+BACKEND = [sys.executable, str(Path(__file__).parents[1] / "fakes" / "fussy_backend.py")]
 
 
 class Launcher:

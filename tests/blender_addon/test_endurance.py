@@ -13,8 +13,9 @@ from pathlib import Path
 import bpy
 import pytest
 from espalier import blender_addon
-from espalier.blender_addon import pump, viewport
-from espalier.blender_addon.jobs import Job, State
+from espalier.blender_addon import pump
+from espalier.blender_addon.jobs.queue import Job, State
+from espalier.blender_addon.scene import viewport
 from espalier.blender_addon.server import process
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals")]

@@ -43,7 +43,7 @@ def make_extension(folder: Path, torch: tuple[str, bytes]) -> Path:
     """Lay the extension out in ``folder``, with locks of this torch."""
     ignored = shutil.ignore_patterns("__pycache__", "pretrained", "training", "goldens")
     shutil.copytree(ROOT / "backend", folder / "backend", ignore=ignored)
-    packages = folder / "backend" / "packages.py"
+    packages = folder / "backend" / "store" / "wheels.py"
     text = packages.read_text("utf-8")
     assert WAITS[0] in text
     packages.write_text(text.replace(*WAITS), "utf-8")

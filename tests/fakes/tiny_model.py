@@ -15,9 +15,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from backend.checkpoints import NETWORKS
 from backend.models.latent_vae import LatentMeshDecoder
 from backend.models.structure_vae import StructureDecoder
+from backend.weights.checkpoints import NETWORKS
 
 RESOLUTION = 8  # of the structure
 IMAGE_SIZE = 28

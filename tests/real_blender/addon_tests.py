@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> int:
     os.chdir(ROOT)
     import pytest
 
-    return int(pytest.main(["tests/addon", "-p", "no:cacheprovider", *arguments]))
+    return int(pytest.main(["tests/blender_addon", "-p", "no:cacheprovider", *arguments]))
 
 
 try:

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.real_blender
 LOOK = """
 import json, sys, bpy
 name = next(addon.module for addon in bpy.context.preferences.addons if addon.module.endswith(".espalier"))
-setup = sys.modules[name + ".blender_addon.setup"]
+setup = sys.modules[name + ".blender_addon.installation"]
 installer = setup.installer()
 refusal = ""
 try:

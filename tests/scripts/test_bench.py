@@ -21,13 +21,13 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from backend.checkpoints import NETWORKS, load_network
 from backend.config import GenerateSettings, PipelineConfig, SamplerSettings
-from backend.folders import ModelFolder
 from backend.models.latent_vae import LatentMeshDecoder
 from backend.models.structure_flow import StructureFlow
-from backend.random_weights import rule_tensor
 from backend.sparse.tensor import SparseTensor, VoxelSet
+from backend.weights.checkpoints import NETWORKS, load_network
+from backend.weights.folders import ModelFolder
+from backend.weights.random_weights import rule_tensor
 from scripts import bench
 from scripts.benchmark import extraction, operations
 from scripts.benchmark.meter import Meter, rates
@@ -46,7 +46,7 @@ from tests.fakes.tiny_model import (
 
 CPU = torch.device("cpu")
 CONTEXT = 7
-GOLDEN = Path(__file__).with_name("golden")
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from backend.errors import PackageError
-from backend.packages import LockedWheel
+from backend.store.wheels import LockedWheel
 from scripts import build_extension
 from scripts.build_extension import PLATFORMS, ROOT, Pin, Wheels, manifest, pack, read_lock
 from tests.fakes.package_index import FakeIndex, Fault, make_wheel, serve_index
@@ -120,7 +120,7 @@ def test_the_zip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert "from .blender_addon import register, unregister" in archive.read("__init__.py").decode()
         assert json.loads(archive.read("packages.json")) == {"platform": "linux-x64"}
         stated = tomllib.loads(archive.read("blender_manifest.toml").decode())
-    needed = ("LICENSE", "backend/pretrained/mini/pipeline.json", "backend/serve.py", f"wheels/{wheel.name}")
+    needed = ("LICENSE", "backend/pretrained/mini/pipeline.json", "backend/serving/loop.py", f"wheels/{wheel.name}")
     assert {*needed, "blender_addon/server/install.py"} <= set(names)
     assert not any("__pycache__" in name or name.startswith(("tests", "scripts", ".")) for name in names)
     assert stated["platforms"] == ["linux-x64"]

@@ -12,17 +12,17 @@ from functools import partial
 
 import numpy as np
 
-from . import Mesh
-from .compiled import compiled, in_strips, together
+from .. import Mesh
+from ..base.compiled import compiled, in_strips, together
+from ..base.projection import NEAR, Projection, Projector, Tree, search, walk
+from ..base.topology import twins
+from ..base.vectors import corners_of, cross, minus, mixed, vector
+from ..unwrap.unwrap import Unwrapped
 from .gaussian_color import GaussianColors
 from .gutter import Gutter
 from .occlusion import vertex_occlusion
-from .projection import NEAR, Projection, Projector, Tree, search, walk
 from .tangents import encode, tangent_space, vertex_normals
 from .texels import Cover, cover_borders, cover_rows, in_texels, weights_at
-from .topology import twins
-from .unwrap import Unwrapped
-from .vectors import corners_of, cross, minus, mixed, vector
 
 GREY, SMOOTH, OPEN = (204, 204, 204), (128, 128, 255), (255,)  # where there is nothing to paint
 STRIP = 128  # rows that are painted one after the other: more let fewer threads help, fewer make more texels search

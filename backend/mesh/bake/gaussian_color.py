@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from ..gaussians import Gaussians
+    from ...models.gaussians import Gaussians
 
 NEIGHBOURS = 16  # Gaussians that a point looks at
 LEAST_OPACITY = 1 / 255  # weaker ones are left out, as renderers do

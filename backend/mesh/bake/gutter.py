@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from .compiled import compiled, in_strips
+from ..base.compiled import compiled, in_strips
 
 STRIP = 64  # rows
 

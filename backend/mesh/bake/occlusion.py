@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from . import Mesh
-from .visibility import samples
+from .. import Mesh
+from ..clean.visibility import samples
 
 RESOLUTION = 144  # pixels of a depth map along the diagonal of the bounding box
 SPACING = 0.7  # between the samples of the surface, in pixels: maps have no holes then

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .compiled import compiled, inlined
+from ..base.compiled import compiled, inlined
+from ..base.vectors import Vector, angle, corners_of, cross, dot, minus, plus, unit, vector
 from .texels import interpolate
-from .vectors import Vector, angle, corners_of, cross, dot, minus, plus, unit, vector
 
 
 @dataclass(frozen=True)

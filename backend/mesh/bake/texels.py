@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .compiled import compiled, inlined
-from .vectors import Vector
+from ..base.compiled import compiled, inlined
+from ..base.vectors import Vector
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 def _folder() -> Path | None:
     """Where machine code is kept; None if it cannot be."""
     sources = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
         sources.update(path.read_bytes())
     folder = Path(sys.prefix) / "compiled" / sources.hexdigest()[:16]
     try:

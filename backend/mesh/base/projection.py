@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import Mesh
+from .. import Mesh
 from .compiled import compiled, inlined, together
 from .triangle import TINY, closest
 from .vectors import Vector, corners_of, cross, dot, minus, plus, unit, vector

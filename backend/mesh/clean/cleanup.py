@@ -8,11 +8,11 @@ from typing import TypeVar
 
 import numpy as np
 
-from . import Mesh, MeshError, Surface
-from .compiled import compiled
-from .flood import flood
-from .topology import components, open_edges, sorted_by
-from .vectors import corners_of, cross, dot, minus
+from .. import Mesh, MeshError, Surface
+from ..base.compiled import compiled
+from ..base.flood import flood
+from ..base.topology import components, open_edges, sorted_by
+from ..base.vectors import corners_of, cross, dot, minus
 
 DUST = 1e-3  # a component with less than this share of the whole area is dropped
 

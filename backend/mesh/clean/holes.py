@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from . import Mesh
+from .. import Mesh
+from ..base.topology import components, fans, open_edges, twins
 from .cleanup import face_areas
-from .topology import components, fans, open_edges, twins
 
 HOLE = 1e-2  # a hole with less than this share of its component's area is closed
 LEAK = 5e-2  # the same where it is known that the surface was meant to be closed

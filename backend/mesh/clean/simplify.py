@@ -10,8 +10,8 @@ import threading
 
 import numpy as np
 
-from . import Mesh
-from .projection import Projector
+from .. import Mesh
+from ..base.projection import Projector
 
 STEP = 4  # with an error bound, the number of faces falls by this factor until the bound is broken
 REFINEMENTS = 3  # halvings of the interval in which the bound breaks

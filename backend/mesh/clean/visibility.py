@@ -11,10 +11,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from . import Mesh
+from .. import Mesh
+from ..base.flood import flood
+from ..base.topology import oriented
 from .cleanup import select_faces
-from .flood import flood
-from .topology import oriented
 
 RESOLUTION = 128  # cells along the longest side of the bounding box
 SPACING = 0.4  # between the points of a face that are drawn into the grid, in cells

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import torch
 
-from . import MeshError, RawMesh
+from .. import MeshError, RawMesh
 from .case_tables import CORNERS, EDGES, CaseTables, case_tables
 from .corners import (
     ALPHA,

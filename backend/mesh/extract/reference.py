@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from . import RawMesh
+from .. import RawMesh
 from .case_tables import CORNERS, EDGES, CaseTables, case_tables
 from .corners import ALPHA, BETA, COLOR, DEFORM, GAMMA, SDF
 from .flexicubes import WEIGHT_SCALE

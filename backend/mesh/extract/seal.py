@@ -12,9 +12,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from ..base.flood import leaks
 from .case_tables import CORNERS
 from .corners import COLOR, SDF, all_finite, by_corner, find, find_corners, number, point
-from .flood import leaks
 
 #: Passages up to twice as many voxels wide are leaks, if a voxel of the space behind them is as far from all walls.
 VOXEL_RADII, VOXEL_CORE = (1, 2), 1

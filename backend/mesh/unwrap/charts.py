@@ -16,9 +16,9 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import dijkstra
 
-from .compiled import compiled
-from .topology import by_edges, connected, sorted_by
-from .vectors import corners_of, cross, dot, minus, vector
+from ..base.compiled import compiled
+from ..base.topology import by_edges, connected, sorted_by
+from ..base.vectors import corners_of, cross, dot, minus, vector
 
 # What a chart may be. None depends on the size of the mesh.
 MAX_COST = 0.03  # of the last merge: energy per length of border, in square roots of the mesh's area

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .compiled import compiled
+from ..base.compiled import compiled
 
 TOUCH = 1e-9  # charts with parts nearer than this share of their size touch
 ODD_TURN = np.exp(0.7j)  # sides of charts are often parallel; turned by this they are not upright

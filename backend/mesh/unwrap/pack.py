@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .compiled import compiled
+from ..base.compiled import compiled
 from .outlines import Outlines
 
 ANGLES, REFINEMENTS = 24, 3  # directions tried for the smallest rectangle around a chart, then ever closer ones

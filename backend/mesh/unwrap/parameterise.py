@@ -10,11 +10,11 @@ import math
 
 import numpy as np
 
+from ..base.compiled import compiled
+from ..base.topology import fans, renumbered, sorted_by
+from ..base.vectors import corners_of, dot, minus
 from .charts import MAX_COST, Dual, bisect, grow, smooth
-from .compiled import compiled
 from .outlines import outlines_of, self_crossings
-from .topology import fans, renumbered, sorted_by
-from .vectors import corners_of, dot, minus
 
 ITERATIONS = 5  # rotations, then positions
 SMALLEST, LARGEST = 0.02, 20.0  # cotangents: what is outside is clamped, so that slivers turn nothing over

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .compiled import compiled
+from ..base.compiled import compiled
+from ..base.topology import renumbered
+from ..base.vectors import corners_of, cross, dot, minus
 from .outlines import outlines_of
 from .pack import pack
-from .topology import renumbered
-from .vectors import corners_of, cross, dot, minus
 
 GUTTER = 256  # charts are about one part in so many of the square apart: 4 of 1024 texels, for two more mip levels
 NO_AREA = 1e-6  # faces whose area is less than this, as a share of their longest side squared, get no chart

@@ -25,8 +25,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
-from ..sparse.tensor import SparseTensor
-from .loop import Schedule, TrainingState, ema_decay, learning_rate
+from ...sparse.tensor import SparseTensor
+from ..loop import Schedule, TrainingState, ema_decay, learning_rate
+from ..run_folder import Metrics, RunLog, Saving, alone, claim
 from .mdt import (
     Guidance,
     Samples,
@@ -39,7 +40,6 @@ from .mdt import (
     velocity_distillation,
 )
 from .methods import DistillPreset, Method
-from .run_folder import Metrics, RunLog, Saving, alone, claim
 
 TIME_BINS = 10
 

@@ -12,10 +12,10 @@ from typing import cast
 import torch
 from torch import nn
 
-from ..models.structure_flow import StructureFlow
+from ...models.structure_flow import StructureFlow
+from ..run_folder import clock
 from .distill import Devices
 from .methods import DistillPreset, Method
-from .run_folder import clock
 
 #: Share of the measured rate of one large product that a flow's many smaller ones reach.
 EFFICIENCY = 0.5

@@ -10,17 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..config import SamplerSettings
-from ..mesh.flexicubes import extract_mesh
-from ..models.latent_vae import LatentMeshDecoder
-from ..models.structure_vae import StructureDecoder
-from ..sampling import euler_sample, with_guidance
-from ..sparse.tensor import SparseTensor
+from ...config import SamplerSettings
+from ...mesh.extract.flexicubes import extract_mesh
+from ...models.latent_vae import LatentMeshDecoder
+from ...models.structure_vae import StructureDecoder
+from ...sampling import euler_sample, with_guidance
+from ...sparse.tensor import SparseTensor
+from ..export import STUDENT_SAMPLING
+from ..objects.drawing import draw_colors, outer_surface
+from ..objects.render import View, Window
 from .distill import Clean, velocity_of
-from .export import STUDENT_SAMPLING
 from .mdt import Velocity
-from .metrics import draw_colors, outer_surface
-from .render import View, Window
 
 SIDE = 128
 #: Steps of the student's columns.

@@ -8,15 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..checkpoints import load_network
-from ..conditioning import ImageEncoder
-from ..folders import ModelFolder, NetworkFiles
-from ..models.latent_vae import LatentEncoder
-from ..models.structure_vae import StructureEncoder
+from ...models.image_encoder import ImageEncoder
+from ...models.latent_vae import LatentEncoder
+from ...models.structure_vae import StructureEncoder
+from ...weights.checkpoints import load_network
+from ...weights.folders import ModelFolder, NetworkFiles
+from ..export import FILES
+from ..scratch.flows import Latents, Standardized
+from ..scratch.stages import Run, sparse_batch
 from .distill import Clean
-from .export import FILES
-from .flows import Latents, Standardized
-from .stages import Run, sparse_batch
 
 Item = tuple[int, int]  # object, view
 

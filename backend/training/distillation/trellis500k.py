@@ -30,8 +30,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..conditioning import ImageEncoder, images_to_tensor, object_box, prepare_image
-from ..config import Normalization
+from ...config import Normalization
+from ...images.framing import images_to_tensor, object_box, prepare_image
+from ...models.image_encoder import ImageEncoder
 from .distill import Clean
 
 Stage = Literal["structure", "latents"]

@@ -14,14 +14,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ..conditioning import ImageEncoder
-from ..models.latent_flow import LatentFlow
-from ..models.latent_vae import LatentEncoder
-from ..models.structure_flow import StructureFlow
-from ..models.structure_vae import StructureEncoder
-from ..sparse.tensor import SparseTensor
-from .data import Objects
-from .loop import Metrics, Schedule
+from ...models.image_encoder import ImageEncoder
+from ...models.latent_flow import LatentFlow
+from ...models.latent_vae import LatentEncoder
+from ...models.structure_flow import StructureFlow
+from ...models.structure_vae import StructureEncoder
+from ...sparse.tensor import SparseTensor
+from ..loop import Metrics, Schedule
+from ..objects.data import Objects
 from .pretext import ImagePretext, normalized
 from .stages import (
     ImageEncoderStage,

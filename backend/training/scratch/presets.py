@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .data import DataConfig
-from .loop import Schedule
+from ..loop import Schedule
+from ..objects.data import DataConfig
 
 #: Channels of the latent encoder's input: a voxel's lattice of signed distances, and its children's colours.
 LATENT_ENCODER_CHANNELS = 5**3 + 8 * 3

@@ -12,11 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..conditioning import IMAGENET_MEAN, IMAGENET_STD, ImageEncoder
-from ..models.layers import AbsolutePositionEmbedder
-from .data import MAX_VISIBLE, PATCH_POINTS, Objects
-from .families import FAMILIES
-from .loop import Metrics
+from ...images.framing import IMAGENET_MEAN, IMAGENET_STD
+from ...models.image_encoder import ImageEncoder
+from ...models.layers import AbsolutePositionEmbedder
+from ..loop import Metrics
+from ..objects.data import MAX_VISIBLE, PATCH_POINTS, Objects
+from ..objects.families import FAMILIES
 
 BLOCK = 4  # voxels along the side of the block that one query predicts
 AZIMUTH_BINS = 24

@@ -11,16 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..conditioning import ImageEncoder
-from ..models.latent_vae import LatentEncoder, LatentMeshDecoder
-from ..models.structure_vae import StructureDecoder, StructureEncoder
-from ..sparse.tensor import SparseTensor
-from .data import DISTANCE_UNIT, SHARD, Objects
-from .loop import Metrics, Schedule, Stage, Trainer
+from ...models.image_encoder import ImageEncoder
+from ...models.latent_vae import LatentEncoder, LatentMeshDecoder
+from ...models.structure_vae import StructureDecoder, StructureEncoder
+from ...sparse.tensor import SparseTensor
+from ..loop import Metrics, Schedule, Stage, Trainer
+from ..objects.data import DISTANCE_UNIT, SHARD, Objects
+from ..objects.lattice import MESH_CELLS, corner_table
 from .presets import Preset
 from .pretext import ImagePretext, pretext_loss
-
-MESH_CELLS = 4  # mesh cells along a voxel's side
 
 
 class Run:
@@ -129,20 +128,6 @@ def sparse_batch(rows: list[tuple[Tensor, Tensor]], device: torch.device) -> Spa
     """Join (coords [N, 3], features [N, C]) of several objects into one sparse tensor."""
     coords = torch.cat([F.pad(c.int(), (1, 0), value=i) for i, (c, _) in enumerate(rows)])
     return SparseTensor(torch.cat([f for _, f in rows]).to(device), coords.to(device), batch_size=len(rows))
-
-
-def corner_table() -> Tensor:
-    """Where the eight corners of each decoded cell lie on a voxel's lattice of 5^3 points, [64, 8].
-
-    Rows follow two subdivisions (z fastest within each), columns the mesh extractor's corners (x fastest).
-    """
-    child = torch.arange(8)
-    child = torch.stack([child >> 2 & 1, child >> 1 & 1, child & 1], 1)
-    cell = (2 * child[:, None] + child[None]).reshape(64, 1, 3)
-    k = torch.arange(8)
-    corner = cell + torch.stack([k & 1, k >> 1 & 1, k >> 2 & 1], 1)
-    side = MESH_CELLS + 1
-    return (corner[..., 0] * side + corner[..., 1]) * side + corner[..., 2]
 
 
 class LatentVAE(nn.Module):

@@ -10,12 +10,12 @@ import torch
 import trimesh
 from PIL import Image
 
-from backend.catalog import find_model
 from backend.evaluation.cases import Case
 from backend.evaluation.given_set import GivenSetError, given_set, set_digest
 from backend.evaluation.samples import Row, encoder_of, scores_of
 from backend.evaluation.table import Evaluation
-from backend.folders import ModelFolder
+from backend.store.catalog import find_model
+from backend.weights.folders import ModelFolder
 from scripts import eval as eval_script
 
 CPU = torch.device("cpu")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from backend.evaluation import judge
+from backend.evaluation import judge, metrics
 from backend.evaluation.cases import cases
+from backend.evaluation.choices import Choices
 from backend.mesh import Surface
-from backend.training import metrics
-from backend.training.families import FAMILIES
+from backend.training.objects.families import FAMILIES
 
 
 def sets(shift: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -114,9 +114,9 @@ def test_an_open_shell_leaks() -> None:
 
 def test_hidden_choices_are_recognised_and_counted() -> None:
     case = next(case for case in cases(48) if case.hidden_choices())
-    choices = judge.Choices()
+    choices = Choices()
     for params in case.completions(4):
-        modes = judge.Choices.of(case, metrics.true_occupancy(case.family, params, 64)[0])
+        modes = Choices.of(case, metrics.true_occupancy(case.family, params, 64)[0])
         assert modes == {choice: int(getattr(params, choice)[0]) for choice in case.hidden_choices()}
         choices.add(case.family, modes)
     for choice, entry in choices.report().items():
@@ -127,11 +127,11 @@ def test_hidden_choices_are_recognised_and_counted() -> None:
 
 def test_choices_that_come_as_they_should_differ_by_nothing() -> None:
     family, (choice, probabilities) = "house", next(iter(FAMILIES["house"].modes.items()))
-    choices = judge.Choices()
+    choices = Choices()
     for mode, probability in enumerate(probabilities):
         for _ in range(round(100 * probability)):
             choices.add(family, {choice: mode})
     assert choices.total_variation() == pytest.approx(0, abs=0.011)
-    always = judge.Choices()
+    always = Choices()
     always.add(family, {choice: 0})
     assert always.total_variation() == pytest.approx(1 - probabilities[0], abs=1e-3)

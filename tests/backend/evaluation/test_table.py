@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from backend.catalog import find_model
 from backend.evaluation import table as evaluation
 from backend.evaluation.cases import cases
 from backend.evaluation.samples import Row, encoder_of
 from backend.evaluation.table import Evaluation
-from backend.folders import ModelFolder
+from backend.store.catalog import find_model
+from backend.weights.folders import ModelFolder
 from scripts import eval as eval_script
 
 CPU = torch.device("cpu")

@@ -20,7 +20,7 @@ from backend.goldens.check import FAMILIES, check_case
 from backend.goldens.compare import Value, compare, compare_outputs
 from backend.goldens.networks import full_size_network
 from backend.models.structure_vae import StructureDecoder
-from backend.random_weights import fill_by_rule
+from backend.weights.random_weights import fill_by_rule
 from tests.backend.golden import ROOT
 
 SMALL = ROOT / "fp16_casts" / "ss_dec"

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from backend import background
-from backend.background import FILE, MODEL, REMBG, remove_background
-from backend.catalog import PUBLISHED, HashLock, LockedFile
-from backend.cutout import cut_out
 from backend.errors import CheckpointError, ImageError
-from backend.images import load_image
-from backend.integrity import sha256
+from backend.images import background
+from backend.images.background import FILE, MODEL, REMBG, remove_background
+from backend.images.cutout import cut_out
+from backend.images.files import load_image
+from backend.store.catalog import PUBLISHED, HashLock, LockedFile
+from backend.store.integrity import sha256
 
 Floats = NDArray[np.float64]
 
@@ -235,7 +235,7 @@ def test_a_changed_model_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 
 def test_the_advice_names_the_pinned_version() -> None:
-    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))["project"]
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text("utf-8"))["project"]
     assert project["optional-dependencies"]["background"] == [REMBG]
 
 

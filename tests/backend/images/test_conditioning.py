@@ -9,7 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from backend.conditioning import ImageEncoder, images_to_tensor, prepare_image
+from backend.images.framing import images_to_tensor, prepare_image
+from backend.models.image_encoder import ImageEncoder
 
 
 def rgba(height: int, width: int, box: tuple[int, int, int, int] | None) -> Image.Image:

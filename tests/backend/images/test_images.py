@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from backend.errors import ImageError
-from backend.images import load_image
+from backend.images.files import load_image
 
 SIDE = 64
 RED = (200, 40, 30)

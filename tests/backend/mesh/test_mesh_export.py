@@ -18,11 +18,11 @@ from PIL import Image
 from trimesh.visual import ColorVisuals, TextureVisuals
 from trimesh.visual.material import PBRMaterial, SimpleMaterial
 
-from backend.gaussians import Gaussians
 from backend.mesh import Mesh
 from backend.mesh.export import write_gaussians, write_glb, write_obj, write_ply
+from backend.mesh.extract.flexicubes import extract_mesh
 from backend.mesh.finish import FinishedMesh, finish
-from backend.mesh.flexicubes import extract_mesh
+from backend.models.gaussians import Gaussians
 from tests.backend.shells import chair, features_of
 
 #: A folder with node_modules/gltf-validator: npm install gltf-validator

@@ -13,14 +13,14 @@ import pytest
 import torch
 
 from backend.mesh import MeshError, RawMesh
-from backend.mesh.cleanup import keep_outer_faces, reachable_corners
-from backend.mesh.corners import SDF
+from backend.mesh.bake.texels import rasterize
+from backend.mesh.clean.cleanup import keep_outer_faces, reachable_corners
+from backend.mesh.clean.simplify import simplify
 from backend.mesh.export import write_glb
+from backend.mesh.extract.corners import SDF
+from backend.mesh.extract.flexicubes import extract_mesh
 from backend.mesh.finish import FinishedMesh, finish
-from backend.mesh.flexicubes import extract_mesh
-from backend.mesh.simplify import simplify
-from backend.mesh.texels import rasterize
-from backend.mesh.unwrap import unwrap
+from backend.mesh.unwrap.unwrap import unwrap
 from tests.backend.shells import chair, color_at, features_of, grid, raw_of, sphere
 
 RES = 32

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from backend.mesh import Mesh
-from backend.mesh.cleanup import drop_scraps, keep_outer_faces
+from backend.mesh.base.flood import CORE, OPEN, RADII, flood
+from backend.mesh.base.topology import open_edges
+from backend.mesh.clean.cleanup import drop_scraps, keep_outer_faces
+from backend.mesh.clean.holes import close_holes
 from backend.mesh.finish import clean
-from backend.mesh.flood import CORE, OPEN, RADII, flood
-from backend.mesh.holes import close_holes
-from backend.mesh.topology import open_edges
 from tests.backend.shells import grid, raw_of
 
 Cell = tuple[int, ...]

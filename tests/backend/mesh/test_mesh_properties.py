@@ -13,14 +13,14 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from backend.mesh import Mesh, MeshError
-from backend.mesh.cleanup import drop_bad_faces
+from backend.mesh.base.projection import Projector
+from backend.mesh.base.topology import by_edges, components, connected, open_edges, oriented, renumbered, twins
+from backend.mesh.clean.cleanup import drop_bad_faces
+from backend.mesh.clean.holes import close_holes
+from backend.mesh.clean.simplify import simplify
+from backend.mesh.clean.visibility import keep_visible_faces, seen_sides
+from backend.mesh.extract.flexicubes import extract_mesh
 from backend.mesh.finish import FinishedMesh, clean, finish
-from backend.mesh.flexicubes import extract_mesh
-from backend.mesh.holes import close_holes
-from backend.mesh.projection import Projector
-from backend.mesh.simplify import simplify
-from backend.mesh.topology import by_edges, components, connected, open_edges, oriented, renumbered, twins
-from backend.mesh.visibility import keep_visible_faces, seen_sides
 from tests.backend.shells import chair, features_of, sphere
 
 few = settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])

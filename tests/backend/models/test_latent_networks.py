@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from backend.gaussians import Gaussians, hammersley
+from backend.models.gaussians import Gaussians, hammersley
 from backend.models.latent_flow import LatentFlow
 from backend.models.latent_vae import (
     LatentEncoder,
@@ -18,8 +18,8 @@ from backend.models.latent_vae import (
     LatentMeshDecoder,
     LatentRadianceFieldDecoder,
 )
-from backend.random_weights import fill_by_rule
 from backend.sparse.tensor import SparseTensor
+from backend.weights.random_weights import fill_by_rule
 from tests.backend.golden import assert_close, load_case
 
 Network = TypeVar("Network", bound=nn.Module)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from backend.checkpoints import NETWORKS
-from backend.conditioning import ImageEncoder
-from backend.dinov2_layout import sources
+from backend.models.image_encoder import ImageEncoder
+from backend.weights.checkpoints import NETWORKS
+from backend.weights.dinov2_layout import sources
 from tests.backend.golden import ROOT, assert_keys_as_published, keymap
 
 HUGGING_FACE = "hf_dinov2_with_registers_large"

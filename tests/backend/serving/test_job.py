@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from backend import protocol
-from backend.catalog import HashLock, LockedFile
 from backend.errors import CheckpointError, describe
-from backend.job import Models, _asset_name, _replacing, fraction
+from backend.serving.job import Models, _asset_name, _replacing, fraction
+from backend.store.catalog import HashLock, LockedFile
 from tests.fakes.tiny_model import write_tiny_model
 
 

@@ -21,10 +21,10 @@ from PIL import Image
 
 from backend import protocol
 from backend.__main__ import main
-from tests.backend.test_images import disc
+from tests.backend.images.test_images import disc
 from tests.fakes.tiny_model import write_tiny_model
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TIMEOUT = 60.0  # generous: the machine may be busy
 ENDINGS = (protocol.Result, protocol.Error, protocol.Cancelled)
 
@@ -310,7 +310,7 @@ def test_a_killed_process_leaves_no_half_file_and_another_goes_on(server: Server
 def test_nothing_that_a_library_prints_reaches_the_stream() -> None:
     script = """
 import os, sys
-from backend.serve import claim_standard_streams
+from backend.serving.loop import claim_standard_streams
 stdin, stdout = claim_standard_streams()
 print("print"); os.write(1, b"descriptor"); os.system("echo child")
 sys.__stdout__.write("original"); sys.__stdout__.flush()
@@ -333,7 +333,7 @@ import backend.__main__
 assert "torch" not in sys.modules and "numpy" not in sys.modules
 import torch
 before = set(sys.modules)
-import backend.serve, backend.device
+import backend.serving.loop, backend.serving.device
 heavy = {"scipy", "PIL", "trimesh", "safetensors", "fast_simplification"}
 assert not heavy & set(sys.modules) - before, heavy & set(sys.modules)
 """

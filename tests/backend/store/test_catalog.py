@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from backend import catalog
-from backend.catalog import PUBLISHED, HashLock, LockedFile, available_models, find_model, installed_lock
 from backend.config import PRETRAINED
 from backend.errors import CheckpointError
 from backend.protocol import models_folder
+from backend.store import catalog
+from backend.store.catalog import PUBLISHED, HashLock, LockedFile, available_models, find_model, installed_lock
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def test_the_models_folder(
 
 
 def test_the_command_line_starts_without_the_libraries_of_a_download() -> None:
-    code = "import sys, backend.__main__, backend.download; print([m for m in sys.modules if m in sys.argv[1:]])"
+    code = "import sys, backend.__main__, backend.store.commands; print([m for m in sys.modules if m in sys.argv[1:]])"
     heavy = ("huggingface_hub", "httpx2", "filelock", "torch", "numpy")
     run = subprocess.run([sys.executable, "-c", code, *heavy], capture_output=True, text=True, check=True)
     assert run.stdout == "[]\n"

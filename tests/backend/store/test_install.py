@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from backend import hub as hub_module
-from backend.catalog import PUBLISHED, HashLock, PublishedFile, PublishedModel, find_model, installed_lock
 from backend.errors import ModelError, describe
-from backend.hub import Hub
-from backend.install import Progress, install, missing_models, partial_folder
+from backend.store import hub as hub_module
+from backend.store.catalog import PUBLISHED, HashLock, PublishedFile, PublishedModel, find_model, installed_lock
+from backend.store.hub import Hub
+from backend.store.install import Progress, install, missing_models, partial_folder
 from tests.fakes.hub import COMMIT, FakeHub, Fault, git_sha1, serve_hub
 
 WEIGHTS = bytes(range(256)) * 1000

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from backend.catalog import PUBLISHED, HashLock, PublishedFile, PublishedModel, installed_lock
 from backend.errors import ModelError
-from backend.install import install
-from backend.snapshot import Snapshot
+from backend.store.catalog import PUBLISHED, HashLock, PublishedFile, PublishedModel, installed_lock
+from backend.store.install import install
+from backend.store.snapshot import Snapshot
 from tests.fakes.hub import git_sha1
 
 COMMIT = "1234567890abcdef1234567890abcdef12345678"

@@ -13,9 +13,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from backend.checkpoints import NETWORKS
+from backend.weights.checkpoints import NETWORKS
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 #: A flow of the published kind, smaller: 83 million parameters, 166 MB on disk in fp16, 333 MB in memory in fp32.
 KIND = "SparseStructureFlowModel"
@@ -40,8 +40,8 @@ from pathlib import Path
 
 import torch
 
-from backend.checkpoints import Checkpoint
-from backend.folders import NetworkFiles
+from backend.weights.checkpoints import Checkpoint
+from backend.weights.folders import NetworkFiles
 from backend.models.structure_flow import StructureFlow
 
 def memory(line):

@@ -12,12 +12,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from backend.catalog import find_model
-from backend.checkpoints import load_network
 from backend.config import GenerateSettings, PipelineConfig
 from backend.errors import CheckpointError
 from backend.models.structure_flow import StructureFlow
 from backend.models.structure_vae import StructureDecoder
+from backend.store.catalog import find_model
+from backend.weights.checkpoints import load_network
 from tests.fakes.tiny_model import write_tiny_model
 
 CPU = torch.device("cpu")

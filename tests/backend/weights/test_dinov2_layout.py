@@ -12,12 +12,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from backend.checkpoints import load_network
-from backend.conditioning import ImageEncoder
-from backend.config import PRETRAINED
-from backend.dinov2_layout import sources
+from backend.config import DESCRIPTIONS
 from backend.errors import CheckpointError
-from backend.random_weights import fill_by_rule
+from backend.models.image_encoder import ImageEncoder
+from backend.weights.checkpoints import load_network
+from backend.weights.dinov2_layout import sources
+from backend.weights.random_weights import fill_by_rule
 from tests.backend.golden import ROOT, assert_keys_as_published
 
 CPU = torch.device("cpu")
@@ -61,7 +61,7 @@ def test_the_hubs_keys_are_the_networks_own() -> None:
 
 
 def test_the_bundled_description_is_the_published_network() -> None:
-    description = json.loads((PRETRAINED / "dinov2_vitl14_reg.json").read_text())
+    description = json.loads((DESCRIPTIONS / "dinov2_vitl14_reg.json").read_text())
     published = json.loads((ROOT / "keymaps" / "dinov2_vitl14_reg.json").read_text())
     assert description["args"] == published["args"]
     assert_keys_as_published(ImageEncoder, "dinov2_vitl14_reg")

@@ -10,11 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from backend.config import PRETRAINED, GenerateSettings, SamplerSettings
+from backend.config import DESCRIPTIONS, GenerateSettings, SamplerSettings
 from backend.errors import CheckpointError
-from backend.folders import ModelFolder
 from backend.pipeline import Pipeline
-from tests.backend.test_images import disc
+from backend.weights.folders import ModelFolder
+from tests.backend.images.test_images import disc
 from tests.fakes.tiny_model import write_tiny_model
 
 CPU = torch.device("cpu")
@@ -111,7 +111,7 @@ def test_the_published_encoder_is_found_beside_the_model(large: Path, file: str)
     touch(folder / file)
     files = ModelFolder.read(large).network(ModelFolder.read(large).config.image_encoder)
     assert files.weights == folder / Path(file).stem
-    assert files.description == PRETRAINED / "dinov2_vitl14_reg.json"
+    assert files.description == DESCRIPTIONS / "dinov2_vitl14_reg.json"
     (folder / file).unlink()
     with pytest.raises(CheckpointError, match=r"dinov2-vitl14-reg.+ is missing"):
         ModelFolder.read(large).network("dinov2_vitl14_reg")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from backend.random_weights import fill_by_rule, rule_tensor
+from backend.weights.random_weights import fill_by_rule, rule_tensor
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from backend.catalog import HashLock, LockedFile
 from backend.errors import CheckpointError
-from backend.integrity import sha256
-from backend.weights import SafetensorsFile, safetensors_at
+from backend.store.catalog import HashLock, LockedFile
+from backend.store.integrity import sha256
+from backend.weights.safetensors_file import SafetensorsFile, safetensors_at
 
 Header = dict[str, Any]
 

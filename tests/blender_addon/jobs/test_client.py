@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from espalier.backend import protocol
-from espalier.blender_addon.client import Backend, BackendUnavailable
+from espalier.blender_addon.jobs.client import Backend, BackendUnavailable
 
 Start = Callable[..., Backend]
 

@@ -8,13 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from espalier.blender_addon.server.install_lock import Busy, InstallLock
+from espalier.blender_addon.jobs.file_lock import Busy, InstallLock
 
 HOLD = """
 import sys, types
 package = types.ModuleType("espalier"); package.__path__ = [sys.argv[1]]; sys.modules["espalier"] = package
 from pathlib import Path
-from espalier.blender_addon.server.install_lock import InstallLock
+from espalier.blender_addon.jobs.file_lock import InstallLock
 lock = InstallLock(Path(sys.argv[2])); lock.acquire(); print("held", flush=True); sys.stdin.read()
 """
 

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from espalier.blender_addon import journal
-from espalier.blender_addon.client import Backend
-from espalier.blender_addon.jobs import Job, JobQueue, State
-from espalier.blender_addon.journal import Journal
+from espalier.blender_addon.jobs import journal
+from espalier.blender_addon.jobs.client import Backend
+from espalier.blender_addon.jobs.journal import Journal
+from espalier.blender_addon.jobs.queue import Job, JobQueue, State
 
 Start = Callable[..., Backend]
 MakeJob = Callable[..., Job]
@@ -87,7 +87,7 @@ import sys, time, types
 package = types.ModuleType("espalier"); package.__path__ = [sys.argv[1]]; sys.modules["espalier"] = package
 from pathlib import Path
 from espalier.backend import protocol
-from espalier.blender_addon.journal import Journal
+from espalier.blender_addon.jobs.journal import Journal
 journal = Journal(Path(sys.argv[2]))
 folder = journal.new_folder()
 journal.asked(protocol.Generate("a", ("mug.png",), str(folder)), (), None)

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 from espalier.backend import protocol
-from espalier.blender_addon import jobs
-from espalier.blender_addon.client import Backend, BackendUnavailable
-from espalier.blender_addon.jobs import Job, JobQueue, State
+from espalier.blender_addon.jobs.client import Backend, BackendUnavailable
+from espalier.blender_addon.jobs.queue import Job, JobQueue, State
 
 Until = Callable[..., None]
 MakeJob = Callable[..., Job]
@@ -174,7 +173,7 @@ def test_cancel_while_the_backend_starts(queue: JobQueue, launcher: Launcher, ma
 def test_a_backend_that_does_not_answer_a_cancel_is_ended(
     queue: JobQueue, launcher: Launcher, make_job: MakeJob, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs, "CANCEL_GRACE", 0.2)
+    monkeypatch.setattr("espalier.blender_addon.jobs.queue.CANCEL_GRACE", 0.2)
     launcher.modes = [["deaf"], ["ok"]]
     job, following = make_job("mug"), make_job("chair")
     queue.submit(job)

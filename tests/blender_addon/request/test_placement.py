@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from espalier import blender_addon
 from espalier.backend import protocol
-from espalier.blender_addon import placement
-from espalier.blender_addon.jobs import Job
-from espalier.blender_addon.mesh_import import stand
-from espalier.blender_addon.progress import clock, seconds_left
+from espalier.blender_addon.jobs.progress import clock, seconds_left
+from espalier.blender_addon.jobs.queue import Job
+from espalier.blender_addon.request import placement
+from espalier.blender_addon.scene.mesh_import import stand
 
 
 @pytest.fixture

@@ -10,8 +10,10 @@ from typing import Any
 import bpy
 import pytest
 from espalier import blender_addon
-from espalier.blender_addon import preferences, properties, quality, translations
-from espalier.blender_addon.quality import Model, Quality, qualities, read_models
+from espalier.blender_addon import translations
+from espalier.blender_addon.request import properties, quality
+from espalier.blender_addon.request.quality import Model, Quality, qualities, read_models
+from espalier.blender_addon.ui import preferences
 
 NETWORKS = dict(zip(quality.NEEDED, ("structure", "structure_decoder", "latents", "mesh_decoder"), strict=True))
 

@@ -10,8 +10,8 @@ import bpy
 import numpy as np
 import pytest
 from espalier import blender_addon
-from espalier.blender_addon import images
-from espalier.blender_addon.pixels import InputWriter, Pixels, encode_bmp
+from espalier.blender_addon.jobs.inputs import InputWriter, Pixels, encode_bmp
+from espalier.blender_addon.request import images
 
 from tests.fakes.fake_backend import paint, write_png
 
@@ -105,7 +105,7 @@ def test_a_generated_image_can_be_read_by_the_backend(settings: Any, tmp_path: P
     (written,) = laid_out(settings, tmp_path)
     assert Path(written).stem == "Sketch_of_a_mug"
     pytest.importorskip("torch")  # which a Blender's own Python lacks
-    from backend.images import load_image
+    from backend.images.files import load_image
 
     cut_out = np.asarray(load_image(Path(written)))
     assert cut_out.shape == (48, 64, 4)

@@ -9,10 +9,12 @@ from typing import Any
 import bpy
 import numpy as np
 import pytest
-from espalier.blender_addon import mesh_import, pump, remake, retexture
-from espalier.blender_addon.jobs import State
+from espalier.blender_addon import pump
+from espalier.blender_addon.jobs.queue import State
+from espalier.blender_addon.request import again, retexture
+from espalier.blender_addon.scene import mesh_import
 
-from tests.addon.test_iterate import Until, idle, positions, select
+from tests.blender_addon.request.test_again import Until, idle, positions, select
 
 
 def painted(until: Until, *targets: bpy.types.Object) -> list[dict[str, Any]]:
@@ -46,7 +48,7 @@ def test_retexture_on_the_meshes_own_uvs(mode: list[str], until: Until) -> None:
     assert cube.active_material.node_tree.nodes.active.image.packed_file
     assert [layer.name for layer in cube.data.uv_layers] == ["UVMap"]
     assert json.loads(cube["espalier_texture"])["seed"] == 0
-    assert not remake.is_made(cube)  # its shape is not ours: nothing may replace it
+    assert not again.is_made(cube)  # its shape is not ours: nothing may replace it
     bpy.ops.ed.undo()
     assert bpy.data.objects["Cube"].active_material is None
 

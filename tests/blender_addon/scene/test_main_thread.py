@@ -8,7 +8,7 @@ from pathlib import Path
 import bpy
 import numpy as np
 from espalier.backend import protocol
-from espalier.blender_addon import mesh_import
+from espalier.blender_addon.scene import mesh_import
 
 LIMIT = 0.150  # seconds of the thread: a machine that has other work to do takes longer by the clock
 SIDE = 316  # vertices along each way of the torus: 199,712 triangles

@@ -11,9 +11,9 @@ from typing import Any
 import bpy
 import pytest
 from espalier.backend import protocol
-from espalier.blender_addon import mesh_import
-from espalier.blender_addon.client import Backend
-from espalier.blender_addon.jobs import Job, JobQueue
+from espalier.blender_addon.jobs.client import Backend
+from espalier.blender_addon.jobs.queue import Job, JobQueue
+from espalier.blender_addon.scene import mesh_import
 
 
 @pytest.fixture

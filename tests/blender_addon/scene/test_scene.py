@@ -11,10 +11,12 @@ import bpy
 import numpy as np
 import pytest
 from espalier.backend import protocol
-from espalier.blender_addon import mesh_import, preferences, pump, viewport
-from espalier.blender_addon.client import Backend
-from espalier.blender_addon.jobs import Job, JobQueue, State
+from espalier.blender_addon import pump
+from espalier.blender_addon.jobs.client import Backend
+from espalier.blender_addon.jobs.queue import Job, JobQueue, State
+from espalier.blender_addon.scene import mesh_import, viewport
 from espalier.blender_addon.server import process
+from espalier.blender_addon.ui import preferences
 
 Until = Callable[..., None]
 Press = Callable[..., Job]

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from espalier.blender_addon.client import BackendUnavailable
+from espalier.blender_addon.jobs.client import BackendUnavailable
 from espalier.blender_addon.server import process
 from espalier.blender_addon.server.resources import find_models
 

@@ -12,11 +12,12 @@ from typing import Any
 import bpy
 import pytest
 from espalier import blender_addon
-from espalier.blender_addon import (
-    generation,
-    history,
+from espalier.blender_addon import installation, translations
+from espalier.blender_addon.request import again, generate, images, properties, retexture
+from espalier.blender_addon.scene import history
+from espalier.blender_addon.server import install, models, steps
+from espalier.blender_addon.ui import (
     image_operators,
-    images,
     job_list,
     object_operators,
     object_panels,
@@ -24,18 +25,12 @@ from espalier.blender_addon import (
     panels,
     preferences,
     presets,
-    properties,
-    remake,
-    retexture,
-    setup,
     setup_operators,
     setup_page,
-    translations,
 )
-from espalier.blender_addon.server import install, models, steps
 
 MODULES = (
-    generation,
+    generate,
     history,
     image_operators,
     images,
@@ -47,9 +42,9 @@ MODULES = (
     preferences,
     presets,
     properties,
-    remake,
+    again,
     retexture,
-    setup,
+    installation,
     setup_operators,
     setup_page,
 )

@@ -12,9 +12,11 @@ import bpy
 import pytest
 from espalier import blender_addon
 from espalier.backend import protocol
-from espalier.blender_addon import generation, image_operators, job_list, panels, preferences, presets, pump
-from espalier.blender_addon.jobs import Job, State
-from espalier.blender_addon.mesh_import import NOTE
+from espalier.blender_addon import pump
+from espalier.blender_addon.jobs.queue import Job, State
+from espalier.blender_addon.request import generate
+from espalier.blender_addon.scene.mesh_import import NOTE
+from espalier.blender_addon.ui import image_operators, job_list, panels, preferences, presets
 
 
 @pytest.fixture
@@ -109,7 +111,7 @@ def test_the_preferences_go_by_the_extensions_name(registered: None) -> None:
 
 
 def new_request() -> protocol.Generate:
-    (job,) = generation.new_jobs(bpy.context)
+    (job,) = generate.new_jobs(bpy.context)
     Path(job.request.out).rmdir()
     return job.request
 
@@ -134,24 +136,24 @@ def test_a_model_of_the_users_own_goes_by_its_path(registered: None, tmp_path: P
     settings = bpy.context.scene.espalier
     settings.images.add().path = str(tmp_path / "mug.png")
     settings.model = str(tmp_path / "large")
-    assert generation.obstacle(bpy.context) == "The model large is not installed"
+    assert generate.obstacle(bpy.context) == "The model large is not installed"
     assert "espalier.preferences_show" in texts(draw())
     (tmp_path / "large").mkdir()
     (tmp_path / "large" / "pipeline.json").touch()
-    assert generation.obstacle(bpy.context) == ""
+    assert generate.obstacle(bpy.context) == ""
     assert new_request().model == str(tmp_path / "large")
     assert (settings.family, settings.quality) == (settings.model, "OWN")
 
 
 def test_why_the_button_is_off(registered: None, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = bpy.context.scene.espalier
-    assert generation.obstacle(bpy.context) == "Add an image first"
+    assert generate.obstacle(bpy.context) == "Add an image first"
     settings.images.add().path = "/images/mug.png"
     settings.place = "ACTIVE"
-    assert "no active object" in generation.obstacle(bpy.context)
+    assert "no active object" in generate.obstacle(bpy.context)
     assert "no active object" in texts(draw())
-    monkeypatch.setattr("espalier.blender_addon.setup.is_installed", lambda context: False)
-    assert generation.obstacle(bpy.context) == "Install the backend first"
+    monkeypatch.setattr("espalier.blender_addon.installation.is_installed", lambda context: False)
+    assert generate.obstacle(bpy.context) == "Install the backend first"
 
 
 def test_variants_have_consecutive_seeds_and_stand_side_by_side(registered: None) -> None:
@@ -159,7 +161,7 @@ def test_variants_have_consecutive_seeds_and_stand_side_by_side(registered: None
     settings.images.add().path = "/images/mug.png"
     settings.seed, settings.variants, settings.size = 2**31 - 2, 3, 2.0
     bpy.context.scene.cursor.location = (1, 2, 3)
-    jobs = generation.new_jobs(bpy.context)
+    jobs = generate.new_jobs(bpy.context)
     assert [job.request.seed for job in jobs] == [2**31 - 2, 2**31 - 1, 0]
     targets = [job.target for job in jobs]
     assert [target.location for target in targets if target] == [(1, 2, 3), (3.5, 2, 3), (6, 2, 3)]

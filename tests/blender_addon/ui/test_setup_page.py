@@ -11,13 +11,14 @@ from typing import Any
 import bpy
 import pytest
 from espalier import blender_addon
-from espalier.blender_addon import panels, preferences, setup, setup_page
+from espalier.blender_addon import installation
 from espalier.blender_addon.server.install import State, Status
 from espalier.blender_addon.server.machine import Choice
 from espalier.blender_addon.server.models import Model, Models
 from espalier.blender_addon.server.steps import Plan
+from espalier.blender_addon.ui import panels, preferences, setup_page
 
-from tests.addon.test_interface import Layout, texts
+from tests.blender_addon.ui.test_interface import Layout, texts
 
 PLAN = Plan(Choice("cpu"), 192_000_000, 1_460_000_000, 50_000_000_000, 90.0)
 
@@ -50,8 +51,8 @@ class FakeInstaller:
 @pytest.fixture
 def registered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     bpy.ops.wm.read_factory_settings(use_empty=True)
-    monkeypatch.setattr(setup, "models", Models())
-    monkeypatch.setattr(setup, "FOLDER", tmp_path)  # no checkout's environment
+    monkeypatch.setattr(installation, "models", Models())
+    monkeypatch.setattr(installation, "FOLDER", tmp_path)  # no checkout's environment
     monkeypatch.delenv("ESPALIER_PYTHON", raising=False)
     blender_addon.register()
     yield
@@ -68,13 +69,13 @@ def addon(registered: None) -> Iterator[Any]:
 
 def use(monkeypatch: pytest.MonkeyPatch, state: State, text: str, hint: str = "", **more: Any) -> FakeInstaller:
     fake = FakeInstaller(Status(state, text, hint, **more))
-    monkeypatch.setattr(setup, "_installer", fake)
+    monkeypatch.setattr(installation, "_installer", fake)
     return fake
 
 
 def allow_network(monkeypatch: pytest.MonkeyPatch, allowed: bool) -> None:
     reason = "" if allowed else "Turn on Allow Online Access in Preferences > System"
-    monkeypatch.setattr(setup, "offline_reason", lambda context: reason)
+    monkeypatch.setattr(installation, "offline_reason", lambda context: reason)
 
 
 def panel() -> str:
@@ -125,7 +126,7 @@ def test_without_the_network_it_says_how_to_allow_it(
 
 
 def test_blenders_own_setting_is_asked(registered: None) -> None:
-    assert bool(setup.offline_reason(bpy.context)) != bpy.app.online_access
+    assert bool(installation.offline_reason(bpy.context)) != bpy.app.online_access
 
 
 def test_while_it_installs(addon: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,7 +166,7 @@ def test_ready(addon: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     told = page(addon)
     assert "Ready (NVIDIA GeForce RTX 4070, 12 GB)" in told
     assert "Repair" in told
-    assert setup.backend_python(bpy.context) == Path("/env/bin/python")
+    assert installation.backend_python(bpy.context) == Path("/env/bin/python")
     told = panel()
     assert "espalier.generate" in told
     assert "demonstration model" in " ".join(told.split("\n"))
@@ -179,18 +180,20 @@ def test_models(addon: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, State.READY, "processor")
     allow_network(monkeypatch, True)
     dino = entry("dinov2-vitl14-reg", "installed", present=3_000_000_000)
-    trellis = entry(setup.OFFERED, "partial", dino.name, present=1_000_000_000)
-    damaged = entry("mdt-dist", "damaged", setup.OFFERED, present=5)
-    setup.models.known = {model.name: model for model in (dino, trellis, damaged, entry("u2net", "not installed"))}
+    trellis = entry(installation.OFFERED, "partial", dino.name, present=1_000_000_000)
+    damaged = entry("mdt-dist", "damaged", installation.OFFERED, present=5)
+    installation.models.known = {
+        model.name: model for model in (dino, trellis, damaged, entry("u2net", "not installed"))
+    }
     told = page(addon)
     assert "U2NET: 3.0 GB" in told.split("\n")
     for words in ("DINOV2-VITL14-REG: 3.0 GB, installed", "1.0 GB of 3.0 GB downloaded", "damaged: download it again"):
         assert words in told
     for button in ("espalier.verify_model", "Go On", "Download"):
         assert button in told
-    assert setup.models.missing("mdt-dist") == [trellis, damaged]
+    assert installation.models.missing("mdt-dist") == [trellis, damaged]
     assert "Get TRELLIS (2.0 GB)..." in panel()
-    setup.models.problem = ("It broke.", "Try again.")
+    installation.models.problem = ("It broke.", "Try again.")
     assert "It broke." in page(addon)
     assert "It broke." in panel()
 
@@ -199,8 +202,8 @@ def test_a_big_model_ends_the_offer(registered: None, monkeypatch: pytest.Monkey
     use(monkeypatch, State.READY, "processor")
     monkeypatch.setattr(preferences, "folders", lambda context: ("", str(tmp_path)))
     assert "demonstration" in panel()
-    (tmp_path / setup.OFFERED).mkdir()
-    (tmp_path / setup.OFFERED / "pipeline.json").touch()
+    (tmp_path / installation.OFFERED).mkdir()
+    (tmp_path / installation.OFFERED / "pipeline.json").touch()
     assert "demonstration" not in panel()
 
 

@@ -7,20 +7,21 @@ import numpy as np
 import pytest
 import torch
 
-from backend.gaussians import Gaussians
-from backend.mesh import Mesh, compiled
-from backend.mesh.bake import Source, bake, covered, projected
+from backend.mesh import Mesh
+from backend.mesh.bake.bake import Source, bake, covered, projected
+from backend.mesh.bake.gaussian_color import SH_DC, GaussianColors
+from backend.mesh.bake.gutter import Gutter
+from backend.mesh.bake.tangents import encode, tangent_space, vertex_normals
+from backend.mesh.bake.texels import Cover, rasterize
+from backend.mesh.base import compiled
+from backend.mesh.base.projection import APART, Projection, Projector, search
+from backend.mesh.clean.simplify import simplify
+from backend.mesh.extract.flexicubes import extract_mesh
 from backend.mesh.finish import clean
-from backend.mesh.flexicubes import extract_mesh
-from backend.mesh.gaussian_color import SH_DC, GaussianColors
-from backend.mesh.gutter import Gutter
-from backend.mesh.projection import APART, Projection, Projector, search
-from backend.mesh.simplify import simplify
-from backend.mesh.tangents import encode, tangent_space, vertex_normals
-from backend.mesh.texels import Cover, rasterize
-from backend.mesh.unwrap import Unwrapped, unwrap
+from backend.mesh.unwrap.unwrap import Unwrapped, unwrap
+from backend.models.gaussians import Gaussians
+from tests.backend.mesh.test_mesh_finish import sample
 from tests.backend.shells import chair, color_at, features_of, sphere
-from tests.backend.test_mesh_finish import sample
 
 SIZE = 256
 

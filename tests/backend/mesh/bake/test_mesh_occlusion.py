@@ -7,14 +7,14 @@ import pytest
 import trimesh
 
 from backend.mesh import Mesh
-from backend.mesh.bake import Source, bake
+from backend.mesh.bake.bake import Source, bake
+from backend.mesh.bake.occlusion import vertex_occlusion
+from backend.mesh.bake.tangents import vertex_normals
+from backend.mesh.extract.flexicubes import extract_mesh
 from backend.mesh.finish import clean
-from backend.mesh.flexicubes import extract_mesh
-from backend.mesh.occlusion import vertex_occlusion
-from backend.mesh.tangents import vertex_normals
-from backend.mesh.unwrap import unwrap
+from backend.mesh.unwrap.unwrap import unwrap
+from tests.backend.mesh.test_mesh_finish import sample
 from tests.backend.shells import chair, features_of
-from tests.backend.test_mesh_finish import sample
 
 RAYS = 128
 

@@ -5,9 +5,9 @@ import torch
 from torch import Tensor
 
 from backend.mesh import MeshError, RawMesh
-from backend.mesh.case_tables import EDGES, case_tables, cube_faces
-from backend.mesh.corners import COLOR, GAMMA, SDF
-from backend.mesh.flexicubes import extract_mesh, extract_training_mesh
+from backend.mesh.extract.case_tables import EDGES, case_tables, cube_faces
+from backend.mesh.extract.corners import COLOR, GAMMA, SDF
+from backend.mesh.extract.flexicubes import extract_mesh, extract_training_mesh
 from tests.backend.golden import assert_close, load_case
 from tests.backend.shells import features_of, sphere
 

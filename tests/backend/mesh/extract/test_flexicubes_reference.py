@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from backend.mesh import RawMesh, reference
-from backend.mesh.corners import COLOR, GAMMA, SDF
-from backend.mesh.flexicubes import extract_mesh
-from backend.mesh.reference import same_mesh
+from backend.mesh import RawMesh
+from backend.mesh.extract import reference
+from backend.mesh.extract.corners import COLOR, GAMMA, SDF
+from backend.mesh.extract.flexicubes import extract_mesh
+from backend.mesh.extract.reference import same_mesh
 from tests.backend.golden import load_case
 from tests.backend.shells import chair, features_of, grid
 

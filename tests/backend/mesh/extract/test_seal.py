@@ -9,12 +9,12 @@ from scipy import ndimage
 from torch import Tensor
 
 from backend.mesh import RawMesh
-from backend.mesh.cleanup import keep_outer_faces
-from backend.mesh.corners import COLOR
-from backend.mesh.flexicubes import extract_mesh
-from backend.mesh.flood import flood, leaks
-from backend.mesh.seal import CUBE_RADII, VOXEL_CORE, VOXEL_RADII, seal_cubes, seal_voxels
-from backend.mesh.topology import open_edges
+from backend.mesh.base.flood import flood, leaks
+from backend.mesh.base.topology import open_edges
+from backend.mesh.clean.cleanup import keep_outer_faces
+from backend.mesh.extract.corners import COLOR
+from backend.mesh.extract.flexicubes import extract_mesh
+from backend.mesh.extract.seal import CUBE_RADII, VOXEL_CORE, VOXEL_RADII, seal_cubes, seal_voxels
 from tests.backend.shells import PARENT, features_of, grid, sphere
 
 SIDE = 16

@@ -10,13 +10,13 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from backend.mesh import Mesh
+from backend.mesh.clean.simplify import simplify
+from backend.mesh.extract.flexicubes import extract_mesh
 from backend.mesh.finish import clean
-from backend.mesh.flexicubes import extract_mesh
-from backend.mesh.simplify import simplify
-from backend.mesh.unwrap import GUTTER, Unwrapped, unwrap
+from backend.mesh.unwrap.unwrap import GUTTER, Unwrapped, unwrap
 from scripts.benchmark.layouts import layout_quality, overlaps
+from tests.backend.mesh.test_mesh_properties import soups
 from tests.backend.shells import Distance, chair, features_of, sphere
-from tests.backend.test_mesh_properties import soups
 
 SIZE, RASTER = 512, 1024
 ROUNDING = 1e-6  # of the square: what coordinates in float32 may be off

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from backend.mesh import Mesh
-from backend.mesh.charts import BENDING, COLUMNS, EULER, _energy, dual_graph
-from backend.mesh.cleanup import _repeated, face_areas, select_faces
-from backend.mesh.flood import _filled, _regions
-from backend.mesh.outlines import TOUCH, Outlines, self_crossings
-from backend.mesh.pack import COARSE, FINE, Masks, _count, _fit, _smallest_rectangles, rasterized
-from backend.mesh.parameterise import _factorise, _laplacian, _more_than_a_turn, _solve, farthest_faces
-from backend.mesh.topology import open_edges
+from backend.mesh.base.flood import _filled, _regions
+from backend.mesh.base.topology import open_edges
+from backend.mesh.clean.cleanup import _repeated, face_areas, select_faces
+from backend.mesh.unwrap.charts import BENDING, COLUMNS, EULER, _energy, dual_graph
+from backend.mesh.unwrap.outlines import TOUCH, Outlines, self_crossings
+from backend.mesh.unwrap.pack import COARSE, FINE, Masks, _count, _fit, _smallest_rectangles, rasterized
+from backend.mesh.unwrap.parameterise import _factorise, _laplacian, _more_than_a_turn, _solve, farthest_faces
 
 SEEDS = range(4)
 

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from backend.errors import BackendError
 from backend.models.latent_flow import LatentFlow
 from backend.models.structure_flow import StructureFlow
-from backend.training.distill import AdaptiveClip, Clean, Devices, Distillation, DistillationLoss
-from backend.training.estimate import Estimate
-from backend.training.methods import DISTILL_PRESETS, METHODS, DistillPreset
+from backend.training.distillation.distill import AdaptiveClip, Clean, Devices, Distillation, DistillationLoss
+from backend.training.distillation.estimate import Estimate
+from backend.training.distillation.methods import DISTILL_PRESETS, METHODS, DistillPreset
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[4]
 PRESET = replace(DISTILL_PRESETS["smoke"]["structure"], batch=4, steps=6, rate=1e-3)
 WIDTHS: dict[str, Any] = {
     "model_channels": 16,

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from backend.config import SamplerSettings
 from backend.sampling import time_steps
-from backend.training.distill import Clean
+from backend.training.distillation.distill import Clean
+from backend.training.distillation.methods import DISTILL_PRESETS, METHODS, distill_preset
+from backend.training.distillation.pictures import sample
 from backend.training.export import STUDENT_SAMPLING
-from backend.training.methods import DISTILL_PRESETS, METHODS, distill_preset
-from backend.training.pictures import sample
 from scripts import distill
 
 

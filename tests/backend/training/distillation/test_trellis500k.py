@@ -12,9 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
-from backend.conditioning import ImageEncoder
 from backend.config import Normalization
-from backend.training.trellis500k import Dataset, PublishedLatents, problems
+from backend.models.image_encoder import ImageEncoder
+from backend.training.distillation.trellis500k import Dataset, PublishedLatents, problems
 
 NAMES = ("aaaa", "bbbb")
 

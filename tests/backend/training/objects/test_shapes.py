@@ -7,12 +7,12 @@ import pytest
 import torch
 from scipy.spatial import cKDTree
 
-from backend.training import metrics
-from backend.training.families import FAMILIES
-from backend.training.params import LONGEST_SIDE
-from backend.training.render import UNLIT, View, frame, random_view, render, surface_map
-from backend.training.shapes import corner_distances, draw, evaluate, surface_voxels
-from backend.training.stages import corner_table
+from backend.evaluation import metrics
+from backend.training.objects.families import FAMILIES
+from backend.training.objects.lattice import corner_table
+from backend.training.objects.params import LONGEST_SIDE
+from backend.training.objects.render import UNLIT, View, frame, random_view, render, surface_map
+from backend.training.objects.shapes import corner_distances, draw, evaluate, surface_voxels
 
 ALL = tuple(FAMILIES)
 

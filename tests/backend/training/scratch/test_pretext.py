@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from backend.training.data import PATCH_POINTS
-from backend.training.pretext import _mirror_images
-from backend.training.render import View, frame, surface_map
-from backend.training.shapes import draw
+from backend.training.objects.data import PATCH_POINTS
+from backend.training.objects.render import View, frame, surface_map
+from backend.training.objects.shapes import draw
+from backend.training.scratch.pretext import _mirror_images
 
 
 def test_a_mirrored_image_shows_the_mirrored_object_from_the_opposite_azimuth() -> None:

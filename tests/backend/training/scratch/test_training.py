@@ -14,17 +14,17 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from backend.errors import BackendError
-from backend.folders import ModelFolder
 from backend.pipeline import Pipeline
-from backend.training.data import SHARD, Objects
 from backend.training.export import begin_with
-from backend.training.flows import StructureFlowStage
 from backend.training.loop import Schedule, Trainer, TrainingState, ema_decay, learning_rate
-from backend.training.presets import PRESETS
+from backend.training.objects.data import SHARD, Objects
 from backend.training.run_folder import alone
-from backend.training.stages import ImageEncoderStage, Run, StructureVAEStage
+from backend.training.scratch.flows import StructureFlowStage
+from backend.training.scratch.presets import PRESETS
+from backend.training.scratch.stages import ImageEncoderStage, Run, StructureVAEStage
+from backend.weights.folders import ModelFolder
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[4]
 
 
 @pytest.fixture(scope="module")
@@ -115,10 +115,10 @@ def test_data_is_complete_and_held_out_objects_are_the_last(trained: Path) -> No
 
 
 def test_mini_keeps_to_its_size() -> None:
-    from backend.conditioning import ImageEncoder
+    from backend.models.image_encoder import ImageEncoder
     from backend.models.latent_flow import LatentFlow
     from backend.models.structure_flow import StructureFlow
-    from backend.training.stages import LatentVAE, StructureVAE
+    from backend.training.scratch.stages import LatentVAE, StructureVAE
 
     preset = PRESETS["mini"]
 

@@ -1,0 +1,75 @@
+"""Cut-out images framed for the image encoder, and made into its input."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..models.image_encoder import IMAGE_SIZE
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+#: Pixels with more alpha than this belong to the object.
+OPAQUE = 0.8 * 255
+
+#: Side of the crop over the longer side of the object.
+FRAME = 1.2
+
+
+def object_bounds(alpha: np.ndarray) -> tuple[int, int, int, int]:
+    """The first and last columns and rows (left, top, right, bottom) of the opaque pixels of `alpha` `[H, W]` uint8.
+
+    Raises ValueError if there are none.
+    """
+    rows, columns = np.nonzero(alpha > OPAQUE)
+    if not len(rows):
+        raise ValueError("the image has no opaque pixels: there is no object in it")
+    return int(columns.min()), int(rows.min()), int(columns.max()), int(rows.max())
+
+
+def frame_side(bounds: tuple[int, int, int, int]) -> int:
+    """The side in pixels of the square that frames an object with these bounds."""
+    left, top, right, bottom = bounds
+    return int(FRAME * max(right - left, bottom - top))
+
+
+def object_box(alpha: np.ndarray) -> tuple[float, float, float, float]:
+    """The square crop (left, top, right, bottom) around the opaque pixels of `alpha` `[H, W]` uint8.
+
+    Corners may be half-integers and lie outside the image. Raises ValueError if less than two opaque pixels span it.
+    """
+    left, top, right, bottom = bounds = object_bounds(alpha)
+    half = frame_side(bounds) // 2
+    if half == 0:
+        raise ValueError("the object in the image is less than two pixels wide")
+    x, y = (left + right) / 2, (top + bottom) / 2
+    return x - half, y - half, x + half, y + half
+
+
+def prepare_image(image: Image.Image, size: int = IMAGE_SIZE) -> Image.Image:
+    """The object of an image with alpha, centred on black: an RGB image `size` x `size`.
+
+    Raises ValueError if the image has no transparency to tell the object by, or no object.
+    """
+    rgba = image.convert("RGBA")
+    alpha = np.asarray(rgba.getchannel("A"))
+    if alpha.min() == 255:
+        raise ValueError("the image has no transparent background to cut the object out of")
+    framed = rgba.crop(object_box(alpha)).resize((size, size), Image.Resampling.LANCZOS)
+    pixels = np.asarray(framed).astype(np.float32) / 255
+    premultiplied = pixels[..., :3] * pixels[..., 3:]
+    return Image.fromarray((premultiplied * 255).astype(np.uint8))
+
+
+def images_to_tensor(images: Sequence[Image.Image], size: int = IMAGE_SIZE) -> Tensor:
+    """Images as `[B, 3, size, size]` float32, normalised with the ImageNet mean and standard deviation."""
+    resized = [image.resize((size, size), Image.Resampling.LANCZOS) for image in images]
+    pixels = np.stack([np.asarray(image.convert("RGB")) for image in resized]).astype(np.float32) / 255
+    rgb = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+    mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
+    return (rgb - mean[:, None, None]) / std[:, None, None]

@@ -1,0 +1,1 @@
+"""Colours, normals and ambient occlusion baked into textures."""

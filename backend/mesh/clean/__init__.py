@@ -1,0 +1,1 @@
+"""The raw surface cleaned and simplified."""

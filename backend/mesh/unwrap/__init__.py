@@ -1,0 +1,1 @@
+"""Charts cut, flattened and packed into a UV layout."""

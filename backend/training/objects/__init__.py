@@ -1,0 +1,1 @@
+"""Procedural objects: drawn, rendered, and kept as training data."""

@@ -1,0 +1,1 @@
+"""A small model trained from nothing, stage by stage."""

@@ -1,0 +1,1 @@
+"""From the scene's settings and images to jobs."""

@@ -1,0 +1,1 @@
+"""Everything that changes a .blend or draws in it."""

@@ -1,0 +1,1 @@
+"""Panels, buttons, the preferences page and the texts in them."""
