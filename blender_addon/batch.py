@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from ..backend import protocol
-from . import FOLDER
+from .extension import FOLDER
 from .jobs.client import Backend
 from .jobs.file_lock import Busy, InstallLock
 from .jobs.queue import Job, JobQueue

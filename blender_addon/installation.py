@@ -12,15 +12,15 @@ from pathlib import Path
 import bpy
 
 from ..backend import protocol
-from . import FOLDER, ROOT
+from . import choices
+from .extension import FOLDER, ROOT, is_checkout
 from .jobs.client import BackendUnavailable
 from .server import process
 from .server.environment import Packages
 from .server.install import Installer, State
 from .server.models import Models, Place
 from .server.steps import Options
-from .ui import preferences
-from .ui.texts import translate
+from .translations import translate
 
 INTERVAL = 0.2  # seconds between two redraws while something is going on
 
@@ -35,7 +35,7 @@ _installer: Installer | None = None
 def installer() -> Installer | None:
     """What installs the backend; None in a checkout, which has an environment of its own."""
     global _installer
-    packages = Packages.read(FOLDER) if _installer is None and ROOT.startswith("bl_ext.") else None
+    packages = None if _installer is not None or is_checkout() else Packages.read(FOLDER)
     if packages is not None:
         folder = bpy.utils.extension_path_user(ROOT, path="", create=True)
         _installer = Installer(Path(folder), FOLDER, packages)
@@ -43,7 +43,7 @@ def installer() -> Installer | None:
 
 
 def options(context: bpy.types.Context) -> Options:
-    chosen = preferences.chosen(context)
+    chosen = choices.preferences(context)
     if chosen is None:
         return Options()
     return Options(
@@ -54,12 +54,12 @@ def options(context: bpy.types.Context) -> Options:
 def backend_python(context: bpy.types.Context) -> Path:
     """The Python that runs the backend. Raises BackendUnavailable."""
     here = installer()
-    return process.find_python(preferences.folders(context)[0], FOLDER, installed=here.python if here else None)
+    return process.find_python(choices.folders(context)[0], FOLDER, installed=here.python if here else None)
 
 
 def models_folder(context: bpy.types.Context) -> str:
     """Where models are installed: the folder in the preferences, else the one that the backend would take."""
-    return preferences.folders(context)[1] or str(protocol.models_folder())
+    return choices.folders(context)[1] or str(protocol.models_folder())
 
 
 def place(context: bpy.types.Context) -> Place | None:
@@ -76,7 +76,7 @@ def is_installed(context: bpy.types.Context) -> bool:
         backend_python(context)
     except BackendUnavailable:
         here = installer()
-        return here is None or here.status().state is State.READY or bool(preferences.folders(context)[0])
+        return here is None or here.status().state is State.READY or bool(choices.folders(context)[0])
     return True
 
 

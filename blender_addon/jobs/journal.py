@@ -47,7 +47,7 @@ class Left:
     request: protocol.Generate
     sources: tuple[str, ...]
     replaces: SavedObject | None
-    layout: tuple[str, str]
+    digests: tuple[str, str]
     result: protocol.Result | None
     moment: float  # when it was asked for, in seconds since the epoch
     size: int  # bytes
@@ -72,11 +72,11 @@ class Journal:
         request: protocol.Generate,
         sources: tuple[str, ...],
         replaces: SavedObject | None,
-        layout: tuple[str, str] = ("", ""),
+        digests: tuple[str, str] = ("", ""),
     ) -> None:
         """Note that a job is to be done; its folder is the request's. Raises OSError."""
         place = None if replaces is None else [replaces.file, replaces.name]
-        noted = {"request": protocol.encode(request), "sources": sources, "replaces": place, "layout": layout}
+        noted = {"request": protocol.encode(request), "sources": sources, "replaces": place, "layout": digests}
         _write(Path(request.out, ASKED), json.dumps(noted))
 
     def finished(self, request: protocol.Generate, result: protocol.Result) -> None:

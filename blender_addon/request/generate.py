@@ -14,7 +14,7 @@ from ...backend import protocol
 from .. import installation, pump
 from ..jobs.inputs import Content, InputWriter
 from ..jobs.queue import Job
-from ..ui.texts import translate
+from ..translations import translate
 from . import images, placement, properties
 
 
@@ -70,7 +70,7 @@ def new_job(
     settings = context.scene.espalier
     model = properties.chosen_model(settings)
     out = pump.new_folder()
-    paths, files = images.lay_out(pictures, Path(out))
+    paths, files = images.as_files(pictures, Path(out))
     if mesh is not None:
         files[Path(out, "shape.npz")] = mesh
     request = protocol.Generate(

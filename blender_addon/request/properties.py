@@ -19,8 +19,9 @@ from bpy.props import (
 )
 
 from ...backend import protocol
-from .. import FOLDER, installation
-from ..ui.texts import translate
+from .. import installation
+from ..extension import FOLDER
+from ..translations import translate
 from .quality import Model, Quality, models_at_hand, qualities, steps_label
 
 MAX_SEED = 2**31 - 1

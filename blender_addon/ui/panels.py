@@ -8,10 +8,11 @@ from .. import installation
 from ..request import generate, images, properties
 from ..request.properties import EspalierSettings
 from ..scene.mesh_import import NOTE
+from ..translations import translate
 from . import image_operators, operators, setup_page
 from .job_list import draw_jobs
 from .presets import ESPALIER_PT_presets
-from .texts import characters, draw_text, translate
+from .texts import characters, draw_text
 
 #: As many qualities fit beside each other.
 BUTTONS = 3

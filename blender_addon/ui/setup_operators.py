@@ -9,7 +9,7 @@ import bpy
 from bpy.props import BoolProperty, StringProperty
 
 from .. import installation, pump
-from .texts import translate
+from ..translations import translate
 
 
 class EspalierInstallBackend(bpy.types.Operator):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import bpy
 
 from .. import installation
 from ..server.install import Installer, State, Status
 from ..server.models import Model
 from ..server.steps import Plan
+from ..translations import translate
 from .setup_operators import (
     EspalierCancelInstallation,
     EspalierCancelModel,
@@ -21,10 +20,7 @@ from .setup_operators import (
     EspalierVerifyModel,
     gigabytes,
 )
-from .texts import draw_text, translate
-
-if TYPE_CHECKING:
-    from .preferences import EspalierPreferences
+from .texts import draw_text
 
 PAGE_WIDTH = 90  # characters in a line of the preferences, at least
 
@@ -39,7 +35,7 @@ MODEL_STATES = {
 }
 
 
-def draw(layout: bpy.types.UILayout, preferences: EspalierPreferences, context: bpy.types.Context) -> None:
+def draw(layout: bpy.types.UILayout, preferences: bpy.types.AddonPreferences, context: bpy.types.Context) -> None:
     """The preferences page."""
     installation.prepare(context)
     draw_online_access(layout, context)

@@ -10,10 +10,9 @@ from typing import Any
 import bpy
 import pytest
 from espalier import blender_addon
-from espalier.blender_addon import translations
+from espalier.blender_addon import choices, translations
 from espalier.blender_addon.request import properties, quality
 from espalier.blender_addon.request.quality import Model, Quality, qualities, read_models
-from espalier.blender_addon.ui import preferences
 
 NETWORKS = dict(zip(quality.NEEDED, ("structure", "structure_decoder", "latents", "mesh_decoder"), strict=True))
 
@@ -123,7 +122,7 @@ def test_the_published_students_and_their_encoder(tmp_path: Path) -> None:
 @pytest.fixture
 def settings(models: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     bpy.ops.wm.read_factory_settings(use_empty=True)
-    monkeypatch.setattr(preferences, "folders", lambda context: ("", str(models)))
+    monkeypatch.setattr(choices, "folders", lambda context: ("", str(models)))
     monkeypatch.setattr(quality, "_seen", None)
     blender_addon.register()
     yield bpy.context.scene.espalier

@@ -11,12 +11,13 @@ from typing import Any
 import bpy
 import pytest
 from espalier import blender_addon
-from espalier.blender_addon import installation
+from espalier.blender_addon import choices, installation
+from espalier.blender_addon.extension import ROOT
 from espalier.blender_addon.server.install import State, Status
 from espalier.blender_addon.server.machine import Choice
 from espalier.blender_addon.server.models import Model, Models
 from espalier.blender_addon.server.steps import Plan
-from espalier.blender_addon.ui import panels, preferences, setup_page
+from espalier.blender_addon.ui import panels, setup_page
 
 from tests.blender_addon.ui.test_interface import Layout, texts
 
@@ -62,7 +63,7 @@ def registered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None
 @pytest.fixture
 def addon(registered: None) -> Iterator[Any]:
     added = bpy.context.preferences.addons.new()
-    added.module = blender_addon.ROOT
+    added.module = ROOT
     yield added.preferences
     bpy.context.preferences.addons.remove(added)
 
@@ -200,7 +201,7 @@ def test_models(addon: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_big_model_ends_the_offer(registered: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     use(monkeypatch, State.READY, "processor")
-    monkeypatch.setattr(preferences, "folders", lambda context: ("", str(tmp_path)))
+    monkeypatch.setattr(choices, "folders", lambda context: ("", str(tmp_path)))
     assert "demonstration" in panel()
     (tmp_path / installation.OFFERED).mkdir()
     (tmp_path / installation.OFFERED / "pipeline.json").touch()
