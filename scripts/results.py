@@ -23,7 +23,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 FIGURES = ROOT / "docs" / "benchmarks"
 
-PLACE = re.compile(r"(?P<begin><!-- table: (?P<name>[\w-]+) (?P<part>[\w-]+) -->\n)(?P<text>.*?)(?P<end><!-- end -->)", re.S)
+PLACE = re.compile(r"(?P<begin><!-- table: (?P<name>[\w-]+) (?P<part>[\w-]+) -->\n).*?(?P<end><!-- end -->)", re.S)
 
 
 def pages() -> list[Path]:
@@ -72,7 +72,8 @@ def main() -> int:
         if new == text:
             continue
         stale += 1
-        print(f"{page.relative_to(ROOT)} {'is out of date: run python -m scripts.results' if options.check else 'written'}")
+        what = "is out of date: run python -m scripts.results" if options.check else "is written"
+        print(f"{page.relative_to(ROOT)} {what}")
         if not options.check:
             page.write_text(new, "utf-8")
     return 1 if options.check and stale else 0
