@@ -47,7 +47,10 @@ def markdown(values: Mapping[str, Any], part: str) -> str:
     if part == "columns":
         return "\n".join(f"- *{name}*: {column['meaning']}" for name, column in columns.items())
     names = list(values["rows"]) if part == "all" else values["tables"][part]
-    head = [f"{name} (aim {column['aim']:g})" if "aim" in column else name for name, column in columns.items()]
+    head = [
+        f"{name} (aim {column['aim']:g}{column['unit']})" if "aim" in column else name
+        for name, column in columns.items()
+    ]
     lines = [["", *head], ["---", *["---:"] * len(head)]]
     for name in names:
         row = values["rows"][name]
