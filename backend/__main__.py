@@ -30,7 +30,11 @@ def main(arguments: list[str] | None = None) -> int:
         return serve(options.device)
     if options.attached:
         threading.Thread(target=_end_with_stdin, daemon=True).start()
-    if options.command in ("models", "download", "verify", "delete"):
+    if options.command == "models":
+        from .serving.model_list import models
+
+        return models(options)
+    if options.command in ("download", "verify", "delete"):
         from .store import commands
 
         return int(getattr(commands, options.command)(options))
@@ -71,8 +75,9 @@ def generate(options: argparse.Namespace) -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     from .serving import job  # brings in torch: not needed for --help or a wrong option
     from .serving.device import choose_device
+    from .serving.warm_models import WarmModels
 
-    models = job.Models(choose_device(options.device), verify=options.verify)
+    models = WarmModels(choose_device(options.device), verify=options.verify)
     result = job.run(request, models, on_progress=_show_progress, on_preview=lambda path: None, check=lambda: None)
     if stdout is not None:
         stdout.write(json.dumps(_summary(result, str(models.device))).encode() + b"\n")
@@ -86,14 +91,14 @@ def generate(options: argparse.Namespace) -> int:
 
 
 def device() -> int:
-    """Print which device the networks would run on, as one line of JSON: that torch can be imported is shown by it."""
+    """Print which device the networks would run on, as a report: that torch can be imported is shown by it."""
     import torch
 
     from .serving.device import choose_device, device_memory, device_title
 
     chosen = choose_device()
-    summary = {"device": device_title(chosen), "memory": device_memory(chosen), "torch": torch.__version__}
-    print(json.dumps(summary))
+    report = protocol.Device(device_title(chosen), device_memory(chosen), torch.__version__)
+    print(protocol.encode(report), end="", flush=True)
     return 0
 
 

@@ -35,12 +35,8 @@ class CheckpointError(BackendError):
         super().__init__(code, message, hint)
 
 
-class ModelError(BackendError):
-    """A model cannot be fetched or installed."""
-
-
-class PackageError(BackendError):
-    """A package that the backend is to be installed from cannot be had."""
+class StoreError(BackendError):
+    """A model, or a package that the backend is installed from, cannot be fetched, verified or installed."""
 
 
 class GenerationError(BackendError):

@@ -242,12 +242,13 @@ class Pipeline:
     checkpoints: Mapping[nn.Module, Checkpoint] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, folder: Path, device: torch.device, *, low_memory: bool = False, verify: bool = False) -> Pipeline:
-        """Read a model folder. Raises CheckpointError: with ``low_memory`` too, keys are checked here, not in a job.
+    def load(
+        cls, model: ModelFolder, device: torch.device, *, low_memory: bool = False, verify: bool = False
+    ) -> Pipeline:
+        """Load a model's networks. Raises CheckpointError: with ``low_memory`` too, keys are checked here, not later.
 
         ``verify`` compares the SHA-256 of downloaded weights with what was recorded.
         """
-        model = ModelFolder.read(folder)
         config = model.config
 
         def checkpoint(name: str, kind: type[Network]) -> Checkpoint[Network]:
@@ -264,7 +265,7 @@ class Pipeline:
             for each in checkpoints:
                 each.fill()
         return cls(
-            folder,
+            model.path,
             config,
             device,
             image_encoder=image_encoder.network,

@@ -30,7 +30,6 @@ from backend.models.latent_flow import LatentFlow  # noqa: E402
 from backend.models.latent_vae import LatentMeshDecoder  # noqa: E402
 from backend.models.structure_flow import StructureFlow  # noqa: E402
 from backend.models.structure_vae import StructureDecoder  # noqa: E402
-from backend.store.catalog import find_model  # noqa: E402
 from backend.training.distillation import pictures  # noqa: E402
 from backend.training.distillation.distill import Devices, Distillation, LatentSet, usable_device  # noqa: E402
 from backend.training.distillation.estimate import Estimate  # noqa: E402
@@ -278,7 +277,7 @@ def plan(arguments: argparse.Namespace, preset: DistillPreset) -> int:
 def described_flow(arguments: argparse.Namespace) -> torch.nn.Module:
     """The flow without weights, by the teacher's description; by TRELLIS's own where that teacher is not installed."""
     try:
-        model = ModelFolder.read(find_model(arguments.teacher))
+        model = ModelFolder.find(arguments.teacher)
         name, kind, _ = flow_of(arguments.stage, model.config)
         description = model.network(name).description
     except CheckpointError as error:
@@ -293,7 +292,7 @@ def described_flow(arguments: argparse.Namespace) -> torch.nn.Module:
 def lacking(arguments: argparse.Namespace) -> Iterator[str]:
     """What a run needs that is not there yet, with how to get it."""
     try:
-        model = ModelFolder.read(find_model(arguments.teacher))
+        model = ModelFolder.find(arguments.teacher)
         config = model.config
         decoder = config.structure_decoder if arguments.stage == "structure" else config.mesh_decoder
         for name in (flow_of(arguments.stage, config)[0], config.image_encoder, decoder):
@@ -309,7 +308,7 @@ def lacking(arguments: argparse.Namespace) -> Iterator[str]:
 def distil(arguments: argparse.Namespace, preset: DistillPreset) -> int:
     require_data(arguments)
     devices = Devices(arguments.device)
-    model = ModelFolder.read(find_model(arguments.teacher))
+    model = ModelFolder.find(arguments.teacher)
     student, teacher = load_flows(arguments.stage, model, devices.device)
     data, pictured, named = open_data(arguments, model, devices.device)
     name = f"{arguments.method}-{arguments.stage}-{arguments.seed}"

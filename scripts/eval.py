@@ -30,7 +30,8 @@ from backend.evaluation.cases import cases  # noqa: E402
 from backend.evaluation.given_set import GivenSetError, given_set, set_digest  # noqa: E402
 from backend.evaluation.samples import Row, encoder_of  # noqa: E402
 from backend.evaluation.table import Evaluation, table  # noqa: E402
-from backend.store.catalog import available_models, find_model  # noqa: E402
+from backend.serving.model_list import usable_models  # noqa: E402
+from backend.store.catalog import find_model  # noqa: E402
 from backend.training.distillation.methods import METHODS  # noqa: E402
 from backend.weights.folders import ModelFolder  # noqa: E402
 
@@ -40,10 +41,10 @@ MAX_SEEDS = 9
 
 def students_of(teacher: ModelFolder, folder: Path) -> Iterator[tuple[str, Path]]:
     """The installed models that are overlays of the teacher, and what ``scripts/distill.py`` exported to a folder."""
-    for name in available_models():
-        base = ModelFolder.read(find_model(name)).base
-        if base is not None and base.path == teacher.path:
-            yield name, find_model(name)
+    for name in usable_models():
+        model = ModelFolder.find(name)
+        if model.base is not None and model.base.path == teacher.path:
+            yield name, model.path
     for path in sorted(folder.glob("*/overlay.json")):
         if path.parent.name.partition("@")[0] in METHODS:
             yield path.parent.name, path.parent
@@ -91,7 +92,7 @@ def main() -> int:
 
 def evaluate(arguments: argparse.Namespace) -> int:
     """Make what is missing, and print what was asked for."""
-    teacher = ModelFolder.read(find_model(arguments.preset))
+    teacher = ModelFolder.find(arguments.preset)
     name = teacher.path.name
     students = [*students_of(teacher, CACHE / "distill" / name), *((m, find_model(m)) for m in arguments.student)]
     rows = [*([] if arguments.set else [Row("truth")]), *rows_of(teacher.path, students)]
@@ -111,7 +112,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
 def open_evaluation(arguments: argparse.Namespace, teacher: ModelFolder) -> Evaluation:
     """The set, and where its samples are kept: what one image encoder saw cannot be compared with another's."""
     device = torch.device(arguments.device)
-    judge = ModelFolder.read(find_model(arguments.encoder)) if arguments.encoder else teacher
+    judge = ModelFolder.find(arguments.encoder) if arguments.encoder else teacher
     encoder, digest = encoder_of(judge, device)
     folder = (arguments.folder or CACHE / "eval" / teacher.path.name) / digest
     if arguments.set is None:

@@ -28,10 +28,10 @@ from backend.evaluation.cases import Case, cases  # noqa: E402
 from backend.evaluation.choices import Choices  # noqa: E402
 from backend.pipeline import Pipeline  # noqa: E402
 from backend.protocol import Settings  # noqa: E402
-from backend.store.catalog import find_model  # noqa: E402
 from backend.training.objects.drawing import outer_surface  # noqa: E402
 from backend.training.objects.families import FAMILIES  # noqa: E402
 from backend.training.objects.shapes import HELD_OUT  # noqa: E402
+from backend.weights.folders import ModelFolder  # noqa: E402
 
 POINTS = 10_000
 IMAGES_PER_CHOICE = 24
@@ -159,7 +159,7 @@ def main() -> int:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     arguments = parser.parse_args()
-    pipeline = Pipeline.load(find_model(arguments.model), torch.device(arguments.device))
+    pipeline = Pipeline.load(ModelFolder.find(arguments.model), torch.device(arguments.device))
     report = evaluate(pipeline, arguments.n, arguments.seed, arguments.steps, arguments.guidance)
     print(json.dumps(report) if arguments.json else table(report))
     return 0

@@ -19,7 +19,6 @@ sys.path.insert(0, str(ROOT))
 import torch  # noqa: E402
 
 from backend.errors import BackendError  # noqa: E402
-from backend.store.catalog import find_model  # noqa: E402
 from backend.training.export import begin_with, export  # noqa: E402
 from backend.training.loop import Stage, Trainer  # noqa: E402
 from backend.training.objects.data import make_data  # noqa: E402
@@ -64,7 +63,7 @@ def run_stage(name: str, run: Run, arguments: argparse.Namespace) -> None:
         torch.manual_seed(0)  # the initial weights
         stage = LEARNED[name](run)
         if arguments.start:
-            begin_with(stage.model, name, ModelFolder.read(find_model(arguments.start)))
+            begin_with(stage.model, name, ModelFolder.find(arguments.start))
         Trainer(stage, run.folder / name, run.device, arguments.precision == "bf16").run(say)
 
 

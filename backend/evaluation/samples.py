@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -17,10 +16,10 @@ import numpy as np
 import torch
 
 from ..errors import GenerationError
+from ..files import sha256, written_whole
 from ..models.image_encoder import ImageEncoder
 from ..pipeline import Clock, Pipeline
 from ..protocol import Settings
-from ..store.integrity import sha256
 from ..training.objects.drawing import outer_surface
 from ..weights.checkpoints import load_network
 from ..weights.folders import ModelFolder
@@ -110,16 +109,15 @@ class Features:
 
     def save(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(f".part{os.getpid()}.npz")
-        np.savez_compressed(
-            part,
-            shape=np.stack(self.shape).astype(np.float16),
-            render=np.concatenate(self.render) if self.render else np.zeros((0, 1), np.float32),
-            scores=np.array(self.scores, np.float64).reshape(-1, len(SCORES)),
-            seconds=np.array(self.seconds, np.float64).reshape(-1, len(STAGES)),
-            choices=np.array(json.dumps(self.choices)),
-        )
-        part.replace(path)
+        with written_whole(path) as part:
+            np.savez_compressed(
+                part,
+                shape=np.stack(self.shape).astype(np.float16),
+                render=np.concatenate(self.render) if self.render else np.zeros((0, 1), np.float32),
+                scores=np.array(self.scores, np.float64).reshape(-1, len(SCORES)),
+                seconds=np.array(self.seconds, np.float64).reshape(-1, len(STAGES)),
+                choices=np.array(json.dumps(self.choices)),
+            )
 
 
 def load(path: Path) -> dict[str, np.ndarray]:
@@ -147,7 +145,7 @@ def scores_of(made: Solid | None, truth: Truth) -> list[float]:
 def generated(row: Row, work: Iterable[tuple[Subject, int]], device: torch.device) -> Iterator[Made]:
     """Objects made of the subjects' images, each with its seed."""
     assert row.model is not None
-    pipeline = Pipeline.load(row.model, device)
+    pipeline = Pipeline.load(ModelFolder.read(row.model), device)
     for subject, seed in work:
         clock = Clock(device)
         solid = _solid(pipeline, subject, row.settings(seed), clock)

@@ -8,35 +8,29 @@ not at all.
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import io
 import json
-import os
 import re
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 
 from .. import protocol
 from ..errors import SettingsError
+from ..files import write_whole, written_whole
 from ..images.files import load_image
 from ..mesh import Mesh, RawMesh
 from ..mesh.export import write_gaussians, write_glb, write_obj, write_ply
 from ..pipeline import Generated, Pipeline
 from ..protocol import Settings
 from ..retexture import load_mesh, retexture
-from ..store.catalog import find_model
-from ..weights.folders import ModelFolder
+from .warm_models import WarmModels
 
 OnProgress = Callable[[str, int, int], None]
 OnPreview = Callable[[Path], None]
@@ -46,42 +40,8 @@ Check = Callable[[], None]
 _PNG_LEVEL = 3
 
 
-class Models:
-    """The model that stays warm between jobs. Asking for another one releases it first.
-
-    ``verify`` compares the SHA-256 of downloaded weights with what was recorded, whenever a model is loaded.
-    """
-
-    def __init__(self, device: torch.device, *, verify: bool = False) -> None:
-        self.device = device
-        self._verify = verify
-        self._loaded: Pipeline | None = None
-        self._key: tuple[object, ...] = ()  # what was loaded, and how
-
-    def get(self, name: str, *, low_memory: bool = False) -> Pipeline:
-        """The pipeline of a model's name or folder, loaded anew if its files have changed. Raises CheckpointError."""
-        folder = find_model(name)
-        key = (folder, low_memory, ModelFolder.read(folder).stamp())
-        if self._loaded is None or self._key != key:
-            self.release()
-            self._loaded = Pipeline.load(folder, self.device, low_memory=low_memory, verify=self._verify)
-            self._key = key
-        return self._loaded
-
-    def release(self) -> None:
-        """Give all memory back, to the system too: what is freed stays with the allocators otherwise."""
-        self._loaded = None
-        gc.collect()
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        if sys.platform == "linux":
-            trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it
-            if trim is not None:
-                trim(0)
-
-
 def run(
-    request: protocol.Generate, models: Models, *, on_progress: OnProgress, on_preview: OnPreview, check: Check
+    request: protocol.Generate, models: WarmModels, *, on_progress: OnProgress, on_preview: OnPreview, check: Check
 ) -> protocol.Result:
     """Carry a request out. ``check()`` is called often and ends the job by raising.
 
@@ -114,8 +74,7 @@ def run(
     written = time.perf_counter()
     carried_out = _carried_out(request, pipeline, settings)
     files = _write(out, _asset_name(request.images[0]), generated, settings)
-    with _replacing(out / "job.json") as part:
-        part.write_text(json.dumps({"settings": carried_out, "counts": generated.counts}, indent=2) + "\n", "utf-8")
+    write_whole(out / "job.json", json.dumps({"settings": carried_out, "counts": generated.counts}, indent=2) + "\n")
     timings["write"] = time.perf_counter() - written
     timings["total"] = time.perf_counter() - started
     return protocol.Result(
@@ -189,17 +148,15 @@ def _write(out: Path, name: str, generated: Generated, settings: Settings) -> di
     images = {kind: _png(image) for kind, image in painted.items() if image is not None}
     for kind, png in images.items():
         files[kind] = out / f"{kind}.png"
-        with _replacing(files[kind]) as part:
-            part.write_bytes(png)
-    with _replacing(files["arrays"]) as part:
+        write_whole(files[kind], png)
+    with written_whole(files["arrays"]) as part:
         np.savez(
             part,
             vertices=mesh.vertices.astype(np.float32),
             faces=mesh.faces.astype(np.int32),
             uvs=mesh.uvs.astype(np.float32),
         )
-    with _replacing(files["glb"]) as part:
-        write_glb(part, mesh, images["texture"], images.get("normal_map"), name, images.get("occlusion"))
+    write_glb(files["glb"], mesh, images["texture"], images.get("normal_map"), name, images.get("occlusion"))
     return files | _write_others(out, name, generated, settings)
 
 
@@ -208,19 +165,16 @@ def _write_others(out: Path, name: str, generated: Generated, settings: Settings
     mesh, files = generated.mesh, {}
     if settings.keep_raw:
         files["raw"] = out / f"{name}.raw.ply"
-        with _replacing(files["raw"]) as part:
-            write_ply(part, generated.raw.numpy())
+        write_ply(files["raw"], generated.raw.numpy())
     if "obj" in settings.formats:
         files["obj"] = out / f"{name}.obj"
         write_obj(files["obj"], mesh, "texture.png", None if mesh.normal_map is None else "normal_map.png", name)
     if "ply" in settings.formats:
         files["ply"] = out / f"{name}.ply"
-        with _replacing(files["ply"]) as part:
-            write_ply(part, Mesh(mesh.vertices, mesh.faces, mesh.vertex_colors()))
+        write_ply(files["ply"], Mesh(mesh.vertices, mesh.faces, mesh.vertex_colors()))
     if "gaussians" in settings.formats and generated.gaussians is not None:
         files["gaussians"] = out / f"{name}.gaussians.ply"
-        with _replacing(files["gaussians"]) as part:
-            write_gaussians(part, generated.gaussians)
+        write_gaussians(files["gaussians"], generated.gaussians)
     return files
 
 
@@ -233,7 +187,7 @@ def _png(image: np.ndarray) -> bytes:
 def _write_raw(path: Path, raw: RawMesh) -> Path:
     surface = raw.numpy()
     colors = np.full_like(surface.vertices, 0.8) if surface.colors is None else surface.colors
-    with _replacing(path) as part:
+    with written_whole(path) as part:
         np.savez(
             part,
             vertices=surface.vertices.astype(np.float32),
@@ -241,14 +195,3 @@ def _write_raw(path: Path, raw: RawMesh) -> Path:
             colors=colors.astype(np.float32),
         )
     return path
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A path to write to, of the same suffix, that takes the place of ``path`` once it is complete."""
-    part = path.with_name(f"{path.stem}.part{path.suffix}")
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -9,37 +9,34 @@ Whatever ends this before leaves only ``.partial``, from which the next attempt 
 from __future__ import annotations
 
 import errno
-import hashlib
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ..errors import ModelError
-from ..protocol import models_folder
-from .catalog import LOCK_NAME, PUBLISHED, HashLock, LockedFile, PublishedFile, PublishedModel, installed_lock
-from .hub import Offer, wrong_size
-from .integrity import sha256
+from ..errors import StoreError
+from ..files import sha256
+from ..protocol import Transfer, models_folder
+from .amounts import require_space
+from .catalog import (
+    LOCK_NAME,
+    PUBLISHED,
+    HashLock,
+    LockedFile,
+    PublishedFile,
+    PublishedModel,
+    installed_lock,
+    partial_folder,
+)
+from .hub import Offer
+from .transfer import Expected, OnBytes, complete, wrong_hash, wrong_size
 
 #: Bytes that stay free on the disk, beside what the model takes.
 SPARE = 256 << 20
 
 
-@dataclass(frozen=True)
-class Progress:
-    """``done`` of ``total`` bytes of a model are there; ``action`` is ``download``, ``copy`` or ``verify``."""
-
-    model: str
-    action: str
-    file: str
-    done: int
-    total: int
-
-
-OnProgress = Callable[[Progress], None]
+OnProgress = Callable[[Transfer], None]
 Report = Callable[[str, int], None]  # action, bytes of the file at hand
 
 
@@ -51,12 +48,7 @@ class Source(Protocol):
     def offer(self, model: PublishedModel) -> Offer: ...
 
     def bring(
-        self,
-        model: PublishedModel,
-        revision: str | None,
-        file: PublishedFile,
-        part: Path,
-        on_bytes: Callable[[int], None],
+        self, model: PublishedModel, revision: str | None, file: Expected, part: Path, on_bytes: OnBytes
     ) -> None: ...
 
 
@@ -67,13 +59,8 @@ def missing_models(name: str) -> list[PublishedModel]:
     return needed if installed_lock(model) else [*needed, model]
 
 
-def partial_folder(model: PublishedModel) -> Path:
-    """Where a model is put together."""
-    return models_folder() / ".partial" / model.name
-
-
 def install(model: PublishedModel, source: Source, on_progress: OnProgress) -> Path:
-    """Install a model and return its folder. Raises ModelError, and OSError if the disk is full or fails."""
+    """Install a model and return its folder. Raises StoreError, and OSError if the disk is full or fails."""
     folder = models_folder() / model.name
     with _alone(model):
         if installed_lock(model) is not None:
@@ -82,11 +69,12 @@ def install(model: PublishedModel, source: Source, on_progress: OnProgress) -> P
         files = [_agreed(published, offered) for published, offered in zip(model.files, offer.files, strict=True)]
         partial = _prepared(model, folder)
         _require_space(partial, files)
-        total, done, locked = sum(file.size or 0 for file in files), 0, {}
+        total, done, locked = sum(file.size for file in files), 0, {}
         for file in files:
             report = _reporter(on_progress, model, file, done, total)
-            locked[file.path] = _completed(model, source, offer, file, partial / file.path, report)
-            done += locked[file.path].size
+            digest = _completed(model, source, offer, file, partial / file.name, report)
+            locked[file.name] = LockedFile(file.size, digest)
+            done += file.size
         for leftover in partial.rglob("*.part"):
             leftover.unlink()
         HashLock(model.repository, offer.revision, locked).write(partial)
@@ -95,26 +83,26 @@ def install(model: PublishedModel, source: Source, on_progress: OnProgress) -> P
 
 
 def verify_model(model: PublishedModel, on_progress: OnProgress) -> None:
-    """Hash an installed model's files anew. Files that differ are deleted, and ModelError is raised: it is not used
+    """Hash an installed model's files anew. Files that differ are deleted, and StoreError is raised: it is not used
     before a download has brought them again."""
     folder = models_folder() / model.name
     lock = HashLock.read(folder)
     if lock is None:
-        raise ModelError("not_installed", f"{model.title} is not installed.", "Download it.")
+        raise StoreError("not_installed", f"{model.title} is not installed.", "Download it.")
     total, done, damaged = sum(file.size for file in lock.files.values()), 0, []
     for path, file in lock.files.items():
-        on_progress(Progress(model.name, "verify", path, done, total))
+        on_progress(Transfer(model.name, "verify", path, done, total))
         if not (folder / path).is_file() or sha256(folder / path) != file.sha256:
             (folder / path).unlink(missing_ok=True)
             damaged.append(path)
         done += file.size
     if damaged:
         words = f"{', '.join(damaged)} of {model.title}: missing, damaged or changed."
-        raise ModelError("damaged", words, "Download the model again: its good files are kept.")
+        raise StoreError("damaged", words, "Download the model again: its good files are kept.")
 
 
 def delete_model(model: PublishedModel) -> None:
-    """Remove a model and what has arrived of it. Raises ModelError if it is being installed, and OSError."""
+    """Remove a model and what has arrived of it. Raises StoreError if it is being installed, and OSError."""
     folder = models_folder() / model.name
     with _alone(model):
         (folder / LOCK_NAME).unlink(missing_ok=True)  # first: what is left if this is cut off is not installed
@@ -123,8 +111,8 @@ def delete_model(model: PublishedModel) -> None:
                 shutil.rmtree(leftover)
 
 
-def _reporter(on_progress: OnProgress, model: PublishedModel, file: PublishedFile, before: int, total: int) -> Report:
-    return lambda action, arrived: on_progress(Progress(model.name, action, file.path, before + arrived, total))
+def _reporter(on_progress: OnProgress, model: PublishedModel, file: Expected, before: int, total: int) -> Report:
+    return lambda action, arrived: on_progress(Transfer(model.name, action, file.name, before + arrived, total))
 
 
 @contextmanager
@@ -139,26 +127,26 @@ def _alone(model: PublishedModel) -> Iterator[None]:
         lock.acquire()
     except Timeout as error:
         hint = "Wait until it has finished."
-        raise ModelError("busy", f"Another program is installing {model.title}.", hint) from error
+        raise StoreError("busy", f"Another program is installing {model.title}.", hint) from error
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise
         hint = "Choose another folder with --models-folder or ESPALIER_MODELS."
         message = f"{models_folder()} cannot be written to ({error.strerror})."
-        raise ModelError("folder_not_writable", message, hint) from error
+        raise StoreError("folder_not_writable", message, hint) from error
     try:
         yield
     finally:
         lock.release()
 
 
-def _agreed(published: PublishedFile, offered: PublishedFile) -> PublishedFile:
+def _agreed(published: PublishedFile, offered: Expected) -> Expected:
     """A file with all that the catalogue and the source say of it, which must not contradict each other."""
     if published.size is not None and published.size != offered.size:
         raise wrong_size(published.path)
     if published.sha256 and offered.sha256 and published.sha256 != offered.sha256:
-        raise _wrong_hash(published.path)
-    return PublishedFile(published.path, offered.size, published.sha256 or offered.sha256, offered.git_sha1)
+        raise wrong_hash(published.path)
+    return Expected(published.path, offered.size, published.sha256 or offered.sha256, offered.git_sha1)
 
 
 def _prepared(model: PublishedModel, folder: Path) -> Path:
@@ -166,70 +154,30 @@ def _prepared(model: PublishedModel, folder: Path) -> Path:
     partial = partial_folder(model)
     if folder.exists():
         if partial.exists():
-            raise ModelError("folder_in_the_way", f"{folder} is in the way.", "Move it away, or delete it.")
+            raise StoreError("folder_in_the_way", f"{folder} is in the way.", "Move it away, or delete it.")
         folder.rename(partial)
     partial.mkdir(exist_ok=True)
     return partial
 
 
-def _require_space(partial: Path, files: list[PublishedFile]) -> None:
-    there = sum(path.stat().st_size for file in files for path in partial.glob(f"{file.path}*"))
-    needed = sum(file.size or 0 for file in files) - there
-    free = shutil.disk_usage(partial).free
-    if needed > 0 and needed + SPARE > free:
-        message = (
-            f"{(needed + SPARE) / 1e9:.2f} GB are needed in {partial.parent.parent}, {free / 1e9:.2f} GB are free."
-        )
-        raise ModelError("disk_full", message, "Free some space, or choose another folder with --models-folder.")
+def _require_space(partial: Path, files: list[Expected]) -> None:
+    there = sum(path.stat().st_size for file in files for path in partial.glob(f"{file.name}*"))
+    needed = sum(file.size for file in files) - there
+    if needed > 0:
+        hint = "Free some space, or choose another folder with --models-folder."
+        require_space(partial.parent.parent, needed + SPARE, hint)
 
 
 def _completed(
-    model: PublishedModel,
-    source: Source,
-    offer: Offer,
-    file: PublishedFile,
-    target: Path,
-    report: Report,
-) -> LockedFile:
-    """Have a verified file at ``target``, from an earlier attempt or from the source."""
-    size = file.size or 0
+    model: PublishedModel, source: Source, offer: Offer, file: Expected, target: Path, report: Report
+) -> str:
+    """Have a verified file at ``target``, from an earlier attempt or from the source. Returns its SHA-256."""
+
+    def bring(part: Path) -> None:
+        report(source.action, part.stat().st_size)
+        source.bring(model, offer.revision, file, part, lambda arrived: report(source.action, arrived))
+        report("verify", file.size)
+
     if target.is_file():
-        report("verify", size)
-        try:
-            return _verified(file, target)
-        except ModelError:  # of another version or damaged, and deleted: it comes again
-            report(source.action, 0)
-    part = target.with_name(f"{target.name}.{(file.sha256 or file.git_sha1 or 'unverified')[:16]}.part")
-    part.parent.mkdir(parents=True, exist_ok=True)
-    part.touch()
-    source.bring(model, offer.revision, file, part, lambda arrived: report(source.action, arrived))
-    report("verify", size)
-    locked = _verified(file, part)
-    with part.open("rb+") as stream:
-        os.fsync(stream.fileno())  # or a power cut could leave the name without the bytes
-    os.replace(part, target)
-    return locked
-
-
-def _verified(file: PublishedFile, path: Path) -> LockedFile:
-    """Size and SHA-256 of a file that is what it should be. One that is not is deleted, and ModelError raised."""
-    size = path.stat().st_size
-    if size != file.size:
-        path.unlink()
-        raise wrong_size(file.path)
-    digest = sha256(path)
-    if file.sha256 not in (None, digest) or file.git_sha1 not in (None, _git_sha1(path)):
-        path.unlink()
-        raise _wrong_hash(file.path)
-    return LockedFile(size, digest)
-
-
-def _git_sha1(path: Path) -> str:
-    """Git's hash of a (small) file: that of ``blob SIZE``, a zero byte and the content."""
-    content = path.read_bytes()
-    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-
-
-def _wrong_hash(path: str) -> ModelError:
-    hint = "It was deleted and is not used. Try again; if it happens again, use another network or source."
-    return ModelError("hash_wrong", f"{path} is not what was published: its hash is another one.", hint)
+        report("verify", file.size)
+    return complete(file, target, bring)

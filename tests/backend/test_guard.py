@@ -21,6 +21,7 @@ from backend.guard import OUTLINE_SIDE, StructureReport, inspect, note_on, outli
 from backend.models.structure_flow import StructureFlow
 from backend.pipeline import Pipeline, Reconstruction
 from backend.protocol import Settings
+from backend.weights.folders import ModelFolder
 from tests.backend.images.test_images import disc
 from tests.fakes.tiny_model import write_tiny_model
 
@@ -126,7 +127,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def model(tiny: Path) -> Pipeline:
-    return Pipeline.load(tiny, torch.device("cpu"))
+    return Pipeline.load(ModelFolder.read(tiny), torch.device("cpu"))
 
 
 def test_a_good_structure_is_not_tried_again(model: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,7 +173,7 @@ def test_the_last_attempt_is_the_teachers(tiny: Path, tmp_path: Path, monkeypatc
         (student / f"ckpts/structure_flow{suffix}").write_bytes((other / f"ckpts/structure_flow{suffix}").read_bytes())
     (student / "overlay.json").write_text(json.dumps({"base": str(tiny)}))
     (student / "pipeline.json").write_text(json.dumps({"args": {}}))
-    distilled = Pipeline.load(student, torch.device("cpu"))
+    distilled = Pipeline.load(ModelFolder.read(student), torch.device("cpu"))
     assert distilled.teacher is not None
     sampled: list[tuple[torch.nn.Module, int]] = []
     real = pipeline_module.sample_structure

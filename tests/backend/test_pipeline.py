@@ -15,6 +15,7 @@ from backend.errors import CheckpointError, GenerationError, JobCancelled, Setti
 from backend.mesh import RawMesh
 from backend.pipeline import Generated, Pipeline, decode_structure, interruptible, sample_structure, structure_noise
 from backend.protocol import InvalidSetting, Settings
+from backend.weights.folders import ModelFolder
 from tests.backend.images.test_images import disc
 from tests.fakes.tiny_model import LATENT_CHANNELS, RESOLUTION, TOKEN_CHANNELS, write_tiny_model
 
@@ -23,7 +24,8 @@ SETTINGS = Settings(seed=3, steps=2, texture_size=64, faces=300)
 
 @pytest.fixture(scope="module")
 def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
-    return Pipeline.load(write_tiny_model(tmp_path_factory.mktemp("pipeline") / "tiny"), torch.device("cpu"))
+    folder = write_tiny_model(tmp_path_factory.mktemp("pipeline") / "tiny")
+    return Pipeline.load(ModelFolder.read(folder), torch.device("cpu"))
 
 
 def fingerprint(generated: Generated) -> tuple[bytes, ...]:
@@ -98,7 +100,7 @@ def test_decoders_that_no_stage_runs_may_be_named(tmp_path: Path) -> None:
     config = json.loads((folder / "pipeline.json").read_text())
     config["args"]["models"] |= {"slat_decoder_gs": "ckpts/gaussians", "slat_decoder_rf": "ckpts/radiance_fields"}
     (folder / "pipeline.json").write_text(json.dumps(config))
-    assert Pipeline.load(folder, torch.device("cpu")).folder == folder
+    assert Pipeline.load(ModelFolder.read(folder), torch.device("cpu")).folder == folder
 
 
 def test_no_voxel_is_an_error(pipeline: Pipeline) -> None:
@@ -156,7 +158,7 @@ def test_every_block_of_a_network_checks(pipeline: Pipeline) -> None:
 
 def test_low_memory_gives_the_same_bytes_and_holds_no_weights(tmp_path: Path, pipeline: Pipeline) -> None:
     model = write_tiny_model(tmp_path / "tiny")
-    sparing = Pipeline.load(model, torch.device("cpu"), low_memory=True)
+    sparing = Pipeline.load(ModelFolder.read(model), torch.device("cpu"), low_memory=True)
     networks = list(sparing.checkpoints)
     assert len(networks) == 5
     seen = []
@@ -172,7 +174,7 @@ def test_low_memory_gives_the_same_bytes_and_holds_no_weights(tmp_path: Path, pi
 
 
 def test_low_memory_gives_weights_back_when_a_job_ends_early(tmp_path: Path) -> None:
-    sparing = Pipeline.load(write_tiny_model(tmp_path / "tiny"), torch.device("cpu"), low_memory=True)
+    sparing = Pipeline.load(ModelFolder.read(write_tiny_model(tmp_path / "tiny")), torch.device("cpu"), low_memory=True)
 
     def check() -> None:
         if is_resident(sparing.latent_flow):
@@ -187,7 +189,7 @@ def test_low_memory_finds_wrong_keys_before_a_job(tmp_path: Path) -> None:
     model = write_tiny_model(tmp_path / "tiny")
     (model / "ckpts/mesh_decoder.safetensors").write_bytes((model / "ckpts/latent_flow.safetensors").read_bytes())
     with pytest.raises(CheckpointError, match="does not fit"):
-        Pipeline.load(model, torch.device("cpu"), low_memory=True)
+        Pipeline.load(ModelFolder.read(model), torch.device("cpu"), low_memory=True)
 
 
 def is_resident(network: nn.Module) -> bool:

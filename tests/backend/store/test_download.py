@@ -1,4 +1,4 @@
-"""The commands ``models`` and ``download`` as a person and as Blender use them."""
+"""The commands ``models``, ``download``, ``verify`` and ``delete`` as a person and as Blender use them."""
 
 from __future__ import annotations
 
@@ -219,7 +219,7 @@ def test_verify_finds_what_has_the_right_size_and_other_bytes(
     capsys.readouterr()
     assert main(["verify", NAME, "--json"]) == 0
     told = lines(capsys)
-    assert told[-1] == {"type": "done", "model": NAME}
+    assert told[-1] == {"type": "done", "model": NAME, "still_missing": []}
     assert [line["file"] for line in told[:-1]] == list(FILES)
     weights = tmp_path / "models" / NAME / "model.safetensors"
     weights.write_bytes(b"x" * len(WEIGHTS))

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from backend.errors import ModelError, describe
-from backend.store import hub as hub_module
+from backend.errors import StoreError, describe
+from backend.protocol import Transfer
+from backend.store import transfer
 from backend.store.catalog import PUBLISHED, HashLock, PublishedFile, PublishedModel, find_model, installed_lock
 from backend.store.hub import Hub
-from backend.store.install import Progress, install, missing_models, partial_folder
+from backend.store.install import install, missing_models, partial_folder
 from tests.fakes.hub import COMMIT, FakeHub, Fault, git_sha1, serve_hub
 
 WEIGHTS = bytes(range(256)) * 1000
@@ -50,7 +51,7 @@ def no_settings() -> Iterator[None]:
 def hub(no_settings: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
     """A hub that has the tiny model. Waiting takes no time."""
     monkeypatch.setitem(PUBLISHED, "tiny", MODEL)
-    monkeypatch.setattr(hub_module, "WAITS", (0.0, 0.0, 0.0, 0.0))
+    monkeypatch.setattr(transfer, "WAITS", (0.0, 0.0, 0.0, 0.0))
     with serve_hub() as server:
         server.repositories["some/tiny"] = dict(FILES)
         monkeypatch.setenv("HF_ENDPOINT", server.url)
@@ -63,13 +64,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "models"
 
 
-def ignore(progress: Progress) -> None:
+def ignore(progress: Transfer) -> None:
     """What is told of progress, where a test does not look at it."""
 
 
-def refused(model: PublishedModel = MODEL) -> ModelError:
+def refused(model: PublishedModel = MODEL) -> StoreError:
     """What goes wrong with an installation, after which the model is not installed."""
-    with pytest.raises(ModelError) as caught:
+    with pytest.raises(StoreError) as caught:
         install(model, Hub(), ignore)
     assert installed_lock(model) is None
     with pytest.raises(Exception, match="not installed"):
@@ -89,7 +90,7 @@ def parts(folder: Path) -> dict[str, int]:
 
 
 def test_a_model_is_installed_with_the_files_that_it_needs(hub: FakeHub, folder: Path) -> None:
-    told: list[Progress] = []
+    told: list[Transfer] = []
     assert install(MODEL, Hub(), told.append) == folder / "tiny" == find_model("tiny")
     assert (folder / "tiny" / "ckpts" / "flow.safetensors").read_bytes() == WEIGHTS
     names = {path.relative_to(folder / "tiny").as_posix() for path in (folder / "tiny").rglob("*") if path.is_file()}
@@ -100,7 +101,7 @@ def test_a_model_is_installed_with_the_files_that_it_needs(hub: FakeHub, folder:
     for name, file in lock.files.items():
         assert (file.size, file.sha256) == (len(FILES[name]), hashlib.sha256(FILES[name]).hexdigest())
     assert [one.done for one in told] == sorted(one.done for one in told)
-    assert told[-1] == Progress("tiny", "verify", "ckpts/flow.safetensors", told[-1].total, 256_012)
+    assert told[-1] == Transfer("tiny", "verify", "ckpts/flow.safetensors", told[-1].total, 256_012)
 
 
 def test_nothing_else_is_asked_of_the_hub(hub: FakeHub, folder: Path) -> None:
@@ -166,7 +167,7 @@ def test_a_broken_connection_is_resumed(hub: FakeHub, folder: Path) -> None:
 def test_a_connection_that_breaks_often_but_brings_something_gets_there(hub: FakeHub, folder: Path) -> None:
     hub.faults = [Fault("flow.safetensors", cut=20_000)]
     install(MODEL, Hub(), ignore)
-    assert len(hub.downloads()) == 1 + 13 > len(hub_module.WAITS)
+    assert len(hub.downloads()) == 1 + 13 > len(transfer.WAITS)
 
 
 def test_tries_without_a_byte_are_bounded_and_the_next_run_resumes(hub: FakeHub, folder: Path) -> None:
@@ -174,10 +175,10 @@ def test_tries_without_a_byte_are_bounded_and_the_next_run_resumes(hub: FakeHub,
     error = refused()
     assert error.code == "connection_broken"
     assert parts(folder) == {"flow": 70_000}
-    assert len(hub.downloads()) == 2 + len(hub_module.WAITS)
+    assert len(hub.downloads()) == 2 + len(transfer.WAITS)
     hub.faults.clear()
     hub.asked.clear()
-    told: list[Progress] = []
+    told: list[Transfer] = []
     install(MODEL, Hub(), told.append)
     assert hub.downloads() == [("flow.safetensors", "bytes=70000-")]
     assert not (folder / ".partial" / "tiny").exists()
@@ -186,7 +187,7 @@ def test_tries_without_a_byte_are_bounded_and_the_next_run_resumes(hub: FakeHub,
 def test_an_interrupted_download_is_resumed(hub: FakeHub, folder: Path) -> None:
     hub.faults = [Fault("flow.safetensors", pause=0.0001)]
 
-    def interrupt(progress: Progress) -> None:
+    def interrupt(progress: Transfer) -> None:
         if progress.done > 100_000:
             raise KeyboardInterrupt
 
@@ -209,7 +210,7 @@ def test_a_server_that_cannot_resume_sends_the_file_again(hub: FakeHub, folder: 
 def test_a_connection_without_a_sign_of_life_counts_as_broken(
     hub: FakeHub, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub_module, "TIMEOUT", 0.1)
+    monkeypatch.setattr(transfer, "TIMEOUT", 0.1)
     hub.faults = [Fault("flow.safetensors", times=1, pause=0.3)]
     install(MODEL, Hub(), ignore)
     assert hub.downloads()[1:] == [("flow.safetensors", None), ("flow.safetensors", "bytes=1024-")]
@@ -231,7 +232,7 @@ def test_offline_by_choice(hub: FakeHub, folder: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize("address", ["huggingface.co", "ftp://127.0.0.1", "https://"])
 def test_an_endpoint_that_is_no_address(hub: FakeHub, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     monkeypatch.setenv("HF_ENDPOINT", address)
-    with pytest.raises(ModelError) as caught:
+    with pytest.raises(StoreError) as caught:
         Hub()
     assert caught.value.code == "endpoint_invalid"
 
@@ -290,7 +291,7 @@ def test_faults_that_pass_are_waited_out(hub: FakeHub, folder: Path, fault: Faul
 
 def test_the_hub_is_waited_for_as_long_as_it_asks(hub: FakeHub, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
-    monkeypatch.setattr(hub_module.time, "sleep", waited.append)
+    monkeypatch.setattr(transfer.time, "sleep", waited.append)
     hub.faults = [Fault("revision/main", times=1, status=429, headers={"Retry-After": "17"})]
     install(MODEL, Hub(), ignore)
     assert waited == [17.0]

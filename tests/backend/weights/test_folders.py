@@ -195,11 +195,11 @@ def write_student(folder: Path, teacher: Path, form: str) -> Path:
 @pytest.mark.parametrize("form", [".safetensors", ".pt"])
 def test_an_overlay_generates_with_its_own_flow_and_the_bases_rest(tmp_path: Path, form: str) -> None:
     teacher = write_tiny_model(tmp_path / "teacher")
-    student = Pipeline.load(write_student(tmp_path / "student", teacher, form), CPU)
+    student = Pipeline.load(ModelFolder.read(write_student(tmp_path / "student", teacher, form)), CPU)
     assert student.config.structure_sampler.steps == 2
     assert student.config.structure_sampler.guidance == 0
     assert student.config.latent_sampler.steps == 3  # the teacher's
-    base = Pipeline.load(teacher, CPU)
+    base = Pipeline.load(ModelFolder.read(teacher), CPU)
     for key, tensor in student.structure_flow.state_dict().items():
         assert torch.equal(tensor, base.structure_flow.state_dict()[key] * 0.9), key
     for name in ("latent_flow", "mesh_decoder", "structure_decoder", "image_encoder"):
