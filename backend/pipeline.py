@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from .config import GenerateSettings, Normalization, PipelineConfig, SamplerSettings
+from .config import Normalization, PipelineConfig, SamplerSettings
 from .errors import GenerationError, SettingsError
 from .guard import StructureReport, inspect, note_on, outline
 from .images.framing import images_to_tensor, prepare_image
@@ -30,6 +30,7 @@ from .models.latent_flow import LatentFlow
 from .models.latent_vae import LatentGaussianDecoder, LatentMeshDecoder
 from .models.structure_flow import StructureFlow
 from .models.structure_vae import StructureDecoder
+from .protocol import Settings
 from .sampling import Model, State, conditioned, euler_sample, of_several, time_steps, with_guidance
 from .sparse.tensor import SparseTensor
 from .weights.checkpoints import Checkpoint, Network
@@ -130,7 +131,7 @@ def decode_gaussians(decoder: LatentGaussianDecoder, latents: SparseTensor) -> G
     return decoder.gaussians(decoder(latents))[0]
 
 
-def finish_mesh(raw: RawMesh, gaussians: Gaussians | None, settings: GenerateSettings, check: Check) -> FinishedMesh:
+def finish_mesh(raw: RawMesh, gaussians: Gaussians | None, settings: Settings, check: Check) -> FinishedMesh:
     """The surface cleaned, simplified, unwrapped and textured. Raises GenerationError if nothing of it is visible."""
     try:
         return finish(
@@ -286,7 +287,7 @@ class Pipeline:
         with checkpoint.filled() if checkpoint else nullcontext():
             yield
 
-    def samplers(self, settings: GenerateSettings) -> tuple[SamplerSettings, SamplerSettings]:
+    def samplers(self, settings: Settings) -> tuple[SamplerSettings, SamplerSettings]:
         """How structure and latents are sampled under these settings."""
         structure, latents = self.config.structure_sampler, self.config.latent_sampler
         return structure.overridden(settings), latents.overridden(settings)
@@ -294,7 +295,7 @@ class Pipeline:
     def generate(
         self,
         images: Sequence[Image.Image],
-        settings: GenerateSettings,
+        settings: Settings,
         *,
         on_progress: OnProgress = lambda stage, step, steps: None,
         on_preview: Callable[[RawMesh], None] = lambda raw: None,
@@ -318,7 +319,7 @@ class Pipeline:
     def reconstruct(
         self,
         images: Sequence[Image.Image],
-        settings: GenerateSettings,
+        settings: Settings,
         clock: Clock | None = None,
         on_preview: Callable[[RawMesh], None] = lambda raw: None,
         *,
@@ -368,7 +369,7 @@ class Pipeline:
         self,
         images: Sequence[Image.Image],
         cond: Tensor,
-        settings: GenerateSettings,
+        settings: Settings,
         generator: torch.Generator,
         clock: Clock,
     ) -> tuple[Tensor, str]:

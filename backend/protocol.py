@@ -1,7 +1,7 @@
 """The wire contract between Blender and the backend: newline-delimited JSON, one message a line.
 
-Standard library only. This is the one file that both sides import; everything a side may rely on is
-written here. Arrays and images never travel on the wire: messages carry paths into the job's folder.
+Standard library only. Both sides import it; everything a side may rely on is written here, and in ``settings``, which
+it hands on. Arrays and images never travel on the wire: messages carry paths into the job's folder.
 
 Blender -> backend (requests): ``generate``, ``cancel``, ``unload``, ``shutdown``.
 Backend -> Blender (messages): ``ready`` (always first), then ``progress``, ``preview`` and exactly one of
@@ -23,10 +23,37 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-PROTOCOL_VERSION = 1
+from .settings import (
+    ABOUT,
+    DEFAULT_MODEL,
+    About,
+    Choice,
+    Door,
+    InvalidSetting,
+    Settings,
+    add_options,
+    default,
+    from_options,
+    names,
+    problem,
+)
 
-#: The model that is taken where none is named: the bundled student, in two steps.
-DEFAULT_MODEL = "mini-mdt"
+__all__ = [
+    "ABOUT",
+    "DEFAULT_MODEL",
+    "About",
+    "Choice",
+    "Door",
+    "InvalidSetting",
+    "Settings",
+    "add_options",
+    "default",
+    "from_options",
+    "names",
+    "problem",
+]
+
+PROTOCOL_VERSION = 1
 
 #: The stages of a job in the order they run, with their share of the progress bar (the shares add up to 1).
 STAGES: dict[str, float] = {
@@ -68,35 +95,28 @@ class ProtocolError(ValueError):
 
 
 @dataclass(frozen=True)
-class Generate:
+class Generate(Settings):
     """Ask for one object from one or several images of it. ``out`` must be an existing folder owned by this job.
 
     ``mesh`` is an ``.npz`` with ``vertices`` [V, 3] float32 (z up, front to -Y, any size and place), ``faces`` [F, 3]
-    int32 and, if the mesh has them, ``uvs`` [F, 3, 2] float32. These are used as they are if they do not overlap;
-    otherwise new ones are made for ``cage_vertices`` and ``cage_faces`` if those are there (of the mesh that a modifier
-    makes the shape from), else for the mesh itself. ``faces``, ``normal_map`` and ``ambient_occlusion`` of the request
-    play no part then.
+    int32 and, if the mesh has them, ``uvs`` [F, 3, 2] float32: its shape is kept, and a texture made for it. The UVs
+    are used as they are if they do not overlap; otherwise new ones are made for ``cage_vertices`` and ``cage_faces`` if
+    those are there (of the mesh that a modifier makes the shape from), else for the mesh itself. The settings
+    ``faces``, ``normal_map`` and ``ambient_occlusion`` play no part then.
     """
 
     type: ClassVar[str] = "generate"
     job: str
     images: tuple[str, ...]
     out: str
-    model: str = DEFAULT_MODEL
-    steps: int | None = None  # None: what the model's pipeline.json says
-    seed: int = 0
-    texture_size: int = 1024
-    faces: int = 10_000
-    guidance: float | None = None  # None: what the model's pipeline.json says
-    low_memory: bool = False  # hold each network in memory only while it is used: slower, and the same result
-    multi_image: str = "multidiffusion"  # all images act in every step; "stochastic": they take turns, a step each
-    texture_source: str = "colors"  # of the decoded mesh's vertices; "gaussians": from the model's 3-D Gaussians
-    normal_map: bool = True  # bake the detail that simplification takes away
-    ambient_occlusion: bool = False  # bake how open each place lies
-    keep_raw: bool = False  # keep the mesh as it was decoded, too
-    formats: tuple[str, ...] = ()  # other files to write: "obj", "ply", "gaussians"
-    retry_seconds: float = 10.0  # how long a shape that cannot be the image's may be tried again; 0: never
-    mesh: str = ""  # keep this mesh's shape and make a texture for it; see below
+    mesh: str = field(default="", kw_only=True)
+
+    def __post_init__(self) -> None:
+        """What comes over the wire may hold anything: ``settings`` checks it, so that the job can be answered."""
+
+    def settings(self) -> Settings:
+        """The settings alone, checked. Raises InvalidSetting."""
+        return Settings(**{name: getattr(self, name) for name in ABOUT})
 
 
 @dataclass(frozen=True)

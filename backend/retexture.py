@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from .config import GenerateSettings
 from .errors import GenerationError, SettingsError
 from .mesh import MeshError, RawMesh
 from .mesh.bake.bake import Source, bake
@@ -23,6 +22,7 @@ from .mesh.finish import FinishedMesh
 from .mesh.given import GivenMesh, GivenMeshError, read_mesh
 from .mesh.voxelize import surface_voxels
 from .pipeline import Check, Clock, Generated, OnProgress, Pipeline, Reconstruction
+from .protocol import Settings
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -40,7 +40,7 @@ def retexture(
     pipeline: Pipeline,
     mesh: GivenMesh,
     images: Sequence[Image.Image],
-    settings: GenerateSettings,
+    settings: Settings,
     *,
     on_progress: OnProgress = lambda stage, step, steps: None,
     on_preview: Callable[[RawMesh], None] = lambda raw: None,
@@ -63,7 +63,7 @@ def retexture(
     return Generated(painted, made.raw, made.gaussians, clock.seconds, counts, made.note)
 
 
-def paint(mesh: GivenMesh, made: Reconstruction, settings: GenerateSettings, check: Check) -> FinishedMesh:
+def paint(mesh: GivenMesh, made: Reconstruction, settings: Settings, check: Check) -> FinishedMesh:
     """Lay the mesh out and bake the colours of what the model made onto it. Raises GenerationError."""
     surface = made.raw.numpy()
     try:

@@ -22,12 +22,12 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from scipy.spatial import cKDTree  # noqa: E402
 
-from backend.config import GenerateSettings  # noqa: E402
 from backend.errors import BackendError  # noqa: E402
 from backend.evaluation import metrics  # noqa: E402
 from backend.evaluation.cases import Case, cases  # noqa: E402
 from backend.evaluation.choices import Choices  # noqa: E402
 from backend.pipeline import Pipeline  # noqa: E402
+from backend.protocol import Settings  # noqa: E402
 from backend.training.objects.drawing import outer_surface  # noqa: E402
 from backend.training.objects.families import FAMILIES  # noqa: E402
 from backend.training.objects.shapes import HELD_OUT  # noqa: E402
@@ -49,7 +49,7 @@ class Judged:
     true: cKDTree
 
 
-def generate(pipeline: Pipeline, case: Case, settings: GenerateSettings) -> metrics.Surface | None:
+def generate(pipeline: Pipeline, case: Case, settings: Settings) -> metrics.Surface | None:
     """The outer surface of what the model makes of the case's image; None where it makes nothing."""
     try:
         return outer_surface(pipeline.reconstruct([case.image()], settings)[0])
@@ -97,7 +97,7 @@ def evaluate(pipeline: Pipeline, count: int, seed: int, steps: int | None, guida
     choices, judged = Choices(), []
     started = time.monotonic()
     for i, case in enumerate(cases(count, seed)):
-        made = generate(pipeline, case, GenerateSettings(seed=i, steps=steps, guidance=guidance))
+        made = generate(pipeline, case, Settings(seed=i, steps=steps, guidance=guidance))
         judged.append(judge(case, made, resolution))
         if made is not None:
             choices.add(case.family, Choices.of(case, metrics.filled(made)))
@@ -132,7 +132,7 @@ def top_up(pipeline: Pipeline, choices: Choices, number: int, steps: int | None,
             number += 1
             if all(len(choices.taken[choice]) >= IMAGES_PER_CHOICE for choice in case.hidden_choices()):
                 continue
-            made = generate(pipeline, case, GenerateSettings(seed=number, steps=steps, guidance=guidance))
+            made = generate(pipeline, case, Settings(seed=number, steps=steps, guidance=guidance))
             if made is not None:
                 choices.add(case.family, Choices.of(case, metrics.filled(made)))
 

@@ -13,6 +13,7 @@ import json
 import re
 import time
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,13 @@ import numpy as np
 from PIL import Image
 
 from .. import protocol
-from ..config import FORMATS, GenerateSettings
 from ..errors import SettingsError
 from ..files import write_whole, written_whole
 from ..images.files import load_image
 from ..mesh import Mesh, RawMesh
 from ..mesh.export import write_gaussians, write_glb, write_obj, write_ply
 from ..pipeline import Generated, Pipeline
+from ..protocol import Settings
 from ..retexture import load_mesh, retexture
 from .warm_models import WarmModels
 
@@ -87,7 +88,7 @@ def run(
         normal_map=str(files.get("normal_map", "")),
         occlusion=str(files.get("occlusion", "")),
         raw=str(out / "raw.npz") if settings.keep_raw else "",
-        files={kind: str(path) for kind, path in files.items() if kind in (*FORMATS, "raw")},
+        files={kind: str(path) for kind, path in files.items() if kind in (*protocol.ABOUT["formats"].values, "raw")},
         note=generated.note,
     )
 
@@ -100,32 +101,19 @@ def fraction(stage: str, step: int, steps: int) -> float:
     return round(before + protocol.STAGES[stage] * step / max(steps, 1), 6)
 
 
-def _settings(request: protocol.Generate) -> GenerateSettings:
-    """The checked settings of a request that came over the wire, where any field may hold anything."""
+def _settings(request: protocol.Generate) -> Settings:
+    """The checked settings of a request that came over the wire, where any field may hold anything.
+
+    Raises SettingsError and InvalidSetting.
+    """
     if not isinstance(request.images, tuple) or not all(isinstance(path, str) and path for path in request.images):
         raise SettingsError("settings_invalid", "The images must be a list of paths.")
     if not request.images:
         raise SettingsError("no_images", "There is no reference image.", "Add at least one image of the object.")
-    if not isinstance(request.model, str) or not isinstance(request.out, str):
-        raise SettingsError("settings_invalid", "The model and the output folder must be text.")
-    if not isinstance(request.mesh, str):
-        raise SettingsError("settings_invalid", "The mesh must be a path.")
-    if not isinstance(request.low_memory, bool):
-        raise SettingsError("settings_invalid", "Low memory must be on or off.")
-    return GenerateSettings(
-        seed=request.seed,
-        steps=request.steps,
-        guidance=request.guidance,
-        texture_size=request.texture_size,
-        faces=request.faces,
-        multi_image=request.multi_image,
-        texture_source=request.texture_source,
-        normal_map=False if request.mesh else request.normal_map,
-        ambient_occlusion=False if request.mesh else request.ambient_occlusion,
-        keep_raw=request.keep_raw,
-        formats=request.formats,
-        retry_seconds=request.retry_seconds,
-    )
+    if not isinstance(request.out, str) or not isinstance(request.mesh, str):
+        raise SettingsError("settings_invalid", "The output folder and the mesh must be paths.")
+    settings = request.settings()
+    return replace(settings, normal_map=False, ambient_occlusion=False) if request.mesh else settings
 
 
 def _folder(out: str) -> Path:
@@ -135,27 +123,16 @@ def _folder(out: str) -> Path:
     return folder.resolve()
 
 
-def _carried_out(request: protocol.Generate, pipeline: Pipeline, settings: GenerateSettings) -> dict[str, Any]:
+def _carried_out(request: protocol.Generate, pipeline: Pipeline, settings: Settings) -> dict[str, Any]:
     """The request with the defaults filled in: asking for exactly this again gives the same bytes."""
     structure, latents = pipeline.samplers(settings)
-    return {
-        "images": list(request.images),
-        "model": request.model,
-        "seed": settings.seed,
+    filled = {
         # None where the model's two stages differ: only leaving the choice to the model repeats that.
         "steps": structure.steps if structure.steps == latents.steps else None,
         "guidance": structure.guidance if structure.guidance == latents.guidance else None,
-        "texture_size": settings.texture_size,
-        "faces": settings.faces,
-        "multi_image": settings.multi_image,
-        "texture_source": settings.texture_source,
-        "normal_map": settings.normal_map,
-        "ambient_occlusion": settings.ambient_occlusion,
-        "keep_raw": settings.keep_raw,
         "formats": list(settings.formats),
-        "retry_seconds": settings.retry_seconds,
-        "mesh": request.mesh,
     }
+    return {"images": list(request.images), **asdict(settings), **filled, "mesh": request.mesh}
 
 
 def _asset_name(image: str) -> str:
@@ -163,7 +140,7 @@ def _asset_name(image: str) -> str:
     return re.sub(r'[\x00-\x1f<>:"/\\|?*]', "_", Path(image).stem)[:80].strip(" .") or "object"
 
 
-def _write(out: Path, name: str, generated: Generated, settings: GenerateSettings) -> dict[str, Path]:
+def _write(out: Path, name: str, generated: Generated, settings: Settings) -> dict[str, Path]:
     """Write the asset's files; where each kind lies."""
     mesh = generated.mesh
     files = {"arrays": out / "mesh.npz", "glb": out / f"{name}.glb"}
@@ -183,7 +160,7 @@ def _write(out: Path, name: str, generated: Generated, settings: GenerateSetting
     return files | _write_others(out, name, generated, settings)
 
 
-def _write_others(out: Path, name: str, generated: Generated, settings: GenerateSettings) -> dict[str, Path]:
+def _write_others(out: Path, name: str, generated: Generated, settings: Settings) -> dict[str, Path]:
     """Write what a person chose besides."""
     mesh, files = generated.mesh, {}
     if settings.keep_raw:

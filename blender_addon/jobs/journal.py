@@ -13,7 +13,6 @@ offers what it finds; two Blenders never offer the same. What is left is bounded
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
 import uuid
@@ -22,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...backend import protocol
+from ...backend.files import write_whole
 from .file_lock import Busy, InstallLock
 
 LOCK = "lock"
@@ -77,11 +77,11 @@ class Journal:
         """Note that a job is to be done; its folder is the request's. Raises OSError."""
         place = None if replaces is None else [replaces.file, replaces.name]
         noted = {"request": protocol.encode(request), "sources": sources, "replaces": place, "layout": digests}
-        _write(Path(request.out, ASKED), json.dumps(noted))
+        write_whole(Path(request.out, ASKED), json.dumps(noted))
 
     def finished(self, request: protocol.Generate, result: protocol.Result) -> None:
         """Note the result of a job. Raises OSError."""
-        _write(Path(request.out, RESULT), protocol.encode(result))
+        write_whole(Path(request.out, RESULT), protocol.encode(result))
 
     def take_over(self) -> list[Left]:
         """What sessions that have ended left, the newest first. It is this session's from now on, and is kept while it
@@ -154,10 +154,3 @@ def _result(folder: Path) -> protocol.Result | None:
 
 def _size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    part = path.with_suffix(".part")
-    part.write_text(text, "utf-8")
-    os.replace(part, path)

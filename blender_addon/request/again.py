@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import bpy
@@ -14,13 +12,9 @@ from ...backend import protocol
 from .. import pump
 from ..jobs.journal import SavedObject
 from ..jobs.queue import Job
-from ..scene.made import REMEMBERED
 from ..translations import translate
 from . import generate, images, properties
 from .placement import Location
-
-#: What a request takes from what an object remembers; the rest is the images and where it came to stand.
-OF_THE_REQUEST = tuple(name for name in REMEMBERED if name not in ("images", "size", "seed"))
 
 
 def restore(settings: Mapping[str, Any], panel: properties.EspalierSettings) -> list[str]:
@@ -30,19 +24,20 @@ def restore(settings: Mapping[str, Any], panel: properties.EspalierSettings) -> 
     for named in settings["images"]:
         if not images.add_source(panel, named):
             lost.append(translate("the image {name}").format(name=named.removeprefix(images.DATABLOCK)))
-    at_hand = properties.models()
-    panel.model = next((name for name, m in at_hand.items() if m.request == settings["model"]), settings["model"])
-    for name in ("steps", "guidance"):
-        setattr(panel, f"use_{name}", name in settings)
     panel.lock_seed = True  # or the next press would not make the same again
-    for name in (name for name in REMEMBERED if name not in ("images", "model")):
-        if name in settings:
-            value = settings[name]
-            try:
-                setattr(panel, name, str(value) if name == "texture_size" else value)
-            except TypeError:  # it was made by batch, with what the panel does not offer
-                lost.append(f"{name} {value}")
+    panel.size = settings["size"]
+    chosen = request_settings(settings)
+    lost += [f"{name} {chosen[name]}" for name in chosen if not properties.show_setting(panel, name, chosen[name])]
     return lost
+
+
+def request_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a request, of all that an object remembers: those it lacks were left to the model, or are of an
+    earlier version and have their defaults."""
+    return {
+        name: settings.get(name, None if protocol.ABOUT[name].own else protocol.default(name))
+        for name in protocol.names(protocol.Door.OBJECT)
+    }
 
 
 def new_job(
@@ -50,14 +45,12 @@ def new_job(
 ) -> Job:
     """A job that makes an object with these settings and another seed. Raises ValueError if an image is gone."""
     pictures = [images.picture(named) for named in settings["images"]]
-    out = pump.new_folder()
-    paths, files = images.as_files(pictures, Path(out))
-    chosen = {name: settings[name] for name in OF_THE_REQUEST if name in settings}
-    chosen["normal_map"] = bool(chosen.get("normal_map", True))
-    chosen["ambient_occlusion"] = bool(chosen.get("ambient_occlusion", False))
-    request = protocol.Generate(job=uuid.uuid4().hex, images=paths, out=out, seed=seed, **chosen)
-    job = Job(request, pump.target(context, location, size), sources=tuple(settings["images"]))
-    return generate.start_writing(job, files)
+    return generate.job_with(
+        request_settings(settings) | {"seed": seed},
+        pictures,
+        sources=tuple(settings["images"]),
+        target=pump.target(context, location, size),
+    )
 
 
 def in_place_of(job: Job, target: bpy.types.Object) -> Job:
@@ -65,5 +58,4 @@ def in_place_of(job: Job, target: bpy.types.Object) -> Job:
     assert job.target is not None
     job.target = replace(job.target, replaces=target.session_uid)
     job.replaces = SavedObject(bpy.data.filepath, target.name) if bpy.data.filepath else None
-    job.request = replace(job.request, keep_raw=False)  # it would be an object beside
     return job

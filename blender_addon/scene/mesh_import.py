@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...backend import protocol
-from .made import NOTE, remember
+from .made import NOTE, RAW, remember
 
 UV_MAP = "UVMap"
 #: Blender's glTF exporter takes as occlusion what is linked to the input of this name, in a node group of this name.
@@ -51,13 +51,14 @@ def create_object(
     occlusion_image = None if occlusion is None else create_image(f"{name} occlusion", occlusion, "Non-Color")
     mesh.materials.append(create_material(name, create_image(name, texture), normal_image, occlusion_image))
     created = bpy.data.objects.new(name, mesh)
-    remember(created, {**settings, "size": size})
+    remember(created, settings, size)
     if result.note:
         created[NOTE] = result.note
     collection.objects.link(created)
     if raw is not None:
         beside = create_raw(f"{name} raw", raw[0] * factor + shift, *raw[1:])
         beside.parent = created  # it goes where the object goes
+        beside[RAW] = True
         collection.objects.link(beside)
     return created
 

@@ -15,7 +15,7 @@ from mathutils import Matrix
 from numpy.typing import NDArray
 
 from ...backend import protocol
-from .made import PREFIX
+from .made import PREFIX, RAW
 from .mesh_import import create_object
 
 
@@ -36,8 +36,25 @@ def put_in_place(target: bpy.types.Object, result: protocol.Result, settings: Ma
         del target[name]
     for name in made.keys():  # noqa: SIM118
         target[name] = made[name]
+    _replace_raw(target, made, bottom)
     bpy.data.objects.remove(made)
     _drop(old, new)
+
+
+def _replace_raw(target: bpy.types.Object, made: bpy.types.Object, bottom: NDArray[np.float32]) -> None:
+    """Give an object the raw mesh of another, where that was kept, in place of its own and with its name."""
+    names = []
+    for child in [child for child in target.children if RAW in child]:
+        raw = child.data
+        names.append((child.name, raw.name))
+        bpy.data.objects.remove(child)
+        if not raw.users:
+            bpy.data.meshes.remove(raw)
+    for number, child in enumerate([child for child in made.children if RAW in child]):
+        child.data.transform(Matrix.Translation(bottom.tolist()))
+        child.parent = target
+        if number < len(names):
+            child.name, child.data.name = names[number]
 
 
 def extent(mesh: bpy.types.Mesh) -> tuple[NDArray[np.float32], float]:

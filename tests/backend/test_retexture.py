@@ -171,7 +171,7 @@ def request_(tmp_path: Path, model: Path) -> protocol.Generate:
         "a",
         (str(tmp_path / "ball.png"),),
         str(tmp_path),
-        str(model),
+        model=str(model),
         texture_size=64,
         mesh=str(tmp_path / "cube.npz"),
     )

@@ -12,6 +12,7 @@ bad_json     answers the first job with no message     damaged     its result na
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import queue
@@ -172,18 +173,8 @@ class Fake:
         (out / "asset.glb").write_bytes(
             struct.pack("<4sIIII", b"glTF", 2, 48, 28, 0x4E4F534A) + b'{"asset":{"version":"2.0"}} '
         )
-        settings = {
-            "images": request.images,
-            "model": request.model,
-            "steps": request.steps or 25,
-            "seed": request.seed,
-            "texture_size": request.texture_size,
-            "faces": request.faces,
-            "guidance": 5.0,
-            "texture_source": request.texture_source,
-            "normal_map": request.normal_map,
-            "ambient_occlusion": request.ambient_occlusion,
-        }
+        filled = {"steps": request.steps or 25, "guidance": 5.0 if request.guidance is None else request.guidance}
+        settings = {"images": request.images, **dataclasses.asdict(request.settings()), **filled}
         counts = {"faces": len(faces) // 3, "vertices": len(vertices) // 3, "charts": charts}
         mesh, texture, glb = (str(out / name) for name in ("mesh.npz", "texture.png", "asset.glb"))
         normal_map = str(out / "normal_map.png") if request.normal_map else ""

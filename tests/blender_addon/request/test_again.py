@@ -9,6 +9,7 @@ from pathlib import Path
 import bpy
 import numpy as np
 import pytest
+from espalier import blender_addon
 from espalier.blender_addon import pump
 from espalier.blender_addon.jobs.journal import Journal
 from espalier.blender_addon.jobs.queue import Job, State
@@ -370,3 +371,22 @@ def test_after_closing_without_its_object_it_is_a_new_one(
     bpy.ops.espalier.insert(job=job.id)
     expected = ["mug"] if change == "removed" else ["mug", "mug.001"]
     assert sorted(target.name for target in bpy.data.objects) == expected
+
+
+def test_the_history_outlives_the_add_on(mug: bpy.types.Object, tmp_path: Path) -> None:
+    """Switched off and on, the list is there; and what was not read yet is not written over."""
+    (entry,) = history.entries
+    for _ in range(2):
+        blender_addon.unregister()
+        assert history.entries == []
+        blender_addon.register()
+        assert [e.id for e in history.entries] == [entry.id]
+    file = str(tmp_path / "a.blend")
+    bpy.ops.wm.save_as_mainfile(filepath=file)
+    blender_addon.unregister()
+    blender_addon.register()
+    history.clear()
+    history._read = False  # as when Blender enables the add-on and does not let it read the file
+    bpy.ops.wm.save_mainfile()
+    bpy.ops.wm.open_mainfile(filepath=file)
+    assert [e.id for e in history.entries] == [entry.id]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -141,21 +140,12 @@ def test_an_object_remembers_how_it_was_made(result: protocol.Result) -> None:
     made = mesh_import.create_object(
         result, name="mug", collection=bpy.context.scene.collection, settings=result.settings
     )
-    remembered = {key: made[memory.PREFIX + key] for key in memory.REMEMBERED}
-    (image,) = json.loads(remembered.pop("images"))
+    remembered = memory.recall(made)
+    (image,) = remembered.pop("images")
     assert Path(image).name == "mug.png"
-    assert remembered == {
-        "model": "mini-mdt",
-        "seed": 7,
-        "steps": 25,
-        "guidance": 5.0,
-        "texture_size": 1024,
-        "texture_source": "colors",
-        "normal_map": True,
-        "ambient_occlusion": False,
-        "faces": 10_000,
-        "size": 1.0,
-    }
+    expected = {name: result.settings[name] for name in protocol.names(protocol.Door.OBJECT)}
+    assert remembered == {**expected, "size": 1.0}
+    assert expected["multi_image"] == "multidiffusion"
 
 
 def test_the_file_holds_everything(result: protocol.Result, tmp_path: Path) -> None:

@@ -291,7 +291,7 @@ def test_cancel_all(job: Job) -> None:
 
 def test_presets_hold_what_they_say(registered: None) -> None:
     settings = bpy.context.scene.espalier
-    for name in presets.SAVED:
+    for name in presets.saved():
         assert hasattr(settings, name), name
     commands = "\n".join(f"{value} = {eval(value, {'settings': settings})!r}" for value in presets_values())
     settings.faces, settings.model = 77_777, "other"
