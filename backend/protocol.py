@@ -422,9 +422,10 @@ def _built(kind: type, values: Mapping[str, Any], where: str) -> Any:
 def _value(kind: Any, value: Any, where: str) -> Any:
     """What a JSON value is as a field of this type. Raises ProtocolError."""
     inner = typing.get_args(kind)
-    if typing.get_origin(kind) is tuple and isinstance(value, list):
-        kinds = inner[:1] * len(value) if inner[-1] is Ellipsis else inner
-        if len(kinds) == len(value):
+    if typing.get_origin(kind) is tuple:
+        length = len(value) if isinstance(value, list) else -1
+        kinds = inner[:1] * length if inner[-1] is Ellipsis else inner
+        if len(kinds) == length:
             return tuple(_value(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(kinds, value, strict=True)))
     elif isinstance(kind, types.UnionType):
         if any(_is(one, value) for one in inner):

@@ -17,9 +17,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...backend import protocol
+from ...backend.files import sha256
+from ...backend.protocol import Wheel
 from . import environment, process
-from .child import Child, parse_message
-from .environment import Installed, Layout, Packages, Wheel, python_in
+from .child import Child, read_report
+from .environment import Installed, Layout, Packages, python_in
 from .machine import TITLES, Choice, choose_build, find_gpu
 
 PYPI = "https://pypi.org/simple"
@@ -159,7 +162,7 @@ class Installation:
 
     def _unpack_uv(self) -> Path:
         wheel = self._extension / "wheels" / self._packages.uv.file
-        if environment.sha256(wheel) != self._packages.uv.sha256:
+        if sha256(wheel) != self._packages.uv.sha256:
             raise Problem(f"{wheel.name} in the extension is damaged.", "Install the extension again.")
         self._layout.working.mkdir(parents=True)
         with zipfile.ZipFile(wheel) as archive:
@@ -217,12 +220,12 @@ class Installation:
 
         def on_line(line: str) -> None:
             nonlocal failure
-            message = parse_message(line)
-            if message.get("type") == "progress":
-                done, total = message["done"], message["total"]
-                self._at(done / max(total, 1), f"Downloading torch, {_megabytes(done)} of {_megabytes(total)}")
-            elif message.get("type") == "error":
-                failure = Problem(message["message"], message["hint"])
+            report = read_report(line)
+            if isinstance(report, protocol.Transfer):
+                words = f"Downloading torch, {_megabytes(report.done)} of {_megabytes(report.total)}"
+                self._at(report.done / max(report.total, 1), words)
+            elif isinstance(report, protocol.Error):
+                failure = Problem(report.message, report.hint)
 
         try:
             self._backend(part, command, "the download of torch", on_line)
@@ -232,11 +235,12 @@ class Installation:
     def _try(self, part: Path, build: str) -> Installed:
         """Import torch and ask it for the device."""
         lines = self._backend(part, ["device"], "torch", lambda line: None)
-        found = next((message for line in lines if "device" in (message := parse_message(line))), None)
+        reports = (read_report(line) for line in lines)
+        found = next((report for report in reports if isinstance(report, protocol.Device)), None)
         if found is None:
             raise Problem("torch did not say what it runs on.", f"{self._layout.log} says more.", "Repair")
         digest = self._packages.digest(build)
-        return Installed(build, digest, found["device"], found["memory"], found["torch"])
+        return Installed(build, digest, found.device, found.memory, found.torch)
 
     # --- their tools ---
 
