@@ -180,6 +180,10 @@ def parse(arguments: list[str], list_models: ListModels, name: str) -> argparse.
     if options.out.exists() and not options.out.is_dir():
         parser.error(f"--out {options.out} is a file")
     options.out = options.out.resolve()
+    try:
+        options.settings = protocol.from_options(options, protocol.Door.BATCH)
+    except protocol.InvalidSetting as error:
+        parser.error(str(error))
     models = list_models()
     if options.model in models:
         options.stamp = models[options.model].stamp
@@ -189,10 +193,7 @@ def parse(arguments: list[str], list_models: ListModels, name: str) -> argparse.
     else:
         known = ", ".join(sorted(models)) or "none"
         parser.error(f"--model {options.model}: choose one of the models ({known}), or a model's folder")
-    try:
-        options.settings = protocol.from_options(options, protocol.Door.BATCH)
-    except protocol.InvalidSetting as error:
-        parser.error(str(error))
+    options.settings["model"] = options.model
     options.images = list(find_images(options.images))
     if not options.images:
         parser.error("there are no images in these folders")

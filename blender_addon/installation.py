@@ -7,7 +7,6 @@ button was pressed.
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import bpy
@@ -19,20 +18,18 @@ from .jobs.client import BackendUnavailable
 from .server import process
 from .server.environment import Packages
 from .server.install import Installer, State
-from .server.models import Models, Place
+from .server.models import BackendAt, ModelStore
 from .server.steps import Options
 from .translations import translate
 
 INTERVAL = 0.2  # seconds between two redraws while something is going on
-FRESH = 2.0  # seconds until the models folder is looked at again
 
 #: The model that is offered while there is only the bundled one.
 OFFERED = "trellis-image-large"
 DEMONSTRATION = "mini"
 
-models = Models()
+models = ModelStore()
 _installer: Installer | None = None
-_looked = -FRESH  # when the models folder was looked at last
 
 
 def installer() -> Installer | None:
@@ -65,10 +62,10 @@ def models_folder(context: bpy.types.Context) -> str:
     return choices.folders(context)[1] or str(protocol.models_folder())
 
 
-def place(context: bpy.types.Context) -> Place | None:
+def backend(context: bpy.types.Context) -> BackendAt | None:
     """The backend that can be asked about models; None if there is none."""
     try:
-        return Place(backend_python(context), FOLDER, models_folder(context))
+        return BackendAt(backend_python(context), FOLDER, models_folder(context))
     except BackendUnavailable:
         return None
 
@@ -89,27 +86,22 @@ def usable_models(context: bpy.types.Context) -> dict[str, protocol.ModelInfo]:
     What it said is believed until a folder of models changes. In a window asking takes no time here: the list is empty
     until the backend has answered for the first time.
     """
-    _ask_for_models(context)
+    here = backend(context)
+    if here is not None and not models.working and not models.knows(here):
+        _ask_for_models(here)
     return {name: model for name, model in models.known.items() if model.usable}
 
 
-def _ask_for_models(context: bpy.types.Context) -> None:
-    """Ask the backend what models there are, unless that is known; look for changes every two seconds at most."""
-    global _looked
-    now = time.monotonic()
-    if now < _looked + FRESH or models.working:
+def _ask_for_models(here: BackendAt) -> None:
+    """Ask the backend what models there are: in a window without waiting."""
+    if not bpy.app.background:
+        models.refresh(here)
+        watch()
         return
-    backend = place(context)
-    if backend is None:
-        return
-    _looked = now
-    if bpy.app.background:  # nothing is drawn, and no timer would bring the answer
-        if models.needs_asking(backend):
-            models.ask(backend)
-    else:
-        models.refresh(backend)
-        if going_on():
-            watch()
+    try:
+        models.ask(here)  # nothing is drawn meanwhile, and no timer would bring the answer
+    except BackendUnavailable as error:
+        models.problem = (str(error), error.hint)
 
 
 def only_demonstration(context: bpy.types.Context) -> bool:
@@ -141,9 +133,9 @@ def prepare(context: bpy.types.Context) -> None:
     """Find out, once and in the background, what the page shows: what an installation takes, which models there are."""
     if bpy.app.background:
         return
-    backend, here = place(context), installer()
-    if backend is not None:
-        _ask_for_models(context)
+    here = installer()
+    if backend(context) is not None:
+        usable_models(context)
     elif here is not None and here.surveyed != (wanted := options(context)):
         here.survey(wanted)
     if going_on():
@@ -176,8 +168,7 @@ def _tick() -> float | None:
 
 
 def unregister() -> None:
-    global _installer, _looked
-    _looked = -FRESH
+    global _installer
     if bpy.app.timers.is_registered(_tick):
         bpy.app.timers.unregister(_tick)
     models.close()

@@ -44,14 +44,18 @@ def main() -> int:
     load_checkout()
     from espalier.backend import protocol
     from espalier.blender_addon import batch
-    from espalier.blender_addon.server import process
+    from espalier.blender_addon.jobs.client import Backend
+    from espalier.blender_addon.server import models, process
 
-    chosen = "" if in_blender() or process.PYTHON_VARIABLE in os.environ else sys.executable
-    return batch.program(
-        own_arguments(),
-        lambda: process.BackendAt(process.find_python(chosen, ROOT), ROOT, str(protocol.models_folder())),
-        name="batch.py",
-    )
+    def backend() -> models.BackendAt:
+        chosen = "" if in_blender() or process.PYTHON_VARIABLE in os.environ else sys.executable
+        return models.BackendAt(process.find_python(chosen, ROOT), ROOT, str(protocol.models_folder()))
+
+    def launch(log: Path) -> Backend:
+        here = backend()
+        return process.launch(here.python, here.extension, log, models_folder=here.folder)
+
+    return batch.program(own_arguments(), launch, lambda: models.usable(backend()), name="batch.py")
 
 
 if __name__ == "__main__":

@@ -33,11 +33,9 @@ REPAIR = "Repair the backend."
 
 DOING = {"download": "Downloading", "copy": "Copying", "verify": "Verifying", "delete": "Deleting", "models": "Looking"}
 
-Model = ModelInfo  # as the pages call it
-
 
 @dataclass(frozen=True)
-class Place:
+class BackendAt:
     """Which backend is asked, and about which folder of models (empty: its own choice)."""
 
     python: Path
@@ -45,7 +43,7 @@ class Place:
     folder: str = ""
 
 
-class Models:
+class ModelStore:
     """What was last heard of the models. No method waits, but ``ask``."""
 
     def __init__(self) -> None:
@@ -56,7 +54,7 @@ class Models:
         self.fraction = 0.0
         self.busy_with = ""  # a model's name
         self.problem: tuple[str, str] | None = None  # what went wrong, and what to do about it
-        self._asked: Place | None = None
+        self._asked: BackendAt | None = None
         self._seen: tuple[object, ...] = ()  # what the folder was like when the backend was asked
         self._looked = 0.0  # when the folder was looked at
         self._changed = False  # and whether it was another one then
@@ -73,10 +71,14 @@ class Models:
         needed = [one for need in model.needs for one in self.missing(need)]
         return list(dict.fromkeys(needed if model.state == "installed" else [*needed, model]))
 
-    def refresh(self, place: Place, anew: bool = False) -> None:
-        """Ask the backend, unless it was asked before about the same place and nothing has changed there."""
-        if not self.working and (anew or place != self._asked or self.stale()):
-            self._run("", lambda: None, place)
+    def refresh(self, backend: BackendAt, anew: bool = False) -> None:
+        """Ask the backend, unless it was asked before about the same backend and nothing has changed there."""
+        if not self.working and (anew or not self.knows(backend)):
+            self._run("", lambda: None, backend)
+
+    def knows(self, backend: BackendAt) -> bool:
+        """Whether what was last heard is what this backend would say now."""
+        return backend == self._asked and not self.stale()
 
     def stale(self) -> bool:
         """Whether models have come, gone or changed since the backend was asked. It costs little: what is looked at is
@@ -89,7 +91,7 @@ class Models:
             self._looked, self._changed = now, _times(self._asked) != self._seen
         return self._changed
 
-    def ask(self, place: Place, timeout: float = PATIENCE) -> None:
+    def ask(self, backend: BackendAt, timeout: float = PATIENCE) -> None:
         """Ask the backend and wait for its answer: for who has no frames to draw. Raises BackendUnavailable."""
         end = time.monotonic() + timeout
 
@@ -98,14 +100,14 @@ class Models:
                 message = f"The backend did not say within {timeout:g} seconds which models there are."
                 raise BackendUnavailable(message, f"Try again. If it happens again: {REPAIR}")
 
-        self._list(place, check)
+        self._list(backend, check)
 
-    def carry_out(self, command: str, name: str, place: Place) -> None:
+    def carry_out(self, command: str, name: str, backend: BackendAt) -> None:
         """``download`` (the person has agreed), ``verify`` or ``delete`` a model."""
         arguments = [command, name, "--json", "--attached", *(["--yes"] if command == "download" else [])]
         if not self.working:
             self.problem = None
-            self._run(name, lambda: self._command(arguments, place, self._check), place, DOING[command])
+            self._run(name, lambda: self._command(arguments, backend, self._check), backend, DOING[command])
 
     def cancel(self) -> None:
         """End what is being done; what has arrived is kept."""
@@ -118,9 +120,9 @@ class Models:
 
     # --- the thread ---
 
-    def _run(self, name: str, work: Callable[[], object], place: Place, text: str = "") -> None:
+    def _run(self, name: str, work: Callable[[], object], backend: BackendAt, text: str = "") -> None:
         self._cancel.clear()
-        self._asked, self._changed = place, False
+        self._asked, self._changed = backend, False
         self.busy_with, self.text, self.fraction = name, text, 0.0
 
         def attempt(step: Callable[[], object]) -> None:
@@ -134,7 +136,7 @@ class Models:
         def run() -> None:
             try:
                 attempt(work)
-                attempt(lambda: self._list(place, self._check))
+                attempt(lambda: self._list(backend, self._check))
             finally:
                 self.busy_with = ""
 
@@ -145,23 +147,23 @@ class Models:
         if self._cancel.is_set():
             raise _Stopped
 
-    def _list(self, place: Place, check: Callable[[], None]) -> None:
+    def _list(self, backend: BackendAt, check: Callable[[], None]) -> None:
         """Ask which models there are. Raises BackendUnavailable, and what ``check`` raises."""
-        self._asked, self._seen = place, _times(place)  # before: what changes meanwhile is noticed later
+        self._asked, self._seen = backend, _times(backend)  # before: what changes meanwhile is noticed later
         self._looked, self._changed = time.monotonic(), False
-        answer = self._command(["models", "--json"], place, check)
+        answer = self._command(["models", "--json"], backend, check)
         if not isinstance(answer, protocol.ModelList):
             raise BackendUnavailable("The backend did not say which models there are.", REPAIR)
         self.known = {model.name: model for model in answer.models}
         self.folder, self.free = answer.models_folder, answer.free
 
-    def _command(self, arguments: list[str], place: Place, check: Callable[[], None]) -> protocol.Report | None:
+    def _command(self, arguments: list[str], backend: BackendAt, check: Callable[[], None]) -> protocol.Report | None:
         """Run a command to its end and return its last report. Raises BackendUnavailable if it fails, in the words that
         it gave; ``check`` is called often, and what it raises ends the command."""
-        env = process.backend_environment(place.extension, models_folder=place.folder)
-        command = process.backend_command(place.python, *arguments)
+        env = process.backend_environment(backend.extension, models_folder=backend.folder)
+        command = process.backend_command(backend.python, *arguments)
         try:
-            child = Child(command, env, place.python.parent, "--attached" in arguments)
+            child = Child(command, env, backend.python.parent, "--attached" in arguments)
         except OSError as error:
             raise BackendUnavailable(f"The backend cannot be started: {error.strerror or error}.", REPAIR) from error
         last, final = "", None
@@ -187,13 +189,20 @@ class Models:
         self.fraction = now.done / max(now.total, 1)
 
 
+def usable(backend: BackendAt) -> dict[str, ModelInfo]:
+    """The models that can be used now, by name. Waits for the backend's answer. Raises BackendUnavailable."""
+    store = ModelStore()
+    store.ask(backend)
+    return {name: model for name, model in store.known.items() if model.usable}
+
+
 class _Stopped(Exception):
     """The person cancelled."""
 
 
-def _times(place: Place) -> tuple[object, ...]:
+def _times(backend: BackendAt) -> tuple[object, ...]:
     """When the models folder, the folders in it and what lies in these were last changed."""
-    folder = Path(place.folder) if place.folder else protocol.models_folder()
+    folder = Path(backend.folder) if backend.folder else protocol.models_folder()
     return tuple(sorted(_changes(folder, 2)))
 
 

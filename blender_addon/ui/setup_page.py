@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import bpy
 
+from ...backend.protocol import ModelInfo
 from .. import installation
 from ..server.install import Installer, State, Status
-from ..server.models import Model
 from ..server.steps import Plan
 from ..translations import translate
 from .setup_operators import (
@@ -150,7 +150,7 @@ def draw_models(layout: bpy.types.UILayout) -> None:
     layout.label(text=free, icon="DISK_DRIVE", translate=False)
 
 
-def draw_model(layout: bpy.types.UILayout, model: Model) -> None:
+def draw_model(layout: bpy.types.UILayout, model: ModelInfo) -> None:
     split = layout.split(factor=0.66)
     state = gigabytes(model.size)
     if model.state == "partial":

@@ -57,7 +57,7 @@ def folder(tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
-def list_models() -> dict[str, protocol.ModelInfo]:
+def list_models() -> dict[str, Any]:
     return {model.name: model for model in fake_backend.MODELS.models}
 
 

@@ -233,7 +233,7 @@ def outlived() -> Steps:
     check(len(before) == 1, "the history has it")
     file = str(OUT / "history.blend")
     for words, change in (
-        ("off and on", lambda: [bpy.ops.preferences.addon_disable(module=driver.ROOT), enable()]),
+        ("off and on", switch),
         ("scripts reloaded", bpy.ops.script.reload),
         ("updated in place", update),
     ):
@@ -243,9 +243,7 @@ def outlived() -> Steps:
         bpy.ops.wm.open_mainfile(filepath=file, load_ui=False)
         yield 1.0
         check(kept_history() == before, f"{words}, saved and opened: the history is there")
-    enable()
-    bpy.ops.preferences.addon_disable(module=driver.ROOT)
-    enable()
+    switch()
     bpy.ops.wm.save_mainfile()  # before any timer has run
     bpy.ops.wm.open_mainfile(filepath=file, load_ui=False)
     yield 1.0
@@ -254,6 +252,11 @@ def outlived() -> Steps:
 
 def enable() -> None:
     bpy.ops.preferences.addon_enable(module=driver.ROOT)
+
+
+def switch() -> None:
+    bpy.ops.preferences.addon_disable(module=driver.ROOT)
+    enable()
 
 
 def update() -> None:

@@ -75,8 +75,7 @@ def settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 def know(monkeypatch: pytest.MonkeyPatch, *models: ModelInfo) -> None:
     """Let these be what the backend said, which is not asked again."""
-    monkeypatch.setattr(installation, "FRESH", 1e9)
-    monkeypatch.setattr(installation, "_looked", 1e9)
+    monkeypatch.setattr(installation.models, "knows", lambda backend: True)
     monkeypatch.setattr(installation.models, "known", named(*models))
 
 
@@ -112,5 +111,5 @@ def test_the_backend_is_asked_once(settings: Any, monkeypatch: pytest.MonkeyPatc
     """The real one, of this checkout."""
     assert {"mini", "mini-mdt"} <= properties.models().keys()
     assert properties.models()["mini-mdt"].teacher == "mini"
-    monkeypatch.setattr(installation, "place", lambda context: pytest.fail("it was asked again"))
+    monkeypatch.setattr(installation.models, "ask", lambda backend: pytest.fail("it was asked again"))
     assert {"mini", "mini-mdt"} <= properties.models().keys()
