@@ -158,11 +158,11 @@ def test_a_backend_that_fails_is_not_asked_again_and_again(saying: Callable[...,
     store, place = Models(), saying("broken", end="exit 1")
     store.refresh(place)
     assert finished(store).problem == ("The backend failed: broken", models.REPAIR)
+    store.problem = None
     store.refresh(place)
-    assert not store.working
+    assert finished(store).problem is None
     store.refresh(place, anew=True)
-    assert store.working
-    finished(store)
+    assert finished(store).problem is not None
 
 
 def test_a_folder_that_is_not_there_yet(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
