@@ -243,13 +243,13 @@ class Pipeline:
 
     @classmethod
     def load(
-        cls, model: ModelFolder, device: torch.device, *, low_memory: bool = False, verify: bool = False
+        cls, model: ModelFolder, device: torch.device | str, *, low_memory: bool = False, verify: bool = False
     ) -> Pipeline:
         """Load a model's networks. Raises CheckpointError: with ``low_memory`` too, keys are checked here, not later.
 
         ``verify`` compares the SHA-256 of downloaded weights with what was recorded.
         """
-        config = model.config
+        config, device = model.config, torch.device(device)
 
         def checkpoint(name: str, kind: type[Network]) -> Checkpoint[Network]:
             return Checkpoint(model.network(name), kind, device, verify=verify)

@@ -25,18 +25,16 @@ import time
 import traceback
 import uuid
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from ..backend import protocol
 from ..backend.files import write_whole, written_whole
-from .extension import FOLDER
-from .jobs.client import Backend
+from .jobs.client import Backend, BackendUnavailable
 from .jobs.file_lock import Busy, InstallLock
 from .jobs.queue import Job, JobQueue
 
-PRETRAINED = FOLDER / "backend" / "pretrained"
 FORMATS = ("glb", "blend")
 #: Errors of the backend itself: the image may be innocent.
 BACKEND_ERRORS = {"backend_unavailable", "backend_ended", "backend_not_ready", "backend_protocol"}
@@ -51,6 +49,8 @@ VIEW_NAME = re.compile(rf"(?P<object>.+)[_-](?P<view>{'|'.join(VIEWS)})", re.IGN
 
 #: Starts a backend that writes its log to this file.
 Launch: TypeAlias = Callable[[Path], Backend]
+#: Says which models can be used. Raises BackendUnavailable.
+ListModels: TypeAlias = Callable[[], Mapping[str, protocol.ModelInfo]]
 
 
 @dataclasses.dataclass
@@ -71,23 +71,26 @@ class Asset:
         self.status, self.error = "failed", {"code": code, "message": message, "hint": hint}
 
 
-def program(arguments: list[str], launch: Launch, *, models_folder: str, name: str) -> int:
+def program(arguments: list[str], launch: Launch, list_models: ListModels, *, name: str) -> int:
     """Run a batch as what a process is there for, and return its exit code: none of its errors gets any further."""
     keep_stdout()
     try:
-        return main(arguments, launch, models_folder=models_folder, name=name)
+        return main(arguments, launch, list_models, name=name)
     except KeyboardInterrupt:
         return 130
     except SystemExit as wrong_usage:  # or --help
         return wrong_usage.code if isinstance(wrong_usage.code, int) else 2
+    except BackendUnavailable as error:
+        print(f"{error} {error.hint}".strip(), file=sys.stderr)
+        return 1
     except Exception:  # Blender would end with 0
         traceback.print_exc()
         return 1
 
 
-def main(arguments: list[str], launch: Launch, *, models_folder: str = "", name: str = "batch.py") -> int:
-    """Run a batch and return its exit code. Raises SystemExit (2) if the options make no sense."""
-    options = parse(arguments, name)
+def main(arguments: list[str], launch: Launch, list_models: ListModels, *, name: str = "batch.py") -> int:
+    """Run a batch and return its exit code. Raises SystemExit (2) if the options make no sense, BackendUnavailable."""
+    options = parse(arguments, list_models, name)
     lock = InstallLock(options.out / LOCK)
     try:
         lock.acquire()
@@ -153,8 +156,11 @@ class Pace:
         return f"{line}, about {left / 60:.0f} min left" if left > 90 else f"{line}, about {left:.0f} s left"
 
 
-def parse(arguments: list[str], name: str) -> argparse.Namespace:
-    """The options, with ``settings`` of the requests. Ends the process with exit code 2 if they make no sense."""
+def parse(arguments: list[str], list_models: ListModels, name: str) -> argparse.Namespace:
+    """The options, with the ``settings`` of the requests and a ``stamp`` of the model, which changes when its files do.
+
+    Ends the process with exit code 2 if they make no sense. Raises BackendUnavailable.
+    """
     parser = argparse.ArgumentParser(prog=name, description="Images to textured meshes, one for each object.")
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE_OR_FOLDER")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="where the assets go")
@@ -174,8 +180,15 @@ def parse(arguments: list[str], name: str) -> argparse.Namespace:
     if options.out.exists() and not options.out.is_dir():
         parser.error(f"--out {options.out} is a file")
     options.out = options.out.resolve()
-    if Path(options.model).is_dir():
+    models = list_models()
+    if options.model in models:
+        options.stamp = models[options.model].stamp
+    elif Path(options.model).is_dir():
         options.model = str(Path(options.model).resolve())  # the backend works in another folder
+        options.stamp = folder_stamp(Path(options.model))
+    else:
+        known = ", ".join(sorted(models)) or "none"
+        parser.error(f"--model {options.model}: choose one of the models ({known}), or a model's folder")
     try:
         options.settings = protocol.from_options(options, protocol.Door.BATCH)
     except protocol.InvalidSetting as error:
@@ -214,7 +227,7 @@ def objects(images: Iterable[Path], views: bool) -> list[tuple[str, list[Path]]]
 
 def plan(options: argparse.Namespace) -> list[Asset]:
     """An asset for each object, named after its images; of two with the same name the second gets a number."""
-    stamp = json.dumps([options.settings, model_stamp(options.model)]).encode()
+    stamp = json.dumps([options.settings, options.stamp]).encode()
     assets: list[Asset] = []
     for stem, images in objects(options.images, options.views):
         name, taken, number = stem, {asset.name.casefold() for asset in assets}, 2
@@ -232,9 +245,8 @@ def plan(options: argparse.Namespace) -> list[Asset]:
     return assets
 
 
-def model_stamp(model: str) -> list[tuple[str, int, int]]:
-    """Changes when the model's files do, without reading them."""
-    folder = PRETRAINED / model  # or ``model`` itself, where that is an absolute path
+def folder_stamp(folder: Path) -> list[tuple[str, int, int]]:
+    """Changes when the files of a model's folder do, without reading them."""
     files = (path for path in folder.rglob("*") if path.is_file())
     return sorted((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files)
 

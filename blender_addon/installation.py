@@ -7,6 +7,7 @@ button was pressed.
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import bpy
@@ -23,6 +24,7 @@ from .server.steps import Options
 from .translations import translate
 
 INTERVAL = 0.2  # seconds between two redraws while something is going on
+FRESH = 2.0  # seconds until the models folder is looked at again
 
 #: The model that is offered while there is only the bundled one.
 OFFERED = "trellis-image-large"
@@ -30,6 +32,7 @@ DEMONSTRATION = "mini"
 
 models = Models()
 _installer: Installer | None = None
+_looked = -FRESH  # when the models folder was looked at last
 
 
 def installer() -> Installer | None:
@@ -80,10 +83,39 @@ def is_installed(context: bpy.types.Context) -> bool:
     return True
 
 
+def usable_models(context: bpy.types.Context) -> dict[str, protocol.ModelInfo]:
+    """The models that can be used now, by name, as the backend lists them.
+
+    What it said is believed until a folder of models changes. In a window asking takes no time here: the list is empty
+    until the backend has answered for the first time.
+    """
+    _ask_for_models(context)
+    return {name: model for name, model in models.known.items() if model.usable}
+
+
+def _ask_for_models(context: bpy.types.Context) -> None:
+    """Ask the backend what models there are, unless that is known; look for changes every two seconds at most."""
+    global _looked
+    now = time.monotonic()
+    if now < _looked + FRESH or models.working:
+        return
+    backend = place(context)
+    if backend is None:
+        return
+    _looked = now
+    if bpy.app.background:  # nothing is drawn, and no timer would bring the answer
+        if models.needs_asking(backend):
+            models.ask(backend)
+    else:
+        models.refresh(backend)
+        if going_on():
+            watch()
+
+
 def only_demonstration(context: bpy.types.Context) -> bool:
-    """Whether the backend is there and no model but the bundled one."""
-    folder = Path(models_folder(context))
-    return is_installed(context) and not any(folder.glob("*/pipeline.json"))
+    """Whether the backend is there and no model but the bundled ones."""
+    there = usable_models(context).values()
+    return is_installed(context) and all(model.state == "bundled" for model in there)
 
 
 def offline_reason(context: bpy.types.Context) -> str:
@@ -111,7 +143,7 @@ def prepare(context: bpy.types.Context) -> None:
         return
     backend, here = place(context), installer()
     if backend is not None:
-        models.refresh(backend)
+        _ask_for_models(context)
     elif here is not None and here.surveyed != (wanted := options(context)):
         here.survey(wanted)
     if going_on():
@@ -144,7 +176,8 @@ def _tick() -> float | None:
 
 
 def unregister() -> None:
-    global _installer
+    global _installer, _looked
+    _looked = -FRESH
     if bpy.app.timers.is_registered(_tick):
         bpy.app.timers.unregister(_tick)
     models.close()

@@ -27,8 +27,9 @@ _MIN_OBJECT_SIDE = 8
 _READABLE = f"Use an image of one of these kinds: {', '.join(FORMATS)}."
 
 
-def load_image(path: Path) -> Image.Image:
+def load_image(path: Path | str) -> Image.Image:
     """One reference image as RGBA, upright, its object opaque on transparency. Raises ImageError."""
+    path = Path(path)
     image = to_rgba(_decode(path))
     if (np.asarray(image.getchannel("A")) <= OPAQUE).mean() < MIN_TRANSPARENT_SHARE:
         from .background import remove_background  # needs scipy, which takes a while to import

@@ -21,9 +21,8 @@ from bpy.props import (
 
 from ...backend import protocol
 from .. import installation
-from ..extension import FOLDER
 from ..translations import translate
-from .quality import Model, Quality, models_at_hand, qualities, steps_label
+from .quality import Quality, family_of, qualities, steps_label, title_of
 
 Items: TypeAlias = list[tuple[str, str, str, int]]
 
@@ -39,23 +38,24 @@ class EspalierImage(bpy.types.PropertyGroup):
     )
 
 
-def models() -> dict[str, Model]:
-    return models_at_hand(FOLDER, installation.models_folder(bpy.context))
+def models() -> dict[str, protocol.ModelInfo]:
+    """The models that can be used now, by name, as the backend lists them."""
+    return installation.usable_models(bpy.context)
 
 
-def chosen_model(settings: EspalierSettings) -> Model | None:
+def chosen_model(settings: EspalierSettings) -> protocol.ModelInfo | None:
     """The model that makes the next object; None if it is not there, or is one that is given by its path."""
     return models().get(settings.model)
 
 
 def offered(settings: EspalierSettings) -> list[Quality]:
     model = chosen_model(settings)
-    return qualities(models(), model.family) if model else []
+    return qualities(models(), family_of(model)) if model else []
 
 
 def _models(self: EspalierSettings, context: bpy.types.Context | None) -> Items:
-    families = sorted({model.family for model in models().values()})
-    items = [(name, models()[name].title if name in models() else name, "", i) for i, name in enumerate(families)]
+    families = sorted({family_of(model) for model in models().values()})
+    items = [(name, title_of(name), "", i) for i, name in enumerate(families)]
     if chosen_model(self) is None:
         items.append((self.model, bpy.path.basename(self.model.rstrip("/\\")), "", len(items)))
     return _keep("models", items)
@@ -63,7 +63,7 @@ def _models(self: EspalierSettings, context: bpy.types.Context | None) -> Items:
 
 def _get_model(self: EspalierSettings) -> int:
     model = chosen_model(self)
-    name = model.family if model else self.model
+    name = family_of(model) if model else self.model
     return next(number for identifier, *_, number in _models(self, None) if identifier == name)
 
 
@@ -236,8 +236,8 @@ def _own_folder(model: str) -> bool:
 
 
 def lacks_model(settings: EspalierSettings) -> bool:
-    """Whether the model that was chosen is not there (any more)."""
-    return chosen_model(settings) is None and not _own_folder(settings.model)
+    """Whether the model that was chosen is not there (any more). As long as nobody knows, it is not missing."""
+    return bool(models()) and chosen_model(settings) is None and not _own_folder(settings.model)
 
 
 EspalierSettings.__annotations__.update(panel_properties())

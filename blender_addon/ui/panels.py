@@ -8,6 +8,7 @@ from ...backend import protocol
 from .. import installation
 from ..request import generate, images, properties
 from ..request.properties import EspalierSettings
+from ..request.quality import family_of
 from ..scene.mesh_import import NOTE
 from ..translations import translate
 from . import image_operators, operators, setup_page
@@ -47,7 +48,7 @@ class EspalierPanel(_EspalierPanel):
         draw_button(self.layout, context)
         draw_jobs(self.layout, characters(context))
         model = properties.chosen_model(settings)
-        if model and model.family == installation.DEMONSTRATION and installation.only_demonstration(context):
+        if model and family_of(model) == installation.DEMONSTRATION and installation.only_demonstration(context):
             # Beneath the jobs: in a window of 1280 x 800 what mends a failed one would be out of sight else.
             setup_page.draw_demonstration(self.layout, context, characters(context))
         draw_active(self.layout, context)

@@ -107,14 +107,21 @@ def test_formats_may_be_given_the_old_way(tmp_path: Path) -> None:
         assert protocol.from_options(options, Door.COMMAND)["formats"] == ("obj", "ply")
 
 
+def list_known() -> dict[str, protocol.ModelInfo]:
+    name = OTHERS["model"]
+    return {name: protocol.ModelInfo(name, name, "own", 1, 1, "", "", ())}
+
+
 def test_batch_knows_every_setting(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "a.png").touch()
     names = offered(Door.BATCH)
     assert set(names) == protocol.ABOUT.keys() - {"formats"}
-    options = batch.parse([str(tmp_path / "a.png"), "--out", str(tmp_path / "out"), *arguments(names)], "batch.py")
+    options = batch.parse(
+        [str(tmp_path / "a.png"), "--out", str(tmp_path / "out"), *arguments(names)], list_known, "batch.py"
+    )
     assert options.settings == {name: OTHERS[name] for name in names}
     with pytest.raises(SystemExit):
-        batch.parse([str(tmp_path / "a.png"), "--out", str(tmp_path / "out"), "--steps", "0"], "batch.py")
+        batch.parse([str(tmp_path / "a.png"), "--out", str(tmp_path / "out"), "--steps", "0"], list_known, "batch.py")
     assert "Steps must be a whole number from 1 to 1000, not 0." in capsys.readouterr().err
 
 

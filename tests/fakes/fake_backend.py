@@ -1,6 +1,6 @@
 """A backend without a network: speaks the protocol with the standard library alone and makes a painted torus.
 
-    python tests/fakes/fake_backend.py [MODE [SECONDS | FOLDER]]
+    python tests/fakes/fake_backend.py [MODE [SECONDS | FOLDER]] [... models ...]
 
 ok           a job takes an instant                    slow        a job takes three seconds, or as many as said
 held         waits before each stage for the file      deaf        as slow, but never answers a cancel
@@ -208,5 +208,27 @@ class Fake:
         return True
 
 
+#: What the fake backend says of its models: those that come with Espalier.
+MODELS = protocol.ModelList(
+    "/nowhere/models",
+    50_000_000_000,
+    tuple(
+        protocol.ModelInfo(
+            name, name, "bundled", 1, 1, "", "", (), usable=True, steps=steps, teacher=teacher, stamp="1"
+        )
+        for name, steps, teacher in (("mini", (25, 25), ""), ("mini-mdt", (2, 2), "mini"))
+    ),
+)
+
+
+def main(arguments: list[str]) -> None:
+    """Serve in a mode, or with ``models`` among the arguments say which models there are."""
+    if "models" in arguments:
+        sys.stdout.write(protocol.encode(MODELS))
+        return
+    mode = [argument for argument in arguments[:2] if not argument.startswith("-")]
+    Fake(*mode).serve()
+
+
 if __name__ == "__main__":
-    Fake(*sys.argv[1:]).serve()
+    main(sys.argv[1:])
