@@ -39,7 +39,7 @@ INFO = protocol.ModelInfo(
     stamp="c0ffee",
 )
 OWN = protocol.ModelInfo("ä", "Ä", "own", 0, 0, "", "", (), problem="It is not whole.")
-REPORTS = [
+REPORTS: list[protocol.Report] = [
     protocol.ModelList("/models", 10**12, (INFO, OWN)),
     protocol.ModelList("/models", 0, ()),
     protocol.Transfer("quick", "download", "ckpts/flow.safetensors", 3, 7),

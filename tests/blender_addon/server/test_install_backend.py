@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import hashlib
 import json
 import random
 import shutil
@@ -161,7 +162,7 @@ def test_a_disk_that_is_too_small(installer: Installer, options: Options, monkey
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
 def test_a_disk_that_fills_up(installer: Installer, options: Options) -> None:
     installer.layout.downloads.mkdir(parents=True)
-    part = installer.layout.downloads / f"{TORCH[0]}.part"
+    part = installer.layout.downloads / f"{TORCH[0]}.{hashlib.sha256(TORCH[1]).hexdigest()[:16]}.part"
     part.symlink_to("/dev/full")
     assert install(installer, options) is State.FAILED
     assert installer.status().text == "The disk is full."

@@ -158,8 +158,9 @@ def test_a_backend_that_fails_is_not_asked_again_and_again(saying: Callable[...,
     store, place = ModelStore(), saying("broken", end="exit 1")
     store.refresh(place)
     assert finished(store).problem == ("The backend failed: broken", models.REPAIR)
+    store.problem = None
     store.refresh(place)
-    assert not store.working
+    assert finished(store).problem is None
     store.refresh(place, anew=True)
     assert finished(store).problem == ("The backend failed: broken", models.REPAIR)
 
