@@ -64,6 +64,7 @@ FAMILIES: dict[str, Callable[[GoldenCase], list[Comparison]]] = {
             "full_slat_enc",
             "full_slat_flow_L",
             "full_ss_dec",
+            "full_ss_enc",
             "full_ss_flow_L",
         ),
         full_size_network,

@@ -86,7 +86,18 @@ def _structure_decoder(decoder: nn.Module, case: GoldenCase) -> Outputs:
 
 
 def _structure_encoder(encoder: nn.Module, case: GoldenCase) -> Outputs:
-    return _posterior(case, *encoder(case.inputs["x"], return_raw=True))
+    return _posterior(case, *encoder(_occupancy(case), return_raw=True))
+
+
+def _occupancy(case: GoldenCase) -> Tensor:
+    """A structure encoder's input [B, 1, R, R, R]: ``x``, or ones at ``coords`` where only these are stored."""
+    if "x" in case.inputs:
+        return case.inputs["x"]
+    shape, _ = case.config["inputs"]["x"]
+    volume = torch.zeros(shape)
+    batch, x, y, z = case.inputs["coords"].long().unbind(1)
+    volume[batch, 0, x, y, z] = 1.0
+    return volume
 
 
 def _posterior(case: GoldenCase, z: Tensor, mean: Tensor, logvar: Tensor) -> Outputs:

@@ -29,6 +29,7 @@ STORED_VECTORS = 4
 
 
 def _open(case: GoldenCase, name: str) -> Image.Image:
+    """An image of the case in the mode it is stored in, with its alpha if it has one."""
     from PIL import Image
 
     with Image.open(case.folder / name) as image:
@@ -61,7 +62,7 @@ def image_encode(case: GoldenCase) -> list[Comparison]:
     if "image" in case.inputs:
         images = case.inputs["image"]
     else:
-        files = sorted(case.folder.glob("image*.png"), key=lambda file: int(file.stem.removeprefix("image")))
+        files = sorted(case.folder.glob("image*.png"), key=lambda file: (len(file.stem), file.stem))
         images = images_to_tensor([_open(case, file.name) for file in files], encoder.grid * encoder.patch_size)
     precise = images.double()
     outputs = token_outputs(encoder, images) | {

@@ -55,6 +55,20 @@ def test_images_are_resized_and_normalised_per_channel() -> None:
     np.testing.assert_allclose(tensor.amax((2, 3)).numpy(), expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("size", [14, 28])
+def test_an_image_with_alpha_is_resized_before_the_alpha_is_dropped(size: int) -> None:
+    """As TRELLIS's ``encode_image`` does it: Pillow resizes RGBA premultiplied, so that hidden colours stay hidden."""
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 26, 4), dtype=np.uint8)
+    pixels[:, :13, 3] = 0
+    image = Image.fromarray(pixels)
+    resized = image.convert("RGBa").resize((size, size), Image.Resampling.LANCZOS).convert("RGBA")
+    rgb = np.asarray(resized)[..., :3].astype(np.float32) / 255
+    expected = (rgb - np.float32([0.485, 0.456, 0.406])) / np.float32([0.229, 0.224, 0.225])
+    tensor = images_to_tensor([image], size)
+    np.testing.assert_allclose(tensor[0].permute(1, 2, 0).numpy(), expected, atol=1e-6)
+    assert (tensor - images_to_tensor([image.convert("RGB")], size)).abs().max() > 1
+
+
 def test_image_rows_stay_rows() -> None:
     pixels = np.zeros((14, 14, 3), np.uint8)
     pixels[:7] = 255
