@@ -1,4 +1,4 @@
-"""Families of what the pipeline does: image preparation, image encoding, and a whole run with tiny networks."""
+"""Families of the pipeline's stages: image preparation, image encoding, and a whole run with tiny networks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .networks import field_outputs, gaussian_outputs, token_outputs
 if TYPE_CHECKING:
     from PIL import Image
 
-#: Of every how many voxels a whole run stores the radiance field's vectors.
+#: A whole run stores the radiance field's vectors for one in this many voxels.
 STORED_VECTORS = 4
 
 
@@ -42,6 +42,7 @@ def _pixels(image: Image.Image) -> Tensor:
 
 
 def preprocess_image(case: GoldenCase) -> list[Comparison]:
+    """An RGBA image framed for the encoder: the pixels, and the box that they were cropped by."""
     image = _open(case, "input.png")
     prepared, expected = _pixels(prepare_image(image)), _pixels(_open(case, "output.png"))
     alpha = np.asarray(image.convert("RGBA").getchannel("A"))
@@ -57,7 +58,7 @@ def preprocess_image(case: GoldenCase) -> list[Comparison]:
 
 
 def image_encode(case: GoldenCase) -> list[Comparison]:
-    """Images, or a tensor of normalised pixels, to tokens."""
+    """The tokens of images, or of a tensor of normalised pixels."""
     encoder = filled_for(case, ImageEncoder(**case.config["args"]))
     if "image" in case.inputs:
         images = case.inputs["image"]
@@ -80,7 +81,7 @@ def _steps(case: GoldenCase, prefix: str) -> list[tuple[str, str]]:
 
 
 def pipeline(case: GoldenCase) -> list[Comparison]:
-    """From an image to Gaussians and radiance fields."""
+    """A whole run, from an image to Gaussians and radiance fields."""
     config = case.config
 
     def network(name: str, published_name: str, kind: type[Network]) -> Network:
@@ -135,7 +136,7 @@ def _used(outputs: dict[str, Tensor | Value]) -> dict[str, Tensor | Value]:
 
 
 def _sampler(config: dict[str, Any], key: str) -> SamplerSettings:
-    """``"sampler": "NAME sigma_min 1e-5"`` and the parameters under ``key``."""
+    """The sampler of ``"sampler": "NAME sigma_min 1e-5"`` with the parameters under ``key``."""
     params = config[key]
     return SamplerSettings(
         steps=params["steps"],
