@@ -1,4 +1,4 @@
-"""Image preparation and the image encoder, beside the reference's figures, which `test_goldens` holds them to."""
+"""Image preparation and the image encoder, beside the reference's figures, which ``test_goldens`` holds them to."""
 
 from __future__ import annotations
 
