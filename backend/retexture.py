@@ -1,7 +1,7 @@
-"""Paint a mesh that a person made from reference images: the shape stays, the model sees to its colours.
+"""Texture the user's own mesh from reference images: the shape stays, the model supplies the colours.
 
-The voxels that the mesh's surface crosses take the place of a sampled structure. The latents on them give a surface
-close to the mesh's own, with colours; these are baked onto the mesh.
+The voxels that the mesh's surface crosses replace the sampled structure. The latents on them are decoded to a surface
+close to the mesh, with colours, and these are baked onto the mesh.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def load_mesh(path: Path) -> GivenMesh:
-    """The mesh of a request. Raises SettingsError."""
+    """Read the mesh of a request. Raises SettingsError if it cannot be textured."""
     try:
         return read_mesh(path)
     except GivenMeshError as error:
@@ -46,10 +46,11 @@ def retexture(
     on_preview: Callable[[RawMesh], None] = lambda raw: None,
     check: Check = lambda: None,
 ) -> Generated:
-    """A texture for ``mesh``, moved into the cube: a voxel from its sides, where a surface would be cut
-    off. ``settings.faces``, ``normal_map`` and ``ambient_occlusion`` play no part.
+    """Make a texture for ``mesh``, moved into the cube.
 
-    Otherwise as ``Pipeline.generate``.
+    It is kept one voxel away from the cube's sides, where a surface would be cut off. ``settings.faces``,
+    ``normal_map`` and ``ambient_occlusion`` have no effect. The other arguments, the result and the errors are those of
+    ``Pipeline.generate``.
     """
     clock = Clock(pipeline.device, on_progress, check)
     resolution = pipeline.latent_flow.resolution
@@ -64,7 +65,7 @@ def retexture(
 
 
 def paint(mesh: GivenMesh, made: Reconstruction, settings: Settings, check: Check) -> FinishedMesh:
-    """Lay the mesh out and bake the colours of what the model made onto it. Raises GenerationError."""
+    """Unwrap the mesh and bake the reconstruction's colours onto it. Raises GenerationError if that has no surface."""
     surface = made.raw.numpy()
     try:
         check_mesh(surface)
