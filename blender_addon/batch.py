@@ -32,7 +32,7 @@ from typing import Any, TypeAlias
 from ..backend import protocol
 from ..backend.files import write_whole, written_whole
 from .jobs.client import Backend, BackendUnavailable
-from .jobs.file_lock import Busy, InstallLock
+from .jobs.file_lock import Busy, FileLock
 from .jobs.queue import Job, JobQueue
 
 FORMATS = ("glb", "blend")
@@ -91,7 +91,7 @@ def program(arguments: list[str], launch: Launch, list_models: ListModels, *, na
 def main(arguments: list[str], launch: Launch, list_models: ListModels, *, name: str = "batch.py") -> int:
     """Run a batch and return its exit code. Raises SystemExit (2) if the options make no sense, BackendUnavailable."""
     options = parse(arguments, list_models, name)
-    lock = InstallLock(options.out / LOCK)
+    lock = FileLock(options.out / LOCK)
     try:
         lock.acquire()
     except Busy:

@@ -30,7 +30,7 @@ from .server import process
 INTERVAL = 0.05  # seconds between two steps
 IDLE_INTERVAL = 1.0  # seconds between two looks at a backend that has nothing to do
 
-Place: TypeAlias = tuple[bpy.types.Scene, bpy.types.Collection, tuple[float, float, float]]
+Home: TypeAlias = tuple[bpy.types.Scene, bpy.types.Collection, tuple[float, float, float]]
 
 _document = 0  # counts the files loaded in this session: a job belongs to the one it was started in
 
@@ -124,7 +124,7 @@ def step() -> None:
         redraw("UI")
 
 
-def home(job: Job) -> Place | None:
+def home(job: Job) -> Home | None:
     """Where a job's object belongs. None if that file or scene, or the object whose place it shall take, is no longer
     there: the result is then only offered."""
     if job.target is None or job.target.document != _document or (job.target.replaces and replaced(job) is None):

@@ -15,8 +15,8 @@ from ..errors import describe
 from ..protocol import models_folder
 from .amounts import free_bytes, in_words
 from .catalog import PUBLISHED, PublishedModel
+from .download import delete_model, download_model, missing_models, verify_model
 from .hub import Hub, endpoint
-from .install import delete_model, install, missing_models, verify_model
 from .reports import Reports
 from .snapshot import Snapshot
 
@@ -39,7 +39,7 @@ def download(options: argparse.Namespace) -> int:
                 return 2
         source = Hub() if missing and options.source is None else None
         for model in missing:
-            folder = install(model, source or Snapshot(options.source), reports.progress)
+            folder = download_model(model, source or Snapshot(options.source), reports.progress)
             reports.tell(protocol.Installed(model.name, str(folder)), f"{model.title} is installed in {folder}.")
     except KeyboardInterrupt:
         reports.tell(protocol.Interrupted(), f"Cancelled. {_GO_ON}", sys.stderr)

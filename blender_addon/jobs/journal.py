@@ -22,7 +22,7 @@ from pathlib import Path
 
 from ...backend import protocol
 from ...backend.files import write_whole
-from .file_lock import Busy, InstallLock
+from .file_lock import Busy, FileLock
 
 LOCK = "lock"
 ASKED = "asked.json"
@@ -57,7 +57,7 @@ class Journal:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._session = root / uuid.uuid4().hex
-        self._locks: dict[Path, InstallLock] = {}  # session -> its lock: the own one, and those taken over
+        self._locks: dict[Path, FileLock] = {}  # session -> its lock: the own one, and those taken over
 
     def new_folder(self) -> Path:
         """Make the folder of a new job. Raises OSError."""
@@ -88,7 +88,7 @@ class Journal:
         lies there."""
         found: list[Left] = []
         for session in sorted(self.root.iterdir()) if self.root.is_dir() else []:
-            if session in self._locks or not session.is_dir() or InstallLock(session / LOCK).holder() is not None:
+            if session in self._locks or not session.is_dir() or FileLock(session / LOCK).holder() is not None:
                 continue
             try:
                 self._take(session)
@@ -116,7 +116,7 @@ class Journal:
         self._session = self.root / uuid.uuid4().hex
 
     def _take(self, session: Path) -> None:
-        lock = InstallLock(session / LOCK)
+        lock = FileLock(session / LOCK)
         lock.acquire()
         self._locks[session] = lock
 

@@ -67,7 +67,7 @@ class Installed:
 
 
 @dataclass(frozen=True)
-class Layout:
+class Folders:
     """Where things lie below the extension's user folder."""
 
     root: Path

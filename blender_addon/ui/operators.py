@@ -139,14 +139,14 @@ class EspalierRetry(_JobOperator):
             seed=random_seed() if self.new_seed else job.request.seed,
         )
         pump.jobs.jobs.remove(job)  # not forgotten: the new job takes over its folder, with the images in it
-        again = Job(request, job.target, sources=job.sources, replaces=job.replaces, digests=job.digests)
+        new = Job(request, job.target, sources=job.sources, replaces=job.replaces, digests=job.digests)
         if job.writer is not None:
-            generate.start_writing(again, job.writer.files)
+            generate.start_writing(new, job.writer.files)
         if job.target is None:  # it is of an earlier session
             there = pump.replaced(job)
             place = placement.find_place(context) if there is None else placement.bounds(there)
-            again.target = pump.target(context, *place, replaces=there)
-        pump.submit(again)
+            new.target = pump.target(context, *place, replaces=there)
+        pump.submit(new)
         return {"FINISHED"}
 
 

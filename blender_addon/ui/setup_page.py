@@ -99,8 +99,8 @@ def draw_backend(layout: bpy.types.UILayout, here: Installer) -> None:
         row.operator(EspalierInstallBackend.bl_idname, text="Repair", icon="TOOL_SETTINGS").repair = True
     if status.remedy != "Install":  # there is something to remove
         row.operator(EspalierRemoveBackend.bl_idname, icon="TRASH")
-    if status.state is State.FAILED and here.layout.log.exists():
-        row.operator("wm.path_open", text="Open Log", icon="TEXT").filepath = str(here.layout.log)
+    if status.state is State.FAILED and here.folders.log.exists():
+        row.operator("wm.path_open", text="Open Log", icon="TEXT").filepath = str(here.folders.log)
 
 
 def state_text(status: Status) -> str:

@@ -14,7 +14,7 @@ import pytest
 from espalier.backend import protocol
 from espalier.blender_addon import batch
 from espalier.blender_addon.jobs.client import Backend
-from espalier.blender_addon.jobs.file_lock import InstallLock
+from espalier.blender_addon.jobs.file_lock import FileLock
 from espalier.blender_addon.jobs.queue import Job
 from espalier.blender_addon.scene import render_preview
 from PIL import Image
@@ -240,7 +240,7 @@ def test_two_batches_do_not_write_to_one_folder(
     folder: Callable[..., Path], launch: Launcher, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     images, out = folder("mug"), tmp_path / "out"
-    other = InstallLock(out / batch.LOCK)
+    other = FileLock(out / batch.LOCK)
     other.acquire()
     assert run(launch, out, images) == 1
     assert "Another batch writes to" in capsys.readouterr().err

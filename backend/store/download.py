@@ -59,7 +59,7 @@ def missing_models(name: str) -> list[PublishedModel]:
     return needed if installed_lock(model) else [*needed, model]
 
 
-def install(model: PublishedModel, source: Source, on_progress: OnProgress) -> Path:
+def download_model(model: PublishedModel, source: Source, on_progress: OnProgress) -> Path:
     """Install a model and return its folder. Raises StoreError, and OSError if the disk is full or fails."""
     folder = models_folder() / model.name
     with _alone(model):
