@@ -74,7 +74,7 @@ def paint(mesh: GivenMesh, made: Reconstruction, settings: Settings, check: Chec
         raise GenerationError(error.code, f"There is no surface to take colours from: {error}.", hint) from error
     source = Source(drop_bad_faces(surface))
     check()
-    target = mesh.laid_out(settings.texture_size)
+    target = mesh.unwrapped(settings.texture_size)
     check()
     colors = GaussianColors(made.gaussians) if settings.texture_source == "gaussians" and made.gaussians else None
     textures = bake(target, source, settings.texture_size, normal_map=False, gaussians=colors)

@@ -1,8 +1,8 @@
-"""From the mesh decoder's features to a finished asset: what the stages of this package hand to each other.
+"""From the mesh decoder's features to a finished asset. Here: what the stages of this package pass to each other.
 
-``flexicubes`` extracts what ``seal`` has closed, ``flood`` finds what lies outside, ``cleanup`` and ``visibility`` drop
-what nobody sees, ``holes`` closes what that opens, ``simplify`` reduces, ``unwrap`` lays
-out, ``occlusion`` shades, ``bake`` paints and ``export`` writes; ``finish`` runs all between the first and the last.
+``extract`` closes leaks and makes a surface of the features, ``clean`` removes what cannot be seen and simplifies,
+``unwrap`` makes UVs, ``bake`` makes the textures, and ``export`` writes files. ``finish`` runs everything from
+``clean`` to ``bake``. ``base`` holds what these share.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import torch
 
 
 class MeshError(ValueError):
-    """A mesh cannot be made from this input. ``code`` is short and stable, the text is for people.
+    """A mesh cannot be made from this input. ``code`` is short and stable; the message is for users.
 
     Codes: ``bad_features`` (wrong shapes, voxels outside the grid or given twice, NaN or infinite values),
-    ``bad_mesh`` (the same of vertices, faces and colours) and ``empty_mesh`` (nothing is left to show).
+    ``bad_mesh`` (the same for vertices, faces and colours) and ``empty_mesh`` (nothing is left to show).
     """
 
     def __init__(self, code: str, message: str) -> None:
@@ -27,9 +27,9 @@ class MeshError(ValueError):
 
 @dataclass(frozen=True)
 class RawMesh:
-    """The surface as it is extracted, on the decoder's device; normals point to the positive (outer) side.
+    """The surface as extracted, on the decoder's device; normals point to the positive (outer) side.
 
-    The last two fields say where the surface lies in the lattice of ``(resolution + 1)^3`` cube corners, numbered
+    The last two fields say where the surface is in the lattice of ``(resolution + 1)^3`` cube corners, numbered
     ``(x * (resolution + 1) + y) * (resolution + 1) + z``; ``cleanup.keep_outer_faces`` needs them.
     """
 
@@ -39,7 +39,7 @@ class RawMesh:
     attrs: torch.Tensor | None  # [V, 6] float32 in 0..1: the three colours, then the decoder's normal channels
     resolution: int
     inside_corners: torch.Tensor  # [K] int64: the corners with negative distance
-    face_corners: torch.Tensor  # [F] int64: the corner a face looks at, the outer end of the lattice edge that it cuts
+    face_corners: torch.Tensor  # [F] int64: the corner that a face looks at: the outer end of the lattice edge it cuts
 
     def numpy(self) -> Surface:
         """The same mesh as arrays in main memory."""
@@ -55,7 +55,7 @@ class RawMesh:
 
 @dataclass(frozen=True)
 class Mesh:
-    """Triangles in numpy, from anywhere."""
+    """Triangles as numpy arrays, from any source."""
 
     vertices: np.ndarray  # [V, 3] float32, z up
     faces: np.ndarray  # [F, 3] int64, counterclockwise seen from outside
@@ -64,7 +64,7 @@ class Mesh:
 
 @dataclass(frozen=True)
 class Surface(Mesh):
-    """A ``RawMesh`` in numpy; the fields mean the same."""
+    """A ``RawMesh`` as numpy arrays; the fields mean the same."""
 
     resolution: int
     inside_corners: np.ndarray

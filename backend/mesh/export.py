@@ -1,4 +1,4 @@
-"""Write a finished asset: binary glTF 2.0, OBJ; and what it was made from: PLY, and Gaussians as PLY."""
+"""Write a finished asset as binary glTF 2.0 or OBJ, and the raw mesh and Gaussians that it was made from as PLY."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def write_glb(
     """Write one textured object as ``.glb``. The same input gives the same bytes.
 
     Args:
-        path: file to write; what is there is replaced.
-        mesh: its axes are z up; written y up, (x, y, z) -> (x, z, -y), a unit being a metre. UVs are written v down.
+        path: file to write; an existing one is replaced.
+        mesh: z up; written y up, (x, y, z) -> (x, z, -y), in metres, and with v down.
         texture: an sRGB PNG, embedded as base colour.
-        normal_map: a PNG of tangent-space normals, embedded; the tangents that it was baked with are written with it,
-            since viewers may compute others.
-        name: of the node, mesh and material.
-        occlusion: a PNG whose red channel is 255 where the surface lies open, embedded.
+        normal_map: a PNG of tangent-space normals, embedded together with the tangents that it was baked with, since
+            viewers may compute others.
+        name: name of the node, the mesh and the material.
+        occlusion: a PNG whose red channel is 255 where the surface is open, embedded.
     """
     split = split_seams(mesh)
     data = _Buffer()
@@ -86,9 +86,9 @@ def write_glb(
 
 
 def write_obj(path: Path, mesh: FinishedMesh, texture: str, normal_map: str | None, name: str) -> None:
-    """Write one textured object as ``.obj``, y up, and its material beside it as ``.mtl``.
+    """Write one textured object as ``.obj``, y up, and its material as ``.mtl`` beside it.
 
-    ``texture`` and ``normal_map`` are the names of PNG files in the same folder.
+    ``texture`` and ``normal_map`` are names of PNG files in the same folder; ``name`` is that of the object.
     """
     normals = vertex_normals(mesh.vertices, mesh.faces)
     uvs, uv_numbers = np.unique(mesh.uvs.reshape(-1, 2), axis=0, return_inverse=True)
@@ -102,7 +102,7 @@ def write_obj(path: Path, mesh: FinishedMesh, texture: str, normal_map: str | No
     lines += ["f {}/{}/{} {}/{}/{} {}/{}/{}".format(*row) for row in triple.tolist()]
     write_whole(path, "\n".join(lines) + "\n")
     words = ["newmtl material", "Ka 0 0 0", "Kd 1 1 1", "Ks 0 0 0", "illum 1", f"map_Kd {texture}"]
-    words += [] if normal_map is None else [f"norm {normal_map}"]  # the PBR extension's word for a tangent-space map
+    words += [] if normal_map is None else [f"norm {normal_map}"]  # the PBR extension's name of a tangent-space map
     write_whole(material, "\n".join(words) + "\n")
 
 
@@ -126,10 +126,10 @@ def write_ply(path: Path, mesh: Mesh) -> None:
 
 
 def write_gaussians(path: Path, gaussians: Gaussians) -> None:
-    """Write Gaussians as the ``.ply`` that 3-D Gaussian splatting made usual, z up.
+    """Write Gaussians as ``.ply`` in the usual form of 3-D Gaussian splatting (Kerbl et al. 2023), z up.
 
-    Centres, colours of degree 0 (as coefficients of spherical harmonics), opacities before the sigmoid, logarithms of
-    the sizes and unit quaternions (w, x, y, z); normals are zero.
+    It has centres, colours of degree 0 (as coefficients of spherical harmonics), opacities before the sigmoid,
+    logarithms of the sizes, and unit quaternions (w, x, y, z); normals are zero.
     """
     opacity = gaussians.opacity.float().clamp(1e-6, 1 - 1e-6)
     values = [gaussians.xyz, gaussians.xyz * 0, gaussians.raw_features_dc.flatten(1)]
@@ -147,15 +147,15 @@ class SplitMesh:
     """A mesh whose vertices have one UV and one tangent each."""
 
     vertices: np.ndarray  # [V, 3] float32
-    normals: np.ndarray  # [V, 3] float32: smooth over the seams
+    normals: np.ndarray  # [V, 3] float32: smooth across seams
     uvs: np.ndarray  # [V, 2] float32
     tangents: np.ndarray  # [V, 3] float32
-    signs: np.ndarray  # [V] float32: of the bitangents
+    signs: np.ndarray  # [V] float32: signs of the bitangents
     faces: np.ndarray  # [F, 3] int64
 
 
 def split_seams(mesh: FinishedMesh) -> SplitMesh:
-    """One vertex for each combination of vertex, UV and handedness."""
+    """Split vertices so that there is one for each combination of vertex, UV and handedness."""
     frame = tangent_space(mesh.vertices, mesh.faces, mesh.uvs)
     corner = mesh.faces.reshape(-1)
     uvs = mesh.uvs.reshape(-1, 2).astype(np.float32) + np.float32(0)  # no negative zeros
@@ -184,7 +184,7 @@ class _Buffer:
         self.accessors: list[dict[str, Any]] = []
 
     def view(self, data: bytes, **more: int) -> int:
-        """Append bytes, aligned to 4, and return the index of their view."""
+        """Append bytes, aligned to 4 bytes, and return the index of their view."""
         self.bytes.extend(bytes(-len(self.bytes) % 4))
         self.views.append({"buffer": 0, "byteOffset": len(self.bytes), "byteLength": len(data), **more})
         self.bytes.extend(data)

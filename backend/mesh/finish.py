@@ -1,4 +1,4 @@
-"""From the raw surface to an asset: clean, simplify, unwrap, bake."""
+"""From a raw surface to an asset: clean, simplify, unwrap, bake."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FinishedMesh:
-    """What ``export`` and the add-on take."""
+    """A textured mesh, as ``export`` and the add-on take it."""
 
     vertices: np.ndarray  # [V, 3] float32, z up; in [-0.5, 0.5] if the raw mesh was
     faces: np.ndarray  # [F, 3] int64, outward
     uvs: np.ndarray  # [F, 3, 2] float32 at face corners, 0..1, v up
     texture: np.ndarray  # [T, T, 3] uint8 sRGB, row 0 at v = 1
-    normal_map: np.ndarray | None  # [T, T, 3] uint8, in the tangent space of ``tangents``; None if not asked for
-    occlusion: np.ndarray | None  # [T, T] uint8, linear, 255 where open; None if not asked for
+    normal_map: np.ndarray | None  # [T, T, 3] uint8, in the tangent space of ``tangents``; None if not requested
+    occlusion: np.ndarray | None  # [T, T] uint8, linear, 255 where open; None if not requested
     counts: dict[str, int]  # raw_faces, faces, vertices, charts
     seconds: dict[str, float]  # clean, simplify, unwrap, bake
 
     def vertex_colors(self) -> np.ndarray:
-        """[V, 3] float32 in 0..1 (sRGB): what the texture has at the vertices, at one of its places of each."""
+        """[V, 3] float32 in 0..1 (sRGB): the texture's colours at the vertices, on one side of each seam."""
         size = len(self.texture)
         uvs = np.zeros((len(self.vertices), 2), dtype=np.float32)
         uvs[self.faces] = self.uvs
@@ -56,20 +56,20 @@ def finish(
     max_error: float | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> FinishedMesh:
-    """Drop what cannot be seen, simplify to about ``faces`` faces, unwrap, and paint the textures.
+    """Drop what cannot be seen, simplify to about ``faces`` faces, unwrap, and bake the textures.
 
     Args:
         raw: from ``flexicubes.extract_mesh``, or any mesh.
-        faces: upper bound that simplification aims at; a mesh with fewer keeps them all.
-        texture_size: texels along a side.
-        normal_map: bake the raw surface's normals too.
-        ambient_occlusion: bake how open the raw surface lies too.
+        faces: upper bound for the simplification; a mesh with fewer faces keeps them all.
+        texture_size: texels along each side.
+        normal_map: also bake the normals of the raw surface.
+        ambient_occlusion: also bake the ambient occlusion of the raw surface.
         gaussians: take the colours from these instead of the raw mesh's vertices.
-        max_error: keep more faces if the surface would move by more than this otherwise.
+        max_error: keep more faces if the surface would otherwise move by more than this, in the mesh's units.
         check: called between the steps; it raises to cancel.
 
     Raises:
-        MeshError: ``empty_mesh`` if nothing can be seen from outside, ``bad_mesh`` if ``raw`` is not finite.
+        MeshError: ``empty_mesh`` if nothing can be seen from outside, ``bad_mesh`` if ``raw`` is no finite mesh.
     """
     clock = _Clock(check)
     count = len(raw.faces)
@@ -108,7 +108,7 @@ def finish(
 
 
 def clean(raw: RawMesh | Mesh) -> Mesh:
-    """What can be seen of a mesh, without dust, bad faces and small holes. Raises MeshError."""
+    """The visible part of a mesh, without dust, bad faces and small holes. Raises MeshError as ``finish`` does."""
     if not len(raw.faces):
         raise MeshError("empty_mesh", "the model made no surface")
     if isinstance(raw, RawMesh):
@@ -124,7 +124,7 @@ def clean(raw: RawMesh | Mesh) -> Mesh:
 
 
 def warm() -> None:
-    """Have the machine code of finishing in memory: loaded, or compiled where it never was. Finishes a small ball."""
+    """Load the machine code of finishing, or compile it if there is none yet, by finishing a small ball."""
     import torch
 
     from .extract.flexicubes import extract_mesh
@@ -138,7 +138,7 @@ def warm() -> None:
 
 
 class _Clock:
-    """Times the steps, and lets a cancelled job end between them."""
+    """Times the steps and ends a cancelled job between them."""
 
     def __init__(self, check: Callable[[], None]) -> None:
         check()

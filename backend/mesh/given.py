@@ -1,4 +1,4 @@
-"""A mesh that a person made, to be painted: read from a file, put into the cube, and laid out."""
+"""A mesh of the user's own, to be textured: read from a file, moved into the cube, and unwrapped."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from .bake.texels import rasterize
 from .unwrap.unwrap import Unwrapped, unwrap
 
 MAX_FACES = 5_000_000
-MAX_OVERLAP = 0.02  # of the covered texels may belong to several faces, for UVs that are used as they are
-MAX_BARE = 0.02  # of the surface may have no place in the texture
-OVERLAP_SIZE = 512  # texels along a side, to look for overlaps
+MAX_OVERLAP = 0.02  # share of the covered texels that may belong to several faces, for UVs to be used as they are
+MAX_BARE = 0.02  # share of the surface that may have no area in the texture
+OVERLAP_SIZE = 512  # texels along each side, to look for overlaps
 
 
 class GivenMeshError(ValueError):
-    """A file does not hold a mesh that can be painted. The text continues "The mesh ..."."""
+    """A file does not hold a mesh that can be textured. The message continues "The mesh ..."."""
 
 
 @dataclass(frozen=True)
 class GivenMesh:
     """Triangles, with or without UVs at their corners.
 
-    Where the shape that is seen is made from a simpler one (by Blender's modifiers), ``cage`` is that one: new UVs are
-    made for it, since only it can carry them.
+    If the visible shape is made from a simpler one (by Blender's modifiers), ``cage`` is the simpler one: new UVs are
+    made for it, since only the cage can store them.
     """
 
     vertices: np.ndarray  # [V, 3] float32, z up, front to -Y
@@ -35,7 +35,7 @@ class GivenMesh:
     cage: GivenMesh | None = None
 
     def in_cube(self, side: float) -> GivenMesh:
-        """The same with the bounding box's centre at the origin and ``side`` as its longest side."""
+        """The mesh moved and scaled: the bounding box is centred at the origin and its longest side is ``side``."""
         low, high = self.vertices.min(axis=0), self.vertices.max(axis=0)
         center, size = (low + high) / 2, float((high - low).max())
 
@@ -45,10 +45,10 @@ class GivenMesh:
 
         return moved(self)
 
-    def laid_out(self, texture_size: int) -> Unwrapped:
-        """The mesh on its own UVs if each place of the texture is one place of the surface; else unwrapped anew.
+    def unwrapped(self, texture_size: int) -> Unwrapped:
+        """The mesh with its own UVs if they are ``usable``; else the mesh or its cage with new ones.
 
-        ``charts`` of the answer is 0 for its own UVs.
+        ``charts`` of the result is 0 for its own UVs.
         """
         if self.uvs is not None and usable(self.vertices, self.faces, self.uvs):
             area = _doubled_areas(self.uvs)
@@ -58,8 +58,10 @@ class GivenMesh:
 
 
 def read_mesh(path: Path) -> GivenMesh:
-    """Read an ``.npz`` with ``vertices`` [V, 3], ``faces`` [F, 3], perhaps ``uvs`` [F, 3, 2], and perhaps
-    ``cage_vertices`` and ``cage_faces``. Raises GivenMeshError, and OSError if there is no such file."""
+    """Read an ``.npz`` with ``vertices`` [V, 3], ``faces`` [F, 3] and, optionally, ``uvs`` [F, 3, 2] and a cage.
+
+    The cage is ``cage_vertices`` and ``cage_faces``. Raises GivenMeshError, and OSError if there is no such file.
+    """
     try:
         with np.load(path, allow_pickle=False) as arrays:
             given = {name: arrays[name] for name in arrays.files}
@@ -91,10 +93,10 @@ def _checked(given: dict[str, np.ndarray], prefix: str) -> GivenMesh:
 
 
 def usable(vertices: np.ndarray, faces: np.ndarray, uvs: np.ndarray) -> bool:
-    """Whether a texture on these UVs can have a colour of its own for each place of the surface.
+    """Whether a texture on these UVs can have a separate colour for each point of the surface.
 
-    They lie in the unit square, nearly all of the surface has a place there, and faces do not share places, as those of
-    mirrored or tiled textures do.
+    They must be in the unit square and cover nearly all of the surface, and faces must not share texels, as they do in
+    mirrored or tiled textures.
     """
     if not np.isfinite(uvs).all() or uvs.min() < -1e-4 or uvs.max() > 1 + 1e-4:
         return False
@@ -102,13 +104,13 @@ def usable(vertices: np.ndarray, faces: np.ndarray, uvs: np.ndarray) -> bool:
     areas = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
     if areas[_doubled_areas(uvs) < 1e-12].sum() > MAX_BARE * areas.sum():
         return False
-    middle = uvs.mean(axis=1, keepdims=True)  # a little smaller, or neighbours would share texels on their common edge
+    middle = uvs.mean(axis=1, keepdims=True)  # faces shrink a little: neighbours must not share texels at their edge
     texels = rasterize((uvs + (middle - uvs) / 1000).clip(0, 1), OVERLAP_SIZE)
     count = np.bincount(texels.row * OVERLAP_SIZE + texels.column)
     return bool((count > 1).sum() <= MAX_OVERLAP * (count > 0).sum())
 
 
 def _doubled_areas(uvs: np.ndarray) -> np.ndarray:
-    """[F]: twice the areas of faces in the texture."""
+    """[F] twice the areas of faces in the texture."""
     edges = (uvs[:, 1:] - uvs[:, :1]).astype(np.float64)
     return np.abs(edges[:, 0, 0] * edges[:, 1, 1] - edges[:, 0, 1] * edges[:, 1, 0])

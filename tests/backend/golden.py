@@ -1,7 +1,6 @@
 """The golden cases under ``tests/golden``, for tests that want their inputs and weights.
 
-That the networks agree with them is tested in one place for all, by the check behind
-``python -m backend check-goldens``.
+Whether the networks agree with them is tested for all at once, by the check behind ``python -m backend check-goldens``.
 """
 
 from __future__ import annotations

@@ -19,7 +19,8 @@ from backend.weights.folders import ModelFolder
 from tests.backend.images.test_images import disc
 from tests.fakes.tiny_model import LATENT_CHANNELS, RESOLUTION, TOKEN_CHANNELS, write_tiny_model
 
-SETTINGS = Settings(seed=3, steps=2, texture_size=64, faces=300)
+# Without further attempts, whose number depends on how busy the machine is, and with it the bytes.
+SETTINGS = Settings(seed=3, steps=2, texture_size=64, faces=300, retry_seconds=0.0)
 
 
 @pytest.fixture(scope="module")

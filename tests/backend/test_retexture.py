@@ -106,11 +106,11 @@ def test_uvs_that_do_not_overlap_are_usable() -> None:
 
 def test_layout_keeps_usable_uvs_and_makes_new_ones_for_the_cage() -> None:
     vertices, faces, uvs = grid(4)
-    own = GivenMesh(vertices, faces, uvs).laid_out(64)
+    own = GivenMesh(vertices, faces, uvs).unwrapped(64)
     assert own.charts == 0
     np.testing.assert_array_equal(own.uvs, uvs)
     cage = GivenMesh(CUBE, FACES.astype(np.int64))
-    new = GivenMesh(vertices, faces, uvs * 0, cage).laid_out(64)
+    new = GivenMesh(vertices, faces, uvs * 0, cage).unwrapped(64)
     assert new.charts > 0
     assert new.uvs.shape == (12, 3, 2)
     assert usable(CUBE, FACES, new.uvs)

@@ -1,6 +1,6 @@
-"""Paint the textures of the simplified, unwrapped mesh from the raw surface: colour, tangent-space normals, occlusion.
+"""Bake the textures of the simplified, unwrapped mesh from the raw surface: colour, tangent-space normals, occlusion.
 
-Each texel is a point of the simplified mesh; it is projected onto the raw surface and takes what is found there.
+Each texel is a point of the simplified mesh; it is projected onto the raw surface and takes the values found there.
 """
 
 from __future__ import annotations
@@ -24,23 +24,26 @@ from .occlusion import vertex_occlusion
 from .tangents import encode, tangent_space, vertex_normals
 from .texels import Cover, cover_borders, cover_rows, in_texels, weights_at
 
-GREY, SMOOTH, OPEN = (204, 204, 204), (128, 128, 255), (255,)  # where there is nothing to paint
-STRIP = 128  # rows that are painted one after the other: more let fewer threads help, fewer make more texels search
-RUN = 4  # texels in a row that look at the same Gaussians
+GREY, SMOOTH, OPEN = (204, 204, 204), (128, 128, 255), (255,)  # values of textures of an empty mesh
+STRIP = 128  # rows baked by one thread: more would occupy fewer threads, fewer would make more texels search
+RUN = 4  # consecutive texels in a row that use the same Gaussians
 
 
 @dataclass(frozen=True)
 class Textures:
-    """What is painted; row 0 is at v = 1."""
+    """The baked textures; row 0 is at v = 1."""
 
-    color: np.ndarray  # [T, T, 3] uint8, sRGB, straight (there is no alpha)
-    normal: np.ndarray | None  # [T, T, 3] uint8, linear, see ``tangents``; None if it was not asked for
-    occlusion: np.ndarray | None  # [T, T] uint8, linear, 255 where open; None if it was not asked for
+    color: np.ndarray  # [T, T, 3] uint8, sRGB, without alpha
+    normal: np.ndarray | None  # [T, T, 3] uint8, linear, see ``tangents``; None if not requested
+    occlusion: np.ndarray | None  # [T, T] uint8, linear, 255 where open; None if not requested
 
 
 class Source:
-    """A raw surface to paint from. What it takes to find points on it is made at once, in threads of its own: a mesh
-    can be simplified and unwrapped meanwhile."""
+    """A raw surface to bake from.
+
+    Its tables for finding points are built in background threads from the beginning, so that the mesh can be simplified
+    and unwrapped at the same time.
+    """
 
     def __init__(self, mesh: Mesh) -> None:
         self.mesh = mesh
@@ -52,12 +55,12 @@ class Source:
 
     @property
     def projector(self) -> Projector:
-        """Onto the surface. Waits for it."""
+        """Projects onto the surface. Waits until it is built."""
         return self._projector.result()
 
     @property
     def normals(self) -> np.ndarray:
-        """[V, 3] unit normals of the vertices. Waits for them."""
+        """Unit normals [V, 3] of the vertices. Waits until they are computed."""
         return self._normals.result()
 
 
@@ -70,28 +73,28 @@ def bake(
     ambient_occlusion: bool = False,
     gaussians: GaussianColors | None = None,
 ) -> Textures:
-    """Paint the textures of ``mesh`` from a raw surface.
+    """Bake the textures of ``mesh`` from a raw surface.
 
     Texels outside the charts take the value of the nearest texel inside one, so that filtering shows no seams.
 
     Args:
-        mesh: what is painted.
-        source: where normals come from, and colours if it has any and there are no Gaussians.
-        texture_size: texels along a side.
+        mesh: the mesh that gets the textures.
+        source: supplies normals, and colours if it has any and there are no Gaussians.
+        texture_size: texels along each side.
         normal_map: whether to bake normals too.
-        ambient_occlusion: whether to bake it too. It is that of the raw surface, which has what simplification takes
-            away, and vertices close together everywhere: those of the simplified mesh miss shadows on large faces.
+        ambient_occlusion: whether to bake it too. It is that of the raw surface, which still has the details that
+            simplification removes, and dense vertices: those of the simplified mesh miss shadows on large faces.
         gaussians: take the colours from these.
     """
     raw, faces = source.mesh, source.faces
     (cover, gutter), frame = together(
-        partial(_layout, mesh, texture_size),
+        partial(_cover_and_gutter, mesh, texture_size),
         partial(tangent_space, mesh.vertices, mesh.faces, mesh.uvs),
     )
     same = np.array_equal(mesh.vertices, raw.vertices) and np.array_equal(mesh.faces, raw.faces)
-    place = cover if same else projected(mesh, cover, source.projector)
+    raw_cover = cover if same else projected(mesh, cover, source.projector)
     normals = source.normals
-    on_mesh, on_raw = (cover.face, cover.weights), (place.face, place.weights, faces)
+    on_mesh, on_raw = (cover.face, cover.weights), (raw_cover.face, raw_cover.weights, faces)
 
     def painted(loop: Callable[..., None], *values: object, blank: tuple[int, ...]) -> np.ndarray:
         if (cover.face < 0).all():
@@ -101,7 +104,7 @@ def bake(
         return gutter.fill(image)
 
     if gaussians is not None:
-        color = painted(_paint_gaussians, gaussians, cover, place, raw, normals, blank=GREY)
+        color = painted(_paint_gaussians, gaussians, cover, raw_cover, raw, normals, blank=GREY)
     else:
         colors = np.full(raw.vertices.shape, np.divide(GREY, 255)) if raw.colors is None else raw.colors
         color = painted(_paint, *on_raw, colors.clip(0, 1).astype(np.float32), blank=GREY)
@@ -114,13 +117,13 @@ def bake(
     return Textures(color, normal, occlusion)
 
 
-def _layout(mesh: Unwrapped, size: int) -> tuple[Cover, Gutter]:
+def _cover_and_gutter(mesh: Unwrapped, size: int) -> tuple[Cover, Gutter]:
     cover = covered(mesh, size)
     return cover, Gutter(cover.face >= 0)
 
 
 def covered(mesh: Unwrapped, size: int) -> Cover:
-    """The texels of all faces, and those around the charts' borders."""
+    """The texels of all faces, and those around the borders of charts. size: texels along each side."""
     cover = Cover.nothing(size)
     corners = in_texels(mesh.uvs, size)
     in_strips(partial(cover_rows, corners, cover.face, cover.weights), size, STRIP)
@@ -129,13 +132,13 @@ def covered(mesh: Unwrapped, size: int) -> Cover:
 
 
 def projected(mesh: Unwrapped, cover: Cover, projector: Projector) -> Cover:
-    """Where the texels of a mesh lie on the raw surface."""
-    place = Cover.nothing(len(cover.face))
+    """Project the texels of a mesh onto the raw surface: the cover with the raw surface's faces."""
+    raw_cover = Cover.nothing(len(cover.face))
     vertices, faces = np.ascontiguousarray(mesh.vertices, np.float32), np.ascontiguousarray(mesh.faces, np.int64)
     chart = np.ascontiguousarray(mesh.chart, np.int64)
     on_mesh = cover.face, cover.weights, faces, vertices, chart
-    in_strips(partial(_project, projector.tree, *on_mesh, place.face, place.weights), len(cover.face), STRIP)
-    return place
+    in_strips(partial(_project, projector.tree, *on_mesh, raw_cover.face, raw_cover.weights), len(cover.face), STRIP)
+    return raw_cover
 
 
 @compiled
@@ -151,13 +154,13 @@ def _project(
     first: int,
     last: int,
 ) -> None:
-    """Project the texels of a mesh that some rows of a cover belong to, and fill in the same rows of another one.
+    """Project the texels in some rows of a mesh's cover, and fill in the same rows of the raw surface's cover.
 
-    Each begins where the texel beside it on the same chart has ended, or the one above; where there is neither, where
-    the chart was last entered from the left.
+    The search for each starts at the face found for the texel to the left in the same chart, or else for the one above;
+    if there is neither, at the face found where the chart was last entered from the left.
     """
     prisms, across, reach = tree.prisms, tree.across, NEAR * tree.edge
-    starts = np.full(len(chart), -1, dtype=np.int64)  # where each chart was last entered
+    starts = np.full(len(chart), -1, dtype=np.int64)  # the face found where each chart was last entered
     for row in range(first, last):
         before = -1
         for column in range(len(face_at)):
@@ -195,7 +198,7 @@ def _paint(
     first: int,
     last: int,
 ) -> None:
-    """Fill in rows of an image [T, T, C] with the values [V, C] in 0..1 of the raw surface's vertices."""
+    """Fill in rows of an image [T, T, C] by the values [V, C] in 0..1 at the raw surface's vertices."""
     for row in range(first, last):
         for column in range(len(raw_at)):
             face = raw_at[row, column]
@@ -222,7 +225,7 @@ def _paint_normals(
     first: int,
     last: int,
 ) -> None:
-    """Fill in rows of an image [T, T, 3] with the normals [V, 3] of the raw surface, in the mesh's tangent space."""
+    """Fill in rows of an image [T, T, 3] by the normals [V, 3] of the raw surface, in the mesh's tangent space."""
     for row in range(first, last):
         before = -1
         for column in range(len(face_at)):
@@ -245,27 +248,27 @@ def _paint_normals(
 def _paint_gaussians(
     gaussians: GaussianColors,
     cover: Cover,
-    place: Cover,
+    raw_cover: Cover,
     raw: Mesh,
     normals: np.ndarray,
     image: np.ndarray,
     first: int,
     last: int,
 ) -> None:
-    """Fill in rows of an image [T, T, 3] with the colours of Gaussians around the raw surface."""
+    """Fill in rows of an image [T, T, 3] by the colours of Gaussians around the raw surface."""
     face = cover.face[first:last].reshape(-1)
     texels = np.flatnonzero(face >= 0)
-    s, t = place.weights[first:last].reshape(-1, 2)[texels].T
-    on_raw = Projection(place.face[first:last].reshape(-1)[texels], np.stack([1 - s - t, s, t], axis=1))
+    s, t = raw_cover.weights[first:last].reshape(-1, 2)[texels].T
+    on_raw = Projection(raw_cover.face[first:last].reshape(-1)[texels], np.stack([1 - s - t, s, t], axis=1))
     points, looks = (on_raw.interpolate(raw.faces, values) for values in (raw.vertices, normals))
     colors = gaussians.at(points, looks, _runs(texels, face[texels], len(cover.face)))
     image[first:last].reshape(-1, 3)[texels] = (colors.clip(0, 1) * 255 + 0.5).astype(np.uint8)
 
 
 def _runs(texels: np.ndarray, face: np.ndarray, size: int) -> np.ndarray:
-    """[T] ascending numbers: the same for up to ``RUN`` texels that lie side by side in a face."""
+    """[T] ascending numbers: the same for up to ``RUN`` adjacent texels of a row in the same face."""
     begins = np.ones(len(texels), dtype=bool)
     begins[1:] = (np.diff(face) != 0) | (np.diff(texels) != 1) | (texels[1:] % size == 0)
-    places = np.arange(len(begins))
-    start = np.maximum.accumulate(np.where(begins, places, 0))
-    return np.cumsum((places - start) % RUN == 0) - 1
+    index = np.arange(len(begins))
+    start = np.maximum.accumulate(np.where(begins, index, 0))
+    return np.cumsum((index - start) % RUN == 0) - 1

@@ -1,4 +1,4 @@
-"""The texels outside all charts: painted like the nearest ones inside, so that filtering shows no seams."""
+"""The texels outside all charts: they get the values of the nearest ones inside, so that filtering shows no seams."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ import numpy as np
 
 from ..base.compiled import compiled, in_strips
 
-STRIP = 64  # rows
+STRIP = 64  # rows handled by one thread at a time
 
 
 class Gutter:
     """The texels outside all charts, each with the nearest one inside."""
 
     def __init__(self, covered: np.ndarray) -> None:
-        """``covered``: [T, T] bool, what lies inside."""
+        """covered: [T, T] bool, the texels inside charts."""
         self._nearest = np.empty(covered.shape, dtype=np.int32)
         rows = _nearest_in_columns(covered)
         in_strips(partial(_nearest_in_rows, rows, self._nearest), len(covered), STRIP)
 
     def fill(self, image: np.ndarray) -> np.ndarray:
-        """Paint the gutter of an image [T, T, C] uint8, in place. What lies inside charts stays."""
+        """Fill the gutter of an image [T, T, C] uint8 in place; texels inside charts stay. Returns the image."""
         in_strips(partial(_copy, self._nearest, image), len(image), STRIP)
         return image
 
 
 @compiled
 def _nearest_in_columns(covered: np.ndarray) -> np.ndarray:
-    """[T, T] int32: the row of the covered texel that is the nearest one in the same column; -1 if there is none."""
+    """[T, T] int32: the row of the nearest covered texel in the same column; -1 if there is none."""
     size = len(covered)
     found = np.empty(covered.shape, dtype=np.int32)
     for column in range(size):
@@ -46,15 +46,15 @@ def _nearest_in_columns(covered: np.ndarray) -> np.ndarray:
 
 @compiled
 def _nearest_in_rows(rows: np.ndarray, nearest: np.ndarray, first: int, last: int) -> None:
-    """Number the nearest covered texel of each one, row by row of the texture; -1 for those that are covered.
+    """For each texel the number of the nearest covered one, counted row by row; -1 for covered texels.
 
-    The squared distance from a column's nearest texel is a parabola along a row, and the nearest of all is the lowest
-    one (Felzenszwalb and Huttenlocher 2012, "Distance Transforms of Sampled Functions"). Covered texels among covered
-    ones are left out: they are no other's nearest.
+    The squared distance from a column's nearest texel is a parabola along a row, and the lowest parabola gives the
+    nearest of all (Felzenszwalb and Huttenlocher 2012, "Distance Transforms of Sampled Functions"). Covered texels
+    between covered ones are left out, since they are not the nearest of any other.
     """
     size = len(rows)
-    lowest = np.empty(size, dtype=np.int64)  # columns, from left to right
-    begins = np.empty(size)  # where the parabola of each gets lower than that of the one before
+    lowest = np.empty(size, dtype=np.int64)  # columns of the lowest parabolas, from left to right
+    begins = np.empty(size)  # where each gets lower than the one before
     for row in range(first, last):
         count = 0
         for column in range(size):
@@ -74,19 +74,19 @@ def _nearest_in_rows(rows: np.ndarray, nearest: np.ndarray, first: int, last: in
                 begin = -np.inf
             lowest[count], begins[count] = column, begin
             count += 1
-        place = 0
+        current = 0
         for column in range(size):
             nearest[row, column] = -1
             if rows[row, column] == row or not count:
                 continue
-            while place + 1 < count and begins[place + 1] <= column:
-                place += 1
-            nearest[row, column] = rows[row, lowest[place]] * size + lowest[place]
+            while current + 1 < count and begins[current + 1] <= column:
+                current += 1
+            nearest[row, column] = rows[row, lowest[current]] * size + lowest[current]
 
 
 @compiled
 def _copy(nearest: np.ndarray, image: np.ndarray, first: int, last: int) -> None:
-    """Give texels in some rows of an image the values of their nearest ones."""
+    """Copy to texels in some rows of an image the values of their nearest ones."""
     size = len(nearest)
     for row in range(first, last):
         for column in range(size):

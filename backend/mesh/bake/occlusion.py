@@ -1,10 +1,10 @@
-"""Ambient occlusion: how open the vertices of a surface lie, found from depth maps, without a rasteriser or rays.
+"""Ambient occlusion: how open a surface is at its vertices, found from depth maps, without a rasteriser or rays.
 
-It is the share of the cosine-weighted directions above a point in which nothing of the surface lies (Zhukov et al.
-1998, "An Ambient Light Illumination Model", without a limit of distance). The surface is sampled; for each of many axes
-the samples are dropped into two depth maps, one from either end. A point is open along the axis, on the side that it
-faces, if its pixel has nothing beyond it. Points look along a quarter of the axes, their neighbours along others;
-smoothing over the surface brings them together, so that the edges of shadows become gradients instead of steps.
+It is the share of the cosine-weighted directions above a point that the surface does not block (Zhukov et al. 1998, "An
+Ambient Light Illumination Model", without a limit of distance). The surface is sampled, and for each of many axes the
+samples are projected into two depth maps, one from each end. A point is open along the axis, on the side that it faces,
+if its pixel has nothing beyond it. Each point uses a quarter of the axes and its neighbours others; smoothing over the
+surface combines them, so that the edges of shadows become gradients instead of steps.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from .. import Mesh
 from ..clean.visibility import samples
 
 RESOLUTION = 144  # pixels of a depth map along the diagonal of the bounding box
-SPACING = 0.7  # between the samples of the surface, in pixels: maps have no holes then
-LIFT = 1.6  # pixels above the surface that a point looks from: sqrt(2) clears a plane of any tilt
-BIAS = 0.75  # pixels that something must lie beyond a point by, or a wall next to it would shade the other side too
-MARGIN = 3  # pixels around the maps, for what is lifted and for rounding
-GROUPS = 4  # of points, each with axes of its own
-AXES = 64  # of a group: as many directions above each point
-BLUR = 2.5  # pixels that smoothing reaches
-MOST_STEPS = 64  # of smoothing, for meshes of very small faces
-SHARPNESS = 24  # power of the cosine between neighbours' normals that they count with across a convex edge
+SPACING = 0.7  # in pixels, between the samples of the surface: dense enough for maps without holes
+LIFT = 1.6  # in pixels: the height of points above the surface; sqrt(2) clears a plane of any tilt
+BIAS = 0.75  # in pixels: how far beyond a point something must be, else the two sides of a thin wall shade each other
+MARGIN = 3  # pixels around the maps, for lifted points and for rounding
+GROUPS = 4  # groups of points, each with its own axes
+AXES = 64  # axes of a group, and so directions above each point
+BLUR = 2.5  # in pixels: how far smoothing reaches
+MAX_STEPS = 64  # smoothing steps, for meshes with very small faces
+SHARPNESS = 24  # across a convex edge neighbours count by this power of the cosine between their normals
 
 
 def vertex_occlusion(mesh: Mesh, normals: np.ndarray) -> np.ndarray:
-    """[V] float32 in 0..1 at the vertices of a mesh with unit normals [V, 3]: 1 is open, 0 closed, as glTF has it.
+    """[V] float32 in 0..1 at the vertices of a mesh with unit normals [V, 3]: 1 is open, 0 closed, as in glTF.
 
-    Faces stop light from both sides, and may be large; but what happens between vertices is not seen.
+    Faces block light from both sides and may be large, but nothing is computed between vertices.
     """
     if not len(mesh.faces):
         return np.ones(len(mesh.vertices), dtype=np.float32)
@@ -46,7 +46,7 @@ def vertex_occlusion(mesh: Mesh, normals: np.ndarray) -> np.ndarray:
 
 
 def _sampled(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Points [S, 3] float32 all over a surface, given in pixels: one in each cell that it crosses, about."""
+    """Points [S, 3] float32 all over a surface given in pixels: about one in each cell that it crosses."""
     corners = vertices[faces]
     large = np.abs(corners - np.roll(corners, 1, axis=1)).max(axis=(1, 2)) > SPACING
     points = np.concatenate([vertices, *(part for _, part in samples(corners[large], SPACING))], dtype=np.float32)
@@ -57,8 +57,10 @@ def _sampled(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
 
 
 def _frames(rng: np.random.Generator) -> np.ndarray:
-    """[AXES, 3, 3] rotations whose last rows, the axes, are spread evenly over a half sphere, on a spiral of the golden
-    angle, that is turned at random."""
+    """[AXES, 3, 3] rotations, whose last rows are the axes.
+
+    They are spread evenly over a hemisphere, on a spiral with the golden angle that is turned at random.
+    """
     turn, _ = np.linalg.qr(rng.normal(size=(3, 3)))
     height = (np.arange(AXES) + 0.5) / AXES
     angle = np.arange(AXES) * np.pi * (3 - np.sqrt(5))
@@ -70,12 +72,12 @@ def _frames(rng: np.random.Generator) -> np.ndarray:
 
 
 def _openness(surface: np.ndarray, points: np.ndarray, normals: np.ndarray, frames: np.ndarray) -> np.ndarray:
-    """[P] of points [3, P] with normals [3, P] among samples of the surface [3, S], all in pixels from the centre."""
+    """[P] the openness of points [3, P] with normals [3, P] among surface samples [3, S], in pixels from the centre."""
     side = RESOLUTION + 2 * MARGIN
     seen, total = (np.zeros(points.shape[1], dtype=np.float32) for _ in range(2))
     for frame in frames:
         pixel, depth = _projected(frame, surface, side)
-        ends = np.full((2, side * side), -np.inf, dtype=np.float32)  # how far the surface reaches either way
+        ends = np.full((2, side * side), -np.inf, dtype=np.float32)  # how far the surface extends in both directions
         np.maximum.at(ends[0], pixel, depth)
         np.maximum.at(ends[1], pixel, -depth)
         pixel, depth = _projected(frame, points, side)
@@ -89,17 +91,17 @@ def _openness(surface: np.ndarray, points: np.ndarray, normals: np.ndarray, fram
 
 
 def _projected(frame: np.ndarray, points: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """The pixels [P] of points [3, P], numbered row by row, and their depths [P] along the axis of a frame."""
+    """The pixels [P] of points [3, P], numbered row by row, and their depths [P] along a frame's axis."""
     x, y, depth = frame @ points
     return (x + side / 2).astype(np.int64) * side + (y + side / 2).astype(np.int64), depth
 
 
 def _smoothed(values: np.ndarray, vertices: np.ndarray, normals: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Values [V] of vertices [V, 3], in pixels, mixed with those of their neighbours.
+    """Values [V] at vertices [V, 3], in pixels, averaged with those of their neighbours.
 
-    Across a concave crease light is the same on both sides, so all count alike there: vertices in the crease itself
-    look out of it, and would be a bright line. Across a convex edge light may end, so those with other normals do not
-    count.
+    Across a concave crease the light is the same on both sides, so all neighbours count equally: else vertices in the
+    crease, which look out of it, would make a bright line. Across a convex edge light may end, so neighbours with other
+    normals do not count.
     """
     from scipy.sparse import csr_matrix
 
@@ -111,6 +113,7 @@ def _smoothed(values: np.ndarray, vertices: np.ndarray, normals: np.ndarray, fac
     links = csr_matrix((np.tile(np.where(concave, np.float32(1), agreement), 2), ends), (len(values), len(values)))
     share = 1 / (1 + links @ np.ones_like(values))
     length = max(float(np.sqrt(np.square(along).sum(axis=1).mean())), 1e-6)
-    for _ in range(min(round((BLUR / length) ** 2), MOST_STEPS)):  # a random walk goes as far as the root of its steps
+    # A random walk's range grows with the root of its steps.
+    for _ in range(min(round((BLUR / length) ** 2), MAX_STEPS)):
         values = (values + links @ values) * share
     return np.asarray(values, dtype=np.float32)

@@ -1,1 +1,1 @@
-"""What the mesh rooms share: compiled loops, small vectors, connectivity, flood fill, projection onto a surface."""
+"""What the mesh modules share: compiled loops, small vectors, connectivity, flood fill, projection onto a surface."""

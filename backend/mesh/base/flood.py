@@ -1,7 +1,7 @@
-"""What of a grid lies outside of an object: what a flood from beyond the border reaches without leaking.
+"""Which cells of a grid are outside of an object: those that a flood from beyond the border reaches without leaking.
 
-Shells that a network decodes have holes of a few cells. A flood that entered through them would wet the inner side of
-the shell, and all of it would stay. So spaces are looked for that only narrow passages lead to.
+Shells that a network decodes have holes of a few cells. If the flood entered through them, it would reach the inner
+side of the shell, which would then be kept. So pockets are found first: spaces that only narrow passages lead to.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from .compiled import compiled
 from .topology import connected
 
 RADII = (1, 2)  # in cells: passages up to twice as wide are leaks
-CORE = 32  # cells of a space that lie farther than a radius from all walls: with fewer it is a crevice
-OPEN = 0.25  # a space with more of its border open than this is meant to be seen into, as a cage is
+CORE = 32  # cells of a pocket farther than a radius from all walls: with fewer it is just a crevice
+OPEN = 0.25  # a space whose border is open by more than this share is meant to be seen into, like a cage
 
 
 def flood(free: np.ndarray, radii: Sequence[int] = RADII, core: int = CORE) -> np.ndarray:
-    """Of the ``free`` cells [X, Y, Z] bool those that lie outside; beyond the border of the grid all is free.
+    """The ``free`` cells [X, Y, Z] bool that are outside; everything beyond the border of the grid is free.
 
-    Cells are connected through their sides. Spaces behind passages up to ``2 * max(radii)`` cells wide count as inside,
-    if they are no mere crevices (``core``) and hardly open.
+    Cells are connected through their sides. Pockets behind passages up to ``2 * max(radii)`` cells wide count as
+    inside, unless they are just crevices (``core``) or largely open (``OPEN``).
     """
-    margin = max(radii) + 1  # around the object the flood is as wide as anywhere
+    margin = max(radii) + 1  # wide enough that the flood gets around the object
     outside = _reached(np.pad(free, margin, constant_values=True))
     for radius in radii:
         _close_pockets(outside, radius, core)
@@ -32,11 +32,11 @@ def flood(free: np.ndarray, radii: Sequence[int] = RADII, core: int = CORE) -> n
 
 
 def leaks(solid: np.ndarray, radii: Sequence[int], core: int = CORE, dent: int = 0) -> np.ndarray:
-    """The cells to add to ``solid`` [X, Y, Z] bool so that nothing flows in where ``flood`` lets nothing in.
+    """The cells to add to ``solid`` [X, Y, Z] bool that close the passages which ``flood`` treats as leaks.
 
-    A skin on the inner side of the passages: what is inside there and touches the outside, be it with an edge or a
-    corner, since a surface between the two cells would connect them. And the passages themselves, as far as a cube that
-    reaches ``dent`` cells to each side does not get into them, so that the skin is flush with the walls.
+    They are a skin on the inner side of the passages: the inside cells that touch the outside, even by an edge or a
+    corner, since a surface between the two cells would connect them. With ``dent`` the passages are filled too, as far
+    as a cube that reaches ``dent`` cells to each side cannot enter them, so that the skin is flush with the walls.
     """
     from scipy import ndimage
 
@@ -52,19 +52,22 @@ def leaks(solid: np.ndarray, radii: Sequence[int], core: int = CORE, dent: int =
 
 
 def _reached(free: np.ndarray) -> np.ndarray:
-    """The free cells that are connected with the first one, which has to be free."""
+    """The free cells connected with the first one, which must be free."""
     runs, region = _regions(free)
     return np.asarray(_filled(free.shape, runs[region == 0]))
 
 
 def _close_pockets(outside: np.ndarray, radius: int, smallest: int) -> None:
-    """Take those spaces away from ``outside``, in place, that passages of twice this radius lead to."""
+    """Remove from ``outside``, in place, the pockets behind passages up to twice this radius wide.
+
+    smallest: how many cells of a pocket must be farther than the radius from all walls.
+    """
     core = outside
     for _ in range(radius):
         core = ~_grown(~core)
     runs, region = _regions(core)
     sizes = np.bincount(region, runs[:, 3] - runs[:, 2])
-    found = np.flatnonzero(sizes >= smallest)[1:]  # without what lies outside: a corner of the grid is the first cell
+    found = np.flatnonzero(sizes >= smallest)[1:]  # without the outside, which is the first region
     if not len(found):
         return
     reached = _filled(core.shape, runs[region == 0])
@@ -86,7 +89,7 @@ def _close_pockets(outside: np.ndarray, radius: int, smallest: int) -> None:
 
 
 def _regions(cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The runs [R, 4] of true cells along the last axis: x, y, first z and the z behind; and the region [R] of each.
+    """The runs [R, 4] of true cells along the last axis (x, y, first z, z after the last), and the region [R] of each.
 
     Regions are connected through the cells' sides. They are numbered in the order of their first runs.
     """
@@ -97,7 +100,7 @@ def _regions(cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @compiled
 def _runs(cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Runs as for ``_regions``, and where those of each row begin, [X, Y + 1]: there is one row too many for each x."""
+    """Runs as in ``_regions``, and [X, Y + 1] where those of each row begin, with an extra entry per x for the end."""
     width, depth, height = cells.shape
     begins, count = np.zeros((width, depth + 1), np.int64), 0
     for x in range(width):
@@ -127,12 +130,12 @@ def _runs(cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @compiled
 def _touching(runs: np.ndarray, begins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of runs with cells beside each other."""
+    """Pairs of runs with adjacent cells."""
     one, other = np.empty(4 * len(runs), np.int64), np.empty(4 * len(runs), np.int64)
     count = 0
     for x in range(len(begins)):
         for y in range(begins.shape[1] - 1):
-            for back in range(2):  # the row before along each of the two other axes
+            for back in range(2):  # the previous row along each of the two other axes
                 if (x if back else y) == 0:
                     continue
                 there = begins[x - 1, y] if back else begins[x, y - 1]
@@ -151,7 +154,7 @@ def _touching(runs: np.ndarray, begins: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 @compiled
 def _filled(shape: tuple[int, int, int], runs: np.ndarray) -> np.ndarray:
-    """A grid of this shape, true where the runs are."""
+    """A grid of this shape that is true in the runs."""
     cells = np.zeros(shape, np.bool_)
     for run in range(len(runs)):
         row = cells[runs[run, 0], runs[run, 1]]
@@ -162,7 +165,7 @@ def _filled(shape: tuple[int, int, int], runs: np.ndarray) -> np.ndarray:
 
 @compiled
 def _grown(cells: np.ndarray) -> np.ndarray:
-    """The cells and those that share a side with one of them."""
+    """The true cells and all that share a side with one of them."""
     grown = np.empty_like(cells)
     width, depth, height = cells.shape
     for x in range(width):

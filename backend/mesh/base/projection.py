@@ -1,4 +1,4 @@
-"""Find the point of a raw surface that belongs to a point near it: the closest one whose normal agrees."""
+"""Project points onto a surface near them: to the closest point whose normal agrees."""
 
 from __future__ import annotations
 
@@ -14,42 +14,43 @@ from .triangle import TINY, closest
 from .vectors import Vector, corners_of, cross, dot, minus, plus, unit, vector
 
 LEAF = 4  # faces in a leaf of the tree
-MOST_BITS = 7  # of each coordinate of the cells that faces are sorted by
-WALK = 16  # faces that a point may go through
-APART = 1.5  # mean edges that a face may lie farther than one that is turned away, to be taken instead
-NEAR = 0.5  # mean edges that a point may lie from the face that it is taken to without a search
-DEEP = 64  # levels of the tree, more than any has
+MAX_BITS = 7  # bits of each coordinate of the cells that faces are sorted by
+WALK = 16  # faces that a walk may visit
+APART = 1.5  # in mean edges: how much farther a face may be that is taken instead of one turned away
+NEAR = 0.5  # in mean edges: the largest distance of a point from a face found by a walk, without a search
+DEEP = 64  # nodes waiting in a search: more than there can be
 
 
 @dataclass(frozen=True)
 class Projection:
-    """Where P points lie on a mesh: [P] faces and [P, 3] float32 barycentric coordinates in them."""
+    """P points on a mesh: faces [P] and barycentric coordinates [P, 3] float32 in them."""
 
     face: np.ndarray
     weights: np.ndarray
 
     def interpolate(self, faces: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """[V, C] values at the vertices of ``faces`` -> [P, C]."""
+        """Values [V, C] at the vertices of ``faces`` [F, 3] to values [P, C] at the points."""
         corners = values.take(faces.take(self.face, axis=0), axis=0)  # [P, 3, C]
         return np.asarray(np.einsum("pk,pkc->pc", self.weights, corners))
 
 
 class Tree(NamedTuple):
-    """A mesh of F faces, and what finds its closest points.
+    """A mesh of F faces with the tables to find its closest points.
 
-    The faces are sorted along a curve that fills space (Morton 1966) and cut into leaves of ``LEAF``; L leaves, a power
-    of two, are the last rows of a binary tree of bounding boxes, in which node i has the children 2 i and 2 i + 1.
+    The faces are sorted along a space-filling curve (Morton 1966) and cut into leaves of ``LEAF``. The L leaves, a
+    power of two, are the last rows of a binary tree of bounding boxes, in which node i has the children 2 i and 2 i +
+    1.
     """
 
     vertices: np.ndarray  # [V, 3] float32
     faces: np.ndarray  # [F, 3] int64
-    across: np.ndarray  # [F, 3] int32: the face over the edge from corner k to the next; -1 if there is none
-    prisms: np.ndarray  # [4 F, 3] float32: of each face the first corner, what gives s and t of a point's way from
-    # there by a product, see ``triangle``, and the unit normal
+    across: np.ndarray  # [F, 3] int32: the face across the edge from corner k to the next; -1 if there is none
+    prisms: np.ndarray  # [4 F, 3] float32: for each face its first corner, two vectors whose products with e are
+    # s and t, see ``triangle``, and its unit normal
     order: np.ndarray  # [F] int32: the sorted faces
-    places: np.ndarray  # [F] int32: where each face stands among them
+    ranks: np.ndarray  # [F] int32: the index of each face among them
     boxes: np.ndarray  # [2 L, 6] float32: low and high corners; node 1 is the root
-    edge: float  # how long edges are on average
+    edge: float  # mean length of the edges
 
 
 class Projector:
@@ -68,8 +69,8 @@ class Projector:
     def project(self, points: np.ndarray, normals: np.ndarray) -> Projection:
         """The closest points of the mesh to ``points`` [P, 3] with normals [P, 3] (of any length).
 
-        A face that is turned away from the point's normal, by more than 90 degrees, is taken only if no other is about
-        as near: both sides of a thin wall find their own.
+        A face turned away from the point's normal by more than 90 degrees is taken only if no other face is about as
+        near, so that points on both sides of a thin wall find their own side.
         """
         points, normals = (np.ascontiguousarray(given, dtype=np.float32) for given in (points, normals))
         return Projection(*_search_all(self.tree, points, normals))
@@ -79,18 +80,18 @@ class Projector:
 def walk(
     prisms: np.ndarray, across: np.ndarray, reach: float, begin: int, point: Vector, normal: Vector
 ) -> tuple[bool, int, float, float]:
-    """Whether a face is found that a point belongs to, that face, and coordinates s, t there, see ``triangle``.
+    """Walk from face to face to the one below a point: whether it was found, the face, and s, t in it (``triangle``).
 
-    From the face that a point beside it belongs to, the point goes over the edge that it lies beyond the farthest until
-    it is right above a face, which mostly takes no step or one. Where that leads to no face that is near and not turned
-    away, on a ridge, beyond a border, or on the wrong side, it is to be searched for, from the face where that ends.
+    The walk starts at the face found for a neighbouring point. It crosses the edge that the point is farthest beyond,
+    until the point is right above a face; mostly this takes at most one step. If that face is too far or turned away,
+    or if the walk ends at a ridge or a border, nothing is found: the point needs a search, starting at the last face.
 
     Args:
-        prisms, across: of a ``Tree``.
-        reach: how far the point may lie from its face.
-        begin: the face to begin with.
-        point: what is projected.
-        normal: of any length.
+        prisms, across: fields of a ``Tree``.
+        reach: the largest distance of the point from its face.
+        begin: the face to start at.
+        point: the point to project.
+        normal: its normal, of any length.
     """
     before, face = -1, begin
     found, s, t = False, 0.0, 0.0
@@ -103,7 +104,7 @@ def walk(
             found = abs(dot(upward, e)) <= reach and dot(upward, normal) >= 0
             break
         following = across[face, 0 if t < min(r, s) else 1 if r < s else 2]
-        if following < 0 or following == before:  # beyond a border, or over a ridge and back
+        if following < 0 or following == before:  # at a border, or back across a ridge
             break
         before, face = face, following
     return found, face, s, t
@@ -111,17 +112,18 @@ def walk(
 
 @compiled
 def search(tree: Tree, begin: int, point: Vector, normal: Vector) -> tuple[int, float, float]:
-    """The face that a point with a normal belongs to, and coordinates s, t there, see ``triangle``.
+    """The face that a point with a normal is projected to, and coordinates s, t in it, see ``triangle``.
 
-    Looking first around the face ``begin``, if that is not -1, saves most of the way if it is near.
+    The search begins with the leaf of the face ``begin``, if it is not -1; if that is near, most of the tree is
+    skipped.
     """
     vertices, faces, boxes, order = tree.vertices, tree.faces, tree.boxes, tree.order
-    best, nearest, limit = (0, 1.0, 0.0), np.inf, np.inf  # of the faces that are not turned away
-    other, least = best, np.inf  # of all
+    best, nearest, limit = (0, 1.0, 0.0), np.inf, np.inf  # among the faces that are not turned away
+    other, least = best, np.inf  # among all
     half = len(boxes) // 2
-    nodes, away = np.empty(DEEP, dtype=np.int64), np.empty(DEEP)  # what is left to look at, and how far it is
+    nodes, away = np.empty(DEEP, dtype=np.int64), np.empty(DEEP)  # the nodes left to visit, and their distances
     nodes[0], away[0] = 1, 0.0
-    nodes[1], away[1] = half + tree.places[begin] // LEAF, 0.0
+    nodes[1], away[1] = half + tree.ranks[begin] // LEAF, 0.0
     left = 1 if begin < 0 else 2
     while left:
         left -= 1
@@ -137,8 +139,8 @@ def search(tree: Tree, begin: int, point: Vector, normal: Vector) -> tuple[int, 
             left += 2
             continue
         first = (node - half) * LEAF
-        for place in range(first, min(first + LEAF, len(order))):
-            face = order[place]
+        for rank in range(first, min(first + LEAF, len(order))):
+            face = order[rank]
             a, b, c = corners_of(vertices, faces, face)
             e, u, v = minus(point, a), minus(b, a), minus(c, a)
             s, t = closest(dot(u, u), dot(u, v), dot(v, v), dot(u, e), dot(v, e))
@@ -175,7 +177,7 @@ def _search_all(tree: Tree, points: np.ndarray, normals: np.ndarray) -> tuple[np
 
 @compiled
 def _prisms(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """The field of a ``Tree``."""
+    """The field of that name of a ``Tree``."""
     prisms = np.empty((4 * len(faces), 3), dtype=np.float32)
     for face in range(len(faces)):
         a, b, c = corners_of(vertices, faces, face)
@@ -193,7 +195,7 @@ def _prisms(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
 
 @compiled
 def _across(faces: np.ndarray, vertices: int) -> np.ndarray:
-    """The field of a ``Tree``. An edge is looked up among those that begin where it ends."""
+    """The field of that name of a ``Tree``. An edge's opposite is found among the edges that begin at its end."""
     begins = np.zeros(vertices + 1, dtype=np.int32)
     for face in range(len(faces)):
         for corner in range(3):
@@ -204,23 +206,23 @@ def _across(faces: np.ndarray, vertices: int) -> np.ndarray:
     filled = begins.copy()
     for face in range(len(faces)):
         for corner in range(3):
-            place = filled[faces[face, corner]]
-            ends[place], owner[place] = faces[face, (corner + 1) % 3], face
+            slot = filled[faces[face, corner]]
+            ends[slot], owner[slot] = faces[face, (corner + 1) % 3], face
             filled[faces[face, corner]] += 1
     across = np.full(faces.shape, -1, dtype=np.int32)
     for face in range(len(faces)):
         for corner in range(3):
             start, end = faces[face, corner], faces[face, (corner + 1) % 3]
-            for place in range(begins[end], begins[end + 1]):
-                if ends[place] == start:
-                    across[face, corner] = owner[place]
+            for slot in range(begins[end], begins[end + 1]):
+                if ends[slot] == start:
+                    across[face, corner] = owner[slot]
                     break
     return across
 
 
 @compiled
 def _sorted_boxes(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
-    """The last fields of a ``Tree`` of vertices [V, 3] float32 and faces [F, 3] int64."""
+    """The last four fields of a ``Tree`` of vertices [V, 3] float32 and faces [F, 3] int64."""
     order = _along_curve(vertices, faces)
     half = 1
     while half * LEAF < len(faces):
@@ -229,11 +231,11 @@ def _sorted_boxes(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, 
     for node in range(2 * half):
         for axis in range(3):
             boxes[node, axis], boxes[node, 3 + axis] = np.inf, -np.inf
-    places = np.empty(len(faces), dtype=np.int32)
+    ranks = np.empty(len(faces), dtype=np.int32)
     squares = 0.0
-    for place in range(len(faces)):
-        node, face = half + place // LEAF, order[place]
-        places[face] = place
+    for rank in range(len(faces)):
+        node, face = half + rank // LEAF, order[rank]
+        ranks[face] = rank
         for axis in range(3):
             a, b, c = vertices[faces[face, 0], axis], vertices[faces[face, 1], axis], vertices[faces[face, 2], axis]
             boxes[node, axis] = min(boxes[node, axis], a, b, c)
@@ -243,20 +245,22 @@ def _sorted_boxes(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, 
         for axis in range(3):
             boxes[node, axis] = min(boxes[2 * node, axis], boxes[2 * node + 1, axis])
             boxes[node, 3 + axis] = max(boxes[2 * node, 3 + axis], boxes[2 * node + 1, 3 + axis])
-    return order, places, boxes, np.sqrt(squares / max(len(faces), 1))
+    return order, ranks, boxes, np.sqrt(squares / max(len(faces), 1))
 
 
 @compiled
 def _along_curve(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """[F] int32: the faces by the cells that their middles lie in, along the curve; about one cell for each face that
-    lies on a surface."""
+    """[F] int32: the faces sorted along the curve, by the cells of their centroids.
+
+    The cells are about as fine as the faces of a surface.
+    """
     low, high = np.full(3, np.inf), np.full(3, -np.inf)
     for vertex in range(len(vertices)):
         for axis in range(3):
             low[axis] = min(low[axis], vertices[vertex, axis])
             high[axis] = max(high[axis], vertices[vertex, axis])
     bits = 1
-    while bits < MOST_BITS and 4**bits < len(faces):
+    while bits < MAX_BITS and 4**bits < len(faces):
         bits += 1
     scale = (2**bits - 0.01) / max(high[0] - low[0], high[1] - low[1], high[2] - low[2], TINY)
     cell = np.empty(len(faces), dtype=np.int32)
@@ -266,9 +270,9 @@ def _along_curve(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
         code = 0
         for axis in range(3):
             middle = (vertices[a, axis] + vertices[b, axis] + vertices[c, axis]) / 3.0
-            place = int((middle - low[axis]) * scale)
+            index = int((middle - low[axis]) * scale)
             for bit in range(bits):
-                code |= (place >> bit & 1) << (3 * bit + axis)
+                code |= (index >> bit & 1) << (3 * bit + axis)
         cell[face] = code
         begins[code + 1] += 1
     for code in range(8**bits):

@@ -1,4 +1,4 @@
-"""What triangles are joined to: half-edges, twins, components.
+"""How triangles are connected: half-edges, twins, components.
 
 Half-edge 3 f + k runs from corner k of face f to its next corner.
 """
@@ -12,16 +12,16 @@ from .compiled import compiled
 
 @compiled
 def sorted_by(order: np.ndarray, keys: np.ndarray, count: int) -> np.ndarray:
-    """An order [N] of things sorted by their keys, whole numbers from 0 to count - 1; equal ones stay in order."""
-    places = np.zeros(count + 1, np.int64)
-    for thing in order:
-        places[keys[thing] + 1] += 1
+    """Sort an ``order`` [N] of items by their keys, integers from 0 to count - 1; equal ones keep their order."""
+    nexts = np.zeros(count + 1, np.int64)  # where the next item with each key goes
+    for item in order:
+        nexts[keys[item] + 1] += 1
     for key in range(count):
-        places[key + 1] += places[key]
+        nexts[key + 1] += nexts[key]
     result = np.empty_like(order)
-    for thing in order:
-        result[places[keys[thing]]] = thing
-        places[keys[thing]] += 1
+    for item in order:
+        result[nexts[keys[item]]] = item
+        nexts[keys[item]] += 1
     return result
 
 
@@ -31,10 +31,10 @@ def by_edges(faces: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.
 
     Args:
         faces: [F, 3] int64.
-        count: of vertices.
+        count: the number of vertices.
 
     Returns:
-        [3 F] the half-edges in that order, and by their numbers [3 F] the lower vertices and the higher ones.
+        The sorted half-edges [3 F], and the lower [3 F] and the higher vertex [3 F] of each half-edge by its number.
     """
     low, high = np.empty(faces.size, np.int64), np.empty(faces.size, np.int64)
     for face in range(len(faces)):
@@ -46,7 +46,10 @@ def by_edges(faces: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.
 
 @compiled
 def connected(one: np.ndarray, other: np.ndarray, count: int) -> np.ndarray:
-    """[count] numbers of the components that links [L] between things join, in the order of their first things."""
+    """[count] the component of each item, as joined by the links [L] from ``one`` to ``other``.
+
+    Components are numbered in the order of their first items.
+    """
     root = np.arange(count)
     for link in range(len(one)):
         a, b = one[link], other[link]
@@ -58,19 +61,19 @@ def connected(one: np.ndarray, other: np.ndarray, count: int) -> np.ndarray:
             b = root[b]
         root[max(a, b)] = min(a, b)
     components = 0
-    for thing in range(count):
-        if root[thing] == thing:
-            root[thing] = components
+    for item in range(count):
+        if root[item] == item:
+            root[item] = components
             components += 1
-        else:  # what it hangs from came earlier and has its number
-            root[thing] = root[root[thing]]
+        else:  # its root came earlier and is numbered already
+            root[item] = root[root[item]]
     return root
 
 
 def twins(faces: np.ndarray) -> np.ndarray:
     """[3 F] int64: for each half-edge the one of another face along the same edge; -1 at an open border.
 
-    Where more than two faces meet at an edge, they are paired two by two, in their order.
+    If more than two faces meet at an edge, they are paired two by two, in their order.
     """
     faces = np.ascontiguousarray(faces, dtype=np.int64)
     return np.asarray(_twins(faces, int(faces.max(initial=-1)) + 1))
@@ -80,17 +83,17 @@ def twins(faces: np.ndarray) -> np.ndarray:
 def _twins(faces: np.ndarray, count: int) -> np.ndarray:
     order, low, high = by_edges(faces, count)
     twin = np.full(len(order), -1)
-    for place in range(1, len(order)):
-        half, before = order[place], order[place - 1]
+    for i in range(1, len(order)):
+        half, before = order[i], order[i - 1]
         if low[half] == low[before] and high[half] == high[before] and twin[before] < 0:
             twin[half], twin[before] = before, half
     return twin
 
 
 def fans(twin: np.ndarray) -> np.ndarray:
-    """[3 F] numbers of the corners of faces: equal where faces beside each other share the vertex.
+    """[3 F] a number for each corner of a face: equal if adjacent faces share the corner's vertex.
 
-    twin: [3 F] int64, for each half-edge the one that runs the other way; -1 if there is none.
+    twin: [3 F] int64, for each half-edge the one in the opposite direction; -1 if there is none.
     """
     half = np.flatnonzero(twin > np.arange(len(twin)))
     other = twin[half]
@@ -99,23 +102,23 @@ def fans(twin: np.ndarray) -> np.ndarray:
 
 
 def renumbered(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The whole numbers, from 0, that occur in an array, ascending; and the array with their places instead."""
+    """The integers, from 0, that occur in an array, ascending; and the array with their indices in that list."""
     occurs = np.zeros(int(numbers.max(initial=-1)) + 1, dtype=bool)
     occurs[numbers] = True
     return np.flatnonzero(occurs), (np.cumsum(occurs) - 1)[numbers]
 
 
 def components(faces: np.ndarray, vertices: int) -> np.ndarray:
-    """[F] number of each face's component; faces that share a vertex belong together."""
+    """[F] the component of each face; faces that share a vertex belong together. vertices: how many there are."""
     links = (np.ascontiguousarray(ends, dtype=np.int64).reshape(-1) for ends in (faces[:, :2], faces[:, 1:]))
     return np.asarray(connected(*links, vertices)[faces[:, 0]])
 
 
 def open_edges(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Start and end [E] of the half-edges without a twin that runs the other way.
+    """Start and end vertex [E] of the half-edges that have no twin in the opposite direction.
 
-    Around a vertex without open edges, those that follow it in its faces are those that precede it: random numbers of
-    theirs have the same sum. Only the faces where some sum differs are looked at edge by edge.
+    At a vertex without open edges, the vertices that follow it in its faces are the same as those that precede it, so
+    random numbers assigned to them have the same sum. Only edges between vertices whose sums differ are examined.
     """
     count = int(faces.max(initial=-1)) + 1
     start, end = _uneven(np.ascontiguousarray(faces, dtype=np.int64), count)
@@ -125,10 +128,10 @@ def open_edges(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @compiled
 def _uneven(faces: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Start and end of the half-edges between vertices whose sums differ: see ``open_edges``."""
+    """Start and end of the half-edges between vertices whose sums differ, see ``open_edges``."""
     random, balance = np.empty(count, np.int64), np.zeros(count, np.int64)
     for vertex in range(count):
-        mixed = vertex * 0x1E3779B97F4A7C15  # of 64 bits, as all sums here
+        mixed = vertex * 0x1E3779B97F4A7C15  # in 64 bits, like all sums here
         random[vertex] = (mixed ^ mixed >> 29) * 0x3F58476D1CE4E5B9
     for face in range(len(faces)):
         for k in range(3):
@@ -144,13 +147,13 @@ def _uneven(faces: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def oriented(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Turn faces so that neighbours agree, wherever that is possible.
+    """Turn faces over so that neighbours agree, wherever possible.
 
-    Every face stands for two, as it is and turned; neighbours that agree join their likes, others crosswise. A patch
-    that can be oriented then falls into two components, and one of them is the answer.
+    Each face stands for two, one as it is and one turned over. Neighbours that agree link equal ones, others link
+    opposite ones. A patch that can be oriented then falls into two components, and one of them is the answer.
 
     Returns:
-        [F, 3] the faces, some turned over, and [F] the number of each one's patch, joined by edges.
+        The faces [F, 3], some turned over, and the patch [F] of each, connected by edges.
     """
     twin = twins(faces)
     half = np.flatnonzero(twin > np.arange(len(twin)))

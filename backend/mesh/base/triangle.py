@@ -1,8 +1,8 @@
-"""The closest point of a triangle, for loops that are compiled.
+"""The closest point of a triangle, for compiled loops.
 
 Exact (Eberly 1999, "Distance Between Point and Triangle in 3D"): the minimum of a quadratic over the domain of the
-barycentric coordinates. A triangle has a first corner a and the edges u and v from there; with e = p - a for a point p,
-all that counts are the products uu, uv, vv, ue and ve. Points of the triangle are a + s u + t v.
+barycentric coordinates. A triangle has a first corner a and edges u and v from there. With e = p - a for a point p,
+only the products uu, uv, vv, ue and ve matter. Points of the triangle are a + s u + t v.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ TINY = 1e-30
 
 @inlined
 def above(uu: float, uv: float, vv: float, ue: float, ve: float) -> tuple[float, float]:
-    """Coordinates s, t of the point of a triangle's plane that is closest."""
+    """Coordinates s, t of the closest point of a triangle's plane."""
     scale = 1.0 / max(uu * vv - uv * uv, TINY)
     return (vv * ue - uv * ve) * scale, (uu * ve - uv * ue) * scale
 
 
 @inlined
 def on_border(uu: float, uv: float, vv: float, ue: float, ve: float) -> tuple[float, float]:
-    """Coordinates s, t of the point of a triangle's border that is closest."""
+    """Coordinates s, t of the closest point of a triangle's border."""
     on_u = min(max(ue / max(uu, TINY), 0.0), 1.0)
     on_v = min(max(ve / max(vv, TINY), 0.0), 1.0)
     across = min(max((uu - uv + ve - ue) / max(uu - 2 * uv + vv, TINY), 0.0), 1.0)
@@ -37,7 +37,7 @@ def on_border(uu: float, uv: float, vv: float, ue: float, ve: float) -> tuple[fl
 
 @inlined
 def closest(uu: float, uv: float, vv: float, ue: float, ve: float) -> tuple[float, float]:
-    """Coordinates s, t of the point of a triangle that is closest."""
+    """Coordinates s, t of the closest point of a triangle."""
     s, t = above(uu, uv, vv, ue, ve)
     if min(s, t, 1.0 - s - t) >= 0:
         return s, t

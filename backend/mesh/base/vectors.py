@@ -1,4 +1,4 @@
-"""Vectors as tuples of three float64, for loops that are compiled."""
+"""Vectors as tuples of three float64, for compiled loops."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import numpy as np
 
 from .compiled import inlined
 
-Vector = tuple[Any, Any, Any]  # float64, which mypy tells from float
+Vector = tuple[Any, Any, Any]  # np.float64, which mypy does not accept as float
 
 
 @inlined
-def vector(rows: np.ndarray, place: int) -> Vector:
-    """A row of an array [N, 3]."""
-    return np.float64(rows[place, 0]), np.float64(rows[place, 1]), np.float64(rows[place, 2])
+def vector(rows: np.ndarray, row: int) -> Vector:
+    """One row of an array [N, 3]."""
+    return np.float64(rows[row, 0]), np.float64(rows[row, 1]), np.float64(rows[row, 2])
 
 
 @inlined
@@ -26,14 +26,14 @@ def corners_of(rows: np.ndarray, faces: np.ndarray, face: int) -> tuple[Vector, 
 
 @inlined
 def mixed(weights: Vector, a: Vector, b: Vector, c: Vector) -> Vector:
-    """A mixture of three vectors."""
+    """The sum of three vectors times their weights."""
     r, s, t = weights
     return r * a[0] + s * b[0] + t * c[0], r * a[1] + s * b[1] + t * c[1], r * a[2] + s * b[2] + t * c[2]
 
 
 @inlined
 def minus(a: Vector, b: Vector) -> Vector:
-    """What leads from b to a."""
+    """a - b."""
     return a[0] - b[0], a[1] - b[1], a[2] - b[2]
 
 
@@ -45,7 +45,7 @@ def plus(a: Vector, factor: float, b: Vector) -> Vector:
 
 @inlined
 def dot(a: Vector, b: Vector) -> float:
-    """The product of two vectors."""
+    """The dot product of two vectors."""
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
@@ -57,7 +57,7 @@ def cross(a: Vector, b: Vector) -> Vector:
 
 @inlined
 def unit(a: Vector) -> Vector:
-    """A vector of length 1, or 0 where it is 0."""
+    """The vector scaled to length 1; 0 stays 0."""
     length = math.sqrt(dot(a, a))
     scale = 1.0 / length if length > 0 else 0.0
     return a[0] * scale, a[1] * scale, a[2] * scale
@@ -65,6 +65,6 @@ def unit(a: Vector) -> Vector:
 
 @inlined
 def angle(a: Vector, b: Vector) -> float:
-    """Between two vectors; 0 where there is none."""
+    """The angle between two vectors in radians; 0 if one of them is 0."""
     scale = math.sqrt(dot(a, a) * dot(b, b))
     return math.acos(min(max(dot(a, b) / scale, -1.0), 1.0)) if scale > 0 else 0.0

@@ -1,1 +1,1 @@
-"""The raw surface cleaned and simplified."""
+"""Clean and simplify a raw surface."""

@@ -1,4 +1,4 @@
-"""Drop what nobody can see and what is no proper triangle."""
+"""Drop faces that cannot be seen and those that are no proper triangles."""
 
 from __future__ import annotations
 
@@ -14,50 +14,51 @@ from ..base.flood import flood
 from ..base.topology import components, open_edges, sorted_by
 from ..base.vectors import corners_of, cross, dot, minus
 
-DUST = 1e-3  # a component with less than this share of the whole area is dropped
+DUST = 1e-3  # components with less than this share of the total area are dropped
 
-SCRAP = 1e-2  # one with less than this share of the largest one's area must be closed and near a larger one to stay
-GAP = 0.05  # how near, in longest sides of the whole
+SCRAP = 1e-2  # those below this share of the largest one's area stay only if they are closed and near a larger one
+GAP = 0.05  # how near, relative to the longest side of the mesh's bounding box
 
 AnyMesh = TypeVar("AnyMesh", bound=Mesh)
 
 
 def reachable_corners(inside_corners: np.ndarray, resolution: int) -> np.ndarray:
-    """What ``flood`` finds outside of the object in the lattice, edges leading from corner to corner.
+    """The lattice corners that ``flood`` finds outside of the object, moving along lattice edges.
 
     Args:
         inside_corners: [K] numbers of the corners with negative distance (see ``RawMesh``).
-        resolution: cubes along a side.
+        resolution: cubes along each side.
 
     Returns:
-        bool [(resolution + 1)^3]. Its complement is the object, cavities filled.
+        [(resolution + 1)^3] bool. The other corners are the object, with cavities filled.
     """
     side = resolution + 1
     outside = np.ones((side, side, side), dtype=bool)
     if len(inside_corners):
         outside.reshape(-1)[inside_corners] = False
-        box = tuple(map(slice, *_box(inside_corners, side)))  # all else is free
+        box = tuple(map(slice, *_box(inside_corners, side)))  # everything outside it is free
         outside[box] = flood(outside[box])
     return outside.reshape(-1)
 
 
 @compiled
 def _box(corners: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where the box of some corners of a lattice begins and ends, along each axis."""
+    """The bounding box of lattice corners: its first index [3] and the index after its last [3] along each axis."""
     low, high = np.full(3, side), np.zeros(3, np.int64)
     for corner in corners:
-        for axis, place in enumerate((corner // side // side, corner // side % side, corner % side)):
-            low[axis], high[axis] = min(low[axis], place), max(high[axis], place + 1)
+        for axis, index in enumerate((corner // side // side, corner // side % side, corner % side)):
+            low[axis], high[axis] = min(low[axis], index), max(high[axis], index + 1)
     return low, high
 
 
 def keep_outer_faces(surface: Surface) -> Surface:
-    """Drop the faces that cannot be reached from outside, then components that are mere dust.
+    """Drop the faces that cannot be reached from outside, then components that are just dust.
 
-    Corners that no voxel covers count as outside, so a decoder's shell of voxels has a second wall on its inner side,
-    and walls of cavities besides. Every face looks at one corner of the lattice; it stays if the flood reaches that
-    corner. Where outer and inner wall touch this cuts them apart, which a test of whole components cannot do. It works
-    the same for surfaces that are open at the border of the grid. ``visibility`` does it for meshes without a lattice.
+    Corners not covered by any voxel count as outside, so a decoder's shell of voxels has a second wall on its inner
+    side, and there may be walls of cavities. Each face looks at one corner of the lattice and stays if the flood
+    reaches that corner. This cuts outer and inner walls apart where they touch, which a test of whole components cannot
+    do, and also works for surfaces that are open at the border of the grid. ``visibility`` does it for meshes without a
+    lattice.
 
     Raises:
         MeshError: ``empty_mesh`` if nothing is left.
@@ -67,7 +68,11 @@ def keep_outer_faces(surface: Surface) -> Surface:
 
 
 def drop_dust(mesh: AnyMesh) -> AnyMesh:
-    """Drop components (joined by vertices) with less than ``DUST`` of the area. Raises MeshError: ``empty_mesh``."""
+    """Drop components (connected by vertices) with less than ``DUST`` of the area.
+
+    Raises:
+        MeshError: ``empty_mesh`` if the mesh has no area.
+    """
     component = components(mesh.faces, len(mesh.vertices))
     areas = np.bincount(component, weights=face_areas(mesh.vertices, mesh.faces))
     total = areas.sum()
@@ -77,9 +82,9 @@ def drop_dust(mesh: AnyMesh) -> AnyMesh:
 
 
 def drop_scraps(mesh: Mesh) -> Mesh:
-    """Drop the scraps and floaters of a decoded surface: small components that are open or far from all large ones.
+    """Drop scraps and floaters of a decoded surface: small components that are open or far from all large ones.
 
-    Small parts that an object really has, as eyes and buttons, are closed, and they touch it or nearly do.
+    Real small parts of an object, such as eyes and buttons, are closed and touch it or nearly do.
     """
     from scipy.spatial import cKDTree
 
@@ -91,18 +96,18 @@ def drop_scraps(mesh: Mesh) -> Mesh:
     of_vertex = np.zeros(len(mesh.vertices), dtype=np.int64)
     of_vertex[mesh.faces] = component[:, None]
     keep = ~small
-    place = np.flatnonzero(small[of_vertex])
+    vertex = np.flatnonzero(small[of_vertex])
     distance, _ = cKDTree(mesh.vertices[keep[of_vertex]]).query(
-        mesh.vertices[place], distance_upper_bound=GAP * float(np.ptp(mesh.vertices, axis=0).max())
+        mesh.vertices[vertex], distance_upper_bound=GAP * float(np.ptp(mesh.vertices, axis=0).max())
     )
-    keep[of_vertex[place[np.isfinite(distance)]]] = True
+    keep[of_vertex[vertex[np.isfinite(distance)]]] = True
     opened = of_vertex[open_edges(mesh.faces)[0]]
     keep[opened] &= ~small[opened]
     return select_faces(mesh, keep[component])
 
 
 def check_mesh(mesh: Mesh) -> None:
-    """Raises MeshError: ``bad_mesh`` for arrays that are no triangles in space, or not finite."""
+    """Raise MeshError (``bad_mesh``) if the arrays are not triangles in space or not finite."""
     vertices, faces, colors = mesh.vertices, mesh.faces, mesh.colors
     problem = ""
     if vertices.ndim != 2 or vertices.shape[1] != 3 or faces.ndim != 2 or faces.shape[1] != 3:
@@ -120,7 +125,7 @@ def check_mesh(mesh: Mesh) -> None:
 
 
 def drop_bad_faces(mesh: Mesh) -> Mesh:
-    """Drop faces without area and all but one of those that have the same corners in the same order."""
+    """Drop faces without area, and all but one of those with the same corners in the same cyclic order."""
     again = _repeated(np.ascontiguousarray(mesh.faces, dtype=np.int64), len(mesh.vertices))
     good = (face_areas(mesh.vertices, mesh.faces) > 0) & ~again
     return mesh if good.all() else select_faces(mesh, good)
@@ -141,7 +146,10 @@ def select_faces(mesh: AnyMesh, keep: np.ndarray) -> AnyMesh:
 
 @compiled
 def _selected(faces: np.ndarray, keep: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The faces to keep, with new numbers for their vertices, and the old numbers of these. count: of all vertices."""
+    """The faces to keep, with their vertices renumbered, and the old numbers of these vertices.
+
+    count: the number of all vertices.
+    """
     number, used = np.full(count, -1), np.empty(count, np.int64)
     selected, kept = np.empty(faces.shape, np.int64), 0
     for face in range(len(faces)):
@@ -162,7 +170,7 @@ def _selected(faces: np.ndarray, keep: np.ndarray, count: int) -> tuple[np.ndarr
 
 
 def face_areas(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """[F] float64, the areas of triangles."""
+    """[F] float64: the areas of triangles."""
     return np.asarray(
         _areas(np.ascontiguousarray(vertices, dtype=np.float32), np.ascontiguousarray(faces, dtype=np.int64))
     )
@@ -182,7 +190,7 @@ def _areas(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
 def _repeated(faces: np.ndarray, count: int) -> np.ndarray:
     """[F] bool: whether an earlier face has the same corners, all different, in the same cyclic order.
 
-    count: of vertices.
+    count: the number of vertices.
     """
     turned = np.empty((3, len(faces)), np.int64)  # the lowest corner first
     for face in range(len(faces)):
@@ -194,8 +202,8 @@ def _repeated(faces: np.ndarray, count: int) -> np.ndarray:
     for k in (2, 1, 0):
         order = sorted_by(order, turned[k], count)
     again = np.zeros(len(faces), np.bool_)
-    for place in range(1, len(order)):
-        face, before = order[place], order[place - 1]
+    for i in range(1, len(order)):
+        face, before = order[i], order[i - 1]
         again[face] = True
         for k in range(3):
             again[face] &= turned[k, face] == turned[k, before]

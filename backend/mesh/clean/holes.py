@@ -1,4 +1,4 @@
-"""Close holes, by a fan of faces each."""
+"""Close holes, each with a fan of faces."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from .. import Mesh
 from ..base.topology import components, fans, open_edges, twins
 from .cleanup import face_areas
 
-HOLE = 1e-2  # a hole with less than this share of its component's area is closed
-LEAK = 5e-2  # the same where it is known that the surface was meant to be closed
+HOLE = 1e-2  # holes with less than this share of their component's area are closed
+LEAK = 5e-2  # the same for surfaces that are known to have been closed
 
 
 def close_holes(mesh: Mesh, limit: float = HOLE) -> Mesh:
-    """Close each hole with less than ``limit`` of its component's area, by a fan of faces around its middle.
+    """Close each hole with less than ``limit`` of its component's area, with a fan of faces around its middle.
 
-    Only plain loops are closed, whose vertices have no other open edge; holes that touch at a vertex are parted first.
+    Only simple loops are closed, whose vertices have no other open edge; holes that touch at a vertex are separated
+    first.
     """
-    mesh = _part_touching(mesh)
-    start, end = open_edges(mesh.faces)  # a hole's border runs against the faces beside it
+    mesh = _separate_touching(mesh)
+    start, end = open_edges(mesh.faces)  # the border of a hole runs against the adjacent faces
     if not len(start):
         return mesh
     plain = (np.bincount(start, minlength=len(mesh.vertices)) == 1) & (
@@ -47,8 +48,8 @@ def close_holes(mesh: Mesh, limit: float = HOLE) -> Mesh:
     return Mesh(vertices, np.concatenate([mesh.faces, added]), colors)
 
 
-def _part_touching(mesh: Mesh) -> Mesh:
-    """Give each fan of faces a vertex of its own where several open ones meet at one."""
+def _separate_touching(mesh: Mesh) -> Mesh:
+    """Where several open fans of faces meet at a vertex, give each its own copy of it."""
     start, _ = open_edges(mesh.faces)
     touching = np.bincount(start, minlength=len(mesh.vertices)) > 1
     if not touching.any():
@@ -56,7 +57,7 @@ def _part_touching(mesh: Mesh) -> Mesh:
     near = np.flatnonzero(touching[mesh.faces].any(axis=1))
     faces = mesh.faces[near]
     twin, start = twins(faces), faces.reshape(-1)
-    twin[start == start[twin]] = -1  # these run the same way
+    twin[start == start[twin]] = -1  # these run in the same direction
     fan = fans(twin)
     corner = np.flatnonzero(touching[faces.reshape(-1)])
     old = faces.reshape(-1)[corner]
@@ -73,5 +74,5 @@ def _part_touching(mesh: Mesh) -> Mesh:
 
 
 def _sums(group: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Sums [G, 3] of values [N, 3] in groups [N]."""
+    """Sums [G, 3] of values [N, 3] by group [N]."""
     return np.stack([np.bincount(group, weights=values[:, axis]) for axis in range(3)], axis=1)

@@ -1,6 +1,6 @@
-"""Fewer faces: collapse edges by quadric error (Garland and Heckbert 1997).
+"""Reduce the number of faces: collapse edges by quadric error (Garland and Heckbert 1997).
 
-Colours take no part: the texture is painted from the raw surface, so that a border between colours is as sharp on large
+Colours are ignored: the texture is baked from the raw surface, so that borders between colours are as sharp on large
 faces as on small ones.
 """
 
@@ -13,31 +13,31 @@ import numpy as np
 from .. import Mesh
 from ..base.projection import Projector
 
-STEP = 4  # with an error bound, the number of faces falls by this factor until the bound is broken
-REFINEMENTS = 3  # halvings of the interval in which the bound breaks
-#: How fast the collapses' threshold grows from round to round. The library's own 7 lets bad collapses pass while better
-#: ones are left: at 4 the surface is 2 to 6 times as near in the same time (``bench.py --stage finish``), but the last
-#: round's threshold keeps some hundred faces that 7 collapses.
+STEP = 4  # with an error bound, the number of faces falls by this factor until the bound is exceeded
+REFINEMENTS = 3  # then the interval in which the bound is exceeded is halved this many times
+#: How fast the threshold for collapses grows from round to round. The library's default of 7 allows bad collapses while
+#: better ones are left: with 4 the surface is 2 to 6 times as close in the same time (``bench.py --stage finish``), but
+#: its last threshold leaves some hundred faces that 7 collapses.
 AGGRESSION, LAST_AGGRESSION = 4, 7
 SAMPLES = 20_000  # vertices of the raw mesh whose distances are measured
-#: The library keeps its mesh in globals between the calls that it makes of one: two threads would get each other's.
+#: The library keeps its mesh in global variables between its internal calls: threads would get each other's meshes.
 _library = threading.Lock()
 
 
 def simplify(
     vertices: np.ndarray, faces: np.ndarray, target: int, max_error: float | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Reduce a mesh to about ``target`` faces. Returns it as it is if it has no more than that.
+    """Reduce a mesh to about ``target`` faces. A mesh with no more than that is returned unchanged.
 
     Args:
         vertices: [V, 3].
         faces: [F, 3].
-        target: an upper bound that the result may miss by a few faces where nothing can be collapsed.
-        max_error: how far, in the vertices' units, a raw vertex may come to lie from the result. More faces than
-            ``target`` are left if that takes them.
+        target: an upper bound, which the result may exceed by a few faces if nothing more can be collapsed.
+        max_error: the largest distance of a raw vertex from the result, in the vertices' units. If necessary, more
+            faces than ``target`` are kept.
 
     Returns:
-        [V', 3] float32 and [F', 3] int64, without faces that use a vertex twice.
+        Vertices [V', 3] float32 and faces [F', 3] int64, without faces that use a vertex twice.
     """
     if max_error is None:
         return _collapse(vertices, faces, target)
@@ -66,7 +66,7 @@ def _collapse(vertices: np.ndarray, faces: np.ndarray, target: int) -> tuple[np.
 
     if len(faces) <= target:
         return vertices, faces
-    # The collapses' thresholds are absolute: they are meant for objects about one unit across.
+    # The library's thresholds are absolute, made for objects about one unit wide.
     low, high = vertices.min(axis=0).astype(np.float64), vertices.max(axis=0).astype(np.float64)
     size = max(float((high - low).max()), 1e-30)
     points, triangles = (vertices - low) / size, faces.astype(np.int32)
@@ -81,9 +81,9 @@ def _collapse(vertices: np.ndarray, faces: np.ndarray, target: int) -> tuple[np.
 
 
 def _error(raw: np.ndarray, vertices: np.ndarray, faces: np.ndarray) -> float:
-    """The greatest distance of raw vertices, evenly chosen, from a mesh."""
+    """The largest distance of raw vertices, a regular sample of them, from a mesh."""
     if not len(faces):
         return float("inf")
     points = raw[:: max(1, len(raw) // SAMPLES)]
-    place = Projector(Mesh(vertices, faces, None)).project(points, np.zeros_like(points))
-    return float(np.linalg.norm(place.interpolate(faces, vertices) - points, axis=1).max())
+    projection = Projector(Mesh(vertices, faces, None)).project(points, np.zeros_like(points))
+    return float(np.linalg.norm(projection.interpolate(faces, vertices) - points, axis=1).max())

@@ -1,7 +1,8 @@
 """Which faces of any mesh can be seen from outside, and which side of them is the outer one.
 
-The surface is drawn into a grid, and the grid is flooded from beyond its border. A side of a face is seen if the flood
-is met a little way before it. Cavities and the inner walls of shells stay dry, whatever the mesh's orientation.
+The surface is drawn into a grid, and the grid is flooded from beyond its border. A side of a face can be seen if the
+flood reaches a point a little in front of it. It does not reach cavities and the inner walls of shells, whatever the
+orientation of the mesh.
 """
 
 from __future__ import annotations
@@ -17,16 +18,16 @@ from ..base.topology import oriented
 from .cleanup import select_faces
 
 RESOLUTION = 128  # cells along the longest side of the bounding box
-SPACING = 0.4  # between the points of a face that are drawn into the grid, in cells
-LOOK_SPACING = 1.5  # between those that one looks from
-LOOKS = (1.0, 1.5, 2.0)  # how far before a face the flood is looked for, in cells
-MOST_SAMPLES = 1 << 22  # at a time
+SPACING = 0.4  # in cells, between the points of a face that are drawn into the grid
+LOOK_SPACING = 1.5  # in cells, between the points in front of which the flood is looked for
+LOOKS = (1.0, 1.5, 2.0)  # in cells: how far in front of a face the flood is looked for
+MAX_SAMPLES = 1 << 22  # points at a time
 
 
 def keep_visible_faces(mesh: Mesh) -> Mesh:
-    """Drop the faces that neither side of can be seen, and turn the others outward, patch by patch.
+    """Drop the faces of which neither side can be seen, and turn the others outward, patch by patch.
 
-    A gap narrower than a cell counts as closed. Where both sides of a patch can be seen, as of an open sheet, it keeps
+    A gap narrower than a cell counts as closed. If both sides of a patch can be seen, as with an open sheet, it keeps
     the orientation of most of its faces.
     """
     faces, patch = oriented(mesh.faces)
@@ -40,7 +41,7 @@ def keep_visible_faces(mesh: Mesh) -> Mesh:
 
 
 def seen_sides(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """[F] bool each: whether the front and the back of each face can be seen from outside."""
+    """Whether the front [F] bool and the back [F] bool of each face can be seen from outside."""
     low = vertices.min(axis=0)
     cell = max(float((vertices.max(axis=0) - low).max()), 1e-30) / RESOLUTION
     corners = ((vertices - low) / cell + 4).astype(np.float64)[faces]  # four cells of margin
@@ -59,7 +60,7 @@ def seen_sides(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def _outside(corners: np.ndarray, shape: np.ndarray) -> np.ndarray:
-    """Bool grid of what lies outside of the triangles ``corners`` [F, 3, 3]."""
+    """A bool grid of this shape: the cells outside of the triangles ``corners`` [F, 3, 3]."""
     free = np.ones(shape, dtype=bool)
     for _, points in samples(corners, SPACING):
         x, y, z = points.astype(np.int64).T
@@ -68,14 +69,14 @@ def _outside(corners: np.ndarray, shape: np.ndarray) -> np.ndarray:
 
 
 def samples(corners: np.ndarray, spacing: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Points all over triangles [F, 3, 3], at most ``spacing`` apart: pairs of faces [P] and points [P, 3]."""
+    """Points all over triangles [F, 3, 3], at most ``spacing`` apart: batches of faces [P] and points [P, 3]."""
     edges = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2).max(axis=1)
     octaves = np.ceil(2 * np.log2(np.maximum(edges / spacing, 1)))
-    steps = np.ceil(2 ** (octaves / 2)).astype(np.int64)  # few different ones: each is a batch
+    steps = np.ceil(2 ** (octaves / 2)).astype(np.int64)  # few different values: each makes a batch
     for count in np.unique(steps):
         i, j = np.divmod(np.arange((count + 1) ** 2), count + 1)
         i, j = i[i + j <= count], j[i + j <= count]
         weights = np.stack([i, j, count - i - j], axis=1) / count
         chosen = np.flatnonzero(steps == count)
-        for part in np.array_split(chosen, 1 + len(chosen) * len(weights) // MOST_SAMPLES):
+        for part in np.array_split(chosen, 1 + len(chosen) * len(weights) // MAX_SAMPLES):
             yield np.repeat(part, len(weights)), (weights @ corners[part]).reshape(-1, 3)

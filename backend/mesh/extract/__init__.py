@@ -1,1 +1,1 @@
-"""Decoded features to a raw surface: leaks sealed, FlexiCubes, and its dense reference."""
+"""From decoded features to a raw surface: sealing of leaks, FlexiCubes, and its dense reference."""

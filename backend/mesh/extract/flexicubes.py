@@ -1,11 +1,11 @@
 """FlexiCubes (Shen et al. 2023, "Flexible Isosurface Extraction for Gradient-Based Mesh Optimization"), sparse.
 
-Dual marching cubes (Nielson 2004): inside a cube the surface falls into patches, each patch gets one vertex, and every
+Dual marching cubes (Nielson 2004): in each cube the surface consists of patches, each patch gets one vertex, and every
 lattice edge whose ends differ in sign gets one quad between the vertices of the four cubes around it. FlexiCubes adds
-learned weights: ``alpha`` (one a corner) moves the crossings along a cube's edges, ``beta`` (one an edge) weighs the
-crossings in the vertex, and ``gamma`` (one a cube) chooses the diagonal that splits a quad.
+learned weights: ``alpha`` (one per corner) moves the crossings along a cube's edges, ``beta`` (one per edge) weights
+the crossings in the vertex, and ``gamma`` (one per cube) chooses the diagonal that splits a quad.
 
-A cube's case is the sum of 2^i over its corners i inside; ``corners`` says how both are numbered.
+A cube's case is the sum of 2^i over its corners i inside; ``corners`` says how corners and cubes are numbered.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ from .corners import (
     point,
 )
 
-WEIGHT_SCALE = 0.99  # alpha and beta stay within 1 +- this, gamma within 0.5 +- half of it
+WEIGHT_SCALE = 0.99  # alpha and beta stay within 1 +- this, gamma within 0.5 +- half of this
 
 
 def extract_mesh(coords: torch.Tensor, features: torch.Tensor, res: int) -> RawMesh:
     """Extract the zero level of the distances predicted at the corners of the active voxels.
 
-    Corners that no active voxel has count as outside (distance +1), so the surface closes itself through inactive
-    neighbours; it stays open at the border of the grid. All active voxels are asked for their distances; the rest is
-    done for the cubes alone that the surface cuts. So time and memory grow with the voxels, not with the grid.
+    Corners that no active voxel has count as outside (distance +1), so the surface is closed through inactive
+    neighbours; at the border of the grid it stays open. Distances are computed for all active voxels, everything else
+    only for the cubes that the surface cuts. So time and memory depend on the number of voxels, not on the grid.
 
     Args:
         coords: [N, 3] integers in 0..res-1, each voxel once, in any order.
         features: [N, 101] or, without colours, [N, 53]: raw decoder output, before the activations.
-        res: cubes along a side of the grid.
+        res: cubes along each side of the grid.
 
     Returns:
         The mesh, on the device of the features; it has no faces if no edge between four cubes is cut.
@@ -69,27 +69,27 @@ def extract_mesh(coords: torch.Tensor, features: torch.Tensor, res: int) -> RawM
 
 @dataclass(frozen=True)
 class TrainingMesh:
-    """The surface as a mesh decoder is trained with it: its float tensors carry gradients.
+    """The surface that a mesh decoder is trained with: its float tensors carry gradients.
 
-    A quad is four triangles around a centre of its own, whose place depends on ``gamma``; the choice between two
-    diagonals would give ``gamma`` no gradient.
+    A quad is four triangles around its centre, whose position depends on ``gamma``; the choice between two diagonals
+    would give ``gamma`` no gradient.
     """
 
-    vertices: torch.Tensor  # [V + Q, 3]: those of ``extract_mesh``, then the quads' centres
+    vertices: torch.Tensor  # [V + Q, 3]: those of ``extract_mesh``, then the centres of the quads
     faces: torch.Tensor  # [4 Q, 3] int64
     attrs: torch.Tensor | None  # [V + Q, 6] in 0..1
     reg_loss: torch.Tensor  # []: see ``extract_training_mesh``
-    corners: torch.Tensor  # [M, 3] int64: places in the lattice of the corners of active voxels, in row-major order
+    corners: torch.Tensor  # [M, 3] int64: lattice coordinates of the corners of active voxels, in row-major order
     corner_values: torch.Tensor  # [M, 4 or 10]: mean distance, raw deformation, raw colour and normal channels there
-    corner_points: torch.Tensor  # [M, 3]: the corners, deformed; a distance is predicted for these points
+    corner_points: torch.Tensor  # [M, 3]: the deformed corners, which the distances are predicted for
 
 
 def extract_training_mesh(coords: torch.Tensor, features: torch.Tensor, res: int) -> TrainingMesh:
     """The same surface as ``extract_mesh``, differentiable, with the loss that regularises the features.
 
-    ``reg_loss`` is the mean square of how far the voxels at a corner differ from their mean there, plus 0.5 times the
-    mean deviation of the distances between a vertex and its crossings (Shen et al. 2023, equation 8), plus 0.2 times
-    the mean magnitude of the raw ``beta`` and ``alpha``. The second part is missing where there is no surface.
+    ``reg_loss`` is the mean square of the differences between the voxels at a corner and their mean there, plus 0.5
+    times the mean deviation of the distances between a vertex and its crossings (Shen et al. 2023, equation 8), plus
+    0.2 times the mean magnitude of the raw ``beta`` and ``alpha``. The second part is missing if there is no surface.
 
     Raises:
         MeshError: ``bad_features``.
@@ -121,19 +121,19 @@ def extract_training_mesh(coords: torch.Tensor, features: torch.Tensor, res: int
 
 @dataclass(frozen=True)
 class _Surface:
-    """V vertices, each with its ``gamma``, and Q quads between them."""
+    """V vertices, each with its ``gamma``, Q quads between them, and the E cuts of cubes' edges."""
 
     corners: Corners
     vertices: torch.Tensor  # [V, 3]
     attrs: torch.Tensor | None  # [V, 6]
     gamma: torch.Tensor  # [V]
     quads: torch.Tensor  # [Q, 4] int64
-    outer: torch.Tensor  # [Q] int64: the outer end of the lattice edge that a quad is around
-    # Of the E cuts of cubes' edges:
-    ends: torch.Tensor  # [E, 2, 3]: where the edge runs
+    outer: torch.Tensor  # [Q] int64: the outer end of the lattice edge around which a quad lies
+    # For each cut:
+    ends: torch.Tensor  # [E, 2, 3]: the ends of the edge
     distances: torch.Tensor  # [E, 2]: the distances at its ends, without alpha
-    edge: torch.Tensor  # [E] int64: which of the cube's edges it is
-    vertex: torch.Tensor  # [E] int64: which vertex it belongs to
+    edge: torch.Tensor  # [E] int64: which of the cube's edges is cut
+    vertex: torch.Tensor  # [E] int64: the vertex that the cut belongs to
 
 
 def _surface(coords: torch.Tensor, features: torch.Tensor, res: int) -> _Surface:
@@ -193,7 +193,7 @@ def _check(coords: torch.Tensor, features: torch.Tensor, res: int) -> None:
 
 
 def _activated(means: torch.Tensor, res: int) -> torch.Tensor:
-    """Raw deformations and colour channels [M, 3 or 9]: as offsets from the lattice, at most half a cube, and 0..1."""
+    """Raw deformations and colour channels [M, 3 or 9] to offsets from the lattice, at most half a cube, and 0..1."""
     offset = torch.tanh(means[:, :3]) * ((1 - 1e-8) / (2 * res))
     return torch.cat([offset, torch.sigmoid(means[:, 3:])], dim=1)
 
@@ -201,21 +201,21 @@ def _activated(means: torch.Tensor, res: int) -> torch.Tensor:
 def _attributes(features: torch.Tensor, corners: Corners, row: torch.Tensor, res: int) -> torch.Tensor:
     """Offsets and colour channels [E, 2, 3 or 9] at the corners ``row`` [E, 2].
 
-    Nothing is computed for the other corners, which most are.
+    They are computed for these corners only, which are a small part of all.
     """
     needed = torch.zeros(len(corners.sdf), dtype=torch.bool, device=row.device)
     needed[row] = True
     needed[-1] = False
     count = int(needed.sum())
-    place = torch.where(needed, needed.cumsum(0) - 1, count)
-    means, _ = means_of(place[corners.rows], count, by_corner(features, DEFORM), by_corner(features, COLOR))
-    return _activated(torch.cat([means, means.new_zeros(1, means.shape[1])]), res)[place[row]]
+    index = torch.where(needed, needed.cumsum(0) - 1, count)
+    means, _ = means_of(index[corners.rows], count, by_corner(features, DEFORM), by_corner(features, COLOR))
+    return _activated(torch.cat([means, means.new_zeros(1, means.shape[1])]), res)[index[row]]
 
 
 def _cut_cubes(coords: torch.Tensor, corners: Corners, res: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The S cubes with corners on both sides: [S, 3] in row-major order, and [S, 8] the rows of their corners.
 
-    An inactive cube is cut where an active one's corner is inside.
+    An inactive cube is cut if it shares a corner that is inside with an active one.
     """
     inside = corners.inside
     among_active = inside[corners.rows]
@@ -233,7 +233,7 @@ def _cut_cubes(coords: torch.Tensor, corners: Corners, res: int) -> tuple[torch.
 def _weights(
     coords: torch.Tensor, features: torch.Tensor, cubes: torch.Tensor, res: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """alpha [S, 8], beta [S, 12] and gamma [S] of the cut cubes. Inactive cubes have raw weights of zero."""
+    """alpha [S, 8], beta [S, 12] and gamma [S] of the cut cubes. The raw weights of inactive cubes are zero."""
     numbers, order = torch.sort(number(coords, res))
     at = find(numbers, number(cubes, res))
     active = at < len(numbers)
@@ -248,9 +248,9 @@ def _weights(
 def _untwist(cases: torch.Tensor, cubes: torch.Tensor, res: int, tables: CaseTables) -> torch.Tensor:
     """Swap inside and outside in the cases of two cubes that would meet twice at one ambiguous face.
 
-    Where a single patch of a cube (cases C16 and C19 in Nielson's list) has both curves of an ambiguous face, and its
-    neighbour there likewise, four quads would share the edge between the two vertices. The opposite cases split both
-    patches in two.
+    If a single patch of a cube (cases C16 and C19 in Nielson's list) has both curves of an ambiguous face, and so has a
+    patch of the neighbour there, four quads would share the edge between the two vertices. The opposite cases split
+    both patches in two.
     """
     twisted = tables.twist[cases].any(1)
     others = cubes[twisted] + tables.twist[cases[twisted]]
@@ -265,9 +265,9 @@ def _untwist(cases: torch.Tensor, cubes: torch.Tensor, res: int, tables: CaseTab
 def _number_vertices(
     cases: torch.Tensor, cube: torch.Tensor, edge: torch.Tensor, tables: CaseTables
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Number the patches, those of cubes with one patch first, then with two, and so on.
+    """Number the patches: first those of cubes with one patch, then of cubes with two, and so on.
 
-    Returns [E] the vertex of each cut and [V] the cube of each vertex.
+    Returns the vertex [E] of each cut and the cube [V] of each vertex.
     """
     counts = tables.patches[cases]
     counts_in_order, order = torch.sort(counts, stable=True)
@@ -277,7 +277,7 @@ def _number_vertices(
 
 
 def _crossings(values: torch.Tensor, distance: torch.Tensor) -> torch.Tensor:
-    """Values [E, 2, C] at the ends of edges, where the distances [E, 2] are interpolated to zero: [E, C]."""
+    """Values [E, 2, C] at the ends of edges, interpolated to where the distance [E, 2] is zero: [E, C]."""
     share = distance[:, 0] / (distance[:, 0] - distance[:, 1])
     return torch.lerp(values[:, 0], values[:, 1], share[:, None])
 
@@ -285,17 +285,17 @@ def _crossings(values: torch.Tensor, distance: torch.Tensor) -> torch.Tensor:
 def _weighted_means(
     values: torch.Tensor, weights: torch.Tensor, edge: torch.Tensor, vertex: torch.Tensor, count: int
 ) -> torch.Tensor:
-    """Mean of the crossings' values [E, C] in each vertex -> [count, C]."""
+    """The weighted means [count, C] of the crossings' values [E, C] at each vertex."""
     weighted = torch.cat([values, torch.ones_like(weights)[:, None]], dim=1) * weights[:, None]
     sums = weighted.new_zeros(count, weighted.shape[1])
-    for e in range(len(EDGES)):  # a vertex has each edge at most once: the additions have the same order on any device
+    for e in range(len(EDGES)):  # a vertex has each edge at most once, so additions have the same order on any device
         chosen = edge == e
         sums.index_add_(0, vertex[chosen], weighted[chosen])
     return sums[:, :-1] / sums[:, -1:]
 
 
 def _deviation(surface: _Surface) -> torch.Tensor:
-    """How far the distance of each crossing, without alpha, to its vertex is from the vertex's mean: [E]."""
+    """[E] the distance of each crossing, without alpha, from its vertex, compared with the mean at that vertex."""
     vertices, vertex = surface.vertices, surface.vertex
     crossings = _crossings(surface.ends, surface.distances)
     distance = torch.linalg.vector_norm(crossings - vertices[vertex], dim=-1)
@@ -304,7 +304,7 @@ def _deviation(surface: _Surface) -> torch.Tensor:
 
 
 def _centres(values: torch.Tensor, gamma: torch.Tensor, quads: torch.Tensor) -> torch.Tensor:
-    """The centres [Q, C] of quads, between the midpoints of their diagonals, weighed by the products of gamma [V]."""
+    """The centres [Q, C] of quads, between the midpoints of their diagonals, weighted by the products of gamma [V]."""
     corner, g = values[quads], gamma[quads]
     weight_02, weight_13 = (g[:, 0] * g[:, 2])[:, None], (g[:, 1] * g[:, 3])[:, None]
     midpoint_02, midpoint_13 = (corner[:, 0] + corner[:, 2]) / 2, (corner[:, 1] + corner[:, 3]) / 2
@@ -314,12 +314,12 @@ def _centres(values: torch.Tensor, gamma: torch.Tensor, quads: torch.Tensor) -> 
 def _quads(
     numbers: torch.Tensor, vertex: torch.Tensor, starts_inside: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """One quad for each lattice edge with all four cubes around it, normals to the outer side.
+    """One quad for each cut lattice edge with all four cubes around it, with normals to the outer side.
 
-    Returns [Q, 4] vertices and [Q] one of the quad's cuts.
+    Returns the vertices [Q, 4] of the quads and one of the cuts [Q] of each.
     """
     start, end = numbers.unbind(1)
-    key = start * 3 + (end > start) + (end > start + 1)  # by start, then by end: an edge runs down y, up z or up x
+    key = start * 3 + (end > start) + (end > start + 1)  # by start, then by end: edges run down y, up z or up x
     key, order = torch.sort(key, stable=True)
     first = torch.nonzero(key[: max(len(key) - 3, 0)] == key[3:])[:, 0]
     around = order[first[:, None] + torch.arange(4, device=first.device)]  # in the order of the cubes: -- -+ +- ++
@@ -333,7 +333,7 @@ def _quads(
 
 
 def _split(quads: torch.Tensor, gamma: torch.Tensor) -> torch.Tensor:
-    """Two triangles a quad [Q, 4] -> [2Q, 3], along the diagonal whose ends have the greater product of gamma [V]."""
+    """Quads [Q, 4] to triangles [2 Q, 3], split along the diagonal whose ends have the larger product of gamma [V]."""
     g = gamma[quads]
     along_02 = (g[:, 0] * g[:, 2] > g[:, 1] * g[:, 3])[:, None]
     return torch.where(along_02, quads[:, [0, 1, 2, 0, 2, 3]], quads[:, [0, 1, 3, 3, 1, 2]]).view(-1, 3)

@@ -1,4 +1,4 @@
-"""A slow, plain statement of what ``flexicubes`` extracts: whole grids, one edge of the cube or axis after the other.
+"""A slow, simple version of what ``flexicubes`` extracts: whole grids, one cube edge or axis at a time.
 
 Tests and the benchmark compare with it. Time and memory grow with res^3: 256^3 with colours takes several gigabytes.
 """
@@ -17,7 +17,7 @@ SIGNS = ((0, 0), (0, 1), (1, 1), (1, 0))  # the cubes around a lattice edge: 1 i
 
 
 def extract_mesh(coords: Tensor, features: Tensor, res: int) -> RawMesh:
-    """The surface that ``flexicubes.extract_mesh`` describes, its faces in another order."""
+    """The surface of ``flexicubes.extract_mesh``, with its faces in another order. Input is not checked."""
     coords, features = coords.long(), features.detach().float()
     sdf, values = _lattice(coords, features, res)
     alpha, beta, gamma = _weights(coords, features, res)
@@ -63,7 +63,7 @@ def extract_mesh(coords: Tensor, features: Tensor, res: int) -> RawMesh:
 
 
 def same_mesh(one: RawMesh, other: RawMesh, tolerance: float = 1e-6) -> bool:
-    """Whether two meshes have the same faces, as sets, and vertices and attributes that differ by the tolerance."""
+    """Whether two meshes have the same set of faces, and vertices and attributes that agree within the tolerance."""
     if (one.attrs is None) != (other.attrs is None):
         return False
     return (
@@ -79,7 +79,7 @@ def _close(one: Tensor, other: Tensor, tolerance: float) -> bool:
 
 
 def _sorted_faces(mesh: RawMesh) -> Tensor:
-    """[F, 4]: the faces, each from its least vertex on, with the corner it looks at; in ascending order."""
+    """[F, 4] in ascending order: the faces, each starting at its lowest vertex, with the corner that it looks at."""
     first = mesh.faces.argmin(1, keepdim=True)
     turned = mesh.faces.gather(1, (first + torch.arange(3, device=first.device)) % 3)
     rows = torch.cat([turned, mesh.face_corners[:, None]], dim=1)
@@ -89,7 +89,7 @@ def _sorted_faces(mesh: RawMesh) -> Tensor:
 
 
 def _corner(lattice: Tensor, i: int, res: int) -> Tensor:
-    """A view of values at lattice points [res + 1, ...]: of each cube its i-th corner, [res, res, res, ...]."""
+    """A view [res, res, res, ...] of values at lattice points [res + 1, ...]: each cube's i-th corner."""
     x, y, z = CORNERS[i]
     return lattice[x : x + res, y : y + res, z : z + res]
 
@@ -103,7 +103,7 @@ def _lattice(coords: Tensor, features: Tensor, res: int) -> tuple[Tensor, Tensor
     given[..., 0] -= 1 / res
     means = features.new_zeros(*[res + 1] * 3, given.shape[2])
     counts = features.new_zeros(*[res + 1] * 3, 1)
-    for i in range(8):  # every voxel adds to its own i-th corner: no lattice point is met twice
+    for i in range(8):  # each voxel adds to its own i-th corner: no lattice point occurs twice
         cubes = tuple(coords.T)
         _corner(means, i, res)[cubes] += given[:, i]
         _corner(counts, i, res)[cubes] += 1
@@ -116,7 +116,7 @@ def _lattice(coords: Tensor, features: Tensor, res: int) -> tuple[Tensor, Tensor
 
 
 def _weights(coords: Tensor, features: Tensor, res: int) -> tuple[Tensor, Tensor, Tensor]:
-    """alpha [res, res, res, 8], beta [..., 12] and gamma [...] of all cubes, from raw weights of 0 where inactive."""
+    """alpha [res, res, res, 8], beta [..., 12] and gamma [...] of all cubes; raw weights of inactive cubes are zero."""
     raw = features.new_zeros(res, res, res, GAMMA.stop - BETA.start)
     raw[tuple(coords.T)] = features[:, BETA.start : GAMMA.stop]
     beta, alpha, gamma = raw.split([12, ALPHA.stop - ALPHA.start, 1], dim=-1)
@@ -137,7 +137,7 @@ def _untwist(cases: Tensor, tables: CaseTables) -> Tensor:
 
 
 def _faces_across(axis: int, inside: Tensor, vertex_at: Tensor, gamma: Tensor, res: int) -> tuple[Tensor, Tensor]:
-    """The triangles [F, 3] around the lattice edges along one axis, and [F] the outer end of the edge of each."""
+    """The triangles [F, 3] around the lattice edges along one axis, and the outer end [F] of each one's edge."""
     b, c = (axis + 1) % 3, (axis + 2) % 3
     start = [slice(1, res)] * 3  # lattice edges with a cube on all four sides
     start[axis] = slice(0, res)
@@ -157,13 +157,13 @@ def _faces_across(axis: int, inside: Tensor, vertex_at: Tensor, gamma: Tensor, r
         weight.append(gamma[at])
     leaves = inside[tuple(origin.T)][:, None]  # the edge's lower end is inside: the surface faces up the axis
     v = torch.stack(quad, dim=1)
-    # SIGNS run clockwise as seen from the upper end, for b, c and the axis are right-handed.
+    # SIGNS run clockwise as seen from the upper end, since b, c and the axis are right-handed.
     v = torch.where(leaves, v.flip(1), v)
     main, other = weight[0] * weight[2], weight[1] * weight[3]
-    # A tie goes to the diagonal that the published extractor's order of the four cubes gives it.
+    # A tie goes to the diagonal that follows from the published extractor's order of the four cubes.
     ties_to_main = leaves[:, 0] != (axis == 1)
     along_main = ((main > other) | ((main == other) & ties_to_main))[:, None]
-    # The main diagonal joins corners 0 and 2, and in a quad that was flipped 3 and 1.
+    # The main diagonal joins corners 0 and 2, or 3 and 1 in a quad that was flipped.
     along_02 = along_main != leaves
     faces = torch.where(along_02, v[:, [0, 1, 2, 0, 2, 3]], v[:, [0, 1, 3, 3, 1, 2]]).view(-1, 3)
     outer = origin.clone()
@@ -173,7 +173,7 @@ def _faces_across(axis: int, inside: Tensor, vertex_at: Tensor, gamma: Tensor, r
 
 
 def _edge(axis: int, at: dict[int, int]) -> int:
-    """The cube's edge along an axis that lies at these offsets on the other two axes."""
+    """The edge of a cube along an axis, at these offsets on the other two axes."""
     return next(
         e
         for e, (i, j) in enumerate(EDGES)

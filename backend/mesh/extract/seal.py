@@ -1,10 +1,10 @@
 """Close the holes that a small model leaves in an object's walls.
 
-A hollow thing is a shell of voxels, and one that is missing lets the outside in: the object has a hole there and is
-empty. What of the outside only narrow passages lead to (``flood``) is closed off by a skin across them, first of
-voxels, then, in the decoded field, of lattice corners. True openings are wider: of 96 procedural objects none is
-changed, be it at 16^3 or at 64^3, while 82 of the structures that ``mini`` samples for them leak. Which models need it
-their pipeline.json says (``seal_leaks``); those of TRELLIS are taken as they are.
+A hollow object is a shell of voxels. If one of them is missing, the outside gets in: the object has a hole there and is
+empty. Pockets that only narrow passages lead to (``flood``) are closed by a skin across these passages, first of
+voxels, then, in the decoded field, of lattice corners. Real openings are wider: of 96 procedural objects none is
+changed, at 16^3 or at 64^3, while 82 of the structures that ``mini`` samples for them leak. A model's pipeline.json
+says whether it needs this (``seal_leaks``); those of TRELLIS do not.
 """
 
 from __future__ import annotations
@@ -16,16 +16,20 @@ from ..base.flood import leaks
 from .case_tables import CORNERS
 from .corners import COLOR, SDF, all_finite, by_corner, find, find_corners, number, point
 
-#: Passages up to twice as many voxels wide are leaks, if a voxel of the space behind them is as far from all walls.
+#: Passages up to twice this many voxels wide are leaks, if a voxel of the pocket behind them is that far from all
+#: walls.
 VOXEL_RADII, VOXEL_CORE = (1, 2), 1
-#: The same in cubes of the decoded grid, four to a voxel; and how deep a dent in a wall the skin may not leave.
+#: The same in cubes of the decoded grid, four per voxel side; and the depth of dents in a wall that the skin fills.
 CUBE_RADII, CUBE_DENT = (1, 2, 3, 4), 4
-#: How far from the surface the skin's corners and their new neighbours are, in cubes.
+#: Distance of the skin's corners and of their new neighbours from the surface, in cubes.
 DEPTH = 0.5
 
 
 def seal_voxels(coords: torch.Tensor, resolution: int) -> torch.Tensor:
-    """Voxels [N, 4] int32 (batch, x, y, z) of one object and those that close its leaks, in row-major order."""
+    """The voxels [N, 4] int32 (batch, x, y, z) of one object together with those that close its leaks.
+
+    They are in row-major order; if there are no leaks, ``coords`` itself is returned.
+    """
     solid = np.zeros((resolution,) * 3, dtype=bool)
     solid[tuple(coords[:, 1:].cpu().numpy().T)] = True
     skin = leaks(solid, VOXEL_RADII, VOXEL_CORE)
@@ -36,10 +40,10 @@ def seal_voxels(coords: torch.Tensor, resolution: int) -> torch.Tensor:
 
 
 def seal_cubes(coords: torch.Tensor, features: torch.Tensor, res: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """A decoder's output (see ``extract_mesh``) with what closes its leaks: cubes [N', 3] and features [N', 101].
+    """A decoder's output (see ``extract_mesh``) with its leaks closed: cubes [N', 3] and features [N', 101].
 
-    The skin's corners get a distance of ``DEPTH`` inside. Cubes around them that the decoder left out are added, in the
-    colours of the nearest one that it did not. Raises nothing: input that cannot be extracted comes back as it is.
+    The skin's corners get a distance of ``DEPTH`` inside. Missing cubes around them are added, with the colours of the
+    nearest given cube. Nothing is raised: input that cannot be extracted is returned unchanged.
     """
     if not (len(coords) and all_finite(features)):
         return coords, features
@@ -66,7 +70,7 @@ def seal_cubes(coords: torch.Tensor, features: torch.Tensor, res: int) -> tuple[
 
 
 def _missing_cubes(coords: torch.Tensor, corners: torch.Tensor, res: int) -> torch.Tensor:
-    """The cubes [K, 3] at some corners of the lattice that are not among ``coords``."""
+    """The cubes [K, 3] at these corners of the lattice that are not among ``coords``."""
     around = (point(corners, res + 1)[:, None] - torch.tensor(CORNERS, device=coords.device)).view(-1, 3)
     around = around[((around >= 0) & (around < res)).all(1)]
     numbers = torch.unique(number(around, res))
@@ -75,7 +79,7 @@ def _missing_cubes(coords: torch.Tensor, corners: torch.Tensor, res: int) -> tor
 
 
 def _colored_as_nearest(coords: torch.Tensor, features: torch.Tensor, added: torch.Tensor) -> torch.Tensor:
-    """Features [K, C] of cubes [K, 3], all zero but for the colours, which are the mean ones of the nearest cube."""
+    """Features [K, C] of added cubes [K, 3]: zero except for the colours, which are the nearest cube's mean."""
     from scipy.spatial import cKDTree
 
     nearest = torch.from_numpy(np.asarray(cKDTree(coords.cpu().numpy()).query(added.cpu().numpy())[1]))

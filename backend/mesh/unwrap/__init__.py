@@ -1,1 +1,1 @@
-"""Charts cut, flattened and packed into a UV layout."""
+"""Cut a mesh into charts, flatten them and pack them into the UV square."""

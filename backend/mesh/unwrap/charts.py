@@ -1,9 +1,10 @@
 """Divide a mesh into charts that can be flattened with little stretch.
 
-Faces are merged into regions, regions into larger ones, cheapest merge first, as in the full lambda-schedule of image
-segmentation (Koepfler, Lopez and Morel, "A multiscale algorithm for image segmentation by variational method", 1994):
-a merge costs the energy it adds, per length of border that it removes. The energy says how far a region is from one
-that can be unrolled without stretch: there, normals lie on a circle (Julius, Kraevoy and Sheffer, "D-Charts", 2005).
+Faces are merged into regions and regions into larger ones, cheapest merge first, as in the full lambda-schedule of
+image segmentation (Koepfler, Lopez and Morel, "A multiscale algorithm for image segmentation by variational method",
+1994): the cost of a merge is the energy it adds, per length of border that it removes. The energy says how far a region
+is from one that can be unrolled without stretch, whose normals are on a circle (Julius, Kraevoy and Sheffer,
+"D-Charts", 2005).
 """
 
 from __future__ import annotations
@@ -20,15 +21,15 @@ from ..base.compiled import compiled
 from ..base.topology import by_edges, connected, sorted_by
 from ..base.vectors import corners_of, cross, dot, minus, vector
 
-# What a chart may be. None depends on the size of the mesh.
+# Limits for charts. None depends on the size of the mesh.
 MAX_COST = 0.03  # of the last merge: energy per length of border, in square roots of the mesh's area
-MAX_CURVATURE = 0.6  # total Gaussian curvature inside, radians: a sphere has 4 pi, a cylinder none
-MAX_BEND = 0.05  # 1 - |mean normal|^2 up to which there may be holes
-BENDING = 0.2  # weight of the normals' variance beside their distance from a circle: no more bends than needed
+MAX_CURVATURE = 0.6  # total Gaussian curvature inside, in radians: 4 pi for a sphere, 0 for a cylinder
+MAX_BEND = 0.05  # largest 1 - |mean normal|^2 of charts that may have holes
+BENDING = 0.2  # weight of the normals' variance beside their distance from a circle, to avoid needless bends
 
-SAME = 1e-3  # costs below this share of the last merge's are all the same
-PATCH = 0.02  # share of that cost up to which single faces join more than one other at once
-ROUNDS = 12  # of ``smooth``
+SAME = 1e-3  # costs below this share of the last merge's cost count as equal
+PATCH = 0.02  # share of that cost up to which single faces join several others at once
+ROUNDS = 12  # rounds of ``smooth``
 CREASE = 10.0  # how much longer a step over a right angle is when a chart is cut in two
 
 NONE = np.iinfo(np.int64).max  # a rank after all others
@@ -37,24 +38,24 @@ ON_BORDER = -2
 
 @dataclass(frozen=True)
 class Dual:
-    """The dual graph of a mesh: faces, and the edges over which a chart may go on from one face to the next.
+    """The dual graph of a mesh: faces, and the edges across which a chart may continue from one face to the next.
 
-    A half-edge 3 f + k goes from corner k of face f to the next one.
+    Half-edge 3 f + k runs from corner k of face f to its next corner.
     """
 
     faces: np.ndarray  # [F, 3] int64
     normals: np.ndarray  # [F, 3] float64, of length 1
     areas: np.ndarray  # [F] float64
-    edges: np.ndarray  # [E, 2] int64: the half-edges on both sides, which run in opposite directions
+    edges: np.ndarray  # [E, 2] int64: the half-edges on both sides, in opposite directions
     lengths: np.ndarray  # [E] float64
-    defects: np.ndarray  # [V] float64: 2 pi less the angles around a vertex, its Gaussian curvature if it is inside
+    defects: np.ndarray  # [V] float64: 2 pi minus the angles around a vertex: its Gaussian curvature if it is inside
 
     def twins(self, charts: np.ndarray) -> np.ndarray:
-        """[3 F] int64: for each half-edge the one on the other side; -1 at the border of its chart [F]."""
+        """[3 F] int64: for each half-edge the one on the other side; -1 at the border of its chart. charts: [F]."""
         return np.asarray(_twins(self.edges, charts))
 
     def part(self, faces: np.ndarray) -> Dual:
-        """The same of some faces [G], by their numbers in ascending order."""
+        """The dual graph of some faces [G], given by their numbers in ascending order."""
         number = np.full(len(self.faces), -1, dtype=np.int64)
         number[faces] = np.arange(len(faces))
         within = (number[self.edges // 3] >= 0).all(axis=1)
@@ -76,9 +77,9 @@ def _twins(edges: np.ndarray, charts: np.ndarray) -> np.ndarray:
 
 
 def dual_graph(vertices: np.ndarray, faces: np.ndarray) -> Dual:
-    """Join faces over the edges that exactly two of them share, in opposite directions. All faces must have area.
+    """Connect faces across the edges that exactly two of them share, in opposite directions. All must have area.
 
-    Where three or more faces meet, or two that face different ways, or a face and its own back, no chart goes on.
+    No chart continues where three or more faces meet, or two with opposite orientations, or a face and its own back.
     """
     vertices = np.ascontiguousarray(vertices, dtype=np.float64)
     faces = np.ascontiguousarray(faces, dtype=np.int64)
@@ -89,9 +90,9 @@ def dual_graph(vertices: np.ndarray, faces: np.ndarray) -> Dual:
 
 @compiled
 def _paired(faces: np.ndarray, count: int) -> np.ndarray:
-    """[E, 2] half-edges that are alone with their opposite on an edge, of faces with different third corners.
+    """[E, 2] half-edges that share an edge with their opposite only, of faces with different third corners.
 
-    A face and its back, which simplifying may leave, would make a chart without a border.
+    A face and its back, which simplification may leave, would make a chart without a border.
     """
     order, low, high = by_edges(faces, count)
     edges = np.empty((len(order) // 2, 2), np.int64)
@@ -112,7 +113,7 @@ def _paired(faces: np.ndarray, count: int) -> np.ndarray:
 
 @compiled
 def _measured(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Normals, areas and defects of ``Dual``, and the lengths [F, 3] of all half-edges before the last."""
+    """Normals, areas, lengths [F, 3] of all half-edges, and defects, see ``Dual``."""
     normals, areas, lengths = np.empty((len(faces), 3)), np.empty(len(faces)), np.empty((len(faces), 3))
     defects = np.full(len(vertices), 2 * math.pi)
     for face in range(len(faces)):
@@ -132,23 +133,23 @@ def _measured(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, ...]
     return normals, areas, lengths, defects
 
 
-# A region's sums, one column each: area, normal times area, products of the normal's components times area (xx, yy,
-# zz, xy, xz, yz), curvature at the vertices inside, and Euler characteristic.
+# The sums kept for a region, by column: area, normal times area, products of the normal's components times area (xx,
+# yy, zz, xy, xz, yz), curvature at the vertices inside, and Euler characteristic.
 AREA, NORMAL, PRODUCTS, CURVATURE, EULER, COLUMNS = 0, 1, 4, 10, 11, 12
 
 
 def grow(dual: Dual, limit: float) -> np.ndarray:
     """Merge faces into charts.
 
-    Every round merges all pairs of regions that are each other's cheapest neighbours. Costs are compared by their
-    power of two, and equal ones in an order that is scattered but fixed, so that flat parts do not grow face by face.
+    Each round merges all pairs of regions that are each other's cheapest neighbours. Costs are compared by their power
+    of two, and equal ones in a fixed pseudo-random order, so that flat parts do not grow face by face.
 
     Args:
-        dual: of the faces.
-        limit: cost of the last merge, energy per length of border.
+        dual: the dual graph of the faces.
+        limit: the cost of the last merge, energy per length of border.
 
     Returns:
-        int64 [F]: the number of each face's chart, from 0.
+        [F] int64: the number of each face's chart, from 0.
     """
     ends = dual.faces.ravel()[dual.edges]
     uses = np.bincount(dual.faces.ravel(), minlength=len(dual.defects))
@@ -166,14 +167,14 @@ def grow(dual: Dual, limit: float) -> np.ndarray:
 
 @compiled
 def _rank(pair: int, cost: float) -> int:
-    """What pairs are compared by; no two have the same."""
+    """The key that pairs are compared by, different for each pair."""
     power = math.frexp(max(cost, SAME))[1]
     return power * (1 << 32) + pair * 2654435761 % (1 << 32)  # an odd factor: 2^32 pairs get different numbers
 
 
 @compiled
 def _cheap(sides: np.ndarray, lengths: np.ndarray, normals: np.ndarray, areas: np.ndarray, limit: float) -> np.ndarray:
-    """A first round for single faces: bool [E], the edges that are cheapest to either side if the cost is small."""
+    """A first round for single faces: [E] bool, the edges that are the cheapest of either side and cheap enough."""
     rank, best = np.empty(len(sides), np.int64), np.full(len(areas), NONE)
     for edge in range(len(sides)):
         one, other = sides[edge, 0], sides[edge, 1]
@@ -201,7 +202,7 @@ def _sums(
     defects: np.ndarray,
     count: int,
 ) -> np.ndarray:
-    """[count, COLUMNS]: the sums of each patch [F] of faces."""
+    """[count, COLUMNS] the sums of each patch. patch: [F] the patch of each face."""
     sums = np.zeros((count, COLUMNS))
     for face in range(len(patch)):
         area, (x, y, z) = areas[face], vector(normals, face)
@@ -209,7 +210,7 @@ def _sums(
         for column, value in enumerate((1.0, x, y, z, x * x, y * y, z * z, x * y, x * z, y * z)):
             total[column] += value * area
         total[EULER] += 1
-    around = np.full(len(enclosed), -1)  # the patch that a vertex lies in
+    around = np.full(len(enclosed), -1)  # the patch that a vertex is inside of
     for edge in range(len(sides)):
         one, other = sides[edge, 0], sides[edge, 1]
         if one == other:
@@ -226,7 +227,7 @@ def _sums(
 
 @compiled
 def _energy(sums: np.ndarray) -> float:
-    """Area times the variance of the normals: the least over all directions, plus ``BENDING`` times that over all."""
+    """Area times variance of the normals: the smallest of any direction, plus ``BENDING`` times that of all three."""
     area, (x, y, z) = sums[AREA], (sums[NORMAL], sums[NORMAL + 1], sums[NORMAL + 2])
     xx, yy, zz, xy, xz, yz = sums[4], sums[5], sums[6], sums[7], sums[8], sums[9]
     xx, yy, zz = xx - x * x / area, yy - y * y / area, zz - z * z / area
@@ -244,22 +245,22 @@ def _energy(sums: np.ndarray) -> float:
 class _Borders(NamedTuple):
     """E edges between regions, and the V vertices of the mesh."""
 
-    low: np.ndarray  # [E] int64: the regions on both sides, this one with the lower number
-    high: np.ndarray  # [E] int64
+    low: np.ndarray  # [E] int64: of the regions on both sides the one with the lower number
+    high: np.ndarray  # [E] int64: the other one
     ends: np.ndarray  # [E, 2] int64: vertices
     lengths: np.ndarray  # [E] float64
-    enclosed: np.ndarray  # [V] bool: whether there is a face between any two edges around the vertex
+    enclosed: np.ndarray  # [V] bool: whether faces surround the vertex
     defects: np.ndarray  # [V] float64: see ``Dual``
 
 
 @compiled
 def _merged(borders: _Borders, sums: np.ndarray, limit: float) -> np.ndarray:
-    """[R] the charts that regions become: see ``grow``.
+    """[R] the chart that each region ends up in, see ``grow``.
 
     Args:
-        borders: of the regions. The regions' numbers are overwritten.
-        sums: [R, COLUMNS]. They are overwritten.
-        limit: as for ``grow``.
+        borders: the edges between the regions. ``low`` and ``high`` are overwritten.
+        sums: [R, COLUMNS], overwritten.
+        limit: see ``grow``.
     """
     low, high = borders.low, borders.high
     count = len(sums)
@@ -294,7 +295,7 @@ def _merged(borders: _Borders, sums: np.ndarray, limit: float) -> np.ndarray:
                 sums[one, EULER] += added[pair, 1]
                 energy[one] = merged[pair]
                 target[other] = one
-        alive = _moved_up(target, number, energy, sums)
+        alive = _compacted(target, number, energy, sums)
         if alive == count:
             return chart
         count = alive
@@ -310,10 +311,10 @@ def _merged(borders: _Borders, sums: np.ndarray, limit: float) -> np.ndarray:
 
 
 @compiled
-def _moved_up(target: np.ndarray, number: np.ndarray, energy: np.ndarray, sums: np.ndarray) -> int:
-    """Close the gaps that regions leave that have joined another, their ``target`` [K]; how many there are left.
+def _compacted(target: np.ndarray, number: np.ndarray, energy: np.ndarray, sums: np.ndarray) -> int:
+    """Close the gaps of regions that joined another one, their ``target`` [K]; returns how many regions are left.
 
-    New numbers go to ``number``; energies and sums move, in place.
+    New numbers are written to ``number``; energies and sums are moved in place.
     """
     alive = 0
     for region in range(len(target)):
@@ -330,10 +331,10 @@ def _moved_up(target: np.ndarray, number: np.ndarray, energy: np.ndarray, sums: 
 
 @compiled
 def _beside(borders: _Borders, border: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs [K, 2] of regions that the edges of a ``border`` [B] lie between, sorted.
+    """The pairs [K, 2] of regions on both sides of the edges of a ``border`` [B], sorted.
 
-    With them the lengths [K] of these edges, and by how much [K, 2] curvature and Euler characteristic of their union
-    are more than those of both regions. count: of regions.
+    Also the total lengths [K] of these edges, and [K, 2] how much curvature and Euler characteristic of a union exceed
+    the sums of the two regions. count: the number of regions.
     """
     low, high, ends, enclosed = borders.low, borders.high, borders.ends, borders.enclosed
     pairs, added = np.empty((len(border), 2), np.int64), np.zeros((len(border), 2))
@@ -350,19 +351,19 @@ def _beside(borders: _Borders, border: np.ndarray, count: int) -> tuple[np.ndarr
             degree[ends[edge, k]] += 1
             around[ends[edge, k]] = pair
     for vertex in range(len(enclosed)):
-        if degree[vertex] == 2 and enclosed[vertex]:  # it lies within the border of one pair: their union encloses it
+        if degree[vertex] == 2 and enclosed[vertex]:  # in the middle of one pair's border: their union encloses it
             added[around[vertex], 0] += borders.defects[vertex]
             added[around[vertex], 1] += 1
     return pairs[: pair + 1], border_length, added
 
 
 def smooth(dual: Dual, charts: np.ndarray) -> np.ndarray:
-    """Straighten the borders of charts: a face with two sides in another chart joins it, unless a crease is between.
+    """Straighten the borders of charts: a face with two sides in another chart joins it, unless a crease lies between.
 
-    Such a face is a leaf of its chart, so charts stay in one piece; and each round, half of them only give and half
-    only take, so that no face joins another that leaves.
+    Such a face is a leaf of its chart, so charts stay in one piece. In each round half of the charts only give and the
+    other half only take, so that no face joins another one that leaves.
 
-    charts: [F] int64. Returns the same, changed; numbers may fall out of use.
+    charts: [F] int64. Returns the new charts [F]; some numbers may not be used any more.
     """
     return np.asarray(_smooth(dual.twins(np.zeros_like(charts)), dual.normals, dual.edges, dual.lengths, charts))
 
@@ -397,21 +398,21 @@ def _smooth(
 
 @compiled
 def _gives(chart: int, turn: int) -> bool:
-    """Half of the charts, scattered."""
+    """Whether a chart gives faces in this round: a pseudo-random half of the charts does."""
     return (chart * 2654435761 >> turn // 2) & 1 == turn % 2
 
 
 def bisect(dual: Dual, charts: np.ndarray, ends: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """Cut charts in two, where it is as far to one face as to another, rather along creases than across.
+    """Cut charts in two, halfway between two of their faces, and rather along creases than across them.
 
     Args:
-        dual: of the faces.
+        dual: the dual graph of the faces.
         charts: [F] int64.
         ends: [C, 2] int64, two different faces of each chart.
         chosen: [C] bool, which charts to cut.
 
     Returns:
-        int64 [F]: the numbers of the new charts, from 0; -1 for faces of the other charts.
+        [F] int64: the numbers of the new charts, from 0; -1 for faces of the other charts.
     """
     count = len(charts)
     if not chosen.any():

@@ -1,4 +1,4 @@
-"""The borders of charts in the plane, and which of them cross themselves."""
+"""The outlines of charts in the plane, and which of them cross themselves."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import numpy as np
 
 from ..base.compiled import compiled
 
-TOUCH = 1e-9  # charts with parts nearer than this share of their size touch
-ODD_TURN = np.exp(0.7j)  # sides of charts are often parallel; turned by this they are not upright
+TOUCH = 1e-9  # segments closer than this share of their chart's size touch
+ODD_TURN = np.exp(0.7j)  # sides of charts are often upright; after this turn they are not
 
 
 @dataclass(frozen=True)
 class Outlines:
-    """The borders of C charts: P segments in the plane, as complex numbers."""
+    """The outlines of C charts: P segments in the plane, as complex numbers."""
 
     start: np.ndarray  # [P] complex128
-    end: np.ndarray  # [P] complex128; the chart lies to the left
-    vertices: np.ndarray  # [P, 2] int64: the mesh's vertices at both ends
-    face: np.ndarray  # [P] int64: whose side it is
+    end: np.ndarray  # [P] complex128; the chart is on the left
+    vertices: np.ndarray  # [P, 2] int64: the vertices of the mesh at both ends
+    face: np.ndarray  # [P] int64: the face that has this side
     chart: np.ndarray  # [P] int64, ascending, without gaps
 
     def transformed(self, factor: np.ndarray) -> Outlines:
-        """Each chart's points times its factor [C]."""
+        """The same outlines with the points of each chart multiplied by its factor [C]."""
         factor = factor[self.chart]
         return Outlines(self.start * factor, self.end * factor, self.vertices, self.face, self.chart)
 
@@ -32,17 +32,17 @@ class Outlines:
         return np.flatnonzero(np.diff(self.chart, prepend=-1))
 
     def least(self, values: np.ndarray) -> np.ndarray:
-        """[C] the least of the values [P] of each chart's segments."""
+        """[C] the smallest of the values [P] of each chart's segments."""
         return np.asarray(np.minimum.reduceat(values, self.begins()))
 
 
 def outlines_of(corners: np.ndarray, faces: np.ndarray, charts: np.ndarray, twins: np.ndarray) -> Outlines:
-    """The half-edges without a neighbour in their chart.
+    """The outlines of charts: the half-edges without a neighbour in their chart.
 
     Args:
         corners: [F, 3] complex128, the corners of faces in the plane.
         faces: [F, 3] int64.
-        charts: [F] int64, every number up to the highest.
+        charts: [F] int64, using all numbers up to the highest.
         twins: [3 F] for each half-edge the one on the other side, within the chart; -1 if there is none.
     """
     half = np.flatnonzero(twins < 0)
@@ -55,17 +55,17 @@ def outlines_of(corners: np.ndarray, faces: np.ndarray, charts: np.ndarray, twin
 def self_crossings(outlines: Outlines) -> tuple[np.ndarray, np.ndarray]:
     """Charts whose outline crosses or touches itself.
 
-    A chart without faces that are turned over overlaps itself only if its outline does so. Segments that share a vertex
-    of the mesh touch there; they have to cross to count.
+    If no face of a chart is turned over, the chart overlaps itself only if its outline does. Segments that share a
+    vertex of the mesh touch there, so they count only if they cross.
 
     Returns:
-        [K] the charts' numbers, and [K, 2] for each two faces whose sides meet.
+        The numbers [K] of these charts, and for each two faces [K, 2] whose sides meet.
     """
     start, end = outlines.start * ODD_TURN, outlines.end * ODD_TURN
     left, right = np.minimum(start.real, end.real), np.maximum(start.real, end.real)
     low = outlines.least(left)
     size = np.maximum(-outlines.least(-right) - low, 1e-300)
-    # Charts side by side, each one wide and as far from the next, so that only segments of one chart can meet.
+    # Charts are put side by side, with a width of 1 and gaps of 1, so that only segments of the same chart can meet.
     left = 2.0 * outlines.chart + (left - low[outlines.chart]) / size[outlines.chart]
     right = 2.0 * outlines.chart + (right - low[outlines.chart]) / size[outlines.chart]
     order = np.argsort(left, kind="stable")
@@ -87,12 +87,12 @@ def _meetings(
 ) -> np.ndarray:
     """[C, 2] two segments of each chart that meet; -1 if none do. order: [P] sorts by ``left``; margin: [C]."""
     met = np.full((len(margin), 2), -1)
-    for place in range(len(order)):
-        one = order[place]
+    for i in range(len(order)):
+        one = order[i]
         if met[chart[one], 0] >= 0:
             continue
         bottom, top = min(start[one].imag, end[one].imag), max(start[one].imag, end[one].imag)
-        for two in order[place + 1 :]:
+        for two in order[i + 1 :]:
             if left[two] > right[one]:
                 break
             if min(start[two].imag, end[two].imag) > top or max(start[two].imag, end[two].imag) < bottom:
@@ -110,7 +110,7 @@ def _meetings(
 
 @compiled
 def _reaches(start: complex, end: complex, one: complex, two: complex, margin: float) -> bool:
-    """Whether two points lie on both sides of a segment's line, or within a margin of it."""
+    """Whether two points are on both sides of a segment's line, or within a margin of it."""
     along = (end - start).conjugate()
     length = abs(along)
     direction = along / length if length > 0 else along

@@ -1,7 +1,7 @@
-"""Pack charts into a square by their outlines, so that one may lie in the hollow or the hole of another.
+"""Pack charts into a square by their outlines, so that one may be put into a hollow or a hole of another.
 
-Lévy, Petitjean, Ray and Maillot, "Least Squares Conformal Maps for Automatic Texture Atlas Generation" (2002) place
-charts on a horizon; here they are tried at all places of a grid of cells, the largest first.
+Lévy, Petitjean, Ray and Maillot, "Least Squares Conformal Maps for Automatic Texture Atlas Generation" (2002) put
+charts on a horizon; here all positions in a grid of cells are tried, for the largest charts first.
 """
 
 from __future__ import annotations
@@ -14,60 +14,60 @@ import numpy as np
 from ..base.compiled import compiled
 from .outlines import Outlines
 
-ANGLES, REFINEMENTS = 24, 3  # directions tried for the smallest rectangle around a chart, then ever closer ones
+ANGLES, REFINEMENTS = 24, 3  # angles tried for the smallest rectangle around a chart, and rounds with closer ones
 MARGIN = 1  # cells around a chart that stay free
-ROUNDING = 1e-6  # cells
+ROUNDING = 1e-6  # in cells
 FILLED = 0.72  # share of the square that charts with their margins usually fill
-HOPED = 0.94  # the same if all goes well
-MANY = 6.0  # each chart has the square of this in cells, at least
-SMALL = 8  # charts of up to so many cells a side are laid in rows, and those packed
-LARGE, COARSE, FINE = 24, 4, 2  # charts are tried at every 4th cell, those of less than 24 cells a side at every 2nd
-RECTANGLE = 0.9  # charts that fill so much of the rectangle around them are not tried upside down
+HOPED = 0.94  # the same in the best case
+MANY = 6.0  # the grid has at least the square of this in cells for each chart
+SMALL = 8  # charts of up to this many cells per side are put into rows, and the rows are packed
+LARGE, COARSE, FINE = 24, 4, 2  # charts are tried at every 4th cell, those below 24 cells per side at every 2nd
+RECTANGLE = 0.9  # charts that fill more than this share of their bounding rectangle are not tried upside down
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where charts lie in the unit square: at points times factor plus shift, both [C] complex128."""
+    """Where charts are in the unit square: at points times factor plus shift, both [C] complex128."""
 
     factor: np.ndarray
     shift: np.ndarray
 
 
 def pack(outlines: Outlines, area: float, cells: int) -> Placement:
-    """Lay charts into the unit square, all at the same scale, about 2 / ``cells`` of its side apart.
+    """Pack charts into the unit square, all at the same scale, about 2 / ``cells`` of its side apart.
 
-    They are never nearer than three quarters of that, unless there are so many that less must do.
+    They are never closer than three quarters of that, unless there are too many of them.
 
     Args:
-        outlines: of at least one chart.
-        area: of all charts together.
-        cells: into how many the square is divided along a side, about.
+        outlines: those of at least one chart.
+        area: the total area of all charts.
+        cells: the approximate number of cells along each side of the square.
     """
     turned = _smallest_rectangles(outlines)
     cells = max(cells, int(MANY * np.sqrt(len(turned))))
-    # Charts with their margins and what is lost to whole cells: area scale^2 + length scale (MARGIN + 1/2).
+    # Cells covered by charts with their margins, rounded up to whole cells: area scale^2 + length scale (MARGIN + 1/2).
     half = (MARGIN + 0.5) * np.abs(outlines.end - outlines.start).sum() / (2 * area)
     scale = np.sqrt(half**2 + FILLED * cells**2 / area) - half
     while True:
         masks = rasterized(outlines.transformed(turned * scale))
-        side, places, quarters = _place_all(masks)
+        side, positions, quarters = _place_all(masks)
         if side <= cells * 4 // 3:
             break
         scale *= cells / side
     turn = 1j**quarters
     opposite = np.stack([0 * turn, masks.height + 0j, masks.width + 1j * masks.height, 1j * masks.width])
-    shift = turn * masks.shift + opposite[quarters, np.arange(len(turn))] + places
+    shift = turn * masks.shift + opposite[quarters, np.arange(len(turn))] + positions
     return Placement(turn * turned * scale / side, shift / side)
 
 
 def _smallest_rectangles(outlines: Outlines) -> np.ndarray:
-    """[C] complex of length 1 that turns each chart so that the rectangle around it is smallest."""
+    """[C] complex of length 1: turns each chart so that the rectangle around it is the smallest."""
     return np.exp(1j * _best_angles(outlines.start, np.append(outlines.begins(), len(outlines.start))))
 
 
 @compiled
 def _best_angles(points: np.ndarray, begins: np.ndarray) -> np.ndarray:
-    """[C] radians; begins: [C + 1], where the charts' points begin."""
+    """[C] the angle, in radians, of each chart's smallest rectangle. begins: [C + 1], where a chart's points begin."""
     best = np.zeros(len(begins) - 1)
     for chart in range(len(best)):
         step = math.pi / 2 / ANGLES
@@ -89,22 +89,22 @@ def _best_angles(points: np.ndarray, begins: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Masks:
-    """The cells that charts cover with their margins, all in one flat array, row by row."""
+    """The cells that charts with their margins cover, all in one flat array, row by row."""
 
     cells: np.ndarray  # [K] bool
-    first: np.ndarray  # [C] int64, where a chart's cells begin
+    first: np.ndarray  # [C] int64: where each chart's cells begin
     width: np.ndarray  # [C] int64
     height: np.ndarray  # [C] int64
-    shift: np.ndarray  # [C] complex128, from an outline's points to its mask's cells
+    shift: np.ndarray  # [C] complex128: from the points of an outline to the cells of its mask
 
     def mask(self, chart: int) -> np.ndarray:
-        """bool [height, width]."""
+        """[height, width] bool: the cells of a chart."""
         first, width, height = self.first[chart], self.width[chart], self.height[chart]
         return self.cells[first : first + width * height].reshape(height, width)
 
 
 def rasterized(outlines: Outlines) -> Masks:
-    """Mark all cells of side 1 within ``MARGIN`` cells of one that a chart touches."""
+    """Mark all cells, of side 1, within ``MARGIN`` cells of one that a chart touches."""
     x, y = outlines.start.real, outlines.start.imag
     low = outlines.least(x) + 1j * outlines.least(y)
     high = -outlines.least(-x) - 1j * outlines.least(-y)
@@ -125,14 +125,14 @@ def rasterized(outlines: Outlines) -> Masks:
 
 @compiled
 def _covered(start: np.ndarray, end: np.ndarray, first: np.ndarray, stride: np.ndarray, count: int) -> np.ndarray:
-    """[K] bool: the cells of ``Masks``, of segments [P] whose chart's cells begin at ``first`` [P]."""
+    """[K] bool: the cells of ``Masks``, for segments [P] whose chart's cells begin at ``first`` [P]."""
     touched, winding = np.zeros(count, np.bool_), np.zeros(count, np.int64)
     for segment in range(len(start)):
         a, b = start[segment], end[segment]
         low, high = (a, b) if a.imag < b.imag else (b, a)
         left, right = min(a.real, b.real), max(a.real, b.real)
         slope = (b - a).real / ((b - a).imag if a.imag != b.imag else 1.0)
-        # The cells that it runs through, and those around.
+        # The cells that the segment runs through, and those around them.
         for row in range(math.floor(low.imag), math.floor(high.imag) + 1):
             one, two = a.real + (row - a.imag) * slope, a.real + (row + 1 - a.imag) * slope
             begin = math.floor(min(max(min(one, two), left), right)) - MARGIN
@@ -141,13 +141,13 @@ def _covered(start: np.ndarray, end: np.ndarray, first: np.ndarray, stride: np.n
                 line = first[segment] + beside * stride[segment]
                 for cell in range(line + begin, line + behind):
                     touched[cell] = True
-        # Behind where it crosses a row's middle, the outline goes round the cells once more or less.
+        # To the right of its crossing with a row's middle, the winding number of the outline changes by one.
         for row in range(math.ceil(low.imag - 0.5), math.ceil(high.imag - 0.5)):
             crossing = a.real + (row + 0.5 - a.imag) * slope
-            place = first[segment] + row * stride[segment] + math.ceil(crossing - 0.5)
-            winding[place] += -1 if b.imag > a.imag else 1
+            cell = first[segment] + row * stride[segment] + math.ceil(crossing - 0.5)
+            winding[cell] += -1 if b.imag > a.imag else 1
     around = 0
-    for cell in range(count):  # at the end of each row it is 0 again
+    for cell in range(count):  # the sum is 0 again at the end of each row
         around += winding[cell]
         touched[cell] |= around > 0
     return touched
@@ -157,10 +157,10 @@ def _place_all(masks: Masks) -> tuple[int, np.ndarray, np.ndarray]:
     """Place all charts without overlap.
 
     Returns:
-        The side of the square, the lower left corner [C] of each chart's cells as complex numbers, and how many
-        quarter turns [C] it is turned by before.
+        The side of the square, the lower left corner [C] of each chart's cells as a complex number, and the number of
+        quarter turns [C] that the chart is turned by first.
     """
-    places, quarters = np.zeros(len(masks.width), dtype=np.complex128), np.zeros(len(masks.width), dtype=np.int64)
+    positions, quarters = np.zeros(len(masks.width), dtype=np.complex128), np.zeros(len(masks.width), dtype=np.int64)
     size = np.maximum(masks.width, masks.height)
     rows = _rows(masks, np.flatnonzero(size <= SMALL))
     large = np.flatnonzero(size > SMALL)
@@ -168,13 +168,13 @@ def _place_all(masks: Masks) -> tuple[int, np.ndarray, np.ndarray]:
     square = _Square(int(np.ceil(np.sqrt(filled / HOPED))))
     extent = masks.width * masks.height
     for chart in large[np.argsort(-extent[large], kind="stable")]:
-        places[chart], quarters[chart] = square.place(masks.mask(chart))
+        positions[chart], quarters[chart] = square.place(masks.mask(chart))
     for row in rows:
-        place, turns = square.place(row.mask)
-        above = len(row.mask) - masks.height[row.charts]  # what a chart is less high than its row
-        places[row.charts] = place + (row.offsets if turns == 0 else above + 1j * row.offsets)
+        position, turns = square.place(row.mask)
+        above = len(row.mask) - masks.height[row.charts]  # how much lower each chart is than its row
+        positions[row.charts] = position + (row.offsets if turns == 0 else above + 1j * row.offsets)
         quarters[row.charts] = turns
-    return square.used, places, quarters
+    return square.used, positions, quarters
 
 
 @dataclass(frozen=True)
@@ -182,12 +182,12 @@ class _Row:
     """Small charts side by side."""
 
     charts: np.ndarray  # [R] int64
-    offsets: np.ndarray  # [R] int64, from the row's left end
+    offsets: np.ndarray  # [R] int64: distances from the row's left end
     mask: np.ndarray  # [height, width] bool, all true
 
 
 def _rows(masks: Masks, charts: np.ndarray) -> list[_Row]:
-    """Lay small charts in rows that would make a square together, those of one height beside each other."""
+    """Put small charts, sorted by height, into rows that would make a square together."""
     charts = charts[np.lexsort((charts, -masks.width[charts], -masks.height[charts]))]
     width = masks.width[charts]
     longest = max(int(np.sqrt((width * masks.height[charts]).sum())), SMALL)
@@ -203,19 +203,19 @@ def _rows(masks: Masks, charts: np.ndarray) -> list[_Row]:
 
 
 class _Square:
-    """Cells that are free or taken, from a lower left corner. It grows when something does not fit."""
+    """A grid of cells that are free or taken, from a lower left corner. It grows when something does not fit."""
 
     def __init__(self, side: int) -> None:
-        self.used = 1  # the side of the smallest square around all that was placed
+        self.used = 1  # the side of the smallest square around everything placed so far
         self._side = side
         self._taken = np.zeros((0, 0), dtype=bool)
         self._runs = np.zeros((0, 0), dtype=np.int32)  # see ``_count``
 
     def place(self, mask: np.ndarray) -> tuple[complex, int]:
-        """Take cells for a mask, where the square grows least, then where the mask's upper end is lowest.
+        """Take cells for a mask where the square grows least, and then where the mask's upper end is lowest.
 
         Returns:
-            The lower left corner of the cells, and by how many quarter turns the mask was turned.
+            The lower left corner of the cells, and the number of quarter turns that the mask was turned by.
         """
         turned = [np.ascontiguousarray(shape) for shape in (mask, mask.T[:, ::-1], mask[::-1, ::-1], mask.T[::-1])]
         if mask.mean() > RECTANGLE:
@@ -242,7 +242,10 @@ class _Square:
 
 @compiled
 def _count(taken: np.ndarray, runs: np.ndarray, first: int, last: int, width: int) -> None:
-    """From each of the first cells of some rows, how many are free to the right without a gap; less than 0: taken."""
+    """For the first ``width`` cells of some rows: the number of free cells in a run that begins there.
+
+    For taken cells it is minus the number of taken ones.
+    """
     for row in range(first, last):
         run = runs[row, width] if width < len(runs) else 0
         for column in range(width - 1, -1, -1):
@@ -255,20 +258,20 @@ def _count(taken: np.ndarray, runs: np.ndarray, first: int, last: int, width: in
 
 @compiled
 def _fit(free: np.ndarray, side: int, mask: np.ndarray, step: int) -> tuple[int, int, int, int]:
-    """The best place for a mask: the side of the square with it, its upper end, its column and its row.
+    """The best position for a mask: the side of the square with it, its upper end, its column and its row.
 
-    All places on a lattice are tried, row by row; from there it is moved down and to the left.
+    All positions on a lattice are tried, row by row; from the best one the mask is moved down and to the left.
 
     Args:
-        free: [N, N] int32, from ``_count``. There is room for the mask beside the square.
-        side: of the square.
+        free: [N, N] int32, from ``_count``, with room for the mask beside the square.
+        side: the side of the square.
         mask: [height, width] bool.
-        step: of the lattice.
+        step: the spacing of the lattice.
     """
     height, width = mask.shape
     runs = _runs(mask)
     best, column, row = 2 * len(free), 0, 0
-    worst = 0  # the run that did not fit last, and often does not next
+    worst = 0  # the run that did not fit the last time, which often does not fit the next time either
     for y in range(0, side + step, step):
         if best == side or y + height >= best:
             break
@@ -299,7 +302,7 @@ def _fit(free: np.ndarray, side: int, mask: np.ndarray, step: int) -> tuple[int,
 
 @compiled
 def _ahead(free: np.ndarray, row: int, column: int, length: int) -> int:
-    """0 if a run of cells fits where it begins at a column, or how far to the right it may fit next."""
+    """0 if a run of cells fits at this position, or else how far to the right it may fit next."""
     run = free[row, column]
     if run >= length:
         return 0
@@ -308,7 +311,7 @@ def _ahead(free: np.ndarray, row: int, column: int, length: int) -> int:
 
 @compiled
 def _runs(mask: np.ndarray) -> np.ndarray:
-    """[R, 3] the runs of true cells in the rows of a mask: row, first column and length."""
+    """The runs [R, 3] of true cells in the rows of a mask: row, first column and length."""
     height, width = mask.shape
     runs, count = np.empty((height * (width + 1) // 2 + height, 3), np.int64), 0
     for row in range(height):

@@ -1,7 +1,7 @@
-"""Flatten charts: as rigid as possible, each in one system with a narrow band.
+"""Flatten charts as rigidly as possible, each with one banded linear system.
 
 Points of the plane are complex numbers here. Liu, Zhang, Xu, Gotsman and Gortler, "A Local/Global Approach to Mesh
-Parameterization" (2008); instead of starting from another flattening, faces are first unrolled one over the other.
+Parameterization" (2008); instead of starting from another flattening, faces are first unrolled one after another.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from ..base.vectors import corners_of, dot, minus
 from .charts import MAX_COST, Dual, bisect, grow, smooth
 from .outlines import outlines_of, self_crossings
 
-ITERATIONS = 5  # rotations, then positions
-SMALLEST, LARGEST = 0.02, 20.0  # cotangents: what is outside is clamped, so that slivers turn nothing over
-TURNS = 12  # how often charts that turn out badly are divided
-STRICTER = 0.5  # the limit of growth next time
-FEW = 8  # faces of charts that are not grown again
-STRETCH = 0.1  # how much a chart may be stretched on average: see ``stretch``
-OVER = 1e-7  # faces that are turned over do not matter if they are less than this share of the area
+ITERATIONS = 5  # of rotations, then positions
+SMALLEST, LARGEST = 0.02, 20.0  # limits of the cotangents, so that slivers do not turn faces over
+TURNS = 12  # how often bad charts are divided
+STRICTER = 0.5  # factor of the growth limit for each further division
+FEW = 8  # charts with at most this many faces are cut in two instead of grown again
+STRETCH = 0.1  # largest average stretch of a chart, see ``stretch``
+OVER = 1e-7  # faces turned over are ignored if they have less than this share of the area
 FULL_TURN = 2 * math.pi + 1e-6
-UNTANGLING = 10  # attempts to turn back faces that are turned over
+UNTANGLING = 10  # attempts to turn such faces back
 
 
 def flat_charts(vertices: np.ndarray, dual: Dual) -> tuple[np.ndarray, np.ndarray]:
-    """Charts [F] and their corners [F, 3] in the plane. Those that turn out badly are divided, again and again."""
+    """Charts [F] and their corners [F, 3] in the plane. Bad charts are divided repeatedly."""
     limit = MAX_COST * np.sqrt(dual.areas.sum())
     charts = renumbered(smooth(dual, grow(dual, limit)))[1]
     corners = flatten(vertices, dual, charts)
@@ -38,19 +38,19 @@ def flat_charts(vertices: np.ndarray, dual: Dual) -> tuple[np.ndarray, np.ndarra
         if not len(some):
             break
         part = dual.part(some)
-        new = again[some] if turn < TURNS else np.arange(len(some))  # a single face always turns out well
+        new = again[some] if turn < TURNS else np.arange(len(some))  # a single face is always good
         charts[some], corners[some] = charts.max() + 1 + new, flatten(vertices, part, new)
         again[some] = _divided(vertices, part, new, corners[some], STRICTER ** (turn + 1) * limit)
     return renumbered(charts)[1], corners
 
 
 def _divided(vertices: np.ndarray, dual: Dual, charts: np.ndarray, corners: np.ndarray, limit: float) -> np.ndarray:
-    """Divide charts that are stretched too much by growing them again, up to a stricter limit.
+    """Divide charts that are stretched too much by growing them again, with a stricter limit.
 
-    Those that cross themselves, and those of few faces, are cut in two.
+    Those that cross themselves and those with few faces are cut in two.
 
     Returns:
-        int64 [F]: the numbers of the new charts, from 0; -1 for faces whose chart is good.
+        [F] int64: the numbers of the new charts, from 0; -1 for faces whose chart is good.
     """
     twins = dual.twins(charts)
     outlines = outlines_of(corners, dual.faces, charts, twins)
@@ -73,15 +73,15 @@ def _divided(vertices: np.ndarray, dual: Dual, charts: np.ndarray, corners: np.n
 
 
 def flatten(vertices: np.ndarray, dual: Dual, charts: np.ndarray) -> np.ndarray:
-    """Lay charts out in the plane with little stretch, each with the area that it has in space, one over the other.
+    """Flatten charts with little stretch, each with the area that it has in space. They may overlap each other.
 
     Args:
         vertices: [V, 3] float64.
-        dual: of the faces.
-        charts: [F] int64, each a set of faces that the dual's edges join; every number from 0 to the highest is used.
+        dual: the dual graph of the faces.
+        charts: [F] int64, each a set of faces connected by edges of the dual; all numbers up to the highest are used.
 
     Returns:
-        complex128 [F, 3]: where each face has its corners.
+        [F, 3] complex128: the corners of each face.
     """
     twins = dual.twins(charts)
     neighbours = np.sort(twins.reshape(-1, 3), axis=1) // 3
@@ -96,20 +96,20 @@ def flatten(vertices: np.ndarray, dual: Dual, charts: np.ndarray) -> np.ndarray:
         faces = order[begins[chart] : begins[chart + 1]]
         position = _rigid(shapes, weights, points, faces, rotations, count)
         _untangle(position, points, twins, faces)
-        _place(position, points, faces, dual.areas, corners)
+        _fill_corners(position, points, faces, dual.areas, corners)
     return corners
 
 
 def signed_areas(corners: np.ndarray) -> np.ndarray:
-    """[F] areas of triangles in the plane, [F, 3] complex; negative if they are turned over."""
+    """[F] the areas of triangles [F, 3], complex, in the plane; negative if they are turned over."""
     first, second = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     return np.asarray((first.conj() * second).imag / 2)
 
 
 def stretch(vertices: np.ndarray, dual: Dual, corners: np.ndarray) -> np.ndarray:
-    """[F] how far each face is from its shape in space: 0 if it is the same, more if it is longer or shorter anywhere.
+    """[F] the stretch of each face: 0 if it has its shape in space, more if it is longer or shorter in any direction.
 
-    It is half the symmetric Dirichlet energy, less its least value (Smith and Schaefer, "Bijective Parameterization
+    It is half the symmetric Dirichlet energy, minus its smallest value (Smith and Schaefer, "Bijective Parameterization
     with Free Boundaries", 2015).
     """
     return np.asarray(_stretch(_in_plane(vertices, dual.faces, dual.areas), corners))
@@ -140,15 +140,15 @@ def farthest_faces(corners: np.ndarray, charts: np.ndarray, count: int) -> tuple
     for chart in range(count):
         middle[chart] /= number[chart]
     for face in range(len(charts)):
-        place = (corners[face, 0] + corners[face, 1] + corners[face, 2]) / 3 - middle[charts[face]]
-        square[charts[face]] += place * place
+        offset = (corners[face, 0] + corners[face, 1] + corners[face, 2]) / 3 - middle[charts[face]]
+        square[charts[face]] += offset * offset
     first, last = np.empty(count, np.int64), np.empty(count, np.int64)
     least, most = np.full(count, np.inf), np.full(count, -np.inf)
     for face in range(len(charts)):
         chart = charts[face]
-        place = (corners[face, 0] + corners[face, 1] + corners[face, 2]) / 3 - middle[chart]
+        offset = (corners[face, 0] + corners[face, 1] + corners[face, 2]) / 3 - middle[chart]
         half = math.atan2(square[chart].imag, square[chart].real) / 2
-        distance = place.real * math.cos(half) + place.imag * math.sin(half)
+        distance = offset.real * math.cos(half) + offset.imag * math.sin(half)
         if distance < least[chart]:
             first[chart], least[chart] = face, distance
         if distance >= most[chart]:
@@ -158,10 +158,10 @@ def farthest_faces(corners: np.ndarray, charts: np.ndarray, count: int) -> tuple
 
 @compiled
 def _more_than_a_turn(corners: np.ndarray, points: np.ndarray, charts: np.ndarray, count: int) -> np.ndarray:
-    """[count, 2] the first and the last face around a point of each chart at which it overlaps itself; -1 if none does.
+    """[count, 2] the first and the last face around a point of each chart where it overlaps itself; -1 if none does.
 
-    The angles of the faces around such a point, ``points`` [3 F] by corner, add up to more than a full turn. Outlines
-    need not cross for that: the sides that do share the point.
+    The angles of the faces around such a point add up to more than a full turn. The outline need not cross itself: the
+    sides that overlap share the point. points: [3 F], the point of each corner.
     """
     turn = np.zeros(points.max() + 1)
     first, last = np.full(len(turn), -1), np.full(len(turn), -1)
@@ -182,7 +182,7 @@ def _more_than_a_turn(corners: np.ndarray, points: np.ndarray, charts: np.ndarra
 
 @compiled
 def _in_plane(vertices: np.ndarray, faces: np.ndarray, areas: np.ndarray) -> np.ndarray:
-    """[F, 3] complex: each face in a plane of its own, its first corner at 0 and its first side on the real axis."""
+    """[F, 3] complex: each face in its own plane, with its first corner at 0 and its first side on the real axis."""
     shapes = np.zeros((len(faces), 3), np.complex128)
     for face in range(len(faces)):
         a, b, c = corners_of(vertices, faces, face)
@@ -208,7 +208,7 @@ def _largest(areas: np.ndarray, charts: np.ndarray, count: int) -> np.ndarray:
 def _spread(neighbours: np.ndarray, seeds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """All faces, chart by chart, each breadth first from its seed [C]; and where the charts begin [C + 1].
 
-    neighbours: [F, 3] the faces of the same chart beside each; -1 if there is none.
+    neighbours: [F, 3] the adjacent faces of the same chart; -1 if there is none.
     """
     order, begins = np.empty(len(neighbours), np.int64), np.zeros(len(seeds) + 1, np.int64)
     found = np.zeros(len(neighbours), np.bool_)
@@ -228,12 +228,10 @@ def _spread(neighbours: np.ndarray, seeds: np.ndarray) -> tuple[np.ndarray, np.n
 
 @compiled
 def _numbered(points: np.ndarray, count: int, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """New numbers [count] for the points of corners [3 F], from 0 in each chart, and how many each has [C].
+    """New numbers [count] for the points of corners [3 F], from 0 in each chart, and the number of points [C] of each.
 
-    They are numbered breadth first, beginning at one of the chart's faces [C].
-
-    Points that share a face then have numbers that are close (Cuthill and McKee, "Reducing the Bandwidth of Sparse
-    Symmetric Matrices", 1969).
+    They are numbered breadth first, starting at one face [C] of each chart, so that points that share a face have close
+    numbers (Cuthill and McKee, "Reducing the Bandwidth of Sparse Symmetric Matrices", 1969).
     """
     corners = sorted_by(np.arange(len(points)), points, count)
     begins = np.zeros(count + 1, np.int64)
@@ -274,7 +272,7 @@ def _cotangents(shapes: np.ndarray, areas: np.ndarray) -> np.ndarray:
 
 @compiled
 def _unrolled(shapes: np.ndarray, twins: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """[F] complex of length 1: turns each face so that it continues its neighbour, from the seeds outwards."""
+    """[F] complex of length 1: turns each face so that it fits its neighbour, from the seeds outwards."""
     rotations = np.zeros(len(shapes), np.complex128)
     for face in order:
         if rotations[face] == 0:
@@ -298,32 +296,32 @@ def _rigid(
     rotations: np.ndarray,
     count: int,
 ) -> np.ndarray:
-    """Where the points of one chart lie if its faces keep their shapes as well as they can.
+    """The positions of the points of one chart if its faces keep their shapes as well as possible.
 
     Args:
-        shapes: [F, 3] complex128.
-        weights: [F, 3].
+        shapes: [F, 3] complex128, see ``_in_plane``.
+        weights: [F, 3], see ``_cotangents``.
         points: [F, 3] int64.
-        faces: those of the chart.
-        rotations: [F] complex128, how faces are turned at first.
-        count: of the chart's points.
+        faces: the faces of the chart.
+        rotations: [F] complex128, the initial rotations of the faces.
+        count: the number of points in the chart.
 
     Returns:
-        complex128 [count].
+        [count] complex128.
     """
     begins, matrix = _laplacian(weights, points, faces, count)
     _factorise(begins, matrix)
     sides = np.empty((len(faces), 3), np.complex128)
-    for place, face in enumerate(faces):
+    for i, face in enumerate(faces):
         for k in range(3):
-            sides[place, k] = weights[face, k] * (shapes[face, (k + 1) % 3] - shapes[face, k])
+            sides[i, k] = weights[face, k] * (shapes[face, (k + 1) % 3] - shapes[face, k])
     position, pull = np.zeros(count, np.complex128), np.empty(count, np.complex128)
     for step in range(ITERATIONS + 1):
         for point in range(count):
             pull[point] = 0
-        for place, face in enumerate(faces):
+        for i, face in enumerate(faces):
             a, b, c = points[face, 0], points[face, 1], points[face, 2]
-            ab, bc, ca = sides[place, 0], sides[place, 1], sides[place, 2]
+            ab, bc, ca = sides[i, 0], sides[i, 1], sides[i, 2]
             turn = rotations[face]
             if step > 0:
                 turn = (position[b] - position[a]) * ab.conjugate()
@@ -339,11 +337,11 @@ def _rigid(
 
 @compiled
 def _laplacian(weights: np.ndarray, points: np.ndarray, faces: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The symmetric matrix of a chart's weighted sides, with its first point held in its place.
+    """The symmetric matrix of a chart's weighted sides, with its first point fixed.
 
     Returns:
-        Where rows begin [count + 1], and the values: those of a row from its diagonal to its last one that is not 0, or
-        to that of the row before. Nothing else can become other than 0 in Gaussian elimination.
+        Where rows begin [count + 1], and the values of each row from its diagonal to its last nonzero one, or to that
+        of the row before if it is later. Only these can become nonzero in Gaussian elimination.
     """
     begins = np.zeros(count + 1, np.int64)
     for face in faces:
@@ -367,12 +365,12 @@ def _laplacian(weights: np.ndarray, points: np.ndarray, faces: np.ndarray, count
 
 @compiled
 def _factorise(begins: np.ndarray, matrix: np.ndarray) -> None:
-    """A = L D L^T in place: the rows of L^T without its diagonal of ones, which has D instead."""
+    """Factorise A = L D L^T in place: the rows of L^T, with D instead of its diagonal of ones."""
     for row in range(len(begins) - 1):
         first, length = begins[row], begins[row + 1] - begins[row]
         for k in range(1, length):
             factor = matrix[first + k] / matrix[first]
-            below, beyond = np.uint64(begins[row + k]), np.uint64(first + k)  # none counts from the end: twice as fast
+            below, beyond = np.uint64(begins[row + k]), np.uint64(first + k)  # unsigned indices are twice as fast
             for column in range(np.uint64(length - k)):
                 matrix[below + column] -= factor * matrix[beyond + column]
         for k in range(1, length):
@@ -381,7 +379,7 @@ def _factorise(begins: np.ndarray, matrix: np.ndarray) -> None:
 
 @compiled
 def _solve(begins: np.ndarray, matrix: np.ndarray, values: np.ndarray) -> None:
-    """Solve A x = ``values``, in place, by what ``_factorise`` gives."""
+    """Solve A x = ``values`` in place, with the matrix from ``_factorise``."""
     count = len(values)
     for row in range(count):
         value, factors = values[row], matrix[begins[row] : begins[row + 1]]
@@ -398,7 +396,7 @@ def _solve(begins: np.ndarray, matrix: np.ndarray, values: np.ndarray) -> None:
 
 @compiled
 def _untangle(position: np.ndarray, points: np.ndarray, twins: np.ndarray, faces: np.ndarray) -> None:
-    """Move the points of faces that are turned over to the middle of their neighbours, in place, where that helps."""
+    """Try to turn faces back that are turned over: move their points to the mean of their neighbours, in place."""
     for _ in range(UNTANGLING):
         moved, any_moved = np.zeros(len(position), np.bool_), False
         for face in faces:
@@ -415,7 +413,7 @@ def _untangle(position: np.ndarray, points: np.ndarray, twins: np.ndarray, faces
                 one, two = points[face, k], points[face, (k + 1) % 3]
                 total[one] += position[two]
                 neighbours[one] += 1
-                if twins[3 * face + k] < 0:  # nothing comes back along this side
+                if twins[3 * face + k] < 0:  # no half-edge runs back along this side
                     total[two] += position[one]
                     neighbours[two] += 1
         for point in range(len(position)):
@@ -424,8 +422,10 @@ def _untangle(position: np.ndarray, points: np.ndarray, twins: np.ndarray, faces
 
 
 @compiled
-def _place(position: np.ndarray, points: np.ndarray, faces: np.ndarray, areas: np.ndarray, corners: np.ndarray) -> None:
-    """Give a chart's faces their corners [F, 3], at the scale at which it has the area that it has in space."""
+def _fill_corners(
+    position: np.ndarray, points: np.ndarray, faces: np.ndarray, areas: np.ndarray, corners: np.ndarray
+) -> None:
+    """Fill in the corners [F, 3] of a chart's faces, scaled so that the chart has the area that it has in space."""
     space = flat = 0.0
     for face in faces:
         a, b, c = position[points[face, 0]], position[points[face, 1]], position[points[face, 2]]

@@ -121,7 +121,7 @@ def test_the_same_faces_are_painted_whatever_the_number_of_threads(
     monkeypatch.setattr("os.cpu_count", lambda: 8)
     alone, many = bake(mesh, Source(raw), SIZE), None
     for threads in (1, 5):
-        monkeypatch.setattr(compiled, "MOST_THREADS", threads)
+        monkeypatch.setattr(compiled, "MAX_THREADS", threads)
         many, alone = alone, bake(mesh, Source(raw), SIZE)
         assert many.normal is not None
         assert alone.normal is not None
