@@ -13,7 +13,8 @@ from torch import nn
 from ..config import PRETRAINED, SamplerSettings, read_json
 from ..weights.checkpoints import load_network
 from ..weights.folders import ModelFolder
-from .scratch.flows import SIGMA_MIN, LatentFlowStage, Latents, Standardized, StructureFlowStage
+from .flow_path import SIGMA_MIN
+from .scratch.flows import LatentFlowStage, Latents, Standardized, StructureFlowStage
 from .scratch.pretext import ImagePretext
 from .scratch.stages import ImageEncoderStage, LatentVAE, LatentVAEStage, Run, StructureVAE, StructureVAEStage
 

@@ -26,14 +26,13 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
 from ...sparse.tensor import SparseTensor
+from ..flow_path import Samples, logistic_times
 from ..loop import Schedule, TrainingState, ema_decay, learning_rate
 from ..run_folder import Metrics, RunLog, Saving, alone, claim
 from .mdt import (
     Guidance,
-    Samples,
     Velocity,
     guided_teacher,
-    logistic_times,
     loss_by_time,
     match_at,
     mean_square,
@@ -55,7 +54,7 @@ class Clean:
     @property
     def samples(self) -> Samples:
         """Which row belongs to which."""
-        return Samples(len(self.cond), None if self.coords is None else self.coords[:, 0].long())
+        return Samples.of(len(self.cond), self.coords)
 
     def unconditional(self) -> Clean:
         """The same under the negative condition, zeros."""

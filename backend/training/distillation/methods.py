@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from ..flow_path import SIGMA_MIN
 from .consistency import consistency, continuous_consistency
 from .mdt import Normalization, Objective, velocity_matching
 
@@ -33,7 +34,7 @@ class DistillPreset:
     distill_from: float = 0.0  # share of the steps after which Velocity Distillation joins Velocity Matching
     max_norm: float = 1.0
     clip_percentile: float = 95.0
-    sigma_min: float = 1e-5
+    sigma_min: float = SIGMA_MIN
     precision: Precision = "fp32"  # of the products on CUDA; weights and sums stay fp32
     checkpoint_blocks: bool = False  # compute each block's activations again in the backward pass
     picture_every: int = 1000

@@ -20,6 +20,7 @@ from ...models.latent_vae import LatentEncoder
 from ...models.structure_flow import StructureFlow
 from ...models.structure_vae import StructureEncoder
 from ...sparse.tensor import SparseTensor
+from ..flow_path import Samples, logistic_times, path_velocity, state_at
 from ..loop import Metrics, Schedule
 from ..objects.data import Objects
 from .pretext import ImagePretext, normalized
@@ -33,8 +34,6 @@ from .stages import (
     sparse_batch,
     voxel_features,
 )
-
-SIGMA_MIN = 1e-5
 
 
 @dataclass(frozen=True)
@@ -158,14 +157,10 @@ class Latents:
             yield tokens.unflatten(0, images.shape[:2]).half().cpu()
 
 
-def logit_normal_times(count: int, generator: torch.Generator, mean: float = 1.0, std: float = 1.3) -> Tensor:
-    """Training times t = sigmoid(N(mean, std)), [count] (Esser et al. 2024, equation 19).
-
-    Wider than TRELLIS's N(1, 1), which has 3 % of them below 0.3 and 0.7 % above 0.97: a short training would all but
-    leave out the last steps of the sampling, and the first, which are all that a student of one step has. Here it is
-    8 % and 3 %.
-    """
-    return torch.sigmoid(torch.randn(count, generator=generator) * std + mean)
+#: Deviation of the training times: wider than TRELLIS's N(1, 1), which has 3 % of them below 0.3 and 0.7 % above 0.97.
+#: A short training would all but leave out the last steps of the sampling, and the first, which are all that a student
+#: of one step has. Here it is 8 % and 3 %.
+TIMES_STD = 1.3
 
 
 class _FlowStage(ABC):
@@ -195,8 +190,23 @@ class _FlowStage(ABC):
             yield index, torch.Generator().manual_seed(number)
 
     @abstractmethod
+    def _clean(self, index: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Clean latents of these objects, dense or on voxels [N, 4]."""
+
+    @abstractmethod
+    def _velocity(self, model: nn.Module, x_t: Tensor, coords: Tensor | None, t: Tensor, tokens: Tensor) -> Tensor:
+        """What the flow says at a state, shaped as it."""
+
     def _velocity_loss(self, model: nn.Module, index: Tensor, tokens: Tensor, generator: torch.Generator) -> Tensor:
-        """Mean squared error of the velocity at random times and noise."""
+        """Flow matching (Lipman et al. 2023): mean squared error of the velocity at random times and noise, over the
+        elements of all objects (of voxels: over voxels, so that large objects count for more)."""
+        x_0, coords = self._clean(index)
+        noise = torch.randn(x_0.shape, generator=generator)
+        t = logistic_times(torch.randn(len(index), generator=generator), std=TIMES_STD)
+        x_t = state_at(x_0, noise, t, Samples.of(len(index), coords))
+        device = self.run.device
+        velocity = self._velocity(model, x_t.to(device), coords, t.to(device), tokens)
+        return (velocity - path_velocity(x_0, noise).to(device)).square().mean()
 
     def loss(self, model: nn.Module, generator: torch.Generator, progress: float) -> tuple[Tensor, Metrics]:
         index, tokens = self._draw(generator)
@@ -217,7 +227,7 @@ class _FlowStage(ABC):
 
 
 class StructureFlowStage(_FlowStage):
-    """Flow matching on structure latents: v = (1 - s) noise - x_0 (Lipman et al. 2023)."""
+    """The flow of the structure latents [B, 8, r, r, r]."""
 
     name = "structure_flow"
 
@@ -225,19 +235,15 @@ class StructureFlowStage(_FlowStage):
         super().__init__(run)
         self.model = StructureFlow(**run.preset.networks[self.name])
 
-    def _velocity_loss(self, model: nn.Module, index: Tensor, tokens: Tensor, generator: torch.Generator) -> Tensor:
-        x_0 = self.latents.structure.values[index]
-        noise = torch.randn(x_0.shape, generator=generator)
-        t = logit_normal_times(len(index), generator)
-        at = t.reshape(-1, 1, 1, 1, 1)
-        x_t = (1 - at) * x_0 + (SIGMA_MIN + (1 - SIGMA_MIN) * at) * noise
-        device = self.run.device
-        velocity = model(x_t.to(device), 1000 * t.to(device), tokens)
-        return (velocity - ((1 - SIGMA_MIN) * noise - x_0).to(device)).square().mean()
+    def _clean(self, index: Tensor) -> tuple[Tensor, None]:
+        return self.latents.structure.values[index], None
+
+    def _velocity(self, model: nn.Module, x_t: Tensor, coords: Tensor | None, t: Tensor, tokens: Tensor) -> Tensor:
+        return cast(StructureFlow, model)(x_t, 1000 * t, tokens)
 
 
 class LatentFlowStage(_FlowStage):
-    """Flow matching on the latents of given voxels; losses are means over voxels."""
+    """The flow of the latents [N, 8] of given voxels."""
 
     name = "latent_flow"
 
@@ -245,17 +251,15 @@ class LatentFlowStage(_FlowStage):
         super().__init__(run)
         self.model = LatentFlow(**run.preset.networks[self.name])
 
-    def _velocity_loss(self, model: nn.Module, index: Tensor, tokens: Tensor, generator: torch.Generator) -> Tensor:
+    def _clean(self, index: Tensor) -> tuple[Tensor, Tensor]:
         objects, values = self.latents.objects, self.latents.voxels.values
         rows = [
             (objects.voxels("coords", i), values[objects.offsets[i] : objects.offsets[i + 1]]) for i in index.tolist()
         ]
         x_0 = sparse_batch(rows, torch.device("cpu"))
-        noise = torch.randn(x_0.feats.shape, generator=generator)
-        t = logit_normal_times(len(index), generator)
-        at = t[x_0.coords[:, 0].long(), None]
-        x_t = (1 - at) * x_0.feats + (SIGMA_MIN + (1 - SIGMA_MIN) * at) * noise
-        device = self.run.device
-        state = SparseTensor(x_t.to(device), x_0.coords.to(device), batch_size=len(index))
-        velocity = model(state, 1000 * t.to(device), tokens).feats
-        return (velocity - ((1 - SIGMA_MIN) * noise - x_0.feats).to(device)).square().mean()
+        return x_0.feats, x_0.coords
+
+    def _velocity(self, model: nn.Module, x_t: Tensor, coords: Tensor | None, t: Tensor, tokens: Tensor) -> Tensor:
+        assert coords is not None
+        state = SparseTensor(x_t, coords.to(x_t.device), batch_size=len(t))
+        return cast(LatentFlow, model)(state, 1000 * t, tokens).feats
