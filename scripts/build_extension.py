@@ -31,15 +31,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from backend.config import version  # noqa: E402
-from backend.errors import PackageError  # noqa: E402
-from backend.store.wheels import PYPI, Listed, LockedWheel, list_files  # noqa: E402
+from backend.config import version
+from backend.errors import PackageError
+from backend.store.wheels import PYPI, Listed, LockedWheel, list_files
 
 if TYPE_CHECKING:
     from packaging.tags import Tag
+
+ROOT = Path(__file__).resolve().parent.parent
 
 CARRIED = "requirements-backend.lock"
 TOOL = "uv"
@@ -269,6 +268,7 @@ def blender() -> list[str] | None:
 
 
 def run_blender(command: list[str], *arguments: str) -> None:
+    """Run one of Blender's commands for extensions. Raises CalledProcessError where it says no."""
     subprocess.run([*command, "--background", "--command", "extension", *arguments], check=True)
 
 
@@ -286,6 +286,7 @@ def _sha256(path: Path) -> str:
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
+    """The command line; ends the program with 2 for a platform that there is not."""
     parser = argparse.ArgumentParser(prog="dev.py build", description="Pack the extension, a zip for each platform.")
     names = [platform.name for platform in PLATFORMS]
     parser.add_argument("platforms", nargs="*", metavar="PLATFORM", help=f"{', '.join(names)} (default: all)")
@@ -302,6 +303,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def main(arguments: list[str]) -> int:
+    """Pack the zips that are asked for. Exit code: 0 done, 1 a package cannot be had, 2 wrong usage."""
     options = parse(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     tool = blender()

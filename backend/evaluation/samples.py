@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -18,9 +17,9 @@ import torch
 
 from ..config import GenerateSettings
 from ..errors import GenerationError
+from ..files import sha256, written_whole
 from ..models.image_encoder import ImageEncoder
 from ..pipeline import Clock, Pipeline
-from ..store.integrity import sha256
 from ..training.objects.drawing import outer_surface
 from ..weights.checkpoints import load_network
 from ..weights.folders import ModelFolder
@@ -109,17 +108,17 @@ class Features:
             self.choices.append((made.subject.family, Choices.of(made.subject, made.solid.filled)))
 
     def save(self, path: Path) -> None:
+        """Write an ``.npz`` file, whole or not at all."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(f".part{os.getpid()}.npz")
-        np.savez_compressed(
-            part,
-            shape=np.stack(self.shape).astype(np.float16),
-            render=np.concatenate(self.render) if self.render else np.zeros((0, 1), np.float32),
-            scores=np.array(self.scores, np.float64).reshape(-1, len(SCORES)),
-            seconds=np.array(self.seconds, np.float64).reshape(-1, len(STAGES)),
-            choices=np.array(json.dumps(self.choices)),
-        )
-        part.replace(path)
+        with written_whole(path) as part:
+            np.savez_compressed(
+                part,
+                shape=np.stack(self.shape).astype(np.float16),
+                render=np.concatenate(self.render) if self.render else np.zeros((0, 1), np.float32),
+                scores=np.array(self.scores, np.float64).reshape(-1, len(SCORES)),
+                seconds=np.array(self.seconds, np.float64).reshape(-1, len(STAGES)),
+                choices=np.array(json.dumps(self.choices)),
+            )
 
 
 def load(path: Path) -> dict[str, np.ndarray]:

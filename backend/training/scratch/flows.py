@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ...files import written_whole
 from ...models.image_encoder import ImageEncoder
 from ...models.latent_flow import LatentFlow
 from ...models.latent_vae import LatentEncoder
@@ -94,12 +94,11 @@ class Latents:
         path = self.folder / f"{name}.safetensors"
         if not path.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
-            part = path.with_suffix(f".part{os.getpid()}")  # several runs may begin at once
             # Asked for first by a training step; what is kept is in full precision, whatever the step computes in.
             with torch.autocast(self.run.device.type, enabled=False):
                 values = torch.cat(list(make)).contiguous()
-            save_file({name: values}, part)
-            part.replace(path)
+            with written_whole(path) as part:  # several runs may begin at once
+                save_file({name: values}, part)
         return load_file(path)[name]
 
     def _standardized(self, latents: Tensor, training_rows: int) -> Standardized:
