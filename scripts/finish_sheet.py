@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from backend.evaluation.viewing import Seen, look, look_up
 from backend.mesh.bake.tangents import tangent_space
 from backend.mesh.export import write_glb
 from backend.mesh.finish import FinishedMesh, finish
@@ -25,7 +26,6 @@ from backend.training.objects.render import View
 from backend.training.objects.shapes import HELD_OUT
 from scripts.benchmark.finishing import raw_surface
 from scripts.benchmark.objects import procedural
-from scripts.benchmark.viewing import Seen, look, look_up
 from scripts.contact_sheet import GAP, INK, LABEL, PAPER, write
 
 ROOT = Path(__file__).resolve().parent.parent
