@@ -125,9 +125,8 @@ def cuda_build(version: str, build: str) -> str:
 
 def write(name: str, packages: dict[str, str]) -> None:
     """Write a lock."""
-    write_whole(
-        ROOT / name, "# Written by scripts/lock.py: change pyproject.toml and run that.\n" + "".join(packages.values())
-    )
+    head = "# Written by scripts/lock.py: change pyproject.toml and run that.\n"
+    write_whole(ROOT / name, head + "".join(packages.values()))
     print(f"{name}: {len(packages)} packages")
 
 

@@ -135,7 +135,7 @@ class TrainingState:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """The averaged weights in place of the live ones."""
+        """The averaged weights instead of the live ones."""
         live = {name: p.detach().clone() for name, p in self.parameters.items()}
         self.load(self.ema)
         try:
@@ -205,6 +205,7 @@ class Trainer:
 
     @property
     def checkpoint_path(self) -> Path:
+        """Where the state is kept; there is no such file before the first save."""
         return self.folder / "checkpoint.safetensors"
 
     @property

@@ -71,12 +71,15 @@ class TrainedEncoders:
         self.run = run
 
     def structure(self) -> StructureEncoder:
+        """Occupancy to structure latents."""
         return cast(StructureVAE, self.run.finished(StructureVAEStage)).encoder
 
     def latents(self) -> LatentEncoder:
+        """Features of the voxels to their latents."""
         return cast(LatentVAE, self.run.finished(LatentVAEStage)).encoder
 
     def image(self) -> ImageEncoder:
+        """Images to tokens."""
         return cast(ImagePretext, self.run.finished(ImageEncoderStage)).encoder
 
 
@@ -110,10 +113,12 @@ class Latents:
 
     @cached_property
     def objects(self) -> Objects:
+        """The run's objects, with the coordinates of their voxels."""
         return self.run.objects("coords")
 
     @cached_property
     def structure(self) -> Standardized:
+        """Structure latents [O, 8, r, r, r], standardised over the training objects."""
         return self._standardized(self.raw_structure(), self.run.training_objects)
 
     def raw_structure(self) -> Tensor:
@@ -129,6 +134,7 @@ class Latents:
 
     @cached_property
     def voxels(self) -> Standardized:
+        """Latents of every voxel [V, 8], standardised over the training objects."""
         return self._standardized(self.raw_voxels(), int(self.objects.offsets[self.run.training_objects]))
 
     def raw_voxels(self) -> Tensor:
@@ -145,6 +151,7 @@ class Latents:
 
     @cached_property
     def tokens(self) -> Tensor:
+        """Image tokens of every view, [O, views, L, C] fp16."""
         return self._kept("tokens", self._tokens())
 
     @torch.no_grad()
@@ -208,10 +215,12 @@ class _FlowStage(ABC):
         return (velocity - path_velocity(x_0, noise).to(device)).square().mean()
 
     def loss(self, model: nn.Module, generator: torch.Generator, progress: float) -> tuple[Tensor, Metrics]:
+        """See ``loop.Stage``: the velocity's mean squared error."""
         index, tokens = self._draw(generator)
         return self._velocity_loss(model, index, tokens, generator), {}
 
     def evaluate(self, model: nn.Module) -> Metrics:
+        """The same of held-out objects, and with the image of another one, which tells whether images matter."""
         losses, shuffled = [], []
         for index, generator in self._held_out():
             tokens = self._condition(index, torch.zeros_like(index))
