@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from . import protocol
-from .config import FORMATS, MULTI_IMAGE_MODES, TEXTURE_SOURCES, GenerateSettings
 from .errors import describe
 from .store.catalog import PUBLISHED
 from .store.wheels import PYPI
@@ -31,7 +30,11 @@ def main(arguments: list[str] | None = None) -> int:
         return serve(options.device)
     if options.attached:
         threading.Thread(target=_end_with_stdin, daemon=True).start()
-    if options.command in ("models", "download", "verify", "delete"):
+    if options.command == "models":
+        from .serving.model_list import models
+
+        return models(options)
+    if options.command in ("download", "verify", "delete"):
         from .store import commands
 
         return int(getattr(commands, options.command)(options))
@@ -66,27 +69,15 @@ def generate(options: argparse.Namespace) -> int:
         job="cli",
         images=tuple(str(Path(image).resolve()) for image in options.images),
         out=str(options.out),
-        model=options.model,
-        steps=options.steps,
-        seed=options.seed,
-        texture_size=options.texture_size,
-        faces=options.faces,
-        guidance=options.guidance,
-        low_memory=options.low_memory,
-        multi_image=options.multi_image,
-        texture_source=options.texture_source,
-        normal_map=options.normal_map,
-        ambient_occlusion=options.ambient_occlusion,
-        keep_raw=options.keep_raw,
-        formats=tuple(options.formats),
-        retry_seconds=options.retry_seconds,
         mesh="" if options.mesh is None else str(options.mesh.absolute()),
+        **protocol.from_options(options, protocol.Door.COMMAND),
     )
     options.out.mkdir(parents=True, exist_ok=True)
     from .serving import job  # brings in torch: not needed for --help or a wrong option
     from .serving.device import choose_device
+    from .serving.warm_models import WarmModels
 
-    models = job.Models(choose_device(options.device), verify=options.verify)
+    models = WarmModels(choose_device(options.device), verify=options.verify)
     result = job.run(request, models, on_progress=_show_progress, on_preview=lambda path: None, check=lambda: None)
     if stdout is not None:
         stdout.write(json.dumps(_summary(result, str(models.device))).encode() + b"\n")
@@ -100,14 +91,14 @@ def generate(options: argparse.Namespace) -> int:
 
 
 def device() -> int:
-    """Print which device the networks would run on, as one line of JSON: that torch can be imported is shown by it."""
+    """Print which device the networks would run on, as a report: that torch can be imported is shown by it."""
     import torch
 
     from .serving.device import choose_device, device_memory, device_title
 
     chosen = choose_device()
-    summary = {"device": device_title(chosen), "memory": device_memory(chosen), "torch": torch.__version__}
-    print(json.dumps(summary))
+    report = protocol.Device(device_title(chosen), device_memory(chosen), torch.__version__)
+    print(protocol.encode(report), end="", flush=True)
     return 0
 
 
@@ -161,54 +152,7 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("generate", help="make one object from one or several images of it")
     command.add_argument("images", nargs="+", metavar="IMAGE", help="reference images, all of the same object")
     command.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the files go (made if missing)")
-    command.add_argument(
-        "--model", default=protocol.DEFAULT_MODEL, help="a model's name or folder (default: %(default)s)"
-    )
-    command.add_argument("--steps", type=int, help="sampling steps of each flow (default: the model's)")
-    command.add_argument("--guidance", type=float, help="guidance strength (default: the model's)")
-    command.add_argument(
-        "--multi-image",
-        choices=MULTI_IMAGE_MODES,
-        default=GenerateSettings.multi_image,
-        help="how several images act: all in every step, or in turns, a step each (default: %(default)s)",
-    )
-    command.add_argument("--seed", type=int, default=GenerateSettings.seed, help="default: %(default)s")
-    command.add_argument("--texture-size", type=int, default=GenerateSettings.texture_size, metavar="PIXELS")
-    command.add_argument("--faces", type=int, default=GenerateSettings.faces, help="face target (default: %(default)s)")
-    command.add_argument(
-        "--texture-source",
-        choices=TEXTURE_SOURCES,
-        default=GenerateSettings.texture_source,
-        help="colours from the decoded mesh or from the model's Gaussians (default: %(default)s)",
-    )
-    command.add_argument(
-        "--normal-map",
-        action=argparse.BooleanOptionalAction,
-        default=GenerateSettings.normal_map,
-        help="bake the detail of the decoded mesh (default: yes)",
-    )
-    command.add_argument(
-        "--ambient-occlusion",
-        action=argparse.BooleanOptionalAction,
-        default=GenerateSettings.ambient_occlusion,
-        help="bake how open each place lies (default: no)",
-    )
-    command.add_argument("--keep-raw", action="store_true", help="keep the mesh as it was decoded: NAME.raw.ply")
-    command.add_argument(
-        "--formats", nargs="+", choices=FORMATS, default=(), metavar="FORMAT", help=f"also write: {', '.join(FORMATS)}"
-    )
-    command.add_argument(
-        "--low-memory",
-        action="store_true",
-        help="hold each network in memory only while it is used: slower, same result",
-    )
-    command.add_argument(
-        "--retry-seconds",
-        type=float,
-        default=GenerateSettings.retry_seconds,
-        metavar="S",
-        help="how long a shape that cannot be the image's is tried again; 0: never (default: %(default)s)",
-    )
+    protocol.add_options(command, protocol.Door.COMMAND)
     command.add_argument(
         "--mesh", type=Path, metavar="NPZ", help="keep this mesh's shape (vertices, faces and uvs) and texture it"
     )

@@ -1,4 +1,4 @@
-"""What a model folder and a request say, as frozen dataclasses that refuse nonsense early."""
+"""What a model folder says, as frozen dataclasses that refuse nonsense early."""
 
 from __future__ import annotations
 
@@ -9,27 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .errors import CheckpointError, SettingsError
+from .errors import CheckpointError
+from .protocol import ABOUT, Settings, problem
 
 ROOT = Path(__file__).resolve().parent.parent
 PRETRAINED = ROOT / "backend" / "pretrained"
 #: The JSON descriptions of published networks, without weights.
 DESCRIPTIONS = ROOT / "backend" / "models" / "published"
-
-MAX_STEPS = 1000
-MAX_GUIDANCE = 100
-MAX_SEED = 2**63 - 1
-TEXTURE_SIZES = (16, 8192)
-FACE_COUNTS = (4, 10_000_000)
-
-#: How several images of an object condition a flow: all of them in every step, or one after the other, a step each.
-MULTI_IMAGE_MODES = ("multidiffusion", "stochastic")
-
-#: Where a texture's colours come from: the vertices of the decoded mesh, or the model's 3-D Gaussians.
-TEXTURE_SOURCES = ("colors", "gaussians")
-
-#: What can be written besides .glb: the asset as .obj, the simplified mesh as .ply, the Gaussians as .ply.
-FORMATS = ("obj", "ply", "gaussians")
 
 #: Published sampler names, with whether each uses guidance and a guidance interval.
 _SAMPLERS = {
@@ -45,58 +31,11 @@ def version() -> str:
 
 
 @dataclass(frozen=True)
-class GenerateSettings:
-    """What a person chooses for one object. ``None`` leaves the choice to the model's pipeline.json."""
-
-    seed: int = 0
-    steps: int | None = None
-    guidance: float | None = None
-    texture_size: int = 1024
-    faces: int = 10_000
-    # Multidiffusion by default: a distilled flow takes one or two steps, in which no more than two images get a turn.
-    multi_image: str = "multidiffusion"
-    texture_source: str = "colors"
-    normal_map: bool = True
-    ambient_occlusion: bool = False
-    keep_raw: bool = False
-    formats: tuple[str, ...] = ()
-    retry_seconds: float = 10.0
-
-    def __post_init__(self) -> None:
-        _require_integer("The seed", self.seed, 0, MAX_SEED)
-        if self.steps is not None:
-            _require_integer("The number of steps", self.steps, 1, MAX_STEPS)
-        _require_integer("The texture size", self.texture_size, *TEXTURE_SIZES)
-        _require_integer("The number of faces", self.faces, *FACE_COUNTS)
-        if self.guidance is not None and not (_is_number(self.guidance) and 0 <= self.guidance <= MAX_GUIDANCE):
-            message = f"The guidance must be a number from 0 to {MAX_GUIDANCE}, not {self.guidance!r}."
-            raise SettingsError("settings_invalid", message)
-        if self.multi_image not in MULTI_IMAGE_MODES:
-            modes = " or ".join(MULTI_IMAGE_MODES)
-            raise SettingsError("settings_invalid", f"Several images act by {modes}, not by {self.multi_image!r}.")
-        if not _is_number(self.retry_seconds) or self.retry_seconds < 0:
-            message = f"The seconds for further attempts must be a number from 0, not {self.retry_seconds!r}."
-            raise SettingsError("settings_invalid", message)
-        if self.texture_source not in TEXTURE_SOURCES:
-            sources = " or ".join(TEXTURE_SOURCES)
-            raise SettingsError("settings_invalid", f"A texture is made from {sources}, not {self.texture_source!r}.")
-        if not all(isinstance(switch, bool) for switch in (self.normal_map, self.ambient_occlusion, self.keep_raw)):
-            raise SettingsError("settings_invalid", "Normal map, ambient occlusion and keep raw must be on or off.")
-        if not isinstance(self.formats, tuple) or not set(self.formats) <= set(FORMATS):
-            raise SettingsError("settings_invalid", f"The formats are {', '.join(FORMATS)}, not {self.formats!r}.")
-
-    @property
-    def gaussians(self) -> bool:
-        """Whether the model's Gaussians are needed."""
-        return self.texture_source == "gaussians" or "gaussians" in self.formats
-
-
-@dataclass(frozen=True)
 class SamplerSettings:
     """How a flow is integrated from t = 1 (noise) to t = 0 (data).
 
     ``guidance`` is w in (1 + w) v(cond) - w v(uncond), applied while ``interval[0] <= t <= interval[1]``;
-    ``rescale_t`` is r in t' = r t / (1 + (r - 1) t); ``multi_image`` is one of ``MULTI_IMAGE_MODES``.
+    ``rescale_t`` is r in t' = r t / (1 + (r - 1) t); ``multi_image`` is the setting of that name.
     """
 
     steps: int
@@ -104,14 +43,14 @@ class SamplerSettings:
     interval: tuple[float, float]
     rescale_t: float
     sigma_min: float
-    multi_image: str = GenerateSettings.multi_image
+    multi_image: str = Settings.multi_image
 
     @property
     def calls(self) -> int:
         """How often the flow is called for one image, at most."""
         return self.steps * (2 if self.guidance else 1)
 
-    def overridden(self, settings: GenerateSettings) -> SamplerSettings:
+    def overridden(self, settings: Settings) -> SamplerSettings:
         """The same with a person's choices in place of the model's."""
         return replace(
             self,
@@ -246,8 +185,8 @@ def _sampler(section: _Section) -> SamplerSettings:
     guided, has_interval = _SAMPLERS[name]
     params = section.section("params")
     steps = params.number("steps", 50)
-    if steps != int(steps) or not 1 <= steps <= MAX_STEPS:
-        raise params.fail("steps", f"must be a whole number from 1 to {MAX_STEPS}")
+    if steps != int(steps) or problem("steps", int(steps)):
+        raise params.fail("steps", f"must be a whole number from 1 to {ABOUT['steps'].high}")
     interval = params.numbers("cfg_interval", [0.0, 1.0]) if has_interval else (0.0, 1.0)
     if len(interval) != 2:
         raise params.fail("cfg_interval", "must hold two numbers")
@@ -269,8 +208,3 @@ def _normalization(section: _Section) -> Normalization:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _require_integer(what: str, value: object, low: int, high: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise SettingsError("settings_invalid", f"{what} must be a whole number from {low} to {high}, not {value!r}.")

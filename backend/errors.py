@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import errno
 
+from .protocol import InvalidSetting
+
 
 class BackendError(Exception):
     """An expected failure. ``code`` is short and stable, ``str(error)`` one sentence, ``hint`` what to do about it."""
@@ -33,12 +35,8 @@ class CheckpointError(BackendError):
         super().__init__(code, message, hint)
 
 
-class ModelError(BackendError):
-    """A model cannot be fetched or installed."""
-
-
-class PackageError(BackendError):
-    """A package that the backend is to be installed from cannot be had."""
+class StoreError(BackendError):
+    """A model, or a package that the backend is installed from, cannot be fetched, verified or installed."""
 
 
 class GenerationError(BackendError):
@@ -53,6 +51,8 @@ def describe(error: BaseException) -> tuple[str, str, str]:
     """Code, sentence and hint of any exception."""
     if isinstance(error, BackendError):
         return error.code, str(error), error.hint
+    if isinstance(error, InvalidSetting):
+        return "settings_invalid", str(error), ""
     if _is_out_of_memory(error):
         hint = "Close other programs that use a lot of memory, or choose a smaller model."
         return "out_of_memory", "There is not enough memory for this job.", hint

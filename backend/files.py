@@ -23,12 +23,17 @@ def written_whole(path: Path, *, durable: bool = False) -> Iterator[Path]:
     part = path.with_name(f"{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
         yield part
-        if durable:
-            with part.open("rb+") as stream:
-                os.fsync(stream.fileno())
-        os.replace(part, path)
+        put_in_place(part, path, durable=durable)
     finally:
         part.unlink(missing_ok=True)
+
+
+def put_in_place(part: Path, path: Path, *, durable: bool = False) -> None:
+    """Give a file that is complete its name, in one step. ``durable`` as in ``written_whole``. Raises OSError."""
+    if durable:
+        with part.open("rb+") as stream:
+            os.fsync(stream.fileno())
+    os.replace(part, path)
 
 
 def write_whole(path: Path, content: str | bytes, *, durable: bool = False) -> None:

@@ -1,7 +1,7 @@
 """Whether a sampled structure can be what the images show.
 
-A distilled flow is usually as good as its teacher and now and then far worse: dust, a wall, an object from nowhere.
-That is seen on the voxels, before anything is built on them, and costs next to nothing to try again.
+A distilled flow is usually as good as its teacher but sometimes far worse: dust, a wall, an unrelated object. The
+voxels show this before anything is built on them, and trying again costs almost nothing.
 """
 
 from __future__ import annotations
@@ -18,33 +18,33 @@ from .images.framing import OPAQUE
 if TYPE_CHECKING:
     from PIL import Image
 
-#: Outlines are compared on a grid of so many cells to a side, each scaled to touch its borders.
+#: Outlines are compared on a grid with this many cells per side, each scaled to touch its borders.
 OUTLINE_SIDE = 32
-#: Where the camera may have stood, in degrees; images are taken from the horizon up to above.
+#: Where the camera may have been, in degrees; images are taken from the horizon or from above.
 AZIMUTHS, ELEVATIONS = tuple(range(0, 360, 15)), (0, 15, 30, 45)
-CAMERA_DISTANCE = 2.5  # of the cube's side: a field of view of about 35 degrees
+CAMERA_DISTANCE = 2.5  # in sides of the cube: a field of view of about 35 degrees
 
-#: Crumbs are pieces of so few voxels (that touch with their sides). True objects have none, nor have 300 samples more
-#: than 0.2 % of their voxels in them; 5 % of random voxels more give 2 % and above.
+#: Crumbs are pieces of at most this many voxels, connected by their sides. Real objects have none, and in 300 samples
+#: they never made up more than 0.2 % of the voxels; adding 5 % of random voxels gives 2 % and above.
 CRUMB, MAX_CRUMBS = 4, 0.015
-#: Measured on 192 held-out objects at 16^3: the true voxels agree with the image by 0.675 at least and 0.88 in the
-#: median, those of an object of another kind by 0.70 in the median, and 0.37 at worst.
+#: Measured on 192 held-out objects at 16^3: the agreement of the true voxels with the image is at least 0.675, with a
+#: median of 0.88; for voxels of an object of another kind the median is 0.70 and the lowest value 0.37.
 MIN_AGREEMENT = 0.65
 MIN_CONNECTED, MAX_OCCUPIED = 0.5, 0.5
 
 
 @dataclass(frozen=True)
 class StructureReport:
-    """How well voxels hold together and agree with the images. All from 0 to 1."""
+    """How well voxels are connected and agree with the images. All values are from 0 to 1."""
 
     occupied: float  # share of the grid
-    connected: float  # share of the voxels in the largest part (voxels that touch, corners included)
+    connected: float  # share of the voxels in the largest part (of voxels that touch, corners included)
     crumbs: float  # share of the voxels in crumbs
-    agreement: float  # IoU of outlines, from the side where it is largest; of several images the worst
+    agreement: float  # IoU of outlines from the best camera; the lowest of several images
 
     @property
     def problem(self) -> str:
-        """What is wrong, in words that continue "the object ..."; empty if nothing is."""
+        """What is wrong, in words that continue "the object ..."; empty if nothing is wrong."""
         if self.occupied == 0:
             return "came out empty"
         if self.connected < MIN_CONNECTED:
@@ -59,12 +59,12 @@ class StructureReport:
 
     @property
     def rank(self) -> tuple[bool, float]:
-        """Larger is better."""
+        """A key to compare reports by: larger is better."""
         return not self.problem, min(self.connected, 1 - self.crumbs, self.agreement)
 
 
 def inspect(coords: np.ndarray, resolution: int, outlines: Sequence[np.ndarray]) -> StructureReport:
-    """Judge the voxels [N, 3] of a grid of this resolution against the outlines of the images."""
+    """Judge the voxels [N, 3] of a grid of this resolution against ``outlines`` of the images, see ``outline``."""
     from scipy import ndimage
 
     if not len(coords):
@@ -82,7 +82,7 @@ def inspect(coords: np.ndarray, resolution: int, outlines: Sequence[np.ndarray])
 
 
 def note_on(reports: Sequence[StructureReport], chosen: int) -> str:
-    """What to tell a person of these attempts; nothing if the first was good."""
+    """What to tell the user about these attempts, of which ``chosen`` is used; empty if the first was good."""
     first, best = reports[0], reports[chosen]
     if not first.problem:
         return ""
@@ -93,7 +93,7 @@ def note_on(reports: Sequence[StructureReport], chosen: int) -> str:
 
 
 def outline(image: Image.Image) -> np.ndarray:
-    """Where an RGBA image's object is, bool [OUTLINE_SIDE, OUTLINE_SIDE], scaled to touch the border."""
+    """The object's outline in an RGBA image: bool [OUTLINE_SIDE, OUTLINE_SIDE], scaled to touch the border."""
     from PIL import Image
 
     alpha = np.asarray(image.getchannel("A")) > OPAQUE
@@ -106,19 +106,19 @@ def outline(image: Image.Image) -> np.ndarray:
 
 
 def _agreement(seen: np.ndarray, outline: np.ndarray) -> float:
-    """Largest IoU of an outline with any of [views, side, side]."""
+    """The largest IoU of an outline [side, side] with any of those ``seen`` [views, side, side]."""
     both, either = (seen & outline).sum((1, 2)), (seen | outline).sum((1, 2))
     return float((both / either).max())
 
 
 def _outlines_from_all_sides(coords: np.ndarray, resolution: int) -> np.ndarray:
-    """What voxels [N, 3] cover from each camera, bool [views, OUTLINE_SIDE, OUTLINE_SIDE]."""
-    # As many points to a voxel as leave no gaps between the cells of the outline.
+    """The outlines of voxels [N, 3] from each camera, bool [views, OUTLINE_SIDE, OUTLINE_SIDE]."""
+    # Enough points in each voxel to leave no gaps between the cells of the outline.
     count = max(1, round(OUTLINE_SIDE / resolution))
     steps = (np.arange(count) + 0.5) / count
     inner = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), -1).reshape(-1, 3)
     points = ((coords[:, None] + inner) / resolution - 0.5).reshape(-1, 3).astype(np.float32)
-    # Not a product of matrices: many small ones in the hands of BLAS's threads take a second where a core is busy.
+    # Not a matrix product: many small ones, shared among BLAS's threads, take a second if one core is busy.
     right, up, depth = np.einsum("pc,vac->avp", points, _cameras())  # each [views, points]
     columns, rows = right / (CAMERA_DISTANCE + depth), -up / (CAMERA_DISTANCE + depth)
     low, high = (np.stack([ends(columns, 1), ends(rows, 1)]) for ends in (np.min, np.max))  # [2, views]

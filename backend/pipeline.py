@@ -1,7 +1,7 @@
 """Image to textured mesh: prepare, encode, structure, latents, decode, finish.
 
-Each stage is a function of plain tensors that knows nothing of the others; ``Pipeline.generate`` runs them in this
-order and is the only place where they meet.
+Each stage is a function of plain tensors that knows nothing about the others. ``Pipeline.generate`` runs them in this
+order and is the only place that connects them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from .config import GenerateSettings, Normalization, PipelineConfig, SamplerSettings
+from .config import Normalization, PipelineConfig, SamplerSettings
 from .errors import GenerationError, SettingsError
 from .guard import StructureReport, inspect, note_on, outline
 from .images.framing import images_to_tensor, prepare_image
@@ -30,6 +30,7 @@ from .models.latent_flow import LatentFlow
 from .models.latent_vae import LatentGaussianDecoder, LatentMeshDecoder
 from .models.structure_flow import StructureFlow
 from .models.structure_vae import StructureDecoder
+from .protocol import Settings
 from .sampling import Model, State, conditioned, euler_sample, of_several, time_steps, with_guidance
 from .sparse.tensor import SparseTensor
 from .weights.checkpoints import Checkpoint, Network
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 OnProgress = Callable[[str, int, int], None]  # stage, steps done, steps in all
 Check = Callable[[], None]
 
-#: How often a structure is sampled again that cannot be what the images show; the last time by the teacher.
+#: How often to resample a structure that cannot be what the images show; the last time with the teacher.
 RETRIES = 3
 
 _RETRY = "Try another seed, or an image that shows one object clearly."
@@ -51,7 +52,7 @@ _RETRY = "Try another seed, or an image that shows one object clearly."
 
 
 def prepare(images: Sequence[Image.Image], size: int) -> Tensor:
-    """RGBA images of V views as framed, normalised pixels [V, 3, size, size]."""
+    """RGBA images of V views to framed, normalised pixels [V, 3, size, size]."""
     return images_to_tensor([prepare_image(image, size) for image in images], size)
 
 
@@ -61,7 +62,7 @@ def encode(encoder: ImageEncoder, pixels: Tensor) -> Tensor:
 
 
 def structure_noise(flow: StructureFlow, generator: torch.Generator, device: torch.device) -> Tensor:
-    """What a structure is sampled from: [1, C, R, R, R]. Drawn on the CPU, so that it is the same on every device."""
+    """The noise [1, C, R, R, R] to sample a structure from. Drawn on the CPU, so that all devices get the same."""
     shape = (1, flow.in_channels, *[flow.resolution] * 3)
     return torch.randn(shape, generator=generator).to(device)
 
@@ -74,7 +75,7 @@ def sample_structure(
     normalization: Normalization | None,
     on_step: Callable[[int, int], None] = lambda step, steps: None,
 ) -> Tensor:
-    """Structure latents [B, C, R, R, R] of B objects, each under the tokens [V, L, C] of the same V views."""
+    """Structure latents [B, C, R, R, R] of B objects, all conditioned on the tokens [V, L, C] of the same V views."""
     latents = _sample(flow, noise, cond, sampler, on_step)
     if normalization is None:
         return latents
@@ -83,13 +84,13 @@ def sample_structure(
 
 
 def decode_structure(decoder: StructureDecoder, latents: Tensor) -> Tensor:
-    """Occupied voxels [N, 4] int32 (batch, x, y, z), where the logit is positive, of latents [B, C, R, R, R]."""
+    """Latents [B, C, R, R, R] to occupied voxels [N, 4] int32 (batch, x, y, z): those with a positive logit."""
     logits = decoder(latents)  # [B, 1, S, S, S]
     return torch.nonzero(logits[:, 0] > 0).int()
 
 
 def latent_noise(flow: LatentFlow, coords: Tensor, generator: torch.Generator) -> SparseTensor:
-    """What latents on the voxels [N, 4] are sampled from: [N, C]. Drawn on the CPU, as that of the structure."""
+    """The noise [N, C] to sample latents on the voxels [N, 4] from. Drawn on the CPU, as ``structure_noise`` is."""
     return SparseTensor(torch.randn((len(coords), flow.in_channels), generator=generator).to(coords.device), coords)
 
 
@@ -101,16 +102,16 @@ def sample_latents(
     normalization: Normalization,
     on_step: Callable[[int, int], None] = lambda step, steps: None,
 ) -> SparseTensor:
-    """Structured latents [N, C] on the voxels of the noise, under the tokens [V, L, C] of V views."""
+    """Structured latents [N, C] on the voxels of the noise, conditioned on the tokens [V, L, C] of V views."""
     latents = _sample(flow, noise, cond, sampler, on_step)
     mean, std = _statistics(normalization, cond.device)
     return latents.replace(latents.feats * std + mean)
 
 
 def decode_mesh(decoder: LatentMeshDecoder, latents: SparseTensor, *, seal: bool = False) -> RawMesh:
-    """The surface of structured latents [N, C], on a grid four times as fine, its leaks closed where ``seal`` says so.
+    """The surface of structured latents [N, C], on a grid four times as fine; with ``seal`` its leaks are closed.
 
-    Raises GenerationError if it is empty.
+    Raises GenerationError if the surface is empty or the decoder's output cannot be used.
     """
     features, resolution = decoder(latents), 4 * decoder.resolution
     coords, values = features.coords[:, 1:], features.feats
@@ -130,8 +131,8 @@ def decode_gaussians(decoder: LatentGaussianDecoder, latents: SparseTensor) -> G
     return decoder.gaussians(decoder(latents))[0]
 
 
-def finish_mesh(raw: RawMesh, gaussians: Gaussians | None, settings: GenerateSettings, check: Check) -> FinishedMesh:
-    """The surface cleaned, simplified, unwrapped and textured. Raises GenerationError if nothing of it is visible."""
+def finish_mesh(raw: RawMesh, gaussians: Gaussians | None, settings: Settings, check: Check) -> FinishedMesh:
+    """Clean, simplify, unwrap and texture the surface. Raises GenerationError if no part of it is visible."""
     try:
         return finish(
             raw,
@@ -149,10 +150,10 @@ def finish_mesh(raw: RawMesh, gaussians: Gaussians | None, settings: GenerateSet
 def _sample(
     flow: nn.Module, noise: State, cond: Tensor, sampler: SamplerSettings, on_step: Callable[[int, int], None]
 ) -> State:
-    """Integrate a flow from ``noise`` under the tokens of its views; the negative condition is zeros.
+    """Integrate a flow from ``noise``, conditioned on the tokens of the views; the negative condition is zeros.
 
-    Each condition is a call of its own: one batch for all of them would take 12 to 25 % less time on the CPU at the
-    sizes of mini (0.1 s of a 2-step job), and twice the memory at those of TRELLIS.
+    Each condition gets its own call: a single batch would take 12 to 25 % less time on the CPU at the sizes of mini
+    (0.1 s of a 2-step job), but twice the memory at those of TRELLIS.
     """
     model = cast("Model[State]", flow)
     times = time_steps(sampler.steps, sampler.rescale_t)
@@ -177,7 +178,7 @@ def _statistics(normalization: Normalization, device: torch.device) -> tuple[Ten
 
 
 def _require_turns(images: int, sampler: SamplerSettings) -> None:
-    """Raise SettingsError if images take turns, a step each, and some would never get one."""
+    """Raise SettingsError if images take turns, one step each, and there are fewer steps than images."""
     if sampler.multi_image == "stochastic" and images > sampler.steps:
         message = f"{images} images cannot take turns in {sampler.steps} step{'s' * (sampler.steps > 1)}."
         raise SettingsError("settings_invalid", message, "Use more steps, fewer images, or multidiffusion.")
@@ -191,8 +192,10 @@ def _mesh_error(error: MeshError) -> GenerationError:
 
 
 class Reconstruction(NamedTuple):
-    """What the networks make of images: a surface, how many voxels it has, Gaussians if they were asked for, and a note
-    if the structure did not come out well at once."""
+    """What the networks make from images: a surface, its number of voxels, and Gaussians if they were asked for.
+
+    ``note`` says if the first structure was not good; else it is empty.
+    """
 
     raw: RawMesh
     voxels: int
@@ -202,7 +205,7 @@ class Reconstruction(NamedTuple):
 
 @dataclass(frozen=True)
 class Generated:
-    """A finished object, what it was made from, the seconds each stage took and how many there are of what."""
+    """A finished object, what it was made from, the seconds that each stage took, and counts of voxels, faces etc."""
 
     mesh: FinishedMesh
     raw: RawMesh
@@ -213,7 +216,7 @@ class Generated:
 
 
 class Teacher(NamedTuple):
-    """What a distilled structure flow was made from: slower, and steadier."""
+    """The flow that a structure flow was distilled from: slower, but more reliable."""
 
     flow: Checkpoint[StructureFlow]  # in memory only while it is used
     sampler: SamplerSettings
@@ -224,8 +227,8 @@ class Teacher(NamedTuple):
 class Pipeline:
     """A model in memory.
 
-    Where memory is short, ``checkpoints`` has for each network where to read its weights from: they are in memory only
-    while it is used, and the peak is the largest network, not the sum of all.
+    With little memory, ``checkpoints`` says for each network where to read its weights: they are in memory only while
+    it is used, so that the peak is the largest network, not the sum of all.
     """
 
     folder: Path
@@ -241,13 +244,14 @@ class Pipeline:
     checkpoints: Mapping[nn.Module, Checkpoint] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, folder: Path, device: torch.device, *, low_memory: bool = False, verify: bool = False) -> Pipeline:
-        """Read a model folder. Raises CheckpointError: with ``low_memory`` too, keys are checked here, not in a job.
+    def load(
+        cls, model: ModelFolder, device: torch.device | str, *, low_memory: bool = False, verify: bool = False
+    ) -> Pipeline:
+        """Load a model's networks. Raises CheckpointError: keys are checked here, not later, even with ``low_memory``.
 
-        ``verify`` compares the SHA-256 of downloaded weights with what was recorded.
+        ``verify`` compares the SHA-256 of downloaded weights with the recorded one.
         """
-        model = ModelFolder.read(folder)
-        config = model.config
+        config, device = model.config, torch.device(device)
 
         def checkpoint(name: str, kind: type[Network]) -> Checkpoint[Network]:
             return Checkpoint(model.network(name), kind, device, verify=verify)
@@ -263,7 +267,7 @@ class Pipeline:
             for each in checkpoints:
                 each.fill()
         return cls(
-            folder,
+            model.path,
             config,
             device,
             image_encoder=image_encoder.network,
@@ -280,31 +284,34 @@ class Pipeline:
 
     @contextmanager
     def resident(self, network: nn.Module) -> Iterator[None]:
-        """Have a network's weights in memory, from here to the end of its use."""
+        """Keep a network's weights in memory while the context lasts."""
         checkpoint = self.checkpoints.get(network)
         with checkpoint.filled() if checkpoint else nullcontext():
             yield
 
-    def samplers(self, settings: GenerateSettings) -> tuple[SamplerSettings, SamplerSettings]:
-        """How structure and latents are sampled under these settings."""
+    def samplers(self, settings: Settings) -> tuple[SamplerSettings, SamplerSettings]:
+        """The samplers of structure and latents with these settings."""
         structure, latents = self.config.structure_sampler, self.config.latent_sampler
         return structure.overridden(settings), latents.overridden(settings)
 
     def generate(
         self,
         images: Sequence[Image.Image],
-        settings: GenerateSettings,
+        settings: Settings,
         *,
         on_progress: OnProgress = lambda stage, step, steps: None,
         on_preview: Callable[[RawMesh], None] = lambda raw: None,
         check: Check = lambda: None,
     ) -> Generated:
-        """One object from one or several RGBA images of it. The same images, settings and device give the same bytes,
-        except where the structure failed at first: how often it is sampled again depends on time (``_structure``).
+        """Make one object from one or several RGBA images of it.
 
-        ``check()`` is called before every block of every network and often while finishing; what it raises ends the
-        job and leaves the model as it was. ``on_preview`` gets the mesh as soon as it is decoded. Raises
-        GenerationError.
+        The same images, settings and device give the same bytes, unless the first structure was not good: how often it
+        is sampled again depends on time (``_structure``).
+
+        ``check()`` is called before every block of every network and often while finishing; an exception that it raises
+        ends the job and leaves the model unchanged. ``on_preview`` gets the mesh as soon as it is decoded.
+
+        Raises GenerationError, and SettingsError for settings that this model does not support.
         """
         clock = Clock(self.device, on_progress, check)
         raw, voxels, gaussians, note = self.reconstruct(images, settings, clock, on_preview)
@@ -317,15 +324,15 @@ class Pipeline:
     def reconstruct(
         self,
         images: Sequence[Image.Image],
-        settings: GenerateSettings,
+        settings: Settings,
         clock: Clock | None = None,
         on_preview: Callable[[RawMesh], None] = lambda raw: None,
         *,
         structure: Tensor | None = None,
     ) -> Reconstruction:
-        """All stages but the last; the voxels ``structure`` [N, 4], if given, are kept.
+        """Run all stages but the last; the voxels ``structure`` [N, 4], if given, replace a sampled structure.
 
-        Raises GenerationError, and SettingsError for what this model cannot do.
+        Raises GenerationError, and SettingsError for settings that this model does not support.
         """
         clock = clock or Clock(self.device)
         if settings.gaussians and self.gaussian_decoder is None:
@@ -367,15 +374,15 @@ class Pipeline:
         self,
         images: Sequence[Image.Image],
         cond: Tensor,
-        settings: GenerateSettings,
+        settings: Settings,
         generator: torch.Generator,
         clock: Clock,
     ) -> tuple[Tensor, str]:
-        """Voxels [N, 4], and a note if they did not come out well at once.
+        """Voxels [N, 4], and a note if the first attempt was not good.
 
-        A structure that cannot be what the images show is sampled again from other noise, and at last by the teacher if
-        there is one, as long as that takes no more than ``retry_seconds`` in all, going by the last attempt's time;
-        the best is taken. Only the first attempt tells its steps, since progress does not go back.
+        A structure that cannot be what the images show is sampled again from other noise, the last time with the
+        teacher if there is one. Attempts end when another would exceed ``retry_seconds`` in all, judged by the time of
+        the last one, and the best is taken. Only the first attempt reports its steps: progress must not go back.
         """
         sampler, outlines = self.samplers(settings)[0], [outline(image) for image in images]
         found: list[Tensor] = []
@@ -428,7 +435,7 @@ class Pipeline:
 
 
 def _teacher(model: ModelFolder, device: torch.device, verify: bool) -> Teacher | None:
-    """The structure flow that an overlay replaces; None for a whole model."""
+    """The structure flow that an overlay replaces; None for a complete model."""
     if model.base is None:
         return None
     config = model.base.config
@@ -441,7 +448,7 @@ def _silent(step: int, steps: int) -> None:
 
 
 class Clock:
-    """Times stages and reports where a job stands."""
+    """Times the stages of a job and reports its progress. ``seconds`` holds the time of each finished stage."""
 
     def __init__(
         self,
@@ -455,19 +462,19 @@ class Clock:
 
     @contextmanager
     def stage(self, name: str, steps: int = 1) -> Iterator[Callable[[int, int], None]]:
-        """Run a stage of ``steps`` steps; yields what to call after each."""
+        """Run a stage of ``steps`` steps; yields a function to call after each."""
         self.check()
         self._on_progress(name, 0, steps)
         started = time.perf_counter()
         yield lambda done, total: self._on_progress(name, done, total)
         if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)  # or the next stage would pay for this one
+            torch.cuda.synchronize(self._device)  # else the next stage would be charged for this one
         self.seconds[name] = time.perf_counter() - started
 
 
 @contextmanager
 def interruptible(networks: Sequence[nn.Module], check: Check) -> Iterator[None]:
-    """Call ``check`` before every block (member of a ModuleList) of the networks, so that it can end a step midway."""
+    """Call ``check`` before every block (member of a ModuleList) of the networks, so that it can interrupt a step."""
 
     def before(module: nn.Module, arguments: object) -> None:
         check()

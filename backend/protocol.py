@@ -1,11 +1,13 @@
 """The wire contract between Blender and the backend: newline-delimited JSON, one message a line.
 
-Standard library only. This is the one file that both sides import; everything a side may rely on is
-written here. Arrays and images never travel on the wire: messages carry paths into the job's folder.
+Standard library only. Both sides import it; everything a side may rely on is written here, and in ``settings``, which
+it hands on. Arrays and images never travel on the wire: messages carry paths into the job's folder.
 
 Blender -> backend (requests): ``generate``, ``cancel``, ``unload``, ``shutdown``.
 Backend -> Blender (messages): ``ready`` (always first), then ``progress``, ``preview`` and exactly one of
 ``result``, ``error`` or ``cancelled`` for each job; ``unloaded`` answers ``unload``.
+Commands that Blender starts (``models``, ``download``, ``verify``, ``delete``, ``fetch``, ``device``) -> Blender
+(reports): at the end of this file.
 """
 
 from __future__ import annotations
@@ -14,15 +16,44 @@ import dataclasses
 import json
 import os
 import sys
+import types
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-PROTOCOL_VERSION = 1
+from .settings import (
+    ABOUT,
+    DEFAULT_MODEL,
+    About,
+    Choice,
+    Door,
+    InvalidSetting,
+    Settings,
+    add_options,
+    default,
+    from_options,
+    names,
+    problem,
+)
 
-#: The model that is taken where none is named: the bundled student, in two steps.
-DEFAULT_MODEL = "mini-mdt"
+__all__ = [
+    "ABOUT",
+    "DEFAULT_MODEL",
+    "About",
+    "Choice",
+    "Door",
+    "InvalidSetting",
+    "Settings",
+    "add_options",
+    "default",
+    "from_options",
+    "names",
+    "problem",
+]
+
+PROTOCOL_VERSION = 1
 
 #: The stages of a job in the order they run, with their share of the progress bar (the shares add up to 1).
 STAGES: dict[str, float] = {
@@ -64,35 +95,28 @@ class ProtocolError(ValueError):
 
 
 @dataclass(frozen=True)
-class Generate:
+class Generate(Settings):
     """Ask for one object from one or several images of it. ``out`` must be an existing folder owned by this job.
 
     ``mesh`` is an ``.npz`` with ``vertices`` [V, 3] float32 (z up, front to -Y, any size and place), ``faces`` [F, 3]
-    int32 and, if the mesh has them, ``uvs`` [F, 3, 2] float32. These are used as they are if they do not overlap;
-    otherwise new ones are made for ``cage_vertices`` and ``cage_faces`` if those are there (of the mesh that a modifier
-    makes the shape from), else for the mesh itself. ``faces``, ``normal_map`` and ``ambient_occlusion`` of the request
-    play no part then.
+    int32 and, if the mesh has them, ``uvs`` [F, 3, 2] float32: its shape is kept, and a texture made for it. The UVs
+    are used as they are if they do not overlap; otherwise new ones are made for ``cage_vertices`` and ``cage_faces`` if
+    those are there (of the mesh that a modifier makes the shape from), else for the mesh itself. The settings
+    ``faces``, ``normal_map`` and ``ambient_occlusion`` play no part then.
     """
 
     type: ClassVar[str] = "generate"
     job: str
     images: tuple[str, ...]
     out: str
-    model: str = DEFAULT_MODEL
-    steps: int | None = None  # None: what the model's pipeline.json says
-    seed: int = 0
-    texture_size: int = 1024
-    faces: int = 10_000
-    guidance: float | None = None  # None: what the model's pipeline.json says
-    low_memory: bool = False  # hold each network in memory only while it is used: slower, and the same result
-    multi_image: str = "multidiffusion"  # all images act in every step; "stochastic": they take turns, a step each
-    texture_source: str = "colors"  # of the decoded mesh's vertices; "gaussians": from the model's 3-D Gaussians
-    normal_map: bool = True  # bake the detail that simplification takes away
-    ambient_occlusion: bool = False  # bake how open each place lies
-    keep_raw: bool = False  # keep the mesh as it was decoded, too
-    formats: tuple[str, ...] = ()  # other files to write: "obj", "ply", "gaussians"
-    retry_seconds: float = 10.0  # how long a shape that cannot be the image's may be tried again; 0: never
-    mesh: str = ""  # keep this mesh's shape and make a texture for it; see below
+    mesh: str = field(default="", kw_only=True)
+
+    def __post_init__(self) -> None:
+        """What comes over the wire may hold anything: ``settings`` checks it, so that the job can be answered."""
+
+    def settings(self) -> Settings:
+        """The settings alone, checked. Raises InvalidSetting."""
+        return Settings(**{name: getattr(self, name) for name in ABOUT})
 
 
 @dataclass(frozen=True)
@@ -220,7 +244,7 @@ _REQUESTS: dict[str, type] = {c.type: c for c in (Generate, Cancel, Unload, Shut
 _MESSAGES: dict[str, type] = {c.type: c for c in (Ready, Progress, Preview, Result, Error, Cancelled, Unloaded)}
 
 
-def encode(message: Request | Message) -> str:
+def encode(message: Request | Message | Report) -> str:
     """One line of JSON, newline included."""
     return json.dumps({"type": message.type, **dataclasses.asdict(message)}, ensure_ascii=True) + "\n"
 
@@ -236,6 +260,18 @@ def decode_message(line: str) -> Message:
 
 
 def _decode(line: str, kinds: dict[str, type]) -> Any:
+    kind, values = _recognised(line, kinds)
+    # Fields that this version does not know are dropped, so that a newer peer of the same protocol can add some.
+    known = {f.name: f for f in dataclasses.fields(kind)}
+    values = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items() if name in known}
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise ProtocolError(f"{kind.type}: {error}") from error
+
+
+def _recognised(line: str, kinds: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """The class of the message that a line holds, and its fields as JSON has them. Raises ProtocolError."""
     try:
         values = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -243,11 +279,165 @@ def _decode(line: str, kinds: dict[str, type]) -> Any:
     name = values.pop("type", None) if isinstance(values, dict) else None
     if not isinstance(name, str) or name not in kinds:
         raise ProtocolError(f"not a message of this protocol: {line[:80]!r}")
-    kind = kinds[name]
-    # Fields that this version does not know are dropped, so that a newer peer of the same protocol can add some.
-    known = {f.name: f for f in dataclasses.fields(kind)}
-    values = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items() if name in known}
-    try:
-        return kind(**values)
-    except TypeError as error:
-        raise ProtocolError(f"{name}: {error}") from error
+    return kinds[name], values
+
+
+# --- reports: what the commands say that Blender starts as processes of their own ------------------------------------
+#
+# ``models`` prints a ModelList and ``device`` a Device. ``download``, ``verify``, ``delete`` and ``fetch`` print
+# Transfers while they work and Installed after each model, and end with Done, Error (``job`` None) or Interrupted.
+# Libraries print on the same stream: a line that is no report is for the log.
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What there is to know of a model. ``name`` is what ``Generate.model`` calls it; sizes are in bytes.
+
+    ``state`` is ``bundled``, ``own`` (of the person, in the models folder), ``installed``, ``damaged``, ``partial`` or
+    ``not installed``. The fields from ``usable`` on are about generating; a model that cannot be used has none of them
+    but ``problem``.
+    """
+
+    name: str
+    title: str
+    state: str
+    size: int  # whole
+    present: int  # of it on the disk
+    licence: str
+    source: str  # the page that it is published on; "" if it is not downloaded
+    needs: tuple[str, ...]  # names of other models that it cannot work without
+    folder: str = ""
+    usable: bool = False  # all networks and the image encoder are there; of an overlay, its base too
+    steps: tuple[int, int] = (0, 0)  # that it was made for: of the structure, of the latents
+    teacher: str = ""  # the name of an overlay's base; "" for a whole model
+    gaussians: bool = False  # whether a texture can be made from 3-D Gaussians
+    stamp: str = ""  # changes when a file of the model or of its base does
+    problem: str = ""  # why a model that is there cannot be used
+
+    @property
+    def published(self) -> bool:
+        """Whether it is downloaded, and can be verified and deleted."""
+        return bool(self.source)
+
+
+@dataclass(frozen=True)
+class ModelList:
+    """All models: bundled, the person's own, and published ones, there or not."""
+
+    type: ClassVar[str] = "models"
+    models_folder: str
+    free: int  # bytes, on the folder's disk
+    models: tuple[ModelInfo, ...]
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """``done`` of ``total`` bytes are there. ``model`` is a model's name, or that of a package."""
+
+    type: ClassVar[str] = "progress"
+    model: str
+    action: str  # download, copy or verify
+    file: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Installed:
+    """A model is in its place."""
+
+    type: ClassVar[str] = "installed"
+    model: str
+    folder: str
+
+
+@dataclass(frozen=True)
+class Done:
+    """A command has done what it should. ``still_missing`` names models that ``model`` needs and that are not there."""
+
+    type: ClassVar[str] = "done"
+    model: str = ""
+    still_missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Interrupted:
+    """A command was ended by Ctrl-C. What has arrived is kept."""
+
+    type: ClassVar[str] = "cancelled"
+
+
+@dataclass(frozen=True)
+class Device:
+    """What the networks would run on: that torch can be imported is shown by it."""
+
+    type: ClassVar[str] = "device"
+    device: str  # a GPU's name, or "cpu"
+    memory: int | None  # bytes, of a GPU
+    torch: str  # its version
+
+
+Report = ModelList | Transfer | Installed | Done | Error | Interrupted | Device
+
+_REPORTS: dict[str, type] = {c.type: c for c in (ModelList, Transfer, Installed, Done, Error, Interrupted, Device)}
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """An entry of ``packages.json``, the extension's locks: a wheel as it must be; sizes in bytes.
+
+    ``scripts/build_extension.py`` writes them, the installation in Blender and the command ``fetch`` read them.
+    """
+
+    name: str
+    version: str
+    file: str
+    sha256: str
+    size: int
+    unpacked: int  # what it takes when installed
+
+    @property
+    def requirement(self) -> str:
+        """A line of a requirements file."""
+        return f"{self.name}=={self.version} --hash=sha256:{self.sha256}"
+
+
+def decode_report(line: str) -> Report:
+    """Read a line that a command printed. Raises ProtocolError, also where a field holds what it must not."""
+    kind, values = _recognised(line, _REPORTS)
+    report: Report = _built(kind, values, kind.type)
+    return report
+
+
+def _built(kind: type, values: Mapping[str, Any], where: str) -> Any:
+    """An instance of a dataclass from a JSON object. Unknown fields are dropped, as ``_decode`` does."""
+    kinds = typing.get_type_hints(kind)
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    missing = [name for name, f in fields.items() if f.default is dataclasses.MISSING and name not in values]
+    if missing:
+        raise ProtocolError(f"{where} lacks {', '.join(missing)}")
+    return kind(**{name: _value(kinds[name], values[name], f"{where}.{name}") for name in fields if name in values})
+
+
+def _value(kind: Any, value: Any, where: str) -> Any:
+    """What a JSON value is as a field of this type. Raises ProtocolError."""
+    inner = typing.get_args(kind)
+    if typing.get_origin(kind) is tuple:
+        length = len(value) if isinstance(value, list) else -1
+        kinds = inner[:1] * length if inner[-1] is Ellipsis else inner
+        if len(kinds) == length:
+            return tuple(_value(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(kinds, value, strict=True)))
+    elif isinstance(kind, types.UnionType):
+        if any(_is(one, value) for one in inner):
+            return value
+    elif dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        if isinstance(value, dict):
+            return _built(kind, value, where)
+    elif _is(kind, value):
+        return value
+    raise ProtocolError(f"{where} must be {getattr(kind, '__name__', kind)}, not {value!r:.80}")
+
+
+def _is(kind: Any, value: Any) -> bool:
+    """Whether a plain value is of a type; true and false are no numbers."""
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))

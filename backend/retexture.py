@@ -1,7 +1,7 @@
-"""Paint a mesh that a person made from reference images: the shape stays, the model sees to its colours.
+"""Texture the user's own mesh from reference images: the shape stays, the model supplies the colours.
 
-The voxels that the mesh's surface crosses take the place of a sampled structure. The latents on them give a surface
-close to the mesh's own, with colours; these are baked onto the mesh.
+The voxels that the mesh's surface crosses replace the sampled structure. The latents on them are decoded to a surface
+close to the mesh, with colours, and these are baked onto the mesh.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from .config import GenerateSettings
 from .errors import GenerationError, SettingsError
 from .mesh import MeshError, RawMesh
 from .mesh.bake.bake import Source, bake
@@ -23,13 +22,14 @@ from .mesh.finish import FinishedMesh
 from .mesh.given import GivenMesh, GivenMeshError, read_mesh
 from .mesh.voxelize import surface_voxels
 from .pipeline import Check, Clock, Generated, OnProgress, Pipeline, Reconstruction
+from .protocol import Settings
 
 if TYPE_CHECKING:
     from PIL import Image
 
 
 def load_mesh(path: Path) -> GivenMesh:
-    """The mesh of a request. Raises SettingsError."""
+    """Read the mesh of a request. Raises SettingsError if it cannot be textured."""
     try:
         return read_mesh(path)
     except GivenMeshError as error:
@@ -40,16 +40,17 @@ def retexture(
     pipeline: Pipeline,
     mesh: GivenMesh,
     images: Sequence[Image.Image],
-    settings: GenerateSettings,
+    settings: Settings,
     *,
     on_progress: OnProgress = lambda stage, step, steps: None,
     on_preview: Callable[[RawMesh], None] = lambda raw: None,
     check: Check = lambda: None,
 ) -> Generated:
-    """A texture for ``mesh``, moved into the cube: a voxel from its sides, where a surface would be cut
-    off. ``settings.faces``, ``normal_map`` and ``ambient_occlusion`` play no part.
+    """Make a texture for ``mesh``, moved into the cube.
 
-    Otherwise as ``Pipeline.generate``.
+    It is kept one voxel away from the cube's sides, where a surface would be cut off. ``settings.faces``,
+    ``normal_map`` and ``ambient_occlusion`` have no effect. The other arguments, the result and the errors are those of
+    ``Pipeline.generate``.
     """
     clock = Clock(pipeline.device, on_progress, check)
     resolution = pipeline.latent_flow.resolution
@@ -63,8 +64,8 @@ def retexture(
     return Generated(painted, made.raw, made.gaussians, clock.seconds, counts, made.note)
 
 
-def paint(mesh: GivenMesh, made: Reconstruction, settings: GenerateSettings, check: Check) -> FinishedMesh:
-    """Lay the mesh out and bake the colours of what the model made onto it. Raises GenerationError."""
+def paint(mesh: GivenMesh, made: Reconstruction, settings: Settings, check: Check) -> FinishedMesh:
+    """Unwrap the mesh and bake the reconstruction's colours onto it. Raises GenerationError if that has no surface."""
     surface = made.raw.numpy()
     try:
         check_mesh(surface)

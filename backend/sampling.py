@@ -1,8 +1,8 @@
 """Sampling of rectified flows: time schedule, guidance and the Euler method, as pure functions.
 
-Time runs from 1 (noise) to 0 (data) along `x_t = (1 - t) x_0 + (sigma_min + (1 - sigma_min) t) noise`, whose velocity
-`dx/dt` the networks predict (Lipman et al. 2023; Liu et al. 2023); they are given 1000 t. A state `x` is a dense tensor
-`[B, ...]` or a sparse one: only sums and products with numbers are taken of it.
+Time runs from 1 (noise) to 0 (data) along ``x_t = (1 - t) x_0 + (sigma_min + (1 - sigma_min) t) noise``. The networks
+predict its velocity ``dx/dt`` (Lipman et al. 2023; Liu et al. 2023) and are given 1000 t. A state ``x`` is a dense
+tensor [B, ...] or a sparse one: the functions here only add states and multiply them by numbers.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ State = TypeVar("State", "Tensor", "SparseTensor")
 #: Velocity at a state and a time in 0..1.
 Velocity = Callable[[State, float], State]
 
-#: A flow network: state, times `[B]` scaled by 1000, condition tokens `[B, L, C]` to velocity.
+#: A flow network: from a state, times [B] scaled by 1000 and condition tokens [B, L, C] to a velocity.
 Model = Callable[[State, Tensor, Tensor], State]
 
 
@@ -37,13 +37,14 @@ class Step(Generic[State]):
     index: int  #: steps done so far, 1..total
     total: int
     x_t: State  #: the state after the step
-    x_0: State  #: the clean sample that the step was heading for
+    x_0: State  #: the clean sample that the step was heading for, see ``clean_estimate``
 
 
 def time_steps(steps: int, rescale_t: float = 1.0) -> np.ndarray:
-    """The `steps + 1` times from 1 to 0 in float64, `t' = r t / (1 + (r - 1) t)` (Esser et al. 2024, equation 23).
+    """The ``steps + 1`` times from 1 to 0 in float64, ``t' = r t / (1 + (r - 1) t)`` (Esser et al. 2024, equation 23).
 
-    `rescale_t` above 1 spends more of the steps near the noise. Raises ValueError unless `steps >= 1`, `rescale_t > 0`.
+    With ``rescale_t`` above 1 more of the steps are near the noise. Raises ValueError unless ``steps >= 1`` and
+    ``rescale_t > 0``.
     """
     if steps < 1:
         raise ValueError(f"steps must be at least 1, not {steps}")
@@ -54,7 +55,7 @@ def time_steps(steps: int, rescale_t: float = 1.0) -> np.ndarray:
 
 
 def conditioned(model: Model[State], cond: Tensor) -> Velocity[State]:
-    """The velocity `model` predicts under tokens `cond` `[B, L, C]`, or `[1, L, C]` for every item of the batch."""
+    """The velocity that ``model`` predicts given tokens ``cond`` [B, L, C], or [1, L, C] for all items of the batch."""
 
     def velocity(x: State, t: float) -> State:
         batch = _batch_size(x)
@@ -69,7 +70,7 @@ def _batch_size(x: Tensor | SparseTensor) -> int:
 
 
 def averaged(velocities: Sequence[Velocity[State]]) -> Velocity[State]:
-    """The mean of several velocities: every reference image acts in every step ("multidiffusion")."""
+    """The mean of several velocities: every reference image counts in every step ("multidiffusion")."""
 
     def velocity(x: State, t: float) -> State:
         return reduce(add, [v(x, t) for v in velocities]) * (1 / len(velocities))
@@ -78,9 +79,9 @@ def averaged(velocities: Sequence[Velocity[State]]) -> Velocity[State]:
 
 
 def alternated(velocities: Sequence[Velocity[State]], times: np.ndarray) -> Velocity[State]:
-    """Velocity k mod n in the step that leaves `times[k]`: the reference images take turns ("stochastic").
+    """Velocity k mod n in the step from ``times[k]``: the reference images take turns ("stochastic").
 
-    `times` is the schedule that is sampled along; any other time raises KeyError.
+    ``times`` is the schedule used for sampling; any other time raises KeyError.
     """
     turn = {float(t): velocities[k % len(velocities)] for k, t in enumerate(times)}
 
@@ -91,19 +92,19 @@ def alternated(velocities: Sequence[Velocity[State]], times: np.ndarray) -> Velo
 
 
 def of_several(velocities: Sequence[Velocity[State]], mode: str, times: np.ndarray) -> Velocity[State]:
-    """One velocity of those under each of several images, as ``mode`` ("multidiffusion" or "stochastic") says.
+    """Combine the velocities for several images by ``mode``, "multidiffusion" or "stochastic".
 
-    `times` is the schedule that is sampled along. Raises ValueError for another mode.
+    ``times`` is the schedule used for sampling. Raises ValueError for another mode.
     """
     if mode == "multidiffusion":
         return averaged(velocities)
     if mode == "stochastic":
         return alternated(velocities, times)
-    raise ValueError(f"several images act by multidiffusion or stochastic, not by {mode!r}")
+    raise ValueError(f"several images are combined by 'multidiffusion' or 'stochastic', not by {mode!r}")
 
 
 def guided_velocity(conditional: State, unconditional: State, strength: float) -> State:
-    """Classifier-free guidance `(1 + w) v(cond) - w v(uncond)` (Ho and Salimans 2022, equation 6)."""
+    """Classifier-free guidance ``(1 + w) v(cond) - w v(uncond)`` (Ho and Salimans 2022, equation 6)."""
     return conditional * (1 + strength) - unconditional * strength
 
 
@@ -113,9 +114,9 @@ def with_guidance(
     strength: float,
     interval: tuple[float, float] = (0.0, 1.0),
 ) -> Velocity[State]:
-    """Guidance at the times inside `interval`, ends included (Kynkäänniemi et al. 2024); elsewhere `conditional` alone.
+    """Guidance at times within ``interval``, ends included (Kynkäänniemi et al. 2024); else ``conditional`` alone.
 
-    With strength 0 the unconditional velocity has no part in the result and is not computed.
+    With strength 0 the unconditional velocity does not affect the result and is not computed.
     """
 
     def velocity(x: State, t: float) -> State:
@@ -134,17 +135,20 @@ def guided(
     strength: float,
     interval: tuple[float, float] = (0.0, 1.0),
 ) -> Velocity[State]:
-    """The guided velocity of `model` for one condition `[B or 1, L, C]` and its negative (zeros in TRELLIS)."""
+    """The guided velocity of ``model`` for one condition [B or 1, L, C] and its negative (zeros in TRELLIS)."""
     return with_guidance(conditioned(model, cond), conditioned(model, uncond), strength, interval)
 
 
 def euler_step(x: State, v: State, t: float, t_next: float) -> State:
-    """`x - (t - t_next) v`."""
+    """The state at ``t_next``: ``x - (t - t_next) v``."""
     return x - v * (t - t_next)
 
 
 def clean_estimate(x: State, v: State, t: float, sigma_min: float) -> State:
-    """The data `x_0` on the straight path through `x` with velocity `v`: `(1 - s) x - (s + (1 - s) t) v`."""
+    """The data ``x_0`` on the straight path through ``x`` with velocity ``v``: ``(1 - s) x - (s + (1 - s) t) v``.
+
+    s is ``sigma_min``.
+    """
     return x * (1 - sigma_min) - v * (sigma_min + (1 - sigma_min) * t)
 
 
@@ -158,9 +162,9 @@ def euler_sample(
     sigma_min: float = 1e-5,
     on_step: Callable[[Step[State]], None] | None = None,
 ) -> State:
-    """Follow `velocity` from `noise` at t = 1 to a sample at t = 0 in `steps` Euler steps.
+    """Follow ``velocity`` from ``noise`` at t = 1 to a sample at t = 0 in ``steps`` Euler steps.
 
-    `on_step` is called after every step; what it raises ends the sampling and reaches the caller.
+    ``on_step`` is called after every step; an exception that it raises ends the sampling and reaches the caller.
     """
     times = time_steps(steps, rescale_t).tolist()
     x = noise

@@ -30,26 +30,12 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from ..backend import protocol
-from . import FOLDER
-from .jobs.client import Backend
-from .jobs.file_lock import Busy, InstallLock
+from ..backend.files import write_whole, written_whole
+from .jobs.client import Backend, BackendUnavailable
+from .jobs.file_lock import Busy, FileLock
 from .jobs.queue import Job, JobQueue
-from .server.resources import find_models
 
-PRETRAINED = FOLDER / "backend" / "pretrained"
 FORMATS = ("glb", "blend")
-#: What of the options is asked of the backend, under the same names.
-SETTINGS = (
-    "model",
-    "steps",
-    "seed",
-    "texture_size",
-    "faces",
-    "texture_source",
-    "normal_map",
-    "ambient_occlusion",
-    "keep_raw",
-)
 #: Errors of the backend itself: the image may be innocent.
 BACKEND_ERRORS = {"backend_unavailable", "backend_ended", "backend_not_ready", "backend_protocol"}
 POLL = 0.02  # seconds
@@ -63,6 +49,8 @@ VIEW_NAME = re.compile(rf"(?P<object>.+)[_-](?P<view>{'|'.join(VIEWS)})", re.IGN
 
 #: Starts a backend that writes its log to this file.
 Launch: TypeAlias = Callable[[Path], Backend]
+#: Says which models can be used. Raises BackendUnavailable.
+ListModels: TypeAlias = Callable[[], Mapping[str, protocol.ModelInfo]]
 
 
 @dataclasses.dataclass
@@ -83,24 +71,27 @@ class Asset:
         self.status, self.error = "failed", {"code": code, "message": message, "hint": hint}
 
 
-def program(arguments: list[str], launch: Launch, *, models_folder: str, name: str) -> int:
+def program(arguments: list[str], launch: Launch, list_models: ListModels, *, name: str) -> int:
     """Run a batch as what a process is there for, and return its exit code: none of its errors gets any further."""
     keep_stdout()
     try:
-        return main(arguments, launch, models_folder=models_folder, name=name)
+        return main(arguments, launch, list_models, name=name)
     except KeyboardInterrupt:
         return 130
     except SystemExit as wrong_usage:  # or --help
         return wrong_usage.code if isinstance(wrong_usage.code, int) else 2
+    except BackendUnavailable as error:
+        print(f"{error} {error.hint}".strip(), file=sys.stderr)
+        return 1
     except Exception:  # Blender would end with 0
         traceback.print_exc()
         return 1
 
 
-def main(arguments: list[str], launch: Launch, *, models_folder: str = "", name: str = "batch.py") -> int:
-    """Run a batch and return its exit code. Raises SystemExit (2) if the options make no sense."""
-    options = parse(arguments, find_models(FOLDER, models_folder), name)
-    lock = InstallLock(options.out / LOCK)
+def main(arguments: list[str], launch: Launch, list_models: ListModels, *, name: str = "batch.py") -> int:
+    """Run a batch and return its exit code. Raises SystemExit (2) if the options make no sense, BackendUnavailable."""
+    options = parse(arguments, list_models, name)
+    lock = FileLock(options.out / LOCK)
     try:
         lock.acquire()
     except Busy:
@@ -165,9 +156,11 @@ class Pace:
         return f"{line}, about {left / 60:.0f} min left" if left > 90 else f"{line}, about {left:.0f} s left"
 
 
-def parse(arguments: list[str], models: Mapping[str, str], name: str) -> argparse.Namespace:
-    """The options. ``models``: names and what a request calls them. Ends the process with exit code 2 if they make
-    no sense."""
+def parse(arguments: list[str], list_models: ListModels, name: str) -> argparse.Namespace:
+    """The options, with the ``settings`` of the requests and a ``stamp`` of the model, which changes when its files do.
+
+    Ends the process with exit code 2 if they make no sense. Raises BackendUnavailable.
+    """
     parser = argparse.ArgumentParser(prog=name, description="Images to textured meshes, one for each object.")
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE_OR_FOLDER")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="where the assets go")
@@ -177,19 +170,7 @@ def parse(arguments: list[str], models: Mapping[str, str], name: str) -> argpars
         default=True,
         help="images of a folder named NAME_front, NAME_back, ... are views of one object, NAME (default: yes)",
     )
-    parser.add_argument(
-        "--model",
-        default=protocol.DEFAULT_MODEL,
-        help=f"a model ({', '.join(sorted(models))}) or a model's folder (default: %(default)s)",
-    )
-    parser.add_argument("--steps", type=int, help="sampling steps (default: the model's own)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--texture-size", type=int, default=1024, metavar="PIXELS")
-    parser.add_argument("--faces", type=int, default=10_000, help="face target: how many triangles at most")
-    parser.add_argument("--texture-source", choices=("colors", "gaussians"), default="colors")
-    parser.add_argument("--normal-map", action=argparse.BooleanOptionalAction, default=True)
-    parser.add_argument("--ambient-occlusion", action=argparse.BooleanOptionalAction, default=False)
-    parser.add_argument("--keep-raw", action="store_true", help="keep the mesh as it was decoded: NAME.raw.ply")
+    protocol.add_options(parser, protocol.Door.BATCH)
     parser.add_argument("--format", default=",".join(FORMATS), help="glb, blend or both (default: glb,blend)")
     parser.add_argument("--render", action="store_true", help="a preview of each asset, with Cycles on the CPU")
     options = parser.parse_args(arguments)
@@ -199,10 +180,20 @@ def parse(arguments: list[str], models: Mapping[str, str], name: str) -> argpars
     if options.out.exists() and not options.out.is_dir():
         parser.error(f"--out {options.out} is a file")
     options.out = options.out.resolve()
+    try:
+        options.settings = protocol.from_options(options, protocol.Door.BATCH)
+    except protocol.InvalidSetting as error:
+        parser.error(str(error))
+    models = list_models()
     if options.model in models:
-        options.model = models[options.model]
+        options.stamp = models[options.model].stamp
     elif Path(options.model).is_dir():
         options.model = str(Path(options.model).resolve())  # the backend works in another folder
+        options.stamp = folder_stamp(Path(options.model))
+    else:
+        known = ", ".join(sorted(models)) or "none"
+        parser.error(f"--model {options.model}: choose one of the models ({known}), or a model's folder")
+    options.settings["model"] = options.model
     options.images = list(find_images(options.images))
     if not options.images:
         parser.error("there are no images in these folders")
@@ -237,8 +228,7 @@ def objects(images: Iterable[Path], views: bool) -> list[tuple[str, list[Path]]]
 
 def plan(options: argparse.Namespace) -> list[Asset]:
     """An asset for each object, named after its images; of two with the same name the second gets a number."""
-    settings = [getattr(options, key) for key in SETTINGS]
-    stamp = json.dumps([settings, model_stamp(options.model)]).encode()
+    stamp = json.dumps([options.settings, options.stamp]).encode()
     assets: list[Asset] = []
     for stem, images in objects(options.images, options.views):
         name, taken, number = stem, {asset.name.casefold() for asset in assets}, 2
@@ -256,9 +246,8 @@ def plan(options: argparse.Namespace) -> list[Asset]:
     return assets
 
 
-def model_stamp(model: str) -> list[tuple[str, int, int]]:
-    """Changes when the model's files do, without reading them."""
-    folder = PRETRAINED / model  # or ``model`` itself, where that is an absolute path
+def folder_stamp(folder: Path) -> list[tuple[str, int, int]]:
+    """Changes when the files of a model's folder do, without reading them."""
     files = (path for path in folder.rglob("*") if path.is_file())
     return sorted((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files)
 
@@ -267,8 +256,7 @@ def make(asset: Asset, options: argparse.Namespace, queue: JobQueue, pace: Pace)
     """Generate an asset and write its files; what goes wrong is written on the asset."""
     start = time.monotonic()
     folder = tempfile.mkdtemp(prefix="espalier-")
-    settings = {key: getattr(options, key) for key in SETTINGS}
-    job = Job(protocol.Generate(uuid.uuid4().hex, tuple(asset.images), folder, **settings))
+    job = Job(protocol.Generate(uuid.uuid4().hex, tuple(asset.images), folder, **options.settings))
     run(job, queue, pace)
     try:
         if job.result is None:
@@ -305,7 +293,7 @@ def write_files(asset: Asset, result: protocol.Result, out: Path) -> None:
     """Write what the asset names: the backend's GLB as it is, the rest with bpy."""
     for kind, source in {"glb": result.glb, "raw": result.files.get("raw", "")}.items():
         if kind in asset.files:
-            with moved_into_place(out / asset.files[kind]) as part:
+            with written_whole(out / asset.files[kind]) as part:
                 shutil.copyfile(source, part)
     if not asset.files.keys() & {"blend", "preview"}:
         return
@@ -320,25 +308,14 @@ def write_files(asset: Asset, result: protocol.Result, out: Path) -> None:
         show_textures(bpy.data.screens)
         made.select_set(True)
         bpy.context.view_layer.objects.active = made
-        with moved_into_place(out / asset.files["blend"]) as part:
+        with written_whole(out / asset.files["blend"]) as part:
             bpy.ops.wm.save_as_mainfile(filepath=str(part), copy=True, compress=True)
     if "preview" in asset.files:
         start = time.monotonic()
-        with moved_into_place(out / asset.files["preview"]) as part:
+        (out / asset.files["preview"]).parent.mkdir(exist_ok=True)
+        with written_whole(out / asset.files["preview"]) as part:
             render_preview(made, part, PREVIEW_SIZE)
         asset.seconds["render"] = round(time.monotonic() - start, 3)
-
-
-@contextlib.contextmanager
-def moved_into_place(path: Path) -> Iterator[Path]:
-    """A path beside ``path`` to write to; what was written there replaces ``path`` if nothing went wrong."""
-    path.parent.mkdir(exist_ok=True)
-    part = path.with_name(f"{path.stem}.part{path.suffix}")
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def show_textures(screens: Any) -> None:
@@ -384,10 +361,8 @@ def read_report(out: Path) -> dict[str, Asset]:
 
 
 def write_report(options: argparse.Namespace, report: dict[str, Asset]) -> None:
-    settings = {key: value for key, value in vars(options).items() if key not in ("images", "out", "format")}
-    content = {"settings": settings, "assets": [dataclasses.asdict(asset) for asset in report.values()]}
-    with moved_into_place(options.out / "report.json") as part:
-        part.write_text(json.dumps(content, indent=1), "utf-8")
+    content = {"settings": options.settings, "assets": [dataclasses.asdict(asset) for asset in report.values()]}
+    write_whole(options.out / "report.json", json.dumps(content, indent=1))
 
 
 def describe(asset: Asset) -> str:

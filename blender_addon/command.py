@@ -16,7 +16,7 @@ _command: Any = None
 def run(arguments: list[str]) -> int:
     """Carry the command out in the Blender that was started for it. Returns the exit code."""
     return batch.program(
-        arguments, pump.launch, models_folder=installation.models_folder(bpy.context), name=f"blender --command {NAME}"
+        arguments, pump.launch, lambda: installation.usable_models(bpy.context), name=f"blender --command {NAME}"
     )
 
 

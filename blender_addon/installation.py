@@ -12,15 +12,15 @@ from pathlib import Path
 import bpy
 
 from ..backend import protocol
-from . import FOLDER, ROOT
+from . import choices
+from .extension import FOLDER, ROOT, is_checkout
 from .jobs.client import BackendUnavailable
 from .server import process
 from .server.environment import Packages
 from .server.install import Installer, State
-from .server.models import Models, Place
+from .server.models import BackendAt, ModelStore
 from .server.steps import Options
-from .ui import preferences
-from .ui.texts import translate
+from .translations import translate
 
 INTERVAL = 0.2  # seconds between two redraws while something is going on
 
@@ -28,14 +28,14 @@ INTERVAL = 0.2  # seconds between two redraws while something is going on
 OFFERED = "trellis-image-large"
 DEMONSTRATION = "mini"
 
-models = Models()
+models = ModelStore()
 _installer: Installer | None = None
 
 
 def installer() -> Installer | None:
     """What installs the backend; None in a checkout, which has an environment of its own."""
     global _installer
-    packages = Packages.read(FOLDER) if _installer is None and ROOT.startswith("bl_ext.") else None
+    packages = None if _installer is not None or is_checkout() else Packages.read(FOLDER)
     if packages is not None:
         folder = bpy.utils.extension_path_user(ROOT, path="", create=True)
         _installer = Installer(Path(folder), FOLDER, packages)
@@ -43,7 +43,7 @@ def installer() -> Installer | None:
 
 
 def options(context: bpy.types.Context) -> Options:
-    chosen = preferences.chosen(context)
+    chosen = choices.preferences(context)
     if chosen is None:
         return Options()
     return Options(
@@ -54,18 +54,18 @@ def options(context: bpy.types.Context) -> Options:
 def backend_python(context: bpy.types.Context) -> Path:
     """The Python that runs the backend. Raises BackendUnavailable."""
     here = installer()
-    return process.find_python(preferences.folders(context)[0], FOLDER, installed=here.python if here else None)
+    return process.find_python(choices.folders(context)[0], FOLDER, installed=here.python if here else None)
 
 
 def models_folder(context: bpy.types.Context) -> str:
     """Where models are installed: the folder in the preferences, else the one that the backend would take."""
-    return preferences.folders(context)[1] or str(protocol.models_folder())
+    return choices.folders(context)[1] or str(protocol.models_folder())
 
 
-def place(context: bpy.types.Context) -> Place | None:
+def backend(context: bpy.types.Context) -> BackendAt | None:
     """The backend that can be asked about models; None if there is none."""
     try:
-        return Place(backend_python(context), FOLDER, models_folder(context))
+        return BackendAt(backend_python(context), FOLDER, models_folder(context))
     except BackendUnavailable:
         return None
 
@@ -76,14 +76,38 @@ def is_installed(context: bpy.types.Context) -> bool:
         backend_python(context)
     except BackendUnavailable:
         here = installer()
-        return here is None or here.status().state is State.READY or bool(preferences.folders(context)[0])
+        return here is None or here.status().state is State.READY or bool(choices.folders(context)[0])
     return True
 
 
+def usable_models(context: bpy.types.Context) -> dict[str, protocol.ModelInfo]:
+    """The models that can be used now, by name, as the backend lists them.
+
+    What it said is believed until a folder of models changes. In a window asking takes no time here: the list is empty
+    until the backend has answered for the first time.
+    """
+    here = backend(context)
+    if here is not None and not models.working and not models.knows(here):
+        _ask_for_models(here)
+    return {name: model for name, model in models.known.items() if model.usable}
+
+
+def _ask_for_models(here: BackendAt) -> None:
+    """Ask the backend what models there are: in a window without waiting."""
+    if not bpy.app.background:
+        models.refresh(here)
+        watch()
+        return
+    try:
+        models.ask(here)  # nothing is drawn meanwhile, and no timer would bring the answer
+    except BackendUnavailable as error:
+        models.problem = (str(error), error.hint)
+
+
 def only_demonstration(context: bpy.types.Context) -> bool:
-    """Whether the backend is there and no model but the bundled one."""
-    folder = Path(models_folder(context))
-    return is_installed(context) and not any(folder.glob("*/pipeline.json"))
+    """Whether the backend is there and no model but the bundled ones."""
+    there = usable_models(context).values()
+    return is_installed(context) and all(model.state == "bundled" for model in there)
 
 
 def offline_reason(context: bpy.types.Context) -> str:
@@ -109,9 +133,9 @@ def prepare(context: bpy.types.Context) -> None:
     """Find out, once and in the background, what the page shows: what an installation takes, which models there are."""
     if bpy.app.background:
         return
-    backend, here = place(context), installer()
-    if backend is not None:
-        models.refresh(backend)
+    here = installer()
+    if backend(context) is not None:
+        usable_models(context)
     elif here is not None and here.surveyed != (wanted := options(context)):
         here.survey(wanted)
     if going_on():

@@ -16,19 +16,21 @@ import bpy
 from bpy.app.handlers import persistent
 
 from ..backend import protocol
-from . import FOLDER, ROOT, installation
+from . import choices, installation
+from .extension import FOLDER, ROOT, is_checkout
 from .jobs.client import Backend
 from .jobs.journal import Journal
 from .jobs.queue import Job, JobQueue, State, Target
 from .scene import history, viewport
 from .scene.mesh_import import create_object
+from .scene.paint import paint
+from .scene.replace import put_in_place
 from .server import process
-from .ui import preferences
 
 INTERVAL = 0.05  # seconds between two steps
 IDLE_INTERVAL = 1.0  # seconds between two looks at a backend that has nothing to do
 
-Place: TypeAlias = tuple[bpy.types.Scene, bpy.types.Collection, tuple[float, float, float]]
+Home: TypeAlias = tuple[bpy.types.Scene, bpy.types.Collection, tuple[float, float, float]]
 
 _document = 0  # counts the files loaded in this session: a job belongs to the one it was started in
 
@@ -46,9 +48,9 @@ def log_path() -> Path:
 
 def journal_folder() -> Path:
     """Where jobs lie that outlive Blender: among the user's files of the extension. A checkout keeps none."""
-    if ROOT.startswith("bl_ext."):
-        return Path(bpy.utils.extension_path_user(ROOT, path="jobs", create=True))
-    return Path(bpy.app.tempdir) / "espalier-jobs"
+    if is_checkout():
+        return Path(bpy.app.tempdir) / "espalier-jobs"
+    return Path(bpy.utils.extension_path_user(ROOT, path="jobs", create=True))
 
 
 jobs = JobQueue(lambda: launch(log_path()))
@@ -110,7 +112,7 @@ def step() -> None:
         match job.state:
             case State.RUNNING if job.preview is not None and not viewport.shown(job.id):
                 _show_preview(job)
-            case State.DONE if (place := home(job)) is not None and not hindrance(job):
+            case State.DONE if (place := home(job)) is not None and not blocked_by(job):
                 insert(job, *place)
             case State.FAILED:
                 viewport.hide(job.id)
@@ -122,7 +124,7 @@ def step() -> None:
         redraw("UI")
 
 
-def home(job: Job) -> Place | None:
+def home(job: Job) -> Home | None:
     """Where a job's object belongs. None if that file or scene, or the object whose place it shall take, is no longer
     there: the result is then only offered."""
     if job.target is None or job.target.document != _document or (job.target.replaces and replaced(job) is None):
@@ -136,7 +138,7 @@ def home(job: Job) -> Place | None:
     return scene, scene.collection, job.target.location
 
 
-def obstacle() -> str:
+def busy_with() -> str:
     """What forbids to change the scene just now, in words; empty if nothing does.
 
     In the middle of a modal operator the undo step would be taken of a half-done state.
@@ -157,21 +159,16 @@ def replaced(job: Job) -> bpy.types.Object | None:
     return there if there is not None and there.type == "MESH" and there.data.library is None else None
 
 
-def hindrance(job: Job) -> str:
-    """As ``obstacle``; and an object that is being edited would get its old mesh back afterwards."""
+def blocked_by(job: Job) -> str:
+    """As ``busy_with``; and an object that is being edited would get its old mesh back afterwards."""
     there = replaced(job)
-    return obstacle() or ("Edit Mode" if there is not None and there.mode != "OBJECT" else "")
+    return busy_with() or ("Edit Mode" if there is not None and there.mode != "OBJECT" else "")
 
 
 def insert(
     job: Job, scene: bpy.types.Scene, collection: bpy.types.Collection, location: tuple[float, float, float]
 ) -> None:
     """Make or change the object of a finished job, as one undo step. A damaged result changes nothing and fails it."""
-    from .request import (
-        again,  # they use this module
-        retexture,
-    )
-
     assert job.result is not None
     size = job.target.size if job.target else 1.0
     settings = job.result.settings | ({"images": job.sources} if job.sources else {})
@@ -180,9 +177,9 @@ def insert(
         if there is None:
             made = create_object(job.result, name=job.name, collection=collection, settings=settings, size=size)
         elif job.request.mesh:
-            retexture.paint(there, job.result, settings, job.layout)
+            paint(there, job.result, settings, job.digests)
         else:
-            again.put_in_place(there, job.result, settings)
+            put_in_place(there, job.result, settings)
     except (OSError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
         traceback.print_exc()
         hint = "Press Generate 3D to make it again."
@@ -238,7 +235,7 @@ def _tick() -> float | None:
         return INTERVAL
     if jobs.backend is None:
         return None
-    idle_minutes = preferences.idle_minutes(bpy.context)
+    idle_minutes = choices.idle_minutes(bpy.context)
     if idle_minutes and time.monotonic() > jobs.busy_at + 60 * idle_minutes:
         unload()
         return None

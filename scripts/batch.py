@@ -27,30 +27,36 @@ def load_checkout() -> None:
         sys.modules["espalier"] = package
 
 
-load_checkout()
-
-from espalier.backend import protocol  # noqa: E402
-from espalier.blender_addon import batch  # noqa: E402
-from espalier.blender_addon.jobs.client import Backend  # noqa: E402
-from espalier.blender_addon.server import process  # noqa: E402
-
-
-def launch(log: Path) -> Backend:
-    """The checkout's backend: with this Python, or, inside Blender, with the one that the add-on would take."""
-    chosen = "" if in_blender() or process.PYTHON_VARIABLE in os.environ else sys.executable
-    return process.launch(process.find_python(chosen, ROOT), ROOT, log)
-
-
 def in_blender() -> bool:
     """Whether this is Blender's own Python; pip's bpy belongs to no program."""
     return "bpy" in sys.modules and bool(sys.modules["bpy"].app.binary_path)
 
 
 def own_arguments() -> list[str]:
+    """The arguments that are meant for this script, not for Blender."""
     if "--" in sys.argv:
         return sys.argv[sys.argv.index("--") + 1 :]
     return [] if in_blender() else sys.argv[1:]
 
 
+def main() -> int:
+    """Run a batch on the checkout's backend: with this Python, or inside Blender with the one the add-on would take."""
+    load_checkout()
+    from espalier.backend import protocol
+    from espalier.blender_addon import batch
+    from espalier.blender_addon.jobs.client import Backend
+    from espalier.blender_addon.server import models, process
+
+    def backend() -> models.BackendAt:
+        chosen = "" if in_blender() or process.PYTHON_VARIABLE in os.environ else sys.executable
+        return models.BackendAt(process.find_python(chosen, ROOT), ROOT, str(protocol.models_folder()))
+
+    def launch(log: Path) -> Backend:
+        here = backend()
+        return process.launch(here.python, here.extension, log, models_folder=here.folder)
+
+    return batch.program(own_arguments(), launch, lambda: models.usable(backend()), name="batch.py")
+
+
 if __name__ == "__main__":
-    sys.exit(batch.program(own_arguments(), launch, models_folder=str(protocol.models_folder()), name="batch.py"))
+    sys.exit(main())

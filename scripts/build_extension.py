@@ -15,7 +15,6 @@ makes the folder a repository that Blender can install and update from.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import io
 import json
 import os
@@ -28,12 +27,17 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backend.config import version
-from backend.errors import PackageError
-from backend.store.wheels import PYPI, Listed, LockedWheel, list_files
+from backend.errors import StoreError
+from backend.files import sha256, written_whole
+from backend.protocol import Wheel
+from backend.store import wheels as store
+from backend.store.transfer import complete, copy, download
+from backend.store.wheels import PYPI, Listed, expected, list_files
 
 if TYPE_CHECKING:
     from packaging.tags import Tag
@@ -116,41 +120,33 @@ class Wheels:
     """Finds and caches the wheels of a platform."""
 
     def __init__(self, platform: Platform, index: str, folders: list[Path], cache: Path) -> None:
-        import httpx2
-
         self.index, self.cache = index, cache
         self._rank = {tag: rank for rank, tag in enumerate(_tags(platform))}
-        self._local = {_sha256(path): path for folder in folders for path in folder.glob("*.whl")}
-        self._client = httpx2.Client(timeout=60, follow_redirects=True)
+        self._local = {sha256(path): path for folder in folders for path in folder.glob("*.whl")}
+        self._client = store.connect()
 
-    def find(self, pin: Pin) -> tuple[LockedWheel, str]:
-        """The wheel of a package that suits the platform best, and its URL. Raises PackageError."""
+    def find(self, pin: Pin) -> tuple[Wheel, str]:
+        """The wheel of a package that suits the platform best, and its URL. Raises StoreError."""
         best = min(self._candidates(pin), key=lambda one: one[0], default=None)
         if best is None:
-            raise PackageError("wheel_missing", f"{self.index} has no locked wheel of {pin.name} {pin.version}")
+            message = f"{self.index} has no locked wheel of {pin.name} {pin.version}."
+            raise StoreError("wheel_missing", message, "Lock a version that has one: scripts/lock.py.")
         listed = best[1]
         assert listed.sha256 is not None
         size, unpacked = self._sizes(listed)
-        return LockedWheel(pin.name, pin.version, listed.file, listed.sha256, size, unpacked), listed.url
+        return Wheel(pin.name, pin.version, listed.file, listed.sha256, size, unpacked), listed.url
 
-    def get(self, wheel: LockedWheel, url: str) -> Path:
-        """The wheel in the cache, verified. Raises PackageError."""
+    def get(self, wheel: Wheel, url: str) -> Path:
+        """The wheel in the cache, verified. Raises StoreError."""
         path = self.cache / wheel.file
-        if not (path.is_file() and _sha256(path) == wheel.sha256):
-            self.cache.mkdir(parents=True, exist_ok=True)
-            part = path.with_name(f"{path.name}.part")
-            if url.startswith("file:"):
-                shutil.copyfile(self._local[wheel.sha256], part)
-            else:
-                with self._client.stream("GET", url) as response, part.open("wb") as stream:
-                    response.raise_for_status()
-                    for chunk in response.iter_bytes():
-                        stream.write(chunk)
-            if _sha256(part) != wheel.sha256:
-                part.unlink()
-                raise PackageError("hash_wrong", f"{url} is not the file that the lock names")
-            part.replace(path)
+        complete(expected(wheel), path, partial(self._bring, wheel, url))
         return path
+
+    def _bring(self, wheel: Wheel, url: str, part: Path) -> None:
+        if url.startswith("file:"):
+            copy(self._local[wheel.sha256], part)
+        else:
+            download(store.origin(self._client), lambda: url, expected(wheel), part)
 
     def _candidates(self, pin: Pin) -> Iterator[tuple[int, Listed]]:
         from packaging.utils import InvalidWheelFilename, parse_wheel_filename
@@ -172,12 +168,12 @@ class Wheels:
     def _offered(self, pin: Pin) -> list[Listed]:
         import httpx2
 
-        wheel = LockedWheel(pin.name, pin.version, "", "", 0, 0)
-        address = wheel.indexes(self.index)[-1]
+        address = store.indexes(pin.version, self.index)[-1]
         try:
             return list_files(self._client, address, pin.name)
         except httpx2.HTTPError as error:
-            raise PackageError("no_network", f"{address} cannot be asked for {pin.name}: {error}") from error
+            message = f"{address} cannot be asked for {pin.name}: {error}."
+            raise StoreError("no_network", message, "Check the network, or use another --index-url.") from error
 
     def _sizes(self, listed: Listed) -> tuple[int, int]:
         """Bytes of a wheel, and of what is in it, which the end of the file tells."""
@@ -230,14 +226,12 @@ def pack(platform: Platform, packages: dict[str, object], wheels: list[Path], ta
     files["blender_manifest.toml"] = manifest(platform).encode()
     files["packages.json"] = (json.dumps(packages, indent=1) + "\n").encode()
     moment = commit_time().timetuple()[:6]
-    part = target.with_suffix(".part")
-    with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
+    with written_whole(target) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(files):
             info = zipfile.ZipInfo(name, moment)
             info.create_system, info.external_attr = 3, 0o100644 << 16
             content = files[name]
             archive.writestr(info, content if isinstance(content, bytes) else content.read_bytes())
-    part.replace(target)
 
 
 def manifest(platform: Platform) -> str:
@@ -280,11 +274,6 @@ def cache_folder() -> Path:
     return Path(base, "espalier", "wheels")
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def parse(arguments: list[str]) -> argparse.Namespace:
     """The command line; ends the program with 2 for a platform that there is not."""
     parser = argparse.ArgumentParser(prog="dev.py build", description="Pack the extension, a zip for each platform.")
@@ -319,11 +308,11 @@ def main(arguments: list[str]) -> int:
             packages, carried = resolve(
                 platform, Wheels(platform, options.index_url, options.find_links, cache_folder())
             )
-        except PackageError as error:
+        except StoreError as error:
             print(f"{error} {error.hint}".strip(), file=sys.stderr)
             return 1
         pack(platform, packages, carried, target)
-        print(f"  {target.stat().st_size / 1e6:.1f} MB, {len(carried)} wheels, SHA-256 {_sha256(target)}", flush=True)
+        print(f"  {target.stat().st_size / 1e6:.1f} MB, {len(carried)} wheels, SHA-256 {sha256(target)}", flush=True)
         if tool is not None:
             run_blender(tool, "validate", str(target))
     if tool is None:

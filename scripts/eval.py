@@ -109,7 +109,7 @@ def _add_students(kind: argparse.ArgumentParser) -> None:
 
 def run_on_pipeline(arguments: argparse.Namespace) -> int:
     """``mini`` or ``painted``, on a model's whole pipeline. Raises CheckpointError."""
-    pipeline = Pipeline.load(find_model(arguments.model), torch.device(arguments.device))
+    pipeline = Pipeline.load(ModelFolder.find(arguments.model), torch.device(arguments.device))
     options = arguments.n, arguments.seed, arguments.steps, arguments.guidance
     found = arguments.evaluation.evaluate(pipeline, *options, say)
     if not arguments.json:
@@ -121,7 +121,7 @@ def run_on_pipeline(arguments: argparse.Namespace) -> int:
 def run_students(arguments: argparse.Namespace) -> int:
     """Make the samples that are missing, and say what was asked for. Raises CheckpointError, GivenSetError."""
     torch.set_num_threads(1)  # rows are made side by side by several such commands
-    teacher = ModelFolder.read(find_model(arguments.preset))
+    teacher = ModelFolder.find(arguments.preset)
     name = teacher.path.name
     students = [*students_of(teacher, CACHE / "distill" / name), *((m, find_model(m)) for m in arguments.student)]
     rows = [*([] if arguments.set else [Row("truth")]), *rows_of(teacher.path, students)]
@@ -144,7 +144,7 @@ def run_students(arguments: argparse.Namespace) -> int:
 def open_evaluation(arguments: argparse.Namespace, teacher: ModelFolder) -> Evaluation:
     """The set, and where its samples are kept: what one image encoder saw cannot be compared with another's."""
     device = torch.device(arguments.device)
-    judge = ModelFolder.read(find_model(arguments.encoder)) if arguments.encoder else teacher
+    judge = ModelFolder.find(arguments.encoder) if arguments.encoder else teacher
     encoder, digest = encoder_of(judge, device)
     folder = (arguments.folder or CACHE / "eval" / teacher.path.name) / digest
     if arguments.set is None:

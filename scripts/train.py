@@ -16,7 +16,6 @@ from pathlib import Path
 import torch
 
 from backend.errors import BackendError
-from backend.store.catalog import find_model
 from backend.training.export import begin_with, export
 from backend.training.loop import Stage, Trainer
 from backend.training.objects.data import make_data
@@ -65,7 +64,7 @@ def run_stage(name: str, run: Run, arguments: argparse.Namespace) -> None:
         torch.manual_seed(0)  # the initial weights
         stage = LEARNED[name](run)
         if arguments.start:
-            begin_with(stage.model, name, ModelFolder.read(find_model(arguments.start)))
+            begin_with(stage.model, name, ModelFolder.find(arguments.start))
         Trainer(stage, run.folder / name, run.device, arguments.precision == "bf16").run(say)
 
 

@@ -16,9 +16,9 @@ from typing import TypedDict
 import numpy as np
 from scipy.spatial import cKDTree
 
-from ..config import GenerateSettings
 from ..errors import BackendError
 from ..pipeline import Pipeline
+from ..protocol import Settings
 from ..training.objects.drawing import outer_surface
 from ..training.objects.families import FAMILIES
 from ..training.objects.shapes import HELD_OUT
@@ -71,7 +71,7 @@ def evaluate(
     choices, judged = Choices(), []
     started = time.monotonic()
     for i, case in enumerate(cases(count, seed)):
-        made = generate(pipeline, case, GenerateSettings(seed=i, steps=steps, guidance=guidance), say)
+        made = generate(pipeline, case, Settings(seed=i, steps=steps, guidance=guidance), say)
         j = judge(case, made, resolution)
         judged.append(j)
         if made is not None:
@@ -92,9 +92,7 @@ def evaluate(
     }
 
 
-def generate(
-    pipeline: Pipeline, case: Case, settings: GenerateSettings, say: Callable[[str], None]
-) -> metrics.Surface | None:
+def generate(pipeline: Pipeline, case: Case, settings: Settings, say: Callable[[str], None]) -> metrics.Surface | None:
     """The outer surface of what the model makes of the case's image; None where it makes nothing."""
     try:
         return outer_surface(pipeline.reconstruct([case.image()], settings)[0])
@@ -155,7 +153,7 @@ def top_up(
             number += 1
             if all(len(choices.taken[choice]) >= IMAGES_PER_CHOICE for choice in case.hidden_choices()):
                 continue
-            made = generate(pipeline, case, GenerateSettings(seed=number, steps=steps, guidance=guidance), say)
+            made = generate(pipeline, case, Settings(seed=number, steps=steps, guidance=guidance), say)
             if made is not None:
                 choices.add(case.family, Choices.of(case, metrics.filled(made)))
 

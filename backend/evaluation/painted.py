@@ -15,12 +15,12 @@ from typing import NamedTuple, TypedDict
 
 import numpy as np
 
-from ..config import GenerateSettings
 from ..errors import BackendError
 from ..mesh.bake.bake import Source, bake
 from ..mesh.clean.simplify import simplify
 from ..mesh.given import GivenMesh
 from ..pipeline import Pipeline
+from ..protocol import Settings
 from ..retexture import retexture
 from ..training.objects.render import View, Window, frame
 from . import metrics
@@ -79,7 +79,7 @@ def evaluate(
     families: list[str] = []
     failed, seconds = 0, 0.0
     for i, case in enumerate(cases(count, seed)):
-        settings = GenerateSettings(seed=i, steps=steps, guidance=guidance, texture_size=TEXTURE_SIZE, normal_map=False)
+        settings = Settings(seed=i, steps=steps, guidance=guidance, texture_size=TEXTURE_SIZE, normal_map=False)
         shape = surface_of(case)
         started = time.monotonic()
         painted = paint(pipeline, case, shape, settings, say)
@@ -122,7 +122,7 @@ def surface_of(case: Case) -> Shape:
 
 
 def paint(
-    pipeline: Pipeline, case: Case, shape: Shape, settings: GenerateSettings, say: Callable[[str], None]
+    pipeline: Pipeline, case: Case, shape: Shape, settings: Settings, say: Callable[[str], None]
 ) -> Textured | None:
     """The shape as a model paints it from the case's image; None where it cannot."""
     try:

@@ -15,11 +15,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from ..config import GenerateSettings
 from ..errors import GenerationError
 from ..files import sha256, written_whole
 from ..models.image_encoder import ImageEncoder
 from ..pipeline import Clock, Pipeline
+from ..protocol import Settings
 from ..training.objects.drawing import outer_surface
 from ..weights.checkpoints import load_network
 from ..weights.folders import ModelFolder
@@ -53,10 +53,10 @@ class Row:
             found.update(model_digest(ModelFolder.read(self.model)).encode())
         return found.hexdigest()[:12]
 
-    def settings(self, seed: int) -> GenerateSettings:
+    def settings(self, seed: int) -> Settings:
         """How one of its objects is generated."""
-        retry = GenerateSettings.retry_seconds if self.guarded else 0.0
-        return GenerateSettings(seed=seed, steps=self.steps, guidance=self.guidance, retry_seconds=retry)
+        retry = Settings.retry_seconds if self.guarded else 0.0
+        return Settings(seed=seed, steps=self.steps, guidance=self.guidance, retry_seconds=retry)
 
 
 def model_digest(model: ModelFolder) -> str:
@@ -146,7 +146,7 @@ def scores_of(made: Solid | None, truth: Truth) -> list[float]:
 def generated(row: Row, work: Iterable[tuple[Subject, int]], device: torch.device) -> Iterator[Made]:
     """Objects made of the subjects' images, each with its seed."""
     assert row.model is not None
-    pipeline = Pipeline.load(row.model, device)
+    pipeline = Pipeline.load(ModelFolder.read(row.model), device)
     for subject, seed in work:
         clock = Clock(device)
         solid = _solid(pipeline, subject, row.settings(seed), clock)
@@ -154,7 +154,7 @@ def generated(row: Row, work: Iterable[tuple[Subject, int]], device: torch.devic
         yield Made(subject, solid, (*seconds, sum(clock.seconds.values())))
 
 
-def _solid(pipeline: Pipeline, subject: Subject, settings: GenerateSettings, clock: Clock) -> Solid | None:
+def _solid(pipeline: Pipeline, subject: Subject, settings: Settings, clock: Clock) -> Solid | None:
     """What is made of a subject's image. None counts: an object that could not be made is judged as empty space."""
     try:
         raw = pipeline.reconstruct([subject.image()], settings, clock)[0]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NotRequired, TypedDict
 
-from ..store.catalog import available_models, find_model
+from ..serving.model_list import usable_models
 from ..training.distillation.methods import METHODS
 from ..weights.folders import ModelFolder
 from .samples import Row
@@ -25,10 +25,10 @@ class Report(TypedDict):
 
 def students_of(teacher: ModelFolder, folder: Path) -> Iterator[tuple[str, Path]]:
     """The installed models that are overlays of the teacher, and what ``scripts.distill`` exported to a folder."""
-    for name in available_models():
-        base = ModelFolder.read(find_model(name)).base
-        if base is not None and base.path == teacher.path:
-            yield name, find_model(name)
+    for name in usable_models():
+        model = ModelFolder.find(name)
+        if model.base is not None and model.base.path == teacher.path:
+            yield name, model.path
     for path in sorted(folder.glob("*/overlay.json")):
         if path.parent.name.partition("@")[0] in METHODS:
             yield path.parent.name, path.parent

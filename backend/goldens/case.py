@@ -1,4 +1,4 @@
-"""Golden cases on disk: folders with a configuration, inputs, outputs and, where networks are involved, weights."""
+"""Golden cases on disk: folders with a configuration, inputs, outputs and, for networks, weights."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from ..weights.random_weights import TIME_SCALE, fill_by_rule
 
 Network = TypeVar("Network", bound=nn.Module)
 
-#: In an ``inputs_rule``: "feats = randn(600,8) with generator seed 10401".
+#: Matches in an ``inputs_rule``: "feats = randn(600,8) with generator seed 10401".
 _DRAW = re.compile(r"(\w+) = randn\(([\d, ]+)\) with generator seed (\d+)")
 
-#: In ``config.json``: the dtypes that went through each module of a half-precision network.
+#: Key in ``config.json``: the dtypes that each module of a half-precision network takes and returns.
 TRACE = "module_dtype_trace_in_out"
 
 
 @dataclass(frozen=True)
 class GoldenCase:
-    """One stored run. A file that the case does not have reads as an empty dictionary."""
+    """One stored run. Where the case lacks a file, its tensors are an empty dictionary."""
 
     folder: Path
     config: dict[str, Any]
@@ -41,22 +41,22 @@ class GoldenCase:
         return SparseTensor(self.inputs["feats"], self.inputs["coords"])
 
     def part(self, prefix: str) -> dict[str, Tensor]:
-        """The weights of one of several modules, whose keys begin with ``prefix``, which is taken off."""
+        """The weights of one of several modules: those whose keys begin with ``prefix``, which is removed."""
         return {key.removeprefix(prefix): value for key, value in self.weights.items() if key.startswith(prefix)}
 
 
 def find_cases(folder: Path) -> Iterator[Path]:
-    """The case folders in and below ``folder``, in order."""
+    """The case folders in and below ``folder``, sorted."""
     for file in sorted(folder.rglob("config.json")):
-        # A case that is about dtypes alone has no outputs.
+        # A case with dtypes only has no outputs.
         if file.with_name("outputs.safetensors").exists() or f'"{TRACE}"' in file.read_text("utf-8", "replace"):
             yield file.parent
 
 
 def family_of(folder: Path) -> str:
-    """The family of a case: what its configuration says, else the name of the folder around it.
+    """The family of a case, from its configuration or else the name of the folder above it.
 
-    Raises ValueError if the configuration is no JSON object.
+    Raises ValueError if the configuration is not a JSON object.
     """
     return str(_config(folder).get("family", folder.parent.name))
 
@@ -64,12 +64,12 @@ def family_of(folder: Path) -> str:
 def _config(folder: Path) -> dict[str, Any]:
     config = json.loads((folder / "config.json").read_text("utf-8"))
     if not isinstance(config, dict):
-        raise ValueError("config.json holds no JSON object")
+        raise ValueError("config.json does not hold a JSON object")
     return config
 
 
 def load_case(folder: Path) -> GoldenCase:
-    """Read a case; inputs that are not stored are drawn as the configuration's ``inputs_rule`` says."""
+    """Read a case; inputs that are not stored are drawn by the configuration's ``inputs_rule``."""
     config = _config(folder)
     tensors = {}
     for name in ("inputs", "outputs", "weights"):
@@ -84,21 +84,24 @@ def load_case(folder: Path) -> GoldenCase:
 def filled(network: Network, weights: dict[str, Tensor]) -> Network:
     """The network with these weights, for inference.
 
-    Raises RuntimeError if the keys or shapes differ, and ValueError if a stored buffer is not what the network computes
-    for itself.
+    Raises RuntimeError if the keys or shapes differ, and ValueError if a stored buffer differs from the one that the
+    network computes.
     """
     for name, computed in network.named_buffers():
         if name in weights and not torch.allclose(computed, weights[name], rtol=1e-4, atol=1e-6):
-            raise ValueError(f"the network computes another {name} than is stored")
+            raise ValueError(f"the stored {name} differs from the one that the network computes")
     network.load_state_dict(weights)
     return network.eval().requires_grad_(False)
 
 
 def filled_for(case: GoldenCase, network: Network) -> Network:
-    """The network with the case's weights: those stored, else those that follow from its keys by ``rule_tensor``."""
+    """The network with the case's weights: the stored ones, or else those that ``rule_tensor`` makes from its keys.
+
+    Raises as ``filled`` does, and ValueError if the rule of the case is not the one that ``rule_tensor`` follows.
+    """
     if case.weights:
         return filled(network, case.weights)
     if case.config.get("rule_s_t_embedder", TIME_SCALE) != TIME_SCALE:
-        raise ValueError(f"only weights with rule_s_t_embedder {TIME_SCALE} can be made again")
+        raise ValueError(f"only weights with rule_s_t_embedder {TIME_SCALE} can be reproduced")
     fill_by_rule(network, case.config["rule_salt"], case.config["rule_s"])
     return network.eval().requires_grad_(False)

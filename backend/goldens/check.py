@@ -1,4 +1,4 @@
-"""Judge golden cases: one verdict a case, whatever happens while it runs."""
+"""Judge golden cases: one verdict for each case, whatever happens while it runs."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ from .surfaces import features2mesh
 
 
 def _distillation(case: GoldenCase) -> list[Comparison]:
-    from .distillation import distillation  # training is imported for these families alone
+    from .distillation import distillation  # training is imported for these families only
 
     return distillation(case)
 
 
+#: What runs a case of each family and compares its outputs.
 FAMILIES: dict[str, Callable[[GoldenCase], list[Comparison]]] = {
     "blocks": blocks,
     "dense_ops": dense_ops,
@@ -64,6 +65,7 @@ FAMILIES: dict[str, Callable[[GoldenCase], list[Comparison]]] = {
             "full_slat_enc",
             "full_slat_flow_L",
             "full_ss_dec",
+            "full_ss_enc",
             "full_ss_flow_L",
         ),
         full_size_network,
@@ -73,7 +75,7 @@ FAMILIES: dict[str, Callable[[GoldenCase], list[Comparison]]] = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of a case: ``status`` is passed, failed or skipped (full size)."""
+    """The result of a case: ``status`` is passed, failed or skipped (full size)."""
 
     family: str
     case: str
@@ -84,7 +86,7 @@ class Verdict:
 
     @property
     def worst(self) -> Comparison | None:
-        """The comparison that uses up most of its tolerance."""
+        """The comparison that uses the largest part of its tolerance."""
         return max(self.comparisons, key=lambda comparison: comparison.strain, default=None)
 
     @property
@@ -93,7 +95,7 @@ class Verdict:
         return max((comparison.absolute for comparison in self.comparisons), default=0.0)
 
     def __str__(self) -> str:
-        """One line, with the relative error and the tolerance of the output that is nearest to its tolerance."""
+        """One line, with the relative error and the tolerance of the output closest to its tolerance."""
         words = f"{self.family:<22} {self.case:<26} "
         if self.worst is not None:
             relative, tolerance = self.worst.relative, self.worst.tolerance
@@ -101,7 +103,7 @@ class Verdict:
         return f"{words}{self.status}{': ' * bool(self.reason)}{self.reason}"
 
     def as_dict(self) -> dict[str, Any]:
-        """The same for JSON, with every output; what is not finite is null."""
+        """The same for JSON, with every output; numbers that are not finite become null."""
         worst = self.worst
         return {
             "family": self.family,
@@ -130,7 +132,7 @@ def _finite(number: float) -> float | None:
 
 
 def check_folder(folder: Path, family: str | None = None, slow: bool = False) -> Iterator[Verdict]:
-    """The verdicts of all cases in and below a folder, or of those of one family; full-size ones only if ``slow``."""
+    """The verdicts of all cases in and below a folder, or of one family only; full-size cases only if ``slow``."""
     for path in find_cases(folder):
         try:
             found = family_of(path)
@@ -143,7 +145,7 @@ def check_folder(folder: Path, family: str | None = None, slow: bool = False) ->
 
 @torch.no_grad()
 def check_case(folder: Path, slow: bool = False) -> Verdict:
-    """Run a case and compare all that it stores."""
+    """Run a case and compare everything that it stores. Raises ValueError if its configuration cannot be read."""
     family, name = family_of(folder), folder.name
     if family not in FAMILIES:
         return Verdict(family, name, "failed", reason=f"there is no family {family!r}")
@@ -152,19 +154,19 @@ def check_case(folder: Path, slow: bool = False) -> Verdict:
     started = time.perf_counter()
     try:
         comparisons = tuple(FAMILIES[family](load_case(folder)))
-    except Exception as error:  # a case of any form may be given: whatever it makes go wrong is this case's failure
+    except Exception as error:  # a case may have any form: any error that it causes is a failure of this case
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         return Verdict(family, name, "failed", reason=reason, seconds=time.perf_counter() - started)
     failed = [f"{one.name} {one.problem}".strip() for one in comparisons if not one.passed]
-    reason = ", ".join(failed) if comparisons else "it stores nothing that could be compared"
+    reason = ", ".join(failed) if comparisons else "it stores nothing to compare"
     status = "failed" if reason else "passed"
     return Verdict(family, name, status, comparisons, reason, time.perf_counter() - started)
 
 
 def report(verdicts: Iterable[Verdict], as_json: bool) -> int:
-    """Print verdicts as they come, a line each, then a summary (or one JSON object of both).
+    """Print verdicts as they come, one line each, then a summary (or one JSON object with both).
 
-    Returns 1 if any case failed or if there was none, else 0.
+    Returns 1 if any case failed or if there were none, else 0.
     """
     seen = []
     for verdict in verdicts:

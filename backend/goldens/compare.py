@@ -26,17 +26,18 @@ class Comparison:
 
     name: str
     absolute: float  # the largest difference
-    relative: float  # that difference over the scale of the values
-    tolerance: float  # what ``relative`` may be; 0 for what must be equal
+    relative: float  # the largest difference divided by the scale of the values
+    tolerance: float  # the largest allowed ``relative``; 0 if values must be equal
     problem: str = ""  # why there is nothing to compare
 
     @property
     def passed(self) -> bool:
+        """Whether the output could be compared and is within its tolerance."""
         return not self.problem and self.relative <= self.tolerance
 
     @property
     def strain(self) -> float:
-        """How much of its tolerance is used up, to find the worst of several."""
+        """The used share of the tolerance, to find the worst of several comparisons."""
         if self.passed:
             return self.relative / self.tolerance if self.tolerance else 0.0
         return math.inf
@@ -44,13 +45,13 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Value:
-    """A computed tensor that is to be compared in another way than most."""
+    """A computed tensor that is compared in its own way."""
 
     tensor: Tensor
-    tolerance: float | None = None  # in place of that of the case
+    tolerance: float | None = None  # instead of that of the case
     scale: float | Tensor | None = None  # what differences are relative to; None: the largest expected magnitude
-    slack: float = 0.0  # absolute difference that is of no account
-    #: Share of rows that may differ by up to ``reach`` (at least one row, if not 0): results of ill-conditioned sums.
+    slack: float = 0.0  # absolute difference that is ignored
+    #: Share of rows that may differ by up to ``reach`` (if not 0, at least one row): results of ill-conditioned sums.
     exempt: float = 0.0
     reach: float = 0.0
 
@@ -68,18 +69,18 @@ def compare(name: str, actual: Tensor | Value, expected: Tensor, tolerance: floa
     a, b = found.detach().double(), expected.detach().double()
     differences = torch.where(a == b, 0.0, (a - b).abs())  # equal infinities do not differ
     differences = (_without_exempt_rows(differences, value) - value.slack).clamp(min=0.0)
-    # A NaN, of which max() may lose track, is no agreement.
+    # A NaN never agrees; max() might miss it.
     absolute = math.inf if differences.isnan().any() else float(differences.max())
     if not expected.is_floating_point():
         return Comparison(name, absolute, math.inf if absolute else 0.0, 0.0)
     scale = b[b.isfinite()].abs().amax() if value.scale is None else value.scale
-    # Where a difference is none, so it is in relation to anything, even to 0.
+    # A difference of 0 is 0 relative to anything, even to 0.
     relative = float(torch.where(differences == 0, 0.0, differences / scale).max()) if absolute < math.inf else math.inf
     return Comparison(name, absolute, relative, tolerance if value.tolerance is None else value.tolerance)
 
 
 def _without_exempt_rows(differences: Tensor, value: Value) -> Tensor:
-    """The differences with zeros for the rows that differ most, as many as are exempt and within reach."""
+    """The differences, set to zero in the rows that differ most, as far as they are exempt and within reach."""
     if not value.exempt:
         return differences
     worst, rows = differences.reshape(len(differences), -1).amax(1).topk(math.ceil(value.exempt * len(differences)))
@@ -91,8 +92,8 @@ def compare_outputs(
 ) -> list[Comparison]:
     """Compare every expected output with the one of the same name.
 
-    An output that is stored in part (``logits.every_97th``) is compared with the same part of what was computed
-    (``logits``). What was not computed at all is a failure; what was computed beyond the expected is not looked at.
+    An output that is stored in part (``logits.every_97th``) is compared with the same part of the computed tensor
+    (``logits``). An expected output that was not computed is a failure; further computed outputs are ignored.
     """
     comparisons = []
     for name, tensor in expected.items():
@@ -107,7 +108,7 @@ def compare_outputs(
 
 
 def _statistics(x: Tensor) -> Value:
-    """Mean, standard deviation, sum of magnitudes, least and largest value, in float64; the sum has its own scale."""
+    """Mean, standard deviation, sum of magnitudes, minimum and maximum, in float64; the sum has its own scale."""
     x = x.double()
     largest, total = x.abs().max(), x.abs().sum()
     values = torch.stack([x.mean(), x.std(), total, x.min(), x.max()])
@@ -115,11 +116,11 @@ def _statistics(x: Tensor) -> Value:
 
 
 def _tokens(x: Tensor) -> Tensor:
-    """Tokens `[B, L, C]` in one row: `[B L, C]`."""
+    """Tokens [B, L, C] of all items in one list: [B L, C]."""
     return x.flatten(0, -2)
 
 
-#: Names of stored parts, and how a part is cut out of the whole.
+#: Suffixes of the names of stored parts, and how the part is cut out of the whole.
 _PARTS: tuple[tuple[str, Callable[[Tensor, int], Tensor | Value]], ...] = (
     (r"\.every_(\d+)th", lambda x, n: x.flatten()[::n]),
     (r"_every_(\d+)th", lambda x, n: x[::n]),
@@ -135,7 +136,7 @@ _PARTS: tuple[tuple[str, Callable[[Tensor, int], Tensor | Value]], ...] = (
 
 
 def _part(name: str, actual: Mapping[str, Tensor | Value]) -> Value | None:
-    """The part of a computed tensor that ``name`` means, or None if there is no such tensor."""
+    """The part of a computed tensor that ``name`` refers to, or None if there is no such tensor."""
     for suffix, cut in _PARTS:
         match = re.fullmatch(rf"(.+){suffix}", name)
         if match and match[1] in actual:

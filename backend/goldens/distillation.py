@@ -1,4 +1,4 @@
-"""The families of distillation losses: every objective on dense and on sparse latents, with its gradients."""
+"""The families of distillation losses: every objective, on dense and sparse latents, with its gradients."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ from ..weights.checkpoints import NETWORKS
 from .case import GoldenCase
 from .compare import FP32, Comparison, Value, compare_outputs
 
-#: A difference over an interval of 0.01 that nothing divides by its size again.
+#: Tolerance for a difference divided by an interval of 0.01 and not normalised afterwards.
 UNNORMALISED_DIFFERENCE = 1e-3
 
-#: Derivatives along a direction, and what is made of them.
+#: Tolerance for directional derivatives and everything computed from them.
 DERIVATIVE = 1e-4
 
 
 def distillation(case: GoldenCase) -> list[Comparison]:
-    """The losses of a case; its two networks lie a level up."""
+    """The losses and gradients of a case; its two networks are stored one level up."""
     with torch.enable_grad():
         run = _Run(case)
         found = run.outputs()
@@ -105,7 +105,7 @@ class _Run:
     def outputs(self) -> dict[str, Tensor]:
         settings, inputs, t, samples = self.settings, self.case.inputs, self.times(), self.clean.samples
         if settings["rescale_t"] != 1.0:
-            raise ValueError("times that are rescaled cannot be made again")
+            raise ValueError("rescaled times cannot be reproduced")
         found: dict[str, Tensor] = {"t": t}
         loss, by_sample = torch.zeros(()), torch.zeros(len(t))
         if settings["lambda_vm"] > 0:
@@ -130,7 +130,7 @@ class _Run:
         return found | {"loss": loss, "time_bin_loss": bins.nan_to_num(-1.0)} | self._gradients()
 
     def _weighed(self, weight: str, residual: Tensor, samples: Samples) -> tuple[Tensor, Tensor]:
-        """The loss of a residual, and what each sample has of it."""
+        """The weighted loss of a residual, and each sample's part of it."""
         factor = self.settings[weight]
         return factor * mean_square(residual), factor * samples.mean(residual.square())
 

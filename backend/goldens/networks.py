@@ -27,18 +27,18 @@ from .surfaces import Outputs, comparable_surfaces, mesh_outputs
 
 
 def network_of(case: GoldenCase) -> type[nn.Module]:
-    """The class that a configuration means by its ``model_class``."""
+    """The class that a configuration's ``model_class`` refers to."""
     name = str(case.config["model_class"]).split(" ")[0]
     return ImageEncoder if name.startswith("dinov2") else NETWORKS[name]
 
 
 def network(case: GoldenCase) -> list[Comparison]:
-    """A family of one network: ``ss_flow``, ``slat_dec_gs``, ..."""
+    """A tiny network, as in ``ss_flow`` or ``slat_dec_gs``."""
     return _check(case, FP32)
 
 
 def full_size_network(case: GoldenCase) -> list[Comparison]:
-    """A family of one network of full size, with weights that follow from its keys."""
+    """A network of full size, with weights made from its keys by a rule."""
     return _check(case, FP32_FULL_SIZE)
 
 
@@ -47,13 +47,13 @@ def _check(case: GoldenCase, tolerance: float) -> list[Comparison]:
     model = filled_for(case, kind(**case.config.get("args", {})))
     weights = _compare_probe(case, model)
     if not all(comparison.passed for comparison in weights):
-        return weights  # with other weights no output can agree
+        return weights  # no output can agree if the weights differ
     outputs = RUN[kind](model, case)
     return weights + compare_outputs(comparable_surfaces(case.outputs, outputs), outputs, tolerance)
 
 
 def _compare_probe(case: GoldenCase, model: nn.Module) -> list[Comparison]:
-    """Samples and sums of weights that are made by rule: whether this machine draws the same."""
+    """Compare samples and sums of weights made by rule, to see whether this machine draws the same numbers."""
     state, comparisons = model.state_dict(), []
     for key, probe in case.config.get("weights_probe", {}).items():
         values = state[key].double().flatten()
@@ -77,7 +77,7 @@ def _structure_flow(flow: nn.Module, case: GoldenCase) -> Outputs:
 def _structure_decoder(decoder: nn.Module, case: GoldenCase) -> Outputs:
     logits = decoder(case.inputs["z"])
     scale = float(logits.abs().max())
-    undecided = int((logits.abs() < 1e-6 * scale).sum())  # what rounding alone may turn
+    undecided = int((logits.abs() < 1e-6 * scale).sum())  # their signs may depend on rounding alone
     return {
         "logits": logits,
         "positive_count": Value((logits > 0).sum(), slack=undecided),
@@ -86,7 +86,18 @@ def _structure_decoder(decoder: nn.Module, case: GoldenCase) -> Outputs:
 
 
 def _structure_encoder(encoder: nn.Module, case: GoldenCase) -> Outputs:
-    return _posterior(case, *encoder(case.inputs["x"], return_raw=True))
+    return _posterior(case, *encoder(_occupancy(case), return_raw=True))
+
+
+def _occupancy(case: GoldenCase) -> Tensor:
+    """A structure encoder's input [B, 1, R, R, R]: ``x``, or ones at ``coords`` where only these are stored."""
+    if "x" in case.inputs:
+        return case.inputs["x"]
+    shape, _ = case.config["inputs"]["x"]
+    volume = torch.zeros(shape)
+    batch, x, y, z = case.inputs["coords"].long().unbind(1)
+    volume[batch, 0, x, y, z] = 1.0
+    return volume
 
 
 def _posterior(case: GoldenCase, z: Tensor, mean: Tensor, logvar: Tensor) -> Outputs:
@@ -112,7 +123,7 @@ def _gaussian_decoder(decoder: nn.Module, case: GoldenCase) -> Outputs:
 
 
 def gaussian_outputs(item: Gaussians) -> Outputs:
-    """One item's Gaussians, as stored and as used."""
+    """The Gaussians of one batch item, raw and with activations, by the names of the stored outputs."""
     return {
         **{f"raw_{name}": getattr(item, f"raw_{name}") for name in ATTRIBUTES},
         "features_dc": item.raw_features_dc,
@@ -130,7 +141,7 @@ def _radiance_field_decoder(decoder: nn.Module, case: GoldenCase) -> Outputs:
 
 
 def field_outputs(item: RadianceField) -> Outputs:
-    """One item's radiance field."""
+    """The radiance field of one batch item, by the names of the stored outputs."""
     names = ("position", "depth", "trivec", "density", "features_dc")
     return {
         **{name: getattr(item, name) for name in names},
@@ -151,7 +162,7 @@ def _image_encoder(encoder: nn.Module, case: GoldenCase) -> Outputs:
 
 
 def token_outputs(encoder: ImageEncoder, images: Tensor) -> Outputs:
-    """The tokens of normalised images at each stage, and the position embeddings that they were given."""
+    """The tokens of normalised images [B, 3, H, W] at each stage, and the position embeddings added to them."""
     tokens = encoder.tokens(images)
     normed = encoder.norm(tokens)
     rows, columns = (side // encoder.patch_size for side in images.shape[-2:])
@@ -165,7 +176,7 @@ def token_outputs(encoder: ImageEncoder, images: Tensor) -> Outputs:
 
 
 def _by_item(items: list[Outputs]) -> Outputs:
-    """Outputs of batch items as ``item0.NAME``, ...; those of an only item also as they are."""
+    """Outputs of batch items as ``item0.NAME``, ...; those of a single item also without prefix."""
     named = {f"item{index}.{name}": value for index, item in enumerate(items) for name, value in item.items()}
     return named | items[0] if len(items) == 1 else named
 

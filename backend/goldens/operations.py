@@ -1,4 +1,4 @@
-"""Families of single operations and blocks: dense, sparse, attention, the blocks that the networks are made of."""
+"""Families of single operations and blocks: dense, sparse, attention, and the blocks of the networks."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from .compare import Comparison, compare_outputs
 
 
 def numbers_in(pattern: str, case: GoldenCase) -> list[tuple[int, ...]]:
-    """The numbers in the names of those outputs that match a pattern as a whole."""
+    """The numbers in the names of the outputs that match a whole pattern."""
     matches = (re.fullmatch(pattern, name) for name in case.outputs)
     return [tuple(int(number) for number in match.groups()) for match in matches if match]
 
@@ -46,6 +46,7 @@ def numbers_in(pattern: str, case: GoldenCase) -> list[tuple[int, ...]]:
 
 
 def dense_ops(case: GoldenCase) -> list[Comparison]:
+    """Embeddings, norms, pixel shuffles and the Gaussians' offsets."""
     x, params = case.inputs, case.config["params"]
     patch_size, (heads, head_dim) = params["patch_size"], params["rms_heads_dim"]
     gaussians = params["num_gaussians"]
@@ -80,6 +81,7 @@ def _affine(norm: nn.Module, case: GoldenCase) -> nn.Module:
 
 
 def sparse_ops(case: GoldenCase) -> list[Comparison]:
+    """Resampling, convolutions, group norm, values for batch items and the choice of an item."""
     x, params = case.voxels, case.config["params"]
     channels, out_channels = params["in_channels"], params["out_channels"]
     group_norm = filled(SparseGroupNorm32(params["groups"], channels), case.part("gn."))
@@ -113,6 +115,7 @@ def sparse_ops(case: GoldenCase) -> list[Comparison]:
 
 
 def sparse_attention(case: GoldenCase) -> list[Comparison]:
+    """Self-attention over items and windows, with the windows' partition, and cross-attention."""
     x, params = case.voxels, case.config["params"]
     channels, heads = params["channels"], params["heads"]
     cross = filled(SparseCrossAttention(channels, params["ctx_channels"], heads), case.part("cross."))
@@ -134,9 +137,9 @@ def sparse_attention(case: GoldenCase) -> list[Comparison]:
 
 
 def _labelled(name: str, groups: Groups, labels: Tensor) -> dict[str, Tensor]:
-    """Our groups of the voxels, their sizes and batch items, under the numbers that the reference gave its groups.
+    """Our groups of voxels, their sizes and batch items, renumbered like the reference's groups.
 
-    Only the partition matters, not the numbers. A voxel gets -1 if its group is not one group of the reference's.
+    Only the partition matters, not the numbers. A voxel gets -1 if its group is not exactly one of the reference's.
     """
     ours = groups.places // groups.rows.shape[1]
     pairs = torch.unique(torch.stack([ours, labels], dim=1), dim=0)
@@ -156,6 +159,7 @@ def _labelled(name: str, groups: Groups, labels: Tensor) -> dict[str, Tensor]:
 
 
 def blocks(case: GoldenCase) -> list[Comparison]:
+    """The blocks of the networks: dense and sparse transformer blocks, residual blocks, subdivision."""
     x, embedding, context = case.voxels, case.inputs["emb"], case.inputs["context"]
     actual = {
         "dense_mod_cross": _cross_block(case, "dense_mod_cross", ModulatedTransformerCrossBlock)(
@@ -188,13 +192,13 @@ def _cross_block(case: GoldenCase, name: str, kind: type[Network]) -> Network:
         "qk_rms_norm": "self_attn.q_rms_norm.gamma" in weights,
         "share_mod": "adaLN_modulation.1.weight" not in weights,
     }
-    if "cross_attn.q_rms_norm.gamma" in weights:  # in dense blocks alone
+    if "cross_attn.q_rms_norm.gamma" in weights:  # only in dense blocks
         options["qk_rms_norm_cross"] = True
     return filled(kind(params["channels"], params["ctx_channels"], params["heads"], **options), weights)
 
 
 def _window_block(case: GoldenCase, index: int) -> SparseTransformerBlock:
-    """The block that stands at this place of a torso: every second one has its windows shifted by half."""
+    """The block at position ``index`` of a torso: the windows of every second one are shifted by half."""
     params, weights = case.config["params"], case.part(f"sparse_swin{index}.")
     block = SparseTransformerBlock(
         params["channels"],

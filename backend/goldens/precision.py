@@ -1,4 +1,4 @@
-"""The family of half-precision casts: which module computes in which dtype, and what comes out."""
+"""The family of half-precision casts: the dtype that each module computes in, and the outputs."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from .case import TRACE, GoldenCase, filled
 from .compare import FP16, Comparison, Value, compare_outputs
 from .networks import network_of
 
-#: Dtypes that went into and came out of each module: ``{"blocks.0.norm1": (["float16"], "float16"), ...}``.
+#: Dtypes of the inputs and of the output of each module: ``{"blocks.0.norm1": (["float16"], "float16"), ...}``.
 Trace = dict[str, tuple[list[str], str]]
 
 
 def fp16_casts(case: GoldenCase) -> list[Comparison]:
+    """A network in half precision: the dtypes of its modules and parameters, and its outputs where they are stored."""
     kind, args = network_of(case), case.config["args"]
     inputs = _inputs(case)
     half = _with_weights(kind(**args, use_fp16=True), case)
@@ -35,12 +36,12 @@ def fp16_casts(case: GoldenCase) -> list[Comparison]:
 
 
 def _with_weights(network: nn.Module, case: GoldenCase) -> nn.Module:
-    """The network with the case's weights, or as it is made where a case is about dtypes alone."""
+    """The network with the case's weights, or with its initial ones if the case stores dtypes only."""
     return filled(network, case.weights) if case.weights else network.eval()
 
 
 def _inputs(case: GoldenCase) -> tuple[Any, ...]:
-    """What the network is called with: the case's inputs, or any latents where a case is about dtypes alone."""
+    """The network's arguments: the case's inputs, or any latents if the case stores dtypes only."""
     x, args = case.inputs, case.config["args"]
     if not x:
         channels = args.get("in_channels", args["latent_channels"])
@@ -50,7 +51,7 @@ def _inputs(case: GoldenCase) -> tuple[Any, ...]:
 
 
 def traced(network: nn.Module, inputs: tuple[Any, ...]) -> tuple[Trace, Any]:
-    """The dtypes of every module's first call, with the network's own under ``<model>``, and its output."""
+    """Call a network: the dtypes of each module's first call, its own under ``<model>``, and its output."""
     trace: Trace = {}
     hooks = []
     for path, module in network.named_modules():
@@ -75,8 +76,8 @@ def _dtype(x: Tensor | SparseTensor) -> str:
 def disagreements(expected: dict[str, Any], trace: Trace, network: nn.Module) -> list[str]:
     """Where the dtypes of two traces of a network differ, in words.
 
-    The reference's modules that hold nothing (identities, resampling) need not be modules here, and activations may be
-    called as functions. What holds parameters must have been called, but for the inside of a sparse convolution.
+    The reference's modules without parameters (identities, resampling) need not be modules here, and activations may be
+    called as functions. Modules with parameters must have been called, except those inside a sparse convolution.
     """
     modules = dict(network.named_modules())
     problems = []
@@ -94,7 +95,7 @@ def disagreements(expected: dict[str, Any], trace: Trace, network: nn.Module) ->
 
 
 def _stored_otherwise(case: GoldenCase, network: nn.Module) -> list[str]:
-    """Parameters that have another dtype than the reference gives them, in words."""
+    """Parameters whose dtype differs from the reference's, in words."""
     state = network.state_dict()
     problems = []
     for field, dtype in (("half_parameters", torch.float16), ("float_parameters", torch.float32)):

@@ -13,15 +13,15 @@ from ..sparse.tensor import SparseTensor
 from .case import GoldenCase
 from .compare import Comparison, Value, compare_outputs
 
-#: Times are computed in float64, and rounded once, when they are given to the model.
+#: Times are computed in float64 and rounded once, when they are passed to the model.
 TIMES_F64 = 1e-12
 TIMES_F32 = 1e-7
 
 
 class AnalyticModel:
-    """The velocity ``tanh(x) / 2 + (1 - u) m + sin(2 pi u) x / 4`` at the time u in 0..1, m the mean of the condition.
+    """The velocity ``tanh(x) / 2 + (1 - u) m + sin(2 pi u) x / 4`` at time u in 0..1, with the condition's mean m.
 
-    It keeps what it was called with.
+    It records its arguments.
     """
 
     def __init__(self) -> None:
@@ -29,6 +29,7 @@ class AnalyticModel:
         self.condition_means: list[Tensor] = []
 
     def __call__(self, x: Any, t: Tensor, cond: Tensor) -> Any:
+        """A state [B, ...] or [N, C], times [B] scaled by 1000 and a condition [B, L, C] to a velocity."""
         self.times.append(t)
         self.condition_means.append(cond.double().flatten(1).mean(1))
         state, u, mean = _values(x), _spread(t / 1000, x), _spread(cond.flatten(1).mean(1), x)
@@ -41,14 +42,14 @@ def _values(x: Tensor | SparseTensor) -> Tensor:
 
 
 def _spread(per_item: Tensor, x: Tensor | SparseTensor) -> Tensor:
-    """A number for each batch item, shaped to multiply the state."""
+    """Numbers [B] of the batch items, shaped to multiply the state ``x``."""
     if isinstance(x, SparseTensor):
         return per_item[x.coords[:, 0].long()][:, None]
     return per_item.reshape(-1, *[1] * (x.ndim - 1))
 
 
 def samplers(case: GoldenCase) -> list[Comparison]:
-    """A case of several images has one run; others have a run for each combination of settings."""
+    """Runs of the sampler: one for a case with several images, else one for each combination of settings."""
     if "multi_image_mode" in case.config:
         images, mode = list(case.inputs["cond"].split(1)), case.config["multi_image_mode"]
         return _check_run(case, "", case.config["params"], images, mode)
@@ -60,9 +61,9 @@ def samplers(case: GoldenCase) -> list[Comparison]:
 def _check_run(
     case: GoldenCase, prefix: str, params: dict[str, Any], images: list[Tensor], mode: str
 ) -> list[Comparison]:
-    """Compare the outputs whose names begin with ``prefix``."""
+    """Run the sampler and compare the outputs whose names begin with ``prefix``."""
     expected = {name: tensor for name, tensor in case.outputs.items() if name.startswith(prefix)}
-    if params.get("cfg_strength") == 0:  # the reference computes the negative even then, and multiplies it by zero
+    if params.get("cfg_strength") == 0:  # the reference computes the negative all the same, and multiplies it by zero
         calls = len(images) if mode == "multidiffusion" else 1
         used = torch.cat([torch.arange(calls + acts) < calls for acts in _guidance_acts(params)])
         for name in (f"{prefix}model_t_calls", f"{prefix}model_cond_mean_calls"):
@@ -71,7 +72,7 @@ def _check_run(
 
 
 def sample(case: GoldenCase, params: dict[str, Any], images: list[Tensor], mode: str) -> dict[str, Tensor | Value]:
-    """One run of the sampler under the condition of each of these images."""
+    """One run of the sampler, conditioned on each of these images: outputs by the names of the stored ones."""
     model, steps = AnalyticModel(), list[Step[Any]]()
     noise: Any = case.inputs["noise"]
     if "coords" in case.inputs:

@@ -1,4 +1,4 @@
-"""Families of what the pipeline does: image preparation, image encoding, and a whole run with tiny networks."""
+"""Families of the pipeline's stages: image preparation, image encoding, and a whole run with tiny networks."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ from .networks import field_outputs, gaussian_outputs, token_outputs
 if TYPE_CHECKING:
     from PIL import Image
 
-#: Of every how many voxels a whole run stores the radiance field's vectors.
+#: A whole run stores the radiance field's vectors for one in this many voxels.
 STORED_VECTORS = 4
 
 
 def _open(case: GoldenCase, name: str) -> Image.Image:
+    """An image of the case in the mode it is stored in, with its alpha if it has one."""
     from PIL import Image
 
     with Image.open(case.folder / name) as image:
@@ -41,6 +42,7 @@ def _pixels(image: Image.Image) -> Tensor:
 
 
 def preprocess_image(case: GoldenCase) -> list[Comparison]:
+    """An RGBA image framed for the encoder: the pixels, and the box that they were cropped by."""
     image = _open(case, "input.png")
     prepared, expected = _pixels(prepare_image(image)), _pixels(_open(case, "output.png"))
     alpha = np.asarray(image.convert("RGBA").getchannel("A"))
@@ -56,12 +58,12 @@ def preprocess_image(case: GoldenCase) -> list[Comparison]:
 
 
 def image_encode(case: GoldenCase) -> list[Comparison]:
-    """Images, or a tensor of normalised pixels, to tokens."""
+    """The tokens of images, or of a tensor of normalised pixels."""
     encoder = filled_for(case, ImageEncoder(**case.config["args"]))
     if "image" in case.inputs:
         images = case.inputs["image"]
     else:
-        files = sorted(case.folder.glob("image*.png"), key=lambda file: int(file.stem.removeprefix("image")))
+        files = sorted(case.folder.glob("image*.png"), key=lambda file: (len(file.stem), file.stem))
         images = images_to_tensor([_open(case, file.name) for file in files], encoder.grid * encoder.patch_size)
     precise = images.double()
     outputs = token_outputs(encoder, images) | {
@@ -79,7 +81,7 @@ def _steps(case: GoldenCase, prefix: str) -> list[tuple[str, str]]:
 
 
 def pipeline(case: GoldenCase) -> list[Comparison]:
-    """From an image to Gaussians and radiance fields."""
+    """A whole run, from an image to Gaussians and radiance fields."""
     config = case.config
 
     def network(name: str, published_name: str, kind: type[Network]) -> Network:
@@ -134,7 +136,7 @@ def _used(outputs: dict[str, Tensor | Value]) -> dict[str, Tensor | Value]:
 
 
 def _sampler(config: dict[str, Any], key: str) -> SamplerSettings:
-    """``"sampler": "NAME sigma_min 1e-5"`` and the parameters under ``key``."""
+    """The sampler of ``"sampler": "NAME sigma_min 1e-5"`` with the parameters under ``key``."""
     params = config[key]
     return SamplerSettings(
         steps=params["steps"],

@@ -1,4 +1,4 @@
-"""The family of the mesh extractor, and what surfaces are compared by."""
+"""The family of the mesh extractor, and how surfaces are compared."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from .compare import Comparison, Value, compare_outputs
 
 Outputs = dict[str, Tensor | Value]
 
-#: A vertex whose crossings' ends have nearly equal distances amplifies rounding in them: so many of all vertices may,
-#: where the distances come from a network, be off by more than the tolerance, and these shares of other rows with them.
+#: If the distances at both ends of an edge are nearly equal, its vertex amplifies their rounding errors. Where the
+#: distances come from a network, these shares of all vertices and faces may be off by more than the tolerance.
 EXEMPT_VERTICES = 1e-3
 EXEMPT_FACES = 6e-3
 
-#: Distances so close to zero, relative to the largest, have a sign by rounding alone; a corner that changes sides
-#: changes at most the faces around its six edges.
+#: Distances this close to zero, relative to the largest, get their sign from rounding alone. A corner that changes
+#: sides changes at most the faces around its six edges.
 UNDECIDED = 1e-5
 FACES_AT_A_CORNER = 12
 
-#: Normals of slivers are ill-conditioned; they are compared weighted by area, and more loosely than positions.
+#: Normals of slivers are ill-conditioned: they are compared weighted by area, with a larger tolerance than positions.
 NORMALS = 1e-4
 
 
 def features2mesh(case: GoldenCase) -> list[Comparison]:
-    """The extractor by itself, fed with stored features; a case for training has further outputs."""
+    """The extractor on its own, given stored features; a training case has further outputs."""
     params, x = case.config["params"], case.voxels
     res = params["res"]
     training = extract_training_mesh(x.coords[:, 1:], x.feats, res)
@@ -51,7 +51,7 @@ def features2mesh(case: GoldenCase) -> list[Comparison]:
 
 
 def mesh_outputs(features: SparseTensor, res: int) -> Outputs:
-    """The surface of a mesh decoder's features, a batch of one, in the two forms that cases store."""
+    """The surface of a mesh decoder's features (a batch of one), in the two forms that cases store."""
     mesh = extract_mesh(features.coords[:, 1:], features.feats, res)
     vertices, faces, attrs = mesh.vertices, mesh.faces, mesh.attrs
     whole = _surface_outputs(vertices, faces, attrs)
@@ -78,13 +78,13 @@ def _surface_outputs(vertices: Tensor, faces: Tensor, attrs: Tensor | None) -> O
 
 
 def _weighted_normals(vertices: Tensor, faces: Tensor) -> Tensor:
-    """The normals of triangles, twice their area long: [F, 3]."""
+    """Normals [F, 3] of triangles, each as long as twice the triangle's area."""
     a, b, c = vertices[faces].unbind(1)
     return torch.linalg.cross(b - a, c - a)
 
 
 def _summary(features: SparseTensor, outputs: Outputs, res: int) -> Outputs:
-    """What is stored of a large surface: counts, sums, means, and rows in the order they are extracted in."""
+    """What is stored of a large surface: counts, sums, means, and rows in the order of extraction."""
     vertices, faces = _tensor(outputs["vertices"]), _tensor(outputs["faces"])
     precise = vertices.double()
     distances = extract_training_mesh(features.coords[:, 1:], features.feats, res).corner_values[:, 0]
@@ -110,11 +110,11 @@ def _tensor(value: Tensor | Value) -> Tensor:
 
 
 def comparable_surfaces(expected: Mapping[str, Tensor], actual: Outputs) -> dict[str, Tensor]:
-    """The expected outputs in the form that ours have, without those that say nothing.
+    """The expected outputs in the form of ours, without those that cannot be compared.
 
-    Normals get the length of twice their triangle's area. Vertices in the order of a sort depend on how it breaks ties.
-    Where distances that rounding decides have given a large surface a few faces more or less, which the comparison of
-    the counts judges, the rows that follow are numbered differently.
+    Normals become as long as twice their triangle's area. Sorted vertices are left out, since their order depends on
+    how the sort breaks ties. If rounding of distances near zero gave a large surface a few faces more or fewer, which
+    the comparison of the counts judges, later rows have other numbers and are left out.
     """
     shifted = "mesh.counts_v_f" in expected and not torch.equal(
         expected["mesh.counts_v_f"], _tensor(actual["mesh.counts_v_f"])

@@ -1,8 +1,8 @@
-"""The object of a photograph that has no alpha: from a plain background directly, from any other with rembg.
+"""Cut the object out of a photograph without alpha: directly if the background is plain, else with rembg.
 
 rembg (https://github.com/danielgatis/rembg, MIT) is optional, the extra ``background`` of pyproject.toml. It runs
-U2-Net (Qin et al. 2020, https://arxiv.org/abs/2005.09007), whose weights are fetched like any model, with a hash, into
-``background-removal`` in the models folder; rembg is given that file, so that it downloads nothing by itself.
+U2-Net (Qin et al. 2020, https://arxiv.org/abs/2005.09007). The weights are downloaded like any model, with a hash, into
+``background-removal`` in the models folder; rembg is given that file, so that it downloads nothing itself.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from ..store.catalog import PUBLISHED, installed_lock
 from ..store.integrity import check_file
 from .cutout import MAX_SIDE, OBJECT_SHARE, background_unclear, cut_out
 
-#: Name in the catalogue of the model, and of its file.
+#: The model's name in the catalogue, and the name of its file.
 MODEL, FILE = "background-removal", "u2net.onnx"
 
-#: What to install; pyproject.toml says why no later one.
+#: What to install; pyproject.toml says why not a later version.
 REMBG = "rembg[cpu]==2.0.69"
 
-#: Pixels with more alpha than half belong to the object.
+#: Pixels whose alpha is more than half belong to the object.
 _SOLID = 127
 
 
 def remove_background(image: Image.Image, name: str) -> Image.Image:
-    """An RGB image as RGBA with a transparent background.
+    """An RGB image as RGBA with a transparent background. ``name`` is that of the file, for messages.
 
-    Raises ImageError, which says what to install if that could help, where the object cannot be told from the
-    background; and CheckpointError where the installed model is damaged.
+    Raises ImageError if the object cannot be told from the background, with what to install if that could help; and
+    CheckpointError if the installed model is damaged.
     """
     try:
         return cut_out(image, name)
@@ -46,7 +46,7 @@ def remove_background(image: Image.Image, name: str) -> Image.Image:
 
 
 def _missing() -> list[str]:
-    """The commands that install what rembg needs and is not there."""
+    """The commands that install what rembg needs, as far as it is missing."""
     commands = {
         f'python -m pip install "{REMBG}"': find_spec("rembg") is None,
         f"python -m backend download {MODEL}": installed_lock(PUBLISHED[MODEL]) is None,
@@ -55,8 +55,8 @@ def _missing() -> list[str]:
 
 
 def _segmented(image: Image.Image, weights: Path, name: str) -> Image.Image:
-    """The image with U2-Net's mask as alpha. Raises ImageError if the mask holds everything or next to nothing."""
-    from rembg import new_session, remove  # seconds, and minutes the first time: numba compiles what it imports
+    """The image with U2-Net's mask as alpha. Raises ImageError if the mask covers everything or almost nothing."""
+    from rembg import new_session, remove  # takes seconds, and minutes the first time: it compiles code with numba
 
     check_file(weights, content=True)
     image = image.copy()

@@ -1,61 +1,59 @@
 """Cut an object out of a plain background: flood fill from the border, with an anti-aliased, decontaminated edge.
 
-Plain is a background of one colour, of a smooth gradient, and one with the object's soft shadow on it. Where object and
-background run into each other (a white object before a white wall), or where the background is a scene, the image is
-refused: what a guess leaves of an object helps nobody, and neither does a flat plate with the photograph on it.
+A plain background has one colour or a smooth gradient, and may show the object's soft shadow. If object and background
+merge (a white object in front of a white wall), or if the background is a scene, the image is refused: a badly guessed
+outline is of no use, and neither is a flat plate with the photograph on it.
+
+Masks are [H, W] bool and colours [H, W, 3] float32 in 0..255, unless a docstring says otherwise.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
 from ..errors import ImageError
 
-Floats = NDArray[np.float32]
-Mask = NDArray[np.bool_]
-
 #: Images are reduced to this side first: the networks see 518 pixels of the object, and distances cost memory.
 MAX_SIDE = 1536
 
-#: Least and largest difference in any channel (of 255) at which a pixel still is background. Between them it follows
-#: from the noise that the border shows: a clean rendering keeps pale parts of an object, JPEG noise is swallowed.
+#: Limits of the largest difference in any channel (of 255) at which a pixel is still background. Between them it
+#: depends on the noise in the border, so that a clean rendering keeps the pale parts of an object and JPEG noise goes.
 TOLERANCE = (8.0, 20.0)
 
 #: Share of the border that must be background for it to count as plain.
 PLAIN_SHARE = 0.9
 
-#: Shares of the image that an object may fill; outside of them the flood has leaked into it, or there is none.
+#: Shares of the image that an object may fill; outside these limits the flood leaked into it or there is no object.
 OBJECT_SHARE = (0.005, 0.97)
 
-#: A part of the object that is smaller than this share of its largest part is dust or compression noise.
+#: Parts of the object smaller than this share of its largest part are dust or compression noise.
 SPECK_SHARE = 0.002
 
-#: Width in pixels of the edge in which object and background are mixed.
+#: Width in pixels of the edge, in which object and background are mixed.
 EDGE = 2
 
-#: Change of brightness per pixel (of 255, in the image smoothed over SMOOTHING pixels) from which on it is an edge:
-#: the outline of an object is sharper, the rim of a soft shadow or of a shaded ball that meets the background is not.
+#: A change of at least this much per pixel (of 255, in the image smoothed over SMOOTHING pixels) is an edge. The
+#: outline of an object is one; the rim of a soft shadow, or of a shaded ball that fades into the background, is not.
 EDGE_GRADIENT = 5.0
 SMOOTHING = 1.0
 
-#: Share of an outline that may be no edge.
+#: Share of an outline that may lack an edge.
 BLURRED_SHARE = 0.1
 
-#: Brightness of a shadow over that of the background around it, at least.
+#: Minimum brightness of a shadow relative to the background around it.
 DARKEST_SHADOW = 0.25
 
-#: Size of a shadow over that of the object, at most. What is larger may be a pale object with one coloured part.
+#: Maximum size of a shadow relative to the object. Anything larger may be a pale object with one coloured part.
 LARGEST_SHADOW = 1.0
 
 
 def cut_out(image: Image.Image, name: str) -> Image.Image:
-    """An RGB image with a plain background as RGBA, the background transparent.
+    """An RGB image with a plain background as RGBA, with the background transparent.
 
-    Background is what has the border's colour *and* is connected to the border: holes that the object closes stay.
-    Raises ImageError where the background is not plain or the object cannot be told from it.
+    Background has the border's colour *and* is connected to the border: holes enclosed by the object stay. ``name`` is
+    that of the file, for messages. Raises ImageError if the background is not plain or cannot be told from the object.
     """
     image = image.copy()
     image.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS, reducing_gap=2.0)
@@ -76,27 +74,27 @@ def cut_out(image: Image.Image, name: str) -> Image.Image:
 
 
 def background_unclear(message: str, *advice: str) -> ImageError:
-    """The error of an image whose background cannot be removed."""
+    """The error for an image whose background cannot be removed; ``advice`` adds to what the user can do."""
     hint = "Supply a PNG with a transparent background that shows the object alone"
     return ImageError("background_unclear", message, ", or ".join([hint, *advice]) + ".")
 
 
-def _border(values: Floats) -> Floats:
+def _border(values: np.ndarray) -> np.ndarray:
     """The outermost pixels of [H, W, ...] as [P, ...]."""
     return np.concatenate([values[0], values[-1], values[1:-1, 0], values[1:-1, -1]])
 
 
-def _backdrop(rgb: Floats) -> Floats:
-    """The background [H, W, 3] that the border of an image lets expect: a polynomial of degree 2 for each channel.
+def _backdrop(rgb: np.ndarray) -> np.ndarray:
+    """The background [H, W, 3] as extrapolated from an image's border: a polynomial of degree 2 for each channel.
 
-    Least squares over the border's pixels, repeated without those that are off, where the object touches the border.
+    Least squares over the border's pixels, repeated without the outliers, where the object touches the border.
     """
     rows, columns = np.meshgrid(*(np.linspace(-1, 1, side, dtype=np.float32) for side in rgb.shape[:2]), indexing="ij")
     terms = np.stack([np.ones_like(rows), rows, columns, rows * columns, rows**2, columns**2], axis=2)
     known, colours = _border(terms), _border(rgb)
     start = np.median(colours, axis=0)
     kept = np.abs(colours - start).max(axis=1) <= TOLERANCE[1]
-    if kept.mean() < PLAIN_SHARE:  # not of one colour: a gradient, perhaps
+    if kept.mean() < PLAIN_SHARE:  # more than one colour: perhaps a gradient
         kept[:] = True
     for _ in range(5):
         weights = np.linalg.lstsq(known[kept], colours[kept], rcond=None)[0]
@@ -105,53 +103,53 @@ def _backdrop(rgb: Floats) -> Floats:
     return (terms @ weights).clip(0, 255).astype(np.float32)
 
 
-def _flooded(similar: Mask) -> Mask:
-    """Those of the ``similar`` pixels [H, W] that are connected to the border."""
+def _flooded(similar: np.ndarray) -> np.ndarray:
+    """The ``similar`` pixels that are connected to the border."""
     labels, _ = ndimage.label(similar)
     reached = np.unique(_border(labels))
     return np.isin(labels, reached[reached > 0])
 
 
-def _without_specks(background: Mask) -> Mask:
-    """The background [H, W] with all parts of the object that are dust beside its largest part."""
+def _without_specks(background: np.ndarray) -> np.ndarray:
+    """The background together with all parts of the object that are dust compared with its largest part."""
     labels, _ = ndimage.label(~background, structure=np.ones((3, 3)))
     areas = np.bincount(labels.ravel())[1:]
     dust = np.flatnonzero(areas < SPECK_SHARE * areas.max(initial=0)) + 1
     return background | np.isin(labels, dust)
 
 
-def _without_shadow(background: Mask, shaded: Mask) -> Mask:
-    """The background [H, W] with the ``shaded`` pixels that it reaches, unless that leaves too little of the object."""
+def _without_shadow(background: np.ndarray, shaded: np.ndarray) -> np.ndarray:
+    """The background together with the ``shaded`` pixels connected to it, unless too little of the object is left."""
     larger = _without_specks(_flooded(background | shaded))
     shadow, rest = (larger & ~background).sum(), (~larger).sum()
     return larger if shadow <= LARGEST_SHADOW * rest else background
 
 
-def _gradient(rgb: Floats) -> Floats:
-    """The largest change of a channel per pixel [H, W], in the smoothed image."""
+def _gradient(rgb: np.ndarray) -> np.ndarray:
+    """The largest change of any channel per pixel [H, W], in the smoothed image."""
     slopes = [ndimage.gaussian_gradient_magnitude(rgb[..., channel], SMOOTHING) for channel in range(3)]
     return np.max(slopes, axis=0)
 
 
-def _blurred_share(background: Mask, gradient: Floats) -> float:
-    """How much of the object's outline is no edge in the image (0 where there is no object)."""
+def _blurred_share(background: np.ndarray, gradient: np.ndarray) -> float:
+    """The share of the object's outline that is no edge in the image (0 if there is no object)."""
     outline = ~background & ndimage.binary_dilation(background)
     nearby = ndimage.maximum_filter(gradient, size=4 * EDGE + 1)
     return float((nearby[outline] < EDGE_GRADIENT).mean()) if outline.any() else 0.0
 
 
-def _is_shaded(rgb: Floats, backdrop: Floats, tolerance: float) -> Mask:
-    """Which pixels [H, W] have the backdrop's colour with less light."""
+def _is_shaded(rgb: np.ndarray, backdrop: np.ndarray, tolerance: float) -> np.ndarray:
+    """Which pixels have the backdrop's colour, but darker."""
     light = (rgb * backdrop).sum(axis=2) / (backdrop * backdrop).sum(axis=2).clip(min=1.0)
     same_colour = np.abs(rgb - light[..., None] * backdrop).max(axis=2) <= tolerance
     return same_colour & (light >= DARKEST_SHADOW) & (light <= 1.0)
 
 
-def _soften(rgb: Floats, backdrop: Floats, background: Mask) -> NDArray[np.uint8]:
-    """RGBA [H, W, 4] in which the pixels at the edge are unmixed.
+def _soften(rgb: np.ndarray, backdrop: np.ndarray, background: np.ndarray) -> np.ndarray:
+    """RGBA [H, W, 4] uint8, with object and background separated in the pixels of the edge.
 
     An edge pixel is p = a f + (1 - a) b, with b the backdrop and f the colour of the nearest pixel well inside the
-    object: a is the least-squares solution, and f replaces p so that no rim of the background's colour stays.
+    object: a is the least-squares solution, and f replaces p so that no rim of the background's colour is left.
     Parts too thin to have an inside stay as they are.
     """
     solid = ~background

@@ -1,6 +1,6 @@
-"""Reference images in: any file that a person may drop becomes an RGBA image with a cut-out object, or a clear error.
+"""Read reference images: any file that a user may drop becomes an RGBA image with a cut-out object, or a clear error.
 
-Nothing is decoded before its header has been found harmless.
+Nothing is decoded before its header has been checked.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from PIL import Image, ImageOps
 from ..errors import ImageError
 from ..images.framing import OPAQUE
 
-#: Formats that are recognised by content. Others that Pillow knows start external programs (EPS) or have no signature.
+#: Formats recognised by content. Some others that Pillow knows start external programs (EPS) or have no signature.
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
 MAX_PIXELS = 64_000_000
 MIN_SIDE = 16
 
-#: Share of the image that must be transparent for its alpha to be a cut-out. Less is rounded corners or a stray pixel.
+#: Share of the image that must be transparent to take its alpha for a cut-out. Less is rounded corners or stray pixels.
 MIN_TRANSPARENT_SHARE = 0.01
 
 _MIN_OBJECT_SIDE = 8
@@ -27,11 +27,15 @@ _MIN_OBJECT_SIDE = 8
 _READABLE = f"Use an image of one of these kinds: {', '.join(FORMATS)}."
 
 
-def load_image(path: Path) -> Image.Image:
-    """One reference image as RGBA, upright, its object opaque on transparency. Raises ImageError."""
+def load_image(path: Path | str) -> Image.Image:
+    """One reference image as RGBA, upright, with an opaque object on a transparent background.
+
+    Raises ImageError if the file cannot be read or shows no object that can be cut out.
+    """
+    path = Path(path)
     image = to_rgba(_decode(path))
     if (np.asarray(image.getchannel("A")) <= OPAQUE).mean() < MIN_TRANSPARENT_SHARE:
-        from .background import remove_background  # needs scipy, which takes a while to import
+        from .background import remove_background  # imports scipy, which takes a while
 
         image = remove_background(image.convert("RGB"), path.name)
     _require_object(image, path.name)
@@ -39,7 +43,7 @@ def load_image(path: Path) -> Image.Image:
 
 
 def _decode(path: Path) -> Image.Image:
-    """The first frame of an image file, decoded. Raises ImageError."""
+    """The first frame of an image file, decoded and upright. Raises ImageError."""
     if not path.exists():
         raise ImageError("image_missing", f"The image {path} does not exist.", "It may have been moved or renamed.")
     if not path.is_file():
@@ -52,7 +56,7 @@ def _decode(path: Path) -> Image.Image:
         raise _too_large(path.name, "far more") from error
     except Image.UnidentifiedImageError as error:
         raise ImageError("image_unreadable", f"{path.name} is not an image that can be read.", _READABLE) from error
-    except Exception as error:  # decoders of damaged headers raise almost anything
+    except Exception as error:  # with damaged headers, decoders raise almost anything
         raise ImageError(
             "image_unreadable", f"{path.name} is damaged: {error}.", "Save or download it again."
         ) from error
@@ -65,7 +69,7 @@ def _decode(path: Path) -> Image.Image:
             raise ImageError("image_too_small", message, f"Use an image of at least {MIN_SIDE} x {MIN_SIDE} pixels.")
         try:
             image.load()
-        except Exception as error:  # as above, for damaged data
+        except Exception as error:  # the same with damaged data
             message = f"The image {path.name} is damaged or incomplete: {error}."
             raise ImageError("image_truncated", message, "Save or download it again.") from error
         return ImageOps.exif_transpose(image)
@@ -79,11 +83,11 @@ def _open(path: Path) -> Image.Image:
 
 def _too_large(name: str, size: str) -> ImageError:
     message = f"The image {name} is too large ({size} pixels; the limit is {MAX_PIXELS // 1_000_000} million)."
-    return ImageError("image_too_large", message, "Scale it down; 1024 pixels a side are plenty.")
+    return ImageError("image_too_large", message, "Scale it down; 1024 pixels per side are plenty.")
 
 
 def to_rgba(image: Image.Image) -> Image.Image:
-    """Any Pillow mode as 8-bit RGBA. Integers of 16 and 32 bits are rescaled, floats are taken to run from 0 to 1."""
+    """Any Pillow mode as 8-bit RGBA. Integers of 16 and 32 bits are rescaled; floats are expected in 0..1."""
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image).astype(np.float64)
         if image.mode.startswith("I"):
@@ -93,7 +97,7 @@ def to_rgba(image: Image.Image) -> Image.Image:
 
 
 def _require_object(image: Image.Image, name: str) -> None:
-    """Raise ImageError unless enough of the image is opaque to be an object."""
+    """Raise ImageError unless enough of the image is opaque to be an object. ``name`` is for messages."""
     solid = image.getchannel("A").point(lambda alpha: 255 * (alpha > OPAQUE))
     box = solid.getbbox()
     if box is None:

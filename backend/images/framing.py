@@ -1,4 +1,4 @@
-"""Cut-out images framed for the image encoder, and made into its input."""
+"""Frame cut-out images for the image encoder and convert them to its input."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from ..models.image_encoder import IMAGE_SIZE
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-#: Pixels with more alpha than this belong to the object.
+#: Pixels whose alpha is above this belong to the object.
 OPAQUE = 0.8 * 255
 
-#: Side of the crop over the longer side of the object.
+#: Side of the crop relative to the longer side of the object.
 FRAME = 1.2
 
 
 def object_bounds(alpha: np.ndarray) -> tuple[int, int, int, int]:
-    """The first and last columns and rows (left, top, right, bottom) of the opaque pixels of `alpha` `[H, W]` uint8.
+    """The first and last columns and rows (left, top, right, bottom) of the opaque pixels of ``alpha`` [H, W] uint8.
 
-    Raises ValueError if there are none.
+    Raises ValueError if no pixel is opaque.
     """
     rows, columns = np.nonzero(alpha > OPAQUE)
     if not len(rows):
@@ -39,9 +39,9 @@ def frame_side(bounds: tuple[int, int, int, int]) -> int:
 
 
 def object_box(alpha: np.ndarray) -> tuple[float, float, float, float]:
-    """The square crop (left, top, right, bottom) around the opaque pixels of `alpha` `[H, W]` uint8.
+    """The square crop (left, top, right, bottom) around the opaque pixels of ``alpha`` [H, W] uint8.
 
-    Corners may be half-integers and lie outside the image. Raises ValueError if less than two opaque pixels span it.
+    Corners may be half-integers and lie outside the image. Raises ValueError if the opaque pixels span less than two.
     """
     left, top, right, bottom = bounds = object_bounds(alpha)
     half = frame_side(bounds) // 2
@@ -52,9 +52,9 @@ def object_box(alpha: np.ndarray) -> tuple[float, float, float, float]:
 
 
 def prepare_image(image: Image.Image, size: int = IMAGE_SIZE) -> Image.Image:
-    """The object of an image with alpha, centred on black: an RGB image `size` x `size`.
+    """The object of an image with alpha, centred on black: an RGB image of ``size`` x ``size`` pixels.
 
-    Raises ValueError if the image has no transparency to tell the object by, or no object.
+    The same as TRELLIS's ``preprocess_image``. Raises ValueError if the image has no transparent pixel or no object.
     """
     rgba = image.convert("RGBA")
     alpha = np.asarray(rgba.getchannel("A"))
@@ -67,7 +67,11 @@ def prepare_image(image: Image.Image, size: int = IMAGE_SIZE) -> Image.Image:
 
 
 def images_to_tensor(images: Sequence[Image.Image], size: int = IMAGE_SIZE) -> Tensor:
-    """Images as `[B, 3, size, size]` float32, normalised with the ImageNet mean and standard deviation."""
+    """Images as [B, 3, size, size] float32, normalised with the ImageNet mean and standard deviation.
+
+    As in TRELLIS's ``encode_image`` an image with alpha is resized first (Pillow premultiplies it) and converted to RGB
+    afterwards.
+    """
     resized = [image.resize((size, size), Image.Resampling.LANCZOS) for image in images]
     pixels = np.stack([np.asarray(image.convert("RGB")) for image in resized]).astype(np.float32) / 255
     rgb = torch.from_numpy(pixels).permute(0, 3, 1, 2)

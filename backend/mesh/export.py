@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..files import write_whole
 from . import Mesh
 from .bake.tangents import tangent_space, unique_rows, vertex_normals
 
@@ -81,7 +82,7 @@ def write_glb(
     }
     text = json.dumps(document, separators=(",", ":")).encode()
     body = _chunk(b"JSON", text, b" ") + _chunk(b"BIN\0", bytes(data.bytes), b"\0")
-    Path(path).write_bytes(struct.pack("<4sII", b"glTF", 2, 12 + len(body)) + body)
+    write_whole(path, struct.pack("<4sII", b"glTF", 2, 12 + len(body)) + body)
 
 
 def write_obj(path: Path, mesh: FinishedMesh, texture: str, normal_map: str | None, name: str) -> None:
@@ -99,10 +100,10 @@ def write_obj(path: Path, mesh: FinishedMesh, texture: str, normal_map: str | No
         lines += [f"{word} " + " ".join(f"{value:.6g}" for value in row) for row in rows.tolist()]
     lines.append("usemtl material")
     lines += ["f {}/{}/{} {}/{}/{} {}/{}/{}".format(*row) for row in triple.tolist()]
-    path.write_text("\n".join(lines) + "\n", "utf-8")
+    write_whole(path, "\n".join(lines) + "\n")
     words = ["newmtl material", "Ka 0 0 0", "Kd 1 1 1", "Ks 0 0 0", "illum 1", f"map_Kd {texture}"]
     words += [] if normal_map is None else [f"norm {normal_map}"]  # the PBR extension's word for a tangent-space map
-    material.write_text("\n".join(words) + "\n", "utf-8")
+    write_whole(material, "\n".join(words) + "\n")
 
 
 def write_ply(path: Path, mesh: Mesh) -> None:
@@ -121,7 +122,7 @@ def write_ply(path: Path, mesh: Mesh) -> None:
     words = ["ply", "format binary_little_endian 1.0", f"element vertex {len(table)}"]
     words += [f"property {names[kind]} {word}" for word, kind in columns]
     words += [f"element face {len(faces)}", "property list uchar int vertex_indices", "end_header"]
-    Path(path).write_bytes("\n".join([*words, ""]).encode() + table.tobytes() + faces.tobytes())
+    write_whole(path, "\n".join([*words, ""]).encode() + table.tobytes() + faces.tobytes())
 
 
 def write_gaussians(path: Path, gaussians: Gaussians) -> None:
@@ -138,7 +139,7 @@ def write_gaussians(path: Path, gaussians: Gaussians) -> None:
     names += [f"scale_{axis}" for axis in range(3)] + [f"rot_{axis}" for axis in range(4)]
     words = ["ply", "format binary_little_endian 1.0", f"element vertex {len(table)}"]
     words += [*(f"property float {word}" for word in names), "end_header", ""]
-    Path(path).write_bytes("\n".join(words).encode() + table.astype("<f4").tobytes())
+    write_whole(path, "\n".join(words).encode() + table.astype("<f4").tobytes())
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
-"""3-D Gaussians (Kerbl et al. 2023): what the Gaussian decoder makes of the latents, as plain tensors.
+"""3-D Gaussians (Kerbl et al. 2023): what the Gaussian decoder predicts from the latents, as plain tensors.
 
-A Gaussian is stored as it is predicted and as .ply files keep it; properties give the values that a renderer uses, with
-the biases, the activations and the least size (the 3-D smoothing filter of Yu et al. 2024, "Mip-Splatting") applied.
+A Gaussian is stored as predicted, which is also the form of .ply files. Properties give the values that a renderer
+uses: with the biases, the activations and the minimum size (the 3-D smoothing filter of Yu et al. 2024,
+"Mip-Splatting") applied.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ ATTRIBUTES: dict[str, tuple[int, ...]] = {
     "opacity": (1,),
 }
 
-#: Raw scaling of a given size, by the name of the activation that undoes it.
+#: Size to raw scaling, by the name of the activation that undoes it.
 INVERSE_ACTIVATIONS = {"exp": math.log, "softplus": lambda size: math.log(math.expm1(size))}
 
 
@@ -33,10 +34,10 @@ class Gaussians:
     raw_xyz: Tensor  # [G, 3] in [0, 1]^3
     raw_features_dc: Tensor  # [G, 1, 3]: spherical harmonics of degree 0
     raw_scaling: Tensor  # [G, 3], before bias and activation
-    raw_rotation: Tensor  # [G, 4], a quaternion (w, x, y, z) less (1, 0, 0, 0), of any length
+    raw_rotation: Tensor  # [G, 4]: a quaternion (w, x, y, z) of any length, minus (1, 0, 0, 0)
     raw_opacity: Tensor  # [G, 1], before bias and sigmoid
-    scaling_bias: float  # the size that a raw scaling of 0 means
-    opacity_bias: float  # the opacity that a raw opacity of 0 means
+    scaling_bias: float  # the size at a raw scaling of 0
+    opacity_bias: float  # the opacity at a raw opacity of 0
     minimum_size: float  # added to the sizes in quadrature
     scaling_activation: str = "softplus"  # or "exp"
 
@@ -57,36 +58,36 @@ class Gaussians:
 
     @property
     def xyz(self) -> Tensor:
-        """Centres `[G, 3]` in [-0.5, 0.5]^3, z up."""
+        """Centres [G, 3] in [-0.5, 0.5]^3, z up."""
         return self.raw_xyz - 0.5
 
     @property
     def scaling(self) -> Tensor:
-        """Standard deviations `[G, 3]` along the axes of the rotation."""
+        """Standard deviations [G, 3] along the axes of the rotation."""
         activate = torch.exp if self.scaling_activation == "exp" else F.softplus
         size = activate(self.raw_scaling + self.scaling_shift)
         return (size.square() + self.minimum_size**2).sqrt()
 
     @property
     def rotation(self) -> Tensor:
-        """Unit quaternions `[G, 4]` (w, x, y, z)."""
+        """Unit quaternions [G, 4] (w, x, y, z)."""
         return F.normalize(self.raw_rotation + self.raw_rotation.new_tensor([1.0, 0.0, 0.0, 0.0]), dim=-1)
 
     @property
     def opacity(self) -> Tensor:
-        """`[G, 1]` in 0..1."""
+        """Opacities [G, 1] in 0..1."""
         return torch.sigmoid(self.raw_opacity + self.opacity_shift)
 
     @property
     def covariance(self) -> Tensor:
-        """The upper triangle `[G, 6]` (xx, xy, xz, yy, yz, zz) of the covariances (Kerbl et al. 2023, equation 6)."""
+        """The upper triangle [G, 6] (xx, xy, xz, yy, yz, zz) of the covariances (Kerbl et al. 2023, equation 6)."""
         half = rotation_matrices(self.rotation) * self.scaling[:, None, :]
         row, column = torch.triu_indices(3, 3, device=half.device)
         return (half @ half.transpose(1, 2))[:, row, column]
 
 
 def rotation_matrices(quaternions: Tensor) -> Tensor:
-    """Unit quaternions `[G, 4]` (w, x, y, z) as rotation matrices `[G, 3, 3]`."""
+    """Unit quaternions [G, 4] (w, x, y, z) as rotation matrices [G, 3, 3]."""
     w, x, y, z = quaternions.unbind(-1)
     rows = (
         (1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
@@ -97,24 +98,24 @@ def rotation_matrices(quaternions: Tensor) -> Tensor:
 
 
 def hammersley(count: int) -> Tensor:
-    """The first `count` points of Hammersley's sequence in [0, 1)^3, `[count, 3]` float64.
+    """The first ``count`` points of Hammersley's sequence in [0, 1)^3, [count, 3] float64.
 
-    Point i is i / count and the radical inverses of i in the bases 2 and 3.
+    Point i has the coordinates i / count and the radical inverses of i in bases 2 and 3.
     """
     points = [(i / count, _radical_inverse(i, 2), _radical_inverse(i, 3)) for i in range(count)]
-    return torch.tensor(points, dtype=torch.float64, device="cpu")  # even where the default is the meta device
+    return torch.tensor(points, dtype=torch.float64, device="cpu")  # even if the default is the meta device
 
 
 def offset_perturbation(count: int, voxel_size: float) -> Tensor:
-    """What spreads `count` Gaussians evenly in a voxel's cube, `[count, 3]` float32, before tanh.
+    """Offsets before tanh, [count, 3] float32, that spread ``count`` Gaussians evenly over a voxel.
 
-    The cube's side is `voxel_size` voxels; the spread covers the voxel itself.
+    After tanh, -1 and 1 are opposite sides of a cube that is ``voxel_size`` voxels wide.
     """
     return torch.atanh((2 * hammersley(count).float() - 1) / voxel_size)
 
 
 def _radical_inverse(number: int, base: int) -> float:
-    """The digits of `number` mirrored at the point."""
+    """The digits of ``number`` mirrored at the radix point."""
     value, weight = 0.0, 1.0 / base
     while number:
         number, digit = divmod(number, base)

@@ -14,18 +14,19 @@ IMAGE_SIZE = 518
 
 
 class PatchEmbed(nn.Module):
-    """Images `[B, 3, H, W]` to patch features `[B, C, H / patch, W / patch]`."""
+    """Images [B, 3, H, W] to patch features [B, C, H / patch, W / patch]."""
 
     def __init__(self, patch_size: int, channels: int) -> None:
         super().__init__()
         self.proj = nn.Conv2d(3, channels, patch_size, stride=patch_size)
 
     def forward(self, images: Tensor) -> Tensor:
+        """[B, 3, H, W] to [B, C, H / patch, W / patch]."""
         return self.proj(images)
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention over tokens `[B, L, C]`."""
+    """Multi-head self-attention over tokens [B, L, C]."""
 
     def __init__(self, channels: int, heads: int) -> None:
         super().__init__()
@@ -34,6 +35,7 @@ class Attention(nn.Module):
         self.proj = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, L, C] to [B, L, C]."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each [B, heads, L, dim]
         return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
@@ -48,6 +50,7 @@ class Mlp(nn.Module):
         self.fc2 = nn.Linear(hidden, channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[..., C] to [..., C]."""
         return self.fc2(F.gelu(self.fc1(x)))
 
 
@@ -59,6 +62,7 @@ class LayerScale(nn.Module):
         self.gamma = nn.Parameter(torch.full((channels,), init_value))
 
     def forward(self, x: Tensor) -> Tensor:
+        """[..., C] to [..., C]."""
         return x * self.gamma
 
 
@@ -75,16 +79,17 @@ class Block(nn.Module):
         self.ls2 = LayerScale(channels, init_value)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, L, C] to [B, L, C]."""
         x = x + self.ls1(self.attn(self.norm1(x)))
         return x + self.ls2(self.mlp(self.norm2(x)))
 
 
 class ImageEncoder(nn.Module):
-    """Normalised images `[B, 3, H, W]` to condition tokens `[B, 1 + R + P, embed_dim]`: class, registers, patches.
+    """Normalised images [B, 3, H, W] to condition tokens [B, 1 + R + P, embed_dim]: class, registers, patches.
 
-    H and W are multiples of `patch_size`; position embeddings are resized where they differ from `img_size`.
-    The arguments are those of the published configurations (`arch` only names the widths that follow it); values that
-    would make another network raise ValueError.
+    H and W are multiples of ``patch_size``; if they differ from ``img_size``, the position embeddings are resized.
+    The arguments are those of the published configurations (``arch`` only names the widths that follow it). Values that
+    would need another kind of network raise ValueError.
     """
 
     def __init__(
@@ -120,13 +125,13 @@ class ImageEncoder(nn.Module):
         self.register_tokens = nn.Parameter(torch.zeros(1, num_register_tokens, embed_dim))
         self.patch_embed = PatchEmbed(patch_size, embed_dim)
         self.blocks = nn.ModuleList(Block(embed_dim, num_heads, mlp_ratio, init_values) for _ in range(depth))
-        # Part of every published checkpoint, of no use to the tokens before the final norm, which condition the flows:
+        # Part of every published checkpoint. The tokens that condition the flows, before the final norm, need neither.
         self.mask_token = nn.Parameter(torch.zeros(1, embed_dim))
         self.norm = nn.LayerNorm(embed_dim, eps=1e-6)
         self._initialise()
 
     def _initialise(self) -> None:
-        # Cut off at 4 deviations, for plain normal_ on the meta device imports torch's compiler: 4 seconds.
+        # Cut off at 4 deviations: plain normal_ on the meta device imports torch's compiler, which takes 4 s.
         for layer in self.modules():
             if isinstance(layer, nn.Linear):
                 nn.init.trunc_normal_(layer.weight, std=0.02, a=-0.08, b=0.08)
@@ -136,7 +141,7 @@ class ImageEncoder(nn.Module):
             nn.init.trunc_normal_(tokens, std=1e-6, a=-4e-6, b=4e-6)
 
     def position_embedding(self, rows: int, columns: int) -> Tensor:
-        """Position embeddings `[1, 1 + rows columns, C]` of the class token and a patch grid, resized bicubically."""
+        """Position embeddings [1, 1 + rows columns, C] of the class token and a patch grid, resized bicubically."""
         if rows == columns == self.grid:
             return self.pos_embed
         grid = self.pos_embed[:, 1:].unflatten(1, (self.grid, self.grid)).permute(0, 3, 1, 2)
@@ -146,7 +151,10 @@ class ImageEncoder(nn.Module):
         return torch.cat([self.pos_embed[:, :1], resized.flatten(2).transpose(1, 2)], dim=1)
 
     def tokens(self, images: Tensor) -> Tensor:
-        """All tokens `[B, 1 + R + P, C]` after the last block, before the final norm ("x_prenorm")."""
+        """All tokens [B, 1 + R + P, C] of images [B, 3, H, W] after the last block, before the final norm.
+
+        DINOv2 calls them "x_prenorm". Raises ValueError if H or W is no multiple of ``patch_size``.
+        """
         if images.shape[-2] % self.patch_size or images.shape[-1] % self.patch_size:
             raise ValueError(f"image sides {tuple(images.shape[-2:])} are not multiples of {self.patch_size} pixels")
         patches = self.patch_embed(images)
@@ -159,9 +167,10 @@ class ImageEncoder(nn.Module):
         return x
 
     def forward(self, images: Tensor) -> Tensor:
+        """Normalised images [B, 3, H, W] to condition tokens [B, 1 + R + P, C]."""
         return self.condition(self.tokens(images))
 
     @staticmethod
     def condition(tokens: Tensor) -> Tensor:
-        """What the flows are conditioned on: all tokens `[B, L, C]`, normalised without the learned gains."""
+        """All tokens [B, L, C], normalised without the learned gains, as the flows take them for their condition."""
         return F.layer_norm(tokens, tokens.shape[-1:])

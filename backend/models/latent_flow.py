@@ -15,21 +15,22 @@ from ..sparse.tensor import SparseTensor, VoxelSet
 from .layers import (
     AbsolutePositionEmbedder,
     LayerNorm32,
+    MixedPrecisionNetwork,
     TimestepEmbedder,
     initialise_linears,
-    matmul_dtype,
     modulation_layer,
+    require_absolute_positions,
     zero_parameters,
 )
-from .sparse_layers import ModulatedSparseTransformerCrossBlock, convert_sparse_matmuls
+from .sparse_layers import ModulatedSparseTransformerCrossBlock
 
 
 class SparseResBlock3d(nn.Module):
-    """Two 3 x 3 x 3 convolutions added to the input; the time embedding `[B, emb_channels]` modulates in between.
+    """Two 3 x 3 x 3 convolutions added to the input; the time embedding [B, emb_channels] modulates in between.
 
-    With `halve` the block first averages the cells of a grid twice as coarse. Given `voxels`, it first copies the
-    features of the coarse cells to those finer voxels. The skip path starts from the resampled input.
-    (Norm and products of copies are copies: they are computed on the cells.)
+    With ``halve`` the block first averages the voxels in each cell of a grid twice as coarse. If ``voxels`` are given,
+    it first copies the features of the coarse cells to these finer voxels. The skip path starts from the resampled
+    input. (Norms and products are the same for all copies, so they are computed once for each cell.)
     """
 
     def __init__(self, channels: int, emb_channels: int, out_channels: int, *, halve: bool = False) -> None:
@@ -45,6 +46,10 @@ class SparseResBlock3d(nn.Module):
         zero_parameters(self.conv2)
 
     def forward(self, x: SparseTensor, embedding: Tensor, voxels: VoxelSet | None = None) -> SparseTensor:
+        """Features [N, channels] and embedding [B, emb_channels] to [M, out_channels].
+
+        M counts the coarse cells with ``halve``, the given ``voxels``, or else the same N voxels.
+        """
         if self.halve:
             x = downsample(x, 2)
         scale, shift = self.emb_layers(embedding).chunk(2, dim=-1)
@@ -55,19 +60,19 @@ class SparseResBlock3d(nn.Module):
         return h.replace(h.feats + (x if voxels is None else upsample(x, voxels, 2)).feats)
 
 
-class LatentFlow(nn.Module):
-    """Velocity of latents `[N, in_channels]` at times `[B]` (flow time x 1000), given tokens `[B, L, cond_channels]`.
+class LatentFlow(MixedPrecisionNetwork):
+    """Velocity of latents [N, in_channels] at times [B] (flow time x 1000), given tokens [B, L, cond_channels].
 
-    Residual blocks around a transformer, as a U: for each entry of `io_block_channels` the input blocks halve the grid
-    once and the output blocks undo it. The published model's name is SLatFlowModel.
+    Residual blocks around a transformer, as a U-Net: for each entry of ``io_block_channels`` the input blocks halve the
+    grid once and the output blocks undo it. The published model is called SLatFlowModel.
 
     Args:
-        patch_size: voxels per cell of the transformer's grid and side, `2 ** len(io_block_channels)`. Without
-            `io_block_channels` the transformer works on the voxels themselves and `patch_size` says nothing.
+        patch_size: side, in voxels, of a cell of the transformer's grid: ``2 ** len(io_block_channels)``. Without
+            ``io_block_channels`` the transformer works on the voxels themselves and ``patch_size`` has no effect.
         num_io_res_blocks: residual blocks per level and direction.
-        use_skip_connection: an output block also sees the output of the input block opposite.
+        use_skip_connection: give an output block also the output of the input block at the same level.
         share_mod: compute the transformer's modulation once for all blocks. The residual blocks keep their own.
-        use_fp16: keep all matrices but the first, the last and the time embedding's in half precision.
+        use_fp16: keep all matrices except the first, the last and those of the time embedding in half precision.
     """
 
     def __init__(
@@ -91,8 +96,7 @@ class LatentFlow(nn.Module):
         qk_rms_norm: bool = False,
     ) -> None:
         super().__init__()
-        if pe_mode != "ape":
-            raise ValueError(f"pe_mode must be 'ape' (absolute position embedding), not {pe_mode!r}")
+        require_absolute_positions(pe_mode)
         if io_block_channels and patch_size != 2 ** len(io_block_channels):
             raise ValueError(f"patch_size {patch_size} does not fit {len(io_block_channels)} io_block_channels")
         self.resolution = resolution
@@ -134,18 +138,15 @@ class LatentFlow(nn.Module):
         if use_fp16:
             self.convert_to_fp16()
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """The dtype the blocks compute in; the time embedding, the input and the output layer stay fp32."""
-        return matmul_dtype(self.blocks)
-
-    def convert_to_fp16(self) -> None:
-        convert_sparse_matmuls([self.input_blocks, self.blocks, self.out_blocks], torch.float16)
-
-    def convert_to_fp32(self) -> None:
-        convert_sparse_matmuls([self.input_blocks, self.blocks, self.out_blocks], torch.float32)
+    def half_modules(self) -> list[nn.Module]:
+        """The modules whose matrices may be kept in half precision."""
+        return [self.input_blocks, self.blocks, self.out_blocks]
 
     def forward(self, x: SparseTensor, t: Tensor, cond: Tensor) -> SparseTensor:
+        """Latents [N, in_channels], times [B] and tokens [B, L, cond_channels] to [N, out_channels].
+
+        Raises ValueError for latents with another number of channels.
+        """
         if x.feats.shape[1] != self.in_channels:
             raise ValueError(f"expected latents [N, {self.in_channels}], got {list(x.feats.shape)}")
         dtype = self.dtype
@@ -154,7 +155,7 @@ class LatentFlow(nn.Module):
         time, context = time.to(dtype), cond.to(dtype)
 
         h = x.replace(self.input_layer(x.feats).to(dtype))
-        outer = []  # per input block: the voxels it was given, and the features it made
+        outer = []  # for each input block: the voxels it was given and the features it returned
         for block in self.input_blocks:
             voxels = h.voxels
             h = block(h, time)

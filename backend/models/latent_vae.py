@@ -1,4 +1,4 @@
-"""The latent VAE: features of the occupied voxels to a latent vector a voxel, and latents to what the decoders predict.
+"""The latent VAE: features of the occupied voxels to a latent vector for each, and latents to what decoders predict.
 
 There is a decoder for each representation: meshes, Gaussians and radiance fields.
 """
@@ -19,17 +19,24 @@ from ..sparse.normalization import SparseGroupNorm32
 from ..sparse.resample import subdivide
 from ..sparse.tensor import SparseTensor
 from .gaussians import ATTRIBUTES, Gaussians, offset_perturbation
-from .layers import AbsolutePositionEmbedder, initialise_linears, matmul_dtype, posterior_sample, zero_parameters
-from .sparse_layers import SparseTransformerBlock, convert_sparse_matmuls
+from .layers import (
+    AbsolutePositionEmbedder,
+    MixedPrecisionNetwork,
+    initialise_linears,
+    posterior_sample,
+    require_absolute_positions,
+    zero_parameters,
+)
+from .sparse_layers import SparseTransformerBlock
 
 
-class LatentTransformer(nn.Module):
+class LatentTransformer(MixedPrecisionNetwork):
     """The torso of the latent VAE: a linear layer and transformer blocks over the occupied voxels.
 
     Args:
-        attn_mode: "swin" for attention in cubic windows of `window_size`, shifted by half a window in every second
+        attn_mode: "swin" for attention in cubic windows of ``window_size``, shifted by half a window in every second
             block; "full" for attention over all voxels of a batch item.
-        pe_mode: "ape", the only one: sinusoidal embeddings of the voxel indices, added once.
+        pe_mode: must be "ape": sinusoidal embeddings of the voxel indices, added once.
     """
 
     out_layer: nn.Linear  # what follows the torso
@@ -49,8 +56,7 @@ class LatentTransformer(nn.Module):
         qk_rms_norm: bool = False,
     ) -> None:
         super().__init__()
-        if pe_mode != "ape":
-            raise ValueError(f"pe_mode must be 'ape', not {pe_mode!r}")
+        require_absolute_positions(pe_mode)
         if attn_mode not in ("swin", "full"):
             raise ValueError(f"attn_mode must be 'swin' or 'full', not {attn_mode!r}")
         if attn_mode == "swin" and not window_size:
@@ -71,23 +77,8 @@ class LatentTransformer(nn.Module):
         )
         initialise_linears(self)
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """The dtype the blocks compute in; the first and the last layer stay fp32."""
-        return matmul_dtype(self.blocks)
-
-    def convert_to_fp16(self) -> None:
-        convert_sparse_matmuls(self.half_modules(), torch.float16)
-
-    def convert_to_fp32(self) -> None:
-        convert_sparse_matmuls(self.half_modules(), torch.float32)
-
-    def half_modules(self) -> list[nn.Module]:
-        """The modules whose matrices may be kept in half precision."""
-        return [self.blocks]
-
     def torso(self, x: SparseTensor) -> SparseTensor:
-        """`[N, in_channels]` to `[N, model_channels]`, in the torso's dtype."""
+        """[N, in_channels] to [N, model_channels], in the torso's dtype."""
         feats = self.input_layer(x.feats) + self.pos_embedder(x.coords[:, 1:])
         x = x.replace(feats.to(self.dtype))
         for block in self.blocks:
@@ -95,15 +86,16 @@ class LatentTransformer(nn.Module):
         return x
 
     def predicted(self, x: SparseTensor) -> SparseTensor:
-        """The last layer after a norm of the torso's output: `[N, in_channels]` to `[N, out]`, in the dtype of `x`."""
+        """Torso, norm and last layer: [N, in_channels] to [N, out], in the dtype of ``x``."""
         h = self.torso(x).feats.to(x.dtype)
         return x.replace(self.out_layer(F.layer_norm(h, h.shape[-1:])))
 
 
 class LatentEncoder(LatentTransformer):
-    """Features of the occupied voxels `[N, in_channels]` to the posterior of their latents `[N, latent_channels]`.
+    """Features of the occupied voxels [N, in_channels] to the posterior of their latents [N, latent_channels].
 
-    The published encoder's name is SLatEncoder. `resolution` is the voxel grid's; further options are the torso's.
+    The published encoder is called SLatEncoder. ``resolution`` is that of the voxel grid; further options are those of
+    the torso.
     """
 
     def __init__(
@@ -125,14 +117,17 @@ class LatentEncoder(LatentTransformer):
     def forward(
         self, x: SparseTensor, sample_posterior: bool = False, return_raw: bool = False
     ) -> SparseTensor | tuple[SparseTensor, SparseTensor, SparseTensor]:
-        """The latents: the posterior's mean or a sample of it; with `return_raw` also the mean and log-variance."""
+        """Features [N, in_channels] to latents: the posterior's mean or a sample of it.
+
+        With ``return_raw`` also the mean and the log-variance. All are [N, latent_channels].
+        """
         mean, logvar = self.predicted(x).feats.chunk(2, dim=-1)
         z = posterior_sample(mean, logvar, torch.randn_like(mean)) if sample_posterior else mean
         return (x.replace(z), x.replace(mean), x.replace(logvar)) if return_raw else x.replace(z)
 
 
 class SparseSubdivideBlock(nn.Module):
-    """Split every voxel into eight and refine their features with two convolutions, added to the split input."""
+    """Split every voxel into eight, refine the features with two convolutions and add them to the split input."""
 
     def __init__(self, channels: int, out_channels: int, num_groups: int = 32) -> None:
         super().__init__()
@@ -148,9 +143,9 @@ class SparseSubdivideBlock(nn.Module):
         self.skip_connection = nn.Identity() if same else SparseConv3d(channels, out_channels, 1)
 
     def forward(self, x: SparseTensor) -> SparseTensor:
-        """Features `[N, channels]` to `[8 N, out_channels]`.
+        """Features [N, channels] to [8 N, out_channels].
 
-        The skip path is a product with each voxel alone and so comes before its subdivision.
+        The skip path treats each voxel on its own, so it is computed before the voxels are split.
         """
         norm_in, norm_out = self.act_layers[0], self.out_layers[1]
         conv_in, conv_out = cast(SparseConv3d, self.out_layers[0]), self.out_layers[3]
@@ -161,10 +156,10 @@ class SparseSubdivideBlock(nn.Module):
 
 
 class LatentMeshDecoder(LatentTransformer):
-    """Latents `[N, latent_channels]` to the raw features of the mesh extractor on a grid four times as fine.
+    """Latents [N, latent_channels] to the raw features of the mesh extractor on a grid four times as fine.
 
-    The published decoder's name is SLatMeshDecoder. The features of a voxel at `4 * resolution` are 8 corner SDFs,
-    8 x 3 corner deformations, 21 weights and, with `use_color`, 8 x 6 corner colours and normals.
+    The published decoder is called SLatMeshDecoder. The features of a voxel at ``4 * resolution`` are 8 corner SDFs,
+    8 x 3 corner deformations, 21 weights and, with ``use_color``, 8 x 6 corner colours and normals.
     """
 
     def __init__(
@@ -190,24 +185,25 @@ class LatentMeshDecoder(LatentTransformer):
             self.convert_to_fp16()
 
     def half_modules(self) -> list[nn.Module]:
+        """The modules whose matrices may be kept in half precision."""
         return [self.blocks, self.upsample]
 
     def forward(self, z: SparseTensor) -> SparseTensor:
-        """`[N, latent_channels]` to `[64 N, 101]` (53 without colour); a voxel's 64 rows follow one another.
+        """[N, latent_channels] to [64 N, 101] (53 without colour); the 64 rows of a voxel are consecutive.
 
-        Row order: every voxel gives 8 consecutive children, twice over, z fastest.
+        Row order: every voxel is split into 8 consecutive children, twice, z fastest.
         """
         return self.upsampled(self.torso(z))
 
     def upsampled(self, h: SparseTensor) -> SparseTensor:
-        """The second half of `forward`: the torso's output `[N, model_channels]` to `[64 N, 101]`."""
+        """The second half of ``forward``: the torso's output [N, model_channels] to [64 N, 101]."""
         for block in self.upsample:
             h = block(h)
         return h.replace(self.out_layer(h.feats.to(self.out_layer.weight.dtype)))
 
 
 def _require(config: Mapping[str, Any], *names: str) -> None:
-    """Raise ValueError that names what a representation_config lacks."""
+    """Raise ValueError if ``config`` lacks any of ``names``; the message lists those that are missing."""
     missing = ", ".join(name for name in names if name not in config)
     if missing:
         raise ValueError(f"representation_config lacks {missing}")
@@ -226,11 +222,12 @@ _GAUSSIAN_CONFIG = (
 
 
 class LatentGaussianDecoder(LatentTransformer):
-    """Latents `[N, latent_channels]` to 3-D Gaussians, `num_gaussians` a voxel, around the voxel's centre.
+    """Latents [N, latent_channels] to 3-D Gaussians, ``num_gaussians`` per voxel, around the voxel's centre.
 
-    The published decoder's name is SLatGaussianDecoder. `representation_config` holds `num_gaussians`, the factors `lr`
-    that each attribute is multiplied by, `voxel_size` (the side in voxels of the cube that a voxel's Gaussians stay
-    in), `perturb_offset` (spread them in it evenly to begin with), and what `Gaussians` is made with.
+    The published decoder is called SLatGaussianDecoder. ``representation_config`` holds ``num_gaussians``, the factors
+    ``lr`` that each attribute is multiplied by, ``voxel_size`` (the side, in voxels, of the cube that the Gaussians of
+    a voxel stay in), ``perturb_offset`` (whether they start spread evenly in it), and the settings of ``Gaussians``.
+    Raises ValueError if one of these is missing.
     """
 
     offset_perturbation: Tensor
@@ -252,18 +249,18 @@ class LatentGaussianDecoder(LatentTransformer):
         count = representation_config["num_gaussians"]
         self.out_layer = nn.Linear(model_channels, count * sum(map(math.prod, ATTRIBUTES.values())))
         zero_parameters(self.out_layer)
-        # Where the offsets start, before tanh. A buffer of the published checkpoints, used or not.
+        # Where the offsets start, before tanh. The published checkpoints hold this buffer whether it is used or not.
         spread = offset_perturbation(count, representation_config["voxel_size"])
         self.register_buffer("offset_perturbation", spread.to(self.out_layer.weight.device))
         if use_fp16:
             self.convert_to_fp16()
 
     def forward(self, z: SparseTensor) -> SparseTensor:
-        """`[N, latent_channels]` to `[N, 14 num_gaussians]`: one attribute after the other."""
+        """[N, latent_channels] to [N, 14 num_gaussians], one attribute after another."""
         return self.predicted(z)
 
     def gaussians(self, raw: SparseTensor) -> list[Gaussians]:
-        """What `forward` returns as the Gaussians of each batch item, those of one voxel after those of another."""
+        """The Gaussians of each batch item, voxel by voxel, from what ``forward`` returns."""
         return [self._item(raw[index]) for index in range(raw.batch_size)]
 
     def _item(self, raw: SparseTensor) -> Gaussians:
@@ -292,15 +289,16 @@ class RadianceField:
     position: Tensor  # [N, 3]: the voxels' centres
     depth: Tensor  # [N, 1] uint8: a voxel's side is 2^-depth
     trivec: Tensor  # [N, R, 3, D]: a vector along each axis
-    density: Tensor  # [N, R]: what a product weighs in the density, before its activation
-    features_dc: Tensor  # [N, R, 1, 3]: what it weighs in the colour, as spherical harmonics of degree 0
+    density: Tensor  # [N, R]: weights of the products in the density, before its activation
+    features_dc: Tensor  # [N, R, 1, 3]: weights in the colour, as spherical harmonics of degree 0
     density_shift: float = 0.0  # added to the density before its activation
 
 
 class LatentRadianceFieldDecoder(LatentTransformer):
-    """Latents `[N, latent_channels]` to a radiance field: `rank` products of three vectors of `dim` numbers a voxel.
+    """Latents [N, latent_channels] to a radiance field: for each voxel ``rank`` products of three ``dim``-vectors.
 
-    The published decoder's name is SLatRadianceFieldDecoder; `representation_config` holds `rank` and `dim`.
+    The published decoder is called SLatRadianceFieldDecoder; ``representation_config`` holds ``rank`` and ``dim``.
+    Raises ValueError if one of these is missing.
     """
 
     def __init__(
@@ -323,11 +321,11 @@ class LatentRadianceFieldDecoder(LatentTransformer):
             self.convert_to_fp16()
 
     def forward(self, z: SparseTensor) -> SparseTensor:
-        """`[N, latent_channels]` to `[N, rank (3 dim + 4)]`: vectors, densities, colours."""
+        """[N, latent_channels] to [N, rank (3 dim + 4)]: vectors, densities, colours."""
         return self.predicted(z)
 
     def fields(self, raw: SparseTensor) -> list[RadianceField]:
-        """What `forward` returns as the field of each batch item."""
+        """The field of each batch item, from what ``forward`` returns."""
         return [self._item(raw[index]) for index in range(raw.batch_size)]
 
     def _item(self, raw: SparseTensor) -> RadianceField:
@@ -345,5 +343,5 @@ class LatentRadianceFieldDecoder(LatentTransformer):
 
 
 def voxel_centres(x: SparseTensor, resolution: int) -> Tensor:
-    """Where the voxels of a grid of resolution^3 have their centres in [0, 1]^3: `[N, 3]` float32."""
+    """The centres [N, 3] float32, in [0, 1]^3, of the voxels of a grid of resolution^3."""
     return (x.coords[:, 1:].float() + 0.5) / resolution

@@ -1,6 +1,7 @@
 """Layers shared by the networks: embeddings, norms that compute in fp32, attention and the modulated transformer block.
 
-Attribute names are those of the published state dicts (`to_qkv`, `q_rms_norm`, `adaLN_modulation`, `mlp.mlp.0`, ...).
+Attribute names are those of the published state dicts (``to_qkv``, ``q_rms_norm``, ``adaLN_modulation``,
+``mlp.mlp.0``, ...).
 """
 
 from __future__ import annotations
@@ -12,28 +13,59 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..sparse.convolution import SparseConv3d
+
 
 def convert_matmuls(modules: Iterable[nn.Module], dtype: torch.dtype) -> None:
-    """Cast the linear and convolution weights under `modules` to `dtype`; norms and gammas stay as they are."""
+    """Cast the weights of linear layers and convolutions, dense or sparse, under ``modules``; norms and gammas stay."""
     for module in modules:
         for layer in module.modules():
-            if isinstance(layer, (nn.Linear, nn.Conv3d)):
+            if isinstance(layer, (nn.Linear, nn.Conv3d, SparseConv3d)):
                 layer.to(dtype)
 
 
 def matmul_dtype(module: nn.Module) -> torch.dtype:
-    """The dtype of the first linear or convolution weight under `module`: what `convert_matmuls` last set."""
+    """The dtype of the first linear or dense convolution weight under ``module``: what ``convert_matmuls`` last set."""
     return next(layer.weight.dtype for layer in module.modules() if isinstance(layer, (nn.Linear, nn.Conv3d)))
 
 
+class MixedPrecisionNetwork(nn.Module):
+    """A network whose torso (``half_modules``) may compute in half precision; all other layers stay fp32."""
+
+    blocks: nn.ModuleList
+
+    def half_modules(self) -> list[nn.Module]:
+        """The modules whose matrices may be kept in half precision."""
+        return [self.blocks]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype that the torso computes in."""
+        return matmul_dtype(self.blocks)
+
+    def convert_to_fp16(self) -> None:
+        """Keep the torso's matrices in half precision."""
+        convert_matmuls(self.half_modules(), torch.float16)
+
+    def convert_to_fp32(self) -> None:
+        """Keep the torso's matrices in single precision."""
+        convert_matmuls(self.half_modules(), torch.float32)
+
+
+def require_absolute_positions(pe_mode: str) -> None:
+    """Raise ValueError unless ``pe_mode`` is "ape", the only position embedding of the published networks."""
+    if pe_mode != "ape":
+        raise ValueError(f"pe_mode must be 'ape' (absolute position embedding), not {pe_mode!r}")
+
+
 def zero_parameters(module: nn.Module) -> None:
-    """Set every parameter of `module` to zero, so that a residual branch starts as the identity."""
+    """Set every parameter of ``module`` to zero, so that a residual branch starts as the identity."""
     for parameter in module.parameters():
         nn.init.zeros_(parameter)
 
 
 def initialise_linears(module: nn.Module) -> None:
-    """Glorot-uniform weights and zero biases for every linear layer under `module`."""
+    """Glorot-uniform weights and zero biases for every linear layer under ``module``."""
     for layer in module.modules():
         if isinstance(layer, nn.Linear):
             nn.init.xavier_uniform_(layer.weight)
@@ -42,7 +74,10 @@ def initialise_linears(module: nn.Module) -> None:
 
 
 def posterior_sample(mean: Tensor, logvar: Tensor, noise: Tensor) -> Tensor:
-    """A draw from N(mean, exp(logvar)) made of standard normal noise (Kingma and Welling 2014, section 2.4)."""
+    """A sample of N(mean, exp(logvar)), made from standard normal noise (Kingma and Welling 2014, section 2.4).
+
+    All three have the same shape.
+    """
     return mean + torch.exp(0.5 * logvar) * noise
 
 
@@ -53,25 +88,28 @@ class LayerNorm32(nn.LayerNorm):
     """Layer norm over the last axis, computed in fp32 and cast back to the input's dtype."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """[..., C] to the same shape and dtype."""
         return super().forward(x.float()).to(x.dtype)
 
 
 class GroupNorm32(nn.GroupNorm):
-    """Group norm over `[B, C, ...]`, computed in fp32 and cast back to the input's dtype."""
+    """Group norm over [B, C, ...], computed in fp32 and cast back to the input's dtype."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, C, ...] to the same shape and dtype."""
         return super().forward(x.float()).to(x.dtype)
 
 
 class ChannelLayerNorm32(LayerNorm32):
-    """Layer norm over the channel axis of `[B, C, ...]`."""
+    """Layer norm over the channel axis of [B, C, ...]."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, C, ...] to the same shape and dtype."""
         return super().forward(x.movedim(1, -1)).movedim(-1, 1)  # channels-last in memory, which convolutions like
 
 
 class MultiHeadRMSNorm(nn.Module):
-    """RMS norm of every head of `[..., heads, head_dim]`, with a gain for each head and channel.
+    """RMS norm of every head of [..., heads, head_dim], with a gain for each head and channel.
 
     Zhang and Sennrich 2019; as query-key norm in Dehghani et al. 2023 (ViT-22B).
     """
@@ -82,18 +120,19 @@ class MultiHeadRMSNorm(nn.Module):
         self.gamma = nn.Parameter(torch.ones(heads, head_dim))
 
     def forward(self, x: Tensor) -> Tensor:
+        """[..., heads, head_dim] to the same shape and dtype."""
         return (F.normalize(x.float(), dim=-1) * self.gamma * self.scale).to(x.dtype)
 
 
 # --- embeddings ------------------------------------------------------------------------------------------------------
 
 
-# Both embeddings use the frequencies 10000^(-i / n), i < n, of Vaswani et al. 2017 (section 3.5). They are written in
-# the two ways the published networks were trained with: at angles near 1000 the last bit of a frequency shows.
+# Both embeddings use the frequencies 10000^(-i / n), i < n, of Vaswani et al. 2017 (section 3.5). Each is written the
+# way its published networks were trained with: at angles near 1000 the last bit of a frequency matters.
 
 
 def timestep_embedding(t: Tensor, dim: int) -> Tensor:
-    """Embed times `[B]` (already scaled by 1000) as `[B, dim]`: cosines, then sines, then a zero if `dim` is odd."""
+    """Embed times [B] (already scaled by 1000) as [B, dim]: cosines, then sines, then a zero if ``dim`` is odd."""
     count = dim // 2
     exponents = torch.arange(count, dtype=torch.float32, device=t.device)
     angles = t[:, None].float() * torch.exp(-math.log(10000) * exponents / count)
@@ -102,7 +141,7 @@ def timestep_embedding(t: Tensor, dim: int) -> Tensor:
 
 
 class TimestepEmbedder(nn.Module):
-    """Times `[B]` (already scaled by 1000) to vectors `[B, channels]`."""
+    """Times [B] (already scaled by 1000) to vectors [B, channels]."""
 
     def __init__(self, channels: int, frequency_channels: int = 256) -> None:
         super().__init__()
@@ -114,18 +153,19 @@ class TimestepEmbedder(nn.Module):
         )
         for layer in self.mlp:
             if isinstance(layer, nn.Linear):
-                # Cut off at 4 deviations, for plain normal_ on the meta device imports torch's compiler: 4 seconds.
+                # Cut off at 4 deviations: plain normal_ on the meta device imports torch's compiler, which takes 4 s.
                 nn.init.trunc_normal_(layer.weight, std=0.02, a=-0.08, b=0.08)
                 nn.init.zeros_(layer.bias)
 
     def forward(self, t: Tensor) -> Tensor:
+        """[B] to [B, channels]."""
         return self.mlp(timestep_embedding(t, self.frequency_channels).to(matmul_dtype(self.mlp)))
 
 
 class AbsolutePositionEmbedder(nn.Module):
-    """Voxel indices `[N, axes]` to sinusoidal embeddings `[N, channels]` in fp32.
+    """Voxel indices [N, axes] to sinusoidal embeddings [N, channels] in fp32.
 
-    Each axis takes `channels // (2 axes)` sines followed by as many cosines; the channels left over stay zero.
+    Each axis gets ``channels // (2 axes)`` sines followed by as many cosines; the remaining channels are zero.
     """
 
     def __init__(self, channels: int, axes: int = 3) -> None:
@@ -134,6 +174,7 @@ class AbsolutePositionEmbedder(nn.Module):
         self.frequency_channels = channels // (2 * axes)
 
     def forward(self, coords: Tensor) -> Tensor:
+        """[N, axes] integers to [N, channels] float32."""
         exponents = torch.arange(self.frequency_channels, dtype=torch.float32, device=coords.device)
         angles = coords[..., None].float() * (1 / 10000 ** (exponents / self.frequency_channels))
         embedding = torch.cat([angles.sin(), angles.cos()], dim=-1).flatten(1)
@@ -144,13 +185,13 @@ class AbsolutePositionEmbedder(nn.Module):
 
 
 def pixel_shuffle_3d(x: Tensor, factor: int) -> Tensor:
-    """`[B, C f^3, X, Y, Z]` to `[B, C, X f, Y f, Z f]`: channels become space (Shi et al. 2016, in 3-D)."""
+    """[B, C f^3, X, Y, Z] to [B, C, X f, Y f, Z f]: channels become space (Shi et al. 2016, in 3-D)."""
     x = x.unflatten(1, (-1, factor, factor, factor))  # [B, C, fx, fy, fz, X, Y, Z]
     return x.permute(0, 1, 5, 2, 6, 3, 7, 4).flatten(6, 7).flatten(4, 5).flatten(2, 3)
 
 
 def pixel_unshuffle_3d(x: Tensor, factor: int) -> Tensor:
-    """`[B, C, X f, Y f, Z f]` to `[B, C f^3, X, Y, Z]`: the inverse of `pixel_shuffle_3d`."""
+    """[B, C, X f, Y f, Z f] to [B, C f^3, X, Y, Z]: the inverse of ``pixel_shuffle_3d``."""
     for axis in (4, 3, 2):
         x = x.unflatten(axis, (-1, factor))  # ends as [B, C, X, fx, Y, fy, Z, fz]
     return x.permute(0, 1, 3, 5, 7, 2, 4, 6).flatten(1, 4)
@@ -160,13 +201,13 @@ def pixel_unshuffle_3d(x: Tensor, factor: int) -> Tensor:
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Softmax attention of queries `[B, Lq, heads, dim]` to keys and values `[B, Lk, heads, dim]`, as `[B, Lq, C]`."""
+    """Softmax attention of queries [B, Lq, heads, dim] to keys and values [B, Lk, heads, dim], as [B, Lq, C]."""
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))
     return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
 
 
 class SelfAttention(nn.Module):
-    """Multi-head attention of tokens `[B, L, C]` to one another, with an optional RMS norm of queries and keys."""
+    """Multi-head attention of tokens [B, L, C] to one another, with an optional RMS norm of queries and keys."""
 
     def __init__(self, channels: int, heads: int, *, qk_rms_norm: bool = False) -> None:
         super().__init__()
@@ -177,12 +218,13 @@ class SelfAttention(nn.Module):
         self.to_out = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, L, C] to [B, L, C]."""
         q, k, v = self.to_qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(2)
         return self.to_out(attend(self.q_rms_norm(q), self.k_rms_norm(k), v))
 
 
 class CrossAttention(nn.Module):
-    """Multi-head attention of tokens `[B, L, C]` to a context `[B, Lc, context_channels]`."""
+    """Multi-head attention of tokens [B, L, C] to a context [B, Lc, context_channels]."""
 
     def __init__(self, channels: int, context_channels: int, heads: int, *, qk_rms_norm: bool = False) -> None:
         super().__init__()
@@ -194,13 +236,14 @@ class CrossAttention(nn.Module):
         self.to_out = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        """[B, L, C] and [B, Lc, context_channels] to [B, L, C]."""
         q = self.to_q(x).unflatten(-1, (self.heads, -1))
         k, v = self.to_kv(context).unflatten(-1, (2, self.heads, -1)).unbind(2)
         return self.to_out(attend(self.q_rms_norm(q), self.k_rms_norm(k), v))
 
 
 class FeedForwardNet(nn.Module):
-    """Two linear layers around a GELU (tanh approximation), `mlp_ratio` times as wide in between."""
+    """Two linear layers around a GELU (tanh approximation), ``mlp_ratio`` times as wide in the middle."""
 
     def __init__(self, channels: int, mlp_ratio: float = 4.0) -> None:
         super().__init__()
@@ -212,20 +255,39 @@ class FeedForwardNet(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """[..., C] to [..., C]."""
         return self.mlp(x)
 
 
 def modulation_layer(channels: int) -> nn.Sequential:
-    """Embedding `[B, C]` to shift, scale, gate of attention, then of the MLP: `[B, 6 C]` (Peebles and Xie 2023)."""
+    """Embedding [B, C] to shift, scale and gate of the attention, then of the MLP: [B, 6 C] (Peebles and Xie 2023)."""
     layer = nn.Linear(channels, 6 * channels)
-    zero_parameters(layer)  # every gate starts closed: a block starts as the identity, but for its cross-attention
+    zero_parameters(layer)  # all gates start closed: except for its cross-attention, a block starts as the identity
     return nn.Sequential(nn.SiLU(), layer)
 
 
-class ModulatedTransformerCrossBlock(nn.Module):
-    """Self-attention, cross-attention and MLP over tokens `[B, L, C]`; the time modulates the first and the last.
+class ModulatedCrossBlock(nn.Module):
+    """What the dense and the sparse modulated block have in common: their parts, under the published names."""
 
-    With `share_mod` the caller passes the six modulation vectors `[B, 6 C]` in place of the embedding `[B, C]`.
+    def __init__(
+        self, channels: int, self_attn: nn.Module, cross_attn: nn.Module, *, mlp_ratio: float, share_mod: bool
+    ) -> None:
+        super().__init__()
+        self.norm1 = LayerNorm32(channels, elementwise_affine=False, eps=1e-6)
+        self.norm2 = LayerNorm32(channels, elementwise_affine=True, eps=1e-6)
+        self.norm3 = LayerNorm32(channels, elementwise_affine=False, eps=1e-6)
+        self.self_attn = self_attn
+        self.cross_attn = cross_attn
+        self.mlp = FeedForwardNet(channels, mlp_ratio)
+        self.adaLN_modulation = nn.Identity() if share_mod else modulation_layer(channels)
+        for part in (self.self_attn, self.cross_attn, self.mlp):
+            initialise_linears(part)
+
+
+class ModulatedTransformerCrossBlock(ModulatedCrossBlock):
+    """Self-attention, cross-attention and MLP over tokens [B, L, C]; the time modulates the first and the last.
+
+    With ``share_mod`` the caller passes the six modulation vectors [B, 6 C] instead of the embedding [B, C].
     """
 
     def __init__(
@@ -239,18 +301,12 @@ class ModulatedTransformerCrossBlock(nn.Module):
         qk_rms_norm_cross: bool = False,
         share_mod: bool = False,
     ) -> None:
-        super().__init__()
-        self.norm1 = LayerNorm32(channels, elementwise_affine=False, eps=1e-6)
-        self.norm2 = LayerNorm32(channels, elementwise_affine=True, eps=1e-6)
-        self.norm3 = LayerNorm32(channels, elementwise_affine=False, eps=1e-6)
-        self.self_attn = SelfAttention(channels, heads, qk_rms_norm=qk_rms_norm)
-        self.cross_attn = CrossAttention(channels, context_channels, heads, qk_rms_norm=qk_rms_norm_cross)
-        self.mlp = FeedForwardNet(channels, mlp_ratio)
-        self.adaLN_modulation = nn.Identity() if share_mod else modulation_layer(channels)
-        for part in (self.self_attn, self.cross_attn, self.mlp):
-            initialise_linears(part)
+        self_attn = SelfAttention(channels, heads, qk_rms_norm=qk_rms_norm)
+        cross_attn = CrossAttention(channels, context_channels, heads, qk_rms_norm=qk_rms_norm_cross)
+        super().__init__(channels, self_attn, cross_attn, mlp_ratio=mlp_ratio, share_mod=share_mod)
 
     def forward(self, x: Tensor, embedding: Tensor, context: Tensor) -> Tensor:
+        """[B, L, C], embedding [B, C] (or modulation [B, 6 C]) and context [B, Lc, context_channels] to [B, L, C]."""
         modulation = self.adaLN_modulation(embedding)[:, None].chunk(6, dim=-1)
         shift_attn, scale_attn, gate_attn, shift_mlp, scale_mlp, gate_mlp = modulation
         x = x + gate_attn * self.self_attn(self.norm1(x) * (1 + scale_attn) + shift_attn)

@@ -1,34 +1,21 @@
 """Transformer layers over sparse tensors: the attention modules and blocks that the latent networks share.
 
-Parameters have the names of the published state dicts (`attn.to_qkv`, `mlp.mlp.0`, `adaLN_modulation.1`, ...).
+Parameters have the names of the published state dicts (``attn.to_qkv``, ``mlp.mlp.0``, ``adaLN_modulation.1``, ...).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-import torch
 from torch import Tensor, nn
 
 from ..sparse.attention import cross_attention, self_attention
-from ..sparse.convolution import SparseConv3d
 from ..sparse.tensor import SparseTensor
-from .layers import FeedForwardNet, LayerNorm32, MultiHeadRMSNorm, convert_matmuls, initialise_linears, modulation_layer
-
-
-def convert_sparse_matmuls(modules: Iterable[nn.Module], dtype: torch.dtype) -> None:
-    """Cast the weights of linear layers and of dense and sparse convolutions to `dtype`; norms and gammas stay."""
-    for module in modules:
-        convert_matmuls([module], dtype)
-        for layer in module.modules():
-            if isinstance(layer, SparseConv3d):
-                layer.to(dtype)
+from .layers import FeedForwardNet, LayerNorm32, ModulatedCrossBlock, MultiHeadRMSNorm
 
 
 class SparseSelfAttention(nn.Module):
-    """Multi-head attention among the voxels of a batch item, or of a window if `window_size` is given.
+    """Multi-head attention among the voxels of a batch item, or of a window if ``window_size`` is given.
 
-    A window holds the voxels of an item whose `(coordinate + shift) // window_size` agree (Liu et al. 2021, without
+    A window holds the voxels of an item with the same ``(coordinate + shift) // window_size`` (Liu et al. 2021, without
     their wrap-around and position bias).
     """
 
@@ -52,13 +39,14 @@ class SparseSelfAttention(nn.Module):
         self.to_out = nn.Linear(channels, channels)
 
     def forward(self, x: SparseTensor) -> SparseTensor:
+        """Features [N, C] to [N, C]."""
         q, k, v = self.to_qkv(x.feats).unflatten(-1, (3, self.heads, -1)).unbind(1)
         groups = x.voxels.items() if self.window_size is None else x.voxels.windows(self.window_size, self.shift)
         return x.replace(self.to_out(self_attention(self.q_rms_norm(q), self.k_rms_norm(k), v, groups)))
 
 
 class SparseCrossAttention(nn.Module):
-    """Multi-head attention of every voxel to the context `[B, L, context_channels]` of its batch item."""
+    """Multi-head attention of every voxel to the context [B, L, context_channels] of its batch item."""
 
     def __init__(self, channels: int, context_channels: int, heads: int) -> None:
         super().__init__()
@@ -68,6 +56,7 @@ class SparseCrossAttention(nn.Module):
         self.to_out = nn.Linear(channels, channels)
 
     def forward(self, x: SparseTensor, context: Tensor) -> SparseTensor:
+        """Features [N, C] and context [B, L, context_channels] to [N, C]."""
         q = self.to_q(x.feats).unflatten(-1, (self.heads, -1))
         k, v = self.to_kv(context).unflatten(-1, (2, self.heads, -1)).unbind(2)
         return x.replace(self.to_out(cross_attention(q, k, v, x.voxels)))
@@ -93,14 +82,15 @@ class SparseTransformerBlock(nn.Module):
         self.mlp = FeedForwardNet(channels, mlp_ratio)
 
     def forward(self, x: SparseTensor) -> SparseTensor:
+        """Features [N, C] to [N, C]."""
         x = x + self.attn(x.replace(self.norm1(x.feats)))
         return x.replace(x.feats + self.mlp(self.norm2(x.feats)))
 
 
-class ModulatedSparseTransformerCrossBlock(nn.Module):
+class ModulatedSparseTransformerCrossBlock(ModulatedCrossBlock):
     """Self-attention, cross-attention to the condition, and MLP; the time modulates the first and the last.
 
-    With `share_mod` the caller passes the six modulation vectors `[B, 6 C]` in place of the embedding `[B, C]`.
+    With ``share_mod`` the caller passes the six modulation vectors [B, 6 C] instead of the embedding [B, C].
     """
 
     def __init__(
@@ -113,18 +103,12 @@ class ModulatedSparseTransformerCrossBlock(nn.Module):
         qk_rms_norm: bool = False,
         share_mod: bool = False,
     ) -> None:
-        super().__init__()
-        self.norm1 = LayerNorm32(channels, elementwise_affine=False, eps=1e-6)
-        self.norm2 = LayerNorm32(channels, elementwise_affine=True, eps=1e-6)
-        self.norm3 = LayerNorm32(channels, elementwise_affine=False, eps=1e-6)
-        self.self_attn = SparseSelfAttention(channels, heads, qk_rms_norm=qk_rms_norm)
-        self.cross_attn = SparseCrossAttention(channels, context_channels, heads)
-        self.mlp = FeedForwardNet(channels, mlp_ratio)
-        self.adaLN_modulation = nn.Identity() if share_mod else modulation_layer(channels)
-        for part in (self.self_attn, self.cross_attn, self.mlp):
-            initialise_linears(part)
+        self_attn = SparseSelfAttention(channels, heads, qk_rms_norm=qk_rms_norm)
+        cross_attn = SparseCrossAttention(channels, context_channels, heads)
+        super().__init__(channels, self_attn, cross_attn, mlp_ratio=mlp_ratio, share_mod=share_mod)
 
     def forward(self, x: SparseTensor, embedding: Tensor, context: Tensor) -> SparseTensor:
+        """[N, C], embedding [B, C] (or modulation [B, 6 C]) and context [B, L, context_channels] to [N, C]."""
         modulation = self.adaLN_modulation(embedding).chunk(6, dim=-1)
         shift_attn, scale_attn, gate_attn, shift_mlp, scale_mlp, gate_mlp = modulation
         x = x + self.self_attn(x.replace(self.norm1(x.feats)) * (1 + scale_attn) + shift_attn) * gate_attn

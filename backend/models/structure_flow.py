@@ -8,29 +8,30 @@ from torch import Tensor, nn
 
 from .layers import (
     AbsolutePositionEmbedder,
+    MixedPrecisionNetwork,
     ModulatedTransformerCrossBlock,
     TimestepEmbedder,
-    convert_matmuls,
     initialise_linears,
-    matmul_dtype,
     modulation_layer,
     pixel_shuffle_3d,
     pixel_unshuffle_3d,
+    require_absolute_positions,
     zero_parameters,
 )
 
 
 def grid_coordinates(side: int) -> Tensor:
-    """The indices `[side^3, 3]` of a cubic grid, x slowest, z fastest, on the CPU."""
+    """The indices [side^3, 3] of a cubic grid, x slowest, z fastest, on the CPU."""
     axis = torch.arange(side, device="cpu")
     return torch.cartesian_prod(axis, axis, axis)
 
 
-class StructureFlow(nn.Module):
-    """Velocity of latents `[B, in_channels, R, R, R]` at times `[B]` (flow time x 1000), given tokens `[B, L, C]`.
+class StructureFlow(MixedPrecisionNetwork):
+    """Velocity of latents [B, in_channels, R, R, R] at times [B] (flow time x 1000), given tokens [B, L, C].
 
-    The volume is cut into `(R / patch_size)^3` tokens. Without `num_heads` the heads are `num_head_channels` wide.
-    `share_mod` computes the modulation once for all blocks.
+    The volume is cut into ``(R / patch_size)^3`` tokens. Without ``num_heads`` each head has ``num_head_channels``
+    channels. ``share_mod`` computes the modulation once for all blocks. The published model is called
+    SparseStructureFlowModel.
     """
 
     pos_emb: Tensor
@@ -54,8 +55,7 @@ class StructureFlow(nn.Module):
         qk_rms_norm_cross: bool = False,
     ) -> None:
         super().__init__()
-        if pe_mode != "ape":
-            raise ValueError(f"pe_mode must be 'ape' (absolute position embedding), not {pe_mode!r}")
+        require_absolute_positions(pe_mode)
         if resolution % patch_size:
             raise ValueError(f"resolution {resolution} is not a multiple of patch_size {patch_size}")
         self.resolution = resolution
@@ -68,7 +68,7 @@ class StructureFlow(nn.Module):
         self.t_embedder = TimestepEmbedder(model_channels)
         self.adaLN_modulation = modulation_layer(model_channels) if share_mod else nn.Identity()
         self.input_layer = nn.Linear(in_channels * patch_volume, model_channels)
-        # Computed on the CPU, for some of its operations on the meta device import torch's compiler: 4 seconds.
+        # Computed on the CPU: on the meta device some of its operations import torch's compiler, which takes 4 s.
         positions = AbsolutePositionEmbedder(model_channels)(grid_coordinates(resolution // patch_size))
         self.register_buffer("pos_emb", positions.to(self.input_layer.weight.device))
         self.blocks = nn.ModuleList(
@@ -89,18 +89,11 @@ class StructureFlow(nn.Module):
         if use_fp16:
             self.convert_to_fp16()
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """The dtype the blocks compute in; the time embedding, the input and the output layer stay fp32."""
-        return matmul_dtype(self.blocks)
-
-    def convert_to_fp16(self) -> None:
-        convert_matmuls([self.blocks], torch.float16)
-
-    def convert_to_fp32(self) -> None:
-        convert_matmuls([self.blocks], torch.float32)
-
     def forward(self, x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
+        """[B, in_channels, R, R, R], times [B] and tokens [B, L, cond_channels] to [B, out_channels, R, R, R].
+
+        Raises ValueError for latents of another shape.
+        """
         expected = (x.shape[0], self.in_channels, *[self.resolution] * 3)
         if x.shape != expected:
             raise ValueError(f"expected latents {expected}, got {tuple(x.shape)}")

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from .layers import (
     ChannelLayerNorm32,
     GroupNorm32,
-    convert_matmuls,
-    matmul_dtype,
+    MixedPrecisionNetwork,
     pixel_shuffle_3d,
     posterior_sample,
     zero_parameters,
@@ -24,7 +23,7 @@ from .layers import (
 
 
 def output_norm(norm_type: str, channels: int) -> nn.Module:
-    """The norm before the last convolution: "layer" (over channels) or "group" (32 groups)."""
+    """The norm before the last convolution, "layer" (over channels) or "group" (32 groups); else ValueError."""
     if norm_type == "layer":
         return ChannelLayerNorm32(channels)
     if norm_type == "group":
@@ -32,8 +31,13 @@ def output_norm(norm_type: str, channels: int) -> nn.Module:
     raise ValueError(f"norm_type must be 'layer' or 'group', not {norm_type!r}")
 
 
+def output_layers(norm_type: str, channels: int, out_channels: int) -> nn.Sequential:
+    """Norm, SiLU and a 3 x 3 x 3 convolution: [B, channels, X, Y, Z] to [B, out_channels, X, Y, Z]."""
+    return nn.Sequential(output_norm(norm_type, channels), nn.SiLU(), nn.Conv3d(channels, out_channels, 3, padding=1))
+
+
 class ResBlock(nn.Module):
-    """Two 3x3x3 convolutions, each after a channel layer norm and a SiLU, added to the input `[B, C, X, Y, Z]`."""
+    """Two 3 x 3 x 3 convolutions, each after a channel layer norm and a SiLU, added to the input [B, C, X, Y, Z]."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -44,6 +48,7 @@ class ResBlock(nn.Module):
         zero_parameters(self.conv2)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, C, X, Y, Z] to the same shape."""
         h = self.conv1(F.silu(self.norm1(x)))
         return x + self.conv2(F.silu(self.norm2(h)))
 
@@ -56,6 +61,7 @@ class Downsample(nn.Module):
         self.conv = nn.Conv3d(in_channels, out_channels, 2, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, in_channels, X, Y, Z] to [B, out_channels, X / 2, Y / 2, Z / 2]."""
         return self.conv(x)
 
 
@@ -67,11 +73,12 @@ class Upsample(nn.Module):
         self.conv = nn.Conv3d(in_channels, 8 * out_channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, in_channels, X, Y, Z] to [B, out_channels, 2 X, 2 Y, 2 Z]."""
         return pixel_shuffle_3d(self.conv(x), 2)
 
 
 def res_levels(channels: Sequence[int], blocks_per_level: int, resample: type[nn.Module]) -> nn.ModuleList:
-    """`blocks_per_level` residual blocks at each width, with a `resample(in, out)` between the levels."""
+    """``blocks_per_level`` residual blocks at each width, with a ``resample(in, out)`` between the levels."""
     blocks = nn.ModuleList(ResBlock(channels[0]) for _ in range(blocks_per_level))
     for previous, width in pairwise(channels):
         blocks.append(resample(previous, width))
@@ -79,28 +86,20 @@ def res_levels(channels: Sequence[int], blocks_per_level: int, resample: type[nn
     return blocks
 
 
-class VolumeNetwork(nn.Module):
-    """What encoder and decoder share: the torso (`blocks`, `middle_block`) may compute in half precision."""
+class VolumeNetwork(MixedPrecisionNetwork):
+    """What encoder and decoder share: the torso consists of ``blocks`` and ``middle_block``."""
 
-    blocks: nn.ModuleList
     middle_block: nn.Sequential
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """The dtype the torso computes in; the input and output layers stay fp32."""
-        return matmul_dtype(self.blocks)
-
-    def convert_to_fp16(self) -> None:
-        convert_matmuls((self.blocks, self.middle_block), torch.float16)
-
-    def convert_to_fp32(self) -> None:
-        convert_matmuls((self.blocks, self.middle_block), torch.float32)
+    def half_modules(self) -> list[nn.Module]:
+        """The modules whose matrices may be kept in half precision."""
+        return [self.blocks, self.middle_block]
 
 
 class StructureEncoder(VolumeNetwork):
-    """Occupancy `[B, in_channels, R, R, R]` to a Gaussian over latents `[B, latent_channels, r, r, r]`.
+    """Occupancy [B, in_channels, R, R, R] to a Gaussian over latents [B, latent_channels, r, r, r].
 
-    `r = R / 2^(len(channels) - 1)`.
+    ``r = R / 2^(len(channels) - 1)``.
     """
 
     def __init__(
@@ -117,18 +116,17 @@ class StructureEncoder(VolumeNetwork):
         self.input_layer = nn.Conv3d(in_channels, channels[0], 3, padding=1)
         self.blocks = res_levels(channels, num_res_blocks, Downsample)
         self.middle_block = nn.Sequential(*(ResBlock(channels[-1]) for _ in range(num_res_blocks_middle)))
-        self.out_layer = nn.Sequential(
-            output_norm(norm_type, channels[-1]),
-            nn.SiLU(),
-            nn.Conv3d(channels[-1], 2 * latent_channels, 3, padding=1),
-        )
+        self.out_layer = output_layers(norm_type, channels[-1], 2 * latent_channels)
         if use_fp16:
             self.convert_to_fp16()
 
     def forward(
         self, x: Tensor, sample_posterior: bool = False, return_raw: bool = False
     ) -> Tensor | tuple[Tensor, Tensor, Tensor]:
-        """Latents z: a draw from the posterior, or its mean; with `return_raw` also the mean and the log variance."""
+        """Occupancy [B, in_channels, R, R, R] to latents z: a sample of the posterior, or its mean.
+
+        With ``return_raw`` also the mean and the log-variance. All are [B, latent_channels, r, r, r].
+        """
         h = self.input_layer(x).to(self.dtype)
         for block in self.blocks:
             h = block(h)
@@ -139,9 +137,9 @@ class StructureEncoder(VolumeNetwork):
 
 
 class StructureDecoder(VolumeNetwork):
-    """Latents `[B, latent_channels, r, r, r]` to occupancy logits `[B, out_channels, R, R, R]`.
+    """Latents [B, latent_channels, r, r, r] to occupancy logits [B, out_channels, R, R, R].
 
-    `R = r 2^(len(channels) - 1)`.
+    ``R = r 2^(len(channels) - 1)``.
     """
 
     def __init__(
@@ -158,15 +156,12 @@ class StructureDecoder(VolumeNetwork):
         self.input_layer = nn.Conv3d(latent_channels, channels[0], 3, padding=1)
         self.middle_block = nn.Sequential(*(ResBlock(channels[0]) for _ in range(num_res_blocks_middle)))
         self.blocks = res_levels(channels, num_res_blocks, Upsample)
-        self.out_layer = nn.Sequential(
-            output_norm(norm_type, channels[-1]),
-            nn.SiLU(),
-            nn.Conv3d(channels[-1], out_channels, 3, padding=1),
-        )
+        self.out_layer = output_layers(norm_type, channels[-1], out_channels)
         if use_fp16:
             self.convert_to_fp16()
 
     def forward(self, z: Tensor) -> Tensor:
+        """Latents [B, latent_channels, r, r, r] to logits [B, out_channels, R, R, R]."""
         h = self.middle_block(self.input_layer(z).to(self.dtype))
         for block in self.blocks:
             h = block(h)

@@ -8,34 +8,29 @@ not at all.
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import io
 import json
-import os
 import re
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 
 from .. import protocol
-from ..config import FORMATS, GenerateSettings
 from ..errors import SettingsError
+from ..files import write_whole, written_whole
 from ..images.files import load_image
 from ..mesh import Mesh, RawMesh
 from ..mesh.export import write_gaussians, write_glb, write_obj, write_ply
 from ..pipeline import Generated, Pipeline
+from ..protocol import Settings
 from ..retexture import load_mesh, retexture
-from ..store.catalog import find_model
-from ..weights.folders import ModelFolder
+from .warm_models import WarmModels
 
 OnProgress = Callable[[str, int, int], None]
 OnPreview = Callable[[Path], None]
@@ -45,42 +40,8 @@ Check = Callable[[], None]
 _PNG_LEVEL = 3
 
 
-class Models:
-    """The model that stays warm between jobs. Asking for another one releases it first.
-
-    ``verify`` compares the SHA-256 of downloaded weights with what was recorded, whenever a model is loaded.
-    """
-
-    def __init__(self, device: torch.device, *, verify: bool = False) -> None:
-        self.device = device
-        self._verify = verify
-        self._loaded: Pipeline | None = None
-        self._key: tuple[object, ...] = ()  # what was loaded, and how
-
-    def get(self, name: str, *, low_memory: bool = False) -> Pipeline:
-        """The pipeline of a model's name or folder, loaded anew if its files have changed. Raises CheckpointError."""
-        folder = find_model(name)
-        key = (folder, low_memory, ModelFolder.read(folder).stamp())
-        if self._loaded is None or self._key != key:
-            self.release()
-            self._loaded = Pipeline.load(folder, self.device, low_memory=low_memory, verify=self._verify)
-            self._key = key
-        return self._loaded
-
-    def release(self) -> None:
-        """Give all memory back, to the system too: what is freed stays with the allocators otherwise."""
-        self._loaded = None
-        gc.collect()
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        if sys.platform == "linux":
-            trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it
-            if trim is not None:
-                trim(0)
-
-
 def run(
-    request: protocol.Generate, models: Models, *, on_progress: OnProgress, on_preview: OnPreview, check: Check
+    request: protocol.Generate, models: WarmModels, *, on_progress: OnProgress, on_preview: OnPreview, check: Check
 ) -> protocol.Result:
     """Carry a request out. ``check()`` is called often and ends the job by raising.
 
@@ -113,8 +74,7 @@ def run(
     written = time.perf_counter()
     carried_out = _carried_out(request, pipeline, settings)
     files = _write(out, _asset_name(request.images[0]), generated, settings)
-    with _replacing(out / "job.json") as part:
-        part.write_text(json.dumps({"settings": carried_out, "counts": generated.counts}, indent=2) + "\n", "utf-8")
+    write_whole(out / "job.json", json.dumps({"settings": carried_out, "counts": generated.counts}, indent=2) + "\n")
     timings["write"] = time.perf_counter() - written
     timings["total"] = time.perf_counter() - started
     return protocol.Result(
@@ -128,7 +88,7 @@ def run(
         normal_map=str(files.get("normal_map", "")),
         occlusion=str(files.get("occlusion", "")),
         raw=str(out / "raw.npz") if settings.keep_raw else "",
-        files={kind: str(path) for kind, path in files.items() if kind in (*FORMATS, "raw")},
+        files={kind: str(path) for kind, path in files.items() if kind in (*protocol.ABOUT["formats"].values, "raw")},
         note=generated.note,
     )
 
@@ -141,32 +101,19 @@ def fraction(stage: str, step: int, steps: int) -> float:
     return round(before + protocol.STAGES[stage] * step / max(steps, 1), 6)
 
 
-def _settings(request: protocol.Generate) -> GenerateSettings:
-    """The checked settings of a request that came over the wire, where any field may hold anything."""
+def _settings(request: protocol.Generate) -> Settings:
+    """The checked settings of a request that came over the wire, where any field may hold anything.
+
+    Raises SettingsError and InvalidSetting.
+    """
     if not isinstance(request.images, tuple) or not all(isinstance(path, str) and path for path in request.images):
         raise SettingsError("settings_invalid", "The images must be a list of paths.")
     if not request.images:
         raise SettingsError("no_images", "There is no reference image.", "Add at least one image of the object.")
-    if not isinstance(request.model, str) or not isinstance(request.out, str):
-        raise SettingsError("settings_invalid", "The model and the output folder must be text.")
-    if not isinstance(request.mesh, str):
-        raise SettingsError("settings_invalid", "The mesh must be a path.")
-    if not isinstance(request.low_memory, bool):
-        raise SettingsError("settings_invalid", "Low memory must be on or off.")
-    return GenerateSettings(
-        seed=request.seed,
-        steps=request.steps,
-        guidance=request.guidance,
-        texture_size=request.texture_size,
-        faces=request.faces,
-        multi_image=request.multi_image,
-        texture_source=request.texture_source,
-        normal_map=False if request.mesh else request.normal_map,
-        ambient_occlusion=False if request.mesh else request.ambient_occlusion,
-        keep_raw=request.keep_raw,
-        formats=request.formats,
-        retry_seconds=request.retry_seconds,
-    )
+    if not isinstance(request.out, str) or not isinstance(request.mesh, str):
+        raise SettingsError("settings_invalid", "The output folder and the mesh must be paths.")
+    settings = request.settings()
+    return replace(settings, normal_map=False, ambient_occlusion=False) if request.mesh else settings
 
 
 def _folder(out: str) -> Path:
@@ -176,27 +123,16 @@ def _folder(out: str) -> Path:
     return folder.resolve()
 
 
-def _carried_out(request: protocol.Generate, pipeline: Pipeline, settings: GenerateSettings) -> dict[str, Any]:
+def _carried_out(request: protocol.Generate, pipeline: Pipeline, settings: Settings) -> dict[str, Any]:
     """The request with the defaults filled in: asking for exactly this again gives the same bytes."""
     structure, latents = pipeline.samplers(settings)
-    return {
-        "images": list(request.images),
-        "model": request.model,
-        "seed": settings.seed,
+    filled = {
         # None where the model's two stages differ: only leaving the choice to the model repeats that.
         "steps": structure.steps if structure.steps == latents.steps else None,
         "guidance": structure.guidance if structure.guidance == latents.guidance else None,
-        "texture_size": settings.texture_size,
-        "faces": settings.faces,
-        "multi_image": settings.multi_image,
-        "texture_source": settings.texture_source,
-        "normal_map": settings.normal_map,
-        "ambient_occlusion": settings.ambient_occlusion,
-        "keep_raw": settings.keep_raw,
         "formats": list(settings.formats),
-        "retry_seconds": settings.retry_seconds,
-        "mesh": request.mesh,
     }
+    return {"images": list(request.images), **asdict(settings), **filled, "mesh": request.mesh}
 
 
 def _asset_name(image: str) -> str:
@@ -204,7 +140,7 @@ def _asset_name(image: str) -> str:
     return re.sub(r'[\x00-\x1f<>:"/\\|?*]', "_", Path(image).stem)[:80].strip(" .") or "object"
 
 
-def _write(out: Path, name: str, generated: Generated, settings: GenerateSettings) -> dict[str, Path]:
+def _write(out: Path, name: str, generated: Generated, settings: Settings) -> dict[str, Path]:
     """Write the asset's files; where each kind lies."""
     mesh = generated.mesh
     files = {"arrays": out / "mesh.npz", "glb": out / f"{name}.glb"}
@@ -212,38 +148,33 @@ def _write(out: Path, name: str, generated: Generated, settings: GenerateSetting
     images = {kind: _png(image) for kind, image in painted.items() if image is not None}
     for kind, png in images.items():
         files[kind] = out / f"{kind}.png"
-        with _replacing(files[kind]) as part:
-            part.write_bytes(png)
-    with _replacing(files["arrays"]) as part:
+        write_whole(files[kind], png)
+    with written_whole(files["arrays"]) as part:
         np.savez(
             part,
             vertices=mesh.vertices.astype(np.float32),
             faces=mesh.faces.astype(np.int32),
             uvs=mesh.uvs.astype(np.float32),
         )
-    with _replacing(files["glb"]) as part:
-        write_glb(part, mesh, images["texture"], images.get("normal_map"), name, images.get("occlusion"))
+    write_glb(files["glb"], mesh, images["texture"], images.get("normal_map"), name, images.get("occlusion"))
     return files | _write_others(out, name, generated, settings)
 
 
-def _write_others(out: Path, name: str, generated: Generated, settings: GenerateSettings) -> dict[str, Path]:
+def _write_others(out: Path, name: str, generated: Generated, settings: Settings) -> dict[str, Path]:
     """Write what a person chose besides."""
     mesh, files = generated.mesh, {}
     if settings.keep_raw:
         files["raw"] = out / f"{name}.raw.ply"
-        with _replacing(files["raw"]) as part:
-            write_ply(part, generated.raw.numpy())
+        write_ply(files["raw"], generated.raw.numpy())
     if "obj" in settings.formats:
         files["obj"] = out / f"{name}.obj"
         write_obj(files["obj"], mesh, "texture.png", None if mesh.normal_map is None else "normal_map.png", name)
     if "ply" in settings.formats:
         files["ply"] = out / f"{name}.ply"
-        with _replacing(files["ply"]) as part:
-            write_ply(part, Mesh(mesh.vertices, mesh.faces, mesh.vertex_colors()))
+        write_ply(files["ply"], Mesh(mesh.vertices, mesh.faces, mesh.vertex_colors()))
     if "gaussians" in settings.formats and generated.gaussians is not None:
         files["gaussians"] = out / f"{name}.gaussians.ply"
-        with _replacing(files["gaussians"]) as part:
-            write_gaussians(part, generated.gaussians)
+        write_gaussians(files["gaussians"], generated.gaussians)
     return files
 
 
@@ -256,7 +187,7 @@ def _png(image: np.ndarray) -> bytes:
 def _write_raw(path: Path, raw: RawMesh) -> Path:
     surface = raw.numpy()
     colors = np.full_like(surface.vertices, 0.8) if surface.colors is None else surface.colors
-    with _replacing(path) as part:
+    with written_whole(path) as part:
         np.savez(
             part,
             vertices=surface.vertices.astype(np.float32),
@@ -264,14 +195,3 @@ def _write_raw(path: Path, raw: RawMesh) -> Path:
             colors=colors.astype(np.float32),
         )
     return path
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A path to write to, of the same suffix, that takes the place of ``path`` once it is complete."""
-    part = path.with_name(f"{path.stem}.part{path.suffix}")
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

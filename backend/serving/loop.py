@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, BinaryIO
 from .. import protocol
 from ..config import version
 from ..errors import BackendError, JobCancelled, describe
-from ..store.catalog import available_models
+from .model_list import usable_models
 
 if TYPE_CHECKING:
-    from .job import Models
+    from .warm_models import WarmModels
 
 #: Seconds that a running job gets to notice that stdin has closed before the process ends without it.
 EXIT_GRACE = 1.0
@@ -54,22 +54,23 @@ def serve(device_name: str | None = None) -> int:
             python=platform.python_version(),
             torch=torch.__version__,
             device=device_title(device),
-            models=available_models(),
+            models=usable_models(),
         )
     )
     inbox = Inbox(outbox)
     threading.Thread(target=inbox.read, args=(stdin,), daemon=True, name="reader").start()
 
     from ..mesh.finish import warm
-    from .job import Models  # brings in all that only a job needs, while Blender already shows that it is ready
+    from . import job  # noqa: F401  # all that only a job needs, while Blender already shows that it is ready
+    from .warm_models import WarmModels
 
     threading.Thread(target=warm, daemon=True, name="warm").start()
-    _answer(inbox, outbox, Models(device))
+    _answer(inbox, outbox, WarmModels(device))
     sys.stderr.flush()
     os._exit(0)  # whatever "warm" is doing: Python's own end does not survive a thread that compiles
 
 
-def _answer(inbox: Inbox, outbox: Outbox, models: Models) -> None:
+def _answer(inbox: Inbox, outbox: Outbox, models: WarmModels) -> None:
     while (request := inbox.next()) is not None:
         if isinstance(request, protocol.Unload):
             models.release()
@@ -80,7 +81,7 @@ def _answer(inbox: Inbox, outbox: Outbox, models: Models) -> None:
             outbox.send(message)
 
 
-def _carry_out(request: protocol.Generate, models: Models, inbox: Inbox, outbox: Outbox) -> protocol.Message:
+def _carry_out(request: protocol.Generate, models: WarmModels, inbox: Inbox, outbox: Outbox) -> protocol.Message:
     """The one message that ends a job. Never raises: the process stays alive for the next job."""
     from . import job
 

@@ -1,6 +1,6 @@
-"""Attention between the voxels of a batch item, of a window, or from voxels to a dense context.
+"""Attention among the voxels of a batch item or a window, and from voxels to a dense context.
 
-Groups of voxels (items or windows) are padded to one length and attend in a single call; a single group that holds
+Groups of voxels (items or windows) are padded to the same length and attend in a single call. A single group that holds
 every voxel needs no padding.
 """
 
@@ -13,7 +13,7 @@ from .tensor import Groups, VoxelSet
 
 
 def self_attention(q: Tensor, k: Tensor, v: Tensor, groups: Groups) -> Tensor:
-    """Softmax attention among the voxels of each group: q, k and v `[N, heads, dim]` to `[N, heads * dim]`."""
+    """Softmax attention among the voxels of each group: q, k and v [N, heads, dim] to [N, heads * dim]."""
     if groups.alone:
         return _attend(q[None], k[None], v[None])[0]
     mask = None if groups.filled is None else groups.filled[:, None, None]
@@ -21,7 +21,7 @@ def self_attention(q: Tensor, k: Tensor, v: Tensor, groups: Groups) -> Tensor:
 
 
 def cross_attention(q: Tensor, k: Tensor, v: Tensor, voxels: VoxelSet) -> Tensor:
-    """Softmax attention of voxels `[N, heads, dim]` to their item's tokens `[B, L, heads, dim]`: `[N, heads * dim]`."""
+    """Softmax attention of voxels [N, heads, dim] to their item's tokens [B, L, heads, dim]: [N, heads * dim]."""
     if voxels.batch_size == 1:
         return _attend(q[None], k, v)[0]
     groups = voxels.items()
@@ -29,6 +29,6 @@ def cross_attention(q: Tensor, k: Tensor, v: Tensor, voxels: VoxelSet) -> Tensor
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
-    """`[M, L, heads, dim]` to `[M, L, heads * dim]`; `mask` is True where a key counts."""
+    """[M, L, heads, dim] to [M, L, heads * dim]; ``mask`` is True for the keys that count."""
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)

@@ -1,7 +1,7 @@
-"""Submanifold convolution: 3 x 3 x 3 over the occupied voxels alone (Graham and van der Maaten 2017).
+"""Submanifold convolution: 3 x 3 x 3 over the occupied voxels only (Graham and van der Maaten 2017).
 
 A convolution gathers the neighbours of a slab of voxels into a buffer that fits the cache and multiplies it by the
-weights. Its transpose is a convolution too, since the neighbour table is symmetric: neither direction scatters.
+weights. Its transpose is also a convolution, since the neighbour table is symmetric, so neither direction scatters.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from torch import Tensor, nn
 
 from .tensor import SparseTensor, VoxelSet, cube_offsets
 
-#: Elements of the gather buffer. On a CPU it should stay within the outer cache; a GPU wants few, large slabs.
+#: Elements of the gather buffer. On a CPU it should fit the last-level cache; a GPU works best with few, large slabs.
 SLAB_ELEMENTS = {"cpu": 1 << 20, "cuda": 1 << 27}
 
 
 def _slabs(rows: Tensor, x: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Slices of N voxels with their gathered neighbours `[n, K * C]`, from `rows` `[N, K]` and features `x` `[M, C]`.
+    """Slices of N voxels with their gathered neighbours [n, K * C], from ``rows`` [N, K] and features ``x`` [M, C].
 
-    The index M stands for no voxel and gathers zeros. Every slab overwrites the last one.
+    The index M means no voxel and gathers zeros. Each slab overwrites the one before.
     """
     (count, taps), channels = rows.shape, x.shape[1]
     length = max(1, SLAB_ELEMENTS.get(x.device.type, 1 << 20) // (taps * channels))
@@ -37,10 +37,10 @@ def _slabs(rows: Tensor, x: Tensor) -> Iterator[tuple[slice, Tensor]]:
 
 
 class _GatherMatmul(torch.autograd.Function):
-    """`y[i] = sum_k weight[:, k] x[rows[i, k]]`: `x` `[M, I]`, `weight` `[O, K, I]`, `rows` `[N, K]` to `[N, O]`.
+    """``y[i] = sum_k weight[:, k] x[rows[i, k]]``: ``x`` [M, I], ``weight`` [O, K, I], ``rows`` [N, K] to [N, O].
 
-    `rows_t` `[M, K]` is the transposed table with its taps in reverse: `rows_t[j, K - 1 - k] == i` exactly where
-    `rows[i, k] == j`. So the gradient for `x` is again a gather, with the taps of the weights reversed.
+    ``rows_t`` [M, K] is the transposed table with its taps in reverse order: ``rows_t[j, K - 1 - k] == i`` if and only
+    if ``rows[i, k] == j``. So the gradient for ``x`` is again a gather, with the taps of the weights reversed.
     """
 
     @staticmethod
@@ -53,8 +53,7 @@ class _GatherMatmul(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs)
-        ctx.save_for_forward(*inputs)
+        _save_inputs(ctx, inputs)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -73,12 +72,12 @@ class _GatherMatmul(torch.autograd.Function):
 
 
 class _GatherOuter(torch.autograd.Function):
-    """`d[:, k] = sum_i g[i] x[rows[i, k]]^T`: `g` `[N, O]`, `x` `[M, I]` to `[O, K, I]`: the weights' gradient."""
+    """``d[:, k] = sum_i g[i] x[rows[i, k]]^T``: ``g`` [N, O] and ``x`` [M, I] to the weights' gradient [O, K, I]."""
 
     @staticmethod
     def forward(g: Tensor, x: Tensor, rows: Tensor, rows_t: Tensor) -> Tensor:
         taps = rows.shape[1]
-        # Slabs add up in fp32: in half precision each sum would drop what is small beside the last one.
+        # Slabs are summed in fp32: in half precision a large sum would swallow the small terms added to it.
         out = x.new_zeros(g.shape[1], taps * x.shape[1], dtype=torch.promote_types(x.dtype, torch.float32))
         for slab, gathered in _slabs(rows, x):
             if out.dtype == x.dtype:
@@ -89,8 +88,7 @@ class _GatherOuter(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs)
-        ctx.save_for_forward(*inputs)
+        _save_inputs(ctx, inputs)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -108,8 +106,14 @@ class _GatherOuter(torch.autograd.Function):
         return _sum(along_g, along_x)
 
 
+def _save_inputs(ctx: Any, inputs: tuple[Tensor, ...]) -> None:
+    """Keep the inputs for backward and forward-mode derivatives."""
+    ctx.save_for_backward(*inputs)
+    ctx.save_for_forward(*inputs)
+
+
 def _transpose(weight: Tensor) -> Tensor:
-    """The weights `[O, K, I]` of the transposed convolution, `[I, K, O]`."""
+    """The weights [O, K, I] of the transposed convolution, [I, K, O]."""
     return weight.flip(1).transpose(0, 2)
 
 
@@ -120,7 +124,7 @@ def _sum(a: Tensor | None, b: Tensor | None) -> Tensor | None:
 
 
 def _operands(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Under autocast both in its precision: it does not look into functions with a backward pass of their own."""
+    """Both tensors in autocast's precision, if it is enabled: it does not reach into custom autograd functions."""
     device = x.device.type
     if not torch.is_autocast_enabled(device):
         return x, weight
@@ -129,22 +133,22 @@ def _operands(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def submanifold_conv(x: Tensor, weight: Tensor, voxels: VoxelSet) -> Tensor:
-    """Cross-correlation of features `[N, I]` with `weight` `[O, 3, 3, 3, I]` at the occupied voxels: `[N, O]`."""
+    """Cross-correlation of features [N, I] with ``weight`` [O, 3, 3, 3, I] at the occupied voxels: [N, O]."""
     table = voxels.neighbours
     x, weight = _operands(x, weight)
     return _GatherMatmul.apply(x, weight.flatten(1, 3), table, table)
 
 
 def subdivided_conv(x: Tensor, weight: Tensor, voxels: VoxelSet) -> Tensor:
-    """`submanifold_conv` of the children of `voxels`, each with the features of its parent: `[N, I]` to `[8 N, O]`.
+    """``submanifold_conv`` on the children of ``voxels``, each with the features of its parent: [N, I] to [8 N, O].
 
-    The 27 taps of a child reach only 2 x 2 x 2 parents, so the weights of the taps that meet in one parent are added
-    first: 8 products for each child in place of 27.
+    The 27 taps of a child reach only 2 x 2 x 2 parents, so the weights of all taps that reach the same parent are added
+    first: 8 products per child instead of 27.
     """
     table = voxels.neighbours
     child = cube_offsets(2, 0, table.device)
     reach = child[:, None] + cube_offsets(2, -1, table.device)  # [8, 8, 3]: offsets of the parents within reach
-    met = (child[:, None] + cube_offsets(3, -1, table.device)) >> 1  # [8, 27, 3]: offset of the parent a tap meets
+    met = (child[:, None] + cube_offsets(3, -1, table.device)) >> 1  # [8, 27, 3]: offset of the parent a tap reaches
     meets = (reach[:, :, None] == met[:, None]).all(-1).to(weight.dtype)  # [8, 8, 27]
     merged = (meets.flatten(0, 1) @ weight.flatten(1, 3)).unflatten(1, (8, 8))  # [O, 8, 8, I]
     columns = ((reach + 1) * reach.new_tensor([9, 3, 1])).sum(-1)
@@ -155,22 +159,22 @@ def subdivided_conv(x: Tensor, weight: Tensor, voxels: VoxelSet) -> Tensor:
 
 
 def upsampled_conv(x: Tensor, weight: Tensor, voxels: VoxelSet) -> Tensor:
-    """`submanifold_conv` of features of the coarse cells `[M, I]` copied to the finer `voxels` `[N]`: `[N, O]`.
+    """``submanifold_conv`` of the features of coarse cells [M, I], copied to the N finer ``voxels``: [N, O].
 
-    All voxels of a cell share its features, so each cell is multiplied with every tap once, and the voxels add up what
-    their neighbours' cells made: a quarter of the products where a cell holds four voxels.
+    All voxels of a cell share its features, so each cell is multiplied by every tap once, and each voxel sums the
+    products of its neighbours' cells: a quarter of the products if a cell holds four voxels.
     """
     (out_channels, *_, in_channels), parent = weight.shape, voxels.coarse(2).parent
     taps, table = weight[..., 0].numel() // out_channels, voxels.neighbours.long()
     products = x @ weight.flatten(1, 3).permute(2, 1, 0).reshape(in_channels, -1)
     rows = F.pad(parent, (0, 1), value=len(x))[table] * taps + torch.arange(taps, device=x.device)
-    rows = rows.where(table < len(voxels), len(x) * taps)  # where there is no neighbour, a row of zeros
+    rows = rows.where(table < len(voxels), len(x) * taps)  # a row of zeros for missing neighbours
     products = F.pad(products.view(-1, out_channels), (0, 0, 0, 1))
     return products.index_select(0, rows.flatten()).view(-1, taps, out_channels).sum(1)
 
 
 class _Kernel(nn.Module):
-    """Weight `[O, k, k, k, I]` and bias of a convolution, in the layout of the published state dicts."""
+    """Weight [O, k, k, k, I] and bias of a convolution, in the layout of the published state dicts."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int) -> None:
         super().__init__()
@@ -182,9 +186,9 @@ class _Kernel(nn.Module):
 
 
 class SparseConv3d(nn.Module):
-    """Convolution of a `SparseTensor` by a cube of 3 or 1 voxels a side; the voxels stay the same.
+    """Convolution of a ``SparseTensor`` with a kernel of 3 or 1 voxels per side; the voxels stay the same.
 
-    A 1 x 1 x 1 weight is stored as `[O, 1, 1, 1, I]`, but its memory is read as `[I, O]`, as the library did that the
+    A 1 x 1 x 1 weight is stored as [O, 1, 1, 1, I], but its memory is read as [I, O], as in the library that the
     published weights were trained with (spconv issue 450). That is not the transpose.
     """
 
@@ -195,11 +199,11 @@ class SparseConv3d(nn.Module):
         self.conv = _Kernel(in_channels, out_channels, kernel_size)
 
     def forward(self, x: SparseTensor, *, subdivide: bool = False, upsample: VoxelSet | None = None) -> SparseTensor:
-        """Features `[N, in]` to `[N, out]`; with `subdivide`, to `[8 N, out]` on the voxels' children; with `upsample`,
-        on these voxels, whose coarse cells `x` lives on.
+        """Features [N, in] to [N, out].
 
-        The latter two (kernel size 3 only) are the convolutions of `resample.subdivide(x)` and `resample.upsample(x)`,
-        for less than a third of the products.
+        With ``subdivide`` the result is [8 N, out] on the voxels' children; with ``upsample`` it is on the given finer
+        voxels, whose coarse cells are those of ``x``. These two (kernel size 3 only) are the convolutions of
+        ``resample.subdivide(x)`` and ``resample.upsample(x)``, with less than a third of the products.
         """
         weight, bias = self.conv.weight, self.conv.bias
         if upsample is not None:

@@ -9,12 +9,13 @@ from .tensor import SparseTensor
 
 
 class SparseGroupNorm32(nn.GroupNorm):
-    """Group norm whose statistics are those of one batch item over all its voxels; computed in fp32, then cast back.
+    """Group norm with the statistics of each batch item over all its voxels; computed in fp32, then cast back.
 
-    Wu and He 2018, with the voxels of an item in place of an image's pixels.
+    Wu and He 2018, with the voxels of an item instead of the pixels of an image.
     """
 
-    def forward(self, x: SparseTensor) -> SparseTensor:  # type: ignore[override]
+    def forward(self, x: SparseTensor) -> SparseTensor:  # type: ignore[override]  # nn.GroupNorm takes dense tensors
+        """Features [N, C] to the same shape and dtype."""
         voxels, feats = x.voxels, x.feats.float()
         per_item = voxels.counts[:, None].clamp(min=1) * (self.num_channels // self.num_groups)
         centred = feats - voxels.spread(self._over_group(voxels.total(feats)) / per_item)
@@ -23,6 +24,6 @@ class SparseGroupNorm32(nn.GroupNorm):
         return x.replace(torch.addcmul(self.bias, centred, gain).to(x.dtype))
 
     def _over_group(self, sums: Tensor) -> Tensor:
-        """Sums `[B, C]` over each channel to sums over its group, in place of every channel."""
+        """Replace the sum [B, C] of each channel by the sum over its group."""
         grouped = sums.unflatten(1, (self.num_groups, -1))
         return grouped.sum(-1, keepdim=True).expand_as(grouped).flatten(1)

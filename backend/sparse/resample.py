@@ -1,4 +1,4 @@
-"""Coarser and finer grids: mean over 2 x 2 x 2 cells, copies back to the voxels, and splitting voxels into eight."""
+"""Coarser and finer grids: means over cells, copies back to the voxels, and voxels split into eight."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from .tensor import SparseTensor, VoxelSet
 
 
 def downsample(x: SparseTensor, factor: int) -> SparseTensor:
-    """Features of the occupied cells of a grid `factor` times as coarse, rows sorted by (batch, x, y, z).
+    """Features of the occupied cells of a grid ``factor`` times as coarse, rows sorted by (batch, x, y, z).
 
-    A cell holds the sum of its n voxels divided by n + 1: the published models were trained with a mean that counts
-    its zero initial value.
+    A cell gets the sum of its n voxels divided by n + 1: the published models were trained with a mean that also counts
+    its initial value of zero.
     """
     coarse = x.voxels.coarse(factor)
     sums = x.feats.new_zeros(len(coarse.voxels), *x.feats.shape[1:]).index_add(0, coarse.parent, x.feats)
@@ -17,17 +17,17 @@ def downsample(x: SparseTensor, factor: int) -> SparseTensor:
 
 
 def upsample(x: SparseTensor, voxels: VoxelSet, factor: int) -> SparseTensor:
-    """The features of coarse cells copied to the finer `voxels` that the cells were made from.
+    """Copy the features of coarse cells to the finer ``voxels`` that the cells were made from.
 
     Raises:
-        ValueError: `x` does not live on the coarse cells of `voxels`.
+        ValueError: ``x`` is not on the coarse cells of ``voxels``.
     """
     coarse = voxels.coarse(factor)
     if x.voxels is not coarse.voxels:
-        raise ValueError("the tensor does not live on the coarse cells of these voxels")
+        raise ValueError("the tensor is not on the coarse cells of these voxels")
     return SparseTensor(x.feats.index_select(0, coarse.parent), voxels)
 
 
 def subdivide(x: SparseTensor) -> SparseTensor:
-    """Every voxel split into 2 x 2 x 2 with its features: 8 consecutive rows, z fastest, on a grid twice as fine."""
+    """Split every voxel into 2 x 2 x 2, each with its features: 8 consecutive rows, z fastest, on a finer grid."""
     return SparseTensor(x.feats[:, None].expand(-1, 8, -1).flatten(0, 1), x.voxels.children())

@@ -1,7 +1,7 @@
-"""Sparse voxel tensors: features `[N, C]` on a set of voxels that belong to the items of a batch.
+"""Sparse voxel tensors: features [N, C] on a set of voxels that belong to the items of a batch.
 
-`VoxelSet` holds where the voxels are and everything that follows from it (neighbour tables, windows, children, coarse
-cells), each computed once. `SparseTensor` holds features on such a set; tensors on the same voxels share the set.
+``VoxelSet`` holds the positions of the voxels and everything derived from them (neighbour tables, windows, children,
+coarse cells), each computed once. ``SparseTensor`` holds features on such a set; tensors on the same voxels share it.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ Operand: TypeAlias = "SparseTensor | Tensor | Number"
 
 
 def cube_offsets(side: int, start: int, device: torch.device) -> Tensor:
-    """All offsets `[side^3, 3]` of a cube whose lowest is `start` on every axis, z fastest."""
+    """All offsets [side^3, 3] int32 in a cube, from ``start`` upwards on every axis, z fastest."""
     axis = torch.arange(start, start + side, device=device, dtype=torch.int32)
     return torch.cartesian_prod(axis, axis, axis)
 
 
 @dataclass(frozen=True)
 class Groups:
-    """A partition of N voxels into M groups of at most L, as index tables for padding to `[M, L]` and back."""
+    """A partition of N voxels into M groups of at most L, as index tables for padding to [M, L] and back."""
 
-    rows: Tensor  # [M, L] int64: the voxel in every place; 0 where the place is empty
-    places: Tensor  # [N] int64: the place of every voxel in the flattened [M * L]
+    rows: Tensor  # [M, L] int64: the voxel in each place; 0 if the place is empty
+    places: Tensor  # [N] int64: the place of each voxel in the flattened [M * L]
     filled: Tensor | None  # [M, L] bool: which places hold a voxel; None if all do
-    batch: Tensor  # [M] int64: the batch item of every group
+    batch: Tensor  # [M] int64: the batch item of each group
 
     @property
     def alone(self) -> bool:
-        """Whether one group holds every voxel in the order of the rows, so that padding would change nothing."""
+        """Whether a single group holds all voxels in the order of the rows, so that padding would change nothing."""
         return len(self.rows) == 1
 
     def pad(self, x: Tensor) -> Tensor:
-        """Features `[N, ...]` as `[M, L, ...]`. Empty places hold a copy of row 0: mask them with `filled`."""
+        """Features [N, ...] as [M, L, ...]. Empty places hold a copy of row 0: mask them with ``filled``."""
         return x.index_select(0, self.rows.flatten()).unflatten(0, self.rows.shape)
 
     def unpad(self, x: Tensor) -> Tensor:
-        """Features `[M, L, ...]` back as `[N, ...]`."""
+        """Features [M, L, ...] back as [N, ...]."""
         return x.flatten(0, 1).index_select(0, self.places)
 
 
@@ -54,19 +54,19 @@ class Coarse:
     """The cells of a coarser grid that hold voxels of a finer one."""
 
     voxels: VoxelSet  # M cells, sorted by (batch, x, y, z)
-    parent: Tensor  # [N] int64: the cell of every fine voxel
-    counts: Tensor  # [M, 1] int64: how many fine voxels a cell holds
+    parent: Tensor  # [N] int64: the cell of each fine voxel
+    counts: Tensor  # [M, 1] int64: the number of fine voxels in each cell
 
 
 class VoxelSet:
     """An immutable set of N distinct voxels.
 
     Args:
-        coords: `[N, 4]` integers (batch, x, y, z), none negative, ordered by batch item; within an item any order.
-        batch_size: the number of items, where the last ones may hold no voxel; by default the last item that does.
+        coords: [N, 4] integers (batch, x, y, z), none negative, sorted by batch item, in any order within an item.
+        batch_size: the number of items, of which the last ones may be empty; by default up to the last occupied one.
 
     Raises:
-        ValueError: `coords` has the wrong shape, is unordered, or lies outside the batch or the grid.
+        ValueError: ``coords`` has the wrong shape or dtype, is not sorted, or lies outside the batch or the grid.
     """
 
     def __init__(self, coords: Tensor, batch_size: int | None = None) -> None:
@@ -89,7 +89,7 @@ class VoxelSet:
 
     @classmethod
     def _trusted(cls, coords: Tensor, batch_size: int) -> VoxelSet:
-        """A set whose coordinates are valid by construction: nothing to check, so no wait for the device."""
+        """A set whose coordinates are valid by construction: without checks, which would wait for the device."""
         voxels = cls.__new__(cls)
         voxels.coords, voxels.batch_size = coords, batch_size
         voxels._parent_neighbours, voxels._derived = None, {}
@@ -100,10 +100,11 @@ class VoxelSet:
 
     @property
     def device(self) -> torch.device:
+        """Where the coordinates are."""
         return self.coords.device
 
     def to(self, device: torch.device | str) -> VoxelSet:
-        """The same voxels on `device` (itself if they are there)."""
+        """The same voxels on ``device``; the set itself if it is there already."""
         moved = self.coords.to(device)
         return self if moved is self.coords else VoxelSet._trusted(moved, self.batch_size)
 
@@ -116,17 +117,17 @@ class VoxelSet:
 
     @cached_property
     def batch(self) -> Tensor:
-        """The batch item of every voxel, `[N]` int64."""
+        """The batch item of each voxel, [N] int64."""
         return self.coords[:, 0].long()
 
     @cached_property
     def counts(self) -> Tensor:
-        """The number of voxels of every item, `[B]` int64."""
+        """The number of voxels of each item, [B] int64."""
         return torch.bincount(self.batch, minlength=self.batch_size)
 
     @cached_property
     def layout(self) -> list[slice]:
-        """The rows of every batch item."""
+        """The rows of each batch item."""
         ends = self.counts.cumsum(0).tolist()
         return [slice(start, end) for start, end in pairwise([0, *ends])]
 
@@ -141,7 +142,7 @@ class VoxelSet:
         return self._once(("item", index), make)
 
     def spread(self, per_item: Tensor) -> Tensor:
-        """Values `[B, ...]` of the items for their voxels: `[N, ...]`. A single row serves all voxels as it is."""
+        """Values [B, ...] of the items, repeated for their voxels: [N, ...]. A single row is returned as it is."""
         if len(per_item) == 1:
             return per_item
         if len(per_item) != self.batch_size:
@@ -149,7 +150,7 @@ class VoxelSet:
         return per_item.index_select(0, self.batch)
 
     def total(self, per_voxel: Tensor) -> Tensor:
-        """Sums `[B, C]` over the voxels of every item, of values `[N, C]`."""
+        """Sums [B, C] of values [N, C] over the voxels of each item."""
         if self.batch_size == 1:
             return per_voxel.sum(0, keepdim=True)
         return per_voxel.new_zeros(self.batch_size, per_voxel.shape[1]).index_add(0, self.batch, per_voxel)
@@ -161,11 +162,11 @@ class VoxelSet:
         return self._once("items", lambda: self._group(self.batch))
 
     def windows(self, size: int, shift: int) -> Groups:
-        """The voxels grouped by cubic window: item and `(coordinate + shift) // size` agree. Nothing wraps around."""
+        """The voxels grouped by cubic window, by item and ``(coordinate + shift) // size``. Nothing wraps around."""
         return self._once(("windows", size, shift), lambda: self._group(self._cells(size, shift)[0]))
 
     def _cells(self, size: int, shift: int = 0) -> tuple[Tensor, Tensor]:
-        """The cell of every voxel on a grid of cubes: one key `[N]` int64 in (batch, x, y, z) order, and `[N, 4]`."""
+        """The cell of each voxel in a grid of cubes: a key [N] int64 in (batch, x, y, z) order, and [N, 4]."""
         cells = self.coords.clone()
         cells[:, 1:] = (cells[:, 1:] + shift) // size
         key = cells[:, 0].long()
@@ -174,7 +175,7 @@ class VoxelSet:
         return key, cells
 
     def _group(self, key: Tensor) -> Groups:
-        """The voxels grouped by equal `key` `[N]`: groups in the order of their keys, voxels in that of their rows."""
+        """The voxels grouped by ``key`` [N]: groups in the order of their keys, voxels in the order of their rows."""
         _, group, sizes = torch.unique(key, return_inverse=True, return_counts=True)
         order = torch.argsort(group, stable=True)
         longest = int(sizes.max()) if len(sizes) else 0
@@ -192,9 +193,9 @@ class VoxelSet:
 
     @property
     def neighbours(self) -> Tensor:
-        """The row of the neighbour at each offset of {-1, 0, 1}^3 (z fastest): `[N, 27]` int32, N where there is none.
+        """The row of the neighbour at each offset of {-1, 0, 1}^3 (z fastest): [N, 27] int32, N if there is none.
 
-        The table is its own transpose with the offsets in reverse: `t[i, k] == j` exactly where `t[j, 26 - k] == i`.
+        The table is its own transpose with the offsets reversed: ``t[i, k] == j`` if and only if ``t[j, 26 - k] == i``.
 
         Raises:
             ValueError: a voxel occurs twice.
@@ -202,12 +203,12 @@ class VoxelSet:
         return self._once("neighbours", self._find_neighbours)
 
     def _find_neighbours(self) -> Tensor:
-        """Derive the table from the parents' if there are any, else look up in a dense grid with a margin of one.
+        """Derive the table from that of the parents, if there are any; else look up in a dense grid with a margin of 1.
 
-        The grid takes 4 bytes a cell: 1.2 MB for an item of 64^3, the finest that is looked up in a generation. Sorted
-        keys and a binary search would grow with the voxels instead, but take 7 to 13 times as long (25,000 voxels on
-        one CPU core: 35 to 67 ms in place of 5), and at 64^3 the table itself is larger than the grid from 11,000
-        voxels on. Only a set made at 256^3 from coordinates would gain: its grid has 69 MB.
+        The grid takes 4 bytes per cell: 1.2 MB for an item of 64^3, the finest one looked up during generation. Sorted
+        keys and a binary search would take memory by the number of voxels instead, but 7 to 13 times as long (25,000
+        voxels on one CPU core: 35 to 67 ms instead of 5), and at 64^3 the table itself is larger than the grid from
+        11,000 voxels on. Only a set made from coordinates at 256^3 would gain: its grid takes 69 MB.
         """
         if self._parent_neighbours is not None:
             return neighbours_of_children(self._parent_neighbours)
@@ -226,7 +227,7 @@ class VoxelSet:
         return grid.index_select(0, (key[:, None] + offsets).flatten()).view(count, 27)
 
     def children(self) -> VoxelSet:
-        """Every voxel split into 2 x 2 x 2, in 8 consecutive rows (z fastest), on a grid twice as fine."""
+        """Each voxel split into 2 x 2 x 2, in 8 consecutive rows (z fastest), on a grid twice as fine."""
         return self._once("children", self._subdivide)
 
     def _subdivide(self) -> VoxelSet:
@@ -237,22 +238,22 @@ class VoxelSet:
         return children
 
     def coarse(self, factor: int) -> Coarse:
-        """The cells of a grid `factor` times as coarse that hold voxels."""
+        """The cells of a grid ``factor`` times as coarse that hold voxels."""
         return self._once(("coarse", factor), lambda: self._coarsen(factor))
 
     def _coarsen(self, factor: int) -> Coarse:
         key, cells = self._cells(factor)
         _, parent, counts = torch.unique(key, return_inverse=True, return_counts=True)
         coords = self.coords.new_empty(len(counts), 4)
-        coords[parent] = cells  # voxels of one cell write the same row
+        coords[parent] = cells  # all voxels of a cell write the same row
         return Coarse(VoxelSet._trusted(coords, self.batch_size), parent, counts[:, None])
 
 
 def neighbours_of_children(neighbours: Tensor) -> Tensor:
-    """The neighbour table `[8 N, 27]` of the children of N voxels, from the table `[N, 27]` of the voxels themselves.
+    """The neighbour table [8 N, 27] of the children of N voxels, from the table [N, 27] of the voxels themselves.
 
-    The child at parity p (per axis) finds its neighbour at offset d in the parent's neighbour at floor((p + d) / 2),
-    as the child at parity (p + d) mod 2: no search.
+    The neighbour at offset d of the child at parity p (per axis) is the child at parity (p + d) mod 2 of the parent's
+    neighbour at floor((p + d) / 2), so nothing has to be searched.
     """
     device = neighbours.device
     target = cube_offsets(2, 0, device)[:, None] + cube_offsets(3, -1, device)  # [8, 27, 3], in -1 .. 2
@@ -263,13 +264,13 @@ def neighbours_of_children(neighbours: Tensor) -> Tensor:
 
 
 class SparseTensor:
-    """Features `[N, C, ...]` on the voxels of a batch. Immutable; operations give new tensors on the same voxels.
+    """Features [N, C, ...] on the voxels of a batch. Immutable; operations return new tensors on the same voxels.
 
-    Arithmetic takes a number, a 0-d tensor, a `SparseTensor` on the same voxels, or a value for each batch item
-    (`[B, C]`, `[B, 1]`, `[1, C]`), which holds for all of the item's voxels.
+    Arithmetic takes a number, a 0-d tensor, a ``SparseTensor`` on the same voxels, or a value for each batch item
+    ([B, C], [B, 1], [1, C]), which applies to all of the item's voxels.
 
     Raises:
-        ValueError: the rows of `feats` do not match the voxels, or the two live on different devices.
+        ValueError: the rows of ``feats`` do not match the voxels, or the two are on different devices.
     """
 
     __slots__ = ("feats", "voxels")
@@ -284,36 +285,39 @@ class SparseTensor:
 
     @property
     def coords(self) -> Tensor:
-        """`[N, 4]` int32 (batch, x, y, z)."""
+        """[N, 4] int32 (batch, x, y, z)."""
         return self.voxels.coords
 
     @property
     def batch_size(self) -> int:
+        """The number of items, of which the last ones may be empty."""
         return self.voxels.batch_size
 
     @property
     def layout(self) -> list[slice]:
-        """The rows of every batch item."""
+        """The rows of each batch item."""
         return self.voxels.layout
 
     @property
     def device(self) -> torch.device:
+        """Where features and coordinates are."""
         return self.feats.device
 
     @property
     def dtype(self) -> torch.dtype:
+        """That of the features."""
         return self.feats.dtype
 
     @property
     def shape(self) -> torch.Size:
-        """`[B, C, ...]`: the batch size and the shape of one voxel's features."""
+        """[B, C, ...]: the batch size and the shape of one voxel's features."""
         return torch.Size([self.batch_size, *self.feats.shape[1:]])
 
     def __repr__(self) -> str:
         return f"SparseTensor({len(self.voxels)} voxels, shape={list(self.shape)}, {self.dtype}, {self.device})"
 
     def replace(self, feats: Tensor) -> SparseTensor:
-        """Other features `[N, ...]` on the same voxels."""
+        """Other features [N, ...] on the same voxels."""
         return SparseTensor(feats, self.voxels)
 
     def to(self, target: torch.dtype | torch.device | str) -> SparseTensor:
@@ -323,9 +327,11 @@ class SparseTensor:
         return SparseTensor(self.feats.to(target), self.voxels.to(target))
 
     def float(self) -> SparseTensor:
+        """The same tensor in single precision."""
         return self.to(torch.float32)
 
     def detach(self) -> SparseTensor:
+        """The same tensor without its gradient's history."""
         return self.replace(self.feats.detach())
 
     def __getitem__(self, index: int) -> SparseTensor:
@@ -333,7 +339,7 @@ class SparseTensor:
         return SparseTensor(self.feats[self.layout[index]], self.voxels.item(range(self.batch_size)[index]))
 
     def _operand(self, other: Operand) -> Tensor | Number:
-        """What `other` contributes to every voxel: a number or a tensor that broadcasts against `feats`."""
+        """What ``other`` contributes to each voxel: a number or a tensor that broadcasts against ``feats``."""
         if isinstance(other, SparseTensor):
             if other.voxels is not self.voxels and not torch.equal(other.coords, self.coords):
                 raise ValueError("the tensors have different voxels")

@@ -10,12 +10,12 @@ stated here (the other sizes, all other hashes) comes from the hub's own answer 
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..config import PRETRAINED
 from ..errors import CheckpointError
+from ..files import write_whole
 from ..protocol import models_folder
 
 LOCK_NAME = "models.lock.json"
@@ -153,10 +153,8 @@ class HashLock:
             return None
 
     def write(self, folder: Path) -> None:
-        """Write it whole or not at all."""
-        part = folder / f"{LOCK_NAME}.part"
-        part.write_text(json.dumps(asdict(self), indent=1) + "\n", "utf-8")
-        os.replace(part, folder / LOCK_NAME)
+        """Write it whole or not at all, and after all else has reached the disk."""
+        write_whole(folder / LOCK_NAME, json.dumps(asdict(self), indent=1) + "\n", durable=True)
 
 
 def installed_lock(model: PublishedModel) -> HashLock | None:
@@ -173,17 +171,24 @@ def _size(file: Path) -> int | None:
     return file.stat().st_size if file.is_file() else None
 
 
-def available_models() -> tuple[str, ...]:
-    """Names of the models that can generate now: bundled, installed, and the person's own in the models folder."""
-    bundled = {file.parent.name for file in PRETRAINED.glob("*/pipeline.json")}
-    present = {file.parent.name for file in models_folder().glob("*/pipeline.json")}
-    return tuple(sorted(bundled | {name for name in present if _is_complete(name)}))
+def partial_folder(model: PublishedModel) -> Path:
+    """Where a model is put together while it is installed."""
+    return models_folder() / ".partial" / model.name
 
 
-def _is_complete(name: str) -> bool:
-    """Whether a model and all that it needs are installed. What is no published model is the person's own affair."""
-    model = PUBLISHED.get(name)
-    return model is None or (installed_lock(model) is not None and all(map(_is_complete, model.needs)))
+def bundled_models() -> tuple[str, ...]:
+    """Names of the models that come with Espalier."""
+    return tuple(sorted(file.parent.name for file in PRETRAINED.glob("*/pipeline.json")))
+
+
+def own_models() -> tuple[str, ...]:
+    """Names of the person's own models: folders in the models folder that neither come with Espalier nor are published.
+
+    Whether they can be used is not looked at: ``serving.model_list`` says that.
+    """
+    taken = {*bundled_models(), *PUBLISHED, *(alias for model in PUBLISHED.values() for alias in model.aliases)}
+    there = {file.parent.name for file in models_folder().glob("*/pipeline.json")}
+    return tuple(sorted(there - taken))
 
 
 def find_model(name: str) -> Path:
@@ -203,6 +208,7 @@ def find_model(name: str) -> Path:
     for folder in (models_folder() / name, Path(name)):
         if name and (folder / "pipeline.json").is_file():
             return folder.resolve()
-    names = ", ".join(available_models()) or "none"
+    installed = [model.name for model in PUBLISHED.values() if installed_lock(model) is not None]
+    names = ", ".join(sorted([*bundled_models(), *own_models(), *installed])) or "none"
     hint = f"Choose one of the installed models ({names}), or a folder with a pipeline.json."
     raise CheckpointError(f"There is no model named {name!r}.", hint, code="model_unknown")

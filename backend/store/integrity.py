@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from ..errors import CheckpointError
+from ..files import sha256
 from .catalog import LOCK_NAME, HashLock
-
-#: Bytes that are hashed at a time.
-_CHUNK = 1 << 20
 
 
 def check_file(file: Path, *, content: bool) -> None:
@@ -34,12 +31,3 @@ def check_file(file: Path, *, content: bool) -> None:
         raise CheckpointError(f"{file} has {size} bytes instead of the {expected.size} that were downloaded.")
     if content and sha256(file) != expected.sha256:
         raise CheckpointError(f"{file} was changed or damaged since it was downloaded: its SHA-256 is another one.")
-
-
-def sha256(file: Path) -> str:
-    """The SHA-256 of a file's content, as 64 hexadecimal digits."""
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()

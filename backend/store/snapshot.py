@@ -8,36 +8,33 @@ the files that its links lead to. Of a file without any, the size is all that ca
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 
-from ..errors import ModelError
-from .catalog import HashLock, PublishedFile, PublishedModel
+from ..errors import StoreError
+from .catalog import HashLock, PublishedModel
 from .hub import Offer
+from .transfer import Expected, OnBytes, copy
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SHA1 = re.compile(r"[0-9a-f]{40}")
 
-#: Bytes that are copied at a time.
-_CHUNK = 1 << 20
-
 
 class Snapshot:
-    """A source of models: a folder with the files of one model. Every method raises ModelError."""
+    """A source of models: a folder with the files of one model. Every method raises StoreError."""
 
     action = "copy"
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         if not folder.is_dir():
-            raise ModelError("folder_missing", f"There is no folder {folder}.", "Choose the folder that has the files.")
+            raise StoreError("folder_missing", f"There is no folder {folder}.", "Choose the folder that has the files.")
 
     def offer(self, model: PublishedModel) -> Offer:
         """What the folder has of a model's files, with the hashes that it knows of."""
         missing = [wanted.path for wanted in model.files if not (self.folder / wanted.path).is_file()]
         if missing:
             hint = f"It must be laid out as {model.page}/tree/main shows."
-            raise ModelError("files_missing", f"{self.folder} does not hold {', '.join(missing)}.", hint)
+            raise StoreError("files_missing", f"{self.folder} does not hold {', '.join(missing)}.", hint)
         lock = HashLock.read(self.folder)
         hashes = {wanted.path: self._hash(wanted.path, lock) for wanted in model.files}
         commits = {commit for _, commit in hashes.values() if commit}
@@ -46,20 +43,9 @@ class Snapshot:
             tuple(_known(path, (self.folder / path).stat().st_size, digest) for path, (digest, _) in hashes.items()),
         )
 
-    def bring(
-        self,
-        model: PublishedModel,
-        revision: str | None,
-        file: PublishedFile,
-        part: Path,
-        on_bytes: Callable[[int], None],
-    ) -> None:
+    def bring(self, model: PublishedModel, revision: str | None, file: Expected, part: Path, on_bytes: OnBytes) -> None:
         """Copy a file to ``part``. ``on_bytes`` gets how many bytes there are."""
-        with (self.folder / file.path).open("rb") as source, part.open("wb") as target:
-            copied = 0
-            while chunk := source.read(_CHUNK):
-                copied += target.write(chunk)
-                on_bytes(copied)
+        copy(self.folder / file.name, part, on_bytes)
 
     def _hash(self, path: str, lock: HashLock | None) -> tuple[str, str | None]:
         """The hash that the folder has of a file, as hexadecimal digits or empty, and the commit that it is of."""
@@ -75,8 +61,8 @@ class Snapshot:
         return "", None
 
 
-def _known(path: str, size: int, digest: str) -> PublishedFile:
-    return PublishedFile(
+def _known(path: str, size: int, digest: str) -> Expected:
+    return Expected(
         path,
         size,
         digest if _SHA256.fullmatch(digest) else None,

@@ -33,7 +33,7 @@ from pathlib import Path
 from ..config import DESCRIPTIONS, PipelineConfig, read_json
 from ..errors import CheckpointError
 from ..store.catalog import find_model
-from .safetensors_file import has_weights
+from .suffixes import SAFETENSORS, has_weights, pickle_at
 
 #: The base of an overlay that does not name one.
 DEFAULT_BASE = "trellis-image-large"
@@ -76,6 +76,20 @@ class ModelFolder:
             raise CheckpointError(f"{path} is an overlay of {base}, which is an overlay itself.")
         return cls(path, PipelineConfig.read(path, base), cls(base, PipelineConfig.read(base)))
 
+    @classmethod
+    def find(cls, name: str) -> ModelFolder:
+        """Read the folder of a model by the name that ``find_model`` takes. Raises CheckpointError."""
+        return cls.read(find_model(name))
+
+    def require_whole(self) -> None:
+        """Raise CheckpointError if something is nowhere that generating needs: networks, and the image encoder."""
+        config = self.config
+        needed = (config.structure_flow, config.structure_decoder, config.latent_flow, config.mesh_decoder)
+        for name in (*needed, config.image_encoder):
+            description = self.network(name).description
+            if not description.is_file():
+                raise CheckpointError(f"{description} is missing.")
+
     def network(self, name: str) -> NetworkFiles:
         """Where the network is that pipeline.json calls ``name``. Raises CheckpointError if it is nowhere."""
         weights = self._find(name, has_weights)
@@ -89,9 +103,13 @@ class ModelFolder:
         return NetworkFiles(_json(described), weights)
 
     def stamp(self) -> tuple[tuple[str, int, int], ...]:
-        """Changes when a file of the model or of its base does: name, size and time of each. None of them is read."""
-        files = sorted(path for path in self.path.rglob("*") if path.is_file())
-        own = tuple((str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files)
+        """Changes when a file of the model or of its base does: name, size and time of each. None of them is read.
+
+        What is made by loading the model does not count: weights that are converted from a pickle beside them.
+        """
+        files = sorted(path for path in self.path.rglob("*") if path.is_file() and not _is_made(path))
+        status = [(path.relative_to(self.path).as_posix(), path.stat()) for path in files]
+        own = tuple((name, one.st_size, one.st_mtime_ns) for name, one in status)
         return own + (self.base.stamp() if self.base else ())
 
     def has(self, name: str) -> bool:
@@ -128,6 +146,11 @@ def _base(path: Path) -> Path | None:
         if (beside / "pipeline.json").is_file():
             return beside.resolve()
     return find_model(name)
+
+
+def _is_made(file: Path) -> bool:
+    """Whether a file of a model's folder is converted weights, or a part of them."""
+    return ".part" in file.suffixes or (file.suffix == SAFETENSORS and pickle_at(file.with_suffix("")) is not None)
 
 
 def _describes_networks(path: Path) -> bool:

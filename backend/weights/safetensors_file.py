@@ -27,7 +27,9 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
+from ..files import written_whole
 from ..store.integrity import check_file
+from .suffixes import SAFETENSORS, pickle_at, with_suffix
 
 #: Name in a safetensors header -> dtype, of the kinds that weights have.
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
@@ -38,9 +40,6 @@ _BUFFER = 1 << 20
 
 #: The largest header that is read, in bytes: the same limit as the safetensors library's.
 _MAX_HEADER = 100_000_000
-
-#: Suffixes of files that are converted.
-PICKLES = (".pt", ".pth")
 
 #: Metadata of a converted file: the original's name, size and time of change.
 _ORIGIN = ("converted_from", "original_size", "original_changed")
@@ -193,19 +192,13 @@ def _refuse_pickle(path: Path, start: bytes) -> None:
 # --- finding and converting ------------------------------------------------------------------------------------------
 
 
-def has_weights(path: Path) -> bool:
-    """Whether there are weights at a path without suffix, in any form."""
-    return any(_with(path, suffix).is_file() for suffix in (".safetensors", *PICKLES))
-
-
 def safetensors_at(path: Path, *, verify: bool = False) -> Path:
     """The safetensors file at a path without suffix, made of a pickle there if need be. Raises CheckpointError.
 
     Files that a lock names must have the size it records, and with ``verify`` the SHA-256. A file that was converted
     from a pickle which has changed since is made anew, and with ``verify`` always.
     """
-    file = _with(path, ".safetensors")
-    pickle = next((pickle for suffix in PICKLES if (pickle := _with(path, suffix)).is_file()), None)
+    file, pickle = with_suffix(path, SAFETENSORS), pickle_at(path)
     if pickle is None or (file.exists() and not _is_converted(file)):
         check_file(file, content=verify)
         return file
@@ -218,23 +211,18 @@ def safetensors_at(path: Path, *, verify: bool = False) -> Path:
 def convert(pickle: Path, file: Path) -> None:
     """Write a pickled state dict (key -> tensor) as safetensors, bit for bit, and compare. Raises CheckpointError."""
     tensors = _unpickle(pickle)
-    part = file.with_name(f"{file.name}.{os.getpid()}.part")
+    origin = dict(zip(_ORIGIN, _origin(pickle), strict=True))
     try:
-        with part.open("wb") as stream:
-            origin = dict(zip(_ORIGIN, _origin(pickle), strict=True))
-            stream.writelines(serialised(tensors, tensors.values(), origin))
-            stream.flush()
-            os.fsync(stream.fileno())
-        with SafetensorsFile(part) as written:
-            for key, tensor in tensors.items():
-                if not written.holds(key, tensor.contiguous()):
-                    raise CheckpointError(f"{pickle} was not converted correctly: {key} differs.", "Try again.")
-        os.replace(part, file)
+        with written_whole(file, durable=True) as part:
+            with part.open("wb") as stream:
+                stream.writelines(serialised(tensors, tensors.values(), origin))
+            with SafetensorsFile(part) as written:
+                for key, tensor in tensors.items():
+                    if not written.holds(key, tensor.contiguous()):
+                        raise CheckpointError(f"{pickle} was not converted correctly: {key} differs.", "Try again.")
     except OSError as error:
         hint = f"Make {file.parent} writable, with room for {pickle.stat().st_size >> 20} MB more."
         raise CheckpointError(f"{pickle} cannot be converted to safetensors: {error}.", hint) from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _unpickle(pickle: Path) -> dict[str, Tensor]:
@@ -278,10 +266,6 @@ def serialised(
 
 def _bytes(tensor: Tensor) -> Tensor:
     return tensor.detach().contiguous().view(-1).view(torch.uint8)
-
-
-def _with(path: Path, suffix: str) -> Path:
-    return path.with_name(path.name + suffix)  # with_suffix would take a dot in the name for a suffix
 
 
 def _origin(pickle: Path) -> tuple[str, str, str]:

@@ -32,7 +32,7 @@ class Busy(Exception):
         self.pid = pid
 
 
-class InstallLock:
+class FileLock:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file: IO[bytes] | None = None

@@ -13,7 +13,6 @@ offers what it finds; two Blenders never offer the same. What is left is bounded
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
 import uuid
@@ -22,7 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...backend import protocol
-from .file_lock import Busy, InstallLock
+from ...backend.files import write_whole
+from .file_lock import Busy, FileLock
 
 LOCK = "lock"
 ASKED = "asked.json"
@@ -47,7 +47,7 @@ class Left:
     request: protocol.Generate
     sources: tuple[str, ...]
     replaces: SavedObject | None
-    layout: tuple[str, str]
+    digests: tuple[str, str]
     result: protocol.Result | None
     moment: float  # when it was asked for, in seconds since the epoch
     size: int  # bytes
@@ -57,7 +57,7 @@ class Journal:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._session = root / uuid.uuid4().hex
-        self._locks: dict[Path, InstallLock] = {}  # session -> its lock: the own one, and those taken over
+        self._locks: dict[Path, FileLock] = {}  # session -> its lock: the own one, and those taken over
 
     def new_folder(self) -> Path:
         """Make the folder of a new job. Raises OSError."""
@@ -72,23 +72,23 @@ class Journal:
         request: protocol.Generate,
         sources: tuple[str, ...],
         replaces: SavedObject | None,
-        layout: tuple[str, str] = ("", ""),
+        digests: tuple[str, str] = ("", ""),
     ) -> None:
         """Note that a job is to be done; its folder is the request's. Raises OSError."""
         place = None if replaces is None else [replaces.file, replaces.name]
-        noted = {"request": protocol.encode(request), "sources": sources, "replaces": place, "layout": layout}
-        _write(Path(request.out, ASKED), json.dumps(noted))
+        noted = {"request": protocol.encode(request), "sources": sources, "replaces": place, "layout": digests}
+        write_whole(Path(request.out, ASKED), json.dumps(noted))
 
     def finished(self, request: protocol.Generate, result: protocol.Result) -> None:
         """Note the result of a job. Raises OSError."""
-        _write(Path(request.out, RESULT), protocol.encode(result))
+        write_whole(Path(request.out, RESULT), protocol.encode(result))
 
     def take_over(self) -> list[Left]:
         """What sessions that have ended left, the newest first. It is this session's from now on, and is kept while it
         lies there."""
         found: list[Left] = []
         for session in sorted(self.root.iterdir()) if self.root.is_dir() else []:
-            if session in self._locks or not session.is_dir() or InstallLock(session / LOCK).holder() is not None:
+            if session in self._locks or not session.is_dir() or FileLock(session / LOCK).holder() is not None:
                 continue
             try:
                 self._take(session)
@@ -116,7 +116,7 @@ class Journal:
         self._session = self.root / uuid.uuid4().hex
 
     def _take(self, session: Path) -> None:
-        lock = InstallLock(session / LOCK)
+        lock = FileLock(session / LOCK)
         lock.acquire()
         self._locks[session] = lock
 
@@ -154,10 +154,3 @@ def _result(folder: Path) -> protocol.Result | None:
 
 def _size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    part = path.with_suffix(".part")
-    part.write_text(text, "utf-8")
-    os.replace(part, path)

@@ -62,7 +62,7 @@ class Job:
     started: float | None = None  # when the backend got it, on the same clock
     sources: tuple[str, ...] = ()  # what the images are called where they came from: ``images.add_source`` takes these
     replaces: SavedObject | None = None  # what ``target.replaces`` is, for a session that does not know the target
-    layout: tuple[str, str] = ("", "")  # of the mesh that is to be painted: ``retexture.layout_of``
+    digests: tuple[str, str] = ("", "")  # of the mesh that is to be painted: ``scene.paint.mesh_digests``
     writer: InputWriter | None = None  # while files that the request names are still being written
 
     @property
@@ -92,7 +92,7 @@ class Job:
             recovered=True,
             sources=left.sources,
             replaces=left.replaces,
-            layout=left.layout,
+            digests=left.digests,
         )
 
     def remove_files(self) -> None:
@@ -126,7 +126,7 @@ class JobQueue:
     def submit(self, job: Job) -> None:
         """Put a job into the queue. Raises OSError if that cannot be noted in the journal."""
         if self.journal is not None:
-            self.journal.asked(job.request, job.sources, job.replaces, job.layout)
+            self.journal.asked(job.request, job.sources, job.replaces, job.digests)
         self.jobs.append(job)
 
     def recover(self) -> None:

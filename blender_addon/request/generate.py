@@ -13,9 +13,12 @@ from numpy.typing import NDArray
 from ...backend import protocol
 from .. import installation, pump
 from ..jobs.inputs import Content, InputWriter
-from ..jobs.queue import Job
-from ..ui.texts import translate
+from ..jobs.queue import Job, Target
+from ..translations import translate
 from . import images, placement, properties
+
+#: The largest seed that the panel can show.
+MAX_SEED = int(protocol.ABOUT["seed"].shown.high or 0)
 
 
 def obstacle(context: bpy.types.Context) -> str:
@@ -25,16 +28,11 @@ def obstacle(context: bpy.types.Context) -> str:
         return translate("Install the backend first")
     if not settings.images:
         return translate("Add an image first")
-    if lacks_model(settings):
+    if properties.lacks_model(settings):
         return translate("The model {name} is not installed").format(name=Path(settings.model).name)
     if settings.place == "ACTIVE" and context.active_object is None:
         return translate("There is no active object whose place could be taken")
     return ""
-
-
-def lacks_model(settings: properties.EspalierSettings) -> bool:
-    """Whether the model that was chosen is not there (any more)."""
-    return properties.chosen_model(settings) is None and not _own_folder(settings.model)
 
 
 def new_jobs(context: bpy.types.Context) -> list[Job]:
@@ -49,7 +47,7 @@ def new_jobs(context: bpy.types.Context) -> list[Job]:
         new_job(
             context,
             pictures,
-            seed=(settings.seed + number) % (properties.MAX_SEED + 1),
+            seed=(settings.seed + number) % (MAX_SEED + 1),
             location=placement.beside(location, size, number),
             size=size,
         )
@@ -67,32 +65,30 @@ def new_job(
     mesh: Mapping[str, NDArray[Any]] | None = None,
 ) -> Job:
     """A job with the scene's settings, in a folder of its own; with a ``mesh``, one that paints it."""
-    settings = context.scene.espalier
-    model = properties.chosen_model(settings)
-    out = pump.new_folder()
-    paths, files = images.lay_out(pictures, Path(out))
+    panel = context.scene.espalier
+    settings = properties.chosen_settings(panel) | {"seed": seed}
+    sources = tuple(images.source(item) for item in panel.images)
+    target = pump.target(context, location, size)
+    return job_with(settings, pictures, sources=sources, target=target, mesh=mesh)
+
+
+def job_with(
+    settings: Mapping[str, Any],
+    pictures: list[images.Picture],
+    *,
+    sources: tuple[str, ...],
+    target: Target,
+    mesh: Mapping[str, NDArray[Any]] | None = None,
+) -> Job:
+    """A job with these settings of a request, in a folder of its own; with a ``mesh``, one that paints it."""
+    out = Path(pump.new_folder())
+    paths, files = images.as_files(pictures, out)
     if mesh is not None:
-        files[Path(out, "shape.npz")] = mesh
-    request = protocol.Generate(
-        job=uuid.uuid4().hex,
-        images=paths,
-        out=out,
-        model=model.request if model else bpy.path.abspath(settings.model),
-        steps=settings.steps if settings.use_steps else None,
-        seed=seed,
-        texture_size=int(settings.texture_size),
-        faces=settings.faces,
-        guidance=settings.guidance if settings.use_guidance else None,
-        low_memory=settings.low_memory,
-        multi_image=settings.multi_image,
-        texture_source=settings.texture_source,
-        normal_map=settings.normal_map and mesh is None,
-        ambient_occlusion=settings.ambient_occlusion and mesh is None,
-        keep_raw=settings.keep_raw and mesh is None,
-        mesh="" if mesh is None else str(Path(out, "shape.npz")),
-    )
-    sources = tuple(images.source(item) for item in settings.images)
-    return start_writing(Job(request, pump.target(context, location, size), sources=sources), files)
+        files[out / "shape.npz"] = mesh
+        settings = {**settings, "normal_map": False, "ambient_occlusion": False, "keep_raw": False}
+    shape = "" if mesh is None else str(out / "shape.npz")
+    request = protocol.Generate(uuid.uuid4().hex, paths, str(out), mesh=shape, **settings)
+    return start_writing(Job(request, target, sources=sources), files)
 
 
 def start_writing(job: Job, files: dict[Path, Content]) -> Job:
@@ -101,8 +97,3 @@ def start_writing(job: Job, files: dict[Path, Content]) -> Job:
         job.writer = InputWriter(files)
         job.writer.start()
     return job
-
-
-def _own_folder(model: str) -> bool:
-    """Whether a model is given by the path of its folder."""
-    return Path(bpy.path.abspath(model), "pipeline.json").is_file()

@@ -16,7 +16,8 @@ import numpy as np
 
 from ...backend import protocol
 from ..jobs.inputs import Content, Pixels
-from ..ui.texts import translate
+from ..scene.mesh_import import create_image
+from ..translations import translate
 from . import thumbnails
 from .properties import EspalierImage, EspalierSettings
 
@@ -92,7 +93,7 @@ def picture(named: str) -> Picture:
     return Picture(Path(image.name).stem, _content(image))
 
 
-def lay_out(pictures: list[Picture], folder: Path) -> tuple[tuple[str, ...], dict[Path, Content]]:
+def as_files(pictures: list[Picture], folder: Path) -> tuple[tuple[str, ...], dict[Path, Content]]:
     """The paths of pictures as files, and what is to be written for those that have none yet, below ``folder``."""
     paths: list[str] = []
     made: dict[Path, Content] = {}
@@ -126,8 +127,6 @@ def read_pixels(image: bpy.types.Image) -> Pixels:
 
 def add_render(context: bpy.types.Context) -> bpy.types.Image:
     """The render result as a packed image of the .blend. Raises RuntimeError if nothing was rendered."""
-    from ..scene.mesh_import import create_image
-
     result = next((image for image in bpy.data.images if image.type == "RENDER_RESULT"), None)
     if result is None:
         raise RuntimeError(translate("Nothing was rendered yet"))

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import bpy
 from bpy.props import (
@@ -19,11 +20,9 @@ from bpy.props import (
 )
 
 from ...backend import protocol
-from .. import FOLDER, installation
-from ..ui.texts import translate
-from .quality import Model, Quality, models_at_hand, qualities, steps_label
-
-MAX_SEED = 2**31 - 1
+from .. import installation
+from ..translations import translate
+from .quality import Quality, family_of, qualities, steps_label, title_of
 
 Items: TypeAlias = list[tuple[str, str, str, int]]
 
@@ -39,23 +38,24 @@ class EspalierImage(bpy.types.PropertyGroup):
     )
 
 
-def models() -> dict[str, Model]:
-    return models_at_hand(FOLDER, installation.models_folder(bpy.context))
+def models() -> dict[str, protocol.ModelInfo]:
+    """The models that can be used now, by name, as the backend lists them."""
+    return installation.usable_models(bpy.context)
 
 
-def chosen_model(settings: EspalierSettings) -> Model | None:
+def chosen_model(settings: EspalierSettings) -> protocol.ModelInfo | None:
     """The model that makes the next object; None if it is not there, or is one that is given by its path."""
     return models().get(settings.model)
 
 
 def offered(settings: EspalierSettings) -> list[Quality]:
     model = chosen_model(settings)
-    return qualities(models(), model.family) if model else []
+    return qualities(models(), family_of(model)) if model else []
 
 
 def _models(self: EspalierSettings, context: bpy.types.Context | None) -> Items:
-    families = sorted({model.family for model in models().values()})
-    items = [(name, models()[name].title if name in models() else name, "", i) for i, name in enumerate(families)]
+    families = sorted({family_of(model) for model in models().values()})
+    items = [(name, title_of(name), "", i) for i, name in enumerate(families)]
     if chosen_model(self) is None:
         items.append((self.model, bpy.path.basename(self.model.rstrip("/\\")), "", len(items)))
     return _keep("models", items)
@@ -63,7 +63,7 @@ def _models(self: EspalierSettings, context: bpy.types.Context | None) -> Items:
 
 def _get_model(self: EspalierSettings) -> int:
     model = chosen_model(self)
-    name = model.family if model else self.model
+    name = family_of(model) if model else self.model
     return next(number for identifier, *_, number in _models(self, None) if identifier == name)
 
 
@@ -110,28 +110,14 @@ def _keep(name: str, items: Items) -> Items:
 
 
 class EspalierSettings(bpy.types.PropertyGroup):
-    """How the next object is made."""
+    """How the next object is made, and where it is put. ``panel_properties`` adds the settings of a request.
+
+    What is saved of the model is its name and the steps, for the lists ``family`` and ``quality`` change with what is
+    installed.
+    """
 
     images: CollectionProperty(type=EspalierImage)
 
-    # What is saved is the model's name and the steps, for the lists below change with what is installed.
-    model: StringProperty(
-        name="Model",
-        description="The model that makes the object: its name, or the path of its folder",
-        default=protocol.DEFAULT_MODEL,
-    )
-    use_steps: BoolProperty(
-        name="Choose Steps",
-        description="Choose the number of sampling steps; otherwise there are as many as the model was made for",
-    )
-    steps: IntProperty(
-        name="Steps",
-        description="Sampling steps for the shape, and as many for the detail: more take longer",
-        default=2,
-        min=1,
-        max=1000,
-        soft_max=50,
-    )
     family: EnumProperty(
         name="Model",
         description="The model that makes the object. More can be downloaded in the preferences",
@@ -145,14 +131,6 @@ class EspalierSettings(bpy.types.PropertyGroup):
         items=quality_items,
         get=_get_quality,
         set=_set_quality,
-    )
-
-    seed: IntProperty(
-        name="Seed",
-        description="Another seed gives another object from the same images; the same seed gives the same one",
-        default=0,
-        min=0,
-        max=MAX_SEED,
     )
     lock_seed: BoolProperty(
         name="Lock Seed",
@@ -187,69 +165,82 @@ class EspalierSettings(bpy.types.PropertyGroup):
         unit="LENGTH",
     )
 
-    faces: IntProperty(
-        name="Faces",
-        description="How many triangles the finished mesh may have",
-        default=10_000,
-        min=100,
-        max=1_000_000,
-        soft_max=200_000,
-        step=100_000,
-    )
-    texture_size: EnumProperty(
-        name="Texture",
-        description="Width and height of the texture, in pixels",
-        items=[(str(n), f"{n} px", f"{n} x {n} pixels", n) for n in (512, 1024, 2048, 4096)],
-        default="1024",
-    )
 
-    use_guidance: BoolProperty(
-        name="Choose Guidance",
-        description="Choose how strongly the images guide the object; otherwise the model's own value is taken",
-    )
-    guidance: FloatProperty(
-        name="Guidance",
-        description="How strongly the images guide the object",
-        default=5.0,
-        min=0.0,
-        max=100.0,
-        soft_max=10.0,
-    )
-    multi_image: EnumProperty(
-        name="Views",
-        description="How several images act together",
-        items=[
-            ("multidiffusion", "All at Once", "All images act in every step: best with few steps"),
-            ("stochastic", "In Turns", "Each step looks at one of the images: quicker, for many steps"),
-        ],
-    )
-    texture_source: EnumProperty(
-        name="Texture Source",
-        description="Where the colours of the texture come from",
-        items=[
-            ("colors", "Vertex Colors", "The colours of the decoded mesh's vertices: every model has them"),
-            ("gaussians", "Gaussians", "The 3-D Gaussians around the surface: sharper, where the model has them"),
-        ],
-        default="colors",
-    )
-    normal_map: BoolProperty(
-        name="Normal Map",
-        description="Bake the detail of the decoded mesh, so that few faces look like many",
-        default=True,
-    )
-    ambient_occlusion: BoolProperty(
-        name="Ambient Occlusion",
-        description="Bake how open each place lies, as a map for game engines; it is in exported glTF files",
-    )
-    keep_raw: BoolProperty(
-        name="Keep Raw",
-        description="Keep the mesh as it was decoded, with its vertex colours, as a second, hidden object",
-    )
-    low_memory: BoolProperty(
-        name="Low Memory",
-        description="Hold each network in memory only while it is used: slower, and the same result",
-    )
+# --- the settings of a request --------------------------------------------------------------------------------------
 
+
+def panel_properties() -> dict[str, Any]:
+    """A property for each setting that the panel offers, and for what may be left to the model a tick, ``use_NAME``."""
+    found: dict[str, Any] = {}
+    for name in protocol.names(protocol.Door.PANEL):
+        about = protocol.ABOUT[name]
+        found[name] = _property(name, about)
+        if about.own:
+            found[f"use_{name}"] = BoolProperty(name=f"Choose {about.title}", description=about.own)
+    return found
+
+
+def _property(name: str, about: protocol.About) -> Any:
+    words = {"name": about.title, "description": about.words}
+    shown, usual = about.shown, protocol.default(name)
+    if shown.values:
+        sizes = [(str(n), f"{n} px", f"{n} x {n} pixels", n) for n in shown.values]
+        return EnumProperty(items=sizes, default=str(usual), **words)
+    if about.choices:
+        items = [(choice.value, choice.title, choice.words) for choice in about.choices]
+        return EnumProperty(items=items, default=usual, **words)
+    if about.kind is str:
+        return StringProperty(default=usual, **words)
+    if about.kind is bool:
+        return BoolProperty(default=usual, **words)
+    limits = {
+        "min": about.low if shown.low is None else shown.low,
+        "max": about.high if shown.high is None else shown.high,
+        "soft_max": shown.soft_high,
+        "step": shown.step,
+        "default": usual if shown.default is None else shown.default,
+    }
+    limits = {limit: value for limit, value in limits.items() if value is not None}
+    return (IntProperty if about.kind is int else FloatProperty)(**words, **limits)
+
+
+def chosen_settings(settings: EspalierSettings) -> dict[str, Any]:
+    """The settings of a request as the panel shows them. The model is what a request calls it."""
+    chosen: dict[str, Any] = {}
+    for name in protocol.names(protocol.Door.PANEL):
+        about = protocol.ABOUT[name]
+        left = about.own and not getattr(settings, f"use_{name}")
+        chosen[name] = None if left else about.kind(getattr(settings, name))
+    if _own_folder(settings.model):
+        chosen["model"] = bpy.path.abspath(settings.model)
+    return chosen
+
+
+def show_setting(settings: EspalierSettings, name: str, value: Any) -> bool:
+    """Have the panel show a setting's value (None: the choice is left to the model). False if it cannot."""
+    about = protocol.ABOUT[name]
+    if about.own:
+        setattr(settings, f"use_{name}", value is not None)
+        if value is None:
+            return True
+    try:
+        setattr(settings, name, str(value) if about.shown.values else value)
+    except (TypeError, OverflowError):  # it was made by batch, with what the panel does not offer
+        return False
+    return bool(about.kind(getattr(settings, name)) == value)
+
+
+def _own_folder(model: str) -> bool:
+    """Whether a model is given by the path of its folder."""
+    return Path(bpy.path.abspath(model), "pipeline.json").is_file()
+
+
+def lacks_model(settings: EspalierSettings) -> bool:
+    """Whether the model that was chosen is not there (any more). As long as nobody knows, it is not missing."""
+    return bool(models()) and chosen_model(settings) is None and not _own_folder(settings.model)
+
+
+EspalierSettings.__annotations__.update(panel_properties())
 
 _classes = (EspalierImage, EspalierSettings)
 _register, _unregister = bpy.utils.register_classes_factory(_classes)

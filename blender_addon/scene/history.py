@@ -47,6 +47,7 @@ class Entry:
 
 
 entries: list[Entry] = []  # the newest first
+_read = False  # whether the open file's list was read: what was not may not be written over
 _icons: bpy.utils.previews.ImagePreviewCollection | None = None
 
 
@@ -186,13 +187,28 @@ def _from_json(saved: Any) -> Iterator[Entry]:
 
 @persistent
 def _save(*_: object) -> None:
+    if not _read:
+        _load()
     for number, scene in enumerate(scene for scene in bpy.data.scenes if scene.library is None):
         scene.espalier_history = dump() if number == 0 else ""
 
 
 @persistent
 def _load(*_: object) -> None:
+    global _read
+    _read = True
     load(next((scene.espalier_history for scene in bpy.data.scenes if scene.espalier_history), ""))
+
+
+def _load_open_file() -> None:
+    """Read the list of the file that was open before the extension was: a timer, for ``register`` may not."""
+    if not _read:
+        _load()
+
+
+def _may_read() -> bool:
+    """Whether Blender lets the file be read now; it does not while it enables an add-on."""
+    return hasattr(bpy.data, "scenes")
 
 
 def register() -> None:
@@ -201,12 +217,21 @@ def register() -> None:
     bpy.types.Scene.espalier_history = bpy.props.StringProperty(options={"HIDDEN"})  # filled when the file is saved
     bpy.app.handlers.save_pre.append(_save)
     bpy.app.handlers.load_post.append(_load)
+    if _may_read():
+        _load()
+    elif not bpy.app.background:  # where no timer fires; there the list is read before it is saved
+        bpy.app.timers.register(_load_open_file, first_interval=0.0, persistent=True)
 
 
 def unregister() -> None:
-    global _icons
+    global _icons, _read
     bpy.app.handlers.load_post.remove(_load)
     bpy.app.handlers.save_pre.remove(_save)
+    if bpy.app.timers.is_registered(_load_open_file):
+        bpy.app.timers.unregister(_load_open_file)
+    if _read and _may_read():
+        _save()  # into the scene: the extension may be enabled again before the file is saved
+    _read = False
     clear()
     del bpy.types.Scene.espalier_history
     bpy.utils.previews.remove(_icons)

@@ -7,7 +7,6 @@ reads them; ``mesh.validate()`` takes 100 ms, so numpy checks the indices instea
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,26 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...backend import protocol
+from .made import NOTE, RAW, remember
 
-#: What an object remembers of how it was made, as custom properties with this prefix.
-PREFIX = "espalier_"
 UV_MAP = "UVMap"
 #: Blender's glTF exporter takes as occlusion what is linked to the input of this name, in a node group of this name.
 GLTF_GROUP, GLTF_OCCLUSION = "glTF Material Output", "Occlusion"
-REMEMBERED = (
-    "images",
-    "model",
-    "seed",
-    "steps",
-    "guidance",
-    "texture_size",
-    "faces",
-    "texture_source",
-    "normal_map",
-    "ambient_occlusion",
-    "size",
-)
-NOTE = PREFIX + "note"
 
 
 def create_object(
@@ -67,13 +51,14 @@ def create_object(
     occlusion_image = None if occlusion is None else create_image(f"{name} occlusion", occlusion, "Non-Color")
     mesh.materials.append(create_material(name, create_image(name, texture), normal_image, occlusion_image))
     created = bpy.data.objects.new(name, mesh)
-    remember(created, {**settings, "size": size})
+    remember(created, settings, size)
     if result.note:
         created[NOTE] = result.note
     collection.objects.link(created)
     if raw is not None:
         beside = create_raw(f"{name} raw", raw[0] * factor + shift, *raw[1:])
         beside.parent = created  # it goes where the object goes
+        beside[RAW] = True
         collection.objects.link(beside)
     return created
 
@@ -177,14 +162,6 @@ def _gltf_group() -> bpy.types.ShaderNodeTree:
     if GLTF_OCCLUSION not in group.interface.items_tree:
         group.interface.new_socket(GLTF_OCCLUSION, socket_type="NodeSocketFloat")
     return group
-
-
-def remember(target: bpy.types.Object, settings: Mapping[str, Any]) -> None:
-    """Write how an object was made to its custom properties."""
-    for key in REMEMBERED:
-        value = settings.get(key)
-        if value is not None:
-            target[PREFIX + key] = json.dumps(list(value)) if key == "images" else value
 
 
 def _png(path: str) -> bytes:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import queue
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+
+from ...backend import protocol
 
 if sys.platform == "win32":
     NO_WINDOW = subprocess.CREATE_NO_WINDOW
@@ -61,10 +61,9 @@ class Child:
         self._lines.put(None)
 
 
-def parse_message(line: str) -> dict[str, Any]:
-    """The JSON object in a line; empty if there is none: libraries may print too."""
+def read_report(line: str) -> protocol.Report | None:
+    """The report in a line that a command of the backend wrote; None if it is another: libraries may print too."""
     try:
-        message = json.loads(line)
-    except ValueError:
-        return {}
-    return message if isinstance(message, dict) else {}
+        return protocol.decode_report(line)
+    except protocol.ProtocolError:
+        return None

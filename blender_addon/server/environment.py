@@ -15,24 +15,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ...backend.files import write_whole
+from ...backend.protocol import Wheel
+
 MARKER = "espalier.json"
 PYTHON_VERSION = "3.11"
-
-
-@dataclass(frozen=True)
-class Wheel:
-    """A locked wheel; sizes in bytes, ``unpacked`` when installed."""
-
-    name: str
-    version: str
-    file: str
-    sha256: str
-    size: int
-    unpacked: int
-
-    @property
-    def requirement(self) -> str:
-        return f"{self.name}=={self.version} --hash=sha256:{self.sha256}"
 
 
 @dataclass(frozen=True)
@@ -80,7 +67,7 @@ class Installed:
 
 
 @dataclass(frozen=True)
-class Layout:
+class Folders:
     """Where things lie below the extension's user folder."""
 
     root: Path
@@ -133,12 +120,7 @@ def read_marker(environment: Path) -> Installed | None:
 
 def write_marker(environment: Path, installed: Installed) -> None:
     """Write it whole or not at all, and after everything else has reached the disk."""
-    part = environment / f"{MARKER}.part"
-    with part.open("w", encoding="utf-8") as stream:
-        json.dump(asdict(installed), stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(part, environment / MARKER)
+    write_whole(environment / MARKER, json.dumps(asdict(installed)), durable=True)
 
 
 def remove_tree(folder: Path) -> None:
@@ -150,8 +132,3 @@ def remove_tree(folder: Path) -> None:
 
 def bytes_in(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.glob("*") if path.is_file()) if folder.exists() else 0
-
-
-def sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..jobs.file_lock import Busy, InstallLock
+from ..jobs.file_lock import Busy, FileLock
 from . import environment
-from .environment import Layout, Packages, python_in
+from .environment import Folders, Packages, python_in
 from .steps import Cancelled, Installation, Options, Plan, Problem, disk_problem, forget, make_plan
 
 
@@ -42,13 +42,13 @@ class Installer:
     def __init__(
         self, root: Path, extension: Path, packages: Packages, environ: Mapping[str, str] = os.environ
     ) -> None:
-        self.layout = Layout(root)
+        self.folders = Folders(root)
         self.packages = packages
         self.plan: Plan | None = None  # set by ``survey``
         self.surveyed: Options | None = None  # what the plan is for
         self._extension = extension
         self._environ = environ
-        self._lock = InstallLock(self.layout.lock)
+        self._lock = FileLock(self.folders.lock)
         self._thread: threading.Thread | None = None
         self._surveyor: threading.Thread | None = None
         self._cancel = threading.Event()
@@ -65,7 +65,7 @@ class Installer:
     @property
     def python(self) -> Path | None:
         """The environment's Python; None unless it is ready."""
-        return python_in(self.layout.environment) if self.status().state is State.READY else None
+        return python_in(self.folders.environment) if self.status().state is State.READY else None
 
     def status(self) -> Status:
         """Where it stands. Looks at the disk once a second at most."""
@@ -142,18 +142,18 @@ class Installer:
             self._known = None
 
     def _remove(self) -> None:
-        forget(self.layout.environment)
-        layout = self.layout
-        for folder in (layout.environment, *layout.parts(), layout.downloads, layout.interpreters, layout.working):
+        forget(self.folders.environment)
+        folders = self.folders
+        for folder in (folders.environment, *folders.parts(), folders.downloads, folders.interpreters, folders.working):
             environment.remove_tree(folder)
 
     def _installation(self, options: Options) -> Installation:
         return Installation(
-            self.layout, self.packages, self._extension, options, self._environ, self._report, self._check
+            self.folders, self.packages, self._extension, options, self._environ, self._report, self._check
         )
 
     def _survey(self, options: Options) -> None:
-        self.plan = make_plan(self.layout, self.packages, options)
+        self.plan = make_plan(self.folders, self.packages, options)
 
     def _look(self) -> Status:
         if self._failure is not None:
@@ -161,18 +161,18 @@ class Installer:
         holder = self._lock.holder()
         if holder is not None:
             return Status(State.ELSEWHERE, f"Another Blender (process {holder}) is installing it.")
-        marker = environment.read_marker(self.layout.environment)
+        marker = environment.read_marker(self.folders.environment)
         if marker is None:
             return self._look_at_leftovers()
         if marker.build not in self.packages.torch or marker.digest != self.packages.digest(marker.build):
             return Status(State.OUTDATED, "This version of the extension needs other packages.", remedy="Update")
-        if not python_in(self.layout.environment).exists():
+        if not python_in(self.folders.environment).exists():
             hint = "It was made from a Python that is no longer there."
             return Status(State.FAILED, "The backend's environment cannot start.", hint, "Repair")
         return Status(State.READY, marker.title, f"torch {marker.torch}")
 
     def _look_at_leftovers(self) -> Status:
-        arrived = environment.bytes_in(self.layout.downloads)
+        arrived = environment.bytes_in(self.folders.downloads)
         hint = f"{arrived / 1e6:.0f} MB have already arrived: installing goes on from there." if arrived else ""
         if self._lock.interrupted():
             return Status(State.ABSENT, "The installation was interrupted.", hint, "Go On")

@@ -17,9 +17,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...backend import protocol
+from ...backend.files import sha256
+from ...backend.protocol import Wheel
 from . import environment, process
-from .child import Child, parse_message
-from .environment import Installed, Layout, Packages, Wheel, python_in
+from .child import Child, read_report
+from .environment import Folders, Installed, Packages, python_in
 from .machine import TITLES, Choice, choose_build, find_gpu
 
 PYPI = "https://pypi.org/simple"
@@ -77,18 +80,18 @@ class Cancelled(Exception):
     """The person changed their mind."""
 
 
-def make_plan(layout: Layout, packages: Packages, options: Options) -> Plan:
+def make_plan(folders: Folders, packages: Packages, options: Options) -> Plan:
     """What an installation will take on this machine. Takes up to some seconds."""
     choice = choose_build(packages.torch, find_gpu())
     wheels = packages.torch[choice.build]
-    there = environment.bytes_in(layout.downloads)
+    there = environment.bytes_in(folders.downloads)
     arriving = max(0, sum(wheel.size for wheel in wheels) - there)
     arriving += 0 if options.python else PYTHON_DOWNLOAD
     download = 0 if options.wheels else arriving  # what lies in a folder is copied
     python = 0 if options.python else PYTHON_SIZE
     unpacked = sum(wheel.unpacked for wheel in (*packages.carried, *wheels, packages.uv))
-    layout.root.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(layout.root).free
+    folders.root.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folders.root).free
     seconds = download / DOWNLOAD_RATE + unpacked / UNPACK_RATE + COMPILE_SECONDS + 20
     return Plan(choice, download, arriving + python + unpacked + SPARE, free, seconds)
 
@@ -98,7 +101,7 @@ class Installation:
 
     def __init__(
         self,
-        layout: Layout,
+        folders: Folders,
         packages: Packages,
         extension: Path,
         options: Options,
@@ -107,7 +110,7 @@ class Installation:
         check: Callable[[], None],
     ) -> None:
         """``report`` gets what is being done and how much of all is, from 0 to 1; ``check`` raises Cancelled."""
-        self._layout, self._packages, self._extension = layout, packages, extension
+        self._folders, self._packages, self._extension = folders, packages, extension
         self._options, self._environ = options, environ
         self._report, self._check = report, check
         self._text = ""
@@ -116,13 +119,13 @@ class Installation:
 
     def install(self, repair: bool) -> None:
         """Raises Problem, Cancelled and OSError."""
-        layout = self._layout
+        folders = self._folders
         self._step("Looking at this machine", 0.0)
-        plan = make_plan(layout, self._packages, self._options)
+        plan = make_plan(folders, self._packages, self._options)
         build = plan.choice.build
         if repair:
-            forget(layout.environment)
-        for leftover in (*layout.parts(), layout.working):
+            forget(folders.environment)
+        for leftover in (*folders.parts(), folders.working):
             _clear(leftover, self._check)
         self._require_space(plan)
         torch = self._packages.torch[build]
@@ -133,7 +136,7 @@ class Installation:
         uv = self._unpack_uv()
         self._step("Getting Python 3.11", shares["python"])
         interpreter = self._interpreter(uv)
-        part = layout.part()
+        part = folders.part()
         self._step("Making the environment", shares["environment"])
         self._uv(
             uv, "venv", "--no-project", "--relocatable", "--python", interpreter, "--no-python-downloads", str(part)
@@ -143,15 +146,15 @@ class Installation:
         self._step("Downloading torch", shares["download"])
         self._fetch(part, build)
         self._step("Installing torch", shares["torch"])
-        self._install_wheels(uv, part, torch, layout.downloads, "--compile-bytecode")
+        self._install_wheels(uv, part, torch, folders.downloads, "--compile-bytecode")
         self._step("Trying it", shares["try"])
         marker = self._try(part, build)
         self._step("Compiling", shares["compile"])
         # Half a minute that the first job would have to wait for; what is made lies in the environment.
         self._backend(part, ["compile"], "compiling", lambda line: None)
         environment.write_marker(part, marker)
-        _place(part, layout.environment, self._check)
-        for folder in (layout.downloads, layout.working):
+        _place(part, folders.environment, self._check)
+        for folder in (folders.downloads, folders.working):
             environment.remove_tree(folder)
         self._report("Ready", 1.0)
 
@@ -159,12 +162,12 @@ class Installation:
 
     def _unpack_uv(self) -> Path:
         wheel = self._extension / "wheels" / self._packages.uv.file
-        if environment.sha256(wheel) != self._packages.uv.sha256:
+        if sha256(wheel) != self._packages.uv.sha256:
             raise Problem(f"{wheel.name} in the extension is damaged.", "Install the extension again.")
-        self._layout.working.mkdir(parents=True)
+        self._folders.working.mkdir(parents=True)
         with zipfile.ZipFile(wheel) as archive:
             name = next(name for name in archive.namelist() if re.search(r"\.data/scripts/uv(\.exe)?$", name))
-            target = self._layout.working / name.rpartition("/")[2]
+            target = self._folders.working / name.rpartition("/")[2]
             with archive.open(name) as source, target.open("wb") as stream:
                 shutil.copyfileobj(source, stream)
         target.chmod(target.stat().st_mode | stat.S_IXUSR)
@@ -189,7 +192,7 @@ class Installation:
 
     def _python_mirror(self, folder: Path) -> Path:
         """The archives of Python in a folder of wheels, laid out as uv looks for them."""
-        mirror = self._layout.working / "mirror"
+        mirror = self._folders.working / "mirror"
         for archive in folder.glob("cpython-*.tar.gz"):
             found = PYTHON_ARCHIVE.fullmatch(archive.name)
             if found:
@@ -199,7 +202,7 @@ class Installation:
         return mirror
 
     def _install_wheels(self, uv: Path, part: Path, wheels: tuple[Wheel, ...], folder: Path, *more: str) -> None:
-        requirements = self._layout.working / "requirements.txt"
+        requirements = self._folders.working / "requirements.txt"
         requirements.write_text("\n".join(wheel.requirement for wheel in wheels) + "\n", encoding="utf-8")
         install = ["pip", "install", "--offline", "--no-index", "--find-links", str(folder), "--no-deps"]
         install += ["--require-hashes", "--python", str(python_in(part)), "-r", str(requirements), *more]
@@ -209,7 +212,7 @@ class Installation:
 
     def _fetch(self, part: Path, build: str) -> None:
         packages = self._extension / "packages.json"
-        command = ["fetch", str(packages), build, "--to", str(self._layout.downloads), "--attached"]
+        command = ["fetch", str(packages), build, "--to", str(self._folders.downloads), "--attached"]
         command += ["--index-url", self._options.index or PYPI]
         if self._options.wheels:
             command += ["--from", self._options.wheels]
@@ -217,12 +220,12 @@ class Installation:
 
         def on_line(line: str) -> None:
             nonlocal failure
-            message = parse_message(line)
-            if message.get("type") == "progress":
-                done, total = message["done"], message["total"]
-                self._at(done / max(total, 1), f"Downloading torch, {_megabytes(done)} of {_megabytes(total)}")
-            elif message.get("type") == "error":
-                failure = Problem(message["message"], message["hint"])
+            report = read_report(line)
+            if isinstance(report, protocol.Transfer):
+                words = f"Downloading torch, {_megabytes(report.done)} of {_megabytes(report.total)}"
+                self._at(report.done / max(report.total, 1), words)
+            elif isinstance(report, protocol.Error):
+                failure = Problem(report.message, report.hint)
 
         try:
             self._backend(part, command, "the download of torch", on_line)
@@ -232,11 +235,12 @@ class Installation:
     def _try(self, part: Path, build: str) -> Installed:
         """Import torch and ask it for the device."""
         lines = self._backend(part, ["device"], "torch", lambda line: None)
-        found = next((message for line in lines if "device" in (message := parse_message(line))), None)
+        reports = (read_report(line) for line in lines)
+        found = next((report for report in reports if isinstance(report, protocol.Device)), None)
         if found is None:
-            raise Problem("torch did not say what it runs on.", f"{self._layout.log} says more.", "Repair")
+            raise Problem("torch did not say what it runs on.", f"{self._folders.log} says more.", "Repair")
         digest = self._packages.digest(build)
-        return Installed(build, digest, found["device"], found["memory"], found["torch"])
+        return Installed(build, digest, found.device, found.memory, found.torch)
 
     # --- their tools ---
 
@@ -254,8 +258,8 @@ class Installation:
         env = process.backend_environment(self._extension, self._environ)
         env = {name: value for name, value in env.items() if name == "UV_PYTHON_INSTALL_MIRROR" or name[:3] != "UV_"}
         env |= {
-            "UV_CACHE_DIR": str(self._layout.working / "cache"),
-            "UV_PYTHON_INSTALL_DIR": str(self._layout.interpreters),
+            "UV_CACHE_DIR": str(self._folders.working / "cache"),
+            "UV_PYTHON_INSTALL_DIR": str(self._folders.interpreters),
             "UV_NO_CONFIG": "1",
             "UV_NO_PROGRESS": "1",
         }
@@ -276,12 +280,12 @@ class Installation:
         if env is None:
             env = process.backend_environment(self._extension, self._environ)
         try:
-            child = Child(command, env, self._layout.root, attached="--attached" in command)
+            child = Child(command, env, self._folders.root, attached="--attached" in command)
         except OSError as error:
             raise Problem(f"{command[0]} cannot be started: {error.strerror or error}.") from error
         lines: list[str] = []
         try:
-            with self._layout.log.open("a", encoding="utf-8") as log:
+            with self._folders.log.open("a", encoding="utf-8") as log:
                 for line in child.lines(INTERVAL):
                     self._check()
                     if line:
@@ -294,16 +298,16 @@ class Installation:
             child.wait()
             raise
         if child.wait() != 0:
-            raise _explain(what, lines, self._layout.log)
+            raise _explain(what, lines, self._folders.log)
         return lines
 
     def _require_space(self, plan: Plan) -> None:
         if plan.free < plan.disk:
-            words = f"{plan.disk / 1e9:.1f} GB are needed in {self._layout.root}, {plan.free / 1e9:.1f} GB are free."
+            words = f"{plan.disk / 1e9:.1f} GB are needed in {self._folders.root}, {plan.free / 1e9:.1f} GB are free."
             raise Problem(f"Not enough disk: {words}", "Free some space and try again.")
 
     def _log_start(self, build: str) -> None:
-        self._layout.log.write_text(f"torch {TITLES[build]}, {self._options}\n", encoding="utf-8")
+        self._folders.log.write_text(f"torch {TITLES[build]}, {self._options}\n", encoding="utf-8")
 
 
 def _shares(packages: Packages, torch: tuple[Wheel, ...]) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """The interface in other languages: a module for each, with the English text as the key.
 
-Blender translates what is drawn by itself; ``texts.translate`` serves texts that have values in them.
+Blender translates by itself what is drawn; ``translate`` is for texts that have values in them.
 """
 
 from __future__ import annotations
@@ -20,6 +20,12 @@ LANGUAGES: dict[str, Mapping[str, str]] = {
 }
 #: Where Blender looks for a text: labels, the names of operators.
 CONTEXTS = ("*", "Operator")
+
+
+def translate(text: str) -> str:
+    """A text of the interface in the user's language. Values come in later: ``translate("{n} left").format(n=3)``."""
+    translated: str = bpy.app.translations.pgettext_iface(text)
+    return translated
 
 
 def register() -> None:

@@ -149,6 +149,10 @@ TEXTS = {
     "Hold each network in memory only while it is used: slower, and the same result": (
         "Jedes Netz nur im Speicher halten, solange es gebraucht wird: langsamer, mit demselben Ergebnis"
     ),
+    "Retry For": "Neu versuchen",
+    "How many seconds to try again when a shape cannot be that of the image; 0: never": (
+        "Wie viele Sekunden es noch einmal versucht wird, wenn eine Form nicht die des Bildes sein kann; 0: nie"
+    ),
     "Show Texture": "Textur zeigen",
     "Show textures in this viewport's Solid shading, or materials' plain colors again": (
         "In der Solid-Ansicht dieses Fensters Texturen zeigen oder wieder die Farben der Materialien"

@@ -137,6 +137,10 @@ TEXTS = {
     "Hold each network in memory only while it is used: slower, and the same result": (
         "仅在使用时将各网络保留在内存中：较慢，结果相同"
     ),
+    "Retry For": "重试时长",
+    "How many seconds to try again when a shape cannot be that of the image; 0: never": (
+        "形状与图像不符时重试的秒数；0 表示不重试"
+    ),
     "Show Texture": "显示纹理",
     "Show textures in this viewport's Solid shading, or materials' plain colors again": (
         "在此视图的实体着色中显示纹理，或恢复显示材质颜色"

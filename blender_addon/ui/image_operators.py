@@ -13,7 +13,7 @@ from bpy.props import BoolProperty, CollectionProperty, EnumProperty, IntPropert
 from ...backend import protocol
 from .. import pump
 from ..request import images
-from .texts import translate
+from ..translations import translate
 
 IMAGE_GLOB = ";".join(f"*{suffix}" for suffix in protocol.IMAGE_SUFFIXES)
 

@@ -9,9 +9,10 @@ import bpy
 from .. import pump
 from ..jobs.progress import clock, seconds_left
 from ..jobs.queue import Job, State
+from ..translations import translate
 from . import operators
 from .image_operators import EspalierAddImages
-from .texts import draw_text, translate
+from .texts import draw_text
 
 STAGES = {
     "load": "Loading the model",
@@ -72,7 +73,7 @@ def draw_job(layout: bpy.types.UILayout, job: Job, width: int) -> None:
 
 def waiting_text(job: Job) -> str:
     """Why a finished object is not in the scene yet."""
-    obstacle = pump.hindrance(job) if pump.home(job) is not None else ""
+    obstacle = pump.blocked_by(job) if pump.home(job) is not None else ""
     if obstacle:
         return translate("Waits until {what} is finished").format(what=translate(obstacle))
     if job.recovered:

@@ -15,16 +15,17 @@ from .. import pump
 from ..jobs.queue import Job
 from ..request import again, generate, images, placement, retexture
 from ..scene import history
+from ..scene.made import is_made, recall
 from ..scene.mesh_import import create_object
+from ..translations import translate
 from . import operators
-from .texts import translate
 
 Made = TypeVar("Made")
 
 
 def selected(context: bpy.types.Context) -> list[bpy.types.Object]:
     """The selected objects that remember how they were made."""
-    return [target for target in context.selected_objects if again.is_made(target)]
+    return [target for target in context.selected_objects if is_made(target)]
 
 
 def paintable(context: bpy.types.Context) -> list[bpy.types.Object]:
@@ -86,7 +87,7 @@ class EspalierRegenerate(_MadeOperator):
             pictures = images.collect(panel)
             job = generate.new_job(context, pictures, seed=panel.seed, location=location, size=size)
         else:
-            seed, settings = operators.random_seed(), again.recall(target)
+            seed, settings = operators.random_seed(), recall(target)
             job = again.new_job(context, settings, seed=seed, location=location, size=size)
         return again.in_place_of(job, target)
 
@@ -107,7 +108,7 @@ class EspalierVariants(_MadeOperator):
     def _job(self, context: bpy.types.Context, target: bpy.types.Object, number: int) -> Job:
         location, size = placement.bounds(target)
         place = placement.beside(location, size, number)
-        settings, seed = again.recall(target), operators.random_seed()
+        settings, seed = recall(target), operators.random_seed()
         return again.new_job(context, settings, seed=seed, location=place, size=size or settings["size"])
 
 
@@ -121,10 +122,10 @@ class EspalierRestoreSettings(bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         cls.poll_message_set(translate("Select an object that Espalier made"))
-        return context.active_object is not None and again.is_made(context.active_object)
+        return context.active_object is not None and is_made(context.active_object)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        lost = again.restore(again.recall(context.active_object), context.scene.espalier)
+        lost = again.restore(recall(context.active_object), context.scene.espalier)
         if lost:
             self.report({"WARNING"}, translate("Not restored: {what}").format(what=", ".join(lost)))
         pump.redraw("UI")

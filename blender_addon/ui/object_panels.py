@@ -5,8 +5,8 @@ from __future__ import annotations
 import bpy
 
 from .. import installation
-from ..request import again
 from ..scene import history
+from ..scene.made import is_made
 from . import object_operators
 from .panels import EspalierPanel
 
@@ -33,7 +33,7 @@ class EspalierIteratePanel(_SubPanel):
     def draw(self, context: bpy.types.Context) -> None:
         column = self.layout.column(align=True)
         active = context.active_object
-        if active is not None and again.is_made(active):
+        if active is not None and is_made(active):
             row = column.row()
             row.label(text=f"{active.name}  ·  {active['espalier_seed']}", icon="MESH_MONKEY", translate=False)
             row.operator(object_operators.EspalierRestoreSettings.bl_idname, text="", icon="LOOP_BACK")

@@ -12,10 +12,11 @@ import uuid
 import bpy
 from bpy.props import BoolProperty, StringProperty
 
-from .. import ROOT, pump
+from .. import pump
+from ..extension import ROOT
 from ..jobs.queue import Job, State
 from ..request import generate, placement
-from .texts import translate
+from ..translations import translate
 
 ROLLED = 1_000_000  # as many seeds are rolled; others can be typed
 
@@ -138,14 +139,14 @@ class EspalierRetry(_JobOperator):
             seed=random_seed() if self.new_seed else job.request.seed,
         )
         pump.jobs.jobs.remove(job)  # not forgotten: the new job takes over its folder, with the images in it
-        again = Job(request, job.target, sources=job.sources, replaces=job.replaces, layout=job.layout)
+        new = Job(request, job.target, sources=job.sources, replaces=job.replaces, digests=job.digests)
         if job.writer is not None:
-            generate.start_writing(again, job.writer.files)
+            generate.start_writing(new, job.writer.files)
         if job.target is None:  # it is of an earlier session
             there = pump.replaced(job)
             place = placement.find_place(context) if there is None else placement.bounds(there)
-            again.target = pump.target(context, *place, replaces=there)
-        pump.submit(again)
+            new.target = pump.target(context, *place, replaces=there)
+        pump.submit(new)
         return {"FINISHED"}
 
 

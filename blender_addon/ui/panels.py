@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import bpy
 
+from ...backend import protocol
 from .. import installation
 from ..request import generate, images, properties
 from ..request.properties import EspalierSettings
+from ..request.quality import family_of
 from ..scene.mesh_import import NOTE
+from ..translations import translate
 from . import image_operators, operators, setup_page
 from .job_list import draw_jobs
 from .presets import ESPALIER_PT_presets
-from .texts import characters, draw_text, translate
+from .texts import characters, draw_text
 
 #: As many qualities fit beside each other.
 BUTTONS = 3
+#: The settings of a request below *Object*, and those that are not below *Advanced*: of these the model is chosen by
+#: family and quality.
+OF_THE_OBJECT = ("faces", "texture_size")
+ELSEWHERE = ("model", "seed", *OF_THE_OBJECT)
 
 
 class _EspalierPanel(bpy.types.Panel):
@@ -41,7 +48,7 @@ class EspalierPanel(_EspalierPanel):
         draw_button(self.layout, context)
         draw_jobs(self.layout, characters(context))
         model = properties.chosen_model(settings)
-        if model and model.family == installation.DEMONSTRATION and installation.only_demonstration(context):
+        if model and family_of(model) == installation.DEMONSTRATION and installation.only_demonstration(context):
             # Beneath the jobs: in a window of 1280 x 800 what mends a failed one would be out of sight else.
             setup_page.draw_demonstration(self.layout, context, characters(context))
         draw_active(self.layout, context)
@@ -68,8 +75,8 @@ class EspalierObjectPanel(_SubPanel):
         size.active = settings.place != "ACTIVE"
         size.prop(settings, "size")
         column.separator()
-        column.prop(settings, "faces")
-        column.prop(settings, "texture_size")
+        for name in OF_THE_OBJECT:
+            column.prop(settings, name)
 
 
 class EspalierAdvancedPanel(_SubPanel):
@@ -81,18 +88,20 @@ class EspalierAdvancedPanel(_SubPanel):
     def draw(self, context: bpy.types.Context) -> None:
         settings = context.scene.espalier
         column = property_column(self.layout)
-        draw_optional(column, settings, "steps", "Steps")
-        draw_optional(column, settings, "guidance", "Guidance")
-        views = column.row()
-        views.active = len(settings.images) > 1
-        views.prop(settings, "multi_image")
-        column.separator()
         model = properties.chosen_model(settings)
-        colors = column.row()
-        colors.active = model is None or model.gaussians
-        colors.prop(settings, "texture_source")
-        for name in ("normal_map", "ambient_occlusion", "keep_raw", "low_memory"):
-            column.prop(settings, name)
+        useful = {
+            "multi_image": len(settings.images) > 1,
+            "texture_source": model is None or model.gaussians,
+        }
+        for name in protocol.names(protocol.Door.PANEL):
+            if name in ELSEWHERE:
+                continue
+            if protocol.ABOUT[name].own:
+                draw_optional(column, settings, name, protocol.ABOUT[name].title)
+                continue
+            row = column.row()
+            row.active = useful.get(name, True)
+            row.prop(settings, name)
 
 
 def property_column(layout: bpy.types.UILayout) -> bpy.types.UILayout:
@@ -183,7 +192,7 @@ def draw_button(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     obstacle = generate.obstacle(context)
     if obstacle and context.scene.espalier.images:
         draw_text(layout, obstacle, characters(context), active=False)
-        if generate.lacks_model(context.scene.espalier):
+        if properties.lacks_model(context.scene.espalier):
             layout.operator(operators.EspalierPreferencesShow.bl_idname, icon="PREFERENCES")
 
 

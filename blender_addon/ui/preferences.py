@@ -8,7 +8,8 @@ from __future__ import annotations
 import bpy
 from bpy.props import IntProperty, StringProperty
 
-from .. import ROOT
+from ..extension import ROOT
+from . import setup_page
 
 
 class EspalierPreferences(bpy.types.AddonPreferences):
@@ -53,29 +54,7 @@ class EspalierPreferences(bpy.types.AddonPreferences):
     )
 
     def draw(self, context: bpy.types.Context) -> None:
-        from . import setup_page  # which uses this module
-
         setup_page.draw(self.layout, self, context)
-
-
-def chosen(context: bpy.types.Context) -> EspalierPreferences | None:
-    """The preferences; None in a checkout, which is registered but not installed as an extension."""
-    addon = context.preferences.addons.get(ROOT)
-    return None if addon is None else addon.preferences
-
-
-def folders(context: bpy.types.Context) -> tuple[str, str]:
-    """The backend's Python and the models folder, absolute, or empty where none was chosen."""
-    found = chosen(context)
-    if found is None:
-        return "", ""
-    return bpy.path.abspath(found.backend_python), bpy.path.abspath(found.models_folder)
-
-
-def idle_minutes(context: bpy.types.Context) -> int:
-    """After how many minutes without a job the backend ends; 0: never. In a checkout it stays."""
-    found = chosen(context)
-    return 0 if found is None else found.idle_minutes
 
 
 _classes = (EspalierPreferences,)

@@ -6,25 +6,17 @@ import bpy
 from bl_operators.presets import AddPresetBase
 from bl_ui.utils import PresetPanel
 
+from ...backend import protocol
+
 FOLDER = "espalier"
 
-#: What a preset holds: how objects are made, not of what, where and with which seed.
-SAVED = (
-    "model",
-    "use_steps",
-    "steps",
-    "size",
-    "faces",
-    "texture_size",
-    "use_guidance",
-    "guidance",
-    "multi_image",
-    "texture_source",
-    "normal_map",
-    "ambient_occlusion",
-    "keep_raw",
-    "low_memory",
-)
+
+def saved() -> list[str]:
+    """The properties that a preset holds: how objects are made and how large, not from what, where or by which seed."""
+    found = []
+    for name in protocol.names(protocol.Door.PRESET):
+        found += [f"use_{name}", name] if protocol.ABOUT[name].own else [name]
+    return [*found, "size"]
 
 
 class ESPALIER_PT_presets(PresetPanel, bpy.types.Panel):
@@ -42,7 +34,7 @@ class EspalierAddPreset(AddPresetBase, bpy.types.Operator):
     preset_menu = "ESPALIER_PT_presets"
     preset_subdir = FOLDER
     preset_defines = ["settings = bpy.context.scene.espalier"]
-    preset_values = [f"settings.{name}" for name in SAVED]
+    preset_values = [f"settings.{name}" for name in saved()]
 
 
 _classes = (ESPALIER_PT_presets, EspalierAddPreset)

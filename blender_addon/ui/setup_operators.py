@@ -9,7 +9,7 @@ import bpy
 from bpy.props import BoolProperty, StringProperty
 
 from .. import installation, pump
-from .texts import translate
+from ..translations import translate
 
 
 class EspalierInstallBackend(bpy.types.Operator):
@@ -109,7 +109,7 @@ class _ModelOperator(bpy.types.Operator):
         return True
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        here = installation.place(context)
+        here = installation.backend(context)
         if here is None or self.name not in installation.models.known:
             return {"CANCELLED"}
         installation.models.carry_out(self.command, self.name, here)

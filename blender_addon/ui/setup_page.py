@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import bpy
 
+from ...backend.protocol import ModelInfo
 from .. import installation
 from ..server.install import Installer, State, Status
-from ..server.models import Model
 from ..server.steps import Plan
+from ..translations import translate
 from .setup_operators import (
     EspalierCancelInstallation,
     EspalierCancelModel,
@@ -21,10 +20,7 @@ from .setup_operators import (
     EspalierVerifyModel,
     gigabytes,
 )
-from .texts import draw_text, translate
-
-if TYPE_CHECKING:
-    from .preferences import EspalierPreferences
+from .texts import draw_text
 
 PAGE_WIDTH = 90  # characters in a line of the preferences, at least
 
@@ -39,7 +35,7 @@ MODEL_STATES = {
 }
 
 
-def draw(layout: bpy.types.UILayout, preferences: EspalierPreferences, context: bpy.types.Context) -> None:
+def draw(layout: bpy.types.UILayout, preferences: bpy.types.AddonPreferences, context: bpy.types.Context) -> None:
     """The preferences page."""
     installation.prepare(context)
     draw_online_access(layout, context)
@@ -103,8 +99,8 @@ def draw_backend(layout: bpy.types.UILayout, here: Installer) -> None:
         row.operator(EspalierInstallBackend.bl_idname, text="Repair", icon="TOOL_SETTINGS").repair = True
     if status.remedy != "Install":  # there is something to remove
         row.operator(EspalierRemoveBackend.bl_idname, icon="TRASH")
-    if status.state is State.FAILED and here.layout.log.exists():
-        row.operator("wm.path_open", text="Open Log", icon="TEXT").filepath = str(here.layout.log)
+    if status.state is State.FAILED and here.folders.log.exists():
+        row.operator("wm.path_open", text="Open Log", icon="TEXT").filepath = str(here.folders.log)
 
 
 def state_text(status: Status) -> str:
@@ -154,7 +150,7 @@ def draw_models(layout: bpy.types.UILayout) -> None:
     layout.label(text=free, icon="DISK_DRIVE", translate=False)
 
 
-def draw_model(layout: bpy.types.UILayout, model: Model) -> None:
+def draw_model(layout: bpy.types.UILayout, model: ModelInfo) -> None:
     split = layout.split(factor=0.66)
     state = gigabytes(model.size)
     if model.state == "partial":

@@ -7,11 +7,7 @@ import unicodedata
 
 import bpy
 
-
-def translate(text: str) -> str:
-    """A text of the interface in the user's language. Values come in later: ``translate("{n} left").format(n=3)``."""
-    translated: str = bpy.app.translations.pgettext_iface(text)
-    return translated
+from ..translations import translate
 
 
 def draw_text(layout: bpy.types.UILayout, text: str, width: int, active: bool = True) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from backend.config import GenerateSettings, PipelineConfig, SamplerSettings, read_json
+from backend.config import PipelineConfig, SamplerSettings, read_json
 from backend.mesh import RawMesh, Surface
 from backend.mesh.bake.bake import Source, Textures, bake
 from backend.mesh.clean.cleanup import keep_outer_faces
@@ -32,6 +32,7 @@ from backend.models.layers import matmul_dtype
 from backend.models.structure_flow import StructureFlow
 from backend.models.structure_vae import StructureDecoder
 from backend.pipeline import encode, latent_noise, sample_latents, sample_structure, structure_noise
+from backend.protocol import Settings
 from backend.sparse.tensor import SparseTensor, VoxelSet
 
 from . import networks, operations
@@ -50,7 +51,7 @@ GROUPS = {
 #: Stages that need packages besides torch and numpy.
 FINISHING = {"simplify": ("fast_simplification", "scipy"), "unwrap": ("scipy",), "bake": ("scipy",)}
 
-DEFAULTS = GenerateSettings()
+DEFAULTS = Settings()
 NO_WORK = Work(0, 0)
 
 Network = TypeVar("Network", bound=nn.Module)

@@ -1,6 +1,7 @@
-"""The golden cases under `tests/golden`, for tests that want their inputs and weights.
+"""The golden cases under ``tests/golden``, for tests that want their inputs and weights.
 
-That the networks agree with them is tested in one place for all, by the check behind `python -m backend check-goldens`.
+That the networks agree with them is tested in one place for all, by the check behind
+``python -m backend check-goldens``.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ def load_case(family: str, case: str) -> GoldenCase:
 
 
 def assert_close(actual: Tensor, expected: Tensor, tolerance: float = FP32) -> None:
-    """Require equal shapes and differences of at most `tolerance` times the largest expected value."""
+    """Require equal shapes and differences of at most ``tolerance`` times the largest expected value."""
     comparison = compare("this", actual, expected, tolerance)
     assert comparison.passed, comparison
 
 
 def keymap(name: str) -> dict[str, Any]:
-    """The published state dict of a full-size network: keys with shapes and dtypes, and the constructor's `args`."""
+    """The published state dict of a full-size network: keys with shapes and dtypes, and the constructor's ``args``."""
     values: dict[str, Any] = json.loads((ROOT / "keymaps" / f"{name}.json").read_text("utf-8"))
     return values
 

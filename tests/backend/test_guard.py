@@ -16,10 +16,12 @@ from PIL import Image
 from torch import Tensor
 
 from backend import pipeline as pipeline_module
-from backend.config import GenerateSettings, SamplerSettings
+from backend.config import SamplerSettings
 from backend.guard import OUTLINE_SIDE, StructureReport, inspect, note_on, outline
 from backend.models.structure_flow import StructureFlow
 from backend.pipeline import Pipeline, Reconstruction
+from backend.protocol import Settings
+from backend.weights.folders import ModelFolder
 from tests.backend.images.test_images import disc
 from tests.fakes.tiny_model import write_tiny_model
 
@@ -104,7 +106,7 @@ def test_notes_say_what_was_done() -> None:
 
 
 def attempts(
-    model: Pipeline, monkeypatch: pytest.MonkeyPatch, reports: list[StructureReport], seconds: float = 1e9
+    model: Pipeline, monkeypatch: pytest.MonkeyPatch, reports: list[StructureReport], seconds: float = 3600.0
 ) -> tuple[list[np.ndarray], Reconstruction]:
     """Generate with these judgements, one for each attempt, and return how many were asked for, and the result."""
     asked: list[np.ndarray] = []
@@ -114,7 +116,7 @@ def attempts(
         return reports[len(asked) - 1]
 
     monkeypatch.setattr(pipeline_module, "inspect", judged)
-    settings = GenerateSettings(seed=3, steps=2, texture_size=64, faces=300, retry_seconds=seconds)
+    settings = Settings(seed=3, steps=2, texture_size=64, faces=300, retry_seconds=seconds)
     return asked, model.reconstruct([disc()], settings)
 
 
@@ -125,7 +127,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def model(tiny: Path) -> Pipeline:
-    return Pipeline.load(tiny, torch.device("cpu"))
+    return Pipeline.load(ModelFolder.read(tiny), torch.device("cpu"))
 
 
 def test_a_good_structure_is_not_tried_again(model: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,7 +173,7 @@ def test_the_last_attempt_is_the_teachers(tiny: Path, tmp_path: Path, monkeypatc
         (student / f"ckpts/structure_flow{suffix}").write_bytes((other / f"ckpts/structure_flow{suffix}").read_bytes())
     (student / "overlay.json").write_text(json.dumps({"base": str(tiny)}))
     (student / "pipeline.json").write_text(json.dumps({"args": {}}))
-    distilled = Pipeline.load(student, torch.device("cpu"))
+    distilled = Pipeline.load(ModelFolder.read(student), torch.device("cpu"))
     assert distilled.teacher is not None
     sampled: list[tuple[torch.nn.Module, int]] = []
     real = pipeline_module.sample_structure

@@ -15,6 +15,7 @@ from backend.errors import JobCancelled, SettingsError
 from backend.mesh.given import GivenMesh, GivenMeshError, read_mesh, usable
 from backend.mesh.voxelize import surface_voxels
 from backend.serving import job
+from backend.serving.warm_models import WarmModels
 from tests.fakes.tiny_model import write_tiny_model
 
 CUBE = np.array([(x, y, z) for x in (0, 1) for y in (0, 1) for z in (0, 1)], np.float32)
@@ -170,14 +171,14 @@ def request_(tmp_path: Path, model: Path) -> protocol.Generate:
         "a",
         (str(tmp_path / "ball.png"),),
         str(tmp_path),
-        str(model),
+        model=str(model),
         texture_size=64,
         mesh=str(tmp_path / "cube.npz"),
     )
 
 
 def run(request: protocol.Generate, check: object = None) -> protocol.Result:
-    models = job.Models(torch.device("cpu"))
+    models = WarmModels(torch.device("cpu"))
     stages: list[str] = []
     result = job.run(
         request,

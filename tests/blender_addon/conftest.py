@@ -88,7 +88,11 @@ def mode(
     bpy.ops.wm.read_factory_settings(use_empty=True)
     monkeypatch.setenv(process.PYTHON_VARIABLE, sys.executable)
     mode = ["ok"]
-    monkeypatch.setattr(process, "backend_command", lambda python, root: fake_command(*mode))
+    monkeypatch.setattr(
+        process,
+        "backend_command",
+        lambda python, command, *more: fake_command(*mode) if command == "serve" else fake_command(command),
+    )
     blender_addon.register()
     bpy.ops.espalier.add_images("EXEC_DEFAULT", directory=str(tmp_path), files=[{"name": "mug.png"}])
     bpy.context.scene.espalier.lock_seed = True

@@ -14,13 +14,15 @@ import pytest
 from espalier.backend import protocol
 from espalier.blender_addon import batch
 from espalier.blender_addon.jobs.client import Backend
-from espalier.blender_addon.jobs.file_lock import InstallLock
+from espalier.blender_addon.jobs.file_lock import FileLock
 from espalier.blender_addon.jobs.queue import Job
 from espalier.blender_addon.scene import render_preview
 from PIL import Image
 
+from tests.fakes import fake_backend
 from tests.fakes.tiny_model import write_tiny_model
 
+ROOT = Path(__file__).parents[2]
 BACKEND = [sys.executable, str(Path(__file__).parents[1] / "fakes" / "fussy_backend.py")]
 
 
@@ -55,8 +57,12 @@ def folder(tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
+def list_models() -> dict[str, Any]:
+    return {model.name: model for model in fake_backend.MODELS.models}
+
+
 def run(launch: Launcher, out: Path, *arguments: object) -> int:
-    return batch.main([*(str(argument) for argument in arguments), "--out", str(out)], launch)
+    return batch.main([*(str(argument) for argument in arguments), "--out", str(out)], launch, list_models)
 
 
 def report(out: Path) -> dict[str, dict[str, Any]]:
@@ -234,7 +240,7 @@ def test_two_batches_do_not_write_to_one_folder(
     folder: Callable[..., Path], launch: Launcher, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     images, out = folder("mug"), tmp_path / "out"
-    other = InstallLock(out / batch.LOCK)
+    other = FileLock(out / batch.LOCK)
     other.acquire()
     assert run(launch, out, images) == 1
     assert "Another batch writes to" in capsys.readouterr().err
@@ -310,6 +316,8 @@ def test_a_model_folder_may_be_relative_and_new_weights_make_new_assets(
         (["IMAGES", "--out", "out", "--format", "obj"], "choose from glb, blend"),
         (["EMPTY", "--out", "out"], "no images"),
         (["IMAGES", "--out", "IMAGES/mug.png"], "is a file"),
+        (["IMAGES", "--out", "out", "--model", "gone"], "choose one of the models (mini, mini-mdt)"),
+        (["IMAGES", "--out", "out", "--steps", "0"], "Steps must be a whole number from 1 to 1000"),
     ],
 )
 def test_wrong_usage_says_why(
@@ -325,7 +333,7 @@ def test_wrong_usage_says_why(
     folder(where="EMPTY")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as ended:
-        batch.main(arguments, launch)
+        batch.main(arguments, launch, list_models)
     assert ended.value.code == 2
     assert why in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
@@ -338,7 +346,7 @@ def test_the_script_itself_with_a_model(folder: Callable[..., Path], tmp_path: P
     picture = Image.new("RGBA", (64, 64))
     picture.paste((200, 40, 40, 255), (16, 16, 48, 48))
     picture.save(images / "cube.png")
-    script = [sys.executable, str(batch.FOLDER / "scripts" / "batch.py")]
+    script = [sys.executable, str(ROOT / "scripts" / "batch.py")]
     options = ["--out", str(tmp_path / "out"), "--model", str(model), "--texture-size", "64", "--faces", "500"]
     done = subprocess.run([*script, "--", str(images), *options], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (1, "")
@@ -353,5 +361,5 @@ def test_the_script_itself_with_a_model(folder: Callable[..., Path], tmp_path: P
 
 @pytest.mark.parametrize(("arguments", "code"), [(["--"], 2), (["--help"], 0)])
 def test_the_script_itself_without_work(arguments: list[str], code: int) -> None:
-    script = [sys.executable, str(batch.FOLDER / "scripts" / "batch.py")]
+    script = [sys.executable, str(ROOT / "scripts" / "batch.py")]
     assert subprocess.run([*script, *arguments], capture_output=True, timeout=60).returncode == code

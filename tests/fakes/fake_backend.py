@@ -1,6 +1,6 @@
 """A backend without a network: speaks the protocol with the standard library alone and makes a painted torus.
 
-    python tests/fakes/fake_backend.py [MODE [SECONDS | FOLDER]]
+    python tests/fakes/fake_backend.py [MODE [SECONDS | FOLDER]] [... models ...]
 
 ok           a job takes an instant                    slow        a job takes three seconds, or as many as said
 held         waits before each stage for the file      deaf        as slow, but never answers a cancel
@@ -12,6 +12,7 @@ bad_json     answers the first job with no message     damaged     its result na
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import queue
@@ -172,18 +173,8 @@ class Fake:
         (out / "asset.glb").write_bytes(
             struct.pack("<4sIIII", b"glTF", 2, 48, 28, 0x4E4F534A) + b'{"asset":{"version":"2.0"}} '
         )
-        settings = {
-            "images": request.images,
-            "model": request.model,
-            "steps": request.steps or 25,
-            "seed": request.seed,
-            "texture_size": request.texture_size,
-            "faces": request.faces,
-            "guidance": 5.0,
-            "texture_source": request.texture_source,
-            "normal_map": request.normal_map,
-            "ambient_occlusion": request.ambient_occlusion,
-        }
+        filled = {"steps": request.steps or 25, "guidance": 5.0 if request.guidance is None else request.guidance}
+        settings = {"images": request.images, **dataclasses.asdict(request.settings()), **filled}
         counts = {"faces": len(faces) // 3, "vertices": len(vertices) // 3, "charts": charts}
         mesh, texture, glb = (str(out / name) for name in ("mesh.npz", "texture.png", "asset.glb"))
         normal_map = str(out / "normal_map.png") if request.normal_map else ""
@@ -217,5 +208,27 @@ class Fake:
         return True
 
 
+#: What the fake backend says of its models: those that come with Espalier.
+MODELS = protocol.ModelList(
+    "/nowhere/models",
+    50_000_000_000,
+    tuple(
+        protocol.ModelInfo(
+            name, name, "bundled", 1, 1, "", "", (), usable=True, steps=steps, teacher=teacher, stamp="1"
+        )
+        for name, steps, teacher in (("mini", (25, 25), ""), ("mini-mdt", (2, 2), "mini"))
+    ),
+)
+
+
+def main(arguments: list[str]) -> None:
+    """Serve in a mode, or with ``models`` among the arguments say which models there are."""
+    if "models" in arguments:
+        sys.stdout.write(protocol.encode(MODELS))
+        return
+    mode = [argument for argument in arguments[:2] if not argument.startswith("-")]
+    Fake(*mode).serve()
+
+
 if __name__ == "__main__":
-    Fake(*sys.argv[1:]).serve()
+    main(sys.argv[1:])

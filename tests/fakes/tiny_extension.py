@@ -43,10 +43,10 @@ def make_extension(folder: Path, torch: tuple[str, bytes]) -> Path:
     """Lay the extension out in ``folder``, with locks of this torch."""
     ignored = shutil.ignore_patterns("__pycache__", "pretrained", "training", "goldens")
     shutil.copytree(ROOT / "backend", folder / "backend", ignore=ignored)
-    packages = folder / "backend" / "store" / "wheels.py"
-    text = packages.read_text("utf-8")
+    transfer = folder / "backend" / "store" / "transfer.py"
+    text = transfer.read_text("utf-8")
     assert WAITS[0] in text
-    packages.write_text(text.replace(*WAITS), "utf-8")
+    transfer.write_text(text.replace(*WAITS), "utf-8")
     (folder / "backend" / "mesh" / "finish.py").write_text(COMPILING, "utf-8")
     shutil.copy(ROOT / "blender_manifest.toml", folder)
     (folder / "wheels").mkdir()

@@ -60,7 +60,7 @@ class Blender:
     def fake_python(self, *mode: str) -> dict[str, str]:
         """The environment in which the fake backend of this mode takes the place of the backend's Python."""
         script = self.folder / f"python-{mode[0]}"
-        script.write_text(f'#!/bin/sh\nexec python3 "{FAKE_BACKEND}" {shlex.join(mode)}\n')
+        script.write_text(f'#!/bin/sh\nexec python3 "{FAKE_BACKEND}" {shlex.join(mode)} "$@"\n')
         script.chmod(0o755)
         return {"ESPALIER_PYTHON": str(script)}
 

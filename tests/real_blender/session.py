@@ -217,6 +217,57 @@ def restarted() -> Steps:
     check(not pump.jobs.jobs, "nothing is left over")
 
 
-SESSIONS = {"whole": whole, "killed": killed, "restarted": restarted}
+def kept_history() -> list[str]:
+    """What the history holds now, of the add-on as it is loaded now."""
+    return [entry.id for entry in sys.modules[f"{driver.ROOT}.blender_addon.scene.history"].entries]
+
+
+def outlived() -> Steps:
+    """The history outlives the add-on being switched off and on, reloaded, and updated in place."""
+    empty_scene()
+    add_images("donut.png")
+    gates("")
+    call(bpy.ops.espalier.generate)
+    yield from until(lambda: "donut" in bpy.data.objects and not pump.jobs.jobs, "an object is made")
+    before = kept_history()
+    check(len(before) == 1, "the history has it")
+    file = str(OUT / "history.blend")
+    for words, change in (
+        ("off and on", switch),
+        ("scripts reloaded", bpy.ops.script.reload),
+        ("updated in place", update),
+    ):
+        change()
+        yield from until(lambda: kept_history() == before, f"{words}: the history is there")
+        bpy.ops.wm.save_as_mainfile(filepath=file)
+        bpy.ops.wm.open_mainfile(filepath=file, load_ui=False)
+        yield 1.0
+        check(kept_history() == before, f"{words}, saved and opened: the history is there")
+    switch()
+    bpy.ops.wm.save_mainfile()  # before any timer has run
+    bpy.ops.wm.open_mainfile(filepath=file, load_ui=False)
+    yield 1.0
+    check(kept_history() == before, "saved at once after it was switched on: nothing is written over")
+
+
+def enable() -> None:
+    bpy.ops.preferences.addon_enable(module=driver.ROOT)
+
+
+def switch() -> None:
+    bpy.ops.preferences.addon_disable(module=driver.ROOT)
+    enable()
+
+
+def update() -> None:
+    """Install the very zip again, over the extension that is running."""
+    repository = next(repo for repo in bpy.context.preferences.extensions.repos if repo.module == "user_default")
+    archive = str(OUT.parent / "espalier.zip")
+    bpy.ops.extensions.package_install_files(
+        filepath=archive, repo=repository.module, enable_on_install=True, overwrite=True
+    )
+
+
+SESSIONS = {"whole": whole, "killed": killed, "restarted": restarted, "outlived": outlived}
 
 driver.drive(SESSIONS[driver.ARGUMENTS[2]]())

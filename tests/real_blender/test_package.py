@@ -27,7 +27,7 @@ with open(sys.argv[-1], "w") as report:
     json.dump({
         "module": name,
         "preferences": bpy.context.preferences.addons[name].preferences is not None,
-        "folder": str(installer.layout.root),
+        "folder": str(installer.folders.root),
         "state": installer.status().state.value,
         "refusal": refusal,
     }, report)

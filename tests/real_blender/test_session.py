@@ -79,6 +79,10 @@ def test_session(blender: Blender) -> None:
     assert {name: ms for name, ms in longest.items() if ms > FRAME} == {}
 
 
+def test_the_history_outlives_the_add_on(blender: Blender) -> None:
+    assert len(with_fake_backend(blender, "outlived")["checks"]) >= 9
+
+
 def test_blender_killed_in_mid_job(blender: Blender) -> None:
     with_fake_backend(blender, "killed", KILLED)
     assert len(with_fake_backend(blender, "restarted")["checks"]) >= 5

@@ -21,9 +21,10 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from backend.config import GenerateSettings, PipelineConfig, SamplerSettings
+from backend.config import PipelineConfig, SamplerSettings
 from backend.models.latent_vae import LatentMeshDecoder
 from backend.models.structure_flow import StructureFlow
+from backend.protocol import Settings
 from backend.sparse.tensor import SparseTensor, VoxelSet
 from backend.weights.checkpoints import NETWORKS, load_network
 from backend.weights.folders import ModelFolder
@@ -201,7 +202,7 @@ def test_every_network_is_measured(tiny: Path, by_rule: bool, device: str) -> No
 
 
 def test_every_step_after_the_networks_is_measured(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scripts.benchmark.stages.DEFAULTS", GenerateSettings(faces=500, texture_size=64))
+    monkeypatch.setattr("scripts.benchmark.stages.DEFAULTS", Settings(faces=500, texture_size=64))
     stages = Stages(Setup(tiny, True, "cpu", repeats=0))
     measured = {case.stage: stages.measure(case) for case in bench.stage_cases(GROUPS["finish"], voxels=[80], steps=[])}
     assert measured["extract"]["cubes"] == 64 * 80

@@ -26,6 +26,7 @@ class CaseTables:
     twist: torch.Tensor  # [256, 3] int64: direction of the face that one patch meets twice, 0 0 0 if there is none
 
     def to(self, device: torch.device) -> CaseTables:
+        """The tables on a device."""
         return CaseTables(self.patch.to(device), self.patches.to(device), self.twist.to(device))
 
 

@@ -11,7 +11,6 @@ from ...config import DESCRIPTIONS, Normalization, PipelineConfig, SamplerSettin
 from ...errors import CheckpointError
 from ...models.latent_flow import LatentFlow
 from ...models.structure_flow import StructureFlow
-from ...store.catalog import find_model
 from ...weights.checkpoints import build_network, load_network
 from ...weights.folders import ModelFolder
 from .methods import StageName
@@ -38,7 +37,7 @@ class Teacher:
     def find(cls, name: str, stage: StageName) -> Teacher:
         """The flow of a model by its name or folder. Raises CheckpointError, of code ``model_missing`` for a published
         model that is not installed."""
-        return cls.of(ModelFolder.read(find_model(name)), stage)
+        return cls.of(ModelFolder.find(name), stage)
 
     @classmethod
     def published(cls, stage: StageName) -> Teacher:

@@ -13,7 +13,7 @@ from backend.evaluation import painted
 from backend.evaluation.cases import cases
 from backend.evaluation.viewing import look
 from backend.pipeline import Pipeline
-from backend.store.catalog import find_model
+from backend.weights.folders import ModelFolder
 from scripts import eval as eval_script
 
 
@@ -63,7 +63,7 @@ def test_what_cannot_be_painted_counts_as_grey(monkeypatch: pytest.MonkeyPatch) 
         raise GenerationError("empty", "nothing was made")
 
     monkeypatch.setattr(painted, "retexture", nothing)
-    pipeline = Pipeline.load(find_model("mini"), torch.device("cpu"))
+    pipeline = Pipeline.load(ModelFolder.find("mini"), torch.device("cpu"))
     said: list[str] = []
     found = painted.evaluate(pipeline, 1, 0, 1, None, said.append)
     assert found["failed"] == 1

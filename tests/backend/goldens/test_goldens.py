@@ -9,8 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -19,7 +21,7 @@ from backend.goldens.case import find_cases, load_case
 from backend.goldens.check import FAMILIES, check_case
 from backend.goldens.compare import Value, compare, compare_outputs
 from backend.goldens.networks import full_size_network
-from backend.models.structure_vae import StructureDecoder
+from backend.models.structure_vae import StructureDecoder, StructureEncoder
 from backend.weights.random_weights import fill_by_rule
 from tests.backend.golden import ROOT
 
@@ -140,6 +142,68 @@ def test_full_size_weights_and_inputs_follow_from_their_rules(case: Path) -> Non
     assert check_case(case, slow=True).reason == "logits.stats"
     configure(case, weights_probe={"input_layer.bias": [0.5, 1.0]})
     assert check_case(case, slow=True).reason == "weights.input_layer.bias"
+
+
+@pytest.mark.parametrize("stored", [{}, {"coords": torch.tensor([[0, 1, 2, 3], [0, 7, 0, 4]])}])
+def test_the_full_size_structure_encoder_is_a_family(case: Path, stored: dict[str, Tensor]) -> None:
+    """In small, with its own figures: the volume is drawn, or made from the voxels that are stored of it."""
+    args: dict[str, Any] = {"in_channels": 1, "latent_channels": 3, "num_res_blocks": 1, "channels": [4, 8]}
+    encoder = StructureEncoder(**args)
+    fill_by_rule(encoder)
+    volume = torch.randn(1, 1, 8, 8, 8, generator=torch.Generator().manual_seed(6))
+    if stored:
+        volume.zero_()
+        volume[0, 0, [1, 7], [2, 0], [3, 4]] = 1.0
+    with torch.no_grad():
+        z, mean, logvar = encoder(volume, return_raw=True)
+    configure(
+        case,
+        family="full_ss_enc",
+        model_class="SparseStructureEncoder",
+        args=args,
+        rule_salt="",
+        rule_s=0.02,
+        inputs={"x": [[1, 1, 8, 8, 8], "float32"]},
+        inputs_rule="coords as stored" if stored else "x = randn(1,1,8,8,8) with generator seed 6",
+    )
+    outputs = {"z.every_97th": z.flatten()[::97].contiguous(), "mean": mean, "logvar": logvar}
+    (case / "weights.safetensors").unlink()
+    save_file(stored, case / "inputs.safetensors")
+    save_file(outputs, case / "outputs.safetensors")
+    assert check_case(case).status == "skipped"
+    assert check_case(case, slow=True).status == "passed"
+    change(case, "outputs.safetensors", lambda tensors: tensors["logvar"][0, 2, 1, 2, 3].add_(1e-3))
+    assert check_case(case, slow=True).reason == "logvar"
+
+
+def test_every_published_network_has_a_full_size_family() -> None:
+    full = [
+        family.removeprefix("full_").removesuffix("_L") for family, run in FAMILIES.items() if run is full_size_network
+    ]
+    published = {file.stem for file in (ROOT / "keymaps").glob("*.json")} - {"hf_dinov2_with_registers_large"}
+    assert len(full) == len(published) == 9
+    assert all(any(name.startswith(family) for family in full) for name in published)
+
+
+def test_an_image_reaches_the_encoder_with_its_alpha(tmp_path: Path) -> None:
+    """A case whose image is RGBA, resized as it is: dropping its alpha before makes other pixels."""
+    case = Path(shutil.copytree(ROOT / "image_encode" / "d_pos_interp", tmp_path / "image_encode" / "rgba"))
+    (case / "inputs.safetensors").unlink()
+    pixels = torch.randint(0, 256, (40, 30, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(7))
+    pixels[:20, :, 3] = 0
+    image = Image.fromarray(pixels.numpy())
+    image.save(case / "image0.png")
+
+    def store(reference: Image.Image) -> None:
+        rgb = torch.from_numpy(np.array(reference.convert("RGB"))).permute(2, 0, 1)[None] / 255
+        mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+        normalised = (rgb - mean[:, None, None]) / std[:, None, None]
+        save_file({"image_every_97th": normalised.flatten()[::97].contiguous()}, case / "outputs.safetensors")
+
+    store(image.resize((518, 518), Image.Resampling.LANCZOS))
+    assert check_case(case).status == "passed"
+    store(image.convert("RGB").resize((518, 518), Image.Resampling.LANCZOS))
+    assert check_case(case).reason == "image_every_97th"
 
 
 def test_the_command_reports_every_case_and_fails_if_one_does(

@@ -18,12 +18,12 @@ from PIL import Image
 from scipy import ndimage
 
 from backend.errors import CheckpointError, ImageError
+from backend.files import sha256
 from backend.images import background
 from backend.images.background import FILE, MODEL, REMBG, remove_background
 from backend.images.cutout import cut_out
 from backend.images.files import load_image
 from backend.store.catalog import PUBLISHED, HashLock, LockedFile
-from backend.store.integrity import sha256
 
 Floats = NDArray[np.float64]
 

@@ -1,4 +1,4 @@
-"""Image preparation and the image encoder, beside the reference's figures, which `test_goldens` holds them to."""
+"""Image preparation and the image encoder, beside the reference's figures, which ``test_goldens`` holds them to."""
 
 from __future__ import annotations
 
@@ -53,6 +53,21 @@ def test_images_are_resized_and_normalised_per_channel() -> None:
     expected = (np.array([[1.0, 0.0, 0.2], [0.0, 1.0, 0.4]]) - means) / stds
     np.testing.assert_allclose(tensor.amin((2, 3)).numpy(), expected, rtol=1e-5)
     np.testing.assert_allclose(tensor.amax((2, 3)).numpy(), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", [14, 28])
+def test_an_image_with_alpha_is_resized_before_the_alpha_is_dropped(size: int) -> None:
+    """As TRELLIS's ``encode_image`` does it: Pillow resizes RGBA premultiplied, so that hidden colours stay hidden."""
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 26, 4), dtype=np.uint8)
+    pixels[:, :13, 3] = 0
+    image = Image.fromarray(pixels)
+    resized = image.convert("RGBa").resize((size, size), Image.Resampling.LANCZOS).convert("RGBA")
+    rgb = np.asarray(resized)[..., :3].astype(np.float32) / 255
+    mean, std = np.array([0.485, 0.456, 0.406], np.float32), np.array([0.229, 0.224, 0.225], np.float32)
+    expected = (rgb - mean) / std
+    tensor = images_to_tensor([image], size)
+    np.testing.assert_allclose(tensor[0].permute(1, 2, 0).numpy(), expected, atol=1e-6)
+    assert (tensor - images_to_tensor([image.convert("RGB")], size)).abs().max() > 1
 
 
 def test_image_rows_stay_rows() -> None:

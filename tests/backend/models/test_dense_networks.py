@@ -1,4 +1,4 @@
-"""What the dense networks do beside the reference's figures, which `test_goldens` holds them to."""
+"""What the dense networks do beside the reference's figures, which ``test_goldens`` holds them to."""
 
 from __future__ import annotations
 

@@ -11,7 +11,8 @@ import torch
 
 from backend import protocol
 from backend.errors import CheckpointError, describe
-from backend.serving.job import Models, _asset_name, _replacing, fraction
+from backend.serving.job import _asset_name, fraction
+from backend.serving.warm_models import WarmModels
 from backend.store.catalog import HashLock, LockedFile
 from tests.fakes.tiny_model import write_tiny_model
 
@@ -37,27 +38,9 @@ def test_assets_are_named_after_their_image_on_every_system(image: str, name: st
     assert _asset_name(image) == name
 
 
-def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
-    file = tmp_path / "mesh.npz"
-    file.write_text("old")
-
-    def write_half() -> None:
-        with _replacing(file) as part:
-            part.write_text("half")
-            raise RuntimeError("disk")
-
-    with pytest.raises(RuntimeError, match="disk"):
-        write_half()
-    assert file.read_text() == "old"
-    with _replacing(file) as part:
-        part.write_text("new")
-    assert file.read_text() == "new"
-    assert list(tmp_path.iterdir()) == [file]
-
-
 def test_one_model_stays_loaded(tmp_path: Path) -> None:
     first, second = (str(write_tiny_model(tmp_path / name, seed)) for seed, name in enumerate("ab"))
-    models = Models(torch.device("cpu"))
+    models = WarmModels(torch.device("cpu"))
     pipeline = models.get(first)
     assert models.get(first) is pipeline
     assert models.get(second) is not pipeline
@@ -70,7 +53,7 @@ def test_one_model_stays_loaded(tmp_path: Path) -> None:
 def test_a_model_whose_files_have_changed_is_loaded_anew(tmp_path: Path) -> None:
     """As after a repair, or another export of a student to the same folder."""
     folder = write_tiny_model(tmp_path / "model", 0)
-    models = Models(torch.device("cpu"))
+    models = WarmModels(torch.device("cpu"))
     pipeline = models.get(str(folder))
     weights = next((folder / "ckpts").glob("*.safetensors"))
     os.utime(weights, ns=(0, 0))
@@ -101,7 +84,7 @@ def test_every_exception_has_a_code_words_and_a_hint(error: Exception, code: str
 
 def test_low_memory_is_another_way_to_load_a_model(tmp_path: Path) -> None:
     name = str(write_tiny_model(tmp_path / "a"))
-    models = Models(torch.device("cpu"))
+    models = WarmModels(torch.device("cpu"))
     pipeline = models.get(name)
     assert not pipeline.checkpoints
     sparing = models.get(name, low_memory=True)
@@ -115,6 +98,6 @@ def test_weights_are_verified_on_request(tmp_path: Path) -> None:
     file = model / "ckpts" / "latent_flow.safetensors"
     lock = {"ckpts/latent_flow.safetensors": LockedFile(file.stat().st_size, "0" * 64)}
     HashLock("owner/name", None, lock).write(model)
-    Models(torch.device("cpu")).get(str(model))
+    WarmModels(torch.device("cpu")).get(str(model))
     with pytest.raises(CheckpointError, match="SHA-256"):
-        Models(torch.device("cpu"), verify=True).get(str(model))
+        WarmModels(torch.device("cpu"), verify=True).get(str(model))

@@ -19,7 +19,7 @@ SIDE = 6
 
 
 def random_tensor(counts: tuple[int, ...], channels: int, dtype: torch.dtype = torch.float32) -> SparseTensor:
-    """Distinct random voxels of a 6^3 grid in random order, `counts[i]` of them in batch item i."""
+    """Distinct random voxels of a 6^3 grid in random order, ``counts[i]`` of them in batch item i."""
     generator = torch.Generator().manual_seed(len(counts) + channels)
     coords = []
     for item, count in enumerate(counts):

@@ -14,7 +14,7 @@ from backend.config import PRETRAINED
 from backend.errors import CheckpointError
 from backend.protocol import models_folder
 from backend.store import catalog
-from backend.store.catalog import PUBLISHED, HashLock, LockedFile, available_models, find_model, installed_lock
+from backend.store.catalog import PUBLISHED, HashLock, LockedFile, find_model, installed_lock, own_models
 
 
 @pytest.fixture
@@ -64,14 +64,16 @@ def test_names_lead_to_bundled_installed_and_own_models(folder: Path) -> None:
     assert find_model("mine") == find_model(str(folder / "mine")) == folder / "mine"
 
 
-def test_what_can_generate_is_what_has_all_that_it_needs(folder: Path) -> None:
+def test_an_unknown_name_is_answered_with_those_that_are_known(folder: Path) -> None:
     put(folder, "trellis-image-large")
-    (folder / "mine").mkdir()
-    (folder / "mine" / "pipeline.json").write_text("{}")
-    assert available_models() == ("mine", "mini", "mini-mdt")
-    put(folder, "dinov2-vitl14-reg")
-    put(folder, "mdt-dist")
-    assert available_models() == ("mdt-dist", "mine", "mini", "mini-mdt", "trellis-image-large")
+    for name in ("mine", "mini", "mdt-dist"):  # one's own, one that is bundled, one that is not whole
+        (folder / name).mkdir()
+        (folder / name / "pipeline.json").write_text("{}")
+    assert own_models() == ("mine",)
+    with pytest.raises(CheckpointError) as caught:
+        find_model("no-such-model")
+    assert caught.value.code == "model_unknown"
+    assert "(mine, mini, mini-mdt, trellis-image-large)" in caught.value.hint
 
 
 @pytest.mark.parametrize("lock", ["", "[]", '{"files": 3}', '{"repository": "a/b", "revision": null, "files": {}}'])
@@ -124,7 +126,8 @@ def test_the_models_folder(
 
 
 def test_the_command_line_starts_without_the_libraries_of_a_download() -> None:
-    code = "import sys, backend.__main__, backend.store.commands; print([m for m in sys.modules if m in sys.argv[1:]])"
+    modules = "backend.__main__, backend.store.commands, backend.serving.model_list"
+    code = f"import sys, {modules}; print([m for m in sys.modules if m in sys.argv[1:]])"
     heavy = ("huggingface_hub", "httpx2", "filelock", "torch", "numpy")
     run = subprocess.run([sys.executable, "-c", code, *heavy], capture_output=True, text=True, check=True)
     assert run.stdout == "[]\n"

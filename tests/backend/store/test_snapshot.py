@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from backend.errors import ModelError
+from backend.errors import StoreError
 from backend.store.catalog import PUBLISHED, HashLock, PublishedFile, PublishedModel, installed_lock
-from backend.store.install import install
+from backend.store.download import download_model
 from backend.store.snapshot import Snapshot
 from tests.fakes.hub import git_sha1
 
@@ -72,7 +72,7 @@ def cached(tmp_path: Path) -> Path:
 
 
 def installed(folder: Path) -> HashLock:
-    install(MODEL, Snapshot(folder), lambda progress: None)
+    download_model(MODEL, Snapshot(folder), lambda progress: None)
     lock = installed_lock(MODEL)
     assert lock is not None
     for name, file in lock.files.items():
@@ -80,9 +80,9 @@ def installed(folder: Path) -> HashLock:
     return lock
 
 
-def refused(folder: Path) -> ModelError:
-    with pytest.raises(ModelError) as caught:
-        install(MODEL, Snapshot(folder), lambda progress: None)
+def refused(folder: Path) -> StoreError:
+    with pytest.raises(StoreError) as caught:
+        download_model(MODEL, Snapshot(folder), lambda progress: None)
     assert installed_lock(MODEL) is None
     return caught.value
 
@@ -118,8 +118,8 @@ def test_a_folder_that_was_installed_elsewhere(plain: Path, models: Path, tmp_pa
 
 def test_a_hash_of_the_catalogue_counts_too(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = (MODEL.files[0], PublishedFile("ckpts/flow.safetensors", 7000, "0" * 64))
-    with pytest.raises(ModelError) as caught:
-        install(PublishedModel(**{**vars(MODEL), "files": files}), Snapshot(plain), lambda progress: None)
+    with pytest.raises(StoreError) as caught:
+        download_model(PublishedModel(**{**vars(MODEL), "files": files}), Snapshot(plain), lambda progress: None)
     assert caught.value.code == "hash_wrong"
     assert (plain / "ckpts" / "flow.safetensors").exists()  # the person's own file stays
 
@@ -137,7 +137,7 @@ def test_a_missing_file_is_named(plain: Path) -> None:
 
 
 def test_a_missing_folder(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="There is no folder"):
+    with pytest.raises(StoreError, match="There is no folder"):
         Snapshot(tmp_path / "nowhere")
 
 

@@ -12,10 +12,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from backend.config import GenerateSettings, PipelineConfig
+from backend.config import PipelineConfig
 from backend.errors import CheckpointError
 from backend.models.structure_flow import StructureFlow
 from backend.models.structure_vae import StructureDecoder
+from backend.protocol import Settings
 from backend.store.catalog import find_model
 from backend.weights.checkpoints import load_network
 from tests.fakes.tiny_model import write_tiny_model
@@ -238,8 +239,8 @@ def test_a_published_pipeline_is_read(tmp_path: Path) -> None:
     assert config.structure_normalization is None
     assert not config.seal_leaks
     assert config.latent_sampler.interval == (0.5, 1.0)
-    assert config.latent_sampler.overridden(GenerateSettings(steps=2)).steps == 2
-    assert config.latent_sampler.overridden(GenerateSettings(guidance=0)).guidance == 0
+    assert config.latent_sampler.overridden(Settings(steps=2)).steps == 2
+    assert config.latent_sampler.overridden(Settings(guidance=0)).guidance == 0
 
 
 @pytest.mark.parametrize("name", ["", "no-such-model", "..", "/nowhere"])

@@ -10,9 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from backend.config import DESCRIPTIONS, GenerateSettings, SamplerSettings
+from backend.config import DESCRIPTIONS, SamplerSettings
 from backend.errors import CheckpointError
 from backend.pipeline import Pipeline
+from backend.protocol import Settings
 from backend.weights.folders import ModelFolder
 from tests.backend.images.test_images import disc
 from tests.fakes.tiny_model import write_tiny_model
@@ -194,17 +195,17 @@ def write_student(folder: Path, teacher: Path, form: str) -> Path:
 @pytest.mark.parametrize("form", [".safetensors", ".pt"])
 def test_an_overlay_generates_with_its_own_flow_and_the_bases_rest(tmp_path: Path, form: str) -> None:
     teacher = write_tiny_model(tmp_path / "teacher")
-    student = Pipeline.load(write_student(tmp_path / "student", teacher, form), CPU)
+    student = Pipeline.load(ModelFolder.read(write_student(tmp_path / "student", teacher, form)), CPU)
     assert student.config.structure_sampler.steps == 2
     assert student.config.structure_sampler.guidance == 0
     assert student.config.latent_sampler.steps == 3  # the teacher's
-    base = Pipeline.load(teacher, CPU)
+    base = Pipeline.load(ModelFolder.read(teacher), CPU)
     for key, tensor in student.structure_flow.state_dict().items():
         assert torch.equal(tensor, base.structure_flow.state_dict()[key] * 0.9), key
     for name in ("latent_flow", "mesh_decoder", "structure_decoder", "image_encoder"):
         for key, tensor in getattr(student, name).state_dict().items():
             assert torch.equal(tensor, getattr(base, name).state_dict()[key]), key
-    generated = student.generate([disc()], GenerateSettings(texture_size=64, faces=300))
+    generated = student.generate([disc()], Settings(texture_size=64, faces=300))
     assert generated.counts["voxels"] > 0
 
 

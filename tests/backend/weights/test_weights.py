@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from backend.errors import CheckpointError
+from backend.files import sha256
 from backend.store.catalog import HashLock, LockedFile
-from backend.store.integrity import sha256
 from backend.weights.safetensors_file import SafetensorsFile, safetensors_at
 
 Header = dict[str, Any]

@@ -127,6 +127,6 @@ def test_neither_client_nor_jobs_nor_server_import_bpy(root: Path) -> None:
         "import sys, types; p = types.ModuleType('espalier'); p.__path__ = [sys.argv[1]]; sys.modules['espalier'] = p\n"
         "sys.modules['bpy'] = None  # importing it raises\n"
         "import espalier.blender_addon.jobs, espalier.blender_addon.server.process\n"
-        "import espalier.blender_addon.server.resources\n"
+        "import espalier.blender_addon.server.models, espalier.blender_addon.server.install\n"
     )
     subprocess.run([sys.executable, "-c", code, str(root)], check=True)

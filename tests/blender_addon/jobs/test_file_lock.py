@@ -8,14 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from espalier.blender_addon.jobs.file_lock import Busy, InstallLock
+from espalier.blender_addon.jobs.file_lock import Busy, FileLock
 
 HOLD = """
 import sys, types
 package = types.ModuleType("espalier"); package.__path__ = [sys.argv[1]]; sys.modules["espalier"] = package
 from pathlib import Path
-from espalier.blender_addon.jobs.file_lock import InstallLock
-lock = InstallLock(Path(sys.argv[2])); lock.acquire(); print("held", flush=True); sys.stdin.read()
+from espalier.blender_addon.jobs.file_lock import FileLock
+lock = FileLock(Path(sys.argv[2])); lock.acquire(); print("held", flush=True); sys.stdin.read()
 """
 
 
@@ -25,7 +25,7 @@ def test_another_process_is_named_and_its_death_noticed(tmp_path: Path, root: Pa
     other = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert other.stdout is not None
     assert other.stdout.readline() == "held\n"
-    lock = InstallLock(path)
+    lock = FileLock(path)
     assert lock.holder() == other.pid
     assert not lock.interrupted()
     with pytest.raises(Busy) as caught:
@@ -42,7 +42,7 @@ def test_another_process_is_named_and_its_death_noticed(tmp_path: Path, root: Pa
 
 
 def test_twice_in_one_process(tmp_path: Path) -> None:
-    first, second = (InstallLock(tmp_path / "install.lock") for _ in range(2))
+    first, second = (FileLock(tmp_path / "install.lock") for _ in range(2))
     first.acquire()
     with pytest.raises(Busy):
         second.acquire()

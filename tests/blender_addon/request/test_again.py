@@ -9,11 +9,12 @@ from pathlib import Path
 import bpy
 import numpy as np
 import pytest
+from espalier import blender_addon
 from espalier.blender_addon import pump
 from espalier.blender_addon.jobs.journal import Journal
 from espalier.blender_addon.jobs.queue import Job, State
 from espalier.blender_addon.request import again
-from espalier.blender_addon.scene import history
+from espalier.blender_addon.scene import history, made, replace
 from espalier.blender_addon.scene.portrait import SIZE, draw_portrait
 from espalier.blender_addon.ui import job_list
 
@@ -88,11 +89,11 @@ def test_the_old_data_come_back_with_one_undo(mug: bpy.types.Object, until: Unti
 def test_a_regenerated_mesh_stands_where_the_old_one_did(mug: bpy.types.Object, until: Until) -> None:
     moved = positions(mug) * 3 + np.array((1, 0, -2), np.float32)  # scale applied, origin moved
     mug.data.vertices.foreach_set("co", moved.ravel())
-    bottom, size = again.extent(mug.data)
+    bottom, size = replace.extent(mug.data)
     select(mug)
     bpy.ops.espalier.regenerate(how="SEED")
     until(idle, pump.step)
-    place, as_large = again.extent(bpy.data.objects["mug"].data)
+    place, as_large = replace.extent(bpy.data.objects["mug"].data)
     np.testing.assert_allclose(place, bottom, atol=1e-5)
     assert as_large == pytest.approx(size)
 
@@ -118,7 +119,7 @@ def test_an_object_that_is_edited_is_not_replaced_yet(mug: bpy.types.Object, unt
     (job,) = pump.jobs.jobs
     until(lambda: job.state is State.DONE, pump.step)
     pump.step()
-    assert pump.hindrance(job) == "Edit Mode"
+    assert pump.blocked_by(job) == "Edit Mode"
     assert pump.jobs.jobs == [job]
     bpy.ops.object.mode_set(mode="OBJECT")
     pump.step()
@@ -194,7 +195,7 @@ def test_an_image_that_is_gone_is_said(mug: bpy.types.Object) -> None:
     with pytest.raises(RuntimeError, match="gone is no longer in this file"):
         bpy.ops.espalier.regenerate()
     assert idle()
-    lost = again.restore(again.recall(mug), bpy.context.scene.espalier)
+    lost = again.restore(made.recall(mug), bpy.context.scene.espalier)
     assert lost == ["the image gone"]
 
 
@@ -370,3 +371,22 @@ def test_after_closing_without_its_object_it_is_a_new_one(
     bpy.ops.espalier.insert(job=job.id)
     expected = ["mug"] if change == "removed" else ["mug", "mug.001"]
     assert sorted(target.name for target in bpy.data.objects) == expected
+
+
+def test_the_history_outlives_the_add_on(mug: bpy.types.Object, tmp_path: Path) -> None:
+    """Switched off and on, the list is there; and what was not read yet is not written over."""
+    (entry,) = history.entries
+    for _ in range(2):
+        blender_addon.unregister()
+        assert history.entries == []
+        blender_addon.register()
+        assert [e.id for e in history.entries] == [entry.id]
+    file = str(tmp_path / "a.blend")
+    bpy.ops.wm.save_as_mainfile(filepath=file)
+    blender_addon.unregister()
+    blender_addon.register()
+    history.clear()
+    history._read = False  # as when Blender enables the add-on and does not let it read the file
+    bpy.ops.wm.save_mainfile()
+    bpy.ops.wm.open_mainfile(filepath=file)
+    assert [e.id for e in history.entries] == [entry.id]

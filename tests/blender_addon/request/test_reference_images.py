@@ -35,7 +35,7 @@ def file(tmp_path: Path, name: str = "mug.png") -> str:
 
 
 def laid_out(settings: Any, folder: Path) -> tuple[str, ...]:
-    paths, files = images.lay_out(images.collect(settings), folder)
+    paths, files = images.as_files(images.collect(settings), folder)
     writer = InputWriter(files)
     writer.run()
     assert writer.error == ""

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from espalier.blender_addon import pump
 from espalier.blender_addon.jobs.queue import State
-from espalier.blender_addon.request import again, retexture
-from espalier.blender_addon.scene import mesh_import
+from espalier.blender_addon.request import retexture
+from espalier.blender_addon.scene import made, paint
 
 from tests.blender_addon.request.test_again import Until, idle, positions, select
 
@@ -48,7 +48,7 @@ def test_retexture_on_the_meshes_own_uvs(mode: list[str], until: Until) -> None:
     assert cube.active_material.node_tree.nodes.active.image.packed_file
     assert [layer.name for layer in cube.data.uv_layers] == ["UVMap"]
     assert json.loads(cube["espalier_texture"])["seed"] == 0
-    assert not again.is_made(cube)  # its shape is not ours: nothing may replace it
+    assert not made.is_made(cube)  # its shape is not ours: nothing may replace it
     bpy.ops.ed.undo()
     assert bpy.data.objects["Cube"].active_material is None
 
@@ -61,14 +61,14 @@ def test_new_uvs_and_faces_that_a_seam_runs_through(mode: list[str], until: Unti
     assert "uvs" not in sent
     cube = bpy.data.objects["Cube"]
     assert len(cube.data.polygons) == 12  # the fake lays each triangle out by itself
-    assert cube.data.uv_layers.active.name == retexture.UV_MAP
+    assert cube.data.uv_layers.active.name == paint.UV_MAP
     cube.data.calc_loop_triangles()
     area = 0.0
     for triangle in cube.data.loop_triangles:
         a, b, c = (cube.data.uv_layers.active.uv[loop].vector for loop in triangle.loops)
         area += abs((b - a).cross(c - a)) / 2
     assert area == pytest.approx(12 * 0.5 / 16, rel=1e-4)
-    assert "12 faces" in cube[mesh_import.NOTE] or "6 faces" in cube[mesh_import.NOTE]
+    assert "12 faces" in cube[made.NOTE] or "6 faces" in cube[made.NOTE]
 
 
 def test_a_modifier_is_sent_with_its_cage(mode: list[str]) -> None:

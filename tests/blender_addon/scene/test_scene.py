@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,12 @@ import bpy
 import numpy as np
 import pytest
 from espalier.backend import protocol
-from espalier.blender_addon import pump
+from espalier.blender_addon import choices, pump
 from espalier.blender_addon.jobs.client import Backend
 from espalier.blender_addon.jobs.queue import Job, JobQueue, State
+from espalier.blender_addon.scene import made as memory
 from espalier.blender_addon.scene import mesh_import, viewport
 from espalier.blender_addon.server import process
-from espalier.blender_addon.ui import preferences
 
 Until = Callable[..., None]
 Press = Callable[..., Job]
@@ -141,21 +140,12 @@ def test_an_object_remembers_how_it_was_made(result: protocol.Result) -> None:
     made = mesh_import.create_object(
         result, name="mug", collection=bpy.context.scene.collection, settings=result.settings
     )
-    remembered = {key: made[mesh_import.PREFIX + key] for key in mesh_import.REMEMBERED}
-    (image,) = json.loads(remembered.pop("images"))
+    remembered = memory.recall(made)
+    (image,) = remembered.pop("images")
     assert Path(image).name == "mug.png"
-    assert remembered == {
-        "model": "mini-mdt",
-        "seed": 7,
-        "steps": 25,
-        "guidance": 5.0,
-        "texture_size": 1024,
-        "texture_source": "colors",
-        "normal_map": True,
-        "ambient_occlusion": False,
-        "faces": 10_000,
-        "size": 1.0,
-    }
+    expected = {name: result.settings[name] for name in protocol.names(protocol.Door.OBJECT)}
+    assert remembered == {**expected, "size": 1.0}
+    assert expected["multi_image"] == "multidiffusion"
 
 
 def test_the_file_holds_everything(result: protocol.Result, tmp_path: Path) -> None:
@@ -287,13 +277,13 @@ def test_cancel(press: Press, until: Until) -> None:
 def test_a_result_waits_while_the_scene_must_not_change(
     press: Press, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pump, "obstacle", lambda: "Move")
+    monkeypatch.setattr(pump, "busy_with", lambda: "Move")
     job = press("ok")
     until(lambda: job.state is State.DONE, pump.step)
     for _ in range(5):
         pump.step()
     assert "mug" not in bpy.data.objects
-    monkeypatch.setattr(pump, "obstacle", lambda: "")
+    monkeypatch.setattr(pump, "busy_with", lambda: "")
     pump.step()
     assert "mug" in bpy.data.objects
 
@@ -363,7 +353,7 @@ def test_a_backend_without_work_ends(press: Press, until: Until, monkeypatch: py
     backend = pump.jobs.backend
     assert backend is not None
     assert pump._tick() == pump.IDLE_INTERVAL, "in a checkout it stays"
-    monkeypatch.setattr(preferences, "idle_minutes", lambda context: 5)
+    monkeypatch.setattr(choices, "idle_minutes", lambda context: 5)
     assert pump._tick() == pump.IDLE_INTERVAL
     pump.jobs.busy_at -= 301
     assert pump._tick() is None

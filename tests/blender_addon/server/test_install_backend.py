@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import hashlib
 import json
 import random
 import shutil
@@ -91,7 +92,7 @@ def tree(folder: Path) -> dict[str, int]:
 
 
 def arrived(installer: Installer) -> int:
-    return sum(path.stat().st_size for path in installer.layout.downloads.glob("*"))
+    return sum(path.stat().st_size for path in installer.folders.downloads.glob("*"))
 
 
 def test_the_whole_way(installer: Installer, options: Options, extension: Path) -> None:
@@ -111,9 +112,9 @@ def test_the_whole_way(installer: Installer, options: Options, extension: Path) 
     assert "torch 1.0+cpu" in status.hint
     assert list(seen.values()) == sorted(seen.values())
     assert any("Downloading torch" in text for text in seen)
-    assert (installer.layout.environment / "compiled").is_dir()
-    assert installer.python == python_in(installer.layout.environment)
-    assert sorted(path.name for path in installer.layout.root.iterdir()) == ["env", "install.lock", "install.log"]
+    assert (installer.folders.environment / "compiled").is_dir()
+    assert installer.python == python_in(installer.folders.environment)
+    assert sorted(path.name for path in installer.folders.root.iterdir()) == ["env", "install.lock", "install.log"]
     assert tree(extension) == before, "the extension's own folder was written to"
 
 
@@ -160,8 +161,8 @@ def test_a_disk_that_is_too_small(installer: Installer, options: Options, monkey
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
 def test_a_disk_that_fills_up(installer: Installer, options: Options) -> None:
-    installer.layout.downloads.mkdir(parents=True)
-    part = installer.layout.downloads / f"{TORCH[0]}.part"
+    installer.folders.downloads.mkdir(parents=True)
+    part = installer.folders.downloads / f"{TORCH[0]}.{hashlib.sha256(TORCH[1]).hexdigest()[:16]}.part"
     part.symlink_to("/dev/full")
     assert install(installer, options) is State.FAILED
     assert installer.status().text == "The disk is full."
@@ -183,7 +184,7 @@ def test_cancel_and_go_on(installer: Installer, options: Options, index: FakeInd
 
 
 def test_two_blenders(installer: Installer, options: Options, extension: Path, index: FakeIndex) -> None:
-    other = make_installer(installer.layout.root, extension)
+    other = make_installer(installer.folders.root, extension)
     index.faults = [Fault(times=1, pause=0.02)]
     installer.start(options)
     until(lambda: arrived(installer) > 0)
@@ -202,12 +203,12 @@ def test_repair_and_remove(installer: Installer, options: Options, index: FakeIn
     assert install(installer, options) is State.READY
     installer.remove()
     assert finish(installer) is State.ABSENT
-    assert sorted(path.name for path in installer.layout.root.iterdir()) == ["install.lock", "install.log"]
+    assert sorted(path.name for path in installer.folders.root.iterdir()) == ["install.lock", "install.log"]
 
 
 def test_a_python_that_went_away(installer: Installer, options: Options) -> None:
     assert install(installer, options) is State.READY
-    python_in(installer.layout.environment).unlink()
+    python_in(installer.folders.environment).unlink()
     time.sleep(1.1)
     status = installer.status()
     assert (status.state, status.remedy) == (State.FAILED, "Repair")
@@ -224,7 +225,7 @@ def test_an_update_that_needs_other_packages(
     packages = json.loads((updated / "packages.json").read_text())
     packages["torch"]["cpu"] = [locked(newer)]
     (updated / "packages.json").write_text(json.dumps(packages))
-    again = make_installer(installer.layout.root, updated)
+    again = make_installer(installer.folders.root, updated)
     status = again.status()
     assert (status.state, status.remedy) == (State.OUTDATED, "Update")
     assert again.python is None
@@ -237,7 +238,7 @@ def test_a_torch_that_cannot_be_imported(tmp_path: Path, options: Options, index
     installer = make_installer(tmp_path / "user", make_extension(tmp_path / "broken", broken))
     assert install(installer, options) is State.FAILED
     assert "Visual C++" in installer.status().hint
-    assert not (installer.layout.environment / MARKER).exists()
+    assert not (installer.folders.environment / MARKER).exists()
 
 
 def test_a_folder_of_wheels_needs_no_index(installer: Installer, tmp_path: Path) -> None:
@@ -291,7 +292,7 @@ def test_killed_at_random(
 ) -> None:
     """Blender dies at any moment: the state is clear, nothing half-made is used, and the next attempt ends ready."""
     moments = random.Random(kills)
-    folder = installer.layout.root
+    folder = installer.folders.root
     index.faults = [Fault(pause=0.005)]
     longest = 6.0
     for _ in range(kills):
@@ -304,20 +305,20 @@ def test_killed_at_random(
         state = make_installer(folder, extension).status()
         assert state.state in (State.ABSENT, State.READY), state
         if rest.strip() == State.READY.value:
-            shutil.rmtree(installer.layout.environment)  # once more
+            shutil.rmtree(installer.folders.environment)  # once more
         elif state.state is State.ABSENT:
-            assert not (installer.layout.environment / MARKER).exists()
+            assert not (installer.folders.environment / MARKER).exists()
             assert state.text == "The installation was interrupted."
     assert install(installer, options) is State.READY, installer.status()
     assert subprocess.run([str(installer.python), "-c", "import torch"]).returncode == 0
-    assert installer.layout.parts() == []
+    assert installer.folders.parts() == []
 
 
 def test_a_killed_blenders_download_ends_with_it(
     installer: Installer, options: Options, extension: Path, index: FakeIndex
 ) -> None:
     index.faults = [Fault(times=1, pause=0.02)]
-    process = drive(extension, installer.layout.root, index.url)
+    process = drive(extension, installer.folders.root, index.url)
     until(lambda: arrived(installer) > 20_000)
     process.kill()
     process.communicate()

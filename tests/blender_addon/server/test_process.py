@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from espalier.blender_addon.jobs.client import BackendUnavailable
 from espalier.blender_addon.server import process
-from espalier.blender_addon.server.resources import find_models
 
 
 def python_in(folder: Path) -> Path:
@@ -69,13 +68,3 @@ def test_launch(tmp_path: Path) -> None:
     finally:
         backend.close()
     assert [path.name for path in package.iterdir() if path.is_dir()] == []  # no __pycache__
-
-
-def test_models(tmp_path: Path) -> None:
-    for folder in ("backend/pretrained/mini", "own/large", "own/mini", "own/unfinished"):
-        (tmp_path / folder).mkdir(parents=True)
-    for folder in ("backend/pretrained/mini", "own/large", "own/mini"):
-        (tmp_path / folder / "pipeline.json").touch()
-    assert find_models(tmp_path) == {"mini": "mini"}
-    assert find_models(tmp_path, str(tmp_path / "own")) == {"mini": "mini", "large": str(tmp_path / "own" / "large")}
-    assert find_models(tmp_path, str(tmp_path / "none")) == {"mini": "mini"}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
+import pkgutil
 import re
 from collections.abc import Iterator
 from types import ModuleType
@@ -12,42 +14,18 @@ from typing import Any
 import bpy
 import pytest
 from espalier import blender_addon
-from espalier.blender_addon import installation, translations
-from espalier.blender_addon.request import again, generate, images, properties, retexture
-from espalier.blender_addon.scene import history
+from espalier.blender_addon import installation, request, scene, translations, ui
 from espalier.blender_addon.server import install, models, steps
-from espalier.blender_addon.ui import (
-    image_operators,
-    job_list,
-    object_operators,
-    object_panels,
-    operators,
-    panels,
-    preferences,
-    presets,
-    setup_operators,
-    setup_page,
-)
+from espalier.blender_addon.ui import job_list, setup_page
 
-MODULES = (
-    generate,
-    history,
-    image_operators,
-    images,
-    job_list,
-    object_operators,
-    object_panels,
-    operators,
-    panels,
-    preferences,
-    presets,
-    properties,
-    again,
-    retexture,
-    installation,
-    setup_operators,
-    setup_page,
-)
+
+def in_room(package: ModuleType) -> Iterator[ModuleType]:
+    """The modules of a room of the add-on."""
+    for found in pkgutil.iter_modules(package.__path__):
+        yield importlib.import_module(f"{package.__name__}.{found.name}")
+
+
+MODULES = (installation, *in_room(ui), *in_room(request), *in_room(scene))
 #: These know nothing of Blender: what they say comes to be shown by way of ``setup_page``.
 SERVER = (install, models, steps)
 #: Calls whose text is shown: in a keyword, or as the first argument that is a text.

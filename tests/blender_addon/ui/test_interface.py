@@ -12,7 +12,8 @@ import bpy
 import pytest
 from espalier import blender_addon
 from espalier.backend import protocol
-from espalier.blender_addon import pump
+from espalier.blender_addon import choices, pump
+from espalier.blender_addon.extension import ROOT
 from espalier.blender_addon.jobs.queue import Job, State
 from espalier.blender_addon.request import generate
 from espalier.blender_addon.scene.mesh_import import NOTE
@@ -97,15 +98,15 @@ def test_register_twice() -> None:
 
 
 def test_the_preferences_go_by_the_extensions_name(registered: None) -> None:
-    assert preferences.EspalierPreferences.bl_idname == blender_addon.ROOT == "espalier"
-    assert preferences.folders(bpy.context) == ("", "")
+    assert preferences.EspalierPreferences.bl_idname == ROOT == "espalier"
+    assert choices.folders(bpy.context) == ("", "")
     addon = bpy.context.preferences.addons.new()
     try:
-        addon.module = blender_addon.ROOT
+        addon.module = ROOT
         assert isinstance(addon.preferences, preferences.EspalierPreferences)
         addon.preferences.backend_python = "/somewhere/python"
         addon.preferences.models_folder = "/somewhere/models"
-        assert preferences.folders(bpy.context) == ("/somewhere/python", "/somewhere/models")
+        assert choices.folders(bpy.context) == ("/somewhere/python", "/somewhere/models")
     finally:
         bpy.context.preferences.addons.remove(addon)
 
@@ -290,7 +291,7 @@ def test_cancel_all(job: Job) -> None:
 
 def test_presets_hold_what_they_say(registered: None) -> None:
     settings = bpy.context.scene.espalier
-    for name in presets.SAVED:
+    for name in presets.saved():
         assert hasattr(settings, name), name
     commands = "\n".join(f"{value} = {eval(value, {'settings': settings})!r}" for value in presets_values())
     settings.faces, settings.model = 77_777, "other"

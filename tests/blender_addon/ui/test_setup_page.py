@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 import types
 from collections.abc import Iterator
@@ -11,13 +12,16 @@ from typing import Any
 import bpy
 import pytest
 from espalier import blender_addon
+from espalier.backend.protocol import ModelInfo
 from espalier.blender_addon import installation
+from espalier.blender_addon.extension import ROOT
 from espalier.blender_addon.server.install import State, Status
 from espalier.blender_addon.server.machine import Choice
-from espalier.blender_addon.server.models import Model, Models
+from espalier.blender_addon.server.models import ModelStore
 from espalier.blender_addon.server.steps import Plan
-from espalier.blender_addon.ui import panels, preferences, setup_page
+from espalier.blender_addon.ui import panels, setup_page
 
+from tests.blender_addon.request.test_quality import know
 from tests.blender_addon.ui.test_interface import Layout, texts
 
 PLAN = Plan(Choice("cpu"), 192_000_000, 1_460_000_000, 50_000_000_000, 90.0)
@@ -51,7 +55,7 @@ class FakeInstaller:
 @pytest.fixture
 def registered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     bpy.ops.wm.read_factory_settings(use_empty=True)
-    monkeypatch.setattr(installation, "models", Models())
+    monkeypatch.setattr(installation, "models", ModelStore())
     monkeypatch.setattr(installation, "FOLDER", tmp_path)  # no checkout's environment
     monkeypatch.delenv("ESPALIER_PYTHON", raising=False)
     blender_addon.register()
@@ -62,7 +66,7 @@ def registered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None
 @pytest.fixture
 def addon(registered: None) -> Iterator[Any]:
     added = bpy.context.preferences.addons.new()
-    added.module = blender_addon.ROOT
+    added.module = ROOT
     yield added.preferences
     bpy.context.preferences.addons.remove(added)
 
@@ -167,13 +171,20 @@ def test_ready(addon: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "Ready (NVIDIA GeForce RTX 4070, 12 GB)" in told
     assert "Repair" in told
     assert installation.backend_python(bpy.context) == Path("/env/bin/python")
+    know(monkeypatch, *BUNDLED)
     told = panel()
     assert "espalier.generate" in told
     assert "demonstration model" in " ".join(told.split("\n"))
 
 
-def entry(name: str, state: str, *needs: str, present: int = 0) -> Model:
-    return Model(name, name.upper(), state, 3_000_000_000, present, "MIT", "https://page", needs)
+BUNDLED = [
+    ModelInfo(name, name, "bundled", 1, 1, "", "", (), usable=True, steps=(steps, steps), teacher=teacher)
+    for name, steps, teacher in (("mini", 25, ""), ("mini-mdt", 2, "mini"))
+]
+
+
+def entry(name: str, state: str, *needs: str, present: int = 0) -> ModelInfo:
+    return ModelInfo(name, name.upper(), state, 3_000_000_000, present, "MIT", "https://page", needs)
 
 
 def test_models(addon: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,9 +193,7 @@ def test_models(addon: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     dino = entry("dinov2-vitl14-reg", "installed", present=3_000_000_000)
     trellis = entry(installation.OFFERED, "partial", dino.name, present=1_000_000_000)
     damaged = entry("mdt-dist", "damaged", installation.OFFERED, present=5)
-    installation.models.known = {
-        model.name: model for model in (dino, trellis, damaged, entry("u2net", "not installed"))
-    }
+    know(monkeypatch, *BUNDLED, dino, trellis, damaged, entry("u2net", "not installed"))
     told = page(addon)
     assert "U2NET: 3.0 GB" in told.split("\n")
     for words in ("DINOV2-VITL14-REG: 3.0 GB, installed", "1.0 GB of 3.0 GB downloaded", "damaged: download it again"):
@@ -198,12 +207,11 @@ def test_models(addon: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "It broke." in panel()
 
 
-def test_a_big_model_ends_the_offer(registered: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_big_model_ends_the_offer(registered: None, monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, State.READY, "processor")
-    monkeypatch.setattr(preferences, "folders", lambda context: ("", str(tmp_path)))
+    know(monkeypatch, *BUNDLED)
     assert "demonstration" in panel()
-    (tmp_path / installation.OFFERED).mkdir()
-    (tmp_path / installation.OFFERED / "pipeline.json").touch()
+    know(monkeypatch, *BUNDLED, dataclasses.replace(entry(installation.OFFERED, "installed"), usable=True))
     assert "demonstration" not in panel()
 
 
@@ -212,16 +220,16 @@ def test_the_store_speaks_with_the_backend(root: Path, tmp_path: Path, monkeypat
     pytest.importorskip("filelock", reason="the backend's lock needs filelock, which this Python lacks")
     import sys
 
-    from espalier.blender_addon.server.models import Place
+    from espalier.blender_addon.server.models import BackendAt
 
-    def wait(store: Models) -> tuple[str, str] | None:
+    def wait(store: ModelStore) -> tuple[str, str] | None:
         end = time.monotonic() + 60
         while store.working:
             assert time.monotonic() < end
             time.sleep(0.01)
         return store.problem
 
-    store, place = Models(), Place(Path(sys.executable), root, str(tmp_path / "models"))
+    store, place = ModelStore(), BackendAt(Path(sys.executable), root, str(tmp_path / "models"))
     store.refresh(place)
     assert wait(store) is None
     assert store.known["mini"].state == "bundled"

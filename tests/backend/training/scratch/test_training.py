@@ -51,7 +51,7 @@ def test_every_stage_leaves_a_config_and_held_out_metrics(trained: Path) -> None
 
 
 def test_the_exported_folder_loads(trained: Path) -> None:
-    pipeline = Pipeline.load(trained / "model", torch.device("cpu"))
+    pipeline = Pipeline.load(ModelFolder.read(trained / "model"), torch.device("cpu"))
     assert pipeline.mesh_decoder.resolution == PRESETS["smoke"].data.resolution
     files = {p.name for p in (trained / "model" / "ckpts").iterdir()}
     assert {"image_encoder.json", "slat_flow_img_dit.safetensors"} <= files
@@ -62,7 +62,7 @@ def test_training_goes_on_from_a_model_in_half_precision(trained: Path, tmp_path
     command = ["train", "all", "--preset", "smoke", "--device", "cpu", "--folder", str(tmp_path)]
     done = run(*command, "--start", str(trained / "model"), "--precision", "bf16")
     assert done.returncode == 0, done.stderr
-    assert Pipeline.load(tmp_path / "model", torch.device("cpu")).mesh_decoder.resolution == 8
+    assert Pipeline.load(ModelFolder.read(tmp_path / "model"), torch.device("cpu")).mesh_decoder.resolution == 8
     assert json.loads((tmp_path / "latent_vae" / "config.json").read_text())["precision"] == "bf16"
 
 
@@ -93,7 +93,7 @@ def test_a_student_of_it_is_distilled_and_exported(trained: Path, stage: str) ->
     assert config["stage"] == stage
     assert config["data"].startswith("smoke, latents_")
     assert len(config["teacher"]) == 12
-    teacher, loaded = (Pipeline.load(path, torch.device("cpu")) for path in (model, student))
+    teacher, loaded = (Pipeline.load(ModelFolder.read(path), torch.device("cpu")) for path in (model, student))
     sampler = loaded.config.structure_sampler if stage == "structure" else loaded.config.latent_sampler
     assert (sampler.steps, sampler.guidance) == (2, 0.0)
     assert loaded.config.image_encoder == teacher.config.image_encoder

@@ -1,0 +1,135 @@
+"""Which models there are, and which of them can be used: the one answer, for the panel, batch and the command line.
+
+The command ``models`` prints it. Nothing here brings in torch: asking takes a tenth of a second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from ..errors import describe
+from ..protocol import ModelInfo, ModelList, models_folder
+from ..store.amounts import bytes_in, free_bytes, in_words
+from ..store.catalog import (
+    LOCK_NAME,
+    PRETRAINED,
+    PUBLISHED,
+    PublishedModel,
+    bundled_models,
+    installed_lock,
+    own_models,
+    partial_folder,
+)
+from ..store.reports import Reports
+from ..weights.folders import ModelFolder
+
+#: Hexadecimal digits of a stamp.
+_STAMP = 16
+
+
+def models(options: argparse.Namespace) -> int:
+    """Print what models there are. Returns the exit code."""
+    reports = Reports(options.json)
+    try:
+        listed = list_models()
+    except Exception as error:  # the command ends here: whatever went wrong is said in words
+        reports.failed(*describe(error))
+        return 1
+    reports.tell(listed, "\n".join(line for model in listed.models for line in _words(model)))
+    return 0
+
+
+def list_models() -> ModelList:
+    """All models: those that come with Espalier, the person's own, and the published ones, there or not."""
+    entries = [_local(name, PRETRAINED / name, "bundled") for name in bundled_models()]
+    entries += [_local(name, models_folder() / name, "own") for name in own_models()]
+    entries += [_published(model) for model in PUBLISHED.values()]
+    return ModelList(str(models_folder()), free_bytes(models_folder()), tuple(entries))
+
+
+def usable_models() -> tuple[str, ...]:
+    """Names of the models that ``generate`` accepts now."""
+    return tuple(sorted(model.name for model in list_models().models if model.usable))
+
+
+def _local(name: str, folder: Path, state: str) -> ModelInfo:
+    """A model that is not downloaded."""
+    size = bytes_in(folder)
+    return ModelInfo(
+        name=name,
+        title=name,
+        state=state,
+        size=size,
+        present=size,
+        licence="GPL-3.0-or-later" if state == "bundled" else "",
+        source="",
+        needs=(),
+        folder=str(folder),
+        **_use(name),
+    )
+
+
+def _published(model: PublishedModel) -> ModelInfo:
+    folder = models_folder() / model.name
+    if installed_lock(model) is not None:
+        state, present = "installed", bytes_in(folder)
+    elif (folder / LOCK_NAME).exists():
+        state, present = "damaged", bytes_in(folder)
+    else:
+        present = bytes_in(partial_folder(model))
+        state = "partial" if present else "not installed"
+    generates = any(file.path == "pipeline.json" for file in model.files)
+    return ModelInfo(
+        name=model.name,
+        title=model.title,
+        state=state,
+        size=model.size,
+        present=present,
+        licence=model.licence,
+        source=model.page,
+        needs=model.needs,
+        folder=str(folder),
+        **(_use(model.name) if generates and state == "installed" else {}),
+    )
+
+
+def _use(name: str) -> dict[str, Any]:
+    """What a model can be used for: the fields of ModelInfo from ``usable`` on. Whatever is wrong with it is a problem
+    of this one alone."""
+    try:
+        folder = ModelFolder.find(name)
+        folder.require_whole()
+        gaussians = folder.config.gaussian_decoder
+        return {
+            "usable": True,
+            "steps": (folder.config.structure_sampler.steps, folder.config.latent_sampler.steps),
+            "teacher": _name_of(folder.base.path) if folder.base else "",
+            "gaussians": gaussians is not None and folder.has(gaussians),
+            "stamp": hashlib.sha256(repr(folder.stamp()).encode()).hexdigest()[:_STAMP],
+        }
+    except Exception as error:  # such a folder may hold anything, and the other models are listed all the same
+        _, message, hint = describe(error)
+        return {"problem": f"{message} {hint}".strip()}
+
+
+def _name_of(base: Path) -> str:
+    """What a base is called: a model's name where its folder is one's, which may be a link to it."""
+    known = {PRETRAINED / name: name for name in bundled_models()}
+    known |= {models_folder() / name: name for name in (*own_models(), *PUBLISHED)}
+    return next((name for folder, name in known.items() if folder.resolve() == base.resolve()), base.name)
+
+
+def _words(model: ModelInfo) -> list[str]:
+    """The lines of a model in a list for people."""
+    state = model.state
+    if state == "partial":
+        state = f"{in_words(model.present)} of {in_words(model.size)} downloaded"
+    lines = [f"{model.name:21}{in_words(model.size):>8}  {state}: {model.folder}"]
+    if model.source:
+        lines.append(f"{'':31}{model.title}, {model.source}, licence: {model.licence}")
+    if model.problem:
+        lines.append(f"{'':31}cannot be used: {model.problem}")
+    return lines

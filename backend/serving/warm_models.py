@@ -1,0 +1,46 @@
+"""The model that stays in memory between jobs."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import sys
+
+import torch
+
+from ..pipeline import Pipeline
+from ..weights.folders import ModelFolder
+
+
+class WarmModels:
+    """The model that stays warm between jobs. Asking for another one releases it first.
+
+    ``verify`` compares the SHA-256 of downloaded weights with what was recorded, whenever a model is loaded.
+    """
+
+    def __init__(self, device: torch.device, *, verify: bool = False) -> None:
+        self.device = device
+        self._verify = verify
+        self._loaded: Pipeline | None = None
+        self._key: tuple[object, ...] = ()  # what was loaded, and how
+
+    def get(self, name: str, *, low_memory: bool = False) -> Pipeline:
+        """The pipeline of a model's name or folder, loaded anew if its files have changed. Raises CheckpointError."""
+        folder = ModelFolder.find(name)
+        key = (folder, low_memory, folder.stamp())
+        if self._loaded is None or self._key != key:
+            self.release()
+            self._loaded = Pipeline.load(folder, self.device, low_memory=low_memory, verify=self._verify)
+            self._key = key
+        return self._loaded
+
+    def release(self) -> None:
+        """Give all memory back, to the system too: what is freed stays with the allocators otherwise."""
+        self._loaded = None
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if sys.platform == "linux":
+            trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it
+            if trim is not None:
+                trim(0)

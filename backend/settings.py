@@ -1,0 +1,295 @@
+"""What can be chosen for one object. Each setting is declared once, here, with all that every door must know of it.
+
+A *door* is a way to set it: the command line, batch, the panel, a preset, what an object remembers. All of them derive
+from this table, so that a new setting needs a field here, the code that uses it, and its translation. Standard library
+only; ``protocol`` hands it on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import enum
+import math
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+#: The model that is used when none is named: the bundled student, in two steps.
+DEFAULT_MODEL = "mini-mdt"
+
+
+class InvalidSetting(ValueError):
+    """A setting has a value that it cannot have. The text says which values it can have."""
+
+
+class Door(enum.Flag):
+    """Ways to set a setting."""
+
+    COMMAND = enum.auto()  # ``python -m backend generate``
+    BATCH = enum.auto()  # ``scripts/batch.py`` and ``blender --command espalier``
+    PANEL = enum.auto()
+    PRESET = enum.auto()  # saved with a preset
+    OBJECT = enum.auto()  # remembered by an object, to make it again
+    ALL = COMMAND | BATCH | PANEL | PRESET | OBJECT
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A value that a setting can have, as the panel names and explains it."""
+
+    value: str
+    title: str
+    words: str
+
+
+@dataclass(frozen=True)
+class Shown:
+    """How the panel shows a number. What is None is as in the setting itself."""
+
+    low: int | float | None = None
+    high: int | float | None = None
+    soft_high: int | float | None = None  # where its slider ends
+    step: int | None = None
+    default: int | float | None = None  # of a setting that may be left to the model
+    values: tuple[int, ...] = ()  # only these can be chosen
+
+
+@dataclass(frozen=True)
+class About:
+    """What there is to know of a setting. ``title`` and ``words`` are what people read, in the panel and in --help."""
+
+    kind: type
+    title: str
+    words: str
+    doors: Door = Door.ALL
+    low: int | float | None = None
+    high: int | float | None = None
+    choices: tuple[Choice, ...] = ()
+    own: str = ""  # it may be left to the model (None): what the panel says of the tick that takes the choice
+    shown: Shown = Shown()
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """The values that can be chosen, where there are choices."""
+        return tuple(choice.value for choice in self.choices)
+
+
+def _setting(default: Any, kind: type, title: str, words: str, **more: Any) -> Any:
+    return field(default=default, metadata={"about": About(kind, title, words, **more)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The settings of one object. None leaves a choice to the model's pipeline.json. Raises InvalidSetting."""
+
+    model: str = _setting(
+        DEFAULT_MODEL, str, "Model", "The model that makes the object: its name, or the path of its folder"
+    )
+    steps: int | None = _setting(
+        None,
+        int,
+        "Steps",
+        "Sampling steps for the shape, and as many for the detail: more take longer",
+        low=1,
+        high=1000,
+        own="Choose the number of sampling steps; otherwise there are as many as the model was made for",
+        shown=Shown(soft_high=50, default=2),
+    )
+    guidance: float | None = _setting(
+        None,
+        float,
+        "Guidance",
+        "How strongly the images guide the object",
+        low=0.0,
+        high=100.0,
+        own="Choose how strongly the images guide the object; otherwise the model's own value is taken",
+        shown=Shown(soft_high=10.0, default=5.0),
+    )
+    seed: int = _setting(
+        0,
+        int,
+        "Seed",
+        "Another seed gives another object from the same images; the same seed gives the same one",
+        doors=Door.ALL & ~Door.PRESET,
+        low=0,
+        high=2**63 - 1,
+        shown=Shown(high=2**31 - 1),
+    )
+    faces: int = _setting(
+        10_000,
+        int,
+        "Faces",
+        "How many triangles the finished mesh may have",
+        low=4,
+        high=10_000_000,
+        shown=Shown(low=100, high=1_000_000, soft_high=200_000, step=100_000),
+    )
+    texture_size: int = _setting(
+        1024,
+        int,
+        "Texture",
+        "Width and height of the texture, in pixels",
+        low=16,
+        high=8192,
+        shown=Shown(values=(512, 1024, 2048, 4096)),
+    )
+    # All at once by default: a distilled flow takes one or two steps, in which no more than two images get a turn.
+    multi_image: str = _setting(
+        "multidiffusion",
+        str,
+        "Views",
+        "How several images act together",
+        choices=(
+            Choice("multidiffusion", "All at Once", "All images act in every step: best with few steps"),
+            Choice("stochastic", "In Turns", "Each step looks at one of the images: quicker, for many steps"),
+        ),
+    )
+    texture_source: str = _setting(
+        "colors",
+        str,
+        "Texture Source",
+        "Where the colours of the texture come from",
+        choices=(
+            Choice("colors", "Vertex Colors", "The colours of the decoded mesh's vertices: every model has them"),
+            Choice("gaussians", "Gaussians", "The 3-D Gaussians around the surface: sharper, where the model has them"),
+        ),
+    )
+    normal_map: bool = _setting(
+        True, bool, "Normal Map", "Bake the detail of the decoded mesh, so that few faces look like many"
+    )
+    ambient_occlusion: bool = _setting(
+        False,
+        bool,
+        "Ambient Occlusion",
+        "Bake how open each place lies, as a map for game engines; it is in exported glTF files",
+    )
+    keep_raw: bool = _setting(
+        False,
+        bool,
+        "Keep Raw",
+        "Keep the mesh as it was decoded, with its vertex colours, as a second, hidden object",
+    )
+    low_memory: bool = _setting(
+        False,
+        bool,
+        "Low Memory",
+        "Hold each network in memory only while it is used: slower, and the same result",
+    )
+    retry_seconds: float = _setting(
+        10.0,
+        float,
+        "Retry For",
+        "How many seconds to try again when a shape cannot be that of the image; 0: never",
+        low=0.0,
+        high=3600.0,
+        shown=Shown(soft_high=60.0),
+    )
+    formats: tuple[str, ...] = _setting(
+        (),
+        tuple,
+        "Formats",
+        "Other files to write, besides .glb",
+        doors=Door.COMMAND,
+        choices=(
+            Choice("obj", "OBJ", "The asset as .obj, with its material and textures"),
+            Choice("ply", "PLY", "The simplified mesh as .ply, with vertex colours"),
+            Choice("gaussians", "Gaussians", "The model's 3-D Gaussians as .ply"),
+        ),
+    )
+
+    def __post_init__(self) -> None:
+        for name in ABOUT:
+            wrong = problem(name, getattr(self, name))
+            if wrong:
+                raise InvalidSetting(wrong)
+
+    @property
+    def gaussians(self) -> bool:
+        """Whether the model's 3-D Gaussians are needed."""
+        return self.texture_source == "gaussians" or "gaussians" in self.formats
+
+
+#: Every setting by its name, in the order in which people see them.
+ABOUT: dict[str, About] = {each.name: each.metadata["about"] for each in fields(Settings)}
+
+
+def names(door: Door) -> tuple[str, ...]:
+    """The settings that a door offers."""
+    return tuple(name for name, about in ABOUT.items() if door in about.doors)
+
+
+def default(name: str) -> Any:
+    """What a setting is where nobody chose."""
+    return getattr(Settings, name)
+
+
+def problem(name: str, value: object) -> str:
+    """Why a setting cannot have a value, in one sentence; empty if it can."""
+    about, what = ABOUT[name], name.replace("_", " ").capitalize()
+    if value is None and about.own:
+        return ""
+    if about.kind is tuple:
+        known = isinstance(value, tuple) and all(isinstance(one, str) and one in about.values for one in value)
+        return "" if known else f"{what} must be among {', '.join(about.values)}, not {value!r}."
+    if about.choices:
+        known = isinstance(value, str) and value in about.values
+        return "" if known else f"{what} must be {' or '.join(about.values)}, not {value!r}."
+    if about.kind is bool:
+        return "" if isinstance(value, bool) else f"{what} must be on or off, not {value!r}."
+    if about.kind is str:
+        return "" if isinstance(value, str) and value else f"{what} must be text, not {value!r}."
+    numbers = (int,) if about.kind is int else (int, float)
+    if isinstance(value, numbers) and not isinstance(value, bool) and math.isfinite(value):
+        assert about.low is not None
+        assert about.high is not None
+        if about.low <= value <= about.high:
+            return ""
+    kind = "whole number" if about.kind is int else "number"
+    return f"{what} must be a {kind} from {about.low} to {about.high}, not {value!r}."
+
+
+# --- command lines ---------------------------------------------------------------------------------------------------
+
+
+def add_options(parser: argparse.ArgumentParser, door: Door) -> None:
+    """An option for each setting that a door offers: ``texture_size`` is --texture-size."""
+    for name in names(door):
+        about, flag = ABOUT[name], "--" + name.replace("_", "-")
+        words = about.words.replace("%", "%%")
+        if about.kind is bool:
+            words = f"{words} (default: {'yes' if default(name) else 'no'})"
+            parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=default(name), help=words)
+        elif about.kind is tuple:
+            known = ", ".join(about.values)
+            more: dict[str, Any] = {"dest": name, "type": _listed, "metavar": "A,B", "default": default(name)}
+            parser.add_argument("--format", help=f"{words}: {known}", **more)
+            # Its former name, which takes them with spaces between.
+            more |= {"nargs": "+", "action": _Joined, "help": argparse.SUPPRESS}
+            parser.add_argument("--formats", **more)
+        elif about.choices:
+            parser.add_argument(
+                flag, choices=about.values, default=default(name), help=f"{words} (default: %(default)s)"
+            )
+        else:
+            usual = "the model's" if about.own else "%(default)s"
+            metavar = {int: "N", float: "X", str: "NAME"}[about.kind]
+            parser.add_argument(
+                flag, type=about.kind, default=default(name), metavar=metavar, help=f"{words} (default: {usual})"
+            )
+
+
+def from_options(options: argparse.Namespace, door: Door) -> dict[str, Any]:
+    """The settings that a command line chose. Raises InvalidSetting."""
+    chosen = {name: getattr(options, name) for name in names(door)}
+    Settings(**chosen)
+    return chosen
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+class _Joined(argparse.Action):
+    """Several lists as one."""
+
+    def __call__(self, parser: object, namespace: argparse.Namespace, values: Any, option: str | None = None) -> None:
+        setattr(namespace, self.dest, tuple(name for part in values for name in part))

@@ -1,0 +1,98 @@
+"""An object gets the mesh of a new result, in place.
+
+Only the mesh with its material and images is replaced. The object keeps its name, transform, parent, modifiers,
+collections and everything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import bpy
+import numpy as np
+from mathutils import Matrix
+from numpy.typing import NDArray
+
+from ...backend import protocol
+from .made import PREFIX, RAW
+from .mesh_import import create_object
+
+
+def put_in_place(target: bpy.types.Object, result: protocol.Result, settings: Mapping[str, Any]) -> None:
+    """Give an object the mesh of a result, as large as its own was, with the bottom's centre where that had it.
+
+    Raises what ``create_object`` does; nothing is changed then.
+    """
+    old = target.data
+    bottom, size = extent(old)
+    size = size or float(target.get(PREFIX + "size", 1.0))
+    collection = target.users_collection[0] if target.users_collection else bpy.context.scene.collection
+    made = create_object(result, name=target.name, collection=collection, settings=settings, size=size)
+    new = made.data
+    new.transform(Matrix.Translation(bottom.tolist()))
+    target.data = new
+    for name in [name for name in target.keys() if name.startswith(PREFIX)]:  # noqa: SIM118
+        del target[name]
+    for name in made.keys():  # noqa: SIM118
+        target[name] = made[name]
+    _replace_raw(target, made, bottom)
+    bpy.data.objects.remove(made)
+    _drop(old, new)
+
+
+def _replace_raw(target: bpy.types.Object, made: bpy.types.Object, bottom: NDArray[np.float32]) -> None:
+    """Give an object the raw mesh of another, where that was kept, in place of its own and with its name."""
+    names = []
+    for child in [child for child in target.children if RAW in child]:
+        raw = child.data
+        names.append((child.name, raw.name))
+        bpy.data.objects.remove(child)
+        if not raw.users:
+            bpy.data.meshes.remove(raw)
+    for number, child in enumerate([child for child in made.children if RAW in child]):
+        child.data.transform(Matrix.Translation(bottom.tolist()))
+        child.parent = target
+        if number < len(names):
+            child.name, child.data.name = names[number]
+
+
+def extent(mesh: bpy.types.Mesh) -> tuple[NDArray[np.float32], float]:
+    """The centre of the bottom [3] and the longest side of a mesh's bounding box, in its own space."""
+    if not len(mesh.vertices):
+        return np.zeros(3, np.float32), 0.0
+    positions = np.empty((len(mesh.vertices), 3), np.float32)
+    mesh.attributes["position"].data.foreach_get("vector", positions.ravel())
+    low, high = positions.min(axis=0), positions.max(axis=0)
+    middle = (low + high) / 2
+    return np.array((middle[0], middle[1], low[2]), np.float32), float((high - low).max())
+
+
+def _drop(old: bpy.types.Mesh, new: bpy.types.Mesh) -> None:
+    """Remove a mesh that nothing uses any more, with the materials and packed images that nothing else uses, and hand
+    their names on."""
+    if old.users:
+        return
+    names = [(old, new)]
+    for before, after in zip(old.materials, new.materials, strict=False):
+        names.append((before, after))
+        names += zip(_packed(before), _packed(after), strict=False)
+    called = [(after, before.name) for before, after in names if before and after]
+    materials = [material for material in old.materials if material]
+    bpy.data.meshes.remove(old)
+    for material in materials:
+        if not material.users:
+            packed = _packed(material)
+            bpy.data.materials.remove(material)
+            for image in packed:
+                if not image.users:
+                    bpy.data.images.remove(image)
+    for datablock, name in called:
+        datablock.name = name
+
+
+def _packed(material: bpy.types.Material | None) -> list[bpy.types.Image]:
+    if material is None or material.node_tree is None:
+        return []
+    nodes = (node for node in material.node_tree.nodes if node.type == "TEX_IMAGE" and node.image)
+    return [node.image for node in nodes if node.image.packed_file]
