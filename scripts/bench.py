@@ -1,11 +1,11 @@
 """Measure Espalier: times, peak memory, and how far they are from what the machine could do at best.
 
-    python scripts/bench.py --preset large --random-weights     the full-size networks, stage by stage
-    python scripts/bench.py --preset large --model FOLDER       the same, read from disk (see make_random_model.py)
-    python scripts/bench.py --preset mini                       the bundled model
-    python scripts/bench.py --stage flexicubes                  the sparse extractor beside the dense method
-    python scripts/bench.py --stage start                       from the backend's start until it is ready
-    python scripts/bench.py --stage finish                      assets of known truth: how faithful, how fast
+    python -m scripts.bench --preset large --random-weights  the full-size networks, stage by stage
+    python -m scripts.bench --preset large --model FOLDER    the same, read from disk (see make_random_model.py)
+    python -m scripts.bench --preset mini                    the bundled model
+    python -m scripts.bench --stage flexicubes               the sparse extractor beside the dense method
+    python -m scripts.bench --stage start                    from the backend's start until it is ready
+    python -m scripts.bench --stage finish                   assets of known truth: how faithful, how fast
 
 It needs torch and numpy, and no network; without fast-simplification and scipy the last stages are left out, and
 ``finish`` compares with xatlas.
@@ -30,20 +30,18 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from backend.config import PRETRAINED
+from backend.errors import BackendError
+from backend.serving.device import choose_device, device_title
+from backend.store.catalog import find_model
+from scripts.benchmark import extraction, meter, start
+from scripts.benchmark.networks import LARGE
+from scripts.benchmark.results import Results, cpu_title, current_commit, in_words, machine, table
+from scripts.benchmark.stages import FINISHING, GROUPS, Case, Setup, Stages
+
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-import torch  # noqa: E402
-
-from backend.config import PRETRAINED  # noqa: E402
-from backend.errors import BackendError  # noqa: E402
-from backend.serving.device import choose_device, device_title  # noqa: E402
-from backend.store.catalog import find_model  # noqa: E402
-from scripts.benchmark import extraction, meter, start  # noqa: E402
-from scripts.benchmark.networks import LARGE  # noqa: E402
-from scripts.benchmark.results import Results, cpu_title, current_commit, in_words, machine, table  # noqa: E402
-from scripts.benchmark.stages import FINISHING, GROUPS, Case, Setup, Stages  # noqa: E402
-
 STAGES = tuple(stage for stages in GROUPS.values() for stage in stages)
 #: Stages that no preset has, with the grids that they are measured on.
 ALONE: dict[str, tuple[int, ...]] = {"flexicubes": (64, 128, 256), "start": (), "finish": (128,)}
@@ -101,11 +99,13 @@ def process(target: Callable[..., None], *arguments: Any) -> Iterator[Connection
 
 
 def answer_rates(connection: Connection, device: str) -> None:
+    """In a process of its own: send the device's rates, and wait to be let go."""
     connection.send(meter.rates(torch.device(device)))
     connection.recv()
 
 
 def answer_cases(connection: Connection, setup: Setup) -> None:
+    """In a process of its own: measure the cases that come, and send what was found, until None comes."""
     stages = Stages(setup)
     for case in iter(connection.recv, None):
         connection.send(stages.measure(case))
@@ -134,6 +134,7 @@ def measure_stages(results: Results, setup: Setup, cases: Sequence[Case], chunk:
 
 
 def group_of(case: Case) -> str:
+    """The group of stages that one process measures, as ``GROUPS`` has it."""
     return next(name for name, stages in GROUPS.items() if case.stage in stages)
 
 
@@ -204,12 +205,14 @@ def measure_finishing(results: Results, count: int, grids: Sequence[int], chunk:
 
 
 def finishing_table(results: Results) -> str:
+    """What ``measure_finishing`` found, as text."""
     from scripts.benchmark import finishing
 
     return finishing.summary(results.measurements)
 
 
 def keep(results: Results, case: Case, measurement: dict[str, Any]) -> None:
+    """Write a measurement down, and say how long the first call took."""
     results.add(measurement)
     print(f"{case}: {in_words(measurement['cold_s'])}", flush=True)
 
@@ -222,6 +225,7 @@ def chosen_cases(options: argparse.Namespace, device: str) -> list[Case]:
 
 
 def repeats(options: argparse.Namespace, usual: int) -> int:
+    """Calls after the first: as the options say, else as usual."""
     return 0 if options.once else usual if options.repeats is None else options.repeats
 
 
@@ -236,6 +240,7 @@ def main() -> int:
 
 
 def measure(options: argparse.Namespace) -> int:
+    """Measure what the options choose, print a table of all that is known, and return the exit code."""
     device = choose_device(options.device)
     title = device_title(device) if device.type == "cuda" else cpu_title()
     header = {"commit": options.commit or current_commit(), **machine(device.type, title)}
@@ -274,8 +279,12 @@ def model_folder(options: argparse.Namespace) -> Path:
 
 
 def parse() -> argparse.Namespace:
+    """The command line; ends the program with 2 unless it chooses a preset's stages or one that no preset has."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, usage="%(prog)s [options]"
+        prog="python -m scripts.bench",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="%(prog)s [options]",
     )
     parser.add_argument("--preset", choices=("mini", "large"), help="the model whose stages are measured")
     parser.add_argument("--random-weights", action="store_true", help="weights made by rule: no files needed")

@@ -13,7 +13,6 @@ Exit codes: 0 all tests that could be run have passed, 1 some failed, 2 wrong us
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 import shlex
 import shutil
@@ -22,11 +21,10 @@ import sys
 import venv
 from pathlib import Path
 
+from backend.files import sha256, write_whole
+from tests.real_blender import rig
+
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from tests.real_blender import rig  # noqa: E402
-
 #: pip's bpy in the checkout's own environment, and those that get one of their own: scripts/lock.py has their versions.
 OWN = "4.5"
 OTHERS = tuple(path.stem.removeprefix("requirements-bpy-") for path in sorted(ROOT.glob("requirements-bpy-*.lock")))
@@ -41,7 +39,7 @@ def environment(version: str) -> Path:
     """The Python of the environment with this bpy; made if it is not there. Raises Missing."""
     folder, lock = ROOT / f".venv-bpy-{version}", ROOT / f"requirements-bpy-{version}.lock"
     python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
-    marker, digest = folder / "lock.sha256", hashlib.sha256(lock.read_bytes()).hexdigest()
+    marker, digest = folder / "lock.sha256", sha256(lock)
     if marker.is_file() and marker.read_text() == digest:
         return python
     print(f"Making {folder.name}", flush=True)
@@ -51,11 +49,12 @@ def environment(version: str) -> Path:
     done = subprocess.run([*install, "-r", str(lock)], capture_output=True, text=True)
     if done.returncode != 0:
         raise Missing(f"bpy {version} cannot be installed: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
-    marker.write_text(digest)
+    write_whole(marker, digest)
     return python
 
 
 def run_bpy(version: str, arguments: list[str]) -> int:
+    """The add-on's tests under a version of pip's bpy: pytest's exit code. Raises Missing."""
     python = Path(sys.executable) if version == OWN else environment(version)
     command = [str(python), "-m", "pytest", ADDON_TESTS, "-p", "no:cacheprovider", *arguments]
     return subprocess.run(command, cwd=ROOT).returncode
@@ -86,6 +85,7 @@ def run_real(command: str, arguments: list[str]) -> int:
 
 
 def main(arguments: list[str]) -> int:
+    """Run the tests under what is asked for, and say of each how it went. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="dev.py test", description="The add-on's tests under other Blenders.")
     parser.add_argument("--blender", required=True, choices=("all", *sorted((OWN, *OTHERS)), "real"))
     options, rest = parser.parse_known_args(arguments)

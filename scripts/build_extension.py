@@ -31,19 +31,18 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from backend.config import version  # noqa: E402
-from backend.errors import StoreError  # noqa: E402
-from backend.files import sha256, written_whole  # noqa: E402
-from backend.protocol import Wheel  # noqa: E402
-from backend.store import wheels as store  # noqa: E402
-from backend.store.transfer import complete, copy, download  # noqa: E402
-from backend.store.wheels import PYPI, Listed, expected, list_files  # noqa: E402
+from backend.config import version
+from backend.errors import StoreError
+from backend.files import sha256, written_whole
+from backend.protocol import Wheel
+from backend.store import wheels as store
+from backend.store.transfer import complete, copy, download
+from backend.store.wheels import PYPI, Listed, expected, list_files
 
 if TYPE_CHECKING:
     from packaging.tags import Tag
+
+ROOT = Path(__file__).resolve().parent.parent
 
 CARRIED = "requirements-backend.lock"
 TOOL = "uv"
@@ -263,6 +262,7 @@ def blender() -> list[str] | None:
 
 
 def run_blender(command: list[str], *arguments: str) -> None:
+    """Run one of Blender's commands for extensions. Raises CalledProcessError where it says no."""
     subprocess.run([*command, "--background", "--command", "extension", *arguments], check=True)
 
 
@@ -275,6 +275,7 @@ def cache_folder() -> Path:
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
+    """The command line; ends the program with 2 for a platform that there is not."""
     parser = argparse.ArgumentParser(prog="dev.py build", description="Pack the extension, a zip for each platform.")
     names = [platform.name for platform in PLATFORMS]
     parser.add_argument("platforms", nargs="*", metavar="PLATFORM", help=f"{', '.join(names)} (default: all)")
@@ -291,6 +292,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def main(arguments: list[str]) -> int:
+    """Pack the zips that are asked for. Exit code: 0 done, 1 a package cannot be had, 2 wrong usage."""
     options = parse(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     tool = blender()

@@ -1,7 +1,7 @@
 """One picture of a batch: the input images above, the rendered results below, with their names.
 
-    python scripts/contact_sheet.py DIR             (a folder that batch.py --render has filled)
-    python scripts/contact_sheet.py DIR DIR ...     (batches of the same images, a line for each, named by folder)
+    python -m scripts.contact_sheet DIR             (a folder that batch.py --render has filled)
+    python -m scripts.contact_sheet DIR DIR ...     (batches of the same images, a line for each, named by folder)
 
 Writes ``contact_sheet.png`` into the first folder. An asset that failed shows why.
 """
@@ -27,7 +27,10 @@ PAPER, CARD, INK, RED = (255, 255, 255), (240, 240, 240), (40, 40, 40), (170, 30
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(description="One picture of a batch: inputs above, results below.")
+    """Write the sheet of the folders that are named. Returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.contact_sheet", description="One picture of a batch: inputs above, results below."
+    )
     parser.add_argument("folders", type=Path, metavar="DIR", nargs="+")
     folders = parser.parse_args(arguments).folders
     for folder in folders:
@@ -63,6 +66,7 @@ def contact_sheet(batches: list[tuple[Path, list[dict[str, Any]]]]) -> Image.Ima
 
 
 def input_tile(asset: dict[str, Any]) -> Image.Image:
+    """The first image of an asset, or why it cannot be shown."""
     try:
         with Image.open(asset["images"][0]) as image:
             return fit(image)
@@ -71,6 +75,7 @@ def input_tile(asset: dict[str, Any]) -> Image.Image:
 
 
 def result_tile(asset: dict[str, Any] | None, folder: Path) -> Image.Image:
+    """The render of an asset, or why there is none."""
     if asset is None:
         return message("This batch did not have this image.")
     if asset["error"] is not None:
@@ -92,14 +97,15 @@ def fit(image: Image.Image) -> Image.Image:
 
 
 def message(text: str) -> Image.Image:
-    """A tile with words in place of a picture."""
+    """A tile with words instead of a picture."""
     tile = Image.new("RGB", (TILE, TILE), CARD)
     write(tile, (GAP, GAP), textwrap.fill(text, 30, max_lines=12), size=15, color=RED)
     return tile
 
 
-def write(image: Image.Image, place: tuple[int, int], text: str, *, size: int, color: tuple[int, int, int]) -> None:
-    ImageDraw.Draw(image).multiline_text(place, text, fill=color, font=ImageFont.load_default(size))
+def write(image: Image.Image, corner: tuple[int, int], text: str, *, size: int, color: tuple[int, int, int]) -> None:
+    """Write text onto an image; ``corner`` is its upper left one, in pixels."""
+    ImageDraw.Draw(image).multiline_text(corner, text, fill=color, font=ImageFont.load_default(size))
 
 
 if __name__ == "__main__":

@@ -123,9 +123,9 @@ def pip_problem(output: str) -> str:
         )
     if NETWORK_TROUBLE.search(output):
         return "No network: pip cannot reach its package index. Connect (or set a proxy for pip) and run this again."
-    absent = re.search(r"No matching distribution found for ([^\s(]+)", output)
-    if absent:
-        return f"The package index that pip is set up with does not have {absent.group(1)}."
+    unknown = re.search(r"No matching distribution found for ([^\s(]+)", output)
+    if unknown:
+        return f"The package index that pip is set up with does not have {unknown.group(1)}."
     return "pip failed; its last lines:\n" + "\n".join(output.strip().splitlines()[-8:])
 
 
@@ -149,6 +149,7 @@ def missing_libraries() -> list[str]:
 
 
 def require(problem: str) -> None:
+    """Raise Problem if there is one."""
     if problem:
         raise Problem(problem)
 
@@ -157,6 +158,7 @@ def require(problem: str) -> None:
 
 
 def has_nvidia_driver() -> bool:
+    """Whether torch's CUDA build would be of use here."""
     return Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
 
 
@@ -166,6 +168,7 @@ def torch_lock(linux: bool, nvidia: bool) -> str:
 
 
 def environment_python() -> Path:
+    """The Python of the checkout's environment, whether it is there or not."""
     return ENVIRONMENT / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
 
 
@@ -178,6 +181,7 @@ def read_marker() -> dict:
 
 
 def write_marker(state: str, digest: str) -> None:
+    """Write the marker, whole or not at all (this script runs before anything of the checkout can be imported)."""
     part = MARKER.with_suffix(".part")
     part.write_text(json.dumps({"state": state, "locks": digest}), encoding="utf-8")
     os.replace(str(part), str(MARKER))
@@ -291,7 +295,7 @@ def demo(python: Path, arguments: list[str]) -> int:
     code = subprocess.run(batch + arguments, cwd=str(ROOT)).returncode
     if code not in (0, 1):
         return code
-    sheet = subprocess.run([str(python), "scripts/contact_sheet.py", str(out)], cwd=str(ROOT)).returncode
+    sheet = subprocess.run([str(python), "-m", "scripts.contact_sheet", str(out)], cwd=str(ROOT)).returncode
     print(f"\nThe assets are in {out}", flush=True)
     print("Look at           {}".format(out / "contact_sheet.png"), flush=True)
     return code or sheet
@@ -300,7 +304,7 @@ def demo(python: Path, arguments: list[str]) -> int:
 def test(python: Path, arguments: list[str]) -> int:
     """The tests, a file to a process, at most four at once; arguments go to pytest. --blender: under other Blenders."""
     if any(argument.partition("=")[0] == "--blender" for argument in arguments):
-        return subprocess.run([str(python), "scripts/blenders.py", *arguments], cwd=str(ROOT)).returncode
+        return subprocess.run([str(python), "-m", "scripts.blenders", *arguments], cwd=str(ROOT)).returncode
     # Processes that share the cores compute with one thread each: with more they would wait for each other.
     environment = dict(os.environ, OMP_NUM_THREADS="1")
     shared = ["--numprocesses", "auto", "--maxprocesses", "4", "--dist", "loadfile"]
@@ -328,8 +332,8 @@ def check(python: Path, arguments: list[str]) -> int:
 
 
 def build(python: Path, arguments: list[str]) -> int:
-    """The extension's zips, one for each platform; arguments go to build_extension.py."""
-    return subprocess.run([str(python), "scripts/build_extension.py", *arguments], cwd=str(ROOT)).returncode
+    """The extension's zips, one for each platform; arguments go to ``scripts.build_extension``."""
+    return subprocess.run([str(python), "-m", "scripts.build_extension", *arguments], cwd=str(ROOT)).returncode
 
 
 def link_package() -> Path:
@@ -356,6 +360,7 @@ COMMANDS = {command.__name__: command for command in (demo, test, check, build, 
 
 
 def main() -> int:
+    """Run the command that is asked for. Exit code: 0 done, 1 failed, 2 wrong usage, 130 stopped."""
     parser = argparse.ArgumentParser(description="Set up Espalier in this checkout and run it.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for name, command in COMMANDS.items():

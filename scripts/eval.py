@@ -1,13 +1,11 @@
-"""Judge few-step students beside their teacher: ``python scripts/eval.py --preset mini --table``.
+"""Judge models on objects whose truth is known: ``python -m scripts.eval mini|students|painted``.
 
-A row of the table is a model and a number of steps. Two questions are asked of it. *Per image* (the primary columns):
-16 samples of one image against 16 true completions of it. *All in all*: one sample an image against the objects
-themselves. The row "truth" is what a perfect sampler would get: true completions in place of samples. Its Frechet
-distances are subtracted from all others, so that 0 is best.
+    mini        how near a small model comes to held-out objects: shape, colours, hidden choices
+    students    few-step students beside their teacher, by distributions
+    painted     how well a picture is painted on a shape that is given
 
-``--set FOLDER`` judges on objects of your own instead, pictures NAME.png beside NAME.glb; there only the second
-question can be asked. Samples are made once and kept, one file for each row, seed and question, named by what they were
-made with, so that the command can be stopped and run again, and several can run side by side with ``--row``.
+``--json`` prints one object as the last line of stdout, ``--out FILE`` writes it; progress goes to stderr. ``mini`` has
+``all.f_score``, ``all.iou`` and ``all.psnr`` in it, ``painted`` has ``all.psnr`` and ``all.psnr_other_views``.
 """
 
 from __future__ import annotations
@@ -15,97 +13,131 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+import torch
 
-import torch  # noqa: E402
-
-from backend.errors import BackendError  # noqa: E402
-from backend.evaluation.cases import cases  # noqa: E402
-from backend.evaluation.given_set import GivenSetError, given_set, set_digest  # noqa: E402
-from backend.evaluation.samples import Row, encoder_of  # noqa: E402
-from backend.evaluation.table import Evaluation, table  # noqa: E402
-from backend.serving.model_list import usable_models  # noqa: E402
-from backend.store.catalog import find_model  # noqa: E402
-from backend.training.distillation.methods import METHODS  # noqa: E402
-from backend.weights.folders import ModelFolder  # noqa: E402
+from backend.errors import BackendError
+from backend.evaluation import mini, painted
+from backend.evaluation.cases import cases
+from backend.evaluation.given_set import GivenSetError, given_set, set_digest
+from backend.evaluation.samples import Row, encoder_of
+from backend.evaluation.students import report, rows_of, students_of
+from backend.evaluation.table import Evaluation, table
+from backend.files import write_whole
+from backend.pipeline import Pipeline
+from backend.store.catalog import find_model
+from backend.weights.folders import ModelFolder
 
 CACHE = Path.home() / ".cache" / "espalier"
 MAX_SEEDS = 9
+STUDENTS = """Judge few-step students beside their teacher.
 
+A row of the table is a model and a number of steps. Two questions are asked of it. *Per image* (the primary columns):
+16 samples of one image against 16 true completions of it. *All in all*: one sample an image against the objects
+themselves. The row "truth" is what a perfect sampler would get: true completions instead of samples. Its Frechet
+distances are subtracted from all others, so that 0 is best.
 
-def students_of(teacher: ModelFolder, folder: Path) -> Iterator[tuple[str, Path]]:
-    """The installed models that are overlays of the teacher, and what ``scripts/distill.py`` exported to a folder."""
-    for name in usable_models():
-        model = ModelFolder.find(name)
-        if model.base is not None and model.base.path == teacher.path:
-            yield name, model.path
-    for path in sorted(folder.glob("*/overlay.json")):
-        if path.parent.name.partition("@")[0] in METHODS:
-            yield path.parent.name, path.parent
-
-
-def rows_of(teacher: Path, students: Iterable[tuple[str, Path]]) -> list[Row]:
-    """The teacher, the teacher in few steps with and without its guidance, every student, and what the guard makes of
-    the first."""
-    found = [Row("teacher 25x2", teacher, 25)]
-    found += [Row(f"none {steps}x2", teacher, steps) for steps in (1, 2)]
-    found += [Row(f"none, unguided {steps}x2", teacher, steps, 0.0) for steps in (1, 2)]
-    for i, (name, path) in enumerate(students):
-        found += [Row(f"{name} {steps}x2", path, steps) for steps in (1, 2)]
-        if i == 0:
-            found.append(Row(f"{name} 2x2, guarded", path, 2, guarded=True))
-    return found
+--set FOLDER judges on objects of your own instead, pictures NAME.png beside NAME.glb; there only the second question
+can be asked. Samples are made once and kept, one file for each row, seed and question, named by what they were made
+with, so that the command can be stopped and run again, and several can run side by side with --row.
+"""
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--preset", default="mini", help="the teacher: a model's name or folder")
-    parser.add_argument("--set", type=Path, metavar="FOLDER", help="pictures NAME.png beside the objects NAME.glb")
-    parser.add_argument("--student", action="append", default=[], metavar="MODEL", help="further students (folders)")
-    parser.add_argument(
-        "--encoder", metavar="MODEL", help="whose image encoder judges renders (default: the teacher's)"
-    )
-    parser.add_argument("--objects", type=int, default=192, help="held-out objects of the columns all in all")
-    parser.add_argument("--seeds", type=int, choices=range(1, MAX_SEEDS + 1), default=3, help="sampling seeds")
-    parser.add_argument("--folder", type=Path, help="where samples are kept (default: ~/.cache/espalier/eval/PRESET)")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--row", action="append", help="only rows of this name, such as 'vm-vd 2x2'")
-    parser.add_argument("--table", action="store_true", help="print the table (Markdown)")
-    parser.add_argument("--json", type=Path, help="write the table's figures here, with the frequencies of choices")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)  # rows are made side by side by several such commands
+    """Exit code: 0 done, 1 it could not be done, 2 wrong usage, 130 stopped."""
+    arguments = parse()
     try:
-        return evaluate(arguments)
-    except (BackendError, GivenSetError) as error:
-        print(error, file=sys.stderr)
+        code: int = arguments.run(arguments)
+        return code
+    except BackendError as error:
+        say(f"{error} {error.hint}".strip())
+        return 1
+    except GivenSetError as error:
+        say(str(error))
         return 1
     except KeyboardInterrupt:
-        print("Stopped: the same command goes on with what it has not made yet.", file=sys.stderr)
+        kept = " The same command goes on with what it has not made yet." if arguments.run is run_students else ""
+        say(f"Stopped.{kept}")
         return 130
 
 
-def evaluate(arguments: argparse.Namespace) -> int:
-    """Make what is missing, and print what was asked for."""
+def parse() -> argparse.Namespace:
+    """The command line; ``run`` is what carries it out."""
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.eval", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    kinds = parser.add_subparsers(metavar="mini|students|painted", required=True)
+    for name, evaluation in (("mini", mini), ("painted", painted)):
+        kind = _kind(kinds, name, evaluation.__doc__ or "", run_on_pipeline)
+        kind.add_argument("--n", type=int, default=96, help="objects (default: %(default)s)")
+        kind.add_argument("--seed", type=int, default=0, help="which held-out objects")
+        kind.add_argument("--steps", type=int, default=25, help="of both flows (default: %(default)s)")
+        kind.add_argument("--guidance", type=float, help="default: the model's own")
+        kind.add_argument("--model", default="mini", help="name or folder of a small model (default: %(default)s)")
+        kind.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+        kind.set_defaults(evaluation=evaluation)
+    _add_students(_kind(kinds, "students", STUDENTS, run_students))
+    return parser.parse_args()
+
+
+def _kind(kinds: Any, name: str, words: str, run: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
+    kind: argparse.ArgumentParser = kinds.add_parser(
+        name, description=words, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    kind.add_argument("--json", action="store_true", help="print the figures as one object, last of all")
+    kind.add_argument("--out", type=Path, metavar="FILE", help="write the figures as JSON")
+    kind.set_defaults(run=run)
+    return kind
+
+
+def _add_students(kind: argparse.ArgumentParser) -> None:
+    kind.add_argument("--preset", default="mini", help="the teacher: a model's name or folder")
+    kind.add_argument("--set", type=Path, metavar="FOLDER", help="pictures NAME.png beside the objects NAME.glb")
+    kind.add_argument("--student", action="append", default=[], metavar="MODEL", help="further students (folders)")
+    kind.add_argument("--encoder", metavar="MODEL", help="whose image encoder judges renders (default: the teacher's)")
+    kind.add_argument("--objects", type=int, default=192, help="held-out objects of the columns all in all")
+    kind.add_argument("--seeds", type=int, choices=range(1, MAX_SEEDS + 1), default=3, help="sampling seeds")
+    kind.add_argument("--folder", type=Path, help="where samples are kept (default: ~/.cache/espalier/eval/PRESET)")
+    kind.add_argument("--device", default="cpu")
+    kind.add_argument("--row", action="append", help="only rows of this name, such as 'vm-vd 2x2'")
+    kind.add_argument("--table", action="store_true", help="print the table (Markdown)")
+
+
+def run_on_pipeline(arguments: argparse.Namespace) -> int:
+    """``mini`` or ``painted``, on a model's whole pipeline. Raises CheckpointError."""
+    pipeline = Pipeline.load(ModelFolder.find(arguments.model), torch.device(arguments.device))
+    options = arguments.n, arguments.seed, arguments.steps, arguments.guidance
+    found = arguments.evaluation.evaluate(pipeline, *options, say)
+    if not arguments.json:
+        print(arguments.evaluation.table(found))
+    hand_out(found, arguments)
+    return 0
+
+
+def run_students(arguments: argparse.Namespace) -> int:
+    """Make the samples that are missing, and say what was asked for. Raises CheckpointError, GivenSetError."""
+    torch.set_num_threads(1)  # rows are made side by side by several such commands
     teacher = ModelFolder.find(arguments.preset)
     name = teacher.path.name
     students = [*students_of(teacher, CACHE / "distill" / name), *((m, find_model(m)) for m in arguments.student)]
     rows = [*([] if arguments.set else [Row("truth")]), *rows_of(teacher.path, students)]
     chosen = [row for row in rows if not arguments.row or row.name in arguments.row]
     if not chosen:
-        print(f"there is no such row: {', '.join(row.name for row in rows)}", file=sys.stderr)
+        say(f"there is no such row: {', '.join(row.name for row in rows)}")
         return 2
     evaluation = open_evaluation(arguments, teacher)
     for seed, row in product(range(arguments.seeds), chosen):
         for kind in evaluation.kinds:
             evaluation.samples(row, kind, seed)
-    if arguments.table or arguments.json:
-        report(evaluation, chosen, arguments.json)
+    if arguments.table or arguments.json or arguments.out:
+        found = report(evaluation, chosen)
+        if arguments.table:
+            print(table(found["rows"]))
+        hand_out(found, arguments)
     return 0
 
 
@@ -121,15 +153,17 @@ def open_evaluation(arguments: argparse.Namespace, teacher: ModelFolder) -> Eval
     return Evaluation(folder / set_digest(subjects), encoder, subjects, arguments.seeds, device)
 
 
-def report(evaluation: Evaluation, rows: Sequence[Row], path: Path | None) -> None:
-    """Print the table, and write its figures to a file."""
-    judged = {row.name: evaluation.judged(row) for row in rows}
-    print(table(judged))
-    if path is not None:
-        found: dict[str, Any] = {"objects": len(evaluation.subjects), "seeds": evaluation.seeds, "rows": judged}
-        if evaluation.procedural:
-            found["choices"] = {row.name: evaluation.choices(row) for row in rows}
-        path.write_text(json.dumps(found, indent=1) + "\n")
+def say(words: str) -> None:
+    """A line of progress: stdout is for figures."""
+    print(words, file=sys.stderr, flush=True)
+
+
+def hand_out(figures: Any, arguments: argparse.Namespace) -> None:
+    """Write the figures to the file, and print them as the last line, as far as that was asked for."""
+    if arguments.out:
+        write_whole(arguments.out, json.dumps(figures, indent=1) + "\n")
+    if arguments.json:
+        print(json.dumps(figures))
 
 
 if __name__ == "__main__":

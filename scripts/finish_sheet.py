@@ -1,6 +1,6 @@
 """Eight assets on one picture: clay, wireframe, UV layout, texture and final render.
 
-    python scripts/finish_sheet.py [--out docs/finish.jpg] [--resolution 128] [--faces 1500]
+    python -m scripts.finish_sheet [--out docs/finish.jpg] [--resolution 128] [--faces 1500]
 
 The objects are procedural, so no model takes part: what is seen is what finishing makes of a raw surface. Renders are
 Blender's (pip's bpy), the rest is drawn with numpy.
@@ -17,20 +17,18 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from backend.evaluation.viewing import Seen, look, look_up
+from backend.mesh.bake.tangents import tangent_space
+from backend.mesh.export import write_glb
+from backend.mesh.finish import FinishedMesh, finish
+from backend.training.objects.families import FAMILIES
+from backend.training.objects.render import View
+from backend.training.objects.shapes import HELD_OUT
+from scripts.benchmark.finishing import raw_surface
+from scripts.benchmark.objects import procedural
+from scripts.contact_sheet import GAP, INK, LABEL, PAPER, write
+
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from backend.mesh.bake.tangents import tangent_space  # noqa: E402
-from backend.mesh.export import write_glb  # noqa: E402
-from backend.mesh.finish import FinishedMesh, finish  # noqa: E402
-from backend.training.objects.families import FAMILIES  # noqa: E402
-from backend.training.objects.render import View  # noqa: E402
-from backend.training.objects.shapes import HELD_OUT  # noqa: E402
-from scripts.benchmark.finishing import raw_surface  # noqa: E402
-from scripts.benchmark.objects import procedural  # noqa: E402
-from scripts.benchmark.viewing import Seen, look, look_up  # noqa: E402
-from scripts.contact_sheet import GAP, INK, LABEL, PAPER, write  # noqa: E402
-
 COUNT, TEXTURE_SIZE, TILE, SUPERSAMPLING = 8, 1024, 192, 6
 LINE_WIDTH = 0.002  # of the wireframe, in sides of the cube
 COLUMNS = ("clay", "wireframe", "UV layout", "texture", "render")
@@ -40,7 +38,10 @@ CLAY, LINE, CHART = np.array([205, 190, 175]), np.array([40, 60, 90]), np.array(
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Finish one object of each of the first families, and write the sheet."""
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.finish_sheet", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "finish.jpg", metavar="FILE")
     parser.add_argument("--resolution", type=int, default=128, help="cubes a side of the raw surface")
     parser.add_argument("--faces", type=int, default=1500, help="face target")
@@ -62,7 +63,7 @@ def tiles(mesh: FinishedMesh) -> Iterator[Image.Image]:
     """The pictures of one asset, in the order of ``COLUMNS``."""
     yield shaded(mesh)
     yield shaded(mesh, wire=True)
-    yield layout(mesh)
+    yield uv_layout(mesh)
     yield Image.fromarray(mesh.texture)
     yield rendered(mesh)
 
@@ -104,13 +105,12 @@ def on_edges(seen: Seen, corners: np.ndarray) -> np.ndarray:
     return np.asarray((seen.weights * heights).min(axis=1) < LINE_WIDTH / 2)
 
 
-def layout(mesh: FinishedMesh) -> Image.Image:
+def uv_layout(mesh: FinishedMesh) -> Image.Image:
     """The triangles in UV space."""
     size = TILE * 3
     image = Image.new("RGB", (size, size), PAPER)
     draw = ImageDraw.Draw(image)
-    places = mesh.uvs * [size, -size] + [0, size]
-    for triangle in places:
+    for triangle in mesh.uvs * [size, -size] + [0, size]:
         draw.polygon([tuple(point) for point in triangle], fill=tuple(CHART.tolist()), outline=tuple(LINE.tolist()))
     return image
 

@@ -1,4 +1,4 @@
-"""Write the hash locks from ``pyproject.toml``. Run it after changing a dependency: ``python3.11 scripts/lock.py``.
+"""Write the hash locks from ``pyproject.toml``. Run it after changing a dependency: ``python -m scripts.lock``.
 
 ``requirements.lock``              everything but torch: for a checkout
 ``requirements-backend.lock``      the part of it that the backend runs on: for the extension
@@ -14,7 +14,6 @@ requirement files for pip. Standard library only.
 
 from __future__ import annotations
 
-import hashlib
 import re
 import shutil
 import subprocess
@@ -24,6 +23,8 @@ import urllib.request
 import venv
 from pathlib import Path
 from urllib.parse import unquote
+
+from backend.files import sha256, write_whole
 
 ROOT = Path(__file__).resolve().parent.parent
 TORCH_INDEX = "https://download.pytorch.org/whl"
@@ -40,6 +41,7 @@ EVERYWHERE = re.compile(r" ; \(.*'darwin'\) or \(.*'linux'\) or \(.*'win32'\)")
 
 
 def main() -> None:
+    """Resolve everything in a temporary folder, then write the locks."""
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         venv.create(work / "uv", with_pip=True)
@@ -90,6 +92,7 @@ def compile_lock(uv: list[str], work: Path, requirements: list[str]) -> dict[str
 
 
 def by_name(text: str) -> dict[str, str]:
+    """The lines of a requirement file, by the package that they are about."""
     blocks = re.split(r"^(?=\S)", EVERYWHERE.sub("", text), flags=re.MULTILINE)
     return {block.partition("==")[0]: block for block in blocks if block}
 
@@ -102,7 +105,7 @@ def cpu_build(torch: str, work: Path) -> str:
     if subprocess.run(download).returncode != 0:  # pip is not set up to find it: ask where torch publishes it
         subprocess.run([*download, "--extra-index-url", CPU_INDEX], check=True)
     (wheel,) = (work / "wheels").glob("torch-*.whl")
-    return f"{version} \\\n    --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}\n"
+    return f"{version} \\\n    --hash=sha256:{sha256(wheel)}\n"
 
 
 def cuda_build(version: str, build: str) -> str:
@@ -121,8 +124,9 @@ def cuda_build(version: str, build: str) -> str:
 
 
 def write(name: str, packages: dict[str, str]) -> None:
-    text = "# Written by scripts/lock.py: change pyproject.toml and run that.\n" + "".join(packages.values())
-    (ROOT / name).write_text(text, encoding="utf-8", newline="\n")
+    """Write a lock."""
+    head = "# Written by scripts/lock.py: change pyproject.toml and run that.\n"
+    write_whole(ROOT / name, head + "".join(packages.values()))
     print(f"{name}: {len(packages)} packages")
 
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
+from PIL import Image
+
+from backend.training.objects.render import Light, View, frame, render
+from backend.training.objects.shapes import HELD_OUT, draw
+
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from PIL import Image  # noqa: E402
-
-from backend.training.objects.render import Light, View, frame, render  # noqa: E402
-from backend.training.objects.shapes import HELD_OUT, draw  # noqa: E402
-
 SIZE = 512
 LIGHT = Light(0.6, (-0.35, 0.6, 0.72))
 #: Family -> (number after HELD_OUT, azimuth, elevation).
@@ -37,6 +34,7 @@ def picture(family: str, number: int, azimuth: float, elevation: float, size: in
 
 
 def main() -> None:
+    """Write them to the folder ``examples``."""
     folder = ROOT / "examples"
     folder.mkdir(exist_ok=True)
     for family, (number, azimuth, elevation) in EXAMPLES.items():

@@ -1,6 +1,6 @@
-"""Write a model with weights made by rule: ``python scripts/make_random_model.py OUT``.
+"""Write a model with weights made by rule: ``python -m scripts.make_random_model OUT``.
 
-OUT gets the layout in which TRELLIS-image-large is published: pipeline.json, and for each network that it names (the
+OUT gets the form in which TRELLIS-image-large is published: pipeline.json, and for each network that it names (the
 image encoder too) its description and its weights under ckpts/, half precision where published so. Such a model makes
 noise; it has the sizes of the real one, for checks of loading, memory and time. It takes 4.3 GB.
 """
@@ -12,15 +12,13 @@ import shutil
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from torch import nn
 
-from torch import nn  # noqa: E402
-
-from backend.config import read_json  # noqa: E402
-from backend.weights.checkpoints import build_network  # noqa: E402
-from backend.weights.safetensors_file import serialised  # noqa: E402
-from scripts.benchmark.networks import LARGE, description_of, weights_by_rule  # noqa: E402
+from backend.config import read_json
+from backend.files import written_whole
+from backend.weights.checkpoints import build_network
+from backend.weights.safetensors_file import serialised
+from scripts.benchmark.networks import LARGE, description_of, weights_by_rule
 
 
 def write_random_model(out: Path, like: Path = LARGE) -> None:
@@ -42,13 +40,14 @@ def write_weights(description: Path, file: Path) -> int:
     weight = weights_by_rule(description, network)
     # Wide types first, so that every tensor begins at a multiple of its own size.
     like = dict(sorted(network.state_dict().items(), key=lambda item: (-item[1].itemsize, item[0])))
-    with file.open("wb") as stream:
+    with written_whole(file) as part, part.open("wb") as stream:
         stream.writelines(serialised(like, map(weight, like), {}))
     return file.stat().st_size
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    """Write the model that the command line asks for."""
+    parser = argparse.ArgumentParser(prog="python -m scripts.make_random_model", description=__doc__.partition("\n")[0])
     parser.add_argument("out", type=Path, help="a folder; made if missing")
     parser.add_argument("--like", type=Path, default=LARGE, metavar="FOLDER", help="a folder with other descriptions")
     options = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Train a small model from nothing: ``python scripts/train.py STAGE --preset mini``; ``all`` runs every stage in order.
+"""Train a small model from nothing: ``python -m scripts.train STAGE --preset mini``; ``all`` runs every stage in order.
 
 A stage that was stopped, by Ctrl-C or by force, goes on where it was when the same command is run again. Data,
 checkpoints, logs and held-out metrics stay in a folder outside the repository; ``export`` writes the model folder.
@@ -13,19 +13,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+import torch
 
-import torch  # noqa: E402
-
-from backend.errors import BackendError  # noqa: E402
-from backend.training.export import begin_with, export  # noqa: E402
-from backend.training.loop import Stage, Trainer  # noqa: E402
-from backend.training.objects.data import make_data  # noqa: E402
-from backend.training.scratch.flows import LatentFlowStage, StructureFlowStage  # noqa: E402
-from backend.training.scratch.presets import PRESETS  # noqa: E402
-from backend.training.scratch.stages import ImageEncoderStage, LatentVAEStage, Run, StructureVAEStage  # noqa: E402
-from backend.weights.folders import ModelFolder  # noqa: E402
+from backend.errors import BackendError
+from backend.training.export import begin_with, export
+from backend.training.loop import Stage, Trainer
+from backend.training.objects.data import make_data
+from backend.training.scratch.flows import LatentFlowStage, StructureFlowStage
+from backend.training.scratch.presets import PRESETS
+from backend.training.scratch.stages import ImageEncoderStage, LatentVAEStage, Run, StructureVAEStage
+from backend.weights.folders import ModelFolder
 
 LEARNED: dict[str, Callable[[Run], Stage]] = {
     "structure_vae": StructureVAEStage,
@@ -38,10 +35,12 @@ STAGES = ("data", *LEARNED, "export")
 
 
 def say(words: str) -> None:
+    """A line with the time of day."""
     print(f"{time.strftime('%H:%M:%S')}  {words}", flush=True)
 
 
 def run_data(run: Run) -> None:
+    """Make the shards that are missing, saying how long it will take."""
     started, at_start = time.monotonic(), -1
 
     def report(done: int, total: int) -> None:
@@ -54,6 +53,8 @@ def run_data(run: Run) -> None:
 
 
 def run_stage(name: str, run: Run, arguments: argparse.Namespace) -> None:
+    """One of ``STAGES``, from where it was. Raises FileNotFoundError if an earlier stage is not finished, BackendError
+    while another process is at work in its folder."""
     if name == "data":
         run_data(run)
     elif name == "export":
@@ -67,8 +68,11 @@ def run_stage(name: str, run: Run, arguments: argparse.Namespace) -> None:
         Trainer(stage, run.folder / name, run.device, arguments.precision == "bf16").run(say)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parse() -> argparse.Namespace:
+    """The command line, with the folders that it leaves to the preset."""
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("stage", choices=("all", *STAGES))
     parser.add_argument("--preset", choices=tuple(PRESETS), default="mini")
     parser.add_argument("--folder", type=Path, help="data and checkpoints (default: ~/.cache/espalier/train/PRESET)")
@@ -86,11 +90,17 @@ def main() -> int:
     parser.add_argument("--structure-guidance", type=float, default=1.0, help="default guidance of the exported model")
     parser.add_argument("--latent-guidance", type=float, default=0.0)
     arguments = parser.parse_args()
-    folder = arguments.folder or Path.home() / ".cache" / "espalier" / "train" / arguments.preset
-    arguments.out = arguments.out or folder / "model"
+    arguments.folder = arguments.folder or Path.home() / ".cache" / "espalier" / "train" / arguments.preset
+    arguments.out = arguments.out or arguments.folder / "model"
+    return arguments
+
+
+def main() -> int:
+    """Exit code: 0 done, 2 it could not be done, 130 stopped."""
+    arguments = parse()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    run = Run(PRESETS[arguments.preset], folder, torch.device(arguments.device), bool(arguments.start))
+    run = Run(PRESETS[arguments.preset], arguments.folder, torch.device(arguments.device), bool(arguments.start))
     try:
         for name in STAGES if arguments.stage == "all" else (arguments.stage,):
             run_stage(name, run, arguments)

@@ -32,11 +32,13 @@ class Case:
 
     @classmethod
     def draw(cls, family: str, number: int) -> Case:
+        """The object of a family with this number, in the view that belongs to it."""
         params = draw(family, [number])
         view = random_view(np.random.default_rng([*family.encode(), number, 4]))
         return cls(family, number, params, view, frame(family, params, [view])[0])
 
     def image(self) -> Image.Image:
+        """The lit picture of the view, RGBA, IMAGE_SIZE x IMAGE_SIZE: what the model gets."""
         return _image(self.family, self.number)
 
     def solid(self) -> Solid:

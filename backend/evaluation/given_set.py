@@ -42,15 +42,19 @@ class GivenSubject:
     object: Path
 
     def image(self) -> Image.Image:
+        """The picture as a user would give it. Raises ImageError."""
         return load_image(self.picture)
 
     def solid(self) -> Solid:
+        """The object in the unit cube. Raises GivenSetError."""
         return _solid(self.object)
 
     def truth(self) -> Truth:
+        """The object from four sides, since it is not known from which the picture was taken. Raises GivenSetError."""
         return _truth(self.object)
 
     def judged_as(self, surface: Surface) -> Solid:
+        """A result in the unit cube, like the object."""
         return _boxed(surface)
 
 
@@ -117,7 +121,7 @@ def _colored(mesh: Any) -> Mesh:
         visual = visual.to_color()  # one colour for all
     carried = visual.uv if textured else visual.vertex_colors
     longest = LONGEST_EDGE * float(np.ptp(mesh.vertices, axis=0).max())
-    # Columns of any kind are halved as places are; scaled down, they do not count as lengths.
+    # Columns of any kind are halved as positions are; scaled down, they do not count as lengths.
     tiny = 1e-3 * longest / max(1.0, float(np.abs(carried).max()))
     rows, faces = subdivide_to_size(np.hstack([mesh.vertices, carried * tiny]), mesh.faces, longest, max_iter=12)
     carried = rows[:, 3:] / tiny

@@ -88,7 +88,7 @@ class HiddenVariation:
         return cls(mean, axes[:count], max(1e-6, _spread(along)))
 
     def __call__(self, rows: np.ndarray) -> np.ndarray:
-        """Rows [n, d] as places along the axes [n, k], true answers being about 1 from their mean."""
+        """Rows [n, d] as coordinates along the axes [n, k], true answers being about 1 from their mean."""
         return np.asarray((rows - self.mean) @ self.axes.T / self.size)
 
     def spread(self, rows: np.ndarray) -> float:
@@ -96,9 +96,9 @@ class HiddenVariation:
         return _spread(self(rows))
 
 
-def _spread(places: np.ndarray) -> float:
-    """Root mean square distance from the mean, the mean being of the same places."""
-    return float(np.sqrt(((places - places.mean(0)) ** 2).sum() / (len(places) - 1)))
+def _spread(points: np.ndarray) -> float:
+    """Root mean square distance of points [n, k] from their own mean."""
+    return float(np.sqrt(((points - points.mean(0)) ** 2).sum() / (len(points) - 1)))
 
 
 @dataclass(frozen=True)
@@ -116,6 +116,7 @@ class Axes:
         return cls(mean, axes[:count] * (np.sqrt(len(rows)) / spread[0]))
 
     def __call__(self, rows: np.ndarray) -> np.ndarray:
+        """Rows [n, d] as coordinates along the axes, [n, k]."""
         return np.asarray((rows - self.mean) @ self.axes.T)
 
 

@@ -33,6 +33,7 @@ def true_occupancy(family: str, params: Params, resolution: int) -> np.ndarray:
 
 
 def iou(a: np.ndarray, b: np.ndarray) -> float:
+    """Intersection over union of two boolean arrays of one shape; 0 where both are empty."""
     return float((a & b).sum() / max(1, (a | b).sum()))
 
 

@@ -108,6 +108,7 @@ class Features:
             self.choices.append((made.subject.family, Choices.of(made.subject, made.solid.filled)))
 
     def save(self, path: Path) -> None:
+        """Write an ``.npz`` file, whole or not at all."""
         path.parent.mkdir(parents=True, exist_ok=True)
         with written_whole(path) as part:
             np.savez_compressed(

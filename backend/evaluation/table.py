@@ -61,7 +61,7 @@ class Evaluation:
         chosen: Sequence[Subject] = self.subjects if paired else cases(IMAGES)
         # Every sample has noise of its own: what one noise does to all objects would be taken for the model's doing.
         each = range(1 if paired else COMPLETIONS)
-        work = [(subject, 1_000_000 * seed + 1000 * place + i) for place, subject in enumerate(chosen) for i in each]
+        work = [(subject, 1_000_000 * seed + 1000 * number + i) for number, subject in enumerate(chosen) for i in each]
         name = row.name.replace(", ", "-").replace(" ", "_")
         path = self.folder / f"{name}_{kind}_{len(work)}_{seed}_{row.digest}.npz"
         if path.exists():

@@ -16,17 +16,16 @@ from ..training.distillation.mdt import (
     Guidance,
     Match,
     Objective,
-    Samples,
-    Teacher,
+    TeacherVelocity,
     data_teacher,
     guided_teacher,
-    logistic_times,
     loss_by_time,
     match_at,
     mean_square,
     velocity_distillation,
     velocity_matching,
 )
+from ..training.flow_path import Samples, logistic_times
 from ..weights.checkpoints import NETWORKS
 from .case import GoldenCase
 from .compare import FP32, Comparison, Value, compare_outputs
@@ -98,7 +97,7 @@ class _Run:
             return consistency(interval, self.settings["multiphase"])
         return velocity_matching(kind, "l2" if self.settings["d_norm"] else "none", interval)
 
-    def teacher(self, guidance: float | None) -> Teacher:
+    def teacher(self, guidance: float | None) -> TeacherVelocity:
         if self.guidance is None:
             return data_teacher(self.settings["sigma_min"])
         return guided_teacher(self.guidance, guidance)

@@ -1,0 +1,1 @@
+"""Training: procedural objects, a small model from nothing, and students distilled from a model."""

@@ -1,4 +1,4 @@
-"""Lay a finished run out as TRELLIS-image-large is: pipeline.json and, for each network, JSON and fp16 weights."""
+"""Write a finished run in the form of TRELLIS-image-large: pipeline.json, and JSON and fp16 weights of each network."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from safetensors.torch import save_file
 from torch import nn
 
 from ..config import PRETRAINED, SamplerSettings, read_json
+from ..files import write_whole, written_whole
 from ..weights.checkpoints import load_network
 from ..weights.folders import ModelFolder
-from .scratch.flows import SIGMA_MIN, LatentFlowStage, Latents, Standardized, StructureFlowStage
+from .flow_path import SIGMA_MIN
+from .scratch.flows import LatentFlowStage, Latents, Standardized, StructureFlowStage
 from .scratch.pretext import ImagePretext
 from .scratch.stages import ImageEncoderStage, LatentVAE, LatentVAEStage, Run, StructureVAE, StructureVAEStage
 
@@ -72,7 +74,12 @@ def _statistics(latents: Standardized) -> dict[str, list[float]]:
 def _save_half(network: nn.Module, path: Path) -> None:
     learned = dict(network.named_parameters())  # buffers keep their precision, as published
     tensors = {n: (t.half() if n in learned else t).cpu().contiguous() for n, t in network.state_dict().items()}
-    save_file(tensors, path, {"format": "pt"})
+    with written_whole(path) as part:
+        save_file(tensors, part, {"format": "pt"})
+
+
+def _write_json(path: Path, values: dict[str, Any]) -> None:
+    write_whole(path, json.dumps(values, indent=1) + "\n")
 
 
 def export(run: Run, folder: Path, structure_guidance: float, latent_guidance: float) -> None:
@@ -85,8 +92,7 @@ def export(run: Run, folder: Path, structure_guidance: float, latent_guidance: f
     ckpts.mkdir(parents=True, exist_ok=True)
     for key, network in networks.items():
         name, file = FILES[key]
-        config = {"name": name, "args": run.preset.networks[key]}
-        (ckpts / f"{file}.json").write_text(json.dumps(config, indent=1) + "\n")
+        _write_json(ckpts / f"{file}.json", {"name": name, "args": run.preset.networks[key]})
         _save_half(network, ckpts / f"{file}.safetensors")
     latents = Latents(run)
     args = {
@@ -103,9 +109,7 @@ def export(run: Run, folder: Path, structure_guidance: float, latent_guidance: f
         "image_cond_model": f"ckpts/{FILES['image_encoder'][1]}",
         "seal_leaks": True,
     }
-    (folder / "pipeline.json").write_text(
-        json.dumps({"name": "TrellisImageTo3DPipeline", "args": args}, indent=1) + "\n"
-    )
+    _write_json(folder / "pipeline.json", {"name": "TrellisImageTo3DPipeline", "args": args})
 
 
 def export_student(flow: nn.Module, stage: str, teacher: ModelFolder, folder: Path) -> None:
@@ -121,7 +125,7 @@ def export_student(flow: nn.Module, stage: str, teacher: ModelFolder, folder: Pa
     weights = folder / f"{name}.safetensors"
     weights.parent.mkdir(parents=True, exist_ok=True)
     _save_half(flow, weights)
-    file.write_text(json.dumps({"name": "TrellisImageTo3DPipeline", "args": args}, indent=1) + "\n")
+    _write_json(file, {"name": "TrellisImageTo3DPipeline", "args": args})
     beside = folder.resolve().parent == teacher.path.resolve().parent or teacher.path.parent == PRETRAINED
     base = teacher.path.name if beside else str(teacher.path.resolve())
-    (folder / "overlay.json").write_text(json.dumps({"base": base}) + "\n")
+    write_whole(folder / "overlay.json", json.dumps({"base": base}) + "\n")

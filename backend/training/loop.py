@@ -16,8 +16,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from ..files import write_whole, written_whole
 from .muon import Muon, hidden_matrices
-from .run_folder import Metrics, RunLog, Saving, alone, write_whole
+from .run_folder import Metrics, RunLog, Saving, alone
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ class TrainingState:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """The averaged weights in place of the live ones."""
+        """The averaged weights instead of the live ones."""
         live = {name: p.detach().clone() for name, p in self.parameters.items()}
         self.load(self.ema)
         try:
@@ -143,17 +144,16 @@ class TrainingState:
             self.load(live)
 
     def save(self, path: Path, **notes: str) -> None:
-        """Write the whole state, then put it in the place of the last one: a kill leaves the one or the other."""
+        """Write the whole state: a kill leaves the last one or this one."""
         tensors = {f"model/{n}": p.detach() for n, p in self.parameters.items()}
         tensors |= {f"ema/{n}": p for n, p in self.ema.items()}
         for name, p in self.parameters.items():
             for optimizer in self.optimizers:
                 moments = optimizer.state.get(p, {})
                 tensors |= {f"{key}/{name}": moments[key] for key in self._moments if key in moments}
-        part = path.with_suffix(".part")
         notes |= {"step": str(self.step), "updates": str(self.updates)}
-        save_file({n: t.contiguous().cpu() for n, t in tensors.items()}, part, notes)
-        part.replace(path)
+        with written_whole(path) as part:
+            save_file({n: t.contiguous().cpu() for n, t in tensors.items()}, part, notes)
 
     def restore(self, path: Path) -> dict[str, str]:
         """Take up what ``save`` wrote; returns the notes."""
@@ -205,6 +205,7 @@ class Trainer:
 
     @property
     def checkpoint_path(self) -> Path:
+        """Where the state is kept; there is no such file before the first save."""
         return self.folder / "checkpoint.safetensors"
 
     @property

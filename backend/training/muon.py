@@ -54,7 +54,7 @@ class Muon(torch.optim.Optimizer):
         self.precision = torch.bfloat16 if half else torch.float32
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # a closure is of no use here
         """One step with the gradients that are there, matrices of one size together."""
         for group in self.param_groups:
             by_part: dict[tuple[int, int], list[Tensor]] = defaultdict(list)

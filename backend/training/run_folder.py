@@ -1,4 +1,4 @@
-"""The folder of a run: one process at a time, files that are whole or not there, metrics up to the checkpoint."""
+"""The folder of a run: one process at a time, settings that stay, metrics up to the checkpoint."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ..errors import BackendError
+from ..files import write_whole
 
 Metrics = dict[str, float]
 
@@ -34,13 +35,6 @@ def alone(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(text, "utf-8")
-    part.replace(path)
 
 
 def claim(folder: Path, config: dict[str, Any], write: bool) -> None:
@@ -169,6 +163,7 @@ def _tensorboard(folder: Path, done: int, say: Callable[[str], None]) -> Any:
 
 
 def clock(seconds: float) -> str:
+    """A length of time in minutes, hours or days, as a person would say it."""
     minutes = int(seconds / 60)
     if minutes >= 2 * 24 * 60:
         return f"{minutes // (24 * 60):,} days"

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from backend.evaluation.metrics import sample_surface
+from backend.evaluation.viewing import look, look_up
 from backend.mesh import Mesh, RawMesh
 from backend.mesh.bake.bake import Source, Textures, bake
 from backend.mesh.bake.gaussian_color import SH_DC, GaussianColors
@@ -32,7 +33,6 @@ from backend.training.objects.shapes import HELD_OUT, draw
 
 from .layouts import layout_quality, layout_table
 from .objects import SUBDIVISION, Object, crossed_voxels, cube_features, procedural
-from .viewing import look, look_up
 
 FACES, TEXTURE_SIZE = 20_000, 1024
 VIEWS = tuple(View(azimuth, elevation, 40) for elevation in (15, -20) for azimuth in (30, 120, 210, 300))
@@ -95,6 +95,7 @@ class Steps:
         self.seconds: dict[str, float] = {}
 
     def run(self, name: str, call: Callable[[], Any]) -> Any:
+        """What the call returns; its seconds are kept as ``NAME_s`` and ``NAME_cpu_s``."""
         clock, cpu = time.perf_counter(), time.process_time()
         result = call()
         self.seconds |= {f"{name}_s": time.perf_counter() - clock, f"{name}_cpu_s": time.process_time() - cpu}
@@ -217,8 +218,8 @@ def surface_distance(field: Object, mesh: Unwrapped, surface: Mesh) -> dict[str,
     points = sample_surface(finished, POINTS, seed=1)
     there = np.linalg.norm(to_surface(field, points) - points, axis=1)
     true = to_surface(field, sample_surface(surface, POINTS, seed=2))
-    place = Projector(finished).project(true, np.zeros_like(true))
-    back = np.linalg.norm(place.interpolate(mesh.faces, mesh.vertices) - true, axis=1)
+    nearest = Projector(finished).project(true, np.zeros_like(true))
+    back = np.linalg.norm(nearest.interpolate(mesh.faces, mesh.vertices) - true, axis=1)
     both = np.concatenate([there, back])
     return {"distance_mean": both.mean(), "distance_p99": np.quantile(both, 0.99), "distance_max": both.max()}
 

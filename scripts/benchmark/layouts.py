@@ -46,9 +46,9 @@ def overlaps(uvs: np.ndarray, side: int) -> int:
     texels = rasterize(uvs, side)
     inside = texels.weights.min(axis=1) > INSIDE
     taken = np.zeros(side * side, dtype=np.uint8)
-    place = (texels.row * side + texels.column)[inside]
-    taken[place] = 1
-    return len(place) - int(taken.sum())
+    pixel = (texels.row * side + texels.column)[inside]
+    taken[pixel] = 1
+    return len(pixel) - int(taken.sum())
 
 
 def _stretches(mesh: Unwrapped) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -81,6 +81,6 @@ def layout_table(measurements: list[dict[str, Any]]) -> str:
     )
     lines = [heading]
     for name, row in zip([*names, "mean"], [*values, values.mean(axis=0)], strict=True):
-        cells = (f"{value:{11 if place % 2 == 0 else 9}.6g}" for place, value in enumerate(np.round(row, 4)))
+        cells = (f"{value:{11 if column % 2 == 0 else 9}.6g}" for column, value in enumerate(np.round(row, 4)))
         lines.append(f"{name:<{width}}" + "".join(cells))
     return "\n".join(lines)

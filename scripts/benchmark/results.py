@@ -13,6 +13,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from backend.files import write_whole
+
 from .stages import Case
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,12 +31,13 @@ class Results:
             stored = json.loads(self.file.read_text("utf-8"))
             if all(stored.get(key) == value for key, value in header.items()):
                 self.values = stored
-        command = " ".join(["python", *sys.argv])
+        command = " ".join(["python -m scripts.bench", *sys.argv[1:]])
         if command not in self.values["commands"]:
             self.values["commands"].append(command)
 
     @property
     def measurements(self) -> list[dict[str, Any]]:
+        """What ``add`` has kept, in the order of measuring."""
         found: list[dict[str, Any]] = self.values["measurements"]
         return found
 
@@ -60,9 +63,7 @@ class Results:
     def write(self) -> None:
         """Write the file whole or not at all."""
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        part = self.file.with_suffix(".part")
-        part.write_text(json.dumps(self.values, indent=1) + "\n", "utf-8")
-        os.replace(part, self.file)
+        write_whole(self.file, json.dumps(self.values, indent=1) + "\n")
 
 
 def machine(device: str, title: str) -> dict[str, Any]:

@@ -76,7 +76,7 @@ class Setup:
     """What the cases of a run share."""
 
     folder: Path  # a model's
-    by_rule: bool  # whether its networks have weights by rule in place of their own
+    by_rule: bool  # whether its networks have weights by rule instead of their own
     device: str
     repeats: int  # calls after the first
 
@@ -236,10 +236,12 @@ class Finishing:
         self.resolution = resolution * SUBDIVISION
 
     def extract(self) -> RawMesh:
+        """The raw surface of the cubes."""
         return extract_mesh(self.cubes, self.features, self.resolution)
 
     @cached_property
     def raw(self) -> RawMesh:
+        """What ``extract`` gives, made once."""
         return self.extract()
 
     def simplify(self) -> tuple[Surface, np.ndarray, np.ndarray]:
@@ -249,16 +251,20 @@ class Finishing:
 
     @cached_property
     def simplified(self) -> tuple[Surface, np.ndarray, np.ndarray]:
+        """What ``simplify`` gives, made once."""
         return self.simplify()
 
     def unwrap(self) -> Unwrapped:
+        """The simplified mesh with its UVs."""
         return unwrap(*self.simplified[1:], DEFAULTS.texture_size)
 
     @cached_property
     def unwrapped(self) -> Unwrapped:
+        """What ``unwrap`` gives, made once."""
         return self.unwrap()
 
     def bake(self) -> Textures:
+        """The colours of the surface on the UVs."""
         return bake(self.unwrapped, Source(self.simplified[0]), DEFAULTS.texture_size)
 
 

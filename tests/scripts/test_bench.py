@@ -265,7 +265,7 @@ def test_a_second_run_goes_on_where_the_first_one_ended(
     assert all(m["floor_s"] > 0 for m in stored["measurements"])
     assert stored["commit"] == "abc"
     assert stored["device"]
-    assert stored["commands"] == [" ".join(["python", *command, "0"])]
+    assert stored["commands"] == [" ".join(["python -m scripts.bench", *command[1:], "0"])]
 
 
 def test_what_was_measured_of_another_commit_is_replaced(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -211,6 +212,29 @@ def test_a_silent_command_shows_life_and_its_output_is_kept(
     assert "still at it" in printed
     assert "Downloading bpy" in printed
     assert "quiet" not in printed
+
+
+def test_other_scripts_run_as_modules(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only this one and batch.py, which Blender runs too, by their path; none looks for its imports by itself."""
+    commands: list[list[str]] = []
+
+    def run(command: list[str], *, cwd: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        assert cwd == str(dev.ROOT)
+        commands.append(command[1:])
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(dev.subprocess, "run", run)
+    assert dev.demo(Path("python"), []) == dev.build(Path("python"), ["--index"]) == 0
+    assert dev.test(Path("python"), ["--blender", "all"]) == 0
+    batch, *modules = commands
+    assert batch[0] == "scripts/batch.py"
+    assert [command[:2] for command in modules] == [
+        ["-m", "scripts.contact_sheet"],
+        ["-m", "scripts.build_extension"],
+        ["-m", "scripts.blenders"],
+    ]
+    others = [path for path in (dev.ROOT / "scripts").rglob("*.py") if path.name != "batch.py"]
+    assert [path.name for path in others if re.search(r"sys\.path|noqa", path.read_text("utf-8"))] == []
 
 
 @pytest.mark.parametrize("arguments", [[], ["nonsense"], ["check", "this"]])

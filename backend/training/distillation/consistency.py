@@ -9,7 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .mdt import NORM_OFFSET, Match, Objective, Samples, Velocity, derivative_along, step_back
+from ..flow_path import Samples
+from .mdt import NORM_OFFSET, Match, Objective, Velocity, derivative_along, step_back
 
 
 def target_times(t: Tensor, interval: float, phases: int) -> Tensor:
@@ -51,7 +52,7 @@ def continuous_consistency(normalized: bool = True) -> Objective:
         change = derivative_along(student, x_t, t, teacher)
         gap = teacher - u.detach() - samples.spread(t, x_t) * change
         if normalized:
-            gap = gap / samples.spread(samples.scale(gap, "rms") + NORM_OFFSET, gap)
+            gap = gap / samples.spread(samples.rms(gap) + NORM_OFFSET, gap)
         return Match(u, u.detach() + gap, x_t, teacher, u)
 
     return match

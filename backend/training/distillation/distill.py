@@ -17,7 +17,7 @@ from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 import torch.distributed as dist
@@ -26,14 +26,13 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
 from ...sparse.tensor import SparseTensor
+from ..flow_path import Samples, logistic_times
 from ..loop import Schedule, TrainingState, ema_decay, learning_rate
 from ..run_folder import Metrics, RunLog, Saving, alone, claim
 from .mdt import (
     Guidance,
-    Samples,
     Velocity,
     guided_teacher,
-    logistic_times,
     loss_by_time,
     match_at,
     mean_square,
@@ -55,7 +54,7 @@ class Clean:
     @property
     def samples(self) -> Samples:
         """Which row belongs to which."""
-        return Samples(len(self.cond), None if self.coords is None else self.coords[:, 0].long())
+        return Samples.of(len(self.cond), self.coords)
 
     def unconditional(self) -> Clean:
         """The same under the negative condition, zeros."""
@@ -86,6 +85,7 @@ class Sample:
 
     @classmethod
     def draw(cls, data: LatentSet, seed: int, number: int) -> Sample:
+        """The sample of this number in the run of this seed, the same whenever it is drawn."""
         generator = torch.Generator().manual_seed((seed * 1_000_003 + number) * 2654435761 % 2**63)
         item = data.draw(generator)
         normal = torch.randn(1, generator=generator)
@@ -201,6 +201,7 @@ class Devices:
         return float(sum_)
 
     def close(self) -> None:
+        """Leave the other processes."""
         if self.count > 1:
             dist.destroy_process_group()
 
@@ -268,6 +269,7 @@ class Distillation:
 
     @property
     def checkpoint_path(self) -> Path:
+        """Where the state is kept; there is no such file before the first save."""
         return self.folder / "checkpoint.safetensors"
 
     def _restore(self) -> list[float]:
@@ -380,7 +382,7 @@ class Distillation:
 
 def recompute_blocks(network: nn.Module) -> None:
     """Activation checkpointing: keep only what goes into each block of a flow."""
-    for block in network.blocks:  # type: ignore[union-attr]
+    for block in cast(nn.ModuleList, network.blocks):
         block.forward = partial(_recomputed, block.forward)
 
 

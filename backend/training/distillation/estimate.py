@@ -44,7 +44,8 @@ class Estimate:
     def of(cls, student: nn.Module, method: Method, preset: DistillPreset, devices: Devices) -> Estimate:
         """Measures the device's rate for half a second. Raises ValueError if the batch cannot be shared out."""
         parameters = sum(p.numel() for p in student.parameters())
-        width, blocks = cast(int, student.t_embedder.mlp[2].out_features), len(student.blocks)  # type: ignore
+        flow = cast(StructureFlow, student)  # the other flow has these parts, too
+        width, blocks = cast(nn.Linear, flow.t_embedder.mlp[2]).out_features, len(flow.blocks)
         tokens = _tokens(student)
         half = 2 if preset.precision != "fp32" and devices.device.type == "cuda" else 4
         at_once = devices.share(preset)

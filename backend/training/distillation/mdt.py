@@ -4,8 +4,7 @@ The student u(x_t, t) is the mean velocity from time t down to 0, so that x_0 = 
 teacher's many do. Differentiating t u along the teacher's path gives u = v - t du/dt, which Velocity Matching turns
 into a regression; Velocity Distillation moves the student's own samples by what that regression says of them.
 
-Everything here is a pure function of plain tensors. A state x is dense, `[B, ...]`, or holds the features `[N, C]` of
-the voxels of B samples; ``Samples`` knows which, and the objectives need not.
+Everything here is a pure function of plain tensors, for dense and sparse states alike (see ``flow_path``).
 """
 
 from __future__ import annotations
@@ -19,6 +18,8 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from ..flow_path import Samples, path_velocity, state_at
+
 #: Velocity of a state at times [B] in 0..1.
 Velocity = Callable[[Tensor, Tensor], Tensor]
 
@@ -26,40 +27,6 @@ Velocity = Callable[[Tensor, Tensor], Tensor]
 Normalization = Literal["l2", "rms", "none"]
 
 NORM_OFFSET = 0.1
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Which sample each row of a state belongs to. ``row_sample`` [N] is None where every row is a sample."""
-
-    count: int
-    row_sample: Tensor | None = None
-
-    def spread(self, values: Tensor, like: Tensor) -> Tensor:
-        """One number a sample [B], shaped to multiply a state."""
-        rows = values if self.row_sample is None else values[self.row_sample]
-        return rows.reshape(-1, *[1] * (like.ndim - 1)).to(like.dtype)
-
-    def mean(self, x: Tensor) -> Tensor:
-        """Mean over the elements of each sample, [B]."""
-        rows = x.flatten(1)
-        if self.row_sample is None:
-            return rows.mean(1)
-        return self._sum(rows.sum(1)) / self._elements(rows)
-
-    def scale(self, x: Tensor, normalization: Normalization) -> Tensor:
-        """The size of each sample, [B]: its L2 norm, or its root mean square."""
-        rms = self.mean(x.square()).sqrt()
-        return rms * self._elements(x.flatten(1)).sqrt() if normalization == "l2" else rms
-
-    def _elements(self, rows: Tensor) -> Tensor:
-        if self.row_sample is None:
-            return rows.new_full((self.count,), rows.shape[1])
-        return self._sum(rows.new_full((len(rows),), rows.shape[1]))
-
-    def _sum(self, values: Tensor) -> Tensor:
-        assert self.row_sample is not None
-        return values.new_zeros(self.count).index_add(0, self.row_sample, values)
 
 
 @dataclass(frozen=True)
@@ -75,22 +42,12 @@ class Match:
 
     @property
     def residual(self) -> Tensor:
+        """Prediction less target, shaped as a state."""
         return self.prediction - self.target
 
 
 #: An objective: student, velocity of the teacher at x_t, x_t, t [B], samples -> what to compare.
 Objective = Callable[[Velocity, Tensor, Tensor, Tensor, Samples], Match]
-
-
-def logistic_times(normal: Tensor, low: float, high: float = 1.0, mean: float = 1.0, std: float = 1.0) -> Tensor:
-    """Training times [B] from standard normal draws: sigmoid(N(mean, std)) mapped to [low, high]."""
-    return low + (high - low) * torch.sigmoid(normal * std + mean)
-
-
-def diffused(x_0: Tensor, noise: Tensor, t: Tensor, samples: Samples, sigma_min: float) -> Tensor:
-    """x_t = (1 - t) x_0 + (s + (1 - s) t) noise."""
-    at = samples.spread(t, x_0)
-    return (1 - at) * x_0 + (sigma_min + (1 - sigma_min) * at) * noise
 
 
 def derivative_along(student: Velocity, x: Tensor, t: Tensor, direction: Tensor) -> Tensor:
@@ -123,7 +80,8 @@ def velocity_matching(
             previous = step_back(student, teacher, x_t, t, interval)
             change = (u.detach() - previous[2]) / interval
         if normalization != "none":
-            change = change / samples.spread(samples.scale(change, normalization) + NORM_OFFSET, change)
+            size = samples.norm(change) if normalization == "l2" else samples.rms(change)
+            change = change / samples.spread(size + NORM_OFFSET, change)
         return Match(u, teacher - samples.spread(t, x_t) * change, x_t, teacher, u, previous)
 
     return match
@@ -147,28 +105,29 @@ class Guidance:
 
     @torch.no_grad()
     def velocity(self, x: Tensor, t: Tensor, strength: float | None) -> Tensor:
+        """Of a state at times [B], under guidance w = ``strength``; shaped as the state, without gradient."""
         v = self.conditional(x, t)
         return (1 + strength) * v - strength * self.unconditional(x, t) if strength else v
 
 
 #: Velocity of the teacher at a state on the way from x_0 to noise: x_t, t [B], x_0, noise -> velocity.
-Teacher = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+TeacherVelocity = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
-def guided_teacher(guidance: Guidance, strength: float | None) -> Teacher:
+def guided_teacher(guidance: Guidance, strength: float | None) -> TeacherVelocity:
     """A network as the teacher."""
     return lambda x_t, t, x_0, noise: guidance.velocity(x_t, t, strength)
 
 
-def data_teacher(sigma_min: float) -> Teacher:
-    """No network: the velocity (1 - s) noise - x_0 of the straight path itself (flow matching)."""
-    return lambda x_t, t, x_0, noise: (1 - sigma_min) * noise - x_0
+def data_teacher(sigma_min: float) -> TeacherVelocity:
+    """No network: the velocity of the straight path itself (flow matching)."""
+    return lambda x_t, t, x_0, noise: path_velocity(x_0, noise, sigma_min)
 
 
 def match_at(
     objective: Objective,
     student: Velocity,
-    teacher: Teacher,
+    teacher: TeacherVelocity,
     x_0: Tensor,
     noise: Tensor,
     t: Tensor,
@@ -176,12 +135,12 @@ def match_at(
     sigma_min: float,
 ) -> Match:
     """An objective at ``x_0`` diffused to ``t``. Its squared residual is L_VM, or a baseline's loss."""
-    x_t = diffused(x_0, noise, t, samples, sigma_min)
+    x_t = state_at(x_0, noise, t, samples, sigma_min)
     return objective(student, teacher(x_t, t, x_0, noise), x_t, t, samples)
 
 
 @dataclass(frozen=True)
-class Distillation:
+class SampleMatch:
     """What Velocity Distillation compares, with the student's sample and the match that was made at it."""
 
     residual: Tensor  #: its square is the loss
@@ -193,13 +152,13 @@ class Distillation:
 def velocity_distillation(
     objective: Objective,
     student: Velocity,
-    teacher: Teacher,
+    teacher: TeacherVelocity,
     noise: Tensor,
     sample_noise: Tensor,
     t: Tensor,
     samples: Samples,
     sigma_min: float,
-) -> Distillation:
+) -> SampleMatch:
     """L_VD = |r + u_f - sg(u_f)|^2.
 
     The student's one-step sample x_f = e' - u_f, u_f = u(e', 1), is diffused to ``t``; the residual r of ``objective``
@@ -209,7 +168,7 @@ def velocity_distillation(
     x_f = (sample_noise - u_f).detach()
     with torch.no_grad():
         match = match_at(objective, student, teacher, x_f, noise, t, samples, sigma_min)
-    return Distillation(match.residual + u_f - u_f.detach(), x_f, u_f, match)
+    return SampleMatch(match.residual + u_f - u_f.detach(), x_f, u_f, match)
 
 
 def mean_square(residual: Tensor, total: float | None = None) -> Tensor:
@@ -221,6 +180,6 @@ def mean_square(residual: Tensor, total: float | None = None) -> Tensor:
 
 def loss_by_time(per_sample: Tensor, t: Tensor, bins: int = 10) -> list[float]:
     """Mean loss [B] of the samples in each of ``bins`` equal ranges of time; NaN where there is none."""
-    place = (t * bins).long().clamp(0, bins - 1)
-    means = [per_sample[place == k] for k in range(bins)]
-    return [m.mean().item() if len(m) else math.nan for m in means]
+    number = (t * bins).long().clamp(0, bins - 1)
+    losses = [per_sample[number == k] for k in range(bins)]
+    return [one.mean().item() if len(one) else math.nan for one in losses]

@@ -6,9 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from ..flow_path import SIGMA_MIN
 from .consistency import consistency, continuous_consistency
 from .mdt import Normalization, Objective, velocity_matching
 
+#: Which of a model's two flows is distilled.
+StageName = Literal["structure", "latents"]
 Derivative = Literal["discrete", "continuous"]
 Precision = Literal["fp32", "bf16", "fp16"]
 
@@ -33,7 +36,7 @@ class DistillPreset:
     distill_from: float = 0.0  # share of the steps after which Velocity Distillation joins Velocity Matching
     max_norm: float = 1.0
     clip_percentile: float = 95.0
-    sigma_min: float = 1e-5
+    sigma_min: float = SIGMA_MIN
     precision: Precision = "fp32"  # of the products on CUDA; weights and sums stay fp32
     checkpoint_blocks: bool = False  # compute each block's activations again in the backward pass
     picture_every: int = 1000
@@ -107,7 +110,7 @@ _SMOKE = replace(_MINI, steps=2, batch=2, warmup=1, distill_guidance=1.0, pictur
 
 #: Preset -> stage -> how it is distilled. ``paper``: the published configurations, on eight devices (they say 8 a
 #: device); ``mini``: the bundled model on a CPU; ``smoke``: seconds, to prove that everything runs.
-DISTILL_PRESETS: dict[str, dict[str, DistillPreset]] = {
+DISTILL_PRESETS: dict[str, dict[StageName, DistillPreset]] = {
     "paper": {"structure": _PAPER, "latents": replace(_PAPER, rate=1e-8)},
     "mini": {
         "structure": _MINI,
@@ -116,10 +119,13 @@ DISTILL_PRESETS: dict[str, dict[str, DistillPreset]] = {
     "smoke": {"structure": _SMOKE, "latents": _SMOKE},
 }
 
+#: Preset -> the model that is distilled, unless another is asked for.
+DEFAULT_TEACHERS = {"paper": "trellis-image-large", "mini": "mini", "smoke": "mini"}
+
 #: Preset -> stage -> method -> updates instead of the preset's: methods are compared in about equal time on one core.
 #: Updates of vm (as of cm and pcm), vd and scm take 1.44, 1.76 and 2.06 s for the structure, 2.36, 2.89 and 3.67 s for
 #: the latents; so scm has a fifth more time than vm, and vm-vd, of which half the updates do both, a tenth less.
-EQUAL_TIME: dict[str, dict[str, dict[str, int]]] = {
+EQUAL_TIME: dict[str, dict[StageName, dict[str, int]]] = {
     "mini": {
         "structure": {"vm": 486, "vd": 398, "vm-vd": 270, "cm": 486, "pcm": 486, "scm": 405},
         "latents": {"vm": 338, "vd": 276, "vm-vd": 200, "cm": 338, "pcm": 338, "scm": 281},
@@ -127,7 +133,7 @@ EQUAL_TIME: dict[str, dict[str, dict[str, int]]] = {
 }
 
 
-def distill_preset(name: str, stage: str, method: str) -> DistillPreset:
+def distill_preset(name: str, stage: StageName, method: str) -> DistillPreset:
     """How a method's student learns."""
     preset = DISTILL_PRESETS[name][stage]
     return replace(preset, steps=EQUAL_TIME.get(name, {}).get(stage, {}).get(method, preset.steps))

@@ -8,19 +8,23 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from ...config import SamplerSettings
+from ...files import written_whole
 from ...mesh.extract.flexicubes import extract_mesh
 from ...models.latent_vae import LatentMeshDecoder
 from ...models.structure_vae import StructureDecoder
 from ...sampling import euler_sample, with_guidance
 from ...sparse.tensor import SparseTensor
+from ...weights.checkpoints import load_network
 from ..export import STUDENT_SAMPLING
 from ..objects.drawing import draw_colors, outer_surface
 from ..objects.render import View, Window
 from .distill import Clean, velocity_of
 from .mdt import Velocity
+from .teacher import Teacher
 
 SIDE = 128
 #: Steps of the student's columns.
@@ -40,7 +44,21 @@ def sample(flow: nn.Module, clean: Clean, settings: SamplerSettings, seed: int) 
     return euler_sample(velocity, noise, steps=settings.steps, rescale_t=settings.rescale_t)
 
 
-def structure_drawer(decoder: StructureDecoder, mean: Tensor, std: Tensor) -> Callable[[Tensor, Clean], np.ndarray]:
+#: Draws the latents of one object: a picture [H, W, 3] uint8.
+Drawer = Callable[[Tensor, Clean], np.ndarray]
+
+
+def drawer_of(teacher: Teacher, device: torch.device) -> Drawer:
+    """How samples of a teacher's flow, and of its students, are drawn. Raises CheckpointError."""
+    statistics = teacher.normalization
+    mean, std = torch.tensor(statistics.mean, device=device), torch.tensor(statistics.std, device=device)
+    files = teacher.model.network(teacher.decoder)
+    if teacher.stage == "structure":
+        return structure_drawer(load_network(files, StructureDecoder, device), mean, std)
+    return voxel_drawer(load_network(files, LatentMeshDecoder, device), mean, std)
+
+
+def structure_drawer(decoder: StructureDecoder, mean: Tensor, std: Tensor) -> Drawer:
     """Draws structure latents as what is nearest from the front and from above, brighter where nearer."""
 
     def draw(latents: Tensor, clean: Clean) -> np.ndarray:
@@ -55,7 +73,7 @@ def structure_drawer(decoder: StructureDecoder, mean: Tensor, std: Tensor) -> Ca
     return draw
 
 
-def voxel_drawer(decoder: LatentMeshDecoder, mean: Tensor, std: Tensor) -> Callable[[Tensor, Clean], np.ndarray]:
+def voxel_drawer(decoder: LatentMeshDecoder, mean: Tensor, std: Tensor) -> Drawer:
     """Draws latents of the voxels as the mesh they decode to, with its colours, unlit."""
 
     def draw(latents: Tensor, clean: Clean) -> np.ndarray:
@@ -77,12 +95,10 @@ def picture(
     student: nn.Module,
     teacher: nn.Module,
     sampling: SamplerSettings,
-    draw: Callable[[Tensor, Clean], np.ndarray],
+    draw: Drawer,
 ) -> None:
     """Write a row for each object: the truth, the teacher's sample as ``sampling`` says, and the student's in one step
     and in two, as it is exported."""
-    from PIL import Image
-
     rows = []
     for seed, clean in enumerate(objects):
         made = [clean.x_0, sample(teacher, clean, sampling, seed)]
@@ -90,4 +106,5 @@ def picture(
         tiles = [draw(latents, clean) for latents in made]
         rows.append(np.concatenate(tiles, 1))
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.concatenate(rows, 0)).save(path)
+    with written_whole(path) as part:
+        Image.fromarray(np.concatenate(rows, 0)).save(part)

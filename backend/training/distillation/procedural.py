@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor
 
+from ...config import Normalization
 from ...models.image_encoder import ImageEncoder
 from ...models.latent_vae import LatentEncoder
 from ...models.structure_vae import StructureEncoder
@@ -31,12 +32,15 @@ class FolderEncoders:
         return self.folder.network(f"ckpts/{FILES[network][1]}")
 
     def structure(self) -> StructureEncoder:
+        """Occupancy to structure latents."""
         return load_network(self._files("structure_encoder"), StructureEncoder, self.device)
 
     def latents(self) -> LatentEncoder:
+        """Features of the voxels to their latents."""
         return load_network(self._files("latent_encoder"), LatentEncoder, self.device)
 
     def image(self) -> ImageEncoder:
+        """Images to tokens."""
         return load_network(self.folder.network(self.folder.config.image_encoder), ImageEncoder, self.device)
 
     def digest(self) -> str:
@@ -55,13 +59,21 @@ def latents_of(run: Run, model: ModelFolder) -> Latents:
     return Latents(run, encoders, run.folder / f"latents_{encoders.digest()}")
 
 
-class _Procedural:
-    """What both sets share: training objects in a random view."""
+class _Procedural(ABC):
+    """What both sets share: standardised latents, and training objects in a random view."""
 
-    def __init__(self, latents: Latents) -> None:
+    def __init__(self, latents: Latents, normalization: Normalization) -> None:
+        """``normalization`` is of the stage's latents, as the model folder says."""
         self.latents = latents
+        mean, std = torch.tensor(normalization.mean), torch.tensor(normalization.std)
+        self.values = Standardized.of(self._raw(), mean, std).values
+
+    @abstractmethod
+    def _raw(self) -> Tensor:
+        """Latents as they come from the encoder."""
 
     def draw(self, generator: torch.Generator) -> Item:
+        """A training object and one of its views, by chance."""
         run = self.latents.run
         object_ = torch.randint(run.training_objects, (1,), generator=generator)
         return int(object_), int(torch.randint(run.preset.data.views, (1,), generator=generator))
@@ -72,50 +84,44 @@ class _Procedural:
 
 
 class ProceduralStructures(_Procedural):
-    """Structure latents, standardised as the model folder says."""
+    """Structure latents, ``values`` [O, 8, r, r, r]."""
 
-    def __init__(self, latents: Latents, model: ModelFolder) -> None:
-        super().__init__(latents)
-        normalization = model.config.structure_normalization
-        raw = latents.raw_structure()
-        if normalization is not None:
-            raw = Standardized.of(raw, torch.tensor(normalization.mean), torch.tensor(normalization.std)).values
-        self.values = raw
+    def _raw(self) -> Tensor:
+        return self.latents.raw_structure()
 
     def shape(self, item: Item) -> tuple[int, ...]:
+        """[8, r, r, r], of all objects alike."""
         return tuple(self.values.shape[1:])
 
     def load(self, items: list[Item], device: torch.device) -> Clean:
+        """Latents [B, 8, r, r, r] and tokens on the device."""
         objects = torch.tensor(items)[:, 0]
         return Clean(self.values[objects].to(device), None, self._tokens(items, device))
 
 
 class ProceduralVoxels(_Procedural):
-    """Latents of the occupied voxels, standardised as the model folder says."""
+    """Latents of the occupied voxels, ``values`` [V, 8]; those of an object follow each other."""
 
-    def __init__(self, latents: Latents, model: ModelFolder) -> None:
-        super().__init__(latents)
-        mean, std = (
-            torch.tensor(v) for v in (model.config.latent_normalization.mean, model.config.latent_normalization.std)
-        )
-        self.values = Standardized.of(latents.raw_voxels(), mean, std).values
+    def _raw(self) -> Tensor:
+        return self.latents.raw_voxels()
 
     def _rows(self, item: Item) -> slice:
         offsets = self.latents.objects.offsets
         return slice(int(offsets[item[0]]), int(offsets[item[0] + 1]))
 
     def shape(self, item: Item) -> tuple[int, ...]:
+        """[N, 8] for an object of N voxels."""
         rows = self._rows(item)
         return rows.stop - rows.start, self.values.shape[1]
 
     def load(self, items: list[Item], device: torch.device) -> Clean:
+        """Latents [N, 8] on the voxels of all items, and tokens, on the device."""
         voxels = [(self.latents.objects.voxels("coords", i), self.values[self._rows((i, v))]) for i, v in items]
         joined = sparse_batch(voxels, device)
         return Clean(joined.feats, joined.coords, self._tokens(items, device))
 
 
-def held_out(data: Any, count: int) -> list[Item]:
+def held_out(latents: Latents, count: int) -> list[Item]:
     """Items that no student learns from, evenly spread."""
-    run = data.latents.run
-    objects = torch.linspace(run.training_objects, len(data.latents.objects) - 1, count).long()
+    objects = torch.linspace(latents.run.training_objects, len(latents.objects) - 1, count).long()
     return [(int(i), 0) for i in objects]

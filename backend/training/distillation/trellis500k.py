@@ -1,4 +1,4 @@
-"""Objects in the layout that TRELLIS-500K's tools write, to distil on, and a check that names what is wrong with them.
+"""Objects in the form that TRELLIS-500K's tools write, to distil on, and a check that names what is wrong with them.
 
 ::
 
@@ -22,7 +22,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Literal
 from zipfile import BadZipFile
 
 import numpy as np
@@ -34,8 +33,8 @@ from ...config import Normalization
 from ...images.framing import images_to_tensor, object_box, prepare_image
 from ...models.image_encoder import ImageEncoder
 from .distill import Clean
+from .methods import StageName
 
-Stage = Literal["structure", "latents"]
 Item = tuple[str, int]  # name, view
 
 STRUCTURE_SHAPE = (8, 16, 16, 16)
@@ -47,7 +46,7 @@ class Dataset:
     """A folder of objects. ``aesthetic_score`` and ``max_voxels`` are what the published training left out."""
 
     folder: Path
-    stage: Stage
+    stage: StageName
     aesthetic_score: float = 4.5
     max_voxels: int = 32768
 
@@ -73,7 +72,7 @@ class Dataset:
         """metadata.csv. Raises ValueError if it is missing or lacks a column."""
         path = self.folder / "metadata.csv"
         if not path.exists():
-            raise ValueError(f"{path} is missing: this is no data set in TRELLIS-500K's layout")
+            raise ValueError(f"{path} is missing: this is no data set in TRELLIS-500K's form")
         try:
             with path.open(newline="", encoding="utf-8") as file:
                 reader = csv.DictReader(file)
@@ -93,7 +92,7 @@ class Dataset:
         return [row["sha256"] for row in self.rows() if self.wants(row)]
 
     def wants(self, row: dict[str, str]) -> bool:
-        """Whether a row's object is one of them. Raises ValueError where it has no number in the place of one."""
+        """Whether a row's object is one of them. Raises ValueError where something else stands for a number."""
         made = row[self._made()] == "True" and row["cond_rendered"] == "True"
         small = self.stage == "structure" or self._number(row, "num_voxels") <= self.max_voxels
         return made and small and self._number(row, "aesthetic_score") >= self.aesthetic_score
@@ -163,7 +162,7 @@ def _object_problems(dataset: Dataset, name: str) -> Iterator[str]:
             yield str(error)
 
 
-def read_latents(path: Path, stage: Stage) -> dict[str, np.ndarray]:
+def read_latents(path: Path, stage: StageName) -> dict[str, np.ndarray]:
     """An object's latents. Raises ValueError that names the file and what is wrong with it."""
     wanted = {"mean"} if stage == "structure" else {"coords", "feats"}
     try:
@@ -234,15 +233,14 @@ def read_picture(path: Path) -> Image.Image:
 class PublishedLatents:
     """A data set for ``distill``: latents from its files, tokens of a random picture from the frozen encoder."""
 
-    def __init__(self, dataset: Dataset, encoder: ImageEncoder, normalization: Normalization | None) -> None:
+    def __init__(self, dataset: Dataset, encoder: ImageEncoder, normalization: Normalization) -> None:
         """``normalization`` is of the stage's latents. Raises ValueError if the data set has no objects, and so do the
         other methods for a file that cannot be used."""
         self.dataset, self.encoder = dataset, encoder
         self.names = dataset.names()
         if not self.names:
             raise ValueError(next(problems(dataset)))
-        mean, std = (normalization.mean, normalization.std) if normalization else ([0.0], [1.0])
-        self.mean, self.std = torch.tensor(mean), torch.tensor(std)
+        self.mean, self.std = torch.tensor(normalization.mean), torch.tensor(normalization.std)
         self._views = lru_cache(maxsize=1 << 16)(lambda name: len(dataset.pictures(name)))
         self._counts = lru_cache(maxsize=1 << 16)(lambda name: len(self._arrays(name)["coords"]))
 
@@ -250,13 +248,16 @@ class PublishedLatents:
         return read_latents(self.dataset.latents_path(name), self.dataset.stage)
 
     def draw(self, generator: torch.Generator) -> Item:
+        """An object and one of its pictures, by chance."""
         name = self.names[int(torch.randint(len(self.names), (1,), generator=generator))]
         return name, int(torch.randint(self._views(name), (1,), generator=generator))
 
     def shape(self, item: Item) -> tuple[int, ...]:
+        """[8, 16, 16, 16], or [N, 8] for an object of N voxels."""
         return STRUCTURE_SHAPE if self.dataset.stage == "structure" else (self._counts(item[0]), CHANNELS)
 
     def load(self, items: list[Item], device: torch.device) -> Clean:
+        """Standardised latents, and the tokens of the pictures, on the device."""
         arrays = [self._arrays(name) for name, _ in items]
         cond = self._tokens(items, device)
         if self.dataset.stage == "structure":

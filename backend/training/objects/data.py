@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ...files import written_whole
 from .families import FAMILIES
 from .params import INSIDE
 from .render import conditioning_image, frame, random_light, random_view, render, surface_map
@@ -93,11 +94,15 @@ def _shard_path(folder: Path, index: int) -> Path:
 def _make_and_save(job: tuple[DataConfig, Path, int]) -> int:
     config, folder, index = job
     torch.set_num_threads(1)
-    path = _shard_path(folder, index)
-    part = path.with_suffix(f".part{os.getpid()}")
-    save_file(make_shard(config, index), part)
-    part.replace(path)
+    shard = make_shard(config, index)
+    with written_whole(_shard_path(folder, index)) as part:
+        save_file(shard, part)
     return index
+
+
+def shards_there(config: DataConfig, folder: Path) -> int:
+    """How many of the data set's shards are in a folder."""
+    return sum(_shard_path(folder, index).exists() for index in range(config.shards))
 
 
 def make_data(config: DataConfig, folder: Path, report: Callable[[int, int], None]) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .primitives import Field
 
-#: Colour slots of every object: two of the main pattern, two of other parts, one that shows only inside hidden places.
+#: Colour slots of every object: two of the main pattern, two of other parts, one that shows only inside hidden choices.
 MAIN, SECOND, PART, ACCENT, INSIDE = range(5)
 
 #: Every object's longest side. A picture is cut to what it shows and cannot tell how large that is: objects of many
@@ -34,7 +34,7 @@ class Family:
     modes: dict[str, tuple[float, ...]]
     hues: dict[int, Range] = field(default_factory=dict)  # colour slot -> hue range, where not free
 
-    def place(self, values: dict[str, Tensor], colors: Tensor) -> Params:
+    def params(self, values: dict[str, Tensor], colors: Tensor) -> Params:
         """Parameters with what brings the object to the middle of the cube and to its size there."""
         params = Params(values, colors)
         one = torch.ones_like(colors[:, 0, :1])  # some ends are plain numbers
@@ -60,6 +60,7 @@ class Params:
             raise AttributeError(name) from None
 
     def color(self, slot: int) -> Tensor:
+        """The colour of a slot (``MAIN`` .. ``INSIDE``), [B, 1, 3]."""
         return self.colors[:, slot, None, :]
 
     def mode(self, name: str, index: int) -> Tensor:
@@ -71,4 +72,5 @@ class Params:
         return Params(self._values | values, self.colors)
 
     def select(self, rows: Tensor | slice) -> Params:
+        """Some of the objects."""
         return Params({k: v[rows] for k, v in self._values.items()}, self.colors[rows])

@@ -22,6 +22,7 @@ class View:
     fov: float
 
     def position(self) -> tuple[float, float, float]:
+        """Where the camera is, in the units of the cube."""
         a, e = math.radians(self.azimuth), math.radians(self.elevation)
         # Far enough for the cube's circumsphere to fill the view, whatever the field of view.
         distance = 0.8 / math.sin(math.radians(self.fov) / 2)
@@ -139,7 +140,7 @@ def render(
 def surface_map(family: str, params: Params, views: list[View], size: int, windows: list[Window]) -> Tensor:
     """What each pixel of each of B objects shows: [B, size, size, 7] uint8.
 
-    Channels: 255 where there is a surface; its place in the object's own cube, -0.5..0.5 as 0..255; its colour, unlit.
+    Channels: 255 where there is a surface; its position in the object's cube, -0.5..0.5 as 0..255; its colour, unlit.
     """
     count = len(views)
     pairs = [camera_rays(v, size, w) for v, w in zip(views, windows, strict=True)]
@@ -208,7 +209,7 @@ def _march(
     depth = torch.full_like(start, torch.inf)
     live = start < stop
     index = torch.arange(rays.shape[1]).expand(len(rays), -1)
-    # A miss whose start is infinite never lives; give it a finite place so that its lane stays harmless.
+    # A miss whose start is infinite never lives; give it a finite start so that its lane stays harmless.
     t = start.where(live, torch.zeros_like(start))
     for step in range(steps):
         if step % 3 == 0:

@@ -26,7 +26,7 @@ _FAMILY_NAMES = tuple(FAMILIES)
 def draw(family: str, numbers: Sequence[int], hidden_draws: Sequence[int] | None = None) -> Params:
     """Parameters of the objects of one family with these numbers.
 
-    ``hidden_draws`` redraws the hidden parameters (and the colour inside hidden places) while all visible ones stay:
+    ``hidden_draws`` redraws the hidden parameters (and the colour inside hidden choices) while all visible ones stay:
     draw 0 is the object itself, other values are other completions of the same views.
     """
     f = FAMILIES[family]
@@ -34,7 +34,7 @@ def draw(family: str, numbers: Sequence[int], hidden_draws: Sequence[int] | None
     rows = [_draw_one(f, index, n, 0 if hidden_draws is None else hidden_draws[i]) for i, n in enumerate(numbers)]
     values = {name: torch.tensor([[row[0][name]] for row in rows], dtype=torch.float32) for name in rows[0][0]}
     colors = torch.tensor(np.stack([row[1] for row in rows]), dtype=torch.float32)
-    return f.place(values, colors)
+    return f.params(values, colors)
 
 
 def _draw_one(f: Family, index: int, number: int, hidden_draw: int) -> tuple[dict[str, float], np.ndarray]:

@@ -53,6 +53,7 @@ def _under_round(f: Field, p: Params, z: Size, radius: Size, x: Size = 0.0, y: S
 
 
 def chair(f: Field, p: Params) -> None:
+    """A seat on four legs, with a back. Hidden: niches in the back, hollows under the seat."""
     seat_low = p.seat_z - p.thick
     f.add(box(*f.at(0, 0, p.seat_z - p.thick / 2), p.width / 2, p.depth / 2, p.thick / 2, 0.01), patterned(f, p))
     _under_box(f, p, seat_low, p.width / 2 - 0.07, p.depth / 2 - 0.07)
@@ -68,10 +69,12 @@ def chair(f: Field, p: Params) -> None:
 
 
 def chair_extent(p: Params) -> Extent:
+    """How far a chair reaches along x, y and z."""
     return (-p.width / 2, p.width / 2), (-p.depth / 2, p.depth / 2), (-0.47, p.top)
 
 
 def stool(f: Field, p: Params) -> None:
+    """A round seat on four splayed legs, with a rung in front. Hidden: a hollow under the seat."""
     seat_low = p.seat_z - p.thick
     f.add(cylinder(*f.at(0, 0, p.seat_z - p.thick / 2), p.radius, p.thick / 2, 0.015), patterned(f, p))
     _under_round(f, p, seat_low, p.radius - 0.06)
@@ -85,11 +88,13 @@ def stool(f: Field, p: Params) -> None:
 
 
 def stool_extent(p: Params) -> Extent:
+    """How far a stool reaches along x, y and z."""
     half = torch.maximum(p.radius, p.radius * 0.62 + p.splay + p.leg)
     return (-half, half), (-half, half), (-0.42 - p.leg, p.seat_z)
 
 
 def desk(f: Field, p: Params) -> None:
+    """A top on a block with drawers and on a side wall. Hidden: niches in the back of the block, hollows under it."""
     top_low = p.height - p.thick
     half = (top_low + 0.4) / 2
     x_block = p.width / 2 - p.block / 2
@@ -103,10 +108,13 @@ def desk(f: Field, p: Params) -> None:
 
 
 def desk_extent(p: Params) -> Extent:
+    """How far a desk reaches along x, y and z."""
     return (-p.width / 2, p.width / 2), (-p.depth / 2 - 0.03, p.depth / 2), (-0.4, p.height)
 
 
 def lamp(f: Field, p: Params) -> None:
+    """A round base, a post with an arm to the front, a shade. Hidden: a hollow under the base, and whether the shade is
+    filled."""
     base_top = -0.45 + p.base_height
     f.add(cylinder(*f.at(0, p.reach / 2, -0.45 + p.base_height / 2), p.base, p.base_height / 2, 0.01), patterned(f, p))
     _under_round(f, p, -0.45, p.base - 0.06, 0.0, p.reach / 2)
@@ -126,12 +134,14 @@ def lamp(f: Field, p: Params) -> None:
 
 
 def lamp_extent(p: Params) -> Extent:
+    """How far a lamp reaches along x, y and z."""
     half = torch.maximum(p.base, p.shade)
     along = (-p.reach / 2 - p.shade, p.reach / 2 + p.base)
     return (-half, half), along, (-0.45, p.shade_z + p.shade_height / 2)
 
 
 def mug(f: Field, p: Params) -> None:
+    """A cup that widens to its rim, with a handle at +X. Hidden: a hollow under it."""
     half = p.height / 2
     left = -0.08  # leaves room for the handle
     f.add(cone(*f.at(left), p.radius * p.taper, p.radius, half), patterned(f, p))
@@ -145,12 +155,14 @@ def mug(f: Field, p: Params) -> None:
 
 
 def mug_extent(p: Params) -> Extent:
+    """How far a mug reaches along x, y and z."""
     left = -0.08
     handle = left + p.radius * (1 + p.taper) / 2 + p.handle * 1.35 + p.grip
     return (left - p.radius, handle), (-p.radius, p.radius), (-p.height / 2, p.height / 2)
 
 
 def bottle(f: Field, p: Params) -> None:
+    """A square body with a label, a shoulder, a neck and a cap. Hidden: niches in the back, hollows under it."""
     half = p.body / 2
     low = -0.46
     f.add(box(*f.at(0, 0, low + half), p.width / 2, p.depth / 2, half, 0.03), patterned(f, p))
@@ -166,12 +178,14 @@ def bottle(f: Field, p: Params) -> None:
 
 
 def bottle_extent(p: Params) -> Extent:
+    """How far a bottle reaches along x, y and z."""
     low = -0.46
     high = low + p.body + p.shoulder + p.neck_height + 0.065
     return (-p.width / 2, p.width / 2), (-p.depth / 2, p.depth / 2), (low, high)
 
 
 def house(f: Field, p: Params) -> None:
+    """Walls with a door and a window under a gable roof, with a chimney. Hidden: niches in the back, hollows below."""
     low = -0.42
     half = p.wall / 2
     f.add(box(*f.at(0, 0, low + half), p.width / 2, p.depth / 2, half), patterned(f, p))
@@ -187,12 +201,14 @@ def house(f: Field, p: Params) -> None:
 
 
 def house_extent(p: Params) -> Extent:
+    """How far a house reaches along x, y and z."""
     low = -0.42
     x, y = p.width / 2 + 0.03, p.depth / 2 + 0.04
     return (-x, x), (-y, y), (low, low + p.wall + p.roof * 1.2)
 
 
 def car(f: Field, p: Params) -> None:
+    """A body with a cabin, four wheels and two lights. Hidden: niches in the back, hollows under it."""
     low = -0.2
     half = p.body / 2
     f.add(box(*f.at(0, 0, low + half), p.width / 2, p.length / 2, half, 0.03), patterned(f, p))
@@ -211,12 +227,14 @@ def car(f: Field, p: Params) -> None:
 
 
 def car_extent(p: Params) -> Extent:
+    """How far a car reaches along x, y and z."""
     low = -0.2
     x, back = p.width / 2 + 0.045, torch.maximum(p.length / 2, p.cabin_y + p.cabin_length / 2)
     return (-x, x), (-p.length / 2 - 0.02, back), (low - p.wheel, low + p.body + p.cabin)
 
 
 def rocket(f: Field, p: Params) -> None:
+    """A cylinder with a nose, four fins and a hatch. Hidden: a hollow under it."""
     low = -0.4
     half = p.body / 2
     f.add(cylinder(*f.at(0, 0, low + half), p.radius, half), patterned(f, p))
@@ -235,12 +253,15 @@ def rocket(f: Field, p: Params) -> None:
 
 
 def rocket_extent(p: Params) -> Extent:
+    """How far a rocket reaches along x, y and z."""
     low = -0.4
     reach = p.radius + torch.minimum(p.fin, p.fin_height * 0.75)  # the blades are cut off obliquely
     return (-reach, reach), (-reach, reach), (low - 0.05, low + p.body + p.nose)
 
 
 def tree(f: Field, p: Params) -> None:
+    """A square pot with a label, a trunk and a crown of two cones. Hidden: niches in the back of the pot, hollows under
+    it."""
     low = -0.46
     half = p.pot / 2
     f.add(box(*f.at(0, 0, low + half), p.pot_width / 2, p.pot_width / 2, half, 0.01), patterned(f, p))
@@ -256,6 +277,7 @@ def tree(f: Field, p: Params) -> None:
 
 
 def tree_extent(p: Params) -> Extent:
+    """How far a tree reaches along x, y and z."""
     low = -0.46
     half = torch.maximum(p.pot_width / 2, p.spread)
     front = torch.maximum(p.pot_width / 2 + 0.03, p.spread)
@@ -263,6 +285,7 @@ def tree_extent(p: Params) -> Extent:
 
 
 def mushroom(f: Field, p: Params) -> None:
+    """A stem with a door, and a cap. Hidden: a hollow under the stem, and whether the cap is hollow around it."""
     low = -0.44
     half = p.stem / 2
     f.add(cone(*f.at(0, 0, low + half), p.foot, p.foot * p.taper, half), p.color(PART))
@@ -281,11 +304,13 @@ def mushroom(f: Field, p: Params) -> None:
 
 
 def mushroom_extent(p: Params) -> Extent:
+    """How far a mushroom reaches along x, y and z."""
     low = -0.44
     return (-p.cap, p.cap), (-p.cap, p.cap), (low, low + p.stem + p.dome)
 
 
 def robot(f: Field, p: Params) -> None:
+    """A body with a head, eyes, arms and legs. Hidden: niches in the back, hollows under the body."""
     half = p.body / 2
     f.add(box(*f.at(0, 0, 0.0), p.width / 2, p.depth / 2, half, 0.02), patterned(f, p))
     _back_niche(f, p, p.depth / 2, 0.0, p.width / 2 - 0.06, half - 0.06)
@@ -301,6 +326,7 @@ def robot(f: Field, p: Params) -> None:
 
 
 def robot_extent(p: Params) -> Extent:
+    """How far a robot reaches along x, y and z."""
     x, front, back = p.width / 2 + 0.095, p.head * 0.5 + 0.045, p.head * 0.5
     y = -torch.maximum(p.depth / 2, front), torch.maximum(p.depth / 2, back)
     return (-x, x), y, (-0.47, p.body / 2 + p.head + 0.02)

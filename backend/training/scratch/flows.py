@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,12 +13,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ...files import written_whole
 from ...models.image_encoder import ImageEncoder
 from ...models.latent_flow import LatentFlow
 from ...models.latent_vae import LatentEncoder
 from ...models.structure_flow import StructureFlow
 from ...models.structure_vae import StructureEncoder
 from ...sparse.tensor import SparseTensor
+from ..flow_path import Samples, logistic_times, path_velocity, state_at
 from ..loop import Metrics, Schedule
 from ..objects.data import Objects
 from .pretext import ImagePretext, normalized
@@ -33,8 +34,6 @@ from .stages import (
     sparse_batch,
     voxel_features,
 )
-
-SIGMA_MIN = 1e-5
 
 
 @dataclass(frozen=True)
@@ -72,12 +71,15 @@ class TrainedEncoders:
         self.run = run
 
     def structure(self) -> StructureEncoder:
+        """Occupancy to structure latents."""
         return cast(StructureVAE, self.run.finished(StructureVAEStage)).encoder
 
     def latents(self) -> LatentEncoder:
+        """Features of the voxels to their latents."""
         return cast(LatentVAE, self.run.finished(LatentVAEStage)).encoder
 
     def image(self) -> ImageEncoder:
+        """Images to tokens."""
         return cast(ImagePretext, self.run.finished(ImageEncoderStage)).encoder
 
 
@@ -95,12 +97,11 @@ class Latents:
         path = self.folder / f"{name}.safetensors"
         if not path.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
-            part = path.with_suffix(f".part{os.getpid()}")  # several runs may begin at once
             # Asked for first by a training step; what is kept is in full precision, whatever the step computes in.
             with torch.autocast(self.run.device.type, enabled=False):
                 values = torch.cat(list(make)).contiguous()
-            save_file({name: values}, part)
-            part.replace(path)
+            with written_whole(path) as part:  # several runs may begin at once
+                save_file({name: values}, part)
         return load_file(path)[name]
 
     def _standardized(self, latents: Tensor, training_rows: int) -> Standardized:
@@ -112,10 +113,12 @@ class Latents:
 
     @cached_property
     def objects(self) -> Objects:
+        """The run's objects, with the coordinates of their voxels."""
         return self.run.objects("coords")
 
     @cached_property
     def structure(self) -> Standardized:
+        """Structure latents [O, 8, r, r, r], standardised over the training objects."""
         return self._standardized(self.raw_structure(), self.run.training_objects)
 
     def raw_structure(self) -> Tensor:
@@ -131,6 +134,7 @@ class Latents:
 
     @cached_property
     def voxels(self) -> Standardized:
+        """Latents of every voxel [V, 8], standardised over the training objects."""
         return self._standardized(self.raw_voxels(), int(self.objects.offsets[self.run.training_objects]))
 
     def raw_voxels(self) -> Tensor:
@@ -147,6 +151,7 @@ class Latents:
 
     @cached_property
     def tokens(self) -> Tensor:
+        """Image tokens of every view, [O, views, L, C] fp16."""
         return self._kept("tokens", self._tokens())
 
     @torch.no_grad()
@@ -158,14 +163,10 @@ class Latents:
             yield tokens.unflatten(0, images.shape[:2]).half().cpu()
 
 
-def logit_normal_times(count: int, generator: torch.Generator, mean: float = 1.0, std: float = 1.3) -> Tensor:
-    """Training times t = sigmoid(N(mean, std)), [count] (Esser et al. 2024, equation 19).
-
-    Wider than TRELLIS's N(1, 1), which has 3 % of them below 0.3 and 0.7 % above 0.97: a short training would all but
-    leave out the last steps of the sampling, and the first, which are all that a student of one step has. Here it is
-    8 % and 3 %.
-    """
-    return torch.sigmoid(torch.randn(count, generator=generator) * std + mean)
+#: Deviation of the training times: wider than TRELLIS's N(1, 1), which has 3 % of them below 0.3 and 0.7 % above 0.97.
+#: A short training would all but leave out the last steps of the sampling, and the first, which are all that a student
+#: of one step has. Here it is 8 % and 3 %.
+TIMES_STD = 1.3
 
 
 class _FlowStage(ABC):
@@ -195,14 +196,31 @@ class _FlowStage(ABC):
             yield index, torch.Generator().manual_seed(number)
 
     @abstractmethod
+    def _clean(self, index: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Clean latents of these objects, dense or on voxels [N, 4]."""
+
+    @abstractmethod
+    def _velocity(self, model: nn.Module, x_t: Tensor, coords: Tensor | None, t: Tensor, tokens: Tensor) -> Tensor:
+        """What the flow says at a state, shaped as it."""
+
     def _velocity_loss(self, model: nn.Module, index: Tensor, tokens: Tensor, generator: torch.Generator) -> Tensor:
-        """Mean squared error of the velocity at random times and noise."""
+        """Flow matching (Lipman et al. 2023): mean squared error of the velocity at random times and noise, over the
+        elements of all objects (of voxels: over voxels, so that large objects count for more)."""
+        x_0, coords = self._clean(index)
+        noise = torch.randn(x_0.shape, generator=generator)
+        t = logistic_times(torch.randn(len(index), generator=generator), std=TIMES_STD)
+        x_t = state_at(x_0, noise, t, Samples.of(len(index), coords))
+        device = self.run.device
+        velocity = self._velocity(model, x_t.to(device), coords, t.to(device), tokens)
+        return (velocity - path_velocity(x_0, noise).to(device)).square().mean()
 
     def loss(self, model: nn.Module, generator: torch.Generator, progress: float) -> tuple[Tensor, Metrics]:
+        """See ``loop.Stage``: the velocity's mean squared error."""
         index, tokens = self._draw(generator)
         return self._velocity_loss(model, index, tokens, generator), {}
 
     def evaluate(self, model: nn.Module) -> Metrics:
+        """The same of held-out objects, and with the image of another one, which tells whether images matter."""
         losses, shuffled = [], []
         for index, generator in self._held_out():
             tokens = self._condition(index, torch.zeros_like(index))
@@ -217,7 +235,7 @@ class _FlowStage(ABC):
 
 
 class StructureFlowStage(_FlowStage):
-    """Flow matching on structure latents: v = (1 - s) noise - x_0 (Lipman et al. 2023)."""
+    """The flow of the structure latents [B, 8, r, r, r]."""
 
     name = "structure_flow"
 
@@ -225,19 +243,15 @@ class StructureFlowStage(_FlowStage):
         super().__init__(run)
         self.model = StructureFlow(**run.preset.networks[self.name])
 
-    def _velocity_loss(self, model: nn.Module, index: Tensor, tokens: Tensor, generator: torch.Generator) -> Tensor:
-        x_0 = self.latents.structure.values[index]
-        noise = torch.randn(x_0.shape, generator=generator)
-        t = logit_normal_times(len(index), generator)
-        at = t.reshape(-1, 1, 1, 1, 1)
-        x_t = (1 - at) * x_0 + (SIGMA_MIN + (1 - SIGMA_MIN) * at) * noise
-        device = self.run.device
-        velocity = model(x_t.to(device), 1000 * t.to(device), tokens)
-        return (velocity - ((1 - SIGMA_MIN) * noise - x_0).to(device)).square().mean()
+    def _clean(self, index: Tensor) -> tuple[Tensor, None]:
+        return self.latents.structure.values[index], None
+
+    def _velocity(self, model: nn.Module, x_t: Tensor, coords: Tensor | None, t: Tensor, tokens: Tensor) -> Tensor:
+        return cast(StructureFlow, model)(x_t, 1000 * t, tokens)
 
 
 class LatentFlowStage(_FlowStage):
-    """Flow matching on the latents of given voxels; losses are means over voxels."""
+    """The flow of the latents [N, 8] of given voxels."""
 
     name = "latent_flow"
 
@@ -245,17 +259,15 @@ class LatentFlowStage(_FlowStage):
         super().__init__(run)
         self.model = LatentFlow(**run.preset.networks[self.name])
 
-    def _velocity_loss(self, model: nn.Module, index: Tensor, tokens: Tensor, generator: torch.Generator) -> Tensor:
+    def _clean(self, index: Tensor) -> tuple[Tensor, Tensor]:
         objects, values = self.latents.objects, self.latents.voxels.values
         rows = [
             (objects.voxels("coords", i), values[objects.offsets[i] : objects.offsets[i + 1]]) for i in index.tolist()
         ]
         x_0 = sparse_batch(rows, torch.device("cpu"))
-        noise = torch.randn(x_0.feats.shape, generator=generator)
-        t = logit_normal_times(len(index), generator)
-        at = t[x_0.coords[:, 0].long(), None]
-        x_t = (1 - at) * x_0.feats + (SIGMA_MIN + (1 - SIGMA_MIN) * at) * noise
-        device = self.run.device
-        state = SparseTensor(x_t.to(device), x_0.coords.to(device), batch_size=len(index))
-        velocity = model(state, 1000 * t.to(device), tokens).feats
-        return (velocity - ((1 - SIGMA_MIN) * noise - x_0.feats).to(device)).square().mean()
+        return x_0.feats, x_0.coords
+
+    def _velocity(self, model: nn.Module, x_t: Tensor, coords: Tensor | None, t: Tensor, tokens: Tensor) -> Tensor:
+        assert coords is not None
+        state = SparseTensor(x_t, coords.to(x_t.device), batch_size=len(t))
+        return cast(LatentFlow, model)(state, 1000 * t, tokens).feats

@@ -8,6 +8,8 @@ occupied or not and in which colour.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -60,7 +62,7 @@ class ImagePretext(nn.Module):
 
 
 def _initialise(encoder: ImageEncoder) -> None:
-    """Weights for a small ViT that learns from nothing: products keep their variance and places are told apart at once.
+    """Weights for a small ViT that learns from nothing: products keep their variance, positions differ from the start.
 
     DINOv2's own start (deviation 0.02 throughout) suits a width of 1024; at 192 attention begins all but uniform.
     """
@@ -72,9 +74,9 @@ def _initialise(encoder: ImageEncoder) -> None:
             nn.init.constant_(parameter, len(encoder.blocks) ** -0.5)
     side, width = encoder.grid, encoder.pos_embed.shape[-1]
     axis = torch.arange(side)
-    places = torch.stack([*torch.meshgrid(axis, axis, indexing="ij"), torch.zeros(side, side)], -1).reshape(-1, 3)
+    positions = torch.stack([*torch.meshgrid(axis, axis, indexing="ij"), torch.zeros(side, side)], -1).reshape(-1, 3)
     with torch.no_grad():
-        encoder.pos_embed[0, 1:] = 0.5 * AbsolutePositionEmbedder(width)(places)
+        encoder.pos_embed[0, 1:] = 0.5 * AbsolutePositionEmbedder(width)(positions)
 
 
 def normalized(images: Tensor, device: torch.device) -> Tensor:
@@ -114,11 +116,11 @@ def _by_patch(surface: Tensor) -> Tensor:
 
 
 def _patch_losses(patches: Tensor, shown: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of presence (cross-entropy), and of place and colour where there is something (mean distance)."""
+    """Of presence (cross-entropy), and of position and colour where there is something (mean distance)."""
     there = shown[..., 0]
     off = (patches[..., 1:].sigmoid() - shown[..., 1:]).abs() * there[..., None]
-    place, tint = off[..., :3].sum() / (3 * there.sum()), off[..., 3:].sum() / (3 * there.sum())
-    return F.binary_cross_entropy_with_logits(patches[..., 0], there), place, tint
+    position, tint = off[..., :3].sum() / (3 * there.sum()), off[..., 3:].sum() / (3 * there.sum())
+    return F.binary_cross_entropy_with_logits(patches[..., 0], there), position, tint
 
 
 def azimuth_target(degrees: Tensor) -> Tensor:
@@ -126,9 +128,9 @@ def azimuth_target(degrees: Tensor) -> Tensor:
 
     Bins, since many objects look alike from two or more sides: a regressed sine and cosine can only answer their mean.
     """
-    place = (degrees / 360 * AZIMUTH_BINS).remainder(AZIMUTH_BINS)
-    low = place.floor()
-    share = (place - low)[:, None]
+    at = (degrees / 360 * AZIMUTH_BINS).remainder(AZIMUTH_BINS)
+    low = at.floor()
+    share = (at - low)[:, None]
     near = F.one_hot(low.long() % AZIMUTH_BINS, AZIMUTH_BINS)
     return (1 - share) * near + share * near.roll(1, 1)
 
@@ -148,25 +150,62 @@ def pretext_loss(
     ``mirrored`` [B]: whether left and right are swapped, in the image and in the object. By default nothing is done.
     """
     mirrored = torch.zeros(len(index), dtype=torch.bool) if mirrored is None else mirrored
-    image, surface = _mirror_images(
-        objects.column["image"][index, view], objects.column["surface"][index, view], mirrored
-    )
-    shown = _by_patch(surface)
-    palette = objects.column["palette"][index]
-    color = _colored_blocks(objects, index, model.side, mirrored)
+    truth = _Truth.of(objects, index, view, model.side, mirrored)
     if channels is not None:
-        image = image.gather(3, channels[:, None, None].expand_as(image))
-        palette = palette.gather(2, channels[:, None].expand_as(palette))
-        order = F.pad(channels + 1, (1, 0))  # the first is the occupancy
-        color = color.gather(3, order[:, None, None].expand_as(color))
-        order = torch.cat([torch.arange(4).expand(len(channels), 4), channels + 4], 1)  # presence and place stay
-        shown = shown.gather(3, order[:, None, None].expand_as(shown))
-    facts, blocks, patches = model(normalized(image, device))
-    target = color.to(device)
+        truth = truth.with_channels(channels)
+    facts, blocks, patches = model(normalized(truth.image, device))
+    losses = _fact_losses(facts, objects, index, view, mirrored, truth.palette, device)
+    target = truth.color.to(device)
     occupied = target[..., 0]
     occupancy = F.binary_cross_entropy_with_logits(blocks[..., 0], occupied)
     shade = ((blocks[..., 1:].sigmoid() - target[..., 1:]).abs().mean(-1) * occupied).sum() / occupied.sum()
+    seen, position, tint = _patch_losses(patches, truth.shown.to(device))
+    losses |= {"position": position, "tint": tint}
+    loss = 4 * occupancy + 2 * shade + 0.5 * seen + 10 * position + 2 * tint + losses["visible"] + losses["palette"]
+    loss = loss + 0.2 * (losses["family"] + losses["azimuth"] + losses["elevation"]) + 0.1 * losses["pattern"]
+    hit = ((blocks[..., 0] > 0) & (occupied > 0)).sum() / ((blocks[..., 0] > 0) | (occupied > 0)).sum()
+    metrics = {"iou": hit.item(), "color": shade.item()} | {name: value.item() for name, value in losses.items()}
+    return loss, metrics
 
+
+class _Truth(NamedTuple):
+    """What B views of objects are, and what they show."""
+
+    image: Tensor  # [B, S, S, 3] uint8
+    shown: Tensor  # [B, patches, points, 7] in 0..1, see ``_by_patch``
+    palette: Tensor  # [B, 4, 3]
+    color: Tensor  # [B, queries, BLOCK^3, 4], see ``_colored_blocks``
+
+    @classmethod
+    def of(cls, objects: Objects, index: Tensor, view: Tensor, side: int, mirrored: Tensor) -> _Truth:
+        """Of these views of these objects, some of them mirrored."""
+        image, surface = _mirror_images(
+            objects.column["image"][index, view], objects.column["surface"][index, view], mirrored
+        )
+        blocks = _colored_blocks(objects, index, side, mirrored)
+        return cls(image, _by_patch(surface), objects.column["palette"][index], blocks)
+
+    def with_channels(self, channels: Tensor) -> _Truth:
+        """Red, green and blue in another order [B, 3] for each, wherever there are colours."""
+        image = self.image.gather(3, channels[:, None, None].expand_as(self.image))
+        palette = self.palette.gather(2, channels[:, None].expand_as(self.palette))
+        order = F.pad(channels + 1, (1, 0))  # the first is the occupancy
+        color = self.color.gather(3, order[:, None, None].expand_as(self.color))
+        order = torch.cat([torch.arange(4).expand(len(channels), 4), channels + 4], 1)  # presence and position stay
+        shown = self.shown.gather(3, order[:, None, None].expand_as(self.shown))
+        return _Truth(image, shown, palette, color)
+
+
+def _fact_losses(
+    facts: Tensor,
+    objects: Objects,
+    index: Tensor,
+    view: Tensor,
+    mirrored: Tensor,
+    palette: Tensor,
+    device: torch.device,
+) -> dict[str, Tensor]:
+    """Of what is said of an object as a whole, by name."""
     family, azimuth, elevation, visible, colors, pattern = facts.split(
         [len(FAMILIES), AZIMUTH_BINS, 1, MAX_VISIBLE, 12, 4], 1
     )
@@ -174,7 +213,7 @@ def pretext_loss(
     angles = objects.column["view"][index, view].to(device)
     azimuths = angles[:, 0] * (1 - 2 * mirrored.to(device, angles.dtype))
     known = column["visible"].isfinite()
-    losses = {
+    return {
         "family": F.cross_entropy(family, column["family"].long()),
         "azimuth": F.cross_entropy(azimuth, azimuth_target(azimuths)),
         "elevation": (elevation - angles[:, 1:2] / 45).square().mean(),
@@ -182,10 +221,3 @@ def pretext_loss(
         "palette": (colors.sigmoid() - palette.flatten(1).to(device)).abs().mean(),
         "pattern": F.cross_entropy(pattern, column["pattern"].long()),
     }
-    seen, place, tint = _patch_losses(patches, shown.to(device))
-    losses |= {"place": place, "tint": tint}
-    loss = 4 * occupancy + 2 * shade + 0.5 * seen + 10 * place + 2 * tint + losses["visible"] + losses["palette"]
-    loss = loss + 0.2 * (losses["family"] + losses["azimuth"] + losses["elevation"]) + 0.1 * losses["pattern"]
-    hit = ((blocks[..., 0] > 0) & (occupied > 0)).sum() / ((blocks[..., 0] > 0) | (occupied > 0)).sum()
-    metrics = {"iou": hit.item(), "color": shade.item()} | {name: value.item() for name, value in losses.items()}
-    return loss, metrics

@@ -35,6 +35,7 @@ class Run:
 
     @property
     def data_folder(self) -> Path:
+        """Where the shards are."""
         return self.folder / "data"
 
     @property
@@ -43,6 +44,7 @@ class Run:
         return (self.preset.data.shards - self.preset.held_out_shards) * SHARD
 
     def objects(self, *columns: str, shards: int | None = None) -> Objects:
+        """These columns of the data set, or of its first shards. Raises FileNotFoundError for a missing shard."""
         return Objects(self.data_folder, shards or self.preset.data.shards, columns)
 
     def finished(self, stage: Callable[[Run], Stage]) -> nn.Module:
@@ -67,6 +69,8 @@ def _draw_like(mean: Tensor, logvar: Tensor, generator: torch.Generator) -> Tens
 
 
 class StructureVAE(nn.Module):
+    """Occupied voxels [B, 1, R, R, R] to latents [B, 8, r, r, r], and back to logits of the voxels."""
+
     def __init__(self, preset: Preset) -> None:
         super().__init__()
         self.encoder = StructureEncoder(**preset.networks["structure_encoder"])
@@ -86,12 +90,14 @@ class StructureVAEStage:
 
     @cached_property
     def objects(self) -> Objects:
+        """The run's objects, with the coordinates of their voxels."""
         return self.run.objects("coords")
 
     def _occupancy(self, index: Tensor) -> Tensor:
         return self.objects.occupancy(index, self.run.preset.data.resolution).to(self.run.device)
 
     def loss(self, model: nn.Module, generator: torch.Generator, progress: float) -> tuple[Tensor, Metrics]:
+        """See ``loop.Stage``: occupancy that is lost or invented, and the rate of the latents."""
         model = cast(StructureVAE, model)
         index = torch.randint(self.run.training_objects, (self.schedule.batch,), generator=generator)
         x = self._occupancy(index)
@@ -107,6 +113,7 @@ class StructureVAEStage:
         return loss, {"dice": dice.mean().item(), "bce": cross_entropy.item(), "kl": kl.item()}
 
     def evaluate(self, model: nn.Module) -> Metrics:
+        """IoU of the voxels, and how many are wrong, of the means of held-out objects' latents."""
         model = cast(StructureVAE, model)
         held_out = torch.arange(self.run.training_objects, len(self.objects))
         wrong = missing = total = 0.0
@@ -168,12 +175,14 @@ class LatentVAEStage:
 
     @cached_property
     def objects(self) -> Objects:
+        """The objects of the first shards, with all that is known of their voxels."""
         return self.run.objects(
             "coords", "distance", "child_color", "color", shards=self.run.preset.data.colored_shards
         )
 
     @property
     def training_objects(self) -> int:
+        """Objects before this number are trained on: the last of the coloured shards is held out."""
         return (self.run.preset.data.colored_shards - 1) * SHARD
 
     def inputs(self, rows: list[Tensor]) -> SparseTensor:
@@ -217,6 +226,7 @@ class LatentVAEStage:
         return self.whole(index)
 
     def loss(self, model: nn.Module, generator: torch.Generator, progress: float) -> tuple[Tensor, Metrics]:
+        """See ``loop.Stage``: what the torso and, later, the cells get wrong, and the rate of the latents."""
         model = cast(LatentVAE, model)
         rows = self._draw(generator, progress)
         x = self.inputs(rows)
@@ -260,6 +270,7 @@ class LatentVAEStage:
         return shape, color_loss, wrong
 
     def evaluate(self, model: nn.Module) -> Metrics:
+        """Of held-out objects near the surface: error of distances in cells, share of wrong signs, PSNR of colours."""
         model = cast(LatentVAE, model)
         sums = torch.zeros(4)
         held_out = list(range(self.training_objects, min(len(self.objects), self.training_objects + 48)))
@@ -289,11 +300,13 @@ class ImageEncoderStage:
 
     @cached_property
     def objects(self) -> Objects:
+        """The run's objects, with their images and what these show."""
         return self.run.objects(
             "coords", "child_color", "image", "surface", "view", "family", "visible", "palette", "pattern"
         )
 
     def loss(self, model: nn.Module, generator: torch.Generator, progress: float) -> tuple[Tensor, Metrics]:
+        """See ``loop.Stage`` and ``pretext_loss``; channels are permuted, and half of the batch is mirrored."""
         index = torch.randint(self.run.training_objects, (self.schedule.batch,), generator=generator)
         view = torch.randint(self.run.preset.data.views, (self.schedule.batch,), generator=generator)
         channels = torch.rand(self.schedule.batch, 3, generator=generator).argsort(1)
@@ -301,6 +314,7 @@ class ImageEncoderStage:
         return pretext_loss(cast(ImagePretext, model), self.objects, index, view, self.run.device, channels, mirrored)
 
     def evaluate(self, model: nn.Module) -> Metrics:
+        """Loss and metrics of the first view of held-out objects, nothing done to it."""
         sums: Metrics = {}
         held_out = torch.arange(self.run.training_objects, len(self.objects))
         batches = held_out.split(32)

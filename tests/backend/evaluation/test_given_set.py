@@ -99,7 +99,7 @@ def test_what_is_wrong_with_a_set_is_named(
     spoil(folder)
     with pytest.raises(GivenSetError, match=words):
         [subject.solid() for subject in given_set(folder)]
-    monkeypatch.setattr("sys.argv", ["eval.py", "--set", str(folder / "nowhere"), "--table"])
+    monkeypatch.setattr("sys.argv", ["eval.py", "students", "--set", str(folder / "nowhere"), "--table"])
     assert eval_script.main() == 1
     assert "is no folder" in capsys.readouterr().err
 

@@ -12,6 +12,7 @@ import torch
 from backend.evaluation import table as evaluation
 from backend.evaluation.cases import cases
 from backend.evaluation.samples import Row, encoder_of
+from backend.evaluation.students import rows_of, students_of
 from backend.evaluation.table import Evaluation
 from backend.store.catalog import find_model
 from backend.weights.folders import ModelFolder
@@ -91,8 +92,8 @@ def test_the_truth_is_like_itself(small: Evaluation) -> None:
 
 def test_students_of_a_teacher_are_found() -> None:
     teacher = ModelFolder.read(find_model("mini"))
-    assert dict(eval_script.students_of(teacher, Path("nowhere"))) == {"mini-mdt": find_model("mini-mdt")}
-    names = [row.name for row in eval_script.rows_of(teacher.path, [("mini-mdt", find_model("mini-mdt"))])]
+    assert dict(students_of(teacher, Path("nowhere"))) == {"mini-mdt": find_model("mini-mdt")}
+    names = [row.name for row in rows_of(teacher.path, [("mini-mdt", find_model("mini-mdt"))])]
     assert names[-3:] == ["mini-mdt 1x2", "mini-mdt 2x2", "mini-mdt 2x2, guarded"]
     assert len(set(names)) == len(names)
 
@@ -104,6 +105,6 @@ def test_students_of_a_teacher_are_found() -> None:
 def test_bad_names_are_answered(
     arguments: list[str], code: int, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["eval.py", *arguments])
+    monkeypatch.setattr("sys.argv", ["eval.py", "students", *arguments])
     assert eval_script.main() == code
     assert words in capsys.readouterr().err

@@ -48,12 +48,12 @@ def test_a_dry_run_needs_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert run(monkeypatch, "vm-vd", "latents", "--dry-run") == 0
     out = capsys.readouterr().out
     assert "missing teacher" not in out
-    assert "has 0 of 160 shards of objects; they are made by: python scripts/train.py data --preset mini" in out
+    assert "has 0 of 160 shards of objects; they are made by: python -m scripts.train data --preset mini" in out
 
 
 def test_without_data_nothing_is_begun(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(monkeypatch, "vm", "structure") == 1
-    assert "scripts/train.py data" in capsys.readouterr().err
+    assert "python -m scripts.train data" in capsys.readouterr().err
 
 
 def test_a_teacher_that_is_not_installed(

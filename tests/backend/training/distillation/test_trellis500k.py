@@ -184,7 +184,7 @@ def test_structure_latents_of_another_shape(folder: Path) -> None:
 def test_a_data_set_without_objects(folder: Path) -> None:
     dataset = Dataset(folder, "latents", aesthetic_score=9.0)
     with pytest.raises(ValueError, match="names no object"):
-        PublishedLatents(dataset, encoder(), None)
+        PublishedLatents(dataset, encoder(), Normalization((0.0,), (1.0,)))
 
 
 @pytest.mark.parametrize("words", OBJECTS)

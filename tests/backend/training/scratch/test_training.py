@@ -27,21 +27,16 @@ from backend.weights.folders import ModelFolder
 ROOT = Path(__file__).parents[4]
 
 
+def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """One of the scripts, as a person runs it in a checkout."""
+    command = [sys.executable, "-m", f"scripts.{script}", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("smoke")
-    command = [
-        sys.executable,
-        str(ROOT / "scripts" / "train.py"),
-        "all",
-        "--preset",
-        "smoke",
-        "--folder",
-        str(folder),
-        "--device",
-        "cpu",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = run("train", "all", "--preset", "smoke", "--folder", str(folder), "--device", "cpu")
     assert done.returncode == 0, done.stderr
     assert "held out" in done.stdout
     return folder
@@ -64,9 +59,8 @@ def test_the_exported_folder_loads(trained: Path) -> None:
 
 def test_training_goes_on_from_a_model_in_half_precision(trained: Path, tmp_path: Path) -> None:
     (tmp_path / "data").symlink_to(trained / "data", target_is_directory=True)
-    command = [sys.executable, str(ROOT / "scripts" / "train.py"), "all", "--preset", "smoke", "--device", "cpu"]
-    command += ["--folder", str(tmp_path), "--start", str(trained / "model"), "--precision", "bf16"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    command = ["train", "all", "--preset", "smoke", "--device", "cpu", "--folder", str(tmp_path)]
+    done = run(*command, "--start", str(trained / "model"), "--precision", "bf16")
     assert done.returncode == 0, done.stderr
     assert Pipeline.load(ModelFolder.read(tmp_path / "model"), torch.device("cpu")).mesh_decoder.resolution == 8
     assert json.loads((tmp_path / "latent_vae" / "config.json").read_text())["precision"] == "bf16"
@@ -85,25 +79,25 @@ def test_a_stage_begins_with_the_weights_of_a_model(trained: Path) -> None:
 
 @pytest.mark.parametrize("stage", ["structure", "latents"])
 def test_a_student_of_it_is_distilled_and_exported(trained: Path, stage: str) -> None:
-    model, student, run = trained / "model", trained / f"student-{stage}", trained / f"distilled-{stage}"
-    command = [sys.executable, str(ROOT / "scripts" / "distill.py"), "vm-vd", stage, "--preset", "smoke"]
+    model, student, folder = trained / "model", trained / f"student-{stage}", trained / f"distilled-{stage}"
+    command = ["distill", "vm-vd", stage, "--preset", "smoke"]
     command += ["--teacher", str(model), "--data", str(trained), "--device", "cpu", "--threads", "1"]
-    plan = subprocess.run([*command, "--dry-run"], capture_output=True, text=True, timeout=300)
+    plan = run(*command, "--dry-run")
     assert "M parameters" in plan.stdout, plan.stderr
-    command += ["--folder", str(run), "--export", str(student)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    command += ["--folder", str(folder), "--export", str(student)]
+    done = run(*command)
     assert done.returncode == 0, done.stderr
-    assert [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()] == [2]
-    assert len(list((run / "samples").glob("*.png"))) == 1
-    config = json.loads((run / "config.json").read_text())
+    assert [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()] == [2]
+    assert len(list((folder / "samples").glob("*.png"))) == 1
+    config = json.loads((folder / "config.json").read_text())
     assert config["stage"] == stage
     assert config["data"].startswith("smoke, latents_")
     assert len(config["teacher"]) == 12
-    teacher, loaded = (Pipeline.load(ModelFolder.read(folder), torch.device("cpu")) for folder in (model, student))
+    teacher, loaded = (Pipeline.load(ModelFolder.read(path), torch.device("cpu")) for path in (model, student))
     sampler = loaded.config.structure_sampler if stage == "structure" else loaded.config.latent_sampler
     assert (sampler.steps, sampler.guidance) == (2, 0.0)
     assert loaded.config.image_encoder == teacher.config.image_encoder
-    again = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    again = run(*command)
     assert again.returncode == 0, again.stderr  # it is at its end already
 
 
@@ -157,7 +151,7 @@ def test_a_stopped_run_goes_on_exactly(tmp_path: Path) -> None:
     for _ in range(3):
         first._one_step()
     first.state.save(first.checkpoint_path)
-    (tmp_path / "parts" / "checkpoint.part").write_bytes(b"left by a kill in mid-write")
+    (tmp_path / "parts" / "checkpoint.1.part.safetensors").write_bytes(b"left by a kill in mid-write")
     second = Trainer(Line(), tmp_path / "parts", torch.device("cpu"))
     assert second.step == 3
     assert second.run(lambda words: None) == whole

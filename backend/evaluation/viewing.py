@@ -6,8 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from backend.mesh.bake.texels import rasterize
-from backend.training.objects.render import View
+from ..mesh.bake.texels import rasterize
+from ..training.objects.render import View, Window
+
+#: All that a view shows.
+WHOLE = Window()
 
 
 @dataclass(frozen=True)
@@ -23,13 +26,18 @@ class Seen:
         return np.asarray(np.einsum("pk,pkc->pc", self.weights, corner_values[self.face]))
 
 
-def look(vertices: np.ndarray, faces: np.ndarray, view: View, size: int) -> Seen:
-    """What a picture of ``size`` x ``size`` pixels shows, of each pixel the point at its centre."""
+def look(vertices: np.ndarray, faces: np.ndarray, view: View, size: int, window: Window = WHOLE) -> Seen:
+    """What a picture of ``size`` x ``size`` pixels of a window shows, of each pixel the point at its centre.
+
+    The mesh, [V, 3] and [F, 3], must lie in front of the camera and in the window.
+    """
     right, up, forward = view.basis().numpy().astype(np.float64)
     relative = vertices - np.array(view.position())
     depth = relative @ forward
     scale = np.tan(np.radians(view.fov) / 2) * depth
-    screen = np.stack([(relative @ right / scale + 1) / 2, (relative @ up / scale + 1) / 2], axis=1)
+    across = (relative @ right / scale - window.u) / window.half
+    upward = (relative @ up / scale - window.v) / window.half
+    screen = np.stack([(across + 1) / 2, (upward + 1) / 2], axis=1)
     texels = rasterize(screen[faces], size)
     nearness = texels.weights / depth[faces][texels.face]  # perspective: linear on the screen is 1 / depth
     total = nearness.sum(axis=1)

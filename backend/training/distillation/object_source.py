@@ -1,0 +1,86 @@
+"""Where the objects that a student learns from are: ours, or a data set in the form of TRELLIS-500K."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from ...models.image_encoder import ImageEncoder
+from ...weights.checkpoints import load_network
+from ..objects.data import shards_there
+from ..scratch.presets import PRESETS
+from ..scratch.stages import Run
+from .distill import LatentSet
+from .methods import StageName
+from .procedural import ProceduralStructures, ProceduralVoxels, held_out, latents_of
+from .teacher import Teacher
+from .trellis500k import Dataset, PublishedLatents, problems
+
+#: Objects whose samples are drawn while a run is on its way.
+PICTURED = 6
+
+
+class OpenObjects(NamedTuple):
+    """Objects as latents under the teacher's encoders."""
+
+    latents: LatentSet
+    pictured: list[Any]  # the items whose samples are drawn
+    name: str  # of the whole set
+
+
+@dataclass(frozen=True)
+class ObjectSource:
+    """The objects of a run. A preset of procedural ones has those that ``scripts.train`` made, by default in its own
+    folder; any other preset needs ``given``, the folder of a data set."""
+
+    preset: str
+    stage: StageName
+    cache: Path  # where our own folders are
+    given: Path | None = None
+
+    @property
+    def procedural(self) -> bool:
+        """Whether they are ours."""
+        return self.preset in PRESETS
+
+    @property
+    def folder(self) -> Path:
+        """Raises ValueError, with what to do, if none was given and there is no default."""
+        if self.given is None and not self.procedural:
+            raise ValueError("this preset needs --data FOLDER, a data set in the form of TRELLIS-500K")
+        return self.given or self.cache / "train" / self.preset
+
+    def require(self) -> None:
+        """Raise ValueError, with what to do, unless the objects are there."""
+        folder = self.folder
+        if not self.procedural:
+            if not Dataset(folder, self.stage).names():
+                raise ValueError(f"{folder} has no object to learn from: --check-data says why")
+            return
+        data = PRESETS[self.preset].data
+        there = shards_there(data, folder / "data")
+        if there < data.shards:
+            command = f"python -m scripts.train data --preset {self.preset}"
+            command += f" --folder {self.given}" if self.given else ""
+            words = f"has {there} of {data.shards} shards of objects; they are made by"
+            raise ValueError(f"{folder / 'data'} {words}: {command}")
+
+    def problems(self) -> list[str]:
+        """What is wrong with a data set, a sentence each."""
+        return list(problems(Dataset(self.folder, self.stage)))
+
+    def open(self, teacher: Teacher, device: torch.device) -> OpenObjects:
+        """The objects under the teacher's encoders. Raises CheckpointError, and ValueError for damaged data."""
+        model = teacher.model
+        if self.procedural:
+            latents = latents_of(Run(PRESETS[self.preset], self.folder, device), model)
+            kind = ProceduralStructures if self.stage == "structure" else ProceduralVoxels
+            data = kind(latents, teacher.normalization)
+            return OpenObjects(data, held_out(latents, PICTURED), f"{self.preset}, {latents.folder.name}")
+        encoder = load_network(model.network(model.config.image_encoder), ImageEncoder, device)
+        published = PublishedLatents(Dataset(self.folder, self.stage), encoder, teacher.normalization)
+        name = f"{self.folder.resolve().name}, {len(published.names)} objects"
+        return OpenObjects(published, [(name, 0) for name in published.names[:PICTURED]], name)

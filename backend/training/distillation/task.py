@@ -1,0 +1,98 @@
+"""A student that is asked for: what a run of it would take, and the run itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from torch import nn
+
+from ...errors import CheckpointError
+from ..export import export_student
+from . import pictures
+from .distill import Devices, Distillation
+from .estimate import Estimate
+from .methods import METHODS, DistillPreset, StageName
+from .object_source import ObjectSource
+from .teacher import Teacher
+
+
+@dataclass(frozen=True)
+class Task:
+    """Which flow of which teacher becomes a student, how, from what, and where it is kept."""
+
+    method: str
+    stage: StageName
+    preset: DistillPreset
+    teacher: str  # a model's name or folder
+    objects: ObjectSource
+    folder: Path
+    device: str
+    seed: int = 0
+    export: Path | None = None  # the model folder that the finished student is added to
+
+    @property
+    def name(self) -> str:
+        """METHOD-STAGE-SEED."""
+        return task_name(self.method, self.stage, self.seed)
+
+
+def task_name(method: str, stage: str, seed: int) -> str:
+    """What a student is called, and its folder by default."""
+    return f"{method}-{stage}-{seed}"
+
+
+def plan(task: Task) -> Iterator[str]:
+    """What a run would do and take, and what it still needs: neither teacher nor data.
+
+    The preset as JSON first; TRELLIS's own networks stand in for a published teacher that is not installed. Raises
+    CheckpointError for a teacher that cannot be, ValueError for a device that is not there or a batch that cannot be
+    shared out.
+    """
+    method = METHODS[task.method]
+    about = {"method": method.title, "stage": task.stage, "teacher": task.teacher}
+    yield json.dumps({**about, **asdict(task.preset)}, indent=1)
+    try:
+        teacher = Teacher.find(task.teacher, task.stage)
+        missing = teacher.missing()
+    except CheckpointError as error:
+        if error.code != "model_missing":
+            raise
+        teacher, missing = Teacher.published(task.stage), f"{error} {error.hint}"
+    yield Estimate.of(teacher.described(), method, task.preset, Devices(task.device)).words()
+    if missing:
+        yield f"missing teacher: {missing}"
+    try:
+        task.objects.require()
+    except ValueError as error:
+        yield f"missing data: {error}"
+
+
+def distil(task: Task, say: Callable[[str], None]) -> None:
+    """Run a task to its end, from its last checkpoint if there is one, and export the student if that is asked for.
+
+    Raises CheckpointError for a teacher that is not there, ValueError for data or devices that are not, BackendError
+    while another process is at work in the folder, FloatingPointError if the student diverges.
+    """
+    task.objects.require()
+    devices = Devices(task.device)
+    teacher = Teacher.find(task.teacher, task.stage)
+    student, network = teacher.load(devices.device)
+    data, pictured, named = task.objects.open(teacher, devices.device)
+    about = {"stage": task.stage, "data": named}
+    method = METHODS[task.method]
+    run = Distillation(student, network, data, method, task.preset, task.folder, devices, task.seed, about)
+    draw = pictures.drawer_of(teacher, devices.device)
+    objects = [data.load([item], devices.device) for item in pictured]
+
+    def picture(averaged: nn.Module, path: Path) -> None:
+        pictures.picture(path, objects, averaged, network, teacher.sampling, draw)
+
+    run.run(lambda words: say(f"{task.name}  {words}"), picture)
+    if task.export and devices.rank == 0:
+        export_student(run.averaged(), task.stage, teacher.model, task.export)
+        say(f"{task.name}  exported to {task.export}")
+    run.close()
+    devices.close()

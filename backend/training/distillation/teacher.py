@@ -1,0 +1,77 @@
+"""The flow that is distilled: found once, by a model's name or folder, with all that a run asks of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from ...config import DESCRIPTIONS, Normalization, PipelineConfig, SamplerSettings
+from ...errors import CheckpointError
+from ...models.latent_flow import LatentFlow
+from ...models.structure_flow import StructureFlow
+from ...weights.checkpoints import build_network, load_network
+from ...weights.folders import ModelFolder
+from .methods import StageName
+
+#: The published model's pipeline.json and its networks' descriptions, without weights.
+_PUBLISHED = DESCRIPTIONS / "trellis-image-large"
+#: Of latents that are taken as they come from the encoder.
+_AS_THEY_ARE = Normalization((0.0,), (1.0,))
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """One of the two flows of a model, and what the model's pipeline.json says of it."""
+
+    model: ModelFolder
+    stage: StageName
+    flow: str  # what pipeline.json calls the flow
+    decoder: str  # and the decoder of its latents
+    kind: type[nn.Module]
+    sampling: SamplerSettings
+    normalization: Normalization  # of its latents
+
+    @classmethod
+    def find(cls, name: str, stage: StageName) -> Teacher:
+        """The flow of a model by its name or folder. Raises CheckpointError, of code ``model_missing`` for a published
+        model that is not installed."""
+        return cls.of(ModelFolder.find(name), stage)
+
+    @classmethod
+    def published(cls, stage: StageName) -> Teacher:
+        """TRELLIS's own flow without weights: enough to plan a run with."""
+        return cls.of(ModelFolder(_PUBLISHED, PipelineConfig.read(_PUBLISHED)), stage)
+
+    @classmethod
+    def of(cls, model: ModelFolder, stage: StageName) -> Teacher:
+        """The flow of a folder that was read."""
+        config = model.config
+        if stage == "structure":
+            names, kind = (config.structure_flow, config.structure_decoder), StructureFlow
+            statistics = config.structure_normalization or _AS_THEY_ARE
+            return cls(model, stage, *names, kind, config.structure_sampler, statistics)
+        names = config.latent_flow, config.mesh_decoder
+        return cls(model, stage, *names, LatentFlow, config.latent_sampler, config.latent_normalization)
+
+    def missing(self) -> str:
+        """Which network of those that a run needs is not in the folder, and what to do; empty if all are."""
+        try:
+            for name in (self.flow, self.model.config.image_encoder, self.decoder):
+                self.model.network(name)
+        except CheckpointError as error:
+            return f"{error} {error.hint}"
+        return ""
+
+    def described(self) -> nn.Module:
+        """The flow without weights, on the meta device. Raises CheckpointError."""
+        own = self.model.path / f"{self.flow}.json"
+        description = own if own.is_file() else self.model.network(self.flow).description
+        return build_network(description, self.kind, half=False)
+
+    def load(self, device: torch.device) -> tuple[nn.Module, nn.Module]:
+        """Student (fp32 on the CPU, to be trained) and teacher (as the device takes it), both with the teacher's
+        weights. Raises CheckpointError."""
+        files = self.model.network(self.flow)
+        return load_network(files, self.kind, torch.device("cpu")), load_network(files, self.kind, device)
