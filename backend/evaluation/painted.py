@@ -135,7 +135,7 @@ def paint(
 
 def bounds(case: Case, shape: Shape) -> dict[str, Textured]:
     """The shape in one colour, and in its own ones, by their names in ``WAYS``."""
-    target = shape.given.laid_out(TEXTURE_SIZE)
+    target = shape.given.unwrapped(TEXTURE_SIZE)
     texture = bake(target, Source(shape.true), TEXTURE_SIZE, normal_map=False).color
     own = Textured(target.vertices, target.faces, target.uvs, texture)
     picture = metrics.true_picture(case.family, case.params, case.view, case.window)
