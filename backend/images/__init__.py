@@ -1,5 +1,19 @@
 """Reference images: read, cut out, framed for the image encoder."""
 
-from .files import load_image
+from __future__ import annotations
 
-__all__ = ["load_image"]
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+def load_image(path: Path | str) -> Image.Image:
+    """One reference image as RGBA, upright, with an opaque object on a transparent background.
+
+    Raises ImageError if the file cannot be read or shows no object that can be cut out.
+    """
+    from .files import load_image as load  # what frames images for the networks must not need Pillow
+
+    return load(path)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from ..models.image_encoder import IMAGE_SIZE
+
+if TYPE_CHECKING:
+    from PIL import Image  # imported where it is used: the networks can be measured without Pillow
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -56,6 +59,8 @@ def prepare_image(image: Image.Image, size: int = IMAGE_SIZE) -> Image.Image:
 
     The same as TRELLIS's ``preprocess_image``. Raises ValueError if the image has no transparent pixel or no object.
     """
+    from PIL import Image
+
     rgba = image.convert("RGBA")
     alpha = np.asarray(rgba.getchannel("A"))
     if alpha.min() == 255:
@@ -72,6 +77,8 @@ def images_to_tensor(images: Sequence[Image.Image], size: int = IMAGE_SIZE) -> T
     As in TRELLIS's ``encode_image`` an image with alpha is resized first (Pillow premultiplies it) and converted to RGB
     afterwards.
     """
+    from PIL import Image
+
     resized = [image.resize((size, size), Image.Resampling.LANCZOS) for image in images]
     pixels = np.stack([np.asarray(image.convert("RGB")) for image in resized]).astype(np.float32) / 255
     rgb = torch.from_numpy(pixels).permute(0, 3, 1, 2)
