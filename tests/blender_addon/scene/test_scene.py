@@ -171,7 +171,7 @@ def test_the_file_holds_everything(result: protocol.Result, tmp_path: Path) -> N
         ({"faces": np.array([[0, 1, -1]])}, "does not exist"),
         ({"faces": np.zeros((0, 3), int), "uvs": np.zeros((0, 3, 2))}, "no faces"),
         ({"uvs": np.zeros((1, 3))}, "do not match"),
-        ({"vertices": np.zeros((3, 2))}, "not triangles"),
+        ({"vertices": np.zeros((3, 2))}, "do not make triangles"),
         ({"vertices": np.full((3, 3), np.nan)}, "not a number"),
         ({"uvs": None}, "lack 'uvs'"),
         ({"texture": b"GIF89a"}, "not a PNG"),
