@@ -181,7 +181,7 @@ TEXTS = {
         "Es gibt kein aktives Objekt, dessen Position übernommen werden könnte"
     ),
     # jobs
-    "{n} objects in the queue": "{n} Objekte in der Warteschlange",
+    "{n} in the queue": "{n} in der Schlange",
     "Loading the model": "Modell wird geladen",
     "Preparing the image": "Bild wird vorbereitet",
     "Analyzing the image": "Bild wird analysiert",

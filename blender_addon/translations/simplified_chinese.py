@@ -158,7 +158,7 @@ TEXTS = {
     "The model {name} is missing. Download it or choose another one": "缺少模型 {name}。请下载该模型或选择其他模型",
     "There is no active object to take the location from": "没有可供获取位置的活动物体",
     # jobs
-    "{n} objects in the queue": "队列中有 {n} 个物体",
+    "{n} in the queue": "队列中 {n} 个",
     "Loading the model": "正在加载模型",
     "Preparing the image": "正在准备图像",
     "Analyzing the image": "正在分析图像",

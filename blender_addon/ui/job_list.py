@@ -35,7 +35,7 @@ def draw_jobs(layout: bpy.types.UILayout, width: int) -> None:
     jobs = pump.jobs.jobs
     if sum(job.active for job in jobs) > 1:
         row = layout.row()
-        row.label(text=translate("{n} objects in the queue").format(n=sum(job.active for job in jobs)), translate=False)
+        row.label(text=translate("{n} in the queue").format(n=sum(job.active for job in jobs)), translate=False)
         row.operator(operators.EspalierCancelAll.bl_idname, icon="CANCEL")
     for job in jobs:
         draw_job(layout, job, width)
