@@ -421,7 +421,6 @@ TEXTS = {
     "bundled": "mitgeliefert",
     "damaged: download it again": "beschädigt: erneut herunterladen",
     "downloaded": "heruntergeladen",
-    "partly downloaded": "teilweise heruntergeladen",
     "the image {name}": "das Bild {name}",
     "the mesh already has the maximum number of UV maps": "das Mesh hat bereits die Höchstzahl an UV-Maps",
     "the mesh has changed since the job was started": "das Mesh hat sich seit dem Start des Auftrags geändert",

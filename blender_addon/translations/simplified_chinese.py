@@ -364,7 +364,6 @@ TEXTS = {
     "bundled": "随附",
     "damaged: download it again": "已损坏：请重新下载",
     "downloaded": "已下载",
-    "partly downloaded": "部分已下载",
     "the image {name}": "图像 {name}",
     "the mesh already has the maximum number of UV maps": "该网格的 UV 贴图数量已达上限",
     "the mesh has changed since the job was started": "任务开始后该网格已被修改",

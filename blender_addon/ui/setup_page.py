@@ -31,7 +31,6 @@ MODEL_STATES = {
     "own": "your own",
     "installed": "downloaded",
     "damaged": "damaged: download it again",
-    "partial": "partly downloaded",
 }
 
 

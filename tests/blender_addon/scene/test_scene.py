@@ -70,9 +70,9 @@ def test_create_object(result: protocol.Result) -> None:
     assert min(outward) > 0
 
 
-def ring_center(point: object) -> object:
+def ring_center(point: Any) -> Any:
     """The nearest point on the circle that the torus is wound around; it is 0.96 wide and was brought to 1."""
-    flat = point.copy()  # type: ignore[attr-defined]
+    flat = point.copy()
     flat.z = 0
     ring = flat.normalized() * (0.34 / 0.96)
     ring.z = 0.14 / 0.96

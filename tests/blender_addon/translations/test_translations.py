@@ -66,11 +66,11 @@ def in_classes(module: ModuleType) -> Iterator[str]:
                 yield from in_property(rna(cls).properties[name])
 
 
-def rna(cls: type) -> Any:
+def rna(cls: Any) -> Any:
     """What Blender has registered of a class: an operator's properties are not the class's own."""
     if not issubclass(cls, bpy.types.Operator):
-        return cls.bl_rna  # type: ignore[attr-defined]
-    module, function = cls.bl_idname.split(".")  # type: ignore[attr-defined]
+        return cls.bl_rna
+    module, function = cls.bl_idname.split(".")
     return getattr(getattr(bpy.ops, module), function).get_rna_type()
 
 
