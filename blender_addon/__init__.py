@@ -15,11 +15,11 @@ def _modules() -> tuple[ModuleType, ...]:
     from .ui import (
         image_operators,
         object_operators,
-        object_panels,
         operators,
         panels,
         preferences,
         presets,
+        result_panels,
         setup_operators,
     )
 
@@ -34,7 +34,7 @@ def _modules() -> tuple[ModuleType, ...]:
         object_operators,
         presets,
         panels,
-        object_panels,
+        result_panels,
         history,
         pump,
         command,

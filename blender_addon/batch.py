@@ -339,18 +339,23 @@ def is_done(old: Asset, asset: Asset, out: Path) -> bool:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a file is complete, judged by its end. A file that was edited may be complete, a truncated one is not."""
+    """Whether a file is complete. One that was edited may be complete, a truncated one is not.
+
+    Raises ValueError for a format that has no rule here.
+    """
     if not path.is_file():
         return False
     content = path.read_bytes()
-    if path.suffix == ".glb":
-        return content[:4] == b"glTF" and int.from_bytes(content[8:12], "little") == len(content)
-    if path.suffix == ".png":
-        return content[-8:-4] == b"IEND"
-    if path.suffix == ".ply":  # its header tells the length; it is written in one piece
-        return content.startswith(b"ply\n")
-    # A .blend ends with its ENDB block or, compressed, with the magic number of zstandard's seek table.
-    return b"ENDB" in content[-64:] or content[-4:] == b"\xb1\xea\x92\x8f"
+    match path.suffix:
+        case ".glb":
+            return content[:4] == b"glTF" and int.from_bytes(content[8:12], "little") == len(content)
+        case ".png":
+            return content[-8:-4] == b"IEND"
+        case ".ply":  # its header tells the length; it is written in one piece
+            return content.startswith(b"ply\n")
+        case ".blend":  # ends with its ENDB block or, compressed, with the magic number of zstandard's seek table
+            return b"ENDB" in content[-64:] or content[-4:] == b"\xb1\xea\x92\x8f"
+    raise ValueError(f"nothing tells whether a file ending in {path.suffix} is complete")
 
 
 def read_report(out: Path) -> dict[str, Asset]:

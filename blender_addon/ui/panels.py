@@ -55,7 +55,9 @@ class EspalierPanel(_EspalierPanel):
         draw_active(self.layout, context)
 
 
-class _SubPanel(_EspalierPanel):
+class SubPanel(_EspalierPanel):
+    """What the subpanels have in common."""
+
     bl_parent_id = EspalierPanel.bl_idname
 
     @classmethod
@@ -63,7 +65,7 @@ class _SubPanel(_EspalierPanel):
         return installation.is_installed(context)
 
 
-class EspalierObjectPanel(_SubPanel):
+class EspalierObjectPanel(SubPanel):
     """The subpanel *Object*."""
 
     bl_idname = "ESPALIER_PT_object"
@@ -82,7 +84,7 @@ class EspalierObjectPanel(_SubPanel):
             column.prop(settings, name)
 
 
-class EspalierAdvancedPanel(_SubPanel):
+class EspalierAdvancedPanel(SubPanel):
     """The subpanel *Advanced*."""
 
     bl_idname = "ESPALIER_PT_advanced"

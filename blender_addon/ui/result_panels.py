@@ -1,35 +1,23 @@
-"""The subpanels for the selected objects and for the history. Drawing changes nothing."""
+"""The subpanels with results: *Selected Object* and *History*. Drawing changes nothing."""
 
 from __future__ import annotations
 
 import bpy
 
-from .. import installation
 from ..scene import history
 from ..scene.made import is_made
 from . import object_operators
-from .panels import EspalierPanel
+from .panels import SubPanel
 
 COLUMNS = 3
 
 
-class _SubPanel(bpy.types.Panel):
-    bl_category = EspalierPanel.bl_category
-    bl_space_type = EspalierPanel.bl_space_type
-    bl_region_type = EspalierPanel.bl_region_type
-    bl_parent_id = EspalierPanel.bl_idname
-    bl_options = {"DEFAULT_CLOSED"}
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        return installation.is_installed(context)
-
-
-class EspalierIteratePanel(_SubPanel):
+class EspalierIteratePanel(SubPanel):
     """The subpanel *Selected Object*."""
 
     bl_idname = "ESPALIER_PT_iterate"
     bl_label = "Selected Object"
+    bl_options = {"DEFAULT_CLOSED"}
     bl_order = 1
 
     def draw(self, context: bpy.types.Context) -> None:
@@ -48,11 +36,12 @@ class EspalierIteratePanel(_SubPanel):
         column.operator(object_operators.EspalierMarkAsset.bl_idname, icon="ASSET_MANAGER")
 
 
-class EspalierHistoryPanel(_SubPanel):
+class EspalierHistoryPanel(SubPanel):
     """The subpanel *History*."""
 
     bl_idname = "ESPALIER_PT_history"
     bl_label = "History"
+    bl_options = {"DEFAULT_CLOSED"}
     bl_order = 2
 
     def draw(self, context: bpy.types.Context) -> None:
