@@ -174,7 +174,7 @@ def test_a_folder_of_another_teacher_or_other_data_is_refused(tmp_path: Path) ->
 
 def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
     run = distillation(tmp_path, "dense")
-    with pytest.raises(BackendError, match="another process is at work"):
+    with pytest.raises(BackendError, match="another process is using"):
         distillation(tmp_path, "dense")
     run.close()
     distillation(tmp_path, "dense").close()

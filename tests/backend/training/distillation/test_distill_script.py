@@ -48,7 +48,7 @@ def test_a_dry_run_needs_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert run(monkeypatch, "vm-vd", "latents", "--dry-run") == 0
     out = capsys.readouterr().out
     assert "missing teacher" not in out
-    assert "has 0 of 160 shards of objects; they are made by: python -m scripts.train data --preset mini" in out
+    assert "has 0 of 160 shards of objects; make them with: python -m scripts.train data --preset mini" in out
 
 
 def test_without_data_nothing_is_begun(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -118,7 +118,7 @@ def test_options_that_make_no_sense(
     ("arguments", "words"),
     [
         ("vm structure --precision fp16", "is for CUDA"),
-        ("vm structure --batch 7 --split 2 --dry-run", "cannot be shared by 1 process of 2 accumulation steps"),
+        ("vm structure --batch 7 --split 2 --dry-run", "cannot be divided by 1 process of 2 accumulation steps"),
         ("vm structure --teacher nobody --dry-run", "There is no model named 'nobody'. Choose one of"),
     ],
 )
@@ -129,7 +129,9 @@ def test_what_cannot_be_done_is_said(
     assert words in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("device", "words"), [("cuda", "there is no CUDA device"), ("abacus", "no device that torch")])
+@pytest.mark.parametrize(
+    ("device", "words"), [("cuda", "there is no CUDA device"), ("abacus", "does not know the device")]
+)
 def test_a_device_that_is_not_there(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], device: str, words: str
 ) -> None:
