@@ -1,8 +1,8 @@
-"""What can be chosen for one object. Each setting is declared once, here, with all that every door must know of it.
+"""The settings of one object. Each is declared once, here, with everything that its doors need to know about it.
 
-A *door* is a way to set it: the command line, batch, the panel, a preset, what an object remembers. All of them derive
-from this table, so that a new setting needs a field here, the code that uses it, and its translation. Standard library
-only; ``protocol`` hands it on.
+A *door* is a way to set a setting: the command line, batch, the panel, a preset, or what an object remembers. All doors
+are derived from this table. A new setting needs only a field here, the code that uses it, and its translation. This
+module uses the standard library only; ``protocol`` exports it.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-#: The model that is used when none is named: the bundled student, in two steps.
+#: The model that is used when none is named: the bundled student with two steps.
 DEFAULT_MODEL = "mini-mdt"
 
 
 class InvalidSetting(ValueError):
-    """A setting has a value that it cannot have. The text says which values it can have."""
+    """A setting has an invalid value. The text says which values are valid."""
 
 
 class Door(enum.Flag):
@@ -34,7 +34,7 @@ class Door(enum.Flag):
 
 @dataclass(frozen=True)
 class Choice:
-    """A value that a setting can have, as the panel names and explains it."""
+    """One of the values that a setting can have, with the title and the explanation that the panel shows."""
 
     value: str
     title: str
@@ -43,19 +43,19 @@ class Choice:
 
 @dataclass(frozen=True)
 class Shown:
-    """How the panel shows a number. What is None is as in the setting itself."""
+    """How the panel shows a number. None means the same as in the setting itself."""
 
     low: int | float | None = None
     high: int | float | None = None
     soft_high: int | float | None = None  # where its slider ends
     step: int | None = None
-    default: int | float | None = None  # of a setting that may be left to the model
+    default: int | float | None = None  # for a setting that may be left to the model
     values: tuple[int, ...] = ()  # only these can be chosen
 
 
 @dataclass(frozen=True)
 class About:
-    """What there is to know of a setting. ``title`` and ``words`` are what people read, in the panel and in --help."""
+    """Everything there is to know about a setting. People read ``title`` and ``words`` in the panel and in --help."""
 
     kind: type
     title: str
@@ -64,12 +64,12 @@ class About:
     low: int | float | None = None
     high: int | float | None = None
     choices: tuple[Choice, ...] = ()
-    own: str = ""  # it may be left to the model (None): what the panel says of the tick that takes the choice
+    own: str = ""  # for a setting that may be left to the model (None): the tooltip of the checkbox that overrides it
     shown: Shown = Shown()
 
     @property
     def values(self) -> tuple[str, ...]:
-        """The values that can be chosen, where there are choices."""
+        """The values that can be chosen; empty if there are no choices."""
         return tuple(choice.value for choice in self.choices)
 
 
@@ -79,19 +79,19 @@ def _setting(default: Any, kind: type, title: str, words: str, **more: Any) -> A
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The settings of one object. None leaves a choice to the model's pipeline.json. Raises InvalidSetting."""
+    """The settings of one object. None means that the model's pipeline.json decides. Raises InvalidSetting."""
 
     model: str = _setting(
-        DEFAULT_MODEL, str, "Model", "The model that makes the object: its name, or the path of its folder"
+        DEFAULT_MODEL, str, "Model", "Model that generates the object: its name or the path of its folder"
     )
     steps: int | None = _setting(
         None,
         int,
         "Steps",
-        "Sampling steps for the shape, and as many for the detail: more take longer",
+        "Number of sampling steps, for the shape and again for the detail. More steps take longer",
         low=1,
         high=1000,
-        own="Choose the number of sampling steps; otherwise there are as many as the model was made for",
+        own="Set the number of sampling steps. Otherwise the model's default is used",
         shown=Shown(soft_high=50, default=2),
     )
     guidance: float | None = _setting(
@@ -101,14 +101,14 @@ class Settings:
         "How strongly the images guide the object",
         low=0.0,
         high=100.0,
-        own="Choose how strongly the images guide the object; otherwise the model's own value is taken",
+        own="Set how strongly the images guide the object. Otherwise the model's default is used",
         shown=Shown(soft_high=10.0, default=5.0),
     )
     seed: int = _setting(
         0,
         int,
         "Seed",
-        "Another seed gives another object from the same images; the same seed gives the same one",
+        "Random seed. The same seed gives the same object, a different seed gives a different one",
         doors=Door.ALL & ~Door.PRESET,
         low=0,
         high=2**63 - 1,
@@ -118,7 +118,7 @@ class Settings:
         10_000,
         int,
         "Faces",
-        "How many triangles the finished mesh may have",
+        "Maximum number of triangles in the finished mesh",
         low=4,
         high=10_000_000,
         shown=Shown(low=100, high=1_000_000, soft_high=200_000, step=100_000),
@@ -127,58 +127,63 @@ class Settings:
         1024,
         int,
         "Texture",
-        "Width and height of the texture, in pixels",
+        "Width and height of the texture in pixels",
         low=16,
         high=8192,
         shown=Shown(values=(512, 1024, 2048, 4096)),
     )
-    # All at once by default: a distilled flow takes one or two steps, in which no more than two images get a turn.
+    # All at once by default: a distilled flow takes one or two steps, so at most two images would get a turn.
     multi_image: str = _setting(
         "multidiffusion",
         str,
         "Views",
-        "How several images act together",
+        "How several images are combined",
         choices=(
-            Choice("multidiffusion", "All at Once", "All images act in every step: best with few steps"),
-            Choice("stochastic", "In Turns", "Each step looks at one of the images: quicker, for many steps"),
+            Choice("multidiffusion", "All at Once", "Every step uses all images. Best with few steps"),
+            Choice("stochastic", "In Turn", "Each step uses one of the images in turn. Faster, but needs many steps"),
         ),
     )
     texture_source: str = _setting(
         "colors",
         str,
         "Texture Source",
-        "Where the colours of the texture come from",
+        "Where the colors of the texture come from",
         choices=(
-            Choice("colors", "Vertex Colors", "The colours of the decoded mesh's vertices: every model has them"),
-            Choice("gaussians", "Gaussians", "The 3-D Gaussians around the surface: sharper, where the model has them"),
+            Choice("colors", "Vertex Colors", "The vertex colors of the decoded mesh. Every model has them"),
+            Choice(
+                "gaussians", "Gaussians", "The 3D Gaussians around the surface. Sharper, but not every model has them"
+            ),
         ),
     )
     normal_map: bool = _setting(
-        True, bool, "Normal Map", "Bake the detail of the decoded mesh, so that few faces look like many"
+        True,
+        bool,
+        "Normal Map",
+        "Bake the detail of the decoded mesh into a normal map, so that few faces look like many",
     )
     ambient_occlusion: bool = _setting(
         False,
         bool,
         "Ambient Occlusion",
-        "Bake how open each place lies, as a map for game engines; it is in exported glTF files",
+        "Bake an ambient occlusion map for game engines. It is part of exported glTF files and does not change renders",
     )
     keep_raw: bool = _setting(
         False,
         bool,
         "Keep Raw",
-        "Keep the mesh as it was decoded, with its vertex colours, as a second, hidden object",
+        "Keep the mesh as it was decoded, with its vertex colors, as a second, hidden object",
     )
     low_memory: bool = _setting(
         False,
         bool,
         "Low Memory",
-        "Hold each network in memory only while it is used: slower, and the same result",
+        "Keep each network in memory only while it is in use. Slower, with the same result",
     )
     retry_seconds: float = _setting(
         10.0,
         float,
-        "Retry For",
-        "How many seconds to try again when a shape cannot be that of the image; 0: never",
+        "Retry Time",
+        "How many seconds to keep retrying when a shape does not match the image. 0 turns retries off",
         low=0.0,
         high=3600.0,
         shown=Shown(soft_high=60.0),
@@ -187,12 +192,12 @@ class Settings:
         (),
         tuple,
         "Formats",
-        "Other files to write, besides .glb",
+        "Other files to write besides the .glb",
         doors=Door.COMMAND,
         choices=(
-            Choice("obj", "OBJ", "The asset as .obj, with its material and textures"),
-            Choice("ply", "PLY", "The simplified mesh as .ply, with vertex colours"),
-            Choice("gaussians", "Gaussians", "The model's 3-D Gaussians as .ply"),
+            Choice("obj", "OBJ", "The asset as .obj with its material and textures"),
+            Choice("ply", "PLY", "The simplified mesh as .ply with vertex colors"),
+            Choice("gaussians", "Gaussians", "The model's 3D Gaussians as .ply"),
         ),
     )
 
@@ -218,12 +223,12 @@ def names(door: Door) -> tuple[str, ...]:
 
 
 def default(name: str) -> Any:
-    """What a setting is where nobody chose."""
+    """The value of a setting that nobody has set."""
     return getattr(Settings, name)
 
 
 def problem(name: str, value: object) -> str:
-    """Why a setting cannot have a value, in one sentence; empty if it can."""
+    """Why a value is invalid for a setting, in one sentence; empty if it is valid."""
     about, what = ABOUT[name], name.replace("_", " ").capitalize()
     if value is None and about.own:
         return ""
@@ -251,7 +256,7 @@ def problem(name: str, value: object) -> str:
 
 
 def add_options(parser: argparse.ArgumentParser, door: Door) -> None:
-    """An option for each setting that a door offers: ``texture_size`` is --texture-size."""
+    """Add an option for each setting that a door offers: ``texture_size`` becomes --texture-size."""
     for name in names(door):
         about, flag = ABOUT[name], "--" + name.replace("_", "-")
         words = about.words.replace("%", "%%")
@@ -262,7 +267,7 @@ def add_options(parser: argparse.ArgumentParser, door: Door) -> None:
             known = ", ".join(about.values)
             more: dict[str, Any] = {"dest": name, "type": _listed, "metavar": "A,B", "default": default(name)}
             parser.add_argument("--format", help=f"{words}: {known}", **more)
-            # Its former name, which takes them with spaces between.
+            # Its former name, which takes them separated by spaces.
             more |= {"nargs": "+", "action": _Joined, "help": argparse.SUPPRESS}
             parser.add_argument("--formats", **more)
         elif about.choices:
@@ -278,7 +283,7 @@ def add_options(parser: argparse.ArgumentParser, door: Door) -> None:
 
 
 def from_options(options: argparse.Namespace, door: Door) -> dict[str, Any]:
-    """The settings that a command line chose. Raises InvalidSetting."""
+    """The settings that were given on a command line. Raises InvalidSetting."""
     chosen = {name: getattr(options, name) for name in names(door)}
     Settings(**chosen)
     return chosen
@@ -289,7 +294,7 @@ def _listed(text: str) -> tuple[str, ...]:
 
 
 class _Joined(argparse.Action):
-    """Several lists as one."""
+    """Joins several lists into one."""
 
     def __call__(self, parser: object, namespace: argparse.Namespace, values: Any, option: str | None = None) -> None:
         setattr(namespace, self.dest, tuple(name for part in values for name in part))

@@ -1,6 +1,6 @@
-"""The part of Espalier that runs inside Blender: ``bpy`` and Blender's own numpy, nothing else.
+"""The part of Espalier that runs inside Blender. It uses ``bpy`` and Blender's own numpy, and nothing else.
 
-What needs ``bpy`` is imported by ``register()``, so that ``jobs`` and ``server`` can be used without Blender.
+``register()`` imports the modules that need ``bpy``, so that ``jobs`` and ``server`` can be used without Blender.
 """
 
 from __future__ import annotations
@@ -42,10 +42,12 @@ def _modules() -> tuple[ModuleType, ...]:
 
 
 def register() -> None:
+    """Register everything with Blender: this is called when the extension is enabled."""
     for module in _modules():
         module.register()
 
 
 def unregister() -> None:
+    """Undo ``register``: this is called when the extension is disabled."""
     for module in reversed(_modules()):
         module.unregister()

@@ -1,11 +1,11 @@
-"""Folders of images to textured meshes, without a window: one asset for each object.
+"""Turns folders of images into textured meshes, without a window: one asset for each object.
 
-``blender --command espalier`` and a checkout's ``scripts/batch.py`` are this. Writes ``NAME.glb`` and ``NAME.blend``,
-``previews/NAME.png`` with --render, and ``report.json``, which says what happened to each. What is there already, made
-from the same images with the same settings, is not made again. An object that fails does not stop the others; if the
-backend dies, that object has failed and the next one gets a new one.
+Both ``blender --command espalier`` and a checkout's ``scripts/batch.py`` run this. It writes ``NAME.glb`` and
+``NAME.blend``, ``previews/NAME.png`` with --render, and ``report.json``, which says what happened to each object. An
+asset that exists already, made from the same images with the same settings, is skipped. An object that fails does not
+stop the others. If the backend dies, the present object has failed, and the next one gets a new backend.
 
-Exit codes: 0 all is there, 1 something failed (report.json says what), 2 wrong usage, 130 interrupted.
+Exit codes: 0 everything is there, 1 something failed (report.json says what), 2 wrong usage, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from .jobs.file_lock import Busy, FileLock
 from .jobs.queue import Job, JobQueue
 
 FORMATS = ("glb", "blend")
-#: Errors of the backend itself: the image may be innocent.
+#: Errors of the backend itself: the image may be fine.
 BACKEND_ERRORS = {"backend_unavailable", "backend_ended", "backend_not_ready", "backend_protocol"}
 POLL = 0.02  # seconds
-LOCK = ".batch.lock"  # in the folder of the assets; empty when no batch is at work there
+LOCK = ".batch.lock"  # in the folder of the assets; empty while no batch is running
 PREVIEW_SIZE = 512  # pixels
 
 
-#: Endings of file names that make views of one object of several images: ``mug_front.png``, ``mug_back.png``.
+#: Endings of file names that mark images as views of one object: ``mug_front.png``, ``mug_back.png``.
 VIEWS = ("front", "left", "right", "back", "top", "bottom")
 VIEW_NAME = re.compile(rf"(?P<object>.+)[_-](?P<view>{'|'.join(VIEWS)})", re.IGNORECASE)
 
@@ -55,24 +55,25 @@ ListModels: TypeAlias = Callable[[], Mapping[str, protocol.ModelInfo]]
 
 @dataclasses.dataclass
 class Asset:
-    """One object and what became of it: an entry of report.json."""
+    """One object and what happened to it: an entry of report.json."""
 
     name: str
     images: list[str]  # views of it
-    fingerprint: str  # of the images, the model and the settings: the same give the same asset
+    fingerprint: str  # of the images, the model and the settings: the same fingerprint means the same asset
     files: dict[str, str]  # kind -> path relative to the report
     status: str = "pending"  # done, skipped, failed
     error: dict[str, str] | None = None  # code, message, hint
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)  # by stage, and "total"
     counts: dict[str, int] = dataclasses.field(default_factory=dict)
-    note: str = ""  # what a person should know of how it came about
+    note: str = ""  # what a person should know about how it was made
 
     def fail(self, code: str, message: str, hint: str = "") -> None:
+        """Mark the asset as failed."""
         self.status, self.error = "failed", {"code": code, "message": message, "hint": hint}
 
 
 def program(arguments: list[str], launch: Launch, list_models: ListModels, *, name: str) -> int:
-    """Run a batch as what a process is there for, and return its exit code: none of its errors gets any further."""
+    """Run a batch as a whole program: catch all its errors, and return the exit code."""
     keep_stdout()
     try:
         return main(arguments, launch, list_models, name=name)
@@ -89,13 +90,16 @@ def program(arguments: list[str], launch: Launch, list_models: ListModels, *, na
 
 
 def main(arguments: list[str], launch: Launch, list_models: ListModels, *, name: str = "batch.py") -> int:
-    """Run a batch and return its exit code. Raises SystemExit (2) if the options make no sense, BackendUnavailable."""
+    """Run a batch and return its exit code. Raises SystemExit (2) if options are wrong, and BackendUnavailable."""
     options = parse(arguments, list_models, name)
     lock = FileLock(options.out / LOCK)
     try:
         lock.acquire()
     except Busy:
-        print(f"Another batch writes to {options.out}: wait for its end, or choose another --out.", file=sys.stderr)
+        print(
+            f"Another batch is writing to {options.out}. Wait until it has finished, or choose another --out.",
+            file=sys.stderr,
+        )
         return 1
     try:
         return make_all(options, launch)
@@ -104,13 +108,13 @@ def main(arguments: list[str], launch: Launch, list_models: ListModels, *, name:
 
 
 def make_all(options: argparse.Namespace, launch: Launch) -> int:
-    """Make what is to be made, and return the exit code. Nobody else writes to the folder meanwhile."""
+    """Make all assets that are missing, and return the exit code. The caller holds the lock on the folder."""
     earlier = read_report(options.out)
     assets = plan(options)
-    # What is not made anew keeps its entry, so that an interrupted run or one with other images forgets nothing.
+    # Other assets keep their entries, so that an interrupted run, or one with other images, loses nothing.
     report = earlier | {asset.name: asset for asset in assets if asset.name not in earlier}
     queue = JobQueue(lambda: launch(options.out / "backend.log"))
-    losses = 0  # how many times in a row the backend was lost
+    losses = 0  # how many times in a row the backend has died
     pace = Pace(len(assets))
     try:
         for number, asset in enumerate(assets, 1):
@@ -119,7 +123,7 @@ def make_all(options: argparse.Namespace, launch: Launch) -> int:
             if old is not None and is_done(old, asset, options.out):
                 asset = dataclasses.replace(old, status="skipped")
             elif losses > 1:
-                asset.fail("backend_lost", "Not tried: the backend was lost twice in a row.", "See backend.log.")
+                asset.fail("backend_lost", "Not tried: the backend failed twice in a row.", "See backend.log.")
             else:
                 make(asset, options, queue, pace)
                 lost = asset.error is not None and asset.error["code"] in BACKEND_ERRORS
@@ -136,19 +140,20 @@ def make_all(options: argparse.Namespace, launch: Launch) -> int:
 
 @dataclasses.dataclass
 class Pace:
-    """Where a batch stands, and how fast it goes."""
+    """The progress of a batch, and its speed."""
 
     total: int  # assets
-    number: int = 0  # of the present one, from 1
+    number: int = 0  # of the present asset, from 1
     name: str = ""
-    made: list[float] = dataclasses.field(default_factory=list)  # seconds that each asset took so far
+    made: list[float] = dataclasses.field(default_factory=list)  # seconds that each finished asset took
 
     @property
     def label(self) -> str:
+        """The beginning of a line: *[1/8] car*."""
         return f"[{self.number}/{self.total}] {self.name}"
 
     def line(self, job: Job) -> str:
-        """The progress line. The time left is known once an asset was made: the first one includes the start."""
+        """The progress line. It tells the time left once an asset is finished. The first asset includes the start."""
         line = f"{self.label}: {job.stage or 'starting'} {job.fraction:.0%}"
         if not self.made:
             return line
@@ -157,22 +162,22 @@ class Pace:
 
 
 def parse(arguments: list[str], list_models: ListModels, name: str) -> argparse.Namespace:
-    """The options, with the ``settings`` of the requests and a ``stamp`` of the model, which changes when its files do.
+    """Parse the options. Adds the ``settings`` of the requests, and a ``stamp`` that changes when the model's files do.
 
-    Ends the process with exit code 2 if they make no sense. Raises BackendUnavailable.
+    Ends the process with exit code 2 if options are wrong. Raises BackendUnavailable.
     """
-    parser = argparse.ArgumentParser(prog=name, description="Images to textured meshes, one for each object.")
+    parser = argparse.ArgumentParser(prog=name, description="Turn images into textured meshes, one for each object.")
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE_OR_FOLDER")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="where the assets go")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="the folder to write the assets to")
     parser.add_argument(
         "--views",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="images of a folder named NAME_front, NAME_back, ... are views of one object, NAME (default: yes)",
+        help="treat images named NAME_front, NAME_back, ... in one folder as views of the object NAME (default: yes)",
     )
     protocol.add_options(parser, protocol.Door.BATCH)
     parser.add_argument("--format", default=",".join(FORMATS), help="glb, blend or both (default: glb,blend)")
-    parser.add_argument("--render", action="store_true", help="a preview of each asset, with Cycles on the CPU")
+    parser.add_argument("--render", action="store_true", help="render a preview of each asset with Cycles on the CPU")
     options = parser.parse_args(arguments)
     options.formats = [name.strip() for name in options.format.split(",")]
     if not set(options.formats) <= set(FORMATS):
@@ -188,11 +193,11 @@ def parse(arguments: list[str], list_models: ListModels, name: str) -> argparse.
     if options.model in models:
         options.stamp = models[options.model].stamp
     elif Path(options.model).is_dir():
-        options.model = str(Path(options.model).resolve())  # the backend works in another folder
+        options.model = str(Path(options.model).resolve())  # the backend runs in another folder
         options.stamp = folder_stamp(Path(options.model))
     else:
         known = ", ".join(sorted(models)) or "none"
-        parser.error(f"--model {options.model}: choose one of the models ({known}), or a model's folder")
+        parser.error(f"--model {options.model}: choose one of the models ({known}) or the folder of a model")
     options.settings["model"] = options.model
     options.images = list(find_images(options.images))
     if not options.images:
@@ -201,7 +206,7 @@ def parse(arguments: list[str], list_models: ListModels, name: str) -> argparse.
 
 
 def find_images(paths: list[Path]) -> Iterator[Path]:
-    """Files as they are named; of a folder the images in it, by name."""
+    """Files as they are given, and for each folder the images in it, sorted by name."""
     for path in paths:
         if path.is_dir():
             yield from sorted(p.resolve() for p in path.iterdir() if p.suffix.lower() in protocol.IMAGE_SUFFIXES)
@@ -210,13 +215,13 @@ def find_images(paths: list[Path]) -> Iterator[Path]:
 
 
 def objects(images: Iterable[Path], views: bool) -> list[tuple[str, list[Path]]]:
-    """Names of the objects that images show, and their views, the front first. An image without others is its own."""
+    """The names of the objects that images show, and their views, the front first."""
     groups: dict[tuple[Path, str], dict[int, Path]] = {}
     for image in images:
         match = VIEW_NAME.fullmatch(image.stem) if views else None
         view = VIEWS.index(match["view"].lower()) if match else 0
         key = (image.parent, match["object"]) if match else (image, "")
-        if view in groups.setdefault(key, {}):  # a second front, as mug_front.png and mug_front.jpg: another object
+        if view in groups.setdefault(key, {}):  # a second front (mug_front.png, mug_front.jpg) is another object
             key = (image, "")
         groups.setdefault(key, {})[view] = image
     found = []
@@ -227,7 +232,7 @@ def objects(images: Iterable[Path], views: bool) -> list[tuple[str, list[Path]]]
 
 
 def plan(options: argparse.Namespace) -> list[Asset]:
-    """An asset for each object, named after its images; of two with the same name the second gets a number."""
+    """An asset for each object, named after its images. If two have the same name, the second gets a number."""
     stamp = json.dumps([options.settings, options.stamp]).encode()
     assets: list[Asset] = []
     for stem, images in objects(options.images, options.views):
@@ -240,20 +245,20 @@ def plan(options: argparse.Namespace) -> list[Asset]:
         if options.render:
             files["preview"] = f"previews/{name}.png"
         content = hashlib.sha256(stamp)
-        for image in images:  # that one is missing is for the backend to say
+        for image in images:  # if one is missing, the backend will say so
             content.update(hashlib.sha256(image.read_bytes() if image.is_file() else b"").digest())
         assets.append(Asset(name, [str(image) for image in images], content.hexdigest(), files))
     return assets
 
 
 def folder_stamp(folder: Path) -> list[tuple[str, int, int]]:
-    """Changes when the files of a model's folder do, without reading them."""
+    """A stamp that changes when the files of a model's folder do. It does not read them."""
     files = (path for path in folder.rglob("*") if path.is_file())
     return sorted((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files)
 
 
 def make(asset: Asset, options: argparse.Namespace, queue: JobQueue, pace: Pace) -> None:
-    """Generate an asset and write its files; what goes wrong is written on the asset."""
+    """Generate an asset and write its files. If that fails, the error is kept in the asset."""
     start = time.monotonic()
     folder = tempfile.mkdtemp(prefix="espalier-")
     job = Job(protocol.Generate(uuid.uuid4().hex, tuple(asset.images), folder, **options.settings))
@@ -265,7 +270,7 @@ def make(asset: Asset, options: argparse.Namespace, queue: JobQueue, pace: Pace)
             return
         asset.seconds, asset.counts = dict(job.result.timings), dict(job.result.counts)
         asset.note = job.result.note
-        with contextlib.redirect_stdout(io.StringIO()):  # operators write there what they did
+        with contextlib.redirect_stdout(io.StringIO()):  # operators print what they do
             write_files(asset, job.result, options.out)
         asset.status = "done"
     except (OSError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
@@ -278,7 +283,7 @@ def make(asset: Asset, options: argparse.Namespace, queue: JobQueue, pace: Pace)
 
 
 def run(job: Job, queue: JobQueue, pace: Pace) -> None:
-    """Run a job to its end, showing how far it is if somebody watches."""
+    """Run a job to its end. In a terminal, show its progress."""
     queue.submit(job)
     while job.active:
         queue.step()
@@ -290,7 +295,7 @@ def run(job: Job, queue: JobQueue, pace: Pace) -> None:
 
 
 def write_files(asset: Asset, result: protocol.Result, out: Path) -> None:
-    """Write what the asset names: the backend's GLB as it is, the rest with bpy."""
+    """Write the asset's files: the backend's files are copied, bpy writes the others."""
     for kind, source in {"glb": result.glb, "raw": result.files.get("raw", "")}.items():
         if kind in asset.files:
             with written_whole(out / asset.files[kind]) as part:
@@ -319,7 +324,7 @@ def write_files(asset: Asset, result: protocol.Result, out: Path) -> None:
 
 
 def show_textures(screens: Any) -> None:
-    """Have Solid shading show the texture where the file is opened; its default is grey."""
+    """Let Solid shading show textures when the file is opened. By default it shows grey."""
     for screen in screens:
         for area in screen.areas:
             for space in area.spaces:
@@ -328,13 +333,13 @@ def show_textures(screens: Any) -> None:
 
 
 def is_done(old: Asset, asset: Asset, out: Path) -> bool:
-    """Whether an earlier run made this asset, from the same image with the same settings, and its files are whole."""
+    """Whether an earlier run made this asset from the same images and settings, and its files are complete."""
     same = old.status in ("done", "skipped") and old.fingerprint == asset.fingerprint
     return same and all(is_whole(out / file) for file in asset.files.values())
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a file ends as its format ends. One that was edited meanwhile is whole, one that was cut off is not."""
+    """Whether a file is complete, judged by its end. A file that was edited may be complete, a truncated one is not."""
     if not path.is_file():
         return False
     content = path.read_bytes()
@@ -342,40 +347,42 @@ def is_whole(path: Path) -> bool:
         return content[:4] == b"glTF" and int.from_bytes(content[8:12], "little") == len(content)
     if path.suffix == ".png":
         return content[-8:-4] == b"IEND"
-    if path.suffix == ".ply":  # says in its head how long it is; it is written in one piece
+    if path.suffix == ".ply":  # its header tells the length; it is written in one piece
         return content.startswith(b"ply\n")
     # A .blend ends with its ENDB block or, compressed, with the magic number of zstandard's seek table.
     return b"ENDB" in content[-64:] or content[-4:] == b"\xb1\xea\x92\x8f"
 
 
 def read_report(out: Path) -> dict[str, Asset]:
-    """The assets of earlier runs by name. A report that cannot be read counts as none: everything is made again."""
+    """The assets of earlier runs, by name. Empty if the report cannot be read: then everything is made again."""
     try:
         entries = json.loads((out / "report.json").read_text("utf-8"))["assets"]
         return {entry["name"]: Asset(**entry) for entry in entries}
     except FileNotFoundError:
         return {}
     except (ValueError, KeyError, TypeError) as error:
-        print(f"The report of an earlier run cannot be read ({error}): everything is made again.", file=sys.stderr)
+        print(f"The report of an earlier run cannot be read ({error}). Everything is made again.", file=sys.stderr)
         return {}
 
 
 def write_report(options: argparse.Namespace, report: dict[str, Asset]) -> None:
+    """Write report.json."""
     content = {"settings": options.settings, "assets": [dataclasses.asdict(asset) for asset in report.values()]}
     write_whole(options.out / "report.json", json.dumps(content, indent=1))
 
 
 def describe(asset: Asset) -> str:
+    """What happened to an asset, as the line that is printed."""
     if asset.error is not None:
         return f"failed: {asset.error['message']} {asset.error['hint']}".rstrip()
     if asset.status == "skipped":
-        return "skipped, it is done already"
+        return "skipped: already done"
     done = f"done in {asset.seconds['total']:.1f} s ({', '.join(asset.files.values())})"
     return f"{done}. {asset.note}" if asset.note else done
 
 
 def keep_stdout() -> None:
-    """Give stdout to the batch alone: Blender writes a line for each sample and each file to it, from C."""
+    """Keep stdout for the batch alone. Blender would print a line for each sample and each file, from C."""
     sys.stdout.flush()
     sys.stdout = open(os.dup(1), "w", encoding=sys.stdout.encoding, buffering=1)  # noqa: SIM115 (open to the end)
     with open(os.devnull, "wb") as nowhere:

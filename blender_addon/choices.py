@@ -1,4 +1,4 @@
-"""What the user chose in the preferences. ``ui.preferences`` declares them; everything else reads them here."""
+"""Reads the preferences. ``ui.preferences`` declares them; everything else reads them here."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def preferences(context: bpy.types.Context) -> Any:
 
 
 def folders(context: bpy.types.Context) -> tuple[str, str]:
-    """The backend's Python and the models folder, absolute; empty where none was chosen."""
+    """The backend's Python and the models folder, as absolute paths; empty if not set."""
     found = preferences(context)
     if found is None:
         return "", ""
@@ -24,6 +24,6 @@ def folders(context: bpy.types.Context) -> tuple[str, str]:
 
 
 def idle_minutes(context: bpy.types.Context) -> int:
-    """After how many minutes without a job the backend ends; 0: never. In a checkout it stays."""
+    """After how many minutes without a job the backend is stopped; 0 is never. In a checkout it is never stopped."""
     found = preferences(context)
     return 0 if found is None else int(found.idle_minutes)

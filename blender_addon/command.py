@@ -14,18 +14,20 @@ _command: Any = None
 
 
 def run(arguments: list[str]) -> int:
-    """Carry the command out in the Blender that was started for it. Returns the exit code."""
+    """Run the command in the Blender that was started for it. Returns the exit code."""
     return batch.program(
         arguments, pump.launch, lambda: installation.usable_models(bpy.context), name=f"blender --command {NAME}"
     )
 
 
 def register() -> None:
+    """Register the command with Blender."""
     global _command
     _command = bpy.utils.register_cli_command(NAME, run)
 
 
 def unregister() -> None:
+    """Undo ``register``."""
     global _command
     bpy.utils.unregister_cli_command(_command)
     _command = None

@@ -1,8 +1,8 @@
-"""The backend's installation and its models, as Blender's panels and buttons use them.
+"""The backend's installation and its models, for the panels and operators.
 
-The work is done in threads that know nothing of Blender (``server.install``, ``server.models``); this gives them
-Blender's folders and choices, and has the areas drawn again while they work. Nothing here uses the network unless a
-button was pressed.
+Threads that know nothing of Blender do the work (``server.install``, ``server.models``). This module gives them
+Blender's folders and preferences, and redraws the areas while they work. Nothing here uses the network unless a button
+was pressed.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from .server.models import BackendAt, ModelStore
 from .server.steps import Options
 from .translations import translate
 
-INTERVAL = 0.2  # seconds between two redraws while something is going on
+INTERVAL = 0.2  # seconds between two redraws during background work
 
-#: The model that is offered while there is only the bundled one.
+#: The model that the panel offers if there are only the bundled ones.
 OFFERED = "trellis-image-large"
 DEMONSTRATION = "mini"
 
@@ -33,7 +33,7 @@ _installer: Installer | None = None
 
 
 def installer() -> Installer | None:
-    """What installs the backend; None in a checkout, which has an environment of its own."""
+    """The installer of the backend; None in a checkout, which has its own environment."""
     global _installer
     packages = None if _installer is not None or is_checkout() else Packages.read(FOLDER)
     if packages is not None:
@@ -43,6 +43,7 @@ def installer() -> Installer | None:
 
 
 def options(context: bpy.types.Context) -> Options:
+    """The options of an installation, as set in the preferences."""
     chosen = choices.preferences(context)
     if chosen is None:
         return Options()
@@ -58,12 +59,12 @@ def backend_python(context: bpy.types.Context) -> Path:
 
 
 def models_folder(context: bpy.types.Context) -> str:
-    """Where models are installed: the folder in the preferences, else the one that the backend would take."""
+    """Where models are downloaded to: the folder in the preferences, else the backend's default."""
     return choices.folders(context)[1] or str(protocol.models_folder())
 
 
 def backend(context: bpy.types.Context) -> BackendAt | None:
-    """The backend that can be asked about models; None if there is none."""
+    """The backend to ask about models; None if there is none."""
     try:
         return BackendAt(backend_python(context), FOLDER, models_folder(context))
     except BackendUnavailable:
@@ -71,7 +72,7 @@ def backend(context: bpy.types.Context) -> BackendAt | None:
 
 
 def is_installed(context: bpy.types.Context) -> bool:
-    """Whether there is a backend to start. One that was chosen wrongly counts: starting it says what is wrong."""
+    """Whether there is a backend to start. A wrong path in the preferences counts: starting it says what is wrong."""
     try:
         backend_python(context)
     except BackendUnavailable:
@@ -83,8 +84,8 @@ def is_installed(context: bpy.types.Context) -> bool:
 def usable_models(context: bpy.types.Context) -> dict[str, protocol.ModelInfo]:
     """The models that can be used now, by name, as the backend lists them.
 
-    What it said is believed until a folder of models changes. In a window asking takes no time here: the list is empty
-    until the backend has answered for the first time.
+    The backend's answer is kept until a models folder changes. In a window this does not wait for it: the list is empty
+    until the first answer has arrived.
     """
     here = backend(context)
     if here is not None and not models.working and not models.knows(here):
@@ -93,44 +94,44 @@ def usable_models(context: bpy.types.Context) -> dict[str, protocol.ModelInfo]:
 
 
 def _ask_for_models(here: BackendAt) -> None:
-    """Ask the backend what models there are: in a window without waiting."""
+    """Ask the backend which models there are. In a window this does not wait for the answer."""
     if not bpy.app.background:
         models.refresh(here)
         watch()
         return
     try:
-        models.ask(here)  # nothing is drawn meanwhile, and no timer would bring the answer
+        models.ask(here)  # nothing is drawn that could freeze, and no timer would fetch the answer
     except BackendUnavailable as error:
         models.problem = (str(error), error.hint)
 
 
 def only_demonstration(context: bpy.types.Context) -> bool:
-    """Whether the backend is there and no model but the bundled ones."""
+    """Whether the backend is installed, and there are no models but the bundled ones."""
     there = usable_models(context).values()
     return is_installed(context) and all(model.state == "bundled" for model in there)
 
 
 def offline_reason(context: bpy.types.Context) -> str:
-    """Why Blender may not use the network, and how that is changed, in the user's language; empty if it may."""
+    """Why Blender may not use the network and how to change that, in the user's language; empty if it may."""
     if bpy.app.online_access:
         return ""
     if bpy.app.online_access_override:
-        return translate("Blender was started in offline mode: start it without --offline-mode")
+        return translate("Blender was started in offline mode. Start it without --offline-mode")
     return translate("Turn on Allow Online Access in Preferences > System")
 
 
 def install_obstacle(context: bpy.types.Context) -> str:
-    """Why an installation cannot begin, in the user's language; empty if it can."""
+    """Why an installation cannot be started, in the user's language; empty if it can."""
     here = installer()
     if here is None:
-        return translate("This is a checkout: scripts/dev.py makes its environment")
+        return translate("This is a checkout. Run scripts/dev.py setup to create its environment")
     if here.working or here.status().state is State.ELSEWHERE:
         return translate("The backend is being installed")
     return "" if options(context).wheels else offline_reason(context)
 
 
 def prepare(context: bpy.types.Context) -> None:
-    """Find out, once and in the background, what the page shows: what an installation takes, which models there are."""
+    """Find out in the background what an installation will take, or which models there are. Does so only once."""
     if bpy.app.background:
         return
     here = installer()
@@ -143,17 +144,18 @@ def prepare(context: bpy.types.Context) -> None:
 
 
 def going_on() -> bool:
-    """Whether something works in the background, so that what is shown will change."""
+    """Whether there is background work, so that what is shown will change."""
     return models.working or (_installer is not None and (_installer.working or _installer.surveying))
 
 
 def watch() -> None:
-    """Have the panels drawn again while something is going on."""
+    """Redraw the panels regularly during background work."""
     if not bpy.app.background and not bpy.app.timers.is_registered(_tick):
         bpy.app.timers.register(_tick, first_interval=INTERVAL, persistent=True)
 
 
 def redraw() -> None:
+    """Redraw the preferences and the sidebars."""
     for window in bpy.context.window_manager.windows:
         for area in window.screen.areas:
             if area.type in ("PREFERENCES", "VIEW_3D"):
@@ -163,11 +165,12 @@ def redraw() -> None:
 def _tick() -> float | None:
     redraw()
     if not going_on():
-        prepare(bpy.context)  # an installation that has just ended brings a backend that can be asked for its models
+        prepare(bpy.context)  # after an installation there is a backend to ask for its models
     return INTERVAL if going_on() else None
 
 
 def unregister() -> None:
+    """Stop all background work."""
     global _installer
     if bpy.app.timers.is_registered(_tick):
         bpy.app.timers.unregister(_tick)

@@ -1,7 +1,7 @@
-"""Carries what the backend says into the scene, on Blender's main thread.
+"""Brings the backend's messages and results into the scene, on Blender's main thread.
 
-``step()`` is a plain function: in a window a timer calls it while there is something to wait for; without one (timers
-never fire in background) whoever needs the result calls it in a loop.
+``step()`` is a plain function. In a window a timer calls it while there are jobs to wait for. In background mode timers
+never fire, so whoever needs the result calls it in a loop.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ from .scene.replace import put_in_place
 from .server import process
 
 INTERVAL = 0.05  # seconds between two steps
-IDLE_INTERVAL = 1.0  # seconds between two looks at a backend that has nothing to do
+IDLE_INTERVAL = 1.0  # the same while the backend is idle
 
 Home: TypeAlias = tuple[bpy.types.Scene, bpy.types.Collection, tuple[float, float, float]]
 
-_document = 0  # counts the files loaded in this session: a job belongs to the one it was started in
+_document = 0  # counts the files loaded in this session: a job belongs to the file it was started in
 
 
 def launch(log: Path) -> Backend:
-    """Start the backend that the preferences name. Returns at once. Raises BackendUnavailable."""
+    """Start the backend that the preferences select. Returns at once. Raises BackendUnavailable."""
     python = installation.backend_python(bpy.context)
     return process.launch(python, FOLDER, log, models_folder=installation.models_folder(bpy.context))
 
 
 def log_path() -> Path:
-    """What the backend, and the libraries in it, have to say."""
+    """The log of the backend and its libraries."""
     return Path(bpy.app.tempdir) / "backend.log"
 
 
 def journal_folder() -> Path:
-    """Where jobs lie that outlive Blender: among the user's files of the extension. A checkout keeps none."""
+    """The folder for jobs that survive Blender: among the user's files of the extension. A checkout keeps no jobs."""
     if is_checkout():
         return Path(bpy.app.tempdir) / "espalier-jobs"
     return Path(bpy.utils.extension_path_user(ROOT, path="jobs", create=True))
@@ -57,7 +57,7 @@ jobs = JobQueue(lambda: launch(log_path()))
 
 
 def new_folder() -> str:
-    """Make the folder of a new job. Raises OSError."""
+    """Create the folder of a new job. Raises OSError."""
     assert jobs.journal is not None
     return str(jobs.journal.new_folder())
 
@@ -68,12 +68,13 @@ def target(
     size: float,
     replaces: bpy.types.Object | None = None,
 ) -> Target:
-    """Where an object that is asked for now shall stand: in the active collection, or in the place of another."""
+    """The target of an object that is requested now: in the active collection, or in place of another object."""
     uid = 0 if replaces is None else replaces.session_uid
     return Target(_document, context.scene.session_uid, context.collection.session_uid, location, size, uid)
 
 
 def submit(job: Job) -> None:
+    """Start a job, or queue it behind others. Failed jobs disappear from the list."""
     for old in [old for old in jobs.jobs if old.state is State.FAILED]:
         forget(old)
     jobs.submit(job)
@@ -83,30 +84,32 @@ def submit(job: Job) -> None:
 
 
 def recover() -> None:
-    """Offer what a Blender that was closed in mid-job left behind."""
+    """Offer the jobs that were left behind when Blender was closed during them."""
     jobs.recover()
     redraw("UI")
 
 
 def unload() -> None:
-    """End the backend, which must have nothing to do: nothing else gives all memory back, the driver's included."""
+    """Stop the backend, which must be idle. Nothing else frees all of its memory, including the driver's."""
     jobs.release()
     redraw("UI")
 
 
 def cancel(job: Job) -> None:
+    """Cancel a job."""
     jobs.cancel(job)
     step()
 
 
 def forget(job: Job) -> None:
+    """Remove a job that has ended from the list, with its preview and its files."""
     viewport.hide(job.id)
     jobs.forget(job)
     redraw("UI", "WINDOW")
 
 
 def step() -> None:
-    """Take in messages, insert results that may be inserted now."""
+    """Handle the backend's messages, and insert the results that can be inserted now."""
     changed = jobs.step()
     for job in list(jobs.jobs):
         match job.state:
@@ -125,8 +128,10 @@ def step() -> None:
 
 
 def home(job: Job) -> Home | None:
-    """Where a job's object belongs. None if that file or scene, or the object whose place it shall take, is no longer
-    there: the result is then only offered."""
+    """Where a job's object belongs.
+
+    None if the file, the scene or the object to replace is no longer there. The result is then only offered.
+    """
     if job.target is None or job.target.document != _document or (job.target.replaces and replaced(job) is None):
         return None
     scene = next((s for s in bpy.data.scenes if s.session_uid == job.target.scene), None)
@@ -139,9 +144,9 @@ def home(job: Job) -> Home | None:
 
 
 def busy_with() -> str:
-    """What forbids to change the scene just now, in words; empty if nothing does.
+    """Why the scene cannot be changed now: the name of a modal operator, or *Render*; empty if it can.
 
-    In the middle of a modal operator the undo step would be taken of a half-done state.
+    During a modal operator, the undo step would hold a half-done state.
     """
     if bpy.app.is_job_running("RENDER"):
         return "Render"
@@ -149,18 +154,18 @@ def busy_with() -> str:
 
 
 def replaced(job: Job) -> bpy.types.Object | None:
-    """The object that a job makes or paints anew; None if it makes a new one, or if that object is gone."""
+    """The object that a job replaces or paints; None if it makes a new object, or if that object is gone."""
     if job.target is not None:
         uid = job.target.replaces
         return next((o for o in bpy.data.objects if o.session_uid == uid), None) if uid else None
     if job.replaces is None or job.replaces.file != bpy.data.filepath:
         return None
-    there = bpy.data.objects.get((job.replaces.name, None))  # not one of a linked file
+    there = bpy.data.objects.get((job.replaces.name, None))  # not an object of a linked file
     return there if there is not None and there.type == "MESH" and there.data.library is None else None
 
 
 def blocked_by(job: Job) -> str:
-    """As ``busy_with``; and an object that is being edited would get its old mesh back afterwards."""
+    """What holds a finished job back: as ``busy_with``, or *Edit Mode*, which would restore the object's old mesh."""
     there = replaced(job)
     return busy_with() or ("Edit Mode" if there is not None and there.mode != "OBJECT" else "")
 
@@ -168,7 +173,7 @@ def blocked_by(job: Job) -> str:
 def insert(
     job: Job, scene: bpy.types.Scene, collection: bpy.types.Collection, location: tuple[float, float, float]
 ) -> None:
-    """Make or change the object of a finished job, as one undo step. A damaged result changes nothing and fails it."""
+    """Make or change the object of a finished job, as one undo step. If its result is damaged, only the job fails."""
     assert job.result is not None
     size = job.target.size if job.target else 1.0
     settings = job.result.settings | ({"images": job.sources} if job.sources else {})
@@ -182,7 +187,7 @@ def insert(
             put_in_place(there, job.result, settings)
     except (OSError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
         traceback.print_exc()
-        hint = "Press Generate 3D to make it again."
+        hint = "Try again."
         job.fail(protocol.Error(job.id, "result_damaged", f"The result cannot be used: {error}.", hint))
         viewport.hide(job.id)
         redraw("UI", "WINDOW")
@@ -195,13 +200,13 @@ def insert(
         bpy.ops.ed.undo_push(message=f"{'Retexture' if job.request.mesh else 'Regenerate'} {there.name}")
     try:
         history.keep(job, settings)
-    except OSError:  # the object is there, whatever becomes of the list
+    except OSError:  # the object has been made, even if the history cannot keep it
         traceback.print_exc()
     forget(job)
 
 
 def redraw(*regions: str) -> None:
-    """Have regions of these types drawn again in all viewports."""
+    """Redraw the regions of these types in all viewports."""
     for window in bpy.context.window_manager.windows:
         for area in window.screen.areas:
             if area.type == "VIEW_3D":
@@ -216,7 +221,7 @@ def _show_preview(job: Job) -> None:
 
 
 def select(made: bpy.types.Object, scene: bpy.types.Scene) -> None:
-    """Make it the selected and active object wherever the scene is open, but not while another one is being edited."""
+    """Select an object and make it active in every window that shows the scene, unless another one is being edited."""
     for window in bpy.context.window_manager.windows:
         layer = window.view_layer
         active = layer.objects.active
@@ -250,13 +255,15 @@ def _loaded_file(*_: object) -> None:
 
 
 def register() -> None:
+    """Open the journal, and offer the jobs that were left behind."""
     bpy.app.handlers.load_post.append(_loaded_file)
     jobs.journal = Journal(journal_folder())
-    if not bpy.app.background:  # a batch has nobody to offer anything to
+    if not bpy.app.background:  # in a batch there is nobody to offer jobs to
         bpy.app.timers.register(recover, first_interval=INTERVAL, persistent=True)
 
 
 def unregister() -> None:
+    """Stop the timers and the backend."""
     bpy.app.handlers.load_post.remove(_loaded_file)
     for timer in (_tick, recover):
         if bpy.app.timers.is_registered(timer):

@@ -1,7 +1,7 @@
-"""Speaks the protocol with one backend process. No bpy, and no call here waits for the process.
+"""Speaks the protocol with one backend process. No bpy. Only ``close`` waits for the process.
 
-A daemon thread reads the process's stdout and another writes its stdin, so that neither a silent nor a deaf process can
-hold up Blender. A thread that is not a daemon would keep Blender from quitting.
+One daemon thread reads the process's stdout, another one writes to its stdin. So Blender does not block if the process
+writes nothing or reads nothing. Threads that are not daemons would keep Blender from quitting.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ else:
 
 
 class BackendUnavailable(Exception):
-    """There is no backend to start. ``hint`` says what to do about it."""
+    """There is no backend that can be used. ``hint`` says what to do."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -34,7 +34,7 @@ class BackendUnavailable(Exception):
 
 
 class Backend:
-    """A backend process. Whatever ends it, the last message that ``poll`` gives is an Error whose job is None."""
+    """A backend process. If it ends by itself, the last message that ``poll`` gives is an Error whose job is None."""
 
     def __init__(self, command: list[str], log_path: Path, env: Mapping[str, str] | None = None) -> None:
         self.command = command
@@ -46,10 +46,10 @@ class Backend:
         self._process: subprocess.Popen[str] | None = None
         self._deadline = float("inf")
         self._closing = False
-        self._told = 0  # bytes of the log that were there before the last request: not the last words of what it ends
+        self._told = 0  # bytes of the log from before the last request: they are no last words
 
     def start(self, timeout: float = READY_TIMEOUT) -> None:
-        """Start the process and return at once; ``poll`` gives Ready, or an Error after ``timeout`` seconds without it.
+        """Start the process and return at once. ``poll`` gives Ready, or an Error after ``timeout`` seconds without it.
 
         Raises BackendUnavailable if the process cannot be started at all.
         """
@@ -70,18 +70,19 @@ class Backend:
         except OSError as error:
             raise BackendUnavailable(
                 f"The backend could not be started: {error.strerror or error} ({self.command[0]})",
-                "Choose the backend's Python in the preferences.",
+                "Check the backend's Python in the preferences.",
             ) from error
         self._deadline = time.monotonic() + timeout
         for target in (self._read, self._write):
             threading.Thread(target=target, args=(self._process,), name="espalier", daemon=True).start()
 
     def send(self, request: protocol.Request) -> None:
+        """Send a request. Returns at once."""
         self._told = self.log_path.stat().st_size if self.ready else 0
         self._lines.put(protocol.encode(request))
 
     def poll(self) -> list[protocol.Message]:
-        """The messages that have come since the last call."""
+        """The messages that have arrived since the last call."""
         messages: list[protocol.Message] = []
         while not self._messages.empty():
             messages.append(self._messages.get())
@@ -89,25 +90,27 @@ class Backend:
             self.ready = next((m for m in messages if isinstance(m, protocol.Ready)), None)
             if self.ready is None and self.alive() and time.monotonic() > self._deadline:
                 self.kill()
-                messages.append(self._error("backend_not_ready", "The backend did not become ready in time."))
+                messages.append(self._error("backend_not_ready", "The backend did not start in time."))
         return messages
 
     def alive(self) -> bool:
+        """Whether the process is running."""
         return self._process is not None and self._process.poll() is None
 
     @property
     def pid(self) -> int | None:
+        """The process's id; None before ``start``."""
         return None if self._process is None else self._process.pid
 
     def kill(self) -> None:
-        """End the process now. No Error is reported for an end that was asked for."""
+        """Kill the process. No Error is reported for this."""
         self._closing = True
         self._lines.put(None)
         if self._process is not None:
             self._process.kill()
 
     def close(self, timeout: float = 1.0) -> None:
-        """Close the process's stdin, which ends it, and wait for that; after ``timeout`` seconds end it by force."""
+        """End the process by closing its stdin, and wait for it. After ``timeout`` seconds, kill it."""
         self._closing = True
         self._lines.put(None)
         if self._process is None:
@@ -120,7 +123,7 @@ class Backend:
 
     def _write(self, process: subprocess.Popen[str]) -> None:
         assert process.stdin is not None
-        if sys.platform != "win32":  # in some Blenders a pipe that nobody reads would end Blender itself
+        if sys.platform != "win32":  # in some Blenders, writing to a broken pipe would end Blender itself
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPIPE})
         try:
             with process.stdin:
@@ -137,18 +140,20 @@ class Backend:
                 message = protocol.decode_message(line)
                 if isinstance(message, protocol.Ready) and message.protocol != protocol.PROTOCOL_VERSION:
                     raise protocol.ProtocolError(
-                        f"it speaks version {message.protocol}, not {protocol.PROTOCOL_VERSION}"
+                        f"it uses protocol version {message.protocol}, not {protocol.PROTOCOL_VERSION}"
                     )
                 self._messages.put(message)
         except protocol.ProtocolError as error:
             self.kill()
-            self._messages.put(self._error("backend_protocol", f"The backend's answer was not understood: {error}"))
+            self._messages.put(
+                self._error("backend_protocol", f"The backend's answer could not be understood: {error}")
+            )
         code = process.wait()
         if not self._closing:
             self._messages.put(self._error("backend_ended", _describe_end(code, self._last_log_line())))
 
     def _error(self, code: str, message: str) -> protocol.Error:
-        hint = f"The next job starts it anew. {self.log_path.name} says more."
+        hint = f"The next job starts a new backend. See {self.log_path.name} for details."
         return protocol.Error(job=None, code=code, message=message, hint=hint)
 
     def _last_log_line(self) -> str:

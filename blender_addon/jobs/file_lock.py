@@ -1,7 +1,7 @@
-"""One process at a time: at an installation, a session's journal, a folder of assets. No bpy.
+"""A lock that one process can hold at a time: for an installation, a session's journal, a folder of assets. No bpy.
 
-The operating system holds the lock and takes it from a process that has died. The file says who has it; a number in a
-file that nobody holds is what an interrupted installation leaves behind.
+The operating system holds the lock, and releases it when the process dies. The file contains the number of the process
+that holds the lock. If there is a number but nobody holds the lock, the last holder was interrupted.
 """
 
 from __future__ import annotations
@@ -17,22 +17,24 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-#: The byte that Windows locks: one beyond the text, which others must be able to read.
+#: The byte that Windows locks. It lies beyond the text, so that other processes can read that.
 LOCKED_BYTE = 1 << 20
 
-#: How long to try: another Blender may just be looking who holds the lock.
+#: How many seconds to try: another Blender may hold the lock for a moment, to see whether it is free.
 PATIENCE = 0.5
 
 
 class Busy(Exception):
-    """Another process has the lock. ``pid`` is 0 if it has not written its number yet."""
+    """Another process holds the lock. ``pid`` is 0 if it has not written its number yet."""
 
     def __init__(self, pid: int) -> None:
-        super().__init__(f"process {pid} has the lock")
+        super().__init__(f"process {pid} holds the lock")
         self.pid = pid
 
 
 class FileLock:
+    """A lock on the file ``path``. ``acquire`` takes it."""
+
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file: IO[bytes] | None = None
@@ -51,14 +53,14 @@ class FileLock:
         file.flush()
 
     def release(self) -> None:
-        """Give the lock back. The work is over, whether done or failed in words: nothing is left to be found."""
+        """Release the lock and remove the number: the work has ended, done or failed, and was not interrupted."""
         assert self._file is not None
         self._file.truncate(0)
         self._file.close()
         self._file = None
 
     def holder(self) -> int | None:
-        """The number of the other process that has the lock now; None if none has."""
+        """The number of the other process that holds the lock now; None if there is none."""
         if self._file is not None or not self.path.exists():
             return None
         file = self._try()
@@ -68,11 +70,11 @@ class FileLock:
         return None
 
     def interrupted(self) -> bool:
-        """Whether the last holder died while it had the lock."""
+        """Whether the last holder died while it held the lock."""
         return self._file is None and self._written() != 0 and self.holder() is None
 
     def _try(self) -> IO[bytes] | None:
-        file = open(self.path, "r+b" if self.path.exists() else "w+b")  # noqa: SIM115 - it is the lock: closed by release
+        file = open(self.path, "r+b" if self.path.exists() else "w+b")  # noqa: SIM115 - ``release`` closes it
         try:
             if sys.platform == "win32":
                 file.seek(LOCKED_BYTE)

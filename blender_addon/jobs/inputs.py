@@ -1,7 +1,8 @@
-"""What exists only in Blender, as pixels or as arrays, becomes files that the backend can read. No bpy.
+"""Writes pixels and arrays that exist only in Blender to files that the backend can read. No bpy.
 
-Images are written as 32-bit BMP: no compression, and rows from the bottom up, as Blender keeps them. A thread converts
-and writes, for that takes longer than a frame: about 60 ms for 2048 x 2048 pixels, as much for a mesh of 200,000 faces.
+Images are written as 32-bit BMP: uncompressed, with the rows from the bottom up, as in Blender. A thread converts and
+writes them, because that takes longer than a frame: about 60 ms for 2048 x 2048 pixels, and as much for a mesh of
+200,000 faces.
 """
 
 from __future__ import annotations
@@ -23,32 +24,33 @@ _MASKS = (0x00FF0000, 0x0000FF00, 0x000000FF, 0xFF000000)  # of red, green, blue
 
 @dataclass(frozen=True)
 class Pixels:
-    """``values`` [H, W, C] float32, the bottom row first; C is 1, 3 or 4.
+    """The pixels of an image: ``values`` [H, W, C] float32, the bottom row first. C is 1, 3 or 4.
 
-    If ``linear``, colours are scene-linear and already multiplied by alpha, as in Blender's float images; otherwise
-    they are sRGB from 0 to 1 and are not.
+    If ``linear``, the colours are scene-linear with premultiplied alpha, as in Blender's float images. Otherwise they
+    are sRGB from 0 to 1 with straight alpha.
     """
 
     values: NDArray[np.float32]
     linear: bool = False
 
 
-#: What a file is made of: bytes as they are, pixels as BMP, arrays as .npz.
+#: The content of a file: bytes are written as they are, pixels as BMP, arrays as .npz.
 Content: TypeAlias = bytes | Pixels | Mapping[str, NDArray[Any]]
 
 
 class InputWriter(threading.Thread):
-    """Writes the files that a job names. ``error`` says in words what went wrong, once the thread has ended.
+    """Writes the files that a job names. After the thread has ended, ``error`` says what went wrong, if anything.
 
-    Folders are made where there are none. What could not be written is kept, for another writer to try.
+    Missing folders are created. What could not be written stays in ``files``, so that another writer can try again.
     """
 
     def __init__(self, files: dict[Path, Content]) -> None:
-        super().__init__(name="espalier input", daemon=True)  # any other thread would hold up Blender's quit
+        super().__init__(name="espalier input", daemon=True)  # otherwise Blender could not quit while it runs
         self.error = ""
         self.files = files
 
     def run(self) -> None:
+        """Write the files: this is what the thread does."""
         for path, content in list(self.files.items()):
             try:
                 path.parent.mkdir(exist_ok=True)
@@ -66,10 +68,10 @@ def _write(path: Path, content: Content) -> None:
 
 
 def encode_bmp(pixels: Pixels) -> bytes:
-    """A BMP file with alpha, in sRGB."""
+    """Encode pixels as a BMP file with alpha, in sRGB."""
     height, width = pixels.values.shape[:2]
     rows = np.empty((height, width, 4), np.uint8)
-    for start in range(0, height, BAND):  # so that what is computed in between stays in the processor's cache
+    for start in range(0, height, BAND):  # so that intermediate results stay in the processor's cache
         band = slice(start, start + BAND)
         rows[band] = _bgra(pixels.values[band], pixels.linear)
     offset, size = 14 + 108, rows.nbytes
@@ -80,7 +82,7 @@ def encode_bmp(pixels: Pixels) -> bytes:
 
 
 def _bgra(values: NDArray[np.float32], linear: bool) -> NDArray[np.uint8]:
-    """[h, W, C] -> [h, W, 4], from 0 to 255."""
+    """[h, W, C] -> [h, W, 4] in the order of BMP, from 0 to 255."""
     color, alpha = _color_and_alpha(values)
     if linear:
         color = srgb(color / np.where(alpha > 0, alpha, 1))
@@ -89,13 +91,13 @@ def _bgra(values: NDArray[np.float32], linear: bool) -> NDArray[np.uint8]:
 
 
 def srgb(linear: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Linear light 0..1 as sRGB (IEC 61966-2-1)."""
+    """Convert linear light, from 0 to 1, to sRGB (IEC 61966-2-1)."""
     linear = np.clip(linear, 0, 1)
     return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** np.float32(1 / 2.4) - 0.055)
 
 
 def _color_and_alpha(values: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """[H, W, 3] and [H, W, 1] of [H, W, C]."""
+    """Split [H, W, C] into colour [H, W, 3] and alpha [H, W, 1]."""
     channels = values.shape[2]
     if channels == 4:
         return values[..., :3], values[..., 3:]

@@ -1,13 +1,15 @@
-"""Jobs that outlive Blender: what was asked for and what came of it, on disk. No bpy.
+"""Keeps jobs and their results on disk, so that they survive a crash or the end of Blender. No bpy.
 
-A session of Blender has a folder, locked while it runs, and in it one for each job, which is where the backend works:
+Each session of Blender has a folder, which is locked while Blender runs. In it each job has a folder, in which the
+backend works:
 
     SESSION/lock
-    SESSION/JOB/asked.json    from the press of the button on
-    SESSION/JOB/result.json   once the result is there, until it is in the scene
+    SESSION/JOB/asked.json    written when the job is submitted
+    SESSION/JOB/result.json   written when the result arrives, kept until it is in the scene
 
-Folders whose lock nobody holds are what was left when a Blender closed in mid-job. The next one takes the lock over and
-offers what it finds; two Blenders never offer the same. What is left is bounded in number, age and size.
+A session folder that nobody locks was left behind by a Blender that closed during a job. The next Blender takes over
+the lock and offers the jobs it finds; two Blenders never offer the same job. The number, age and size of kept jobs are
+limited.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ MOST_SECONDS = 30 * 24 * 3600.0
 
 @dataclass(frozen=True)
 class SavedObject:
-    """An object as a later session can find it."""
+    """An object, described so that a later session can find it."""
 
     file: str  # path of the .blend
     name: str
@@ -42,7 +44,7 @@ class SavedObject:
 
 @dataclass(frozen=True)
 class Left:
-    """A job of a session that has ended. ``result`` is None if it was not finished."""
+    """A job that an earlier session left behind. ``result`` is None if it was not finished."""
 
     request: protocol.Generate
     sources: tuple[str, ...]
@@ -54,10 +56,12 @@ class Left:
 
 
 class Journal:
+    """The journal of this session, below ``root``."""
+
     def __init__(self, root: Path) -> None:
         self.root = root
         self._session = root / uuid.uuid4().hex
-        self._locks: dict[Path, FileLock] = {}  # session -> its lock: the own one, and those taken over
+        self._locks: dict[Path, FileLock] = {}  # session -> its lock: this session's, and those of sessions taken over
 
     def new_folder(self) -> Path:
         """Make the folder of a new job. Raises OSError."""
@@ -74,7 +78,7 @@ class Journal:
         replaces: SavedObject | None,
         digests: tuple[str, str] = ("", ""),
     ) -> None:
-        """Note that a job is to be done; its folder is the request's. Raises OSError."""
+        """Note a submitted job. Its folder is the request's. Raises OSError."""
         place = None if replaces is None else [replaces.file, replaces.name]
         noted = {"request": protocol.encode(request), "sources": sources, "replaces": place, "layout": digests}
         write_whole(Path(request.out, ASKED), json.dumps(noted))
@@ -84,8 +88,7 @@ class Journal:
         write_whole(Path(request.out, RESULT), protocol.encode(result))
 
     def take_over(self) -> list[Left]:
-        """What sessions that have ended left, the newest first. It is this session's from now on, and is kept while it
-        lies there."""
+        """Take over the jobs that earlier sessions left behind, the newest first. They belong to this session now."""
         found: list[Left] = []
         for session in sorted(self.root.iterdir()) if self.root.is_dir() else []:
             if session in self._locks or not session.is_dir() or FileLock(session / LOCK).holder() is not None:
@@ -107,7 +110,7 @@ class Journal:
         return kept
 
     def close(self) -> None:
-        """Give the folders back; those without a job go."""
+        """Release the folders, and delete those without a job."""
         for session, lock in self._locks.items():
             lock.release()
             if not any(path.is_dir() for path in session.iterdir()):
@@ -122,30 +125,30 @@ class Journal:
 
 
 def _left(session: Path) -> Iterator[Left]:
-    """The jobs in a session's folder; what cannot be read is removed."""
+    """The jobs in a session's folder. Those that cannot be read are deleted."""
     for folder in [path for path in session.iterdir() if path.is_dir()]:
         try:
             noted = json.loads((folder / ASKED).read_text("utf-8"))
             request = protocol.decode_request(noted["request"])
             if not isinstance(request, protocol.Generate) or Path(request.out) != folder:
-                raise ValueError(f"{folder} is not this job's")
+                raise ValueError(f"{folder} is not the folder of this job")
             sources, place = tuple(noted["sources"]), noted["replaces"]
             replaces = None if place is None else SavedObject(*place)
             first, second = noted["layout"]
             moment = (folder / ASKED).stat().st_mtime
             yield Left(request, sources, replaces, (str(first), str(second)), _result(folder), moment, _size(folder))
         except (OSError, ValueError, KeyError, TypeError) as error:
-            print(f"Espalier: what is left of a job in {folder} cannot be read ({error}) and is removed")
+            print(f"Espalier: the job in {folder} cannot be read and is deleted: {error}")
             shutil.rmtree(folder, ignore_errors=True)
 
 
 def _result(folder: Path) -> protocol.Result | None:
-    """The job's result; None if it has none, or its files are not all there."""
+    """The job's result; None if there is none, or if some of its files are missing."""
     if not (folder / RESULT).is_file():
         return None
     try:
         result = protocol.decode_message((folder / RESULT).read_text("utf-8"))
-    except protocol.ProtocolError:  # another version's
+    except protocol.ProtocolError:  # of another version
         return None
     assert isinstance(result, protocol.Result)
     needed = (result.arrays, result.texture, result.normal_map, result.occlusion, result.raw)

@@ -1,4 +1,4 @@
-"""How long a job will still take. No bpy."""
+"""Estimates how long a job will still take. No bpy."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from ...backend import protocol
 from .queue import Job
 
-#: Before this share of a first job nothing can be said.
+#: During a first job there is no estimate before this fraction.
 ENOUGH = 0.15
 
 
 def seconds_left(job: Job, timings: Mapping[str, float] | None, now: float) -> float | None:
-    """Seconds until a running job ends; None if it cannot be said yet.
+    """Seconds until a running job ends; None if there is no estimate yet.
 
-    ``timings`` are the seconds that each stage took the last time with the same model and steps. Without them time is
-    taken to pass evenly with the job's fraction. ``now`` is on the clock of ``job.started``.
+    ``timings`` are the seconds that each stage took the last time with the same model and steps. Without them the
+    estimate assumes that the job's fraction grows evenly. ``now`` is on the same clock as ``job.started``.
     """
     if job.started is None:
         return None
@@ -36,7 +36,7 @@ def _from_timings(job: Job, timings: Mapping[str, float]) -> float:
 
 
 def clock(seconds: float) -> str:
-    """*0:07*, *2:30*, *1:05:00*."""
+    """Seconds as text: *0:07*, *2:30*, *1:05:00*."""
     minutes, rest = divmod(max(1, round(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,7 +1,7 @@
 """Jobs, one at a time, from *queued* to *done*, *failed* or *cancelled*. No bpy.
 
-``JobQueue.step()`` is called again and again by whoever has time: Blender's timer in a window, a loop in batch and in
-tests. It never waits.
+``JobQueue.step()`` must be called again and again: by Blender's timer in a window, by a loop in batch and in tests. It
+never waits.
 """
 
 from __future__ import annotations
@@ -22,29 +22,31 @@ CANCEL_GRACE = 10.0  # seconds that a backend has to answer a cancel before it i
 
 
 class State(enum.Enum):
+    """The states of a job."""
+
     QUEUED = "queued"
     RUNNING = "running"
     DONE = "done"
     FAILED = "failed"
     CANCELLED = "cancelled"
-    INTERRUPTED = "interrupted"  # Blender was closed before it was done
+    INTERRUPTED = "interrupted"  # Blender was closed before it finished
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where a job's object shall stand. Session uids, never pointers: undo and file loading free those."""
+    """The place of a job's object. It holds session uids, never pointers: undo and file loading free those."""
 
     document: int  # counts the files loaded in this session
     scene: int  # session_uid
     collection: int  # session_uid
     location: tuple[float, float, float] = (0.0, 0.0, 0.0)  # of the bottom's centre
     size: float = 1.0  # metres, of the longest side
-    replaces: int = 0  # session_uid of the object that is made or painted anew; 0: it is a new one
+    replaces: int = 0  # session_uid of the object that is replaced or painted; 0: a new object
 
 
 @dataclass(eq=False)
 class Job:
-    """One object to make. ``request.out`` is the job's own folder and goes when the job goes."""
+    """One object to make. ``request.out`` is the job's own folder. It is deleted with the job."""
 
     request: protocol.Generate
     target: Target | None = None
@@ -57,33 +59,36 @@ class Job:
     result: protocol.Result | None = None
     error: protocol.Error | None = None
     cancelling: bool = False
-    recovered: bool = False  # of an earlier session
+    recovered: bool = False  # from an earlier session
     submitted: float = field(default_factory=time.monotonic)
-    started: float | None = None  # when the backend got it, on the same clock
-    sources: tuple[str, ...] = ()  # what the images are called where they came from: ``images.add_source`` takes these
-    replaces: SavedObject | None = None  # what ``target.replaces`` is, for a session that does not know the target
-    digests: tuple[str, str] = ("", "")  # of the mesh that is to be painted: ``scene.paint.mesh_digests``
-    writer: InputWriter | None = None  # while files that the request names are still being written
+    started: float | None = None  # when it was sent to the backend, on the same clock
+    sources: tuple[str, ...] = ()  # of the images, for ``images.add_source``
+    replaces: SavedObject | None = None  # the same object as ``target.replaces``, for a later session
+    digests: tuple[str, str] = ("", "")  # ``scene.paint.mesh_digests`` of the mesh to paint
+    writer: InputWriter | None = None  # writes files that the request names
 
     @property
     def id(self) -> str:
+        """The id that the backend knows the job by."""
         return self.request.job
 
     @property
     def name(self) -> str:
-        """Named after the first image."""
+        """The name of the object: that of the first image."""
         return Path(self.request.images[0]).stem
 
     @property
     def active(self) -> bool:
+        """Whether the job is queued or running."""
         return self.state in (State.QUEUED, State.RUNNING)
 
     def fail(self, error: protocol.Error) -> None:
+        """Mark the job as failed."""
         self.state, self.error = State.FAILED, error
 
     @classmethod
     def recover(cls, left: Left) -> Job:
-        """A job of an earlier session: it knows no place in this one's scenes."""
+        """A job from an earlier session. It has no target in the scenes of this session."""
         state = State.INTERRUPTED if left.result is None else State.DONE
         return cls(
             left.request,
@@ -96,46 +101,49 @@ class Job:
         )
 
     def remove_files(self) -> None:
-        shutil.rmtree(self.request.out, ignore_errors=True)  # the system clears temporary folders that resist
+        """Delete the job's folder."""
+        shutil.rmtree(self.request.out, ignore_errors=True)  # the system clears what cannot be deleted now
 
 
 class JobQueue:
-    """Runs jobs in the order they come in, on one backend that is started when it is first needed.
+    """Runs jobs in the order they are submitted, on one backend that is started when it is first needed.
 
-    ``launch`` makes and starts a backend; it raises BackendUnavailable if there is none. With a ``journal``, what is
-    not done or not used when the queue is closed can be recovered.
+    ``launch`` starts a backend, and raises BackendUnavailable if there is none. With a ``journal``, jobs that are
+    unfinished or not yet inserted when the queue is closed can be recovered.
     """
 
     def __init__(self, launch: Callable[[], Backend], journal: Journal | None = None) -> None:
-        self.jobs: list[Job] = []  # all that were not yet forgotten
+        self.jobs: list[Job] = []  # all that have not been forgotten
         self.backend: Backend | None = None
         self.timings: dict[tuple[str, int | None], dict[str, float]] = {}  # model and steps -> seconds by stage
         self.journal = journal
-        self.busy_at = time.monotonic()  # when there was last something to do
+        self.busy_at = time.monotonic()  # when a job was last active
         self._launch = launch
         self._cancel_deadline = float("inf")
 
     @property
     def running(self) -> Job | None:
+        """The job that the backend is working on."""
         return next((job for job in self.jobs if job.state is State.RUNNING), None)
 
     @property
     def active(self) -> bool:
+        """Whether any job is queued or running."""
         return any(job.active for job in self.jobs)
 
     def submit(self, job: Job) -> None:
-        """Put a job into the queue. Raises OSError if that cannot be noted in the journal."""
+        """Put a job into the queue. Raises OSError if the journal cannot be written."""
         if self.journal is not None:
             self.journal.asked(job.request, job.sources, job.replaces, job.digests)
         self.jobs.append(job)
 
     def recover(self) -> None:
-        """Take over what sessions that have ended left in the journal."""
+        """Take over the jobs that earlier sessions left in the journal."""
         assert self.journal is not None
         self.jobs += [Job.recover(left) for left in self.journal.take_over()]
 
     def cancel(self, job: Job) -> None:
-        """End a job: a queued one at once, a running one when the backend says so, one that has ended not at all."""
+        """Cancel a job: a queued one at once, a running one when the backend answers. Ended jobs do not change."""
         if job.state is State.QUEUED:
             job.state = State.CANCELLED
         elif job.state is State.RUNNING and not job.cancelling:
@@ -145,13 +153,13 @@ class JobQueue:
             self.backend.send(protocol.Cancel(job.id))
 
     def forget(self, job: Job) -> None:
-        """Drop a job that has ended, and its folder."""
+        """Remove a job that has ended, and delete its folder."""
         assert not job.active
         self.jobs.remove(job)
         job.remove_files()
 
     def step(self) -> list[Job]:
-        """Take in what the backend said and give it work. Returns the jobs that changed."""
+        """Handle the backend's messages and give it work. Returns the jobs that changed."""
         changed: list[Job] = []
         if self.backend is not None:
             for message in self.backend.poll():
@@ -163,14 +171,14 @@ class JobQueue:
         return list(dict.fromkeys(changed))
 
     def release(self) -> None:
-        """End the backend, which must have nothing to do; the next job starts one."""
+        """Stop the backend. No job may be active. The next job starts a new backend."""
         assert not self.active
         if self.backend is not None:
             self.backend.kill()
             self.backend = None
 
     def close(self) -> None:
-        """End the backend and drop all jobs, but for what the journal keeps of them. Waits at most a second."""
+        """Stop the backend and remove all jobs, except for what the journal keeps. Waits at most a second."""
         if self.backend is not None:
             self.backend.close()
             self.backend = None
@@ -190,7 +198,7 @@ class JobQueue:
             return self._lose_backend(message)
         job = self.running
         if job is None or message.job != job.id:
-            return []  # about a job that has already ended here
+            return []  # about a job that has already ended
         match message:
             case protocol.Progress():
                 job.stage, job.step, job.steps = message.stage, message.step, message.steps
@@ -208,18 +216,18 @@ class JobQueue:
         return [job]
 
     def _note(self, job: Job, result: protocol.Result) -> None:
-        """Write a result to the journal. Without it the result is still there, only not after this session."""
+        """Write a result to the journal. If that fails, the result is lost only when this session ends."""
         if self.journal is None:
             return
         try:
             self.journal.finished(job.request, result)
         except OSError as error:
-            print(f"Espalier: the result of {job.name} could not be noted: {error}")
+            print(f"Espalier: the result of {job.name} could not be saved to the journal: {error}")
 
     def _lose_backend(self, error: protocol.Error) -> list[Job]:
-        """The process is gone, or is no use: whatever hung on it ends; the next job gets a new one."""
+        """The process has ended or is of no use. The jobs that depend on it end; the next job gets a new process."""
         assert self.backend is not None
-        # One that never was ready would not be the next time either: no queued job may start it again.
+        # A backend that never became ready would fail again, so the queued jobs fail too and do not start it again.
         lost = [j for j in self.jobs if j.state is State.RUNNING or (j.active and self.backend.ready is None)]
         self.backend.kill()
         self.backend = None
@@ -234,14 +242,18 @@ class JobQueue:
         job = self.running
         if job is None or not job.cancelling or time.monotonic() < self._cancel_deadline:
             return []
-        return self._lose_backend(protocol.Error(None, "cancel_unanswered", "The backend did not answer."))
+        return self._lose_backend(
+            protocol.Error(None, "cancel_unanswered", "The backend did not respond to the cancellation.")
+        )
 
     def _start_next(self) -> list[Job]:
         job = next((job for job in self.jobs if job.state is State.QUEUED), None)
         if job is None or self.running is not None or (job.writer is not None and job.writer.is_alive()):
             return []
         if job.writer is not None and job.writer.error:
-            job.fail(protocol.Error(job.id, "folder_not_writable", job.writer.error, "Make room on the disk."))
+            job.fail(
+                protocol.Error(job.id, "folder_not_writable", job.writer.error, "Free some disk space and try again.")
+            )
             return [job]
         if self.backend is None:
             try:

@@ -1,1 +1,1 @@
-"""From the scene's settings and images to jobs."""
+"""Turns the scene's settings and images into jobs."""

@@ -1,4 +1,4 @@
-"""Objects that remember how they were made are made again: in place, or as variants beside them."""
+"""Makes objects again that remember how they were made: in place, or as variants beside them."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from .placement import Location
 
 
 def restore(settings: Mapping[str, Any], panel: properties.EspalierSettings) -> list[str]:
-    """Bring the settings of an object back into the panel. Returns what could not be, in words."""
+    """Load the settings of an object into the panel. Returns what could not be restored, in words."""
     lost = []
     panel.images.clear()
     for named in settings["images"]:
         if not images.add_source(panel, named):
             lost.append(translate("the image {name}").format(name=named.removeprefix(images.DATABLOCK)))
-    panel.lock_seed = True  # or the next press would not make the same again
+    panel.lock_seed = True  # otherwise the next press would not make the same object
     panel.size = settings["size"]
     chosen = request_settings(settings)
     lost += [f"{name} {chosen[name]}" for name in chosen if not properties.show_setting(panel, name, chosen[name])]
@@ -32,8 +32,11 @@ def restore(settings: Mapping[str, Any], panel: properties.EspalierSettings) -> 
 
 
 def request_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a request, of all that an object remembers: those it lacks were left to the model, or are of an
-    earlier version and have their defaults."""
+    """The settings of a request, from everything that an object remembers.
+
+    A setting that the object lacks was left to the model. Or the object is from an earlier version that did not know
+    the setting: then it has its default.
+    """
     return {
         name: settings.get(name, None if protocol.ABOUT[name].own else protocol.default(name))
         for name in protocol.names(protocol.Door.OBJECT)
@@ -43,7 +46,7 @@ def request_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 def new_job(
     context: bpy.types.Context, settings: Mapping[str, Any], *, seed: int, location: Location, size: float
 ) -> Job:
-    """A job that makes an object with these settings and another seed. Raises ValueError if an image is gone."""
+    """A job that makes an object with these settings and this seed. Raises ValueError if an image is gone."""
     pictures = [images.picture(named) for named in settings["images"]]
     return generate.job_with(
         request_settings(settings) | {"seed": seed},
@@ -54,7 +57,7 @@ def new_job(
 
 
 def in_place_of(job: Job, target: bpy.types.Object) -> Job:
-    """The job, with its result to take an object's place."""
+    """The same job, changed so that its result replaces an object."""
     assert job.target is not None
     job.target = replace(job.target, replaces=target.session_uid)
     job.replaces = SavedObject(bpy.data.filepath, target.name) if bpy.data.filepath else None

@@ -1,4 +1,4 @@
-"""From the scene's settings to jobs."""
+"""Makes jobs from the scene's settings."""
 
 from __future__ import annotations
 
@@ -29,14 +29,16 @@ def obstacle(context: bpy.types.Context) -> str:
     if not settings.images:
         return translate("Add an image first")
     if properties.lacks_model(settings):
-        return translate("The model {name} is not installed").format(name=Path(settings.model).name)
+        return translate("The model {name} is missing. Download it or choose another one").format(
+            name=Path(settings.model).name
+        )
     if settings.place == "ACTIVE" and context.active_object is None:
-        return translate("There is no active object whose place could be taken")
+        return translate("There is no active object to take the location from")
     return ""
 
 
 def new_jobs(context: bpy.types.Context) -> list[Job]:
-    """A job for each variant: from the same images, with consecutive seeds, side by side.
+    """A job for each variant: the same images, consecutive seeds, side by side.
 
     Raises ValueError if an image has no pixels.
     """
@@ -64,7 +66,7 @@ def new_job(
     size: float,
     mesh: Mapping[str, NDArray[Any]] | None = None,
 ) -> Job:
-    """A job with the scene's settings, in a folder of its own; with a ``mesh``, one that paints it."""
+    """A job with the scene's settings, in its own folder. If a ``mesh`` is given, the job paints it."""
     panel = context.scene.espalier
     settings = properties.chosen_settings(panel) | {"seed": seed}
     sources = tuple(images.source(item) for item in panel.images)
@@ -80,7 +82,7 @@ def job_with(
     target: Target,
     mesh: Mapping[str, NDArray[Any]] | None = None,
 ) -> Job:
-    """A job with these settings of a request, in a folder of its own; with a ``mesh``, one that paints it."""
+    """A job with these settings, in its own folder. If a ``mesh`` is given, the job paints it."""
     out = Path(pump.new_folder())
     paths, files = images.as_files(pictures, out)
     if mesh is not None:
@@ -92,7 +94,7 @@ def job_with(
 
 
 def start_writing(job: Job, files: dict[Path, Content]) -> Job:
-    """The job, which waits until these files are written."""
+    """Start writing these files. Returns the job, which waits for them."""
     if files:
         job.writer = InputWriter(files)
         job.writer.start()

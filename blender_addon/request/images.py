@@ -1,9 +1,9 @@
-"""Reference images: files, and images of the .blend in whatever way those exist.
+"""Reference images: image files, and all kinds of images of the .blend.
 
-The backend reads files. An image file goes to it by its path, a packed one as the file that is packed in it. What
-exists only as pixels (generated, painted, pasted, a format that the backend does not read) is copied at the press, in a
-few milliseconds, and written by a thread. The render result has no pixels that Python can read: it is saved when it is
-added.
+The backend reads files. It gets the path of an image file, and a copy of a packed file. Images that exist only as
+pixels (generated, painted, pasted, or of a format that the backend does not read) are copied when the button is
+pressed, which takes a few milliseconds; a thread then writes them to files. Python cannot read the pixels of the render
+result, so it is saved when it is added.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from ..translations import translate
 from . import thumbnails
 from .properties import EspalierImage, EspalierSettings
 
-#: Kinds of files, in Blender's words, that the backend reads.
+#: The file formats that the backend reads, as Blender names them.
 READABLE = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
-#: How an image of the .blend is written where a file's path would stand.
+#: Marks an image of the .blend where a path is expected: ``image:NAME``.
 DATABLOCK = "image:"
 
 
 def source(item: EspalierImage) -> str:
-    """What an image is called: a path, or ``image:NAME`` for one of this .blend. ``add_source`` takes it back."""
+    """The source of an image: a path, or ``image:NAME`` for one of this .blend. ``add_source`` accepts it."""
     return DATABLOCK + item.image.name if item.image else bpy.path.abspath(item.path)
 
 
 def add_source(settings: EspalierSettings, named: str) -> bool:
-    """Put an image on the list, unless it is there. False if it is one of a .blend, and not of this one."""
+    """Add an image to the list, unless it is there. False if it is an image of a .blend, but not of this one."""
     if named in map(source, settings.images):
         return True
     image = bpy.data.images.get(named.removeprefix(DATABLOCK)) if named.startswith(DATABLOCK) else None
     if image is not None:
-        image.preview_ensure()  # drawing must not make it
+        image.preview_ensure()  # while the panel is drawn, no preview may be made
         settings.images.add().image = image
     elif named.startswith(DATABLOCK):
         return False
@@ -49,7 +49,7 @@ def add_source(settings: EspalierSettings, named: str) -> bool:
 
 
 def title(item: EspalierImage) -> str:
-    """What stands below the thumbnail."""
+    """The text below the thumbnail."""
     return item.image.name if item.image else Path(bpy.path.abspath(item.path)).name
 
 
@@ -61,7 +61,7 @@ def icon(item: EspalierImage) -> int:
 
 
 def is_missing(item: EspalierImage) -> bool:
-    """Whether there is nothing to show: the file was moved, or the image removed from the .blend."""
+    """Whether the image cannot be shown: its file was moved, or it has neither pixels nor a file."""
     if item.image is None:
         return not Path(bpy.path.abspath(item.path)).is_file()
     return item.image.source == "FILE" and not (
@@ -71,19 +71,19 @@ def is_missing(item: EspalierImage) -> bool:
 
 @dataclass(frozen=True)
 class Picture:
-    """A reference image as it is at the press: ``content`` is the path of its file, a file's bytes, or pixels."""
+    """A reference image at the moment of the press. ``content`` is the path of a file, a file's bytes, or pixels."""
 
     name: str
     content: str | bytes | Pixels
 
 
 def collect(settings: EspalierSettings) -> list[Picture]:
-    """All images on the list. Raises ValueError for one that has no pixels."""
+    """All images in the list. Raises ValueError if one of them has no pixels."""
     return [picture(source(item)) for item in settings.images]
 
 
 def picture(named: str) -> Picture:
-    """The image of a source, as it is now. Raises ValueError if it has no pixels or is no longer in this .blend."""
+    """The image of a source as it is now. Raises ValueError if it has no pixels or is no longer in this .blend."""
     if not named.startswith(DATABLOCK):
         return Picture(Path(named).stem, named)
     image = bpy.data.images.get(named.removeprefix(DATABLOCK))
@@ -94,14 +94,16 @@ def picture(named: str) -> Picture:
 
 
 def as_files(pictures: list[Picture], folder: Path) -> tuple[tuple[str, ...], dict[Path, Content]]:
-    """The paths of pictures as files, and what is to be written for those that have none yet, below ``folder``."""
+    """The paths of all pictures, and what must be written below ``folder`` for those that are not files yet."""
     paths: list[str] = []
     made: dict[Path, Content] = {}
     for number, picture in enumerate(pictures):
         if isinstance(picture.content, str):
             paths.append(picture.content)
             continue
-        suffix = ".bmp" if isinstance(picture.content, Pixels) else ".png"  # the backend goes by the content
+        suffix = (
+            ".bmp" if isinstance(picture.content, Pixels) else ".png"
+        )  # the backend recognises a file by its content
         path = folder / f"image {number}" / f"{bpy.path.clean_name(picture.name) or 'image'}{suffix}"
         made[path] = picture.content
         paths.append(str(path))
@@ -118,7 +120,7 @@ def read_pixels(image: bpy.types.Image) -> Pixels:
     """An image's pixels as they are now. Raises ValueError if it has none."""
     (width, height), channels = image.size, image.channels
     if not (width and height and channels):
-        raise ValueError(translate("{name} has no pixels: its file may have been moved").format(name=image.name))
+        raise ValueError(translate("{name} has no pixels. Its file may have been moved").format(name=image.name))
     values = np.empty(width * height * channels, np.float32)
     image.pixels.foreach_get(values)
     linear = image.is_float and not image.colorspace_settings.is_data
@@ -126,10 +128,10 @@ def read_pixels(image: bpy.types.Image) -> Pixels:
 
 
 def add_render(context: bpy.types.Context) -> bpy.types.Image:
-    """The render result as a packed image of the .blend. Raises RuntimeError if nothing was rendered."""
+    """Add the render result to the .blend as a packed image. Raises RuntimeError if nothing has been rendered."""
     result = next((image for image in bpy.data.images if image.type == "RENDER_RESULT"), None)
     if result is None:
-        raise RuntimeError(translate("Nothing was rendered yet"))
+        raise RuntimeError(translate("Nothing has been rendered yet"))
     path = Path(bpy.app.tempdir, "espalier_render.png")
     output = context.scene.render.image_settings
     names = [name for name in ("media_type", "file_format", "color_mode", "color_depth") if hasattr(output, name)]
@@ -148,9 +150,10 @@ def add_render(context: bpy.types.Context) -> bpy.types.Image:
 
 
 def paste(context: bpy.types.Context) -> bpy.types.Image:
-    """The image on the clipboard as an image of the .blend. Raises RuntimeError if there is none.
+    """Add the image on the clipboard to the .blend. Raises RuntimeError if there is none.
 
-    Blender's operator shows what it pastes in the image editor that it is called in, so the area becomes one meanwhile.
+    Blender's operator runs only in an image editor, where it shows the pasted image. So the area becomes one for the
+    time of the call.
     """
     known = set(bpy.data.images)
     area = context.area
@@ -168,7 +171,7 @@ def paste(context: bpy.types.Context) -> bpy.types.Image:
 
 
 def _is_readable(image: bpy.types.Image) -> bool:
-    """Whether the backend can read the image's file, packed or not, and nothing was painted on it since."""
+    """Whether the backend can read the image's file, packed or not, and nothing has been painted on it since."""
     if image.source != "FILE" or image.is_dirty or image.file_format not in READABLE:
         return False
     return bool(image.packed_file) or Path(_file_of(image)).suffix.lower() in protocol.IMAGE_SUFFIXES

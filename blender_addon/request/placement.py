@@ -1,4 +1,4 @@
-"""Where a new object stands, and how large it is."""
+"""The place and the size of a new object."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from mathutils import Vector
 
 Location: TypeAlias = tuple[float, float, float]
 
-#: From one variant to the next, in lengths of the longest side: none touches its neighbour.
+#: The distance between two variants, in lengths of the longest side. None touches its neighbour.
 SPACING = 1.25
-ABOVE = 1e-4  # metres: a cursor that was snapped onto a surface finds that surface
+ABOVE = 1e-4  # metres: so that a cursor that was snapped to a surface finds that surface
 
 
 def find_place(context: bpy.types.Context) -> tuple[Location, float]:
-    """Where the scene's settings say: where the bottom's centre stands, and the length of the longest side."""
+    """What the scene's settings ask for: the centre of the bottom, and the length of the longest side."""
     settings, cursor = context.scene.espalier, context.scene.cursor.location
     match settings.place:
         case "ORIGIN":
@@ -29,20 +29,20 @@ def find_place(context: bpy.types.Context) -> tuple[Location, float]:
 
 
 def beside(location: Location, size: float, number: int) -> Location:
-    """Where a variant stands: in a row, to the right as seen from the front."""
+    """The place of a variant: in a row, to the right as seen from the front."""
     x, y, z = location
     return x + number * SPACING * size, y, z
 
 
 def ground(context: bpy.types.Context, point: Vector) -> Location:
-    """The highest visible surface below a point; at height zero where there is none."""
+    """The highest visible surface below a point; height zero if there is none."""
     start = point + Vector((0.0, 0.0, ABOVE))
     hit, location, *_ = context.scene.ray_cast(context.evaluated_depsgraph_get(), start, Vector((0.0, 0.0, -1.0)))
     return tuple(location) if hit else (point.x, point.y, 0.0)
 
 
 def bounds(target: bpy.types.Object) -> tuple[Location, float]:
-    """The centre of the bottom and the longest side of an object's bounding box in the world; 0 for what has none."""
+    """The centre of the bottom and the longest side of an object's bounding box, in world space. The side may be 0."""
     corners = [target.matrix_world @ Vector(corner) for corner in target.bound_box]
     low, high = (Vector(tuple(pick(axis) for axis in zip(*corners, strict=True))) for pick in (min, max))
     middle = (low + high) / 2

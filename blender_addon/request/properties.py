@@ -1,4 +1,4 @@
-"""What the user chooses; it lies on the scene and is saved with the file."""
+"""The properties that the panel shows. They belong to the scene and are saved with the file."""
 
 
 # mypy: disable-error-code="valid-type"
@@ -26,15 +26,15 @@ from .quality import Quality, family_of, qualities, steps_label, title_of
 
 Items: TypeAlias = list[tuple[str, str, str, int]]
 
-_shown: dict[str, Items] = {}  # Blender keeps no reference to the strings of an enumeration that is made while it runs
+_shown: dict[str, Items] = {}  # Blender keeps no reference to the strings of a dynamic enumeration
 
 
 class EspalierImage(bpy.types.PropertyGroup):
     """One reference image: a file, or an image of the .blend."""
 
-    path: StringProperty(name="Path", description="The image file", subtype="FILE_PATH")
+    path: StringProperty(name="Path", description="Path of the image file", subtype="FILE_PATH")
     image: PointerProperty(
-        name="Image", description="An image of this .blend, in place of a file", type=bpy.types.Image
+        name="Image", description="An image of this blend-file, used instead of a file on disk", type=bpy.types.Image
     )
 
 
@@ -44,11 +44,12 @@ def models() -> dict[str, protocol.ModelInfo]:
 
 
 def chosen_model(settings: EspalierSettings) -> protocol.ModelInfo | None:
-    """The model that makes the next object; None if it is not there, or is one that is given by its path."""
+    """The model that makes the next object; None if it is missing, or is given by its path."""
     return models().get(settings.model)
 
 
 def offered(settings: EspalierSettings) -> list[Quality]:
+    """The qualities of the chosen model's family; none if the model is missing, or is given by its path."""
     model = chosen_model(settings)
     return qualities(models(), family_of(model)) if model else []
 
@@ -73,19 +74,20 @@ def _set_model(self: EspalierSettings, value: int) -> None:
 
 
 def quality_items(self: EspalierSettings, context: bpy.types.Context | None = None) -> Items:
-    """What the panel offers, in the user's language, and last a choice that is none of these."""
+    """The qualities that the panel offers, in the user's language. If the present choice is another one, it is last."""
     items = []
     for number, quality in enumerate(offered(self)):
-        made_for = "Distilled to few steps: quick" if quality.model.teacher else "All the steps that it was made for"
+        made_for = "Distilled to a few steps: fast" if quality.model.teacher else "The model's full number of steps"
         items.append((quality.label(), quality.label(translate), made_for, number))
     if _get_quality(self) == len(items):
-        label = steps_label(self.steps, self.steps, translate) if self.use_steps else "Its Own"
-        items.append(("OWN", label, "The number of steps that is set below Advanced", len(items)))
+        label = steps_label(self.steps, self.steps, translate) if self.use_steps else "Model Default"
+        words = "The number of steps set in the Advanced panel, or else the model's default"
+        items.append(("OWN", label, words, len(items)))
     return _keep("qualities", items)
 
 
 def _get_quality(self: EspalierSettings) -> int:
-    """The number of the present choice; after the last one if that is another number of steps."""
+    """The index of the present choice. It is the number of offered qualities if the choice is none of them."""
     model, choices = chosen_model(self), offered(self)
     if model is None:
         return 0
@@ -110,48 +112,54 @@ def _keep(name: str, items: Items) -> Items:
 
 
 class EspalierSettings(bpy.types.PropertyGroup):
-    """How the next object is made, and where it is put. ``panel_properties`` adds the settings of a request.
+    """How the next object is made, and where it is placed. ``panel_properties`` adds the settings of a request.
 
-    What is saved of the model is its name and the steps, for the lists ``family`` and ``quality`` change with what is
-    installed.
+    The model is saved as its name and its steps, because the items of ``family`` and ``quality`` depend on which models
+    are downloaded.
     """
 
-    images: CollectionProperty(type=EspalierImage)
+    images: CollectionProperty(name="Images", description="The reference images of the object", type=EspalierImage)
 
     family: EnumProperty(
         name="Model",
-        description="The model that makes the object. More can be downloaded in the preferences",
+        description="Model that generates the object. More models can be downloaded in the preferences",
         items=_models,
         get=_get_model,
         set=_set_model,
     )
     quality: EnumProperty(
         name="Quality",
-        description="In how many steps the object is made: fewer are quicker, more are better",
+        description="Number of sampling steps. Fewer steps are faster, more steps give better results",
         items=quality_items,
         get=_get_quality,
         set=_set_quality,
     )
     lock_seed: BoolProperty(
         name="Lock Seed",
-        description="Keep this seed. Otherwise each press of Generate 3D takes a new one",
+        description="Keep this seed. Otherwise Generate 3D picks a new one each time",
     )
     variants: IntProperty(
         name="Variants",
-        description="How many objects to make, side by side, each with a seed of its own",
+        description="Number of objects to generate side by side, each with its own seed",
         default=1,
         min=1,
         max=16,
     )
 
     place: EnumProperty(
-        name="Where",
-        description="Where the object is put",
+        name="Placement",
+        description="Where to place the object",
         items=[
             ("CURSOR", "3D Cursor", "At the 3D cursor", "PIVOT_CURSOR", 0),
-            ("GROUND", "Ground", "On what lies below the 3D cursor, or at height zero", "VIEW_PERSPECTIVE", 1),
+            (
+                "GROUND",
+                "Ground",
+                "On the surface below the 3D cursor, or at height zero if there is none",
+                "VIEW_PERSPECTIVE",
+                1,
+            ),
             ("ORIGIN", "World Origin", "At the origin of the world", "WORLD", 2),
-            ("ACTIVE", "Active Object", "At the place of the active object, and as large", "OBJECT_DATA", 3),
+            ("ACTIVE", "Active Object", "At the location of the active object, with the same size", "OBJECT_DATA", 3),
         ],
         default="CURSOR",
     )
@@ -170,13 +178,13 @@ class EspalierSettings(bpy.types.PropertyGroup):
 
 
 def panel_properties() -> dict[str, Any]:
-    """A property for each setting that the panel offers, and for what may be left to the model a tick, ``use_NAME``."""
+    """A property for each setting of the panel. A setting that may be left to the model also gets ``use_NAME``."""
     found: dict[str, Any] = {}
     for name in protocol.names(protocol.Door.PANEL):
         about = protocol.ABOUT[name]
         found[name] = _property(name, about)
         if about.own:
-            found[f"use_{name}"] = BoolProperty(name=f"Choose {about.title}", description=about.own)
+            found[f"use_{name}"] = BoolProperty(name=f"Custom {about.title}", description=about.own)
     return found
 
 
@@ -205,7 +213,7 @@ def _property(name: str, about: protocol.About) -> Any:
 
 
 def chosen_settings(settings: EspalierSettings) -> dict[str, Any]:
-    """The settings of a request as the panel shows them. The model is what a request calls it."""
+    """The settings of a request as the panel shows them. The model is named as a request names it."""
     chosen: dict[str, Any] = {}
     for name in protocol.names(protocol.Door.PANEL):
         about = protocol.ABOUT[name]
@@ -217,7 +225,7 @@ def chosen_settings(settings: EspalierSettings) -> dict[str, Any]:
 
 
 def show_setting(settings: EspalierSettings, name: str, value: Any) -> bool:
-    """Have the panel show a setting's value (None: the choice is left to the model). False if it cannot."""
+    """Show a value of a setting in the panel (None: it is left to the model). False if the panel cannot show it."""
     about = protocol.ABOUT[name]
     if about.own:
         setattr(settings, f"use_{name}", value is not None)
@@ -225,18 +233,18 @@ def show_setting(settings: EspalierSettings, name: str, value: Any) -> bool:
             return True
     try:
         setattr(settings, name, str(value) if about.shown.values else value)
-    except (TypeError, OverflowError):  # it was made by batch, with what the panel does not offer
+    except (TypeError, OverflowError):  # the object was made by batch, with a value that the panel does not offer
         return False
     return bool(about.kind(getattr(settings, name)) == value)
 
 
 def _own_folder(model: str) -> bool:
-    """Whether a model is given by the path of its folder."""
+    """Whether the model is the path of a folder that holds one."""
     return Path(bpy.path.abspath(model), "pipeline.json").is_file()
 
 
 def lacks_model(settings: EspalierSettings) -> bool:
-    """Whether the model that was chosen is not there (any more). As long as nobody knows, it is not missing."""
+    """Whether the chosen model is missing. While the list of models is still unknown, it is not."""
     return bool(models()) and chosen_model(settings) is None and not _own_folder(settings.model)
 
 
@@ -247,10 +255,12 @@ _register, _unregister = bpy.utils.register_classes_factory(_classes)
 
 
 def register() -> None:
+    """Register the properties, and give every scene ``espalier``."""
     _register()
     bpy.types.Scene.espalier = PointerProperty(type=EspalierSettings)
 
 
 def unregister() -> None:
+    """Undo ``register``."""
     del bpy.types.Scene.espalier
     _unregister()

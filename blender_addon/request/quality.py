@@ -1,7 +1,7 @@
-"""The models as the panel offers them: by family, and by the steps that each of them works in. No bpy.
+"""The models as the panel offers them: by family, and by number of steps. No bpy.
 
-A *student* is a model that was distilled from another, its teacher, to so many steps or fewer. It is offered as one of
-its teacher's qualities.
+A *student* is a model that was distilled from another one, its teacher, to a certain number of steps or fewer. It is
+offered as one of the qualities of its teacher.
 """
 
 from __future__ import annotations
@@ -11,25 +11,25 @@ from dataclasses import dataclass
 
 from ...backend.protocol import ModelInfo
 
-#: A student of so many steps at most works in each smaller number too. A teacher does not.
+#: A student of at most this many steps also works in each smaller number. A teacher does not.
 FEW_STEPS = 4
 
 TITLES = {"mini": "Mini (Demonstration)", "trellis-image-large": "TRELLIS Image Large"}
 
 
 def title_of(name: str) -> str:
-    """What people read for a model's name."""
+    """The title that the panel shows for a model's name."""
     return TITLES.get(name, name)
 
 
 def family_of(model: ModelInfo) -> str:
-    """The model that a person chooses: a student is one of its teacher's qualities."""
+    """The name of the model that is chosen in the panel: for a student, its teacher's."""
     return model.teacher or model.name
 
 
 @dataclass(frozen=True)
 class Quality:
-    """A model in a number of steps; None are as many as it was made for. ``named``: another one has as many steps."""
+    """A model with a number of steps; None is its default. ``named``: another quality has the same number of steps."""
 
     model: ModelInfo
     steps: int | None = None
@@ -37,24 +37,27 @@ class Quality:
 
     @property
     def pair(self) -> tuple[int, int]:
-        """Steps for the structure and for the latents."""
+        """The steps for the structure and for the latents."""
         return (self.steps, self.steps) if self.steps else self.model.steps
 
     def label(self, translate: Callable[[str], str] = str) -> str:
-        """*1 Step*, *25 Steps*, *2 + 25 Steps*."""
+        """The text of the choice: *1 Step*, *25 Steps*, *2 + 25 Steps*."""
         label = steps_label(*self.pair, translate)
         return f"{label}, {translate(title_of(self.model.name))}" if self.named else label
 
 
 def steps_label(structure: int, latents: int, translate: Callable[[str], str] = str) -> str:
-    """The same of a pair of numbers of steps."""
+    """A pair of numbers of steps as text: *1 Step*, *25 Steps*, *2 + 25 Steps*."""
     number = str(structure) if structure == latents else f"{structure} + {latents}"
     return translate("{n} Step" if number == "1" else "{n} Steps").format(n=number)
 
 
 def qualities(models: Mapping[str, ModelInfo], family: str) -> list[Quality]:
-    """What a family offers, the quickest first: its students in as many steps as they were made for and fewer, and the
-    teacher in its own."""
+    """What a family offers, the fastest first.
+
+    Students are offered with the number of steps that they were distilled to and with fewer, the teacher only with its
+    own number.
+    """
     offered: list[Quality] = []
     members = [model for model in models.values() if family_of(model) == family]
     for model in sorted(members, key=lambda model: (not model.teacher, max(model.steps), model.name)):

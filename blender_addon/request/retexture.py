@@ -1,4 +1,4 @@
-"""A mesh of the scene goes to the backend, to come back with a texture: ``scene.paint`` gives it that."""
+"""Sends a mesh of the scene to the backend, which makes a texture for it. ``scene.paint`` then applies the texture."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def new_job(context: bpy.types.Context, target: bpy.types.Object) -> Job:
 
 
 def read_shape(context: bpy.types.Context, target: bpy.types.Object) -> dict[str, NDArray[Any]]:
-    """What ``protocol.Generate.mesh`` holds: what is seen, with its UVs, and what a new UV map would be made for.
+    """The arrays of ``protocol.Generate.mesh``: the visible mesh with its UVs, and the mesh that a new UV map is for.
 
-    Upright and with its front to -Y along the object's own axes if it was made here, along the world's otherwise: what
-    was imported often lies on its back in its own.
+    The mesh must stand upright with its front to -Y. The object's own axes tell this if Espalier made the object;
+    otherwise the world's axes do, because imported objects often lie on their back along their own.
     """
     evaluated = target.evaluated_get(context.evaluated_depsgraph_get())
     mesh = evaluated.to_mesh()
@@ -66,7 +66,7 @@ def _axes(target: bpy.types.Object) -> Matrix:
 
 
 def _triangles(mesh: bpy.types.Mesh, matrix: Matrix) -> dict[str, NDArray[Any]]:
-    """vertices [V, 3], faces [F, 3] and the loops at their corners [F, 3]."""
+    """``vertices`` [V, 3], ``faces`` [F, 3] and ``corners`` [F, 3], the loops at the corners of the faces."""
     vertices, corners = np.empty((len(mesh.vertices), 3), np.float32), triangle_loops(mesh)
     faces = np.empty_like(corners)
     if len(vertices):

@@ -1,4 +1,4 @@
-"""Pictures of image files for the panel: previews, not datablocks. Blender reads them when they are first drawn."""
+"""Thumbnails of image files for the panel: previews, not datablocks. Blender reads a file when it first draws it."""
 
 from __future__ import annotations
 
@@ -17,18 +17,20 @@ def icon(path: str) -> int:
 
 
 def forget(path: str) -> None:
-    """Read the file anew when it is next shown."""
+    """Drop the thumbnail, so that the file is read again when it is next shown."""
     assert _previews is not None
     if path in _previews:
         del _previews[path]
 
 
 def register() -> None:
+    """Make room for thumbnails."""
     global _previews
     _previews = bpy.utils.previews.new()
 
 
 def unregister() -> None:
+    """Drop all thumbnails."""
     global _previews
     bpy.utils.previews.remove(_previews)
     _previews = None

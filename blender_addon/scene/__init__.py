@@ -1,1 +1,1 @@
-"""Everything that changes a .blend or draws in it."""
+"""Everything that changes a .blend or draws into its viewports."""

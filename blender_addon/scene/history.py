@@ -1,8 +1,8 @@
-"""What was made in this .blend, newest first: with a picture, to be put into the scene again.
+"""The history: the results that were made in this .blend, newest first, with pictures. They can be inserted again.
 
-An entry is how a result was made and a small picture: that is saved with the file. The result's own files stay in this
-session's temporary folder, as many as ``MAX_BYTES`` allow; an entry without them can be made again, for the same
-settings give the same object. Undo does not touch the list.
+An entry holds how a result was made and a small picture; both are saved with the file. The files of the result stay in
+this session's temporary folder, up to ``MAX_BYTES``. An entry without files can be made again, because the same
+settings give the same object. Undo does not affect the list.
 """
 
 from __future__ import annotations
@@ -29,30 +29,30 @@ from ..jobs.queue import Job
 from .portrait import SIZE, draw_portrait
 
 MAX_ENTRIES = 60
-MAX_BYTES = 512 << 20  # of the results' files
+MAX_BYTES = 512 << 20  # of all the results' files
 
 
 @dataclass(eq=False)
 class Entry:
-    """A result of the past. ``picture`` [SIZE, SIZE, 4] uint8, the top row first; None until a thread has drawn it."""
+    """One result. ``picture`` is [SIZE, SIZE, 4] uint8, the top row first; None until a thread has drawn it."""
 
     id: str
     name: str
     settings: dict[str, Any]
     size: float = 1.0
-    result: protocol.Result | None = None  # while its files are there
-    folder: Path | None = None  # of those files; never what a .blend says
+    result: protocol.Result | None = None  # as long as its files exist
+    folder: Path | None = None  # of those files; never read from a .blend
     picture: NDArray[np.uint8] | None = None
     bytes: int = field(default=0)
 
 
-entries: list[Entry] = []  # the newest first
-_read = False  # whether the open file's list was read: what was not may not be written over
+entries: list[Entry] = []  # newest first
+_read = False  # whether the open file's list was read: an unread list must not be overwritten
 _icons: bpy.utils.previews.ImagePreviewCollection | None = None
 
 
 def keep(job: Job, settings: dict[str, Any]) -> None:
-    """Take a job's result over, with its files; a texture for a mesh of one's own is none. Returns at once."""
+    """Add a job's result with its files. Textures for the user's own meshes are not kept. Returns at once."""
     if job.request.mesh or job.result is None or any(entry.id == job.id for entry in entries):
         return
     size = job.target.size if job.target else 1.0
@@ -81,7 +81,7 @@ def keep(job: Job, settings: dict[str, Any]) -> None:
 
 
 def remove(entry: Entry) -> None:
-    """Take an entry off the list, and delete its files."""
+    """Remove an entry, and delete its files."""
     entries.remove(entry)
     _forget_files(entry)
     if _icons is not None and entry.id in _icons:
@@ -89,11 +89,12 @@ def remove(entry: Entry) -> None:
 
 
 def find(identifier: str) -> Entry | None:
+    """The entry with this id, or None."""
     return next((entry for entry in entries if entry.id == identifier), None)
 
 
 def icon(entry: Entry) -> int:
-    """The picture's icon, for ``UILayout.template_icon``; 0 as long as there is none."""
+    """The picture as an icon for ``UILayout.template_icon``; 0 while there is none."""
     if entry.picture is None or _icons is None:
         return 0
     if entry.id not in _icons:
@@ -104,12 +105,12 @@ def icon(entry: Entry) -> int:
 
 
 def dump() -> str:
-    """The list as it is saved with the file."""
+    """The list as text, as it is saved with the file."""
     return json.dumps([_as_json(entry) for entry in entries])
 
 
 def load(text: str) -> None:
-    """Replace the list by a saved one. What cannot be read of it is left out: it may come from a later version."""
+    """Replace the list by a saved one. Entries that cannot be read are left out: they may be from a later version."""
     clear()
     try:
         saved = json.loads(text or "[]")
@@ -120,6 +121,7 @@ def load(text: str) -> None:
 
 
 def clear() -> None:
+    """Remove all entries."""
     for entry in list(entries):
         remove(entry)
 
@@ -133,7 +135,7 @@ def _move(path: str, folder: Path) -> str:
 
 
 def _shrink() -> None:
-    """Drop the oldest entries, and the files of older ones, until the limits hold."""
+    """Remove the oldest entries, and the files of old entries, until the limits are kept."""
     for entry in entries[MAX_ENTRIES:]:
         remove(entry)
     total = 0
@@ -201,17 +203,18 @@ def _load(*_: object) -> None:
 
 
 def _load_open_file() -> None:
-    """Read the list of the file that was open before the extension was: a timer, for ``register`` may not."""
+    """Read the list of the file that is open when the extension is enabled. A timer: ``register`` must not read it."""
     if not _read:
         _load()
 
 
 def _may_read() -> bool:
-    """Whether Blender lets the file be read now; it does not while it enables an add-on."""
+    """Whether the file may be read now. Blender forbids it while it enables an add-on."""
     return hasattr(bpy.data, "scenes")
 
 
 def register() -> None:
+    """Have the list read and saved with each file."""
     global _icons
     _icons = bpy.utils.previews.new()
     bpy.types.Scene.espalier_history = bpy.props.StringProperty(options={"HIDDEN"})  # filled when the file is saved
@@ -219,11 +222,12 @@ def register() -> None:
     bpy.app.handlers.load_post.append(_load)
     if _may_read():
         _load()
-    elif not bpy.app.background:  # where no timer fires; there the list is read before it is saved
+    elif not bpy.app.background:  # there no timer fires; the list is then read before it is saved
         bpy.app.timers.register(_load_open_file, first_interval=0.0, persistent=True)
 
 
 def unregister() -> None:
+    """Save the list into the scene, and undo ``register``."""
     global _icons, _read
     bpy.app.handlers.load_post.remove(_load)
     bpy.app.handlers.save_pre.remove(_save)

@@ -1,4 +1,4 @@
-"""What an object remembers of how it was made, as custom properties."""
+"""Keeps how an object was made in its custom properties."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import bpy
 
 from ...backend import protocol
 
-#: Of the names of the custom properties.
+#: The prefix of the names of the custom properties.
 PREFIX = "espalier_"
-#: What a person should know of how the object came about.
+#: What the user should know about how the object was made.
 NOTE = PREFIX + "note"
-#: A whole number beyond these limits does not fit into a custom property, and is kept as text.
+#: Integers beyond this limit do not fit into a custom property, and are kept as text.
 LIMIT = 2**31
-#: The raw mesh that is kept beside an object.
+#: Marks the raw mesh that is kept beside an object.
 RAW = PREFIX + "raw"
 
 
 def remember(target: bpy.types.Object, settings: Mapping[str, Any], size: float) -> None:
     """Write how an object was made to its custom properties: the settings of the request, the images, the size.
 
-    What was left to the model (None) is not written.
+    Settings that were left to the model (None) are not written.
     """
     if "images" in settings:
         target[PREFIX + "images"] = json.dumps(list(settings["images"]))
@@ -36,12 +36,12 @@ def remember(target: bpy.types.Object, settings: Mapping[str, Any], size: float)
 
 
 def is_made(target: bpy.types.Object) -> bool:
-    """Whether an object remembers how it was made, and can be changed."""
+    """Whether an object remembers how it was made and can be changed."""
     return target.type == "MESH" and PREFIX + "images" in target and target.library is None
 
 
 def recall(target: bpy.types.Object) -> dict[str, Any]:
-    """What ``remember`` wrote; ``images`` are their sources. What is not there was not remembered, or was None."""
+    """What ``remember`` wrote. ``images`` are their sources. Settings that are missing were None or not remembered."""
     settings: dict[str, Any] = {
         name: protocol.ABOUT[name].kind(target[PREFIX + name])
         for name in protocol.names(protocol.Door.OBJECT)

@@ -1,4 +1,4 @@
-"""Blender's meshes as arrays, read the fast way."""
+"""Reads Blender's meshes as arrays, the fast way."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 
 def triangle_loops(mesh: bpy.types.Mesh) -> NDArray[np.int32]:
-    """The loops of ``mesh.loop_triangles`` [F, 3]. Those are slow to read, 40 ms for 200,000, and say nothing new where
-    all polygons are triangles."""
+    """The loops of ``mesh.loop_triangles`` [F, 3].
+
+    ``loop_triangles`` is slow to read (40 ms for 200,000 triangles), so it is not read if all polygons are triangles.
+    """
     if len(mesh.loops) == 3 * len(mesh.polygons):
         return np.arange(len(mesh.loops), dtype=np.int32).reshape(-1, 3)
     mesh.calc_loop_triangles()
@@ -19,7 +21,7 @@ def triangle_loops(mesh: bpy.types.Mesh) -> NDArray[np.int32]:
 
 
 def active_uvs(mesh: bpy.types.Mesh) -> NDArray[np.float32]:
-    """The active UVs at the faces' corners [L, 2]; [0, 2] if there are none."""
+    """The UVs of the active UV map at the faces' corners [L, 2]; [0, 2] if there is none."""
     layer = mesh.uv_layers.active
     uvs = np.empty((0 if layer is None else len(layer.uv), 2), np.float32)
     if layer is not None:
@@ -28,6 +30,7 @@ def active_uvs(mesh: bpy.types.Mesh) -> NDArray[np.float32]:
 
 
 def read_integers(items: Any, name: str, shape: tuple[int, ...]) -> NDArray[np.int32]:
+    """Read an integer attribute of all items into an array of this shape."""
     values = np.empty(shape, np.int32)
     items.foreach_get(name, values.ravel())
     return values

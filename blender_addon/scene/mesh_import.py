@@ -1,8 +1,8 @@
-"""Arrays -> object, mesh, UVs, material and packed image. No file importer, no operator.
+"""Turns arrays into an object with mesh, UVs, material and packed images. No file importer, no operator.
 
-Blender stands still meanwhile, hence: the attributes ``position`` and ``.corner_vert`` take arrays three times faster
-than ``vertices`` and ``loops`` do; ``image.size`` and ``image.pixels`` would decode the packed PNG, so nothing here
-reads them; ``mesh.validate()`` takes 100 ms, so numpy checks the indices instead.
+Blender cannot draw during this, so it must be fast. The attributes ``position`` and ``.corner_vert`` take arrays three
+times faster than ``vertices`` and ``loops``. ``image.size`` and ``image.pixels`` would decode the packed PNG, so
+nothing here reads them. ``mesh.validate()`` takes 100 ms, so numpy checks the indices instead.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ...backend import protocol
 from .made import NOTE, RAW, remember
 
 UV_MAP = "UVMap"
-#: Blender's glTF exporter takes as occlusion what is linked to the input of this name, in a node group of this name.
+#: Blender's glTF exporter looks for occlusion in a node group of this name, at the input of this name.
 GLTF_GROUP, GLTF_OCCLUSION = "glTF Material Output", "Occlusion"
 
 
@@ -33,9 +33,9 @@ def create_object(
 ) -> bpy.types.Object:
     """Make the object of a result and link it into a collection.
 
-    ``settings`` are remembered as custom properties (``result.settings`` holds them with the defaults filled in).
-    ``size`` is the length of the object's longest side, in metres; its origin is at the centre of its bottom.
-    Raises ValueError, OSError or zipfile.BadZipFile if the result's files are damaged; nothing is made then.
+    ``settings`` are kept as custom properties (``result.settings`` holds them with the defaults filled in).
+    ``size`` is the length of the object's longest side, in metres. Its origin is the centre of its bottom.
+    Raises ValueError, OSError or zipfile.BadZipFile if the result's files are damaged. Then nothing is made.
     """
     with np.load(result.arrays, allow_pickle=False) as arrays:
         vertices, faces, uvs = (_array(arrays, key) for key in ("vertices", "faces", "uvs"))
@@ -57,15 +57,17 @@ def create_object(
     collection.objects.link(created)
     if raw is not None:
         beside = create_raw(f"{name} raw", raw[0] * factor + shift, *raw[1:])
-        beside.parent = created  # it goes where the object goes
+        beside.parent = created  # so that it moves with the object
         beside[RAW] = True
         collection.objects.link(beside)
     return created
 
 
 def stand(vertices: NDArray[np.float32], size: float) -> tuple[np.float32, NDArray[np.float32]]:
-    """The factor and the shift [3] that bring vertices [V, 3] to ``size`` along the longest side of their bounding box,
-    and the centre of its bottom to the origin."""
+    """The factor and the shift [3] that scale vertices [V, 3] and put them on the origin.
+
+    The longest side of their bounding box becomes ``size``, and the centre of its bottom becomes the origin.
+    """
     low, high = vertices.min(axis=0), vertices.max(axis=0)
     factor = np.float32(size / max(float((high - low).max()), 1e-6))
     bottom = np.array((*(low + high)[:2] / 2, low[2]), np.float32)
@@ -75,7 +77,7 @@ def stand(vertices: NDArray[np.float32], size: float) -> tuple[np.float32, NDArr
 def create_raw(
     name: str, vertices: NDArray[np.float32], faces: NDArray[np.int32], colors: NDArray[np.float32]
 ) -> bpy.types.Object:
-    """The mesh as it was decoded: hidden, in viewport and renders, with a color attribute. colors: [V, 3] sRGB."""
+    """The mesh as it was decoded, hidden in viewports and renders, with ``colors`` [V, 3] sRGB as a color attribute."""
     mesh = create_mesh(name, vertices, faces)
     shades = np.ones((len(vertices), 4), np.float32)
     shades[:, :3] = colors
@@ -87,7 +89,7 @@ def create_raw(
 
 
 def create_mesh(name: str, vertices: NDArray[np.float32], faces: NDArray[np.int32]) -> bpy.types.Mesh:
-    """``vertices`` [V, 3], ``faces`` [F, 3] -> a smooth-shaded mesh."""
+    """A smooth-shaded mesh from ``vertices`` [V, 3] and ``faces`` [F, 3]."""
     mesh = bpy.data.meshes.new(name)
     mesh.vertices.add(len(vertices))
     mesh.loops.add(faces.size)
@@ -100,7 +102,7 @@ def create_mesh(name: str, vertices: NDArray[np.float32], faces: NDArray[np.int3
 
 
 def create_image(name: str, png: bytes, color_space: str = "sRGB") -> bpy.types.Image:
-    """An image that lives in the .blend. Its path is where *Unpack* would write it."""
+    """An image that is packed into the .blend. Its path is where *Unpack* would write it."""
     image = bpy.data.images.new(name, 1, 1)
     image.colorspace_settings.name = color_space
     image.filepath_raw = f"//textures/{bpy.path.clean_name(name)}.png"
@@ -115,10 +117,10 @@ def create_material(
     normal_image: bpy.types.Image | None = None,
     occlusion_image: bpy.types.Image | None = None,
 ) -> bpy.types.Material:
-    """Principled BSDF with the image as its base colour, and one of tangent-space normals (green up) if given.
+    """A Principled BSDF with the image as its base colour and, if given, a map of tangent-space normals (green up).
 
-    One of ambient occlusion is there for what is exported, and changes no render: Cycles and EEVEE see occlusion
-    themselves.
+    An ambient occlusion map is only for exported files. It changes no render, because Cycles and EEVEE compute
+    occlusion themselves.
     """
     material = bpy.data.materials.new(name)
     if bpy.app.version < (5, 0, 0):
@@ -165,7 +167,7 @@ def _gltf_group() -> bpy.types.ShaderNodeTree:
 
 
 def _png(path: str) -> bytes:
-    """Raises ValueError if the file is none."""
+    """The content of a PNG file. Raises ValueError if it is no PNG."""
     content = Path(path).read_bytes()
     if not content.startswith(b"\x89PNG\r\n"):
         raise ValueError("the texture is not a PNG")
@@ -173,7 +175,7 @@ def _png(path: str) -> bytes:
 
 
 def _raw_arrays(path: str) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.float32]]:
-    """Vertices, faces and colours of the raw mesh. Raises ValueError."""
+    """The vertices, faces and colours of the raw mesh. Raises ValueError."""
     with np.load(path, allow_pickle=False) as arrays:
         vertices, faces, colors = (_array(arrays, key) for key in ("vertices", "faces", "colors"))
     vertices, faces, _ = _checked(vertices, faces, np.zeros((len(faces), 3, 2), np.float32))
@@ -191,15 +193,15 @@ def _array(arrays: Mapping[str, NDArray[Any]], key: str) -> NDArray[Any]:
 def _checked(
     vertices: NDArray[Any], faces: NDArray[Any], uvs: NDArray[Any]
 ) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.float32]]:
-    """The arrays as Blender takes them, without faces that use a vertex twice. Raises ValueError."""
+    """The arrays as Blender needs them, without faces that use a vertex twice. Raises ValueError."""
     if vertices.ndim != 2 or vertices.shape[1] != 3 or faces.ndim != 2 or faces.shape[1] != 3:
-        raise ValueError(f"vertices {vertices.shape} and faces {faces.shape} are not triangles in space")
+        raise ValueError(f"vertices {vertices.shape} and faces {faces.shape} do not make triangles")
     if uvs.shape != (len(faces), 3, 2):
         raise ValueError(f"uvs {uvs.shape} do not match {len(faces)} faces")
     if len(faces) == 0:
         raise ValueError("the mesh has no faces")
     if faces.min() < 0 or faces.max() >= len(vertices):
-        raise ValueError("a face names a vertex that does not exist")
+        raise ValueError("a face refers to a vertex that does not exist")
     if not (np.isfinite(vertices).all() and np.isfinite(uvs).all()):
         raise ValueError("a coordinate is not a number")
     a, b, c = faces.T

@@ -1,4 +1,4 @@
-"""A mesh gets the texture of a result, and new UVs where its own could not be used. Its shape stays."""
+"""Gives a mesh the texture of a result, and new UVs if its own could not be used. Its shape does not change."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from .made import NOTE, PREFIX
 from .mesh_arrays import active_uvs, read_integers, triangle_loops
 from .mesh_import import create_image, create_material
 
-#: What a painted object remembers of it, beside how its shape was made.
+#: The custom property that keeps how an object was painted. How its shape was made is kept too.
 TEXTURE = PREFIX + "texture"
 UV_MAP = "Espalier"
 
 
 def mesh_digests(mesh: bpy.types.Mesh) -> tuple[str, str]:
-    """Names what a texture lies on: which vertices the faces have, and the UVs. Where vertices are plays no part."""
+    """Digests of the faces and of the UVs of a mesh: what a texture depends on. Vertices may be moved."""
     faces, uvs = hashlib.blake2b(digest_size=16), hashlib.blake2b(digest_size=16)
     if len(mesh.loops):
         faces.update(read_integers(mesh.attributes[".corner_vert"].data, "value", (len(mesh.loops),)).data)
@@ -39,7 +39,7 @@ def paint(
     """Give an object the texture of a result, and new UVs if its own could not be used.
 
     ``digests`` are the ``mesh_digests`` of the mesh that was sent. Raises ValueError or OSError if the result's files
-    are damaged or the mesh has changed since; nothing is changed then.
+    are damaged or the mesh has changed since. Then nothing is changed.
     """
     texture = Path(result.texture).read_bytes()
     if not texture.startswith(b"\x89PNG\r\n"):
@@ -47,13 +47,13 @@ def paint(
     uvs, charts = None, result.counts.get("charts")
     faces, old_uvs = mesh_digests(target.data)
     if faces != digests[0] or (not charts and old_uvs != digests[1]):
-        raise ValueError(translate("the mesh was changed in the meantime"))
+        raise ValueError(translate("the mesh has changed since the job was started"))
     if charts:
         with np.load(result.arrays, allow_pickle=False) as arrays:
             uvs = arrays["uvs"].astype(np.float32)
         if len(uvs) != len(target.data.loops) - 2 * len(target.data.polygons) or uvs.shape[1:] != (3, 2):
             raise ValueError(f"uvs {uvs.shape} do not match the mesh")
-    if target.data.users > 1:  # the others keep their texture
+    if target.data.users > 1:  # other objects keep their texture
         target.data = target.data.copy()
     cut = 0 if uvs is None else add_uv_map(target.data, uvs)
     name = f"{target.name} texture"
@@ -67,22 +67,22 @@ def paint(
         {key: settings[key] for key in ("images", "model", "seed", "steps") if key in settings}
     )
     if cut:
-        target[NOTE] = translate("{n} faces were cut where the seams of the texture run").format(n=cut)
+        target[NOTE] = translate("{n} faces were split along the seams of the texture").format(n=cut)
 
 
 def add_uv_map(mesh: bpy.types.Mesh, uvs: NDArray[np.float32]) -> int:
-    """Make the mesh a UV map of its triangles' UVs [F, 3, 2]. Faces that a seam runs through are cut into triangles.
+    """Give the mesh a UV map from the UVs of its triangles [F, 3, 2].
 
-    Returns how many those were.
+    Faces that a seam runs through are split into triangles. Returns their number.
     """
     corners, sides = triangle_loops(mesh), read_integers(mesh.polygons, "loop_total", (len(mesh.polygons),))
-    polygon = np.repeat(np.arange(len(sides)), sides - 2)  # a triangle's
+    polygon = np.repeat(np.arange(len(sides)), sides - 2)  # of each triangle
     flat = np.zeros((len(mesh.loops), 2), np.float32)
     flat[corners] = uvs
     torn = np.unique(polygon[(np.abs(flat[corners] - uvs) > 1e-6).any(axis=(1, 2))])
     layer = mesh.uv_layers.get(UV_MAP) or mesh.uv_layers.new(name=UV_MAP, do_init=False)
     if layer is None:
-        raise ValueError(translate("the mesh has as many UV maps as it can have"))
+        raise ValueError(translate("the mesh already has the maximum number of UV maps"))
     layer.active = layer.active_render = True
     layer.uv.foreach_set("vector", flat.ravel())
     if len(torn):
@@ -98,7 +98,7 @@ def _cut(
     corners: NDArray[np.int32],
     uvs: NDArray[np.float32],
 ) -> None:
-    """Replace the polygons ``torn`` by their triangles, with these UVs."""
+    """Replace the polygons ``torn`` with their triangles, which get these UVs."""
     first = read_integers(mesh.polygons, "loop_start", (len(mesh.polygons),))
     work = bmesh.new()
     try:
@@ -119,8 +119,10 @@ def _cut(
 
 
 def _copy(layers: Any, corner: Any, to: Any) -> None:
-    """What the attributes hold at a face's corner. (``BMLoop.copy_from`` leaves Python with a loop that is no longer
-    valid.)"""
+    """Copy all attributes from one corner of a face to another.
+
+    ``BMLoop.copy_from`` would leave Python with an invalid loop.
+    """
     for uv in layers.uv.values():
         to[uv].uv = corner[uv].uv
     for group in (layers.float, layers.int, layers.float_vector, layers.float_color, layers.color, layers.string):

@@ -1,6 +1,6 @@
-"""A small picture of a coloured mesh, drawn with numpy in a few hundredths of a second. No bpy.
+"""Draws a small picture of a coloured mesh with numpy, in a few hundredths of a second. No bpy.
 
-Points on the surface are put into pixels, the far ones first: enough for a picture in which an object is recognised.
+Points on the surface are drawn as pixels, the farthest first. That is enough to recognise an object.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ MARGIN = 0.04  # of the picture
 AZIMUTH, ELEVATION = np.radians((30.0, 20.0))  # of the camera; an object's front looks to -Y
 LIGHT = np.array((-0.35, -0.65, 0.68))
 AMBIENT = 0.5
-PER_PIXEL = 0.6  # how far points may be apart, in pixels
-MOST_SPLITS = 64  # of an edge: a mesh of few large faces is drawn as well
+PER_PIXEL = 0.6  # the largest distance between points, in pixels
+MOST_SPLITS = 64  # of an edge, so that a mesh with few large faces is filled too
 
 
 def draw_portrait(
     vertices: NDArray[np.float32], faces: NDArray[np.int32], colors: NDArray[np.float32]
 ) -> NDArray[np.uint8]:
-    """[SIZE, SIZE, 4] sRGB with alpha, the top row first, of a mesh with colours [V, 3] at its vertices."""
+    """A picture [SIZE, SIZE, 4] of a mesh with vertex colours [V, 3]: sRGB with alpha, the top row first."""
     right = np.array((np.cos(AZIMUTH), np.sin(AZIMUTH), 0.0))
     away = np.array((-np.sin(AZIMUTH) * np.cos(ELEVATION), np.cos(AZIMUTH) * np.cos(ELEVATION), -np.sin(ELEVATION)))
     up = np.cross(right, away)
@@ -47,7 +47,7 @@ def draw_portrait(
 
 
 def _inside(count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Points spread over a triangle: the second and third barycentric coordinates."""
+    """The second and third barycentric coordinates of points that are spread over a triangle."""
     s, t = np.divmod(np.arange(count * count), count)
     s, t = (s + 1 / 3) / count, (t + 1 / 3) / count
     keep = s + t < 1
@@ -58,6 +58,8 @@ def _splat(points: NDArray[np.float64], colors: NDArray[np.float64]) -> NDArray[
     picture = np.zeros((SIZE, SIZE, 4), np.uint8)
     order = np.argsort(-points[:, 2], kind="stable")
     column, row = points[order, 0].astype(int), SIZE - 1 - points[order, 1].astype(int)
-    picture[row, column, :3] = np.clip(colors[order] * 255, 0, 255)  # of several for a pixel, the last one stays
+    picture[row, column, :3] = np.clip(
+        colors[order] * 255, 0, 255
+    )  # if several points fall on a pixel, the last one stays
     picture[row, column, 3] = 255
     return picture

@@ -1,4 +1,4 @@
-"""A picture of one object, rendered with Cycles on the CPU: no display, no GPU."""
+"""Renders a picture of one object with Cycles on the CPU. It needs no display and no GPU."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import bpy
 from mathutils import Vector
 
 SAMPLES = 16  # denoised
-AZIMUTH, ELEVATION = math.radians(30), math.radians(25)  # of the camera; the front of an object looks to -Y
-MARGIN = 1.15  # what the picture shows, relative to the object
+AZIMUTH, ELEVATION = math.radians(30), math.radians(25)  # of the camera; an object's front faces -Y
+MARGIN = 1.15  # how much the picture shows, relative to the object's size
 
 
 def render_preview(target: bpy.types.Object, path: Path, pixels: int) -> None:
-    """Render ``target`` from its front, to the side and above, on light ground, square. Changes the scene it stands in.
+    """Render ``target`` on a light ground, from the front, slightly from the side and above. The picture is square.
+
+    This changes the scene: it gets lights, a camera and a ground.
 
     Raises RuntimeError if the picture cannot be written.
     """
@@ -34,11 +36,12 @@ def render_preview(target: bpy.types.Object, path: Path, pixels: int) -> None:
 
 
 def look_at(target: bpy.types.Object, center: Vector) -> None:
-    """Turn a light or a camera to a point."""
+    """Point a light or a camera at ``center``."""
     target.rotation_euler = (center - target.location).to_track_quat("-Z", "Y").to_euler()
 
 
 def add_ground(scene: bpy.types.Scene, center: Vector, size: float) -> None:
+    """Add a square ground with sides of ``size``."""
     mesh = bpy.data.meshes.new("Ground")
     half = size / 2
     mesh.from_pydata([(-half, -half, 0), (half, -half, 0), (half, half, 0), (-half, half, 0)], [], [(0, 1, 2, 3)])
@@ -51,7 +54,7 @@ def add_ground(scene: bpy.types.Scene, center: Vector, size: float) -> None:
 
 
 def add_light(scene: bpy.types.Scene, location: Vector, center: Vector, size: float, power: float) -> None:
-    """A soft lamp. ``power`` is in watts for an object one metre across."""
+    """Add an area light. ``power`` is in watts, for an object of one metre."""
     lamp = bpy.data.lights.new("Light", "AREA")
     lamp.energy = power * size**2
     lamp.size = 1.5 * size
@@ -62,7 +65,7 @@ def add_light(scene: bpy.types.Scene, location: Vector, center: Vector, size: fl
 
 
 def add_camera(scene: bpy.types.Scene, points: list[Vector], center: Vector, size: float) -> None:
-    """A camera from which all the points are in the picture, as large as they can be."""
+    """Add a camera that shows all the points as large as possible."""
     direction = Vector(
         (math.sin(AZIMUTH) * math.cos(ELEVATION), -math.cos(AZIMUTH) * math.cos(ELEVATION), math.sin(ELEVATION))
     )
@@ -80,6 +83,7 @@ def add_camera(scene: bpy.types.Scene, points: list[Vector], center: Vector, siz
 
 
 def render(scene: bpy.types.Scene, path: Path) -> None:
+    """Render the scene to a PNG file."""
     import _cycles  # exists once bpy is imported
 
     settings = scene.render
@@ -91,6 +95,6 @@ def render(scene: bpy.types.Scene, path: Path) -> None:
     settings.use_file_extension = False
     scene.cycles.device = "CPU"
     scene.cycles.samples = SAMPLES
-    scene.cycles.use_denoising = _cycles.with_openimagedenoise  # some distributions build Blender without it
-    scene.view_settings.view_transform = "Standard"  # the colours of the texture, not those of a film
+    scene.cycles.use_denoising = _cycles.with_openimagedenoise  # some distributions build Blender without a denoiser
+    scene.view_settings.view_transform = "Standard"  # shows the colours as they are in the texture
     bpy.ops.render.render(write_still=True)

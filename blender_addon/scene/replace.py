@@ -1,6 +1,6 @@
-"""An object gets the mesh of a new result, in place.
+"""Gives an object the mesh of a new result, in place.
 
-Only the mesh with its material and images is replaced. The object keeps its name, transform, parent, modifiers,
+Only the mesh, its material and its images are replaced. The object keeps its name, transform, parent, modifiers,
 collections and everything else.
 """
 
@@ -20,9 +20,9 @@ from .mesh_import import create_object
 
 
 def put_in_place(target: bpy.types.Object, result: protocol.Result, settings: Mapping[str, Any]) -> None:
-    """Give an object the mesh of a result, as large as its own was, with the bottom's centre where that had it.
+    """Give an object the mesh of a result. The new mesh has the size of the old one, and the same centre of its bottom.
 
-    Raises what ``create_object`` does; nothing is changed then.
+    Raises the same errors as ``create_object``. Then nothing is changed.
     """
     old = target.data
     bottom, size = extent(old)
@@ -42,7 +42,7 @@ def put_in_place(target: bpy.types.Object, result: protocol.Result, settings: Ma
 
 
 def _replace_raw(target: bpy.types.Object, made: bpy.types.Object, bottom: NDArray[np.float32]) -> None:
-    """Give an object the raw mesh of another, where that was kept, in place of its own and with its name."""
+    """Replace the raw mesh of an object with that of another one, if there is one. The names are kept."""
     names = []
     for child in [child for child in target.children if RAW in child]:
         raw = child.data
@@ -58,7 +58,7 @@ def _replace_raw(target: bpy.types.Object, made: bpy.types.Object, bottom: NDArr
 
 
 def extent(mesh: bpy.types.Mesh) -> tuple[NDArray[np.float32], float]:
-    """The centre of the bottom [3] and the longest side of a mesh's bounding box, in its own space."""
+    """The centre of the bottom [3] and the longest side of a mesh's bounding box, in local space."""
     if not len(mesh.vertices):
         return np.zeros(3, np.float32), 0.0
     positions = np.empty((len(mesh.vertices), 3), np.float32)
@@ -69,8 +69,10 @@ def extent(mesh: bpy.types.Mesh) -> tuple[NDArray[np.float32], float]:
 
 
 def _drop(old: bpy.types.Mesh, new: bpy.types.Mesh) -> None:
-    """Remove a mesh that nothing uses any more, with the materials and packed images that nothing else uses, and hand
-    their names on."""
+    """Remove an unused mesh, and its materials and packed images if nothing else uses them.
+
+    The datablocks of the new mesh get their names.
+    """
     if old.users:
         return
     names = [(old, new)]

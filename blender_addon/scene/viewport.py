@@ -1,7 +1,7 @@
-"""Raw coloured meshes, drawn over the viewport while their objects are still being finished.
+"""Draws raw coloured meshes over the viewport while their objects are being finished.
 
-A GPU draw handler: there is no datablock, so nothing of it is part of undo or of the saved file, and the colours show
-in every shading mode. A daemon thread reads and shades the arrays; only drawing happens on the main thread.
+They are drawn by a GPU draw handler and are no datablocks. So they are not part of undo or of the saved file, and their
+colours are visible in every shading mode. A daemon thread reads and shades the arrays; the main thread only draws.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .mesh_import import stand
 
 LIGHT = np.array((-0.35, -0.65, 0.68), np.float32)  # from the upper left of the front view
 AMBIENT = 0.45
-NEARER = 1e-5  # in depth: an earlier object in the same place shall not shimmer through
+NEARER = 1e-5  # in depth, so that an older object in the same place does not flicker through
 
 
 @dataclass
@@ -39,7 +39,7 @@ _handler: Any = None
 
 
 def show(job: str, path: Path, scene: int, location: tuple[float, float, float], size: float) -> None:
-    """Draw the mesh of a preview file in a scene until ``hide``, where its object will stand. Returns at once."""
+    """Draw the mesh of a preview file where its object will stand, until ``hide``. Returns at once."""
     global _handler
     overlay = _overlays[job] = _Overlay(scene, location, size)
     threading.Thread(target=_read, args=(path, overlay), name="espalier preview", daemon=True).start()
@@ -48,12 +48,14 @@ def show(job: str, path: Path, scene: int, location: tuple[float, float, float],
 
 
 def hide(job: str) -> None:
+    """Stop drawing a job's mesh."""
     _overlays.pop(job, None)
     if not _overlays:
         clear()
 
 
 def clear() -> None:
+    """Stop drawing all meshes."""
     global _handler
     _overlays.clear()
     if _handler is not None:
@@ -62,11 +64,12 @@ def clear() -> None:
 
 
 def shown(job: str) -> bool:
+    """Whether a job's mesh is drawn, or will be when it has been read."""
     return job in _overlays
 
 
 def arrived() -> bool:
-    """Whether a mesh has been read since the last call, so that the viewports must be redrawn."""
+    """Whether a mesh has been read since the last call. Then the viewports must be redrawn."""
     fresh = [overlay for overlay in _overlays.values() if overlay.mesh is not None and not overlay.announced]
     for overlay in fresh:
         overlay.announced = True
@@ -74,7 +77,7 @@ def arrived() -> bool:
 
 
 def shade(vertices: NDArray[np.float32], faces: NDArray[np.int32], colors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Vertex colours [V, 3] lit by a fixed lamp -> [V, 4], so that the shape can be read from them."""
+    """Light vertex colours [V, 3] with a fixed lamp, so that they show the shape. Returns [V, 4]."""
     corners = vertices[faces]
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     sums = [
@@ -92,7 +95,7 @@ def _read(path: Path, overlay: _Overlay) -> None:
         with np.load(path, allow_pickle=False) as arrays:
             vertices, faces, colors = arrays["vertices"], arrays["faces"], arrays["colors"]
     except FileNotFoundError:
-        return  # the job has already ended and taken its folder along
+        return  # the job has already ended, and its folder is gone
     factor, shift = stand(vertices, overlay.size)
     vertices = np.ascontiguousarray(vertices * factor + shift, np.float32)
     overlay.mesh = (vertices, np.ascontiguousarray(faces, np.int32), shade(vertices, faces, colors))
@@ -122,7 +125,7 @@ def _draw() -> None:
 
 
 def _batch(vertices: NDArray[np.float32], faces: NDArray[np.int32], colors: NDArray[np.float32]) -> Any:
-    layout = gpu.types.GPUVertFormat()  # by hand: the shader's own format_calc() forgets the attributes in Blender 5.2
+    layout = gpu.types.GPUVertFormat()  # by hand: the shader's format_calc() loses the attributes in Blender 5.2
     layout.attr_add(id="pos", comp_type="F32", len=3, fetch_mode="FLOAT")
     layout.attr_add(id="color", comp_type="F32", len=4, fetch_mode="FLOAT")
     buffer = gpu.types.GPUVertBuf(layout, len(vertices))

@@ -1,0 +1,1 @@
+"""Finds, installs and starts the backend, and lists its models. No bpy."""

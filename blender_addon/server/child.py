@@ -1,4 +1,4 @@
-"""A child process that tells what it does, line by line. No bpy."""
+"""A child process whose output is read line by line. No bpy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ else:
 
 
 class Child:
-    """A started process. With ``attached`` its stdin stays open until this process ends: some end with it then."""
+    """A started process. With ``attached`` its stdin stays open until Blender ends, so that it can end then too."""
 
     def __init__(self, command: list[str], env: Mapping[str, str], cwd: Path, attached: bool = False) -> None:
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
@@ -36,7 +36,7 @@ class Child:
         threading.Thread(target=self._read, name="espalier child", daemon=True).start()
 
     def lines(self, interval: float) -> Iterator[str]:
-        """What the process writes until it ends; an empty line whenever it is silent for ``interval`` seconds."""
+        """The lines that the process writes, until it ends; "" whenever it is silent for ``interval`` seconds."""
         while True:
             try:
                 line = self._lines.get(timeout=interval)
@@ -48,9 +48,11 @@ class Child:
             yield line
 
     def wait(self) -> int:
+        """Wait until the process ends. Returns its exit code."""
         return self._process.wait()
 
     def kill(self) -> None:
+        """Kill the process."""
         self._process.kill()
 
     def _read(self) -> None:
@@ -62,7 +64,7 @@ class Child:
 
 
 def read_report(line: str) -> protocol.Report | None:
-    """The report in a line that a command of the backend wrote; None if it is another: libraries may print too."""
+    """The report in a line that a command of the backend wrote. None if it is no report: libraries print too."""
     try:
         return protocol.decode_report(line)
     except protocol.ProtocolError:

@@ -1,7 +1,8 @@
 """The backend's own Python environment: where it lies, what it is made of, whether it may be used. No bpy.
 
-Everything is below one folder that belongs to the extension and outlives its updates. An environment is made beside its
-place, gets its marker last and takes its place in one step: what has no marker, or one of other packages, is not used.
+Everything is in one folder that belongs to the extension and survives its updates. An environment is made beside its
+final place, gets its marker last, and is then moved in one step. An environment without a marker, or with a marker that
+names other packages, is not used.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ PYTHON_VERSION = "3.11"
 
 @dataclass(frozen=True)
 class Packages:
-    """What ``packages.json`` says: uv, the wheels that the extension carries, and those of torch's builds."""
+    """The content of ``packages.json``: uv, the wheels that the extension carries, and those of torch's builds."""
 
     uv: Wheel
     carried: tuple[Wheel, ...]
@@ -32,7 +33,7 @@ class Packages:
 
     @classmethod
     def read(cls, extension: Path) -> Packages | None:
-        """None in a checkout, which has no such file."""
+        """Read the extension's ``packages.json``. None in a checkout, which has no such file."""
         path = extension / "packages.json"
         if not path.exists():
             return None
@@ -44,14 +45,14 @@ class Packages:
         )
 
     def digest(self, build: str) -> str:
-        """What an environment of this build is made of, as 64 hexadecimal digits."""
+        """A digest of the packages in an environment of this build: 64 hexadecimal digits."""
         hashes = sorted(wheel.sha256 for wheel in (*self.carried, *self.torch[build]))
         return hashlib.sha256("\n".join([PYTHON_VERSION, *hashes]).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Installed:
-    """The marker of an environment: what is in it, and what its torch found when it was tried."""
+    """The marker of an environment: what is in it, and the device that its torch found when it was tested."""
 
     build: str
     digest: str
@@ -61,56 +62,63 @@ class Installed:
 
     @property
     def title(self) -> str:
-        """As people say it: NVIDIA GeForce RTX 4070, 12 GB."""
-        name = {"cpu": "processor", "mps": "Apple GPU"}.get(self.device, self.device)
+        """The device as people read it: *NVIDIA GeForce RTX 4070, 12 GB*."""
+        name = {"cpu": "CPU", "mps": "Apple GPU"}.get(self.device, self.device)
         return f"{name}, {self.memory / 2**30:.0f} GB" if self.memory else name
 
 
 @dataclass(frozen=True)
 class Folders:
-    """Where things lie below the extension's user folder."""
+    """The folders and files below the extension's user folder."""
 
     root: Path
 
     @property
     def environment(self) -> Path:
-        return self.root / "env"  # short, for Windows allows 260 characters and torch has long paths
+        """The environment, when it is finished."""
+        return self.root / "env"  # short: Windows allows 260 characters, and torch has long paths
 
     @property
     def downloads(self) -> Path:
+        """The wheels of torch, until they are installed."""
         return self.root / "downloads"
 
     @property
     def interpreters(self) -> Path:
+        """The Pythons that uv has downloaded."""
         return self.root / "python"
 
     @property
     def working(self) -> Path:
-        """uv and its cache: only while something is installed."""
+        """uv and its cache. It exists only during an installation."""
         return self.root / "working"
 
     @property
     def log(self) -> Path:
+        """The log of the last installation."""
         return self.root / "install.log"
 
     @property
     def lock(self) -> Path:
+        """The lock that allows one installation at a time."""
         return self.root / "install.lock"
 
     def part(self) -> Path:
-        """A new place to make an environment in, never the same: a killed Blender's uv may still write to the last."""
+        """A new folder to make an environment in. Never an old one: uv of a killed Blender may still write there."""
         return self.root / f"env.part-{os.getpid()}-{os.urandom(3).hex()}"
 
     def parts(self) -> list[Path]:
+        """The unfinished environments."""
         return sorted(self.root.glob("env.part-*"))
 
 
 def python_in(environment: Path) -> Path:
+    """The Python of an environment."""
     return environment / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
 
 
 def read_marker(environment: Path) -> Installed | None:
-    """The marker of a finished environment; None where there is none or it makes no sense."""
+    """The marker of a finished environment; None if there is none or it cannot be read."""
     try:
         values: Any = json.loads((environment / MARKER).read_text(encoding="utf-8"))
         return Installed(**values)
@@ -119,16 +127,17 @@ def read_marker(environment: Path) -> Installed | None:
 
 
 def write_marker(environment: Path, installed: Installed) -> None:
-    """Write it whole or not at all, and after everything else has reached the disk."""
+    """Write the marker whole or not at all, and make sure that it reaches the disk."""
     write_whole(environment / MARKER, json.dumps(asdict(installed)), durable=True)
 
 
 def remove_tree(folder: Path) -> None:
-    """Delete a folder with all that is in it, on Windows also what has a long path. Raises OSError."""
+    """Delete a folder and everything in it, on Windows also files with long paths. Raises OSError."""
     if folder.exists():
         path = os.path.abspath(folder)
         shutil.rmtree(rf"\\?\{path}" if sys.platform == "win32" else path)
 
 
 def bytes_in(folder: Path) -> int:
+    """The size of the files in a folder; 0 if there is no such folder."""
     return sum(path.stat().st_size for path in folder.glob("*") if path.is_file()) if folder.exists() else 0

@@ -1,4 +1,4 @@
-"""Installs the backend in a daemon thread and says at any time where it stands. No bpy."""
+"""Installs the backend in a daemon thread, and tells its state at any time. No bpy."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from .steps import Cancelled, Installation, Options, Plan, Problem, disk_problem
 
 
 class State(enum.Enum):
+    """The states of the installation."""
+
     ABSENT = "not installed"
     INSTALLING = "installing"
     ELSEWHERE = "being installed by another Blender"
@@ -27,7 +29,7 @@ class State(enum.Enum):
 
 @dataclass(frozen=True)
 class Status:
-    """Where the installation stands, in words. ``remedy`` is what the button that goes on says; empty if none does."""
+    """The state of the installation, in words. ``remedy`` is the label of the button that helps, if there is one."""
 
     state: State
     text: str
@@ -37,7 +39,7 @@ class Status:
 
 
 class Installer:
-    """Installs, repairs and removes the environment in a folder. No method waits but ``close``."""
+    """Installs, repairs and removes the environment in a folder. Only ``close`` waits."""
 
     def __init__(
         self, root: Path, extension: Path, packages: Packages, environ: Mapping[str, str] = os.environ
@@ -60,6 +62,7 @@ class Installer:
 
     @property
     def working(self) -> bool:
+        """Whether something is being installed or removed."""
         return self._thread is not None and self._thread.is_alive()
 
     @property
@@ -68,7 +71,7 @@ class Installer:
         return python_in(self.folders.environment) if self.status().state is State.READY else None
 
     def status(self) -> Status:
-        """Where it stands. Looks at the disk once a second at most."""
+        """The present state. Looks at the disk at most once a second."""
         if self.working:
             return self._now
         if self._known is None or time.monotonic() - self._known[0] > 1.0:
@@ -77,17 +80,18 @@ class Installer:
 
     @property
     def surveying(self) -> bool:
+        """Whether ``survey`` is still at work."""
         return self._surveyor is not None and self._surveyor.is_alive()
 
     def survey(self, options: Options) -> None:
-        """Have ``plan`` say what an installation will take; it is there after a moment."""
+        """Find out what an installation will take. The answer is in ``plan`` after a moment."""
         if not self.surveying:
             self.surveyed = options
             self._surveyor = threading.Thread(target=self._survey, args=(options,), name="espalier survey", daemon=True)
             self._surveyor.start()
 
     def start(self, options: Options, repair: bool = False) -> None:
-        """Install, or with ``repair`` make the environment anew, which is not used from now on."""
+        """Install. With ``repair``, make the environment again from scratch; the old one is not used from now on."""
         self._run(lambda: self._installation(options).install(repair))
 
     def remove(self) -> None:
@@ -95,11 +99,11 @@ class Installer:
         self._run(self._remove, "Removing")
 
     def cancel(self) -> None:
-        """End what is being done; downloads are kept."""
+        """Cancel what is being done. Downloads are kept."""
         self._cancel.set()
 
     def close(self, timeout: float = 2.0) -> None:
-        """Cancel, and wait for it: Blender is closing or the extension is switched off."""
+        """Cancel, and wait for the thread to end: Blender is closing, or the extension is being disabled."""
         self.cancel()
         if self._thread is not None:
             self._thread.join(timeout)
@@ -123,7 +127,7 @@ class Installer:
         self._thread.start()
 
     def _locked(self, work: Callable[[], None]) -> None:
-        """Carry out ``work`` unless another Blender is at it; keep what went wrong in words."""
+        """Do ``work``, unless another Blender is installing. If it fails, keep the reason in words."""
         try:
             self._lock.acquire()
             try:
@@ -131,9 +135,9 @@ class Installer:
             finally:
                 self._lock.release()
         except Cancelled:
-            pass  # what is on the disk says where it stands
+            pass  # the files on the disk tell the state
         except Busy:
-            pass  # the status says who has the lock
+            pass  # the status says which process has the lock
         except Problem as problem:
             self._failure = problem
         except OSError as error:
@@ -160,20 +164,26 @@ class Installer:
             return Status(State.FAILED, str(self._failure), self._failure.hint, self._failure.remedy)
         holder = self._lock.holder()
         if holder is not None:
-            return Status(State.ELSEWHERE, f"Another Blender (process {holder}) is installing it.")
+            return Status(State.ELSEWHERE, f"Another Blender (process {holder}) is installing the backend.")
         marker = environment.read_marker(self.folders.environment)
         if marker is None:
             return self._look_at_leftovers()
         if marker.build not in self.packages.torch or marker.digest != self.packages.digest(marker.build):
-            return Status(State.OUTDATED, "This version of the extension needs other packages.", remedy="Update")
+            return Status(State.OUTDATED, "This version of the extension needs different packages.", remedy="Update")
         if not python_in(self.folders.environment).exists():
-            hint = "It was made from a Python that is no longer there."
-            return Status(State.FAILED, "The backend's environment cannot start.", hint, "Repair")
+            return Status(
+                State.FAILED,
+                "The backend's environment cannot be started.",
+                "The Python it was created with is gone. Repair the backend.",
+                remedy="Repair",
+            )
         return Status(State.READY, marker.title, f"torch {marker.torch}")
 
     def _look_at_leftovers(self) -> Status:
         arrived = environment.bytes_in(self.folders.downloads)
-        hint = f"{arrived / 1e6:.0f} MB have already arrived: installing goes on from there." if arrived else ""
+        hint = (
+            f"{arrived / 1e6:.0f} MB are already downloaded. The installation continues from there." if arrived else ""
+        )
         if self._lock.interrupted():
-            return Status(State.ABSENT, "The installation was interrupted.", hint, "Go On")
-        return Status(State.ABSENT, "Not installed.", hint, "Go On" if arrived else "Install")
+            return Status(State.ABSENT, "The installation was interrupted.", hint, "Resume")
+        return Status(State.ABSENT, "Not installed.", hint, "Resume" if arrived else "Install")

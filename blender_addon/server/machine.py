@@ -14,8 +14,8 @@ from .child import NO_WINDOW
 QUERY = ("--query-gpu=name,driver_version,compute_cap", "--format=csv,noheader")
 KERNEL_MODULE = Path("/proc/driver/nvidia/version")
 
-#: Build -> the oldest driver and the oldest compute capability that it works with. CUDA 13 needs a driver of the 580s
-#: and left out what is older than Turing; CUDA 12 runs on drivers from 528 on (525 on Linux).
+#: Build -> the oldest driver and the lowest compute capability that it works with. CUDA 13 needs driver 580, and does
+#: not support cards older than Turing. CUDA 12 needs driver 528 (525 on Linux).
 NEEDS = {"cu130": (580, 7.5), "cu126": (528, 5.0)}
 
 TITLES = {
@@ -28,7 +28,7 @@ TITLES = {
 
 @dataclass(frozen=True)
 class Gpu:
-    """An NVIDIA GPU with its driver's main version. ``capability`` is None where the driver does not tell."""
+    """An NVIDIA GPU, with the major version of its driver. ``capability`` is None if the driver does not tell it."""
 
     name: str
     driver: int
@@ -37,20 +37,20 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Choice:
-    """A build of torch, and why it is not a better one."""
+    """A build of torch. ``remark`` says why it is not a better one."""
 
     build: str
     remark: str = ""
 
 
 def find_gpu() -> Gpu | None:
-    """The first NVIDIA GPU that has a driver. Takes up to some seconds."""
+    """The first NVIDIA GPU that has a driver. This can take a few seconds."""
     tool = shutil.which("nvidia-smi")
     if tool is not None:
         try:
             done = subprocess.run([tool, *QUERY], capture_output=True, text=True, timeout=20, creationflags=NO_WINDOW)
         except (OSError, subprocess.TimeoutExpired):
-            return None  # a driver that does not answer would not serve torch either
+            return None  # a driver that does not answer is of no use to torch either
         return parse_gpu(done.stdout) if done.returncode == 0 else None
     if KERNEL_MODULE.exists():
         found = re.search(r"\s(\d+)\.\d+", KERNEL_MODULE.read_text(encoding="utf-8", errors="replace"))
@@ -59,7 +59,7 @@ def find_gpu() -> Gpu | None:
 
 
 def parse_gpu(table: str) -> Gpu | None:
-    """The first GPU of nvidia-smi's answer, ``name, driver version, compute capability``."""
+    """The first GPU in nvidia-smi's answer: ``name, driver version, compute capability``."""
     found = re.match(r"\s*(.+?), (\d+)[.\d]*, ([\d.]+|\S+)", table)
     if found is None:
         return None
@@ -70,7 +70,7 @@ def parse_gpu(table: str) -> Gpu | None:
 
 
 def choose_build(builds: Collection[str], gpu: Gpu | None) -> Choice:
-    """The best of the builds that the extension has locks for."""
+    """The best build for this machine, of those that the extension has locks for."""
     plain = next(build for build in ("apple", "cpu") if build in builds)
     if plain == "apple" or gpu is None:
         return Choice(plain)

@@ -1,8 +1,8 @@
-"""The models that the backend knows, and what is done with them: download, verify, delete. No bpy.
+"""The models that the backend knows, and the operations on them: download, verify, delete. No bpy.
 
-The backend's own commands do the work (``python -m backend models`` and so on), one at a time, each in a process of its
-own that ends with Blender; this reads what they report. Nothing here looks into a model's folder: which models there
-are, and which of them can be used, is the backend's answer.
+The backend's own commands do the work (``python -m backend models`` and so on). They run one at a time, each in its own
+process, which ends with Blender; this module reads their reports. Nothing here looks into a model's folder: the backend
+says which models there are, and which of them can be used.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from ..jobs.client import BackendUnavailable
 from . import process
 from .child import Child, read_report
 
-#: Seconds between two looks at a silent process.
+#: How often a silent process is looked at, in seconds.
 INTERVAL = 0.1
 
-#: Seconds for which the models folder is believed to be what it was: panels draw often.
+#: Seconds for which the models folder is assumed to be unchanged, because panels are drawn often.
 FRESH = 2.0
 
-#: The longest that ``ask`` waits, in seconds. The answer takes a fifth of one, on a cold disk a few.
+#: The longest that ``ask`` waits, in seconds. The answer takes 0.2 s, on a cold disk a few seconds.
 PATIENCE = 60.0
 
-REPAIR = "Repair the backend."
+REPAIR = "Repair the backend in the preferences."
 
-DOING = {"download": "Downloading", "copy": "Copying", "verify": "Verifying", "delete": "Deleting", "models": "Looking"}
+DOING = {"download": "Downloading", "copy": "Copying", "verify": "Verifying", "delete": "Deleting", "models": "Listing"}
 
 
 @dataclass(frozen=True)
 class BackendAt:
-    """Which backend is asked, and about which folder of models (empty: its own choice)."""
+    """Which backend is asked, and about which models folder (empty: the backend's own choice)."""
 
     python: Path
     extension: Path
@@ -44,7 +44,7 @@ class BackendAt:
 
 
 class ModelStore:
-    """What was last heard of the models. No method waits, but ``ask``."""
+    """The last answer of the backend about the models. Only ``ask`` and ``close`` wait."""
 
     def __init__(self) -> None:
         self.known: dict[str, ModelInfo] = {}
@@ -53,36 +53,39 @@ class ModelStore:
         self.text = ""  # what is being done
         self.fraction = 0.0
         self.busy_with = ""  # a model's name
-        self.problem: tuple[str, str] | None = None  # what went wrong, and what to do about it
+        self.problem: tuple[str, str] | None = None  # what went wrong, and what to do
         self._asked: BackendAt | None = None
-        self._seen: tuple[object, ...] = ()  # what the folder was like when the backend was asked
-        self._looked = 0.0  # when the folder was looked at
-        self._changed = False  # and whether it was another one then
+        self._seen: tuple[object, ...] = ()  # the state of the folder when the backend was asked
+        self._looked = 0.0  # when the folder was last looked at
+        self._changed = False  # whether it had changed by then
         self._thread: threading.Thread | None = None
         self._cancel = threading.Event()
 
     @property
     def working(self) -> bool:
+        """Whether a command of the backend is running."""
         return self._thread is not None and self._thread.is_alive()
 
     def missing(self, name: str) -> list[ModelInfo]:
-        """What has to come for a model to work, itself last."""
+        """The models that must be downloaded for a model to work, itself last."""
         model = self.known[name]
         needed = [one for need in model.needs for one in self.missing(need)]
         return list(dict.fromkeys(needed if model.state == "installed" else [*needed, model]))
 
     def refresh(self, backend: BackendAt, anew: bool = False) -> None:
-        """Ask the backend, unless it was asked before about the same backend and nothing has changed there."""
+        """Ask the backend for its models, unless its last answer still holds. ``anew``: ask in any case."""
         if not self.working and (anew or not self.knows(backend)):
             self._run("", lambda: None, backend)
 
     def knows(self, backend: BackendAt) -> bool:
-        """Whether what was last heard is what this backend would say now."""
+        """Whether the last answer is what this backend would say now."""
         return backend == self._asked and not self.stale()
 
     def stale(self) -> bool:
-        """Whether models have come, gone or changed since the backend was asked. It costs little: what is looked at is
-        when the models folder, the folders in it and what lies in these were changed, and that every ``FRESH`` seconds.
+        """Whether models were added, removed or changed since the backend was asked.
+
+        This is cheap: it compares times of change, of the models folder and two levels below it, at most every
+        ``FRESH`` seconds.
         """
         now = time.monotonic()
         if self._asked is None or self._changed:
@@ -92,28 +95,31 @@ class ModelStore:
         return self._changed
 
     def ask(self, backend: BackendAt, timeout: float = PATIENCE) -> None:
-        """Ask the backend and wait for its answer: for who has no frames to draw. Raises BackendUnavailable."""
+        """Ask the backend and wait for its answer. Not for a window, which would freeze. Raises BackendUnavailable."""
         end = time.monotonic() + timeout
 
         def check() -> None:
             if time.monotonic() > end:
-                message = f"The backend did not say within {timeout:g} seconds which models there are."
-                raise BackendUnavailable(message, f"Try again. If it happens again: {REPAIR}")
+                message = f"The backend did not list its models within {timeout:g} seconds."
+                raise BackendUnavailable(
+                    message, "Try again. If this does not help, repair the backend in the preferences."
+                )
 
         self._list(backend, check)
 
     def carry_out(self, command: str, name: str, backend: BackendAt) -> None:
-        """``download`` (the person has agreed), ``verify`` or ``delete`` a model."""
+        """Start to ``download`` (after the user has agreed), ``verify`` or ``delete`` a model."""
         arguments = [command, name, "--json", "--attached", *(["--yes"] if command == "download" else [])]
         if not self.working:
             self.problem = None
             self._run(name, lambda: self._command(arguments, backend, self._check), backend, DOING[command])
 
     def cancel(self) -> None:
-        """End what is being done; what has arrived is kept."""
+        """Cancel what is being done. Downloaded data is kept."""
         self._cancel.set()
 
     def close(self, timeout: float = 2.0) -> None:
+        """Cancel, and wait for the thread to end."""
         self.cancel()
         if self._thread is not None:
             self._thread.join(timeout)
@@ -148,24 +154,27 @@ class ModelStore:
             raise _Stopped
 
     def _list(self, backend: BackendAt, check: Callable[[], None]) -> None:
-        """Ask which models there are. Raises BackendUnavailable, and what ``check`` raises."""
-        self._asked, self._seen = backend, _times(backend)  # before: what changes meanwhile is noticed later
+        """Ask which models there are. Raises BackendUnavailable, and whatever ``check`` raises."""
+        self._asked, self._seen = backend, _times(backend)  # before the question: changes during it are noticed later
         self._looked, self._changed = time.monotonic(), False
         answer = self._command(["models", "--json"], backend, check)
         if not isinstance(answer, protocol.ModelList):
-            raise BackendUnavailable("The backend did not say which models there are.", REPAIR)
+            raise BackendUnavailable("The backend did not list its models.", REPAIR)
         self.known = {model.name: model for model in answer.models}
         self.folder, self.free = answer.models_folder, answer.free
 
     def _command(self, arguments: list[str], backend: BackendAt, check: Callable[[], None]) -> protocol.Report | None:
-        """Run a command to its end and return its last report. Raises BackendUnavailable if it fails, in the words that
-        it gave; ``check`` is called often, and what it raises ends the command."""
+        """Run a command to its end and return its last report.
+
+        Raises BackendUnavailable with the command's own message if it fails. ``check`` is called often; if it raises,
+        the command is killed.
+        """
         env = process.backend_environment(backend.extension, models_folder=backend.folder)
         command = process.backend_command(backend.python, *arguments)
         try:
             child = Child(command, env, backend.python.parent, "--attached" in arguments)
         except OSError as error:
-            raise BackendUnavailable(f"The backend cannot be started: {error.strerror or error}.", REPAIR) from error
+            raise BackendUnavailable(f"The backend could not be started: {error.strerror or error}.", REPAIR) from error
         last, final = "", None
         try:
             for line in child.lines(INTERVAL):
@@ -197,17 +206,17 @@ def usable(backend: BackendAt) -> dict[str, ModelInfo]:
 
 
 class _Stopped(Exception):
-    """The person cancelled."""
+    """The user has cancelled."""
 
 
 def _times(backend: BackendAt) -> tuple[object, ...]:
-    """When the models folder, the folders in it and what lies in these were last changed."""
+    """The times of change of the models folder and of everything up to two levels below it."""
     folder = Path(backend.folder) if backend.folder else protocol.models_folder()
     return tuple(sorted(_changes(folder, 2)))
 
 
 def _changes(folder: Path, depth: int) -> Iterator[tuple[str, int]]:
-    """(path, time of change) of a folder and what is in it. What may not be read, or goes meanwhile, is left out."""
+    """(path, time of change) of a folder and its contents. What cannot be read, or vanishes meanwhile, is left out."""
     try:
         yield str(folder), folder.stat().st_mtime_ns
         entries = list(os.scandir(folder)) if depth and folder.is_dir() else []

@@ -1,4 +1,4 @@
-"""Which Python runs the backend, and how it is started. No bpy: folders and preferences come as arguments."""
+"""Finds the Python that runs the backend, and starts it. No bpy: folders and preferences are arguments."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def find_python(
 ) -> Path:
     """The backend's Python: the preference, else ``ESPALIER_PYTHON``, else the installed one, else the checkout's own.
 
-    A choice that was made and does not exist is an error, never a reason to try the next.
+    If the preference or the variable names a file that does not exist, that is an error; the next one is not tried.
     Raises BackendUnavailable.
     """
     for path, source in ((preference, "the preferences"), (environ.get(PYTHON_VARIABLE, ""), PYTHON_VARIABLE)):
         if path and not Path(path).is_file():
-            raise BackendUnavailable(f"There is no Python at {path}", f"Correct that path in {source}.")
+            raise BackendUnavailable(f"There is no Python at {path}.", f"Correct the path in {source}.")
         if path:
             return Path(path)
     if installed is not None:
@@ -35,15 +35,16 @@ def find_python(
 
 
 def backend_command(python: Path, *arguments: str) -> list[str]:
-    """A command of the backend, to be run in ``backend_environment``.
+    """The command line of a command of the backend. Run it with ``backend_environment``.
 
-    No user site-packages, no current folder on the path, no ``__pycache__`` in the extension's folder.
+    It uses no user site-packages, does not put the current folder on the path, and writes no ``__pycache__`` into the
+    extension's folder.
     """
     return [str(python), "-s", "-P", "-B", "-X", "utf8", "-m", "backend", *arguments]
 
 
 def backend_environment(root: Path, environ: Mapping[str, str] = os.environ, models_folder: str = "") -> dict[str, str]:
-    """Blender's environment without what is meant for Blender's own Python; ``backend`` is found in ``root``."""
+    """Blender's environment variables without those for Blender's own Python. ``backend`` is found in ``root``."""
     kept = {name: value for name, value in environ.items() if not name.startswith("PYTHON") and name != "VIRTUAL_ENV"}
     models = {protocol.MODELS_VARIABLE: models_folder} if models_folder else {}
     return {**kept, **models, "PYTHONPATH": str(root)}
@@ -52,7 +53,7 @@ def backend_environment(root: Path, environ: Mapping[str, str] = os.environ, mod
 def launch(
     python: Path, root: Path, log_path: Path, timeout: float = READY_TIMEOUT, models_folder: str = ""
 ) -> Backend:
-    """Start the backend; returns at once. Raises BackendUnavailable."""
+    """Start the backend and return at once. Raises BackendUnavailable."""
     env = backend_environment(root, models_folder=models_folder)
     backend = Backend(backend_command(python, "serve"), log_path, env)
     backend.start(timeout)

@@ -1,9 +1,8 @@
-"""The steps of an installation: a Python, an environment, the carried wheels, torch, compiling; and what goes wrong.
-No bpy.
+"""The steps of an installation: a Python, an environment, the carried wheels, torch, compiling. No bpy.
 
-Each step is a child process (uv, or the backend's own ``fetch``, ``device`` and ``compile``), so that *cancel* is at
-once and a crash takes nothing along. Whatever ends an installation leaves the downloads, from which the next one goes
-on, and never an environment that is used half-made.
+Each step is a child process: uv, or the backend's own ``fetch``, ``device`` and ``compile``. So *cancel* takes effect
+at once, and a crash harms nothing else. However an installation ends, its downloads are kept and the next one continues
+from them. A half-made environment is never used.
 """
 
 from __future__ import annotations
@@ -27,29 +26,29 @@ from .machine import TITLES, Choice, choose_build, find_gpu
 
 PYPI = "https://pypi.org/simple"
 
-#: Bytes that uv and the Python that it brings take, and that stay free beside all.
+#: Bytes on disk of the Python that uv downloads, bytes of that download, and bytes that must stay free.
 PYTHON_SIZE = 110 << 20
 PYTHON_DOWNLOAD = 30 << 20
 SPARE = 256 << 20
 
-#: Bytes a second that the estimates of time and the progress bar reckon with.
+#: Bytes a second, and seconds, that the estimates and the progress bar assume.
 DOWNLOAD_RATE = 5e6
 UNPACK_RATE = 30e6
 COMPILE_SECONDS = 30.0
 
-#: Seconds between two looks at a silent child, and at whether to cancel.
+#: How often a silent child and a wish to cancel are checked, in seconds.
 INTERVAL = 0.1
 
-#: How long to try to move the environment to its place: a virus scanner may hold its files (Windows).
+#: How many seconds to try to move the environment to its place: on Windows a virus scanner may hold its files.
 PLACE_PATIENCE = 20.0
 
-#: The archives of Python that uv installs; it looks for them in a folder named by their date.
+#: The archives of Python that uv installs. uv looks for each in a folder named after its date.
 PYTHON_ARCHIVE = re.compile(r"cpython-3\.11\.\d+(?:\+|%2B)(\d{8})-.*\.tar\.gz")
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the person chose: a Python 3.11 (else uv brings one), a package index, a folder of wheels (else network)."""
+    """The user's choices: a Python 3.11 (empty: downloaded), a package index, a wheels folder (empty: downloaded)."""
 
     python: str = ""
     index: str = ""
@@ -68,7 +67,7 @@ class Plan:
 
 
 class Problem(Exception):
-    """An expected failure. ``hint`` says what to do about it."""
+    """An expected failure. ``hint`` says what to do, ``remedy`` is the label of the button that helps."""
 
     def __init__(self, message: str, hint: str = "", remedy: str = "Try Again") -> None:
         super().__init__(message)
@@ -77,17 +76,17 @@ class Problem(Exception):
 
 
 class Cancelled(Exception):
-    """The person changed their mind."""
+    """The user has cancelled."""
 
 
 def make_plan(folders: Folders, packages: Packages, options: Options) -> Plan:
-    """What an installation will take on this machine. Takes up to some seconds."""
+    """Work out what an installation will take on this machine. This can take a few seconds."""
     choice = choose_build(packages.torch, find_gpu())
     wheels = packages.torch[choice.build]
     there = environment.bytes_in(folders.downloads)
     arriving = max(0, sum(wheel.size for wheel in wheels) - there)
     arriving += 0 if options.python else PYTHON_DOWNLOAD
-    download = 0 if options.wheels else arriving  # what lies in a folder is copied
+    download = 0 if options.wheels else arriving  # wheels in a folder are copied
     python = 0 if options.python else PYTHON_SIZE
     unpacked = sum(wheel.unpacked for wheel in (*packages.carried, *wheels, packages.uv))
     folders.root.mkdir(parents=True, exist_ok=True)
@@ -109,18 +108,18 @@ class Installation:
         report: Callable[[str, float], None],
         check: Callable[[], None],
     ) -> None:
-        """``report`` gets what is being done and how much of all is, from 0 to 1; ``check`` raises Cancelled."""
+        """``report`` gets the present step and the fraction of the whole, from 0 to 1. ``check`` raises Cancelled."""
         self._folders, self._packages, self._extension = folders, packages, extension
         self._options, self._environ = options, environ
         self._report, self._check = report, check
         self._text = ""
-        self._base = 0.0  # where the bar stands before the step at hand
-        self._share = 0.0  # how much of the bar the step takes
+        self._base = 0.0  # where the bar stands before the present step
+        self._share = 0.0  # how much of the bar the present step takes
 
     def install(self, repair: bool) -> None:
-        """Raises Problem, Cancelled and OSError."""
+        """Install the environment; with ``repair``, from scratch. Raises Problem, Cancelled and OSError."""
         folders = self._folders
-        self._step("Looking at this machine", 0.0)
+        self._step("Checking this computer", 0.0)
         plan = make_plan(folders, self._packages, self._options)
         build = plan.choice.build
         if repair:
@@ -134,23 +133,23 @@ class Installation:
 
         self._step("Unpacking uv", shares["uv"])
         uv = self._unpack_uv()
-        self._step("Getting Python 3.11", shares["python"])
+        self._step("Preparing Python 3.11", shares["python"])
         interpreter = self._interpreter(uv)
         part = folders.part()
-        self._step("Making the environment", shares["environment"])
+        self._step("Creating the environment", shares["environment"])
         self._uv(
             uv, "venv", "--no-project", "--relocatable", "--python", interpreter, "--no-python-downloads", str(part)
         )
-        self._step("Installing the packages", shares["carried"])
+        self._step("Installing packages", shares["carried"])
         self._install_wheels(uv, part, self._packages.carried, self._extension / "wheels")
         self._step("Downloading torch", shares["download"])
         self._fetch(part, build)
         self._step("Installing torch", shares["torch"])
         self._install_wheels(uv, part, torch, folders.downloads, "--compile-bytecode")
-        self._step("Trying it", shares["try"])
+        self._step("Testing the environment", shares["try"])
         marker = self._try(part, build)
         self._step("Compiling", shares["compile"])
-        # Half a minute that the first job would have to wait for; what is made lies in the environment.
+        # Otherwise the first job would have to wait for this, half a minute. The result lies in the environment.
         self._backend(part, ["compile"], "compiling", lambda line: None)
         environment.write_marker(part, marker)
         _place(part, folders.environment, self._check)
@@ -163,7 +162,7 @@ class Installation:
     def _unpack_uv(self) -> Path:
         wheel = self._extension / "wheels" / self._packages.uv.file
         if sha256(wheel) != self._packages.uv.sha256:
-            raise Problem(f"{wheel.name} in the extension is damaged.", "Install the extension again.")
+            raise Problem(f"{wheel.name} in the extension is damaged.", "Reinstall the extension.")
         self._folders.working.mkdir(parents=True)
         with zipfile.ZipFile(wheel) as archive:
             name = next(name for name in archive.namelist() if re.search(r"\.data/scripts/uv(\.exe)?$", name))
@@ -174,14 +173,14 @@ class Installation:
         return target
 
     def _interpreter(self, uv: Path) -> str:
-        """What ``uv venv --python`` takes: the given Python, or one that uv has brought."""
+        """The argument of ``uv venv --python``: the chosen Python, or one that uv downloads."""
         chosen = self._options.python
         if chosen:
             code = "import sys, json; print(json.dumps(sys.version_info[:2]))"
-            lines = self._child([chosen, "-I", "-c", code], "the Python that was chosen", lambda line: None)
+            lines = self._child([chosen, "-I", "-c", code], "the chosen Python", lambda line: None)
             if not lines or lines[-1] != "[3, 11]":
-                hint = "Choose a Python 3.11 in the preferences, or none: then one is downloaded."
-                raise Problem(f"{chosen} is no Python {environment.PYTHON_VERSION}.", hint)
+                hint = "Choose a Python 3.11 in the preferences, or leave it empty to download one."
+                raise Problem(f"{chosen} is not Python {environment.PYTHON_VERSION}.", hint)
             return chosen
         install = ["python", "install", environment.PYTHON_VERSION, "--no-bin", "--no-registry"]
         if self._options.wheels:
@@ -191,7 +190,7 @@ class Installation:
         return pythons[-1]
 
     def _python_mirror(self, folder: Path) -> Path:
-        """The archives of Python in a folder of wheels, laid out as uv looks for them."""
+        """A copy of the archives of Python in the wheels folder, laid out as uv expects them."""
         mirror = self._folders.working / "mirror"
         for archive in folder.glob("cpython-*.tar.gz"):
             found = PYTHON_ARCHIVE.fullmatch(archive.name)
@@ -206,7 +205,7 @@ class Installation:
         requirements.write_text("\n".join(wheel.requirement for wheel in wheels) + "\n", encoding="utf-8")
         install = ["pip", "install", "--offline", "--no-index", "--find-links", str(folder), "--no-deps"]
         install += ["--require-hashes", "--python", str(python_in(part)), "-r", str(requirements), *more]
-        # uv is silent while it unpacks, so the bar follows the disk: others write too, but no step is long.
+        # uv is silent while it unpacks, so the bar follows the free disk space. Others write too, but no step is long.
         free, unpacked = shutil.disk_usage(part).free, sum(wheel.unpacked for wheel in wheels) or 1
         self._uv(uv, *install, on_tick=lambda: self._at((free - shutil.disk_usage(part).free) / unpacked))
 
@@ -228,7 +227,7 @@ class Installation:
                 failure = Problem(report.message, report.hint)
 
         try:
-            self._backend(part, command, "the download of torch", on_line)
+            self._backend(part, command, "downloading torch", on_line)
         except Problem as problem:
             raise failure or problem from None
 
@@ -238,11 +237,11 @@ class Installation:
         reports = (read_report(line) for line in lines)
         found = next((report for report in reports if isinstance(report, protocol.Device)), None)
         if found is None:
-            raise Problem("torch did not say what it runs on.", f"{self._folders.log} says more.", "Repair")
+            raise Problem("torch did not report a device.", f"See {self._folders.log} for details.", "Repair")
         digest = self._packages.digest(build)
         return Installed(build, digest, found.device, found.memory, found.torch)
 
-    # --- their tools ---
+    # --- tools for the steps ---
 
     def _step(self, text: str, share: float) -> None:
         self._base, self._share = self._base + self._share, share
@@ -251,7 +250,7 @@ class Installation:
         self._report(text, self._base)
 
     def _at(self, part: float, text: str = "") -> None:
-        """The step at hand is done to this part."""
+        """Report how much of the present step is done, from 0 to 1."""
         self._report(text or self._text, self._base + self._share * min(max(part, 0.0), 1.0))
 
     def _uv(self, uv: Path, *arguments: str, on_tick: Callable[[], None] = lambda: None) -> list[str]:
@@ -276,13 +275,13 @@ class Installation:
         env: Mapping[str, str] | None = None,
         on_tick: Callable[[], None] = lambda: None,
     ) -> list[str]:
-        """Run a step's process to its end and return its lines. Raises Problem if it fails, and Cancelled."""
+        """Run a process to its end and return its lines. Raises Problem if it fails, and Cancelled."""
         if env is None:
             env = process.backend_environment(self._extension, self._environ)
         try:
             child = Child(command, env, self._folders.root, attached="--attached" in command)
         except OSError as error:
-            raise Problem(f"{command[0]} cannot be started: {error.strerror or error}.") from error
+            raise Problem(f"{command[0]} could not be started: {error.strerror or error}.") from error
         lines: list[str] = []
         try:
             with self._folders.log.open("a", encoding="utf-8") as log:
@@ -303,15 +302,16 @@ class Installation:
 
     def _require_space(self, plan: Plan) -> None:
         if plan.free < plan.disk:
-            words = f"{plan.disk / 1e9:.1f} GB are needed in {self._folders.root}, {plan.free / 1e9:.1f} GB are free."
-            raise Problem(f"Not enough disk: {words}", "Free some space and try again.")
+            needed, free = f"{plan.disk / 1e9:.1f} GB", f"{plan.free / 1e9:.1f} GB"
+            words = f"{needed} are needed in {self._folders.root}, but only {free} are free."
+            raise Problem(f"Not enough disk space: {words}", "Free some disk space and try again.")
 
     def _log_start(self, build: str) -> None:
         self._folders.log.write_text(f"torch {TITLES[build]}, {self._options}\n", encoding="utf-8")
 
 
 def _shares(packages: Packages, torch: tuple[Wheel, ...]) -> dict[str, float]:
-    """How much of the bar each step takes: as much as it takes of the time."""
+    """How much of the progress bar each step takes: its share of the estimated time."""
     seconds = {
         "uv": 1.0,
         "python": 8.0,
@@ -326,13 +326,15 @@ def _shares(packages: Packages, torch: tuple[Wheel, ...]) -> dict[str, float]:
 
 
 def forget(folder: Path) -> None:
-    """Have an environment not used any more, whatever comes next."""
+    """Remove the marker of an environment, so that it is no longer used, whatever happens next."""
     (folder / environment.MARKER).unlink(missing_ok=True)
 
 
 def _clear(folder: Path, check: Callable[[], None]) -> None:
-    """Delete what an attempt left that was killed. A process of its may live on for a moment and still write there.
-    Raises OSError."""
+    """Delete what a killed attempt left behind. One of its processes may live on for a moment and still write there.
+
+    Raises OSError.
+    """
     end = time.monotonic() + PLACE_PATIENCE
     while True:
         check()
@@ -346,7 +348,7 @@ def _clear(folder: Path, check: Callable[[], None]) -> None:
 
 
 def _place(part: Path, target: Path, check: Callable[[], None]) -> None:
-    """Put a finished environment in its place. Raises OSError."""
+    """Move a finished environment to its place. Raises OSError."""
     forget(target)
     end = time.monotonic() + PLACE_PATIENCE
     while True:
@@ -362,33 +364,36 @@ def _place(part: Path, target: Path, check: Callable[[], None]) -> None:
 
 
 def _explain(what: str, lines: list[str], log: Path) -> Problem:
-    """Why a step's process failed, from what it wrote."""
+    """Explain why a process failed, from its output."""
     text = "\n".join(lines)
     if re.search(r"No space left on device|os error (28|112)\b|Errno 28|not enough space on the disk", text):
-        return Problem("The disk is full.", "Free some space. What has arrived is kept.")
+        return Problem("The disk is full.", "Free some disk space and try again. Downloaded data is kept.")
     if re.search(r"Failed to (download|fetch)|error sending request|dns error|connection", text, re.IGNORECASE):
-        hint = "Check the network, or choose a Python 3.11 of your own in the preferences."
-        return Problem("Python 3.11 could not be downloaded.", f"{hint} {log} says more.")
+        hint = "Check the network, or choose a Python 3.11 in the preferences."
+        return Problem("Python 3.11 could not be downloaded.", f"{hint} See {log} for details.")
     if re.search(r"cpython-\S+: No such file or directory|failed to query metadata of file", text):
         wanted = re.search(r"cpython-[^`/\\]+\.tar\.gz", text)
         name = wanted.group(0) if wanted else "uv's archive of Python 3.11"
-        return Problem(f"The folder of wheels does not hold {name}.", "Put it there, or choose a Python 3.11.")
+        return Problem(
+            f"The wheels folder does not contain {name}.", "Copy it there, or set Python 3.11 in the preferences."
+        )
     if re.search(r"hash mismatch", text, re.IGNORECASE):
-        return Problem("A wheel is not the one that was locked.", "Install the extension again.")
+        return Problem("A wheel does not match its recorded hash.", "Reinstall the extension.")
     if "DLL load failed" in text:
         return Problem(
             "torch cannot be loaded: a Windows library is missing.",
             "Install Microsoft's Visual C++ Redistributable: https://aka.ms/vs/17/release/vc_redist.x64.exe",
         )
     last = lines[-1] if lines else "it gave no reason"
-    return Problem(f"A step failed ({what}): {last}", f"{log} says more.")
+    return Problem(f"The installation failed ({what}): {last}", f"See {log} for details.")
 
 
 def disk_problem(error: OSError) -> Problem:
+    """Explain an error of the file system."""
     if error.errno == 28:
-        return Problem("The disk is full.", "Free some space. What has arrived is kept.")
-    hint = "If another Blender uses the backend, close it."
-    return Problem(f"A file could not be used: {error}.", hint)
+        return Problem("The disk is full.", "Free some disk space and try again. Downloaded data is kept.")
+    hint = "If another Blender is using the backend, close it and try again."
+    return Problem(f"A file or folder could not be accessed: {error}.", hint)
 
 
 def _megabytes(count: float) -> str:

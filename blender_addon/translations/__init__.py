@@ -1,6 +1,6 @@
-"""The interface in other languages: a module for each, with the English text as the key.
+"""The interface in other languages. Each language is a module with a table whose keys are the English texts.
 
-Blender translates by itself what is drawn; ``translate`` is for texts that have values in them.
+Blender itself translates what is drawn. ``translate`` is for texts with values in them.
 """
 
 from __future__ import annotations
@@ -11,24 +11,25 @@ import bpy
 
 from . import german, simplified_chinese
 
-#: What Blender calls the languages; the second names are those before 4.0, which some installations keep.
+#: Blender's names of the languages. The second ones are from before 4.0; some installations still use them.
 LANGUAGES: dict[str, Mapping[str, str]] = {
     "de": german.TEXTS,
     "de_DE": german.TEXTS,
     "zh_HANS": simplified_chinese.TEXTS,
     "zh_CN": simplified_chinese.TEXTS,
 }
-#: Where Blender looks for a text: labels, the names of operators.
+#: The contexts in which Blender looks up a text: labels, and the names of operators.
 CONTEXTS = ("*", "Operator")
 
 
 def translate(text: str) -> str:
-    """A text of the interface in the user's language. Values come in later: ``translate("{n} left").format(n=3)``."""
+    """A text in the user's language. Values are filled in afterwards: ``translate("{n} left").format(n=3)``."""
     translated: str = bpy.app.translations.pgettext_iface(text)
     return translated
 
 
 def register() -> None:
+    """Give Blender the tables."""
     tables = {
         language: {(context, english): text for english, text in texts.items() for context in CONTEXTS}
         for language, texts in LANGUAGES.items()
@@ -37,4 +38,5 @@ def register() -> None:
 
 
 def unregister() -> None:
+    """Undo ``register``."""
     bpy.app.translations.unregister(__package__)

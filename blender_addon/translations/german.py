@@ -8,409 +8,436 @@ TEXTS = {
     "Advanced": "Erweitert",
     "Presets": "Voreinstellungen",
     "Drop images of one object": "Bilder eines Objekts",
-    "onto the viewport": "auf die Ansicht ziehen",
+    "onto the viewport": "in das Ansichtsfenster ziehen",
     "{n} views of one object": "{n} Ansichten eines Objekts",
     "Add Images...": "Bilder hinzufügen ...",
     "Choose Another Image...": "Anderes Bild wählen ...",
     # images
     "Add Images to Espalier": "Bilder zu Espalier hinzufügen",
-    "Choose reference images of one object: one picture, or several views": (
-        "Referenzbilder eines Objekts wählen: ein Bild oder mehrere Ansichten"
+    "Add reference images of one object: a single image or several views": (
+        "Referenzbilder eines Objekts hinzufügen: ein einzelnes Bild oder mehrere Ansichten"
     ),
     "Replace": "Ersetzen",
-    "Take the images away that are on the list": "Die Bilder entfernen, die auf der Liste stehen",
-    "Add Image of This File": "Bild dieser Datei hinzufügen",
-    "Choose one of the images of this .blend: packed, generated, painted or pasted ones too": (
-        "Eines der Bilder dieser .blend wählen, auch ein gepacktes, erzeugtes, bemaltes oder eingefügtes"
+    "Remove the images that are already in the list": "Die Bilder entfernen, die schon in der Liste stehen",
+    "Add Image from Blend File": "Bild aus der Blend-Datei hinzufügen",
+    "Add an image of this blend-file, such as a packed, generated, painted or pasted one": (
+        "Ein Bild dieser Blend-Datei hinzufügen, etwa ein gepacktes, generiertes, gemaltes oder eingefügtes"
     ),
     "Image": "Bild",
-    "An image of this .blend": "Ein Bild dieser .blend",
-    "An image of this .blend, in place of a file": "Ein Bild dieser .blend anstelle einer Datei",
-    "There are no images in this file": "In dieser Datei gibt es keine Bilder",
-    "Add Render Result": "Render-Ergebnis hinzufügen",
-    "Take the picture that was rendered last, as it is now": "Das zuletzt gerenderte Bild nehmen, wie es jetzt ist",
-    "Nothing was rendered yet": "Es wurde noch nichts gerendert",
-    "Wait until the render is finished": "Warten, bis das Rendern fertig ist",
+    "An image of this blend-file": "Ein Bild dieser Blend-Datei",
+    "An image of this blend-file, used instead of a file on disk": (
+        "Ein Bild dieser Blend-Datei anstelle einer Bilddatei"
+    ),
+    "There are no images in this blend-file": "Diese Blend-Datei enthält keine Bilder",
+    "Add Render Result": "Render-Resultat hinzufügen",
+    "Add the last render result as it is now": "Das letzte Render-Resultat hinzufügen, wie es jetzt ist",
+    "Nothing has been rendered yet": "Es wurde noch nichts gerendert",
+    "Wait until the render has finished": "Warten, bis das Rendern abgeschlossen ist",
     "Paste Image": "Bild einfügen",
-    "Take the image on the clipboard": "Das Bild aus der Zwischenablage nehmen",
+    "Add the image on the clipboard": "Das Bild aus der Zwischenablage hinzufügen",
     "There is no image on the clipboard": "In der Zwischenablage ist kein Bild",
-    "There is no image on the clipboard, or the system does not hand it to Blender, as with X11": (
-        "In der Zwischenablage ist kein Bild, oder das System gibt es Blender nicht, wie bei X11"
+    "There is no image on the clipboard, or the system does not pass it to Blender (as on X11)": (
+        "In der Zwischenablage ist kein Bild, oder das System gibt es nicht an Blender weiter (etwa unter X11)"
     ),
     "Remove Image": "Bild entfernen",
-    "Take this image off the list; the image itself stays": "Dieses Bild von der Liste nehmen; das Bild selbst bleibt",
+    "Remove this image from the list. The image itself is kept": (
+        "Dieses Bild aus der Liste entfernen. Das Bild selbst bleibt erhalten"
+    ),
     "Move Image": "Bild verschieben",
-    "Move this image on the list. The first one gives the object its name": (
-        "Dieses Bild auf der Liste verschieben. Das erste gibt dem Objekt seinen Namen"
+    "Move this image in the list. The first image gives the object its name": (
+        "Dieses Bild in der Liste verschieben. Das erste Bild gibt dem Objekt seinen Namen"
     ),
     "Path": "Pfad",
-    "The image file": "Die Bilddatei",
-    "images": "Bilder",
+    "Path of the image file": "Pfad der Bilddatei",
+    "Images": "Bilder",
+    "The reference images of the object": "Die Referenzbilder des Objekts",
     # model and quality
     "Model": "Modell",
-    "The model that makes the object: its name, or the path of its folder": (
-        "Das Modell, das das Objekt macht: sein Name oder der Pfad seines Ordners"
+    "Model that generates the object: its name or the path of its folder": (
+        "Modell, das das Objekt erzeugt: sein Name oder der Pfad seines Ordners"
     ),
-    "The model that makes the object. More can be downloaded in the preferences": (
-        "Das Modell, das das Objekt macht. Weitere lassen sich in den Einstellungen herunterladen"
+    "Model that generates the object. More models can be downloaded in the preferences": (
+        "Modell, das das Objekt erzeugt. Weitere Modelle lassen sich in den Einstellungen herunterladen"
     ),
     "Quality": "Qualität",
-    "In how many steps the object is made: fewer are quicker, more are better": (
-        "In wie vielen Schritten das Objekt entsteht: wenige sind schneller, viele besser"
+    "Number of sampling steps. Fewer steps are faster, more steps give better results": (
+        "Zahl der Sampling-Schritte. Weniger Schritte sind schneller, mehr Schritte ergeben bessere Ergebnisse"
     ),
     "Mini (Demonstration)": "Mini (Demonstration)",
     "{n} Step": "{n} Schritt",
     "{n} Steps": "{n} Schritte",
-    "Its Own": "Eigene",
-    "Distilled to few steps: quick": "Auf wenige Schritte destilliert: schnell",
-    "All the steps that it was made for": "Alle Schritte, für die es gemacht ist",
-    "The number of steps that is set below Advanced": "Die unter Erweitert eingestellte Zahl der Schritte",
-    "Choose Steps": "Schritte wählen",
-    "Choose the number of sampling steps; otherwise there are as many as the model was made for": (
-        "Die Zahl der Sampling-Schritte wählen; sonst sind es so viele, wie für das Modell gedacht"
+    "Model Default": "Vorgabe des Modells",
+    "Distilled to a few steps: fast": "Auf wenige Schritte destilliert: schnell",
+    "The model's full number of steps": "Die volle Schrittzahl des Modells",
+    "The number of steps set in the Advanced panel, or else the model's default": (
+        "Die im Panel „Erweitert“ eingestellte Zahl der Schritte, sonst die Vorgabe des Modells"
+    ),
+    "Custom Steps": "Eigene Schrittzahl",
+    "Set the number of sampling steps. Otherwise the model's default is used": (
+        "Die Zahl der Sampling-Schritte festlegen. Sonst gilt die Vorgabe des Modells"
     ),
     "Steps": "Schritte",
-    "Sampling steps for the shape, and as many for the detail: more take longer": (
-        "Sampling-Schritte für die Form und ebenso viele für die Einzelheiten: mehr dauern länger"
+    "Number of sampling steps, for the shape and again for the detail. More steps take longer": (
+        "Zahl der Sampling-Schritte, jeweils für die Form und für die Details. Mehr Schritte dauern länger"
     ),
-    "Choose Guidance": "Führung wählen",
-    "Choose how strongly the images guide the object; otherwise the model's own value is taken": (
-        "Wählen, wie stark die Bilder das Objekt bestimmen; sonst gilt der Wert des Modells"
+    "Custom Guidance": "Eigene Führung",
+    "Set how strongly the images guide the object. Otherwise the model's default is used": (
+        "Festlegen, wie stark die Bilder das Objekt bestimmen. Sonst gilt die Vorgabe des Modells"
     ),
     "Guidance": "Führung",
     "How strongly the images guide the object": "Wie stark die Bilder das Objekt bestimmen",
     "Views": "Ansichten",
-    "How several images act together": "Wie mehrere Bilder zusammenwirken",
+    "How several images are combined": "Wie mehrere Bilder kombiniert werden",
     "All at Once": "Alle zugleich",
-    "All images act in every step: best with few steps": (
-        "Alle Bilder wirken in jedem Schritt: am besten bei wenigen Schritten"
+    "Every step uses all images. Best with few steps": (
+        "Jeder Schritt nutzt alle Bilder. Am besten bei wenigen Schritten"
     ),
-    "In Turns": "Abwechselnd",
-    "Each step looks at one of the images: quicker, for many steps": (
-        "Jeder Schritt sieht eines der Bilder an: schneller, für viele Schritte"
+    "In Turn": "Abwechselnd",
+    "Each step uses one of the images in turn. Faster, but needs many steps": (
+        "Jeder Schritt nutzt reihum eines der Bilder. Schneller, braucht aber viele Schritte"
     ),
     # seed and variants
     "Seed": "Startwert",
-    "Another seed gives another object from the same images; the same seed gives the same one": (
-        "Ein anderer Startwert gibt aus denselben Bildern ein anderes Objekt, derselbe dasselbe"
+    "Random seed. The same seed gives the same object, a different seed gives a different one": (
+        "Zufallsstartwert. Derselbe Startwert ergibt dasselbe Objekt, ein anderer ein anderes"
     ),
-    "Lock Seed": "Startwert festhalten",
-    "Keep this seed. Otherwise each press of Generate 3D takes a new one": (
-        "Diesen Startwert behalten. Sonst nimmt jeder Druck auf 3D erzeugen einen neuen"
+    "Lock Seed": "Startwert sperren",
+    "Keep this seed. Otherwise Generate 3D picks a new one each time": (
+        "Diesen Startwert behalten. Sonst wählt „3D erzeugen“ jedes Mal einen neuen"
     ),
     "New Seed": "Neuer Startwert",
-    "Roll the dice for a new seed": "Einen neuen Startwert würfeln",
+    "Pick a new random seed": "Einen neuen zufälligen Startwert wählen",
     "Variants": "Varianten",
-    "How many objects to make, side by side, each with a seed of its own": (
-        "Wie viele Objekte nebeneinander entstehen, jedes mit eigenem Startwert"
+    "Number of objects to generate side by side, each with its own seed": (
+        "Zahl der Objekte, die nebeneinander erzeugt werden, jedes mit eigenem Startwert"
     ),
     # the object
-    "Where": "Wo",
-    "Where the object is put": "Wohin das Objekt gestellt wird",
+    "Placement": "Platzierung",
+    "Where to place the object": "Wo das Objekt platziert wird",
     "3D Cursor": "3D-Cursor",
     "At the 3D cursor": "Am 3D-Cursor",
     "Ground": "Boden",
-    "On what lies below the 3D cursor, or at height zero": (
-        "Auf dem, was unter dem 3D-Cursor liegt, oder auf Höhe null"
+    "On the surface below the 3D cursor, or at height zero if there is none": (
+        "Auf der Oberfläche unter dem 3D-Cursor, oder auf Höhe null, wenn dort keine ist"
     ),
     "World Origin": "Weltursprung",
     "At the origin of the world": "Am Ursprung der Welt",
     "Active Object": "Aktives Objekt",
-    "At the place of the active object, and as large": "An der Stelle des aktiven Objekts und so groß wie dieses",
+    "At the location of the active object, with the same size": (
+        "An der Position des aktiven Objekts und so groß wie dieses"
+    ),
     "Size": "Größe",
     "Length of the object's longest side": "Länge der längsten Seite des Objekts",
     "Faces": "Flächen",
-    "How many triangles the finished mesh may have": "Wie viele Dreiecke das fertige Mesh haben darf",
+    "Maximum number of triangles in the finished mesh": "Höchstzahl der Dreiecke im fertigen Mesh",
     "Texture": "Textur",
-    "Width and height of the texture, in pixels": "Breite und Höhe der Textur in Pixeln",
+    "Width and height of the texture in pixels": "Breite und Höhe der Textur in Pixeln",
     "Texture Source": "Texturquelle",
-    "Where the colours of the texture come from": "Woher die Farben der Textur kommen",
-    "Vertex Colors": "Vertexfarben",
-    "The colours of the decoded mesh's vertices: every model has them": (
-        "Die Farben der Vertices des dekodierten Mesh: die hat jedes Modell"
+    "Where the colors of the texture come from": "Woher die Farben der Textur stammen",
+    "Vertex Colors": "Punktfarben",
+    "The vertex colors of the decoded mesh. Every model has them": (
+        "Die Punktfarben des dekodierten Meshs. Jedes Modell hat sie"
     ),
     "Gaussians": "Gauß-Funktionen",
-    "The 3-D Gaussians around the surface: sharper, where the model has them": (
-        "Die 3D-Gauß-Funktionen um die Oberfläche: schärfer, wo das Modell sie hat"
+    "The 3D Gaussians around the surface. Sharper, but not every model has them": (
+        "Die 3D-Gauß-Funktionen um die Oberfläche. Schärfer, aber nicht in jedem Modell vorhanden"
     ),
-    "Normal Map": "Normal-Map",
-    "Bake the detail of the decoded mesh, so that few faces look like many": (
-        "Die Einzelheiten des dekodierten Mesh backen, so dass wenige Flächen wie viele aussehen"
+    "Normal Map": "Normalmap",
+    "Bake the detail of the decoded mesh into a normal map, so that few faces look like many": (
+        "Die Details des dekodierten Meshs in eine Normalmap backen, sodass wenige Flächen wie viele aussehen"
     ),
-    "Ambient Occlusion": "Umgebungsverdeckung",
-    "Bake how open each place lies, as a map for game engines; it is in exported glTF files": (
-        "Backen, wie offen jede Stelle liegt, als Textur für Spiele-Engines; in exportierten glTF-Dateien ist sie dabei"
+    "Ambient Occlusion": "Ambient Occlusion",
+    "Bake an ambient occlusion map for game engines. It is part of exported glTF files and does not change renders": (
+        "Eine Ambient-Occlusion-Map für Spiele-Engines backen. Sie ist in exportierten glTF-Dateien enthalten "
+        "und ändert das Rendern nicht"
     ),
     "Keep Raw": "Rohfassung behalten",
-    "Keep the mesh as it was decoded, with its vertex colours, as a second, hidden object": (
-        "Das Mesh, wie es dekodiert wurde, mit seinen Vertexfarben als zweites, verborgenes Objekt behalten"
+    "Keep the mesh as it was decoded, with its vertex colors, as a second, hidden object": (
+        "Das Mesh, wie es dekodiert wurde, mit seinen Punktfarben als zweites, verborgenes Objekt behalten"
     ),
     "Low Memory": "Wenig Speicher",
-    "Hold each network in memory only while it is used: slower, and the same result": (
-        "Jedes Netz nur im Speicher halten, solange es gebraucht wird: langsamer, mit demselben Ergebnis"
+    "Keep each network in memory only while it is in use. Slower, with the same result": (
+        "Jedes Netz nur im Speicher halten, solange es gebraucht wird. Langsamer, bei gleichem Ergebnis"
     ),
-    "Retry For": "Neu versuchen",
-    "How many seconds to try again when a shape cannot be that of the image; 0: never": (
-        "Wie viele Sekunden es noch einmal versucht wird, wenn eine Form nicht die des Bildes sein kann; 0: nie"
+    "Retry Time": "Zeit für neue Versuche",
+    "How many seconds to keep retrying when a shape does not match the image. 0 turns retries off": (
+        "Wie viele Sekunden lang neu versucht wird, wenn eine Form nicht zum Bild passt. 0 schaltet dies aus"
     ),
-    "Show Texture": "Textur zeigen",
-    "Show textures in this viewport's Solid shading, or materials' plain colors again": (
-        "In der Solid-Ansicht dieses Fensters Texturen zeigen oder wieder die Farben der Materialien"
+    "Show Texture": "Textur anzeigen",
+    "Switch this viewport's Solid shading between texture and material colors": (
+        "Die Solid-Schattierung dieses Ansichtsfensters zwischen Textur- und Materialfarben umschalten"
     ),
     # the button
     "Generate 3D": "3D erzeugen",
-    "Make a textured mesh of what the images show. Work can go on meanwhile": (
-        "Aus dem, was die Bilder zeigen, ein texturiertes Mesh machen. Inzwischen kann man weiterarbeiten"
+    "Generate a textured mesh from the images, in the background": (
+        "Aus den Bildern im Hintergrund ein texturiertes Mesh erzeugen"
     ),
     "Install the backend first": "Zuerst das Backend installieren",
     "Add an image first": "Zuerst ein Bild hinzufügen",
-    "The model {name} is not installed": "Das Modell {name} ist nicht installiert",
-    "There is no active object whose place could be taken": (
-        "Es gibt kein aktives Objekt, an dessen Stelle das neue treten könnte"
+    "The model {name} is missing. Download it or choose another one": (
+        "Das Modell {name} fehlt. Es herunterladen oder ein anderes wählen"
+    ),
+    "There is no active object to take the location from": (
+        "Es gibt kein aktives Objekt, dessen Position übernommen werden könnte"
     ),
     # jobs
-    "{n} objects to make": "{n} Objekte in Arbeit",
-    "Loading the model": "Modell laden",
-    "Preparing the image": "Bild vorbereiten",
-    "Looking at the image": "Bild ansehen",
+    "{n} in the queue": "{n} in der Schlange",
+    "Loading the model": "Modell wird geladen",
+    "Preparing the image": "Bild wird vorbereitet",
+    "Analyzing the image": "Bild wird analysiert",
     "Shape": "Form",
-    "Detail": "Einzelheiten",
+    "Detail": "Details",
     "Surface": "Oberfläche",
-    "Starting": "Beginnt",
-    "Starting the backend": "Das Backend startet",
+    "Starting": "Wird gestartet",
+    "Starting the backend": "Backend wird gestartet",
     "Waiting": "Wartet",
-    "Cancelling": "Wird abgebrochen",
+    "Canceling": "Wird abgebrochen",
     "{time} left": "noch {time}",
     "Cancel": "Abbrechen",
-    "Stop making this object": "Dieses Objekt nicht weiter machen",
+    "Stop generating this object": "Das Erzeugen dieses Objekts abbrechen",
     "Cancel All": "Alle abbrechen",
-    "Stop making all these objects": "Alle diese Objekte nicht weiter machen",
-    "Try Again": "Noch einmal",
-    "Make this object again": "Dieses Objekt noch einmal machen",
+    "Stop generating all objects in the queue": "Das Erzeugen aller Objekte in der Warteschlange abbrechen",
+    "Try Again": "Erneut versuchen",
+    "Generate this object again": "Dieses Objekt noch einmal erzeugen",
     "Try Again with Less Memory": "Mit weniger Speicher versuchen",
     "Try Another Seed": "Anderen Startwert versuchen",
-    "Run Again": "Noch einmal ausführen",
-    "Blender was closed before it was done": "Blender wurde geschlossen, bevor es fertig war",
+    "Run Again": "Erneut ausführen",
+    "Blender was closed before this job finished": "Blender wurde geschlossen, bevor dieser Auftrag fertig war",
     "Insert": "Einfügen",
-    "Made in a file or scene that is no longer open": ("In einer Datei oder Szene gemacht, die nicht mehr offen ist"),
-    "Waits until {what} is finished": "Wartet, bis {what} beendet ist",
+    "Insert this object where it was meant to be. If that place is gone, insert it at the 3D cursor": (
+        "Dieses Objekt an der vorgesehenen Stelle einfügen. Gibt es diese nicht mehr, am 3D-Cursor einfügen"
+    ),
+    "Generated for a file or scene that is no longer open": (
+        "Für eine Datei oder Szene erzeugt, die nicht mehr offen ist"
+    ),
+    "Finished before Blender was closed": "Fertig geworden, bevor Blender geschlossen wurde",
+    "Finished before Blender was closed. It replaces {name}": (
+        "Fertig geworden, bevor Blender geschlossen wurde. Es ersetzt {name}"
+    ),
+    "Waiting for {what} to finish": "Wartet, bis {what} beendet ist",
     "Dismiss": "Verwerfen",
-    "Take this off the list": "Von der Liste nehmen",
+    "Remove this job from the list": "Diesen Auftrag aus der Liste entfernen",
     "Open Log": "Protokoll öffnen",
     "Open Preferences": "Einstellungen öffnen",
     "Open Espalier's preferences": "Die Einstellungen von Espalier öffnen",
     "Add Espalier Preset": "Espalier-Voreinstellung hinzufügen",
-    "Save these settings under a name, or delete those of a name": (
-        "Diese Einstellungen unter einem Namen sichern oder die eines Namens löschen"
-    ),
+    "Add or remove an Espalier preset": "Eine Espalier-Voreinstellung hinzufügen oder entfernen",
     # selected objects and the history
     "History": "Verlauf",
-    "Regenerate as in Panel": "Neu erzeugen wie im Panel",
-    "Regenerate with New Seed": "Neu erzeugen mit neuem Startwert",
+    "Regenerate with Panel Settings": "Mit Panel-Einstellungen neu erzeugen",
+    "Regenerate with New Seed": "Mit neuem Startwert neu erzeugen",
     "Selected Object": "Ausgewähltes Objekt",
-    "What is made will be listed here": "Was entsteht, wird hier aufgelistet",
+    "Generated objects are listed here": "Erzeugte Objekte werden hier aufgelistet",
     "Count": "Anzahl",
-    "How": "Wie",
-    "How many variants to make": "Wie viele Varianten entstehen",
-    "Insert Again": "Noch einmal einfügen",
-    "Keep the shape of the selected objects and paint them after the images in the panel": (
-        "Die Form der ausgewählten Objekte behalten und sie nach den Bildern im Panel bemalen"
+    "Mode": "Modus",
+    "Which images, settings and seed to use": "Welche Bilder, Einstellungen und welcher Startwert verwendet werden",
+    "Number of variants to generate": "Zahl der Varianten, die erzeugt werden",
+    "Insert Again": "Erneut einfügen",
+    "Texture the selected objects from the images in the panel. Their shape does not change": (
+        "Die ausgewählten Objekte nach den Bildern im Panel texturieren. Ihre Form ändert sich nicht"
     ),
-    "Leave Edit Mode first": "Zuerst den Edit-Modus verlassen",
-    "Made by Espalier, seed {seed}": "Von Espalier gemacht, Startwert {seed}",
-    "Make the selected objects again, in place: transform, parent, modifiers and name stay": (
-        "Die ausgewählten Objekte am Ort neu machen: Transformation, Elternobjekt, Modifikatoren und Name bleiben"
+    "Switch to Object Mode first": "Zuerst in den Objektmodus wechseln",
+    "Made with Espalier, seed {seed}": "Mit Espalier erzeugt, Startwert {seed}",
+    "Generate the selected objects again in place. Name, transform, parent and modifiers are kept": (
+        "Die ausgewählten Objekte an Ort und Stelle neu erzeugen. Name, Transformation, Elternteil und "
+        "Modifikatoren bleiben erhalten"
     ),
-    "Make variants of the selected object, with other seeds, in a row beside it": (
-        "Varianten des ausgewählten Objekts mit anderen Startwerten in einer Reihe daneben machen"
+    "Generate variants of each selected object with new seeds, in a row beside it": (
+        "Varianten jedes ausgewählten Objekts mit neuen Startwerten in einer Reihe daneben erzeugen"
     ),
     "Mark as Asset": "Als Asset markieren",
-    "Mark the selected objects as assets, with a preview, for the asset browser": (
+    "Mark the selected objects as assets for the Asset Browser, with a preview": (
         "Die ausgewählten Objekte mit Vorschaubild als Assets für den Asset-Browser markieren"
     ),
-    "Not restored: {what}": "Nicht wiederhergestellt: {what}",
-    "Panel's Settings": "Einstellungen des Panels",
-    "Put this result of the past at the 3D cursor. It is made again if its files are no longer there": (
-        "Dieses frühere Ergebnis an den 3D-Cursor stellen. Es wird neu gemacht, wenn seine Dateien nicht mehr da sind"
+    "Could not restore: {what}": "Nicht wiederhergestellt: {what}",
+    "Panel Settings": "Panel-Einstellungen",
+    "Insert this result at the 3D cursor. It is generated again if its files are gone": (
+        "Dieses Ergebnis am 3D-Cursor einfügen. Es wird neu erzeugt, wenn seine Dateien nicht mehr vorhanden sind"
     ),
     "Regenerate": "Neu erzeugen",
     "Remove from History": "Aus dem Verlauf entfernen",
     "Restore Settings": "Einstellungen wiederherstellen",
     "Retexture": "Neu texturieren",
     "Select a mesh with faces": "Ein Mesh mit Flächen auswählen",
-    "Show in the panel the images and settings that the active object was made with": (
-        "Im Panel die Bilder und Einstellungen zeigen, mit denen das aktive Objekt gemacht wurde"
+    "Load the images and settings of the active object into the panel": (
+        "Die Bilder und Einstellungen des aktiven Objekts in das Panel laden"
     ),
-    "Take this off the history. Objects in the scene stay": "Aus dem Verlauf nehmen. Objekte in der Szene bleiben",
-    "With the images and settings that the panel shows": "Mit den Bildern und Einstellungen, die das Panel zeigt",
-    "With the settings and images that the object was made with, and another seed": (
-        "Mit den Einstellungen und Bildern, mit denen das Objekt gemacht wurde, und anderem Startwert"
+    "Remove this result from the history. Objects in the scene are kept": (
+        "Dieses Ergebnis aus dem Verlauf entfernen. Objekte in der Szene bleiben erhalten"
     ),
-    "Select an object that Espalier made": "Ein Objekt auswählen, das Espalier gemacht hat",
+    "Use the images and settings in the panel": "Die Bilder und Einstellungen im Panel verwenden",
+    "Use the object's own images and settings, with a new seed": (
+        "Die Bilder und Einstellungen des Objekts mit einem neuen Startwert verwenden"
+    ),
+    "Select an object made with Espalier": "Ein mit Espalier erzeugtes Objekt auswählen",
     # the first run
-    "Installing the backend. Work can go on meanwhile.": (
-        "Das Backend wird installiert. Inzwischen kann man weiterarbeiten."
+    "Installing the backend. You can keep working.": (
+        "Das Backend wird installiert. Man kann währenddessen weiterarbeiten."
     ),
-    "No environment runs the backend: scripts/dev.py setup makes one in this checkout.": (
-        "Keine Umgebung führt das Backend aus: scripts/dev.py setup macht eine in diesem Checkout."
+    "This checkout has no environment for the backend. Run scripts/dev.py setup to create it.": (
+        "Diesem Checkout fehlt die Umgebung für das Backend. scripts/dev.py setup legt sie an."
     ),
-    "One step to go: Espalier computes with a program of its own, which is installed once.": (
-        "Noch ein Schritt: Espalier rechnet mit einem eigenen Programm, das einmal installiert wird."
+    "One step left: install the backend, a separate program that does the computing.": (
+        "Noch ein Schritt: das Backend installieren, ein eigenes Programm, das die Berechnungen ausführt."
     ),
-    "Install the Backend": "Das Backend installieren",
+    "Install the Backend": "Backend installieren",
     "Install": "Installieren",
+    "Update": "Aktualisieren",
     "Repair": "Reparieren",
-    "Go On": "Fortsetzen",
-    "Install what Espalier computes with, into a folder of its own. Work can go on meanwhile": (
-        "Das installieren, womit Espalier rechnet, in einen eigenen Ordner. Inzwischen kann man weiterarbeiten"
+    "Resume": "Fortsetzen",
+    "Install the backend, the program that does the computing, in the background": (
+        "Das Backend, das Programm für die Berechnungen, im Hintergrund installieren"
     ),
-    "Stop installing. What has arrived is kept, and installing again goes on from there": (
-        "Die Installation anhalten. Was angekommen ist, bleibt, und eine neue Installation fährt dort fort"
+    "Stop the installation. Downloaded data is kept, so that it can be resumed later": (
+        "Die Installation anhalten. Heruntergeladene Daten bleiben erhalten, sodass sie sich später fortsetzen lässt"
     ),
-    "Stop this. What has arrived is kept, and downloading again goes on from there": (
-        "Anhalten. Was angekommen ist, bleibt, und ein neuer Download fährt dort fort"
+    "Stop this operation. Downloaded data is kept, so that a download can be resumed later": (
+        "Diesen Vorgang anhalten. Heruntergeladene Daten bleiben erhalten, sodass sich ein Download später "
+        "fortsetzen lässt"
     ),
     "Download": "Herunterladen",
-    "Download this model, and what it needs, after showing size and licence": (
-        "Dieses Modell und was es braucht herunterladen, nachdem Größe und Lizenz gezeigt wurden"
+    "Download this model and the models it needs. Size and license are shown first": (
+        "Dieses Modell und die Modelle, die es braucht, herunterladen. Größe und Lizenz werden zuerst angezeigt"
     ),
-    "{name} is a demonstration model: it knows a dozen kinds of things, such as chairs and houses.": (
-        "{name} ist ein Vorführmodell: es kennt ein Dutzend Arten von Dingen, etwa Stühle und Häuser."
+    "{name} is a demonstration model. It knows a dozen kinds of objects, such as chairs and houses.": (
+        "{name} ist ein Demonstrationsmodell. Es kennt ein Dutzend Arten von Objekten, etwa Stühle und Häuser."
     ),
-    "Get TRELLIS ({size})...": "TRELLIS holen ({size}) ...",
-    "Turn on Allow Online Access in Preferences > System": "In Einstellungen > System den Online-Zugriff erlauben",
-    "Blender was started in offline mode: start it without --offline-mode": (
-        "Blender wurde offline gestartet: ohne --offline-mode starten"
+    "Download TRELLIS ({size})...": "TRELLIS herunterladen ({size}) ...",
+    "Turn on Allow Online Access in Preferences > System": (
+        "In Einstellungen > System den Online-Zugriff erlauben (Allow Online Access)"
+    ),
+    "Blender was started in offline mode. Start it without --offline-mode": (
+        "Blender wurde im Offline-Modus gestartet. Ohne --offline-mode starten"
     ),
     "The backend is being installed": "Das Backend wird gerade installiert",
+    "The backend is being installed or removed": "Das Backend wird gerade installiert oder entfernt",
     # the preferences, and what the installation and a job say
-    "A Python 3.11 with torch that runs the backend in place of the installed environment. Empty: the "
-    "one in ESPALIER_PYTHON, else the installed one, else that of the checkout": (
-        "Ein Python 3.11 mit torch, das anstelle der installierten Umgebung das Backend ausführt. Leer: das "
-        "in ESPALIER_PYTHON, sonst das installierte, sonst das des Checkouts"
+    "Python 3.11 with torch that runs the backend instead of the installed environment. If empty: the one in "
+    "ESPALIER_PYTHON, else the installed environment, else that of the checkout": (
+        "Python 3.11 mit torch, das anstelle der installierten Umgebung das Backend ausführt. Wenn leer: das in "
+        "ESPALIER_PYTHON, sonst die installierte Umgebung, sonst die des Checkouts"
     ),
-    "A folder with torch's wheels, and uv's archive of Python 3.11 unless one is given, to install without a network": (
-        "Ein Ordner mit den Wheels von torch und, wenn keines angegeben ist, uvs Archiv von Python 3.11, um "
-        "ohne Netz zu installieren"
+    "Folder with torch's wheels, for an installation without a network. It must also hold uv's archive of Python "
+    "3.11, unless a Python 3.11 is set": (
+        "Ordner mit den Wheels von torch, für eine Installation ohne Netz. Er muss auch uvs Archiv von Python "
+        "3.11 enthalten, wenn kein Python 3.11 angegeben ist"
     ),
-    "A wheel is not the one that was locked.": "Ein Wheel ist nicht das, das festgeschrieben wurde.",
+    "A wheel does not match its recorded hash.": "Ein Wheel passt nicht zu seiner hinterlegten Prüfsumme.",
     "Accept and Download": "Annehmen und herunterladen",
-    "Address of the package index that torch comes from, for mirrors. Empty: https://pypi.org/simple, "
-    "and for builds that are not there torch's own": (
-        "Adresse des Paketverzeichnisses, aus dem torch kommt, für Spiegelserver. Leer: "
-        "https://pypi.org/simple, und für Builds, die dort fehlen, das von torch selbst"
+    "Address of the package index for torch, such as a mirror. If empty: https://pypi.org/simple, and torch's "
+    "own index for builds that are not there": (
+        "Adresse des Paketverzeichnisses für torch, etwa eines Spiegelservers. Wenn leer: "
+        "https://pypi.org/simple und für Builds, die dort fehlen, das Verzeichnis von torch"
     ),
     "Backend": "Backend",
     "Backend Python": "Python des Backends",
-    "Compare this model's files with what was downloaded": (
-        "Die Dateien dieses Modells mit dem vergleichen, was heruntergeladen wurde"
-    ),
+    "Check this model's files for damage": "Die Dateien dieses Modells auf Schäden prüfen",
     "Delete": "Löschen",
-    "Delete the backend's environment and what was downloaded for it. Models are kept": (
-        "Die Umgebung des Backends löschen und was für sie heruntergeladen wurde. Modelle bleiben"
+    "Remove the backend's environment and its downloads. Models are kept": (
+        "Die Umgebung des Backends und ihre Downloads entfernen. Modelle bleiben erhalten"
     ),
     "Delete this model's files": "Die Dateien dieses Modells löschen",
     "Downloading torch": "torch wird heruntergeladen",
-    "End the backend, which gives all its memory back. The next job starts it again": (
-        "Das Backend beenden, wodurch sein ganzer Speicher frei wird. Der nächste Auftrag startet es wieder"
+    "Stop the backend to free all of its memory. The next job starts it again": (
+        "Das Backend beenden und seinen ganzen Speicher freigeben. Der nächste Auftrag startet es wieder"
     ),
     "Failed: {why}": "Fehlgeschlagen: {why}",
-    "Folder of Wheels": "Ordner mit Wheels",
+    "Wheels Folder": "Wheels-Ordner",
     "Free Memory": "Speicher freigeben",
     "Free Memory After": "Speicher freigeben nach",
-    "Free some space and try again.": "Platz schaffen und noch einmal versuchen.",
-    "Free some space. What has arrived is kept.": "Platz schaffen. Was angekommen ist, bleibt.",
-    "Getting Python 3.11": "Python 3.11 wird geholt",
+    "Free some disk space and try again.": "Speicherplatz schaffen und erneut versuchen.",
+    "Free some disk space and try again. Downloaded data is kept.": (
+        "Speicherplatz schaffen und erneut versuchen. Heruntergeladene Daten bleiben erhalten."
+    ),
+    "Preparing Python 3.11": "Python 3.11 wird vorbereitet",
     "Install Microsoft's Visual C++ Redistributable: https://aka.ms/vs/17/release/vc_redist.x64.exe": (
         "Microsofts Visual C++ Redistributable installieren: https://aka.ms/vs/17/release/vc_redist.x64.exe"
     ),
-    "Install the extension again.": "Die Erweiterung neu installieren.",
-    "Installing and downloading need the network, which Blender does not allow now": (
-        "Installieren und Herunterladen brauchen das Netz, das Blender gerade nicht erlaubt"
+    "Reinstall the extension.": "Die Erweiterung neu installieren.",
+    "Installing and downloading need online access, which is turned off in Blender": (
+        "Installieren und Herunterladen brauchen Online-Zugriff, der in Blender ausgeschaltet ist"
     ),
-    "Installing the packages": "Die Pakete werden installiert",
+    "Installing packages": "Pakete werden installiert",
     "Installing torch": "torch wird installiert",
-    "It is being worked on": "Daran wird gerade gearbeitet",
-    "Licence: {licence}": "Lizenz: {licence}",
-    "Looking at this machine": "Dieser Rechner wird angesehen",
-    "Made before Blender was closed, in the place of {name}": (
-        "Gemacht, bevor Blender geschlossen wurde, an Stelle von {name}"
-    ),
-    "Making the environment": "Die Umgebung wird angelegt",
-    "Minutes without a job after which the backend ends, which gives its memory back. The next job "
-    "starts it again, which takes some seconds. 0: never": (
-        "Nach so vielen Minuten ohne Auftrag endet das Backend, wodurch sein Speicher frei wird. Der nächste "
-        "Auftrag startet es wieder, was einige Sekunden dauert. 0: nie"
+    "License: {license}": "Lizenz: {license}",
+    "Checking this computer": "Dieser Rechner wird geprüft",
+    "Creating the environment": "Die Umgebung wird angelegt",
+    "Minutes without a job after which the backend is stopped to free its memory. The next job starts it again, "
+    "which takes a few seconds. 0 keeps it running": (
+        "Minuten ohne Auftrag, nach denen das Backend beendet wird, um seinen Speicher freizugeben. Der nächste "
+        "Auftrag startet es wieder, was einige Sekunden dauert. Bei 0 läuft es weiter"
     ),
     "Models": "Modelle",
     "Models Folder": "Modellordner",
     "Now": "Jetzt",
     "Not installed.": "Nicht installiert.",
-    "Nothing to download, {disk} of disk ({free} are free), about {minutes} min.": (
-        "Nichts herunterzuladen, {disk} auf der Platte ({free} sind frei), etwa {minutes} min."
+    "Nothing to download. Needs {disk} of disk space ({free} free) and about {minutes} min.": (
+        "Nichts herunterzuladen. Braucht {disk} Speicherplatz ({free} frei) und etwa {minutes} min."
     ),
     "Package Index": "Paketverzeichnis",
-    "Put it there, or choose a Python 3.11.": "Dorthin legen oder ein Python 3.11 wählen.",
-    "Put this finished object into the scene: in its place if that is there, else at the 3D cursor": (
-        "Dieses fertige Objekt in die Szene stellen: an seinen Platz, wenn es den gibt, sonst an den 3D-Cursor"
+    "Copy it there, or set Python 3.11 in the preferences.": (
+        "Es dorthin kopieren oder Python 3.11 in den Einstellungen angeben."
     ),
     "Python 3.11": "Python 3.11",
     "Python 3.11 could not be downloaded.": "Python 3.11 konnte nicht heruntergeladen werden.",
     "Ready": "Bereit",
     "Ready ({device})": "Bereit ({device})",
-    "processor": "Prozessor",
+    "CPU": "CPU",
     "Apple GPU": "Apple-GPU",
     "Remove": "Entfernen",
-    "Shown when the backend is installed": "Wird gezeigt, wenn das Backend installiert ist",
-    "The Python 3.11 that the backend's environment is made from. Empty: one is downloaded (30 MB)": (
-        "Das Python 3.11, aus dem die Umgebung des Backends entsteht. Leer: eines wird heruntergeladen (30 MB)"
+    "Removing": "Wird entfernt",
+    "Install the backend to see the models": "Das Backend installieren, um die Modelle zu sehen",
+    "Python 3.11 to create the backend's environment with. If empty: one is downloaded (30 MB)": (
+        "Python 3.11, mit dem die Umgebung des Backends angelegt wird. Wenn leer: eines wird heruntergeladen (30 MB)"
     ),
     "The backend is not running": "Das Backend läuft nicht",
-    "The backend's environment cannot start.": "Die Umgebung des Backends lässt sich nicht starten.",
-    "The disk is full.": "Die Platte ist voll.",
+    "The backend's environment cannot be started.": "Die Umgebung des Backends lässt sich nicht starten.",
+    "The Python it was created with is gone. Repair the backend.": (
+        "Das Python, mit dem sie angelegt wurde, ist nicht mehr vorhanden. Das Backend reparieren."
+    ),
+    "The disk is full.": "Der Datenträger ist voll.",
     "The image {name} is no longer in this file": "Das Bild {name} ist nicht mehr in dieser Datei",
     "The installation was interrupted.": "Die Installation wurde unterbrochen.",
-    "This is a checkout: its own environment runs the backend.": (
-        "Dies ist ein Checkout: seine eigene Umgebung führt das Backend aus."
+    "This is a checkout. Its own environment runs the backend.": (
+        "Dies ist ein Checkout. Seine eigene Umgebung führt das Backend aus."
     ),
-    "This is a checkout: scripts/dev.py makes its environment": (
-        "Dies ist ein Checkout: scripts/dev.py legt seine Umgebung an"
+    "This is a checkout. Run scripts/dev.py setup to create its environment": (
+        "Dies ist ein Checkout. scripts/dev.py setup legt seine Umgebung an"
     ),
-    "This version of the extension needs other packages.": ("Diese Version der Erweiterung braucht andere Pakete."),
-    "Trying it": "Wird ausprobiert",
-    "Compiling": "Wird übersetzt",
+    "This version of the extension needs different packages.": "Diese Version der Erweiterung braucht andere Pakete.",
+    "Testing the environment": "Die Umgebung wird getestet",
+    "Compiling": "Wird kompiliert",
     "Unpacking uv": "uv wird entpackt",
     "Verify": "Prüfen",
-    "Wait until the jobs are done": "Warten, bis die Aufträge fertig sind",
-    "Wait until the models are free": "Warten, bis die Modelle frei sind",
-    "Where models are downloaded to. All versions of Blender share it, and it stays when the extension "
-    "is removed. Empty: a folder among the user's application data": (
-        "Wohin Modelle heruntergeladen werden. Alle Blender-Versionen teilen den Ordner, und er bleibt, wenn "
-        "die Erweiterung entfernt wird. Leer: ein Ordner in den Anwendungsdaten des Benutzers"
+    "Wait until all jobs have finished": "Warten, bis alle Aufträge fertig sind",
+    "Wait until the current model operation has finished": (
+        "Warten, bis der laufende Vorgang mit einem Modell fertig ist"
+    ),
+    "Folder for downloaded models. All versions of Blender share it, and it is kept when the extension is "
+    "removed. If empty: a folder in the user's application data": (
+        "Ordner für heruntergeladene Modelle. Alle Blender-Versionen teilen ihn, und er bleibt erhalten, wenn "
+        "die Erweiterung entfernt wird. Wenn leer: ein Ordner in den Anwendungsdaten des Benutzers"
     ),
     "bundled": "mitgeliefert",
-    "damaged: download it again": "beschädigt: neu herunterladen",
-    "installed": "installiert",
-    "partly downloaded": "teilweise heruntergeladen",
+    "damaged: download it again": "beschädigt: erneut herunterladen",
+    "downloaded": "heruntergeladen",
     "the image {name}": "das Bild {name}",
-    "the mesh has as many UV maps as it can have": "das Mesh hat so viele UV-Maps, wie es haben kann",
-    "the mesh was changed in the meantime": "das Mesh wurde inzwischen verändert",
+    "the mesh already has the maximum number of UV maps": "das Mesh hat bereits die Höchstzahl an UV-Maps",
+    "the mesh has changed since the job was started": "das Mesh hat sich seit dem Start des Auftrags geändert",
     "torch cannot be loaded: a Windows library is missing.": (
-        "torch lässt sich nicht laden: eine Windows-Bibliothek fehlt."
+        "torch lässt sich nicht laden: Eine Windows-Bibliothek fehlt."
     ),
-    "torch did not say what it runs on.": "torch hat nicht gesagt, worauf es läuft.",
-    "your own": "eigenes",
-    "{download} to download, {disk} of disk ({free} are free), about {minutes} min at 5 MB/s.": (
-        "{download} herunterzuladen, {disk} auf der Platte ({free} sind frei), etwa {minutes} min bei 5 MB/s."
+    "torch did not report a device.": "torch hat kein Gerät gemeldet.",
+    "your own": "eigenes Modell",
+    "{download} to download. Needs {disk} of disk space ({free} free) and about {minutes} min at 5 MB/s.": (
+        "{download} herunterzuladen. Braucht {disk} Speicherplatz ({free} frei) und etwa {minutes} min bei 5 MB/s."
     ),
-    "{free} are free in {folder}": "{free} sind frei in {folder}",
+    "{free} free in {folder}": "{free} frei in {folder}",
     "{name} has no faces": "{name} hat keine Flächen",
-    "{name} has no pixels: its file may have been moved": (
-        "{name} hat keine Pixel: seine Datei wurde vielleicht verschoben"
+    "{name} has no pixels. Its file may have been moved": (
+        "{name} hat keine Pixel. Die Datei wurde vielleicht verschoben"
     ),
-    "{needed} to download, {free} are free in {folder}": ("{needed} herunterzuladen, {free} sind frei in {folder}"),
-    "{n} faces were cut where the seams of the texture run": (
-        "{n} Flächen wurden zerschnitten, wo die Nähte der Textur verlaufen"
-    ),
+    "{needed} to download, {free} free in {folder}": "{needed} herunterzuladen, {free} frei in {folder}",
+    "{n} faces were split along the seams of the texture": "{n} Flächen wurden entlang der Nähte der Textur geteilt",
     "{present} of {size} downloaded": "{present} von {size} heruntergeladen",
 }

@@ -1,1 +1,1 @@
-"""Panels, buttons, the preferences page and the texts in them."""
+"""Panels, operators, the preferences page and their texts."""

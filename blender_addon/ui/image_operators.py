@@ -1,4 +1,4 @@
-"""The buttons that put reference images on the list, move them and take them off."""
+"""Operators that add reference images to the list, move them and remove them."""
 
 
 # mypy: disable-error-code="valid-type"
@@ -17,11 +17,11 @@ from ..translations import translate
 
 IMAGE_GLOB = ";".join(f"*{suffix}" for suffix in protocol.IMAGE_SUFFIXES)
 
-_listed: list[tuple[str, str, str, str, int]] = []  # Blender keeps no reference to an enumeration's strings
+_listed: list[tuple[str, str, str, str, int]] = []  # Blender keeps no reference to the strings of an enumeration
 
 
 class EspalierAddImages(bpy.types.Operator):
-    """Choose reference images of one object: one picture, or several views"""
+    """Add reference images of one object: a single image or several views"""
 
     bl_idname = "espalier.add_images"
     bl_label = "Add Images to Espalier"
@@ -32,7 +32,7 @@ class EspalierAddImages(bpy.types.Operator):
     filter_glob: StringProperty(default=IMAGE_GLOB, options={"HIDDEN"})
     replace: BoolProperty(
         name="Replace",
-        description="Take the images away that are on the list",
+        description="Remove the images that are already in the list",
         options={"SKIP_SAVE"},
     )
 
@@ -64,19 +64,19 @@ def _images_to_choose(self: bpy.types.Operator, context: bpy.types.Context) -> l
 
 
 class EspalierAddImage(bpy.types.Operator):
-    """Choose one of the images of this .blend: packed, generated, painted or pasted ones too"""
+    """Add an image of this blend-file, such as a packed, generated, painted or pasted one"""
 
     bl_idname = "espalier.add_image"
-    bl_label = "Add Image of This File"
+    bl_label = "Add Image from Blend File"
     bl_options = {"REGISTER", "UNDO"}
     bl_property = "image"
 
-    image: EnumProperty(name="Image", description="An image of this .blend", items=_images_to_choose)
+    image: EnumProperty(name="Image", description="An image of this blend-file", items=_images_to_choose)
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         if not any(image.type != "RENDER_RESULT" for image in bpy.data.images):
-            cls.poll_message_set(translate("There are no images in this file"))
+            cls.poll_message_set(translate("There are no images in this blend-file"))
             return False
         return True
 
@@ -91,7 +91,7 @@ class EspalierAddImage(bpy.types.Operator):
 
 
 class EspalierAddRender(bpy.types.Operator):
-    """Take the picture that was rendered last, as it is now"""
+    """Add the last render result as it is now"""
 
     bl_idname = "espalier.add_render"
     bl_label = "Add Render Result"
@@ -100,10 +100,10 @@ class EspalierAddRender(bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         if not any(image.type == "RENDER_RESULT" for image in bpy.data.images):
-            cls.poll_message_set(translate("Nothing was rendered yet"))
+            cls.poll_message_set(translate("Nothing has been rendered yet"))
             return False
         if bpy.app.is_job_running("RENDER"):
-            cls.poll_message_set(translate("Wait until the render is finished"))
+            cls.poll_message_set(translate("Wait until the render has finished"))
             return False
         return True
 
@@ -119,7 +119,7 @@ class EspalierAddRender(bpy.types.Operator):
 
 
 class EspalierPasteImage(bpy.types.Operator):
-    """Take the image on the clipboard"""
+    """Add the image on the clipboard"""
 
     bl_idname = "espalier.paste_image"
     bl_label = "Paste Image"
@@ -129,7 +129,7 @@ class EspalierPasteImage(bpy.types.Operator):
     def poll(cls, context: bpy.types.Context) -> bool:
         if not bpy.ops.image.clipboard_paste.poll():
             cls.poll_message_set(
-                translate("There is no image on the clipboard, or the system does not hand it to Blender, as with X11")
+                translate("There is no image on the clipboard, or the system does not pass it to Blender (as on X11)")
             )
             return False
         return context.area is not None
@@ -150,7 +150,7 @@ class _ListedImage(bpy.types.Operator):
 
 
 class EspalierRemoveImage(_ListedImage):
-    """Take this image off the list; the image itself stays"""
+    """Remove this image from the list. The image itself is kept"""
 
     bl_idname = "espalier.remove_image"
     bl_label = "Remove Image"
@@ -165,7 +165,7 @@ class EspalierRemoveImage(_ListedImage):
 
 
 class EspalierMoveImage(_ListedImage):
-    """Move this image on the list. The first one gives the object its name"""
+    """Move this image in the list. The first image gives the object its name"""
 
     bl_idname = "espalier.move_image"
     bl_label = "Move Image"
@@ -182,6 +182,8 @@ class EspalierMoveImage(_ListedImage):
 
 
 class ESPALIER_FH_images(bpy.types.FileHandler):
+    """Lets image files be dropped onto the 3D viewport."""
+
     bl_idname = "ESPALIER_FH_images"
     bl_label = "Espalier"
     bl_import_operator = EspalierAddImages.bl_idname

@@ -1,4 +1,4 @@
-"""The queue as the panel shows it. Drawing changes nothing."""
+"""Draws the job queue in the panel. Drawing changes nothing."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from .texts import draw_text
 STAGES = {
     "load": "Loading the model",
     "prepare": "Preparing the image",
-    "encode": "Looking at the image",
+    "encode": "Analyzing the image",
     "structure": "Shape",
     "latents": "Detail",
     "decode": "Surface",
     "finish": "Texture",
 }
 
-#: Errors that another image mends, and those that another seed may.
+#: Beginnings of error codes, by what may help: another image, another seed, or the installation.
 OF_THE_IMAGE = ("image_", "object_too_small", "background_")
 OF_THE_SEED = ("structure_empty", "mesh_empty", "empty_mesh")
 OF_THE_INSTALLATION = ("backend_unavailable", "model_", "checkpoint_", "files_missing", "device_missing")
 
 
 def draw_jobs(layout: bpy.types.UILayout, width: int) -> None:
-    """Every job that has not been taken off the list, and a button for all of them."""
+    """Draw all jobs in the list, and a button that cancels them all."""
     jobs = pump.jobs.jobs
     if sum(job.active for job in jobs) > 1:
         row = layout.row()
-        row.label(text=translate("{n} objects to make").format(n=sum(job.active for job in jobs)), translate=False)
+        row.label(text=translate("{n} in the queue").format(n=sum(job.active for job in jobs)), translate=False)
         row.operator(operators.EspalierCancelAll.bl_idname, icon="CANCEL")
     for job in jobs:
         draw_job(layout, job, width)
 
 
 def draw_job(layout: bpy.types.UILayout, job: Job, width: int) -> None:
-    """Where a job stands: a bar while it runs, an offer when its result cannot be inserted, an error in words."""
+    """Draw one job: a progress bar, a button that inserts the result, or an error message with its remedy."""
     box = layout.box()
     head = box.row()
     name = f"{job.name}  ·  {job.request.seed}"
@@ -60,7 +60,7 @@ def draw_job(layout: bpy.types.UILayout, job: Job, width: int) -> None:
         case State.INTERRUPTED:
             head.label(text=name, icon="RECOVER_LAST", translate=False)
             head.operator(operators.EspalierDismiss.bl_idname, text="", icon="TRASH", emboss=False).job = job.id
-            draw_text(box, "Blender was closed before it was done", width)
+            draw_text(box, "Blender was closed before this job finished", width)
             box.operator(operators.EspalierRetry.bl_idname, text="Run Again", icon="FILE_REFRESH").job = job.id
         case State.FAILED if job.error is not None:
             head.alert = True
@@ -72,20 +72,20 @@ def draw_job(layout: bpy.types.UILayout, job: Job, width: int) -> None:
 
 
 def waiting_text(job: Job) -> str:
-    """Why a finished object is not in the scene yet."""
+    """Why a finished object has not been inserted yet."""
     obstacle = pump.blocked_by(job) if pump.home(job) is not None else ""
     if obstacle:
-        return translate("Waits until {what} is finished").format(what=translate(obstacle))
+        return translate("Waiting for {what} to finish").format(what=translate(obstacle))
     if job.recovered:
         there = pump.replaced(job)
         if there is not None:
-            return translate("Made before Blender was closed, in the place of {name}").format(name=there.name)
-        return "Made before Blender was closed"
-    return "Made in a file or scene that is no longer open"
+            return translate("Finished before Blender was closed. It replaces {name}").format(name=there.name)
+        return "Finished before Blender was closed"
+    return "Generated for a file or scene that is no longer open"
 
 
 def draw_remedy(layout: bpy.types.UILayout, job: Job) -> None:
-    """The button that mends what went wrong."""
+    """Draw the button that may fix the error."""
     assert job.error is not None
     code = job.error.code
     if code.startswith(OF_THE_INSTALLATION):
@@ -100,14 +100,14 @@ def draw_remedy(layout: bpy.types.UILayout, job: Job) -> None:
         text = "Try Another Seed"
     retry = layout.operator(operators.EspalierRetry.bl_idname, text=text, icon="FILE_REFRESH")
     retry.job, retry.low_memory, retry.new_seed = job.id, low_memory, new_seed
-    if job.error.job is None:  # it was the backend itself that failed
+    if job.error.job is None:  # the backend itself failed
         layout.operator("wm.path_open", text="Open Log", icon="TEXT").filepath = str(pump.log_path())
 
 
 def progress_text(job: Job) -> str:
-    """What the progress bar says: *Shape 12/25 · 34 % · 0:07 left*."""
+    """The text of the progress bar: *Shape 12/25 · 34% · 0:07 left*."""
     if job.cancelling:
-        return translate("Cancelling")
+        return translate("Canceling")
     if job.state is State.QUEUED:
         return translate("Waiting") if pump.jobs.running else translate("Starting the backend")
     parts = [translate(STAGES.get(job.stage, job.stage or "Starting"))]

@@ -1,4 +1,4 @@
-"""What the buttons do with objects that are there: make them again, paint them, take them from the history."""
+"""Operators for existing objects and for the history: regenerate, retexture, mark as assets, insert again."""
 
 
 # mypy: disable-error-code="valid-type"
@@ -40,11 +40,11 @@ def paintable(context: bpy.types.Context) -> list[bpy.types.Object]:
 class _MadeOperator(bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        cls.poll_message_set(translate("Select an object that Espalier made"))
+        cls.poll_message_set(translate("Select an object made with Espalier"))
         return bool(selected(context))
 
     def submit(self, targets: list[Made], job_of: Callable[[Made], Job]) -> set[str]:
-        """Submit a job for each; what cannot be made is told, and nothing is made then."""
+        """Submit a job for each target. If one of them fails, report why and submit none."""
         jobs: list[Job] = []
         try:
             for target in targets:
@@ -60,17 +60,18 @@ class _MadeOperator(bpy.types.Operator):
 
 
 class EspalierRegenerate(_MadeOperator):
-    """Make the selected objects again, in place: transform, parent, modifiers and name stay"""
+    """Generate the selected objects again in place. Name, transform, parent and modifiers are kept"""
 
     bl_idname = "espalier.regenerate"
     bl_label = "Regenerate"
     bl_options = {"REGISTER"}
 
     how: EnumProperty(
-        name="How",
+        name="Mode",
+        description="Which images, settings and seed to use",
         items=[
-            ("SEED", "New Seed", "With the settings and images that the object was made with, and another seed"),
-            ("PANEL", "Panel's Settings", "With the images and settings that the panel shows"),
+            ("SEED", "New Seed", "Use the object's own images and settings, with a new seed"),
+            ("PANEL", "Panel Settings", "Use the images and settings in the panel"),
         ],
     )
 
@@ -93,13 +94,13 @@ class EspalierRegenerate(_MadeOperator):
 
 
 class EspalierVariants(_MadeOperator):
-    """Make variants of the selected object, with other seeds, in a row beside it"""
+    """Generate variants of each selected object with new seeds, in a row beside it"""
 
     bl_idname = "espalier.variants"
     bl_label = "Variants"
     bl_options = {"REGISTER"}
 
-    count: IntProperty(name="Count", description="How many variants to make", default=3, min=1, max=16)
+    count: IntProperty(name="Count", description="Number of variants to generate", default=3, min=1, max=16)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         numbered = [(target, number) for target in selected(context) for number in range(1, self.count + 1)]
@@ -113,7 +114,7 @@ class EspalierVariants(_MadeOperator):
 
 
 class EspalierRestoreSettings(bpy.types.Operator):
-    """Show in the panel the images and settings that the active object was made with"""
+    """Load the images and settings of the active object into the panel"""
 
     bl_idname = "espalier.restore_settings"
     bl_label = "Restore Settings"
@@ -121,19 +122,19 @@ class EspalierRestoreSettings(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        cls.poll_message_set(translate("Select an object that Espalier made"))
+        cls.poll_message_set(translate("Select an object made with Espalier"))
         return context.active_object is not None and is_made(context.active_object)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         lost = again.restore(recall(context.active_object), context.scene.espalier)
         if lost:
-            self.report({"WARNING"}, translate("Not restored: {what}").format(what=", ".join(lost)))
+            self.report({"WARNING"}, translate("Could not restore: {what}").format(what=", ".join(lost)))
         pump.redraw("UI")
         return {"FINISHED"}
 
 
 class EspalierRetexture(_MadeOperator):
-    """Keep the shape of the selected objects and paint them after the images in the panel"""
+    """Texture the selected objects from the images in the panel. Their shape does not change"""
 
     bl_idname = "espalier.retexture"
     bl_label = "Retexture"
@@ -143,7 +144,7 @@ class EspalierRetexture(_MadeOperator):
     def poll(cls, context: bpy.types.Context) -> bool:
         obstacle = generate.obstacle(context)
         if not obstacle and context.mode != "OBJECT":
-            obstacle = translate("Leave Edit Mode first")
+            obstacle = translate("Switch to Object Mode first")
         if not obstacle and not paintable(context):
             obstacle = translate("Select a mesh with faces")
         cls.poll_message_set(obstacle)
@@ -154,7 +155,7 @@ class EspalierRetexture(_MadeOperator):
 
 
 class EspalierMarkAsset(bpy.types.Operator):
-    """Mark the selected objects as assets, with a preview, for the asset browser"""
+    """Mark the selected objects as assets for the Asset Browser, with a preview"""
 
     bl_idname = "espalier.mark_asset"
     bl_label = "Mark as Asset"
@@ -162,14 +163,14 @@ class EspalierMarkAsset(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        cls.poll_message_set(translate("Select an object that Espalier made"))
+        cls.poll_message_set(translate("Select an object made with Espalier"))
         return bool(selected(context))
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         for target in selected(context):
             target.asset_mark()
             target.asset_generate_preview()
-            target.asset_data.description = translate("Made by Espalier, seed {seed}").format(
+            target.asset_data.description = translate("Made with Espalier, seed {seed}").format(
                 seed=target["espalier_seed"]
             )
         return {"FINISHED"}
@@ -180,7 +181,7 @@ class _EntryOperator(bpy.types.Operator):
 
 
 class EspalierInsertAgain(_EntryOperator):
-    """Put this result of the past at the 3D cursor. It is made again if its files are no longer there"""
+    """Insert this result at the 3D cursor. It is generated again if its files are gone"""
 
     bl_idname = "espalier.insert_again"
     bl_label = "Insert Again"
@@ -213,7 +214,7 @@ class EspalierInsertAgain(_EntryOperator):
 
 
 class EspalierForget(_EntryOperator):
-    """Take this off the history. Objects in the scene stay"""
+    """Remove this result from the history. Objects in the scene are kept"""
 
     bl_idname = "espalier.forget"
     bl_label = "Remove from History"

@@ -1,4 +1,4 @@
-"""The sub-panels for the selected objects and for the history. Drawing changes nothing."""
+"""The subpanels for the selected objects and for the history. Drawing changes nothing."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ class _SubPanel(bpy.types.Panel):
 
 
 class EspalierIteratePanel(_SubPanel):
+    """The subpanel *Selected Object*."""
+
     bl_idname = "ESPALIER_PT_iterate"
     bl_label = "Selected Object"
     bl_order = 1
@@ -39,7 +41,7 @@ class EspalierIteratePanel(_SubPanel):
             row.operator(object_operators.EspalierRestoreSettings.bl_idname, text="", icon="LOOP_BACK")
         regenerate = object_operators.EspalierRegenerate.bl_idname
         column.operator(regenerate, text="Regenerate with New Seed", icon="FILE_REFRESH").how = "SEED"
-        column.operator(regenerate, text="Regenerate as in Panel", icon="SETTINGS").how = "PANEL"
+        column.operator(regenerate, text="Regenerate with Panel Settings", icon="SETTINGS").how = "PANEL"
         column.operator(object_operators.EspalierVariants.bl_idname, icon="DUPLICATE").count = 3
         column.separator()
         column.operator(object_operators.EspalierRetexture.bl_idname, icon="TEXTURE")
@@ -47,13 +49,15 @@ class EspalierIteratePanel(_SubPanel):
 
 
 class EspalierHistoryPanel(_SubPanel):
+    """The subpanel *History*."""
+
     bl_idname = "ESPALIER_PT_history"
     bl_label = "History"
     bl_order = 2
 
     def draw(self, context: bpy.types.Context) -> None:
         if not history.entries:
-            self.layout.label(text="What is made will be listed here")
+            self.layout.label(text="Generated objects are listed here")
             return
         grid = self.layout.grid_flow(row_major=True, columns=COLUMNS, even_columns=True)
         for entry in history.entries:

@@ -1,4 +1,4 @@
-"""What the buttons do that make objects. Thin: the work is done in plain functions."""
+"""Operators that generate objects and handle jobs. They are thin: plain functions do the work."""
 
 
 # mypy: disable-error-code="valid-type"
@@ -18,15 +18,16 @@ from ..jobs.queue import Job, State
 from ..request import generate, placement
 from ..translations import translate
 
-ROLLED = 1_000_000  # as many seeds are rolled; others can be typed
+ROLLED = 1_000_000  # random seeds are below this number; larger ones can be typed
 
 
 def find_job(identifier: str) -> Job | None:
+    """The job with this id, or None."""
     return next((job for job in pump.jobs.jobs if job.id == identifier), None)
 
 
 class EspalierGenerate(bpy.types.Operator):
-    """Make a textured mesh of what the images show. Work can go on meanwhile"""
+    """Generate a textured mesh from the images, in the background"""
 
     bl_idname = "espalier.generate"
     bl_label = "Generate 3D"
@@ -53,7 +54,7 @@ class EspalierGenerate(bpy.types.Operator):
 
 
 class EspalierNewSeed(bpy.types.Operator):
-    """Roll the dice for a new seed"""
+    """Pick a new random seed"""
 
     bl_idname = "espalier.new_seed"
     bl_label = "New Seed"
@@ -65,12 +66,12 @@ class EspalierNewSeed(bpy.types.Operator):
 
 
 def random_seed() -> int:
-    """A new seed, short enough to be told, and to be read below a picture of the history."""
+    """A new seed: short enough to tell somebody, and to fit below a picture of the history."""
     return random.randrange(ROLLED)
 
 
 class EspalierShowTexture(bpy.types.Operator):
-    """Show textures in this viewport's Solid shading, or materials' plain colors again"""
+    """Switch this viewport's Solid shading between texture and material colors"""
 
     bl_idname = "espalier.show_texture"
     bl_label = "Show Texture"
@@ -92,7 +93,7 @@ class _JobOperator(bpy.types.Operator):
 
 
 class EspalierCancel(_JobOperator):
-    """Stop making this object"""
+    """Stop generating this object"""
 
     bl_idname = "espalier.cancel"
     bl_label = "Cancel"
@@ -106,13 +107,13 @@ class EspalierCancel(_JobOperator):
 
 
 class EspalierCancelAll(bpy.types.Operator):
-    """Stop making all these objects"""
+    """Stop generating all objects in the queue"""
 
     bl_idname = "espalier.cancel_all"
     bl_label = "Cancel All"
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        for job in pump.jobs.jobs:  # all of them before the next step, in which one could take the place of another
+        for job in pump.jobs.jobs:  # all of them before the next step, which could start another one
             if job.active:
                 pump.jobs.cancel(job)
         pump.step()
@@ -120,7 +121,7 @@ class EspalierCancelAll(bpy.types.Operator):
 
 
 class EspalierRetry(_JobOperator):
-    """Make this object again"""
+    """Generate this object again"""
 
     bl_idname = "espalier.retry"
     bl_label = "Try Again"
@@ -138,11 +139,11 @@ class EspalierRetry(_JobOperator):
             low_memory=job.request.low_memory or self.low_memory,
             seed=random_seed() if self.new_seed else job.request.seed,
         )
-        pump.jobs.jobs.remove(job)  # not forgotten: the new job takes over its folder, with the images in it
+        pump.jobs.jobs.remove(job)  # not ``forget``: the new job takes over its folder with the images
         new = Job(request, job.target, sources=job.sources, replaces=job.replaces, digests=job.digests)
         if job.writer is not None:
             generate.start_writing(new, job.writer.files)
-        if job.target is None:  # it is of an earlier session
+        if job.target is None:  # from an earlier session
             there = pump.replaced(job)
             place = placement.find_place(context) if there is None else placement.bounds(there)
             new.target = pump.target(context, *place, replaces=there)
@@ -151,7 +152,7 @@ class EspalierRetry(_JobOperator):
 
 
 class EspalierInsert(_JobOperator):
-    """Put this finished object into the scene: in its place if that is there, else at the 3D cursor"""
+    """Insert this object where it was meant to be. If that place is gone, insert it at the 3D cursor"""
 
     bl_idname = "espalier.insert"
     bl_label = "Insert"
@@ -162,7 +163,7 @@ class EspalierInsert(_JobOperator):
             return {"CANCELLED"}
         there = pump.replaced(job)
         if there is not None and there.mode != "OBJECT":
-            self.report({"ERROR"}, translate("Leave Edit Mode first"))
+            self.report({"ERROR"}, translate("Switch to Object Mode first"))
             return {"CANCELLED"}
         here = (context.scene, context.collection, tuple(context.scene.cursor.location))
         pump.insert(job, *(pump.home(job) or here))
@@ -170,7 +171,7 @@ class EspalierInsert(_JobOperator):
 
 
 class EspalierDismiss(_JobOperator):
-    """Take this off the list"""
+    """Remove this job from the list"""
 
     bl_idname = "espalier.dismiss"
     bl_label = "Dismiss"

@@ -16,10 +16,9 @@ from .job_list import draw_jobs
 from .presets import ESPALIER_PT_presets
 from .texts import characters, draw_text
 
-#: As many qualities fit beside each other.
+#: How many qualities fit beside each other.
 BUTTONS = 3
-#: The settings of a request below *Object*, and those that are not below *Advanced*: of these the model is chosen by
-#: family and quality.
+#: The settings in the subpanel *Object*, and all that are not in *Advanced*. The model is chosen by family and quality.
 OF_THE_OBJECT = ("faces", "texture_size")
 ELSEWHERE = ("model", "seed", *OF_THE_OBJECT)
 
@@ -31,6 +30,8 @@ class _EspalierPanel(bpy.types.Panel):
 
 
 class EspalierPanel(_EspalierPanel):
+    """The main panel: images, model, Generate 3D and the jobs. Before the installation: how to install."""
+
     bl_idname = "ESPALIER_PT_generate"
     bl_label = "Espalier"
 
@@ -49,7 +50,7 @@ class EspalierPanel(_EspalierPanel):
         draw_jobs(self.layout, characters(context))
         model = properties.chosen_model(settings)
         if model and family_of(model) == installation.DEMONSTRATION and installation.only_demonstration(context):
-            # Beneath the jobs: in a window of 1280 x 800 what mends a failed one would be out of sight else.
+            # Below the jobs: otherwise the remedy of a failed job would be out of sight in a window of 1280 x 800.
             setup_page.draw_demonstration(self.layout, context, characters(context))
         draw_active(self.layout, context)
 
@@ -63,6 +64,8 @@ class _SubPanel(_EspalierPanel):
 
 
 class EspalierObjectPanel(_SubPanel):
+    """The subpanel *Object*."""
+
     bl_idname = "ESPALIER_PT_object"
     bl_label = "Object"
     bl_order = 0
@@ -80,6 +83,8 @@ class EspalierObjectPanel(_SubPanel):
 
 
 class EspalierAdvancedPanel(_SubPanel):
+    """The subpanel *Advanced*."""
+
     bl_idname = "ESPALIER_PT_advanced"
     bl_label = "Advanced"
     bl_options = {"DEFAULT_CLOSED"}
@@ -105,6 +110,7 @@ class EspalierAdvancedPanel(_SubPanel):
 
 
 def property_column(layout: bpy.types.UILayout) -> bpy.types.UILayout:
+    """A column of properties with their names on the left, as in Blender's own panels."""
     column = layout.column()
     column.use_property_split = True
     column.use_property_decorate = False
@@ -112,7 +118,7 @@ def property_column(layout: bpy.types.UILayout) -> bpy.types.UILayout:
 
 
 def draw_optional(layout: bpy.types.UILayout, settings: EspalierSettings, name: str, heading: str) -> None:
-    """A number that the model has too, with the tick that chooses it."""
+    """Draw a number that may be left to the model, with the checkbox that overrides the model's."""
     row = layout.row(heading=heading)
     row.prop(settings, f"use_{name}", text="")
     number = row.row()
@@ -121,7 +127,7 @@ def draw_optional(layout: bpy.types.UILayout, settings: EspalierSettings, name: 
 
 
 def draw_images(layout: bpy.types.UILayout, settings: EspalierSettings) -> None:
-    """A thumbnail for each image, and the buttons that add some."""
+    """Draw a thumbnail for each image, and the buttons that add images."""
     column = layout.column(align=True)
     if settings.images:
         box = column.box()
@@ -148,6 +154,7 @@ def draw_images(layout: bpy.types.UILayout, settings: EspalierSettings) -> None:
 
 
 def draw_image(column: bpy.types.UILayout, settings: EspalierSettings, index: int) -> None:
+    """Draw an image's thumbnail, its name, and the buttons that move and remove it."""
     item, count = settings.images[index], len(settings.images)
     column.template_icon(images.icon(item), scale=7.0 if count == 1 else 4.0)
     name = column.row(align=True)
@@ -167,11 +174,11 @@ def draw_image(column: bpy.types.UILayout, settings: EspalierSettings, index: in
 
 
 def draw_choices(layout: bpy.types.UILayout, settings: EspalierSettings) -> None:
-    """Model, quality, seed and variants."""
+    """Draw model, quality, seed and variants."""
     column = property_column(layout)
     column.prop(settings, "family")
     if len(properties.quality_items(settings)) <= BUTTONS:
-        quality = layout.row()  # as wide as the panel, or the words are cut off
+        quality = layout.row()  # as wide as the panel: otherwise the labels are cut off
         quality.prop(settings, "quality", expand=True)
         column = property_column(layout)
     else:
@@ -185,7 +192,7 @@ def draw_choices(layout: bpy.types.UILayout, settings: EspalierSettings) -> None
 
 
 def draw_button(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
-    """Generate 3D, and beneath it what must be done before it can be pressed."""
+    """Draw Generate 3D, and below it what must be done before it can be pressed."""
     button = layout.row()
     button.scale_y = 1.7
     button.operator(operators.EspalierGenerate.bl_idname, icon="MESH_MONKEY")
@@ -197,7 +204,7 @@ def draw_button(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
 
 
 def draw_active(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
-    """What is to be said about the active object, if it was made here."""
+    """Draw the note of the active object, if it has one, and the button Show Texture."""
     active = context.active_object
     if active is not None and NOTE in active:
         draw_text(layout.box(), f"{active.name}: {active[NOTE]}", characters(context))

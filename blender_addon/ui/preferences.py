@@ -1,4 +1,4 @@
-"""The extension's preferences: what is chosen there. ``setup_page`` draws the page."""
+"""The extension's preferences. ``setup_page`` draws them."""
 
 
 # mypy: disable-error-code="valid-type"
@@ -13,41 +13,43 @@ from . import setup_page
 
 
 class EspalierPreferences(bpy.types.AddonPreferences):
-    bl_idname = ROOT  # the extension's package: with a sub-package's name Blender would find no preferences
+    """What the user sets in the preferences."""
+
+    bl_idname = ROOT  # the extension's package: Blender finds no preferences by the name of a subpackage
 
     base_python: StringProperty(
         name="Python 3.11",
-        description="The Python 3.11 that the backend's environment is made from. Empty: one is downloaded (30 MB)",
+        description="Python 3.11 to create the backend's environment with. If empty: one is downloaded (30 MB)",
         subtype="FILE_PATH",
     )
     package_index: StringProperty(
         name="Package Index",
-        description="Address of the package index that torch comes from, for mirrors. Empty: https://pypi.org/simple, "
-        "and for builds that are not there torch's own",
+        description="Address of the package index for torch, such as a mirror. If empty: https://pypi.org/simple, "
+        "and torch's own index for builds that are not there",
     )
     wheels_folder: StringProperty(
-        name="Folder of Wheels",
-        description="A folder with torch's wheels, and uv's archive of Python 3.11 unless one is given, "
-        "to install without a network",
+        name="Wheels Folder",
+        description="Folder with torch's wheels, for an installation without a network. "
+        "It must also hold uv's archive of Python 3.11, unless a Python 3.11 is set",
         subtype="DIR_PATH",
     )
     backend_python: StringProperty(
         name="Backend Python",
-        description="A Python 3.11 with torch that runs the backend in place of the installed environment. "
-        "Empty: the one in ESPALIER_PYTHON, else the installed one, else that of the checkout",
+        description="Python 3.11 with torch that runs the backend instead of the installed environment. "
+        "If empty: the one in ESPALIER_PYTHON, else the installed environment, else that of the checkout",
         subtype="FILE_PATH",
     )
     models_folder: StringProperty(
         name="Models Folder",
-        description="Where models are downloaded to. All versions of Blender share it, and it stays when the extension "
-        "is removed. Empty: a folder among the user's application data",
+        description="Folder for downloaded models. All versions of Blender share it, and it is kept when the extension "
+        "is removed. If empty: a folder in the user's application data",
         subtype="DIR_PATH",
     )
 
     idle_minutes: IntProperty(
         name="Free Memory After",
-        description="Minutes without a job after which the backend ends, which gives its memory back. The next job "
-        "starts it again, which takes some seconds. 0: never",
+        description="Minutes without a job after which the backend is stopped to free its memory. The next job "
+        "starts it again, which takes a few seconds. 0 keeps it running",
         default=15,
         min=0,
         soft_max=120,

@@ -1,4 +1,4 @@
-"""Settings saved under a name, in Blender's own way: small files among the user's presets."""
+"""Presets of the settings, as Blender keeps them: small files in the user's presets folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FOLDER = "espalier"
 
 
 def saved() -> list[str]:
-    """The properties that a preset holds: how objects are made and how large, not from what, where or by which seed."""
+    """The properties that a preset holds: how objects are made and how large. Not the images, the place or the seed."""
     found = []
     for name in protocol.names(protocol.Door.PRESET):
         found += [f"use_{name}", name] if protocol.ABOUT[name].own else [name]
@@ -20,6 +20,8 @@ def saved() -> list[str]:
 
 
 class ESPALIER_PT_presets(PresetPanel, bpy.types.Panel):
+    """The list of presets that opens from the header of the main panel."""
+
     bl_label = "Presets"
     preset_subdir = FOLDER
     preset_operator = "script.execute_preset"
@@ -27,7 +29,7 @@ class ESPALIER_PT_presets(PresetPanel, bpy.types.Panel):
 
 
 class EspalierAddPreset(AddPresetBase, bpy.types.Operator):
-    """Save these settings under a name, or delete those of a name"""
+    """Add or remove an Espalier preset"""
 
     bl_idname = "espalier.preset_add"
     bl_label = "Add Espalier Preset"

@@ -1,4 +1,4 @@
-"""What the buttons of the installation and of the models do. Thin: ``setup`` has the objects that do the work."""
+"""Operators for the installation and the models. They are thin: the objects in ``installation`` do the work."""
 
 
 # mypy: disable-error-code="valid-type"
@@ -13,7 +13,7 @@ from ..translations import translate
 
 
 class EspalierInstallBackend(bpy.types.Operator):
-    """Install what Espalier computes with, into a folder of its own. Work can go on meanwhile"""
+    """Install the backend, the program that does the computing, in the background"""
 
     bl_idname = "espalier.install_backend"
     bl_label = "Install"
@@ -24,7 +24,7 @@ class EspalierInstallBackend(bpy.types.Operator):
     def poll(cls, context: bpy.types.Context) -> bool:
         obstacle = installation.install_obstacle(context)
         if not obstacle and pump.jobs.active:
-            obstacle = translate("Wait until the jobs are done")
+            obstacle = translate("Wait until all jobs have finished")
         cls.poll_message_set(obstacle)
         return not obstacle
 
@@ -38,7 +38,7 @@ class EspalierInstallBackend(bpy.types.Operator):
 
 
 class EspalierCancelInstallation(bpy.types.Operator):
-    """Stop installing. What has arrived is kept, and installing again goes on from there"""
+    """Stop the installation. Downloaded data is kept, so that it can be resumed later"""
 
     bl_idname = "espalier.cancel_installation"
     bl_label = "Cancel"
@@ -52,7 +52,7 @@ class EspalierCancelInstallation(bpy.types.Operator):
 
 
 class EspalierRemoveBackend(bpy.types.Operator):
-    """Delete the backend's environment and what was downloaded for it. Models are kept"""
+    """Remove the backend's environment and its downloads. Models are kept"""
 
     bl_idname = "espalier.remove_backend"
     bl_label = "Remove"
@@ -61,8 +61,8 @@ class EspalierRemoveBackend(bpy.types.Operator):
     def poll(cls, context: bpy.types.Context) -> bool:
         here = installation.installer()
         if here is None or here.working or pump.jobs.active:
-            busy = translate("Wait until the jobs are done") if pump.jobs.active else translate("It is being worked on")
-            cls.poll_message_set(busy)
+            busy = translate("The backend is being installed or removed")
+            cls.poll_message_set(translate("Wait until all jobs have finished") if pump.jobs.active else busy)
             return False
         return True
 
@@ -79,7 +79,7 @@ class EspalierRemoveBackend(bpy.types.Operator):
 
 
 class EspalierUnload(bpy.types.Operator):
-    """End the backend, which gives all its memory back. The next job starts it again"""
+    """Stop the backend to free all of its memory. The next job starts it again"""
 
     bl_idname = "espalier.unload"
     bl_label = "Free Memory"
@@ -87,7 +87,7 @@ class EspalierUnload(bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         if pump.jobs.backend is None or pump.jobs.active:
-            busy = translate("Wait until the jobs are done")
+            busy = translate("Wait until all jobs have finished")
             cls.poll_message_set(busy if pump.jobs.active else translate("The backend is not running"))
             return False
         return True
@@ -104,7 +104,7 @@ class _ModelOperator(bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         if installation.models.working:
-            cls.poll_message_set(translate("Wait until the models are free"))
+            cls.poll_message_set(translate("Wait until the current model operation has finished"))
             return False
         return True
 
@@ -118,7 +118,7 @@ class _ModelOperator(bpy.types.Operator):
 
 
 class EspalierDownloadModel(_ModelOperator):
-    """Download this model, and what it needs, after showing size and licence"""
+    """Download this model and the models it needs. Size and license are shown first"""
 
     bl_idname = "espalier.download_model"
     bl_label = "Download"
@@ -143,18 +143,18 @@ class EspalierDownloadModel(_ModelOperator):
         column = self.layout.column()
         for model in missing:
             column.label(text=f"{model.title}, {gigabytes(model.size)}", icon="IMPORT", translate=False)
-            licence = translate("Licence: {licence}").format(licence=model.licence)
-            column.label(text=licence, icon="BLANK1", translate=False)
+            license = translate("License: {license}").format(license=model.licence)
+            column.label(text=license, icon="BLANK1", translate=False)
             column.label(text=model.source, icon="BLANK1", translate=False)
         needed, free = sum(model.size - model.present for model in missing), installation.models.free
-        text = translate("{needed} to download, {free} are free in {folder}").format(
+        text = translate("{needed} to download, {free} free in {folder}").format(
             needed=gigabytes(needed), free=gigabytes(free), folder=installation.models.folder
         )
         column.label(text=text, icon="ERROR" if needed > free else "DISK_DRIVE", translate=False)
 
 
 class EspalierVerifyModel(_ModelOperator):
-    """Compare this model's files with what was downloaded"""
+    """Check this model's files for damage"""
 
     bl_idname = "espalier.verify_model"
     bl_label = "Verify"
@@ -173,7 +173,7 @@ class EspalierDeleteModel(_ModelOperator):
 
 
 class EspalierCancelModel(bpy.types.Operator):
-    """Stop this. What has arrived is kept, and downloading again goes on from there"""
+    """Stop this operation. Downloaded data is kept, so that a download can be resumed later"""
 
     bl_idname = "espalier.cancel_model"
     bl_label = "Cancel"
@@ -184,6 +184,7 @@ class EspalierCancelModel(bpy.types.Operator):
 
 
 def gigabytes(count: float) -> str:
+    """A number of bytes as people read it: *4.2 GB*, *30 MB*."""
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
@@ -201,5 +202,6 @@ register, _unregister = bpy.utils.register_classes_factory(_classes)
 
 
 def unregister() -> None:
+    """Unregister the operators, and stop what works in the background."""
     installation.unregister()
     _unregister()

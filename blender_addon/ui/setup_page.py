@@ -1,4 +1,4 @@
-"""What the preferences and the panel show of the installation and of the models. Drawing changes nothing."""
+"""Draws the installation and the models, in the preferences and in the panel. Drawing changes nothing."""
 
 from __future__ import annotations
 
@@ -22,28 +22,27 @@ from .setup_operators import (
 )
 from .texts import draw_text
 
-PAGE_WIDTH = 90  # characters in a line of the preferences, at least
+PAGE_WIDTH = 90  # characters; at least so many fit into a line of the preferences
 
 ICONS = {State.READY: "CHECKMARK", State.FAILED: "ERROR", State.OUTDATED: "FILE_REFRESH"}
 
 MODEL_STATES = {
     "bundled": "bundled",
     "own": "your own",
-    "installed": "installed",
+    "installed": "downloaded",
     "damaged": "damaged: download it again",
-    "partial": "partly downloaded",
 }
 
 
 def draw(layout: bpy.types.UILayout, preferences: bpy.types.AddonPreferences, context: bpy.types.Context) -> None:
-    """The preferences page."""
+    """Draw the preferences page."""
     installation.prepare(context)
     draw_online_access(layout, context)
     box = layout.box()
     box.label(text="Backend", icon="SETTINGS")
     here = installation.installer()
     if here is None:
-        draw_text(box, "This is a checkout: its own environment runs the backend.", PAGE_WIDTH)
+        draw_text(box, "This is a checkout. Its own environment runs the backend.", PAGE_WIDTH)
     else:
         draw_backend(box, here)
     column = box.column()
@@ -63,23 +62,23 @@ def draw(layout: bpy.types.UILayout, preferences: bpy.types.AddonPreferences, co
 
 
 def draw_online_access(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
-    """What to do while Blender may not use the network."""
+    """Draw what to do if Blender may not use the network."""
     reason = installation.offline_reason(context)
     if reason:
         box = layout.box()
-        box.label(text="Installing and downloading need the network, which Blender does not allow now", icon="INTERNET")
+        box.label(text="Installing and downloading need online access, which is turned off in Blender", icon="INTERNET")
         box.label(text=reason, icon="BLANK1")
         draw_allow_online(box, context)
 
 
 def draw_allow_online(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
-    """Blender's own tick, where it would help."""
+    """Draw Blender's own checkbox, if it would help."""
     if not bpy.app.online_access and not bpy.app.online_access_override:
         layout.prop(context.preferences.system, "use_online_access")
 
 
 def draw_backend(layout: bpy.types.UILayout, here: Installer) -> None:
-    """Where the installation stands, and its buttons."""
+    """Draw the state of the installation, and its buttons."""
     status = here.status()
     if status.state is State.INSTALLING:
         draw_progress(layout, status.text, status.fraction, EspalierCancelInstallation.bl_idname)
@@ -104,7 +103,7 @@ def draw_backend(layout: bpy.types.UILayout, here: Installer) -> None:
 
 
 def state_text(status: Status) -> str:
-    """The state as one reads it: *Ready (NVIDIA GeForce RTX 4070, 12 GB)*."""
+    """The state as text: *Ready (NVIDIA GeForce RTX 4070, 12 GB)*."""
     text = translate(status.text)
     match status.state:
         case State.READY:
@@ -115,10 +114,12 @@ def state_text(status: Status) -> str:
 
 
 def plan_text(plan: Plan) -> str:
-    """What an installation takes."""
-    words = translate("Nothing to download, {disk} of disk ({free} are free), about {minutes} min.")
+    """What an installation will take, as text."""
+    words = translate("Nothing to download. Needs {disk} of disk space ({free} free) and about {minutes} min.")
     if plan.download:
-        words = translate("{download} to download, {disk} of disk ({free} are free), about {minutes} min at 5 MB/s.")
+        words = translate(
+            "{download} to download. Needs {disk} of disk space ({free} free) and about {minutes} min at 5 MB/s."
+        )
     words = words.format(
         download=gigabytes(plan.download),
         disk=gigabytes(plan.disk),
@@ -129,33 +130,35 @@ def plan_text(plan: Plan) -> str:
 
 
 def draw_progress(layout: bpy.types.UILayout, text: str, fraction: float, cancel: str) -> None:
+    """Draw a progress bar, and a button that calls the operator ``cancel``."""
     row = layout.row()
     row.progress(factor=fraction, text=f"{translate(text)} ({fraction:.0%})", translate=False)
     row.operator(cancel, text="", icon="X")
 
 
 def draw_models(layout: bpy.types.UILayout) -> None:
-    """The list of models with their buttons, and what is being done with one of them."""
+    """Draw the list of models with their buttons, and the operation that is running."""
     store = installation.models
     if store.busy_with:
         draw_progress(layout, store.text, store.fraction, EspalierCancelModel.bl_idname)
     elif store.problem is not None:
         draw_problem(layout, PAGE_WIDTH)
     if not store.known:
-        layout.label(text="Shown when the backend is installed", icon="INFO")
+        layout.label(text="Install the backend to see the models", icon="INFO")
         return
     for model in store.known.values():
         draw_model(layout, model)
-    free = translate("{free} are free in {folder}").format(free=gigabytes(store.free), folder=store.folder)
+    free = translate("{free} free in {folder}").format(free=gigabytes(store.free), folder=store.folder)
     layout.label(text=free, icon="DISK_DRIVE", translate=False)
 
 
 def draw_model(layout: bpy.types.UILayout, model: ModelInfo) -> None:
+    """Draw one model: its title, size and state, and its buttons."""
     split = layout.split(factor=0.66)
     state = gigabytes(model.size)
     if model.state == "partial":
         state = translate("{present} of {size} downloaded").format(present=gigabytes(model.present), size=state)
-    elif model.state != "not installed":  # which the button says
+    elif model.state != "not installed":  # the button Download says that
         state += f", {translate(MODEL_STATES.get(model.state, model.state))}"
     split.label(text=f"{model.title}: {state}", translate=False)
     row = split.row(align=True)
@@ -164,7 +167,7 @@ def draw_model(layout: bpy.types.UILayout, model: ModelInfo) -> None:
     if model.state == "installed":
         row.operator(EspalierVerifyModel.bl_idname, icon="CHECKMARK").name = model.name
     else:
-        text = "Go On" if model.state == "partial" else "Download"
+        text = "Resume" if model.state == "partial" else "Download"
         row.operator(EspalierDownloadModel.bl_idname, text=text, icon="IMPORT").name = model.name
     if model.present:
         row.operator(EspalierDeleteModel.bl_idname, text="", icon="TRASH").name = model.name
@@ -172,6 +175,7 @@ def draw_model(layout: bpy.types.UILayout, model: ModelInfo) -> None:
 
 
 def draw_problem(layout: bpy.types.UILayout, width: int) -> None:
+    """Draw why the last operation with a model failed, and what to do."""
     assert installation.models.problem is not None
     message, hint = installation.models.problem
     row = layout.row()
@@ -181,23 +185,25 @@ def draw_problem(layout: bpy.types.UILayout, width: int) -> None:
 
 
 def draw_first_run(layout: bpy.types.UILayout, context: bpy.types.Context, width: int) -> None:
-    """In the panel, before the backend is installed: what to do next, and one button."""
+    """Draw the panel before the backend is installed: what to do next, and one button."""
     installation.prepare(context)
     here = installation.installer()
     box = layout.box()
     if here is None:
-        draw_text(box, "No environment runs the backend: scripts/dev.py setup makes one in this checkout.", width)
+        draw_text(
+            box, "This checkout has no environment for the backend. Run scripts/dev.py setup to create it.", width
+        )
         return
     status = here.status()
     if status.state is State.INSTALLING:
-        draw_text(box, "Installing the backend. Work can go on meanwhile.", width)
+        draw_text(box, "Installing the backend. You can keep working.", width)
         draw_progress(box, status.text, status.fraction, EspalierCancelInstallation.bl_idname)
         return
     if status.state in (State.FAILED, State.ELSEWHERE, State.OUTDATED):
         draw_text(box, state_text(status), width)
         draw_text(box, status.hint, width, active=False)
     else:
-        draw_text(box, "One step to go: Espalier computes with a program of its own, which is installed once.", width)
+        draw_text(box, "One step left: install the backend, a separate program that does the computing.", width)
     if not status.remedy:
         return
     if here.plan is not None:
@@ -214,7 +220,7 @@ def draw_first_run(layout: bpy.types.UILayout, context: bpy.types.Context, width
 
 
 def draw_demonstration(layout: bpy.types.UILayout, context: bpy.types.Context, width: int) -> None:
-    """In the panel, while there is no model but the bundled one: what that is, and the offer of TRELLIS."""
+    """Draw the panel's note on the bundled model, and the button that downloads TRELLIS."""
     installation.prepare(context)
     store = installation.models
     box = layout.box()
@@ -223,13 +229,12 @@ def draw_demonstration(layout: bpy.types.UILayout, context: bpy.types.Context, w
         return
     if store.problem is not None:
         draw_problem(box, width)
-    words = translate("{name} is a demonstration model: it knows a dozen kinds of things, such as chairs and houses.")
+    words = translate("{name} is a demonstration model. It knows a dozen kinds of objects, such as chairs and houses.")
     draw_text(box, words.format(name=installation.DEMONSTRATION.capitalize()), width)
     if installation.OFFERED in store.known:
         size = gigabytes(sum(model.size - model.present for model in store.missing(installation.OFFERED)))
-        get = box.operator(
-            EspalierDownloadModel.bl_idname, text=translate("Get TRELLIS ({size})...").format(size=size), icon="IMPORT"
-        )
+        text = translate("Download TRELLIS ({size})...").format(size=size)
+        get = box.operator(EspalierDownloadModel.bl_idname, text=text, icon="IMPORT")
         get.name = installation.OFFERED
         reason = installation.offline_reason(context)
         if reason:

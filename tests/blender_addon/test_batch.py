@@ -243,7 +243,7 @@ def test_two_batches_do_not_write_to_one_folder(
     other = FileLock(out / batch.LOCK)
     other.acquire()
     assert run(launch, out, images) == 1
-    assert "Another batch writes to" in capsys.readouterr().err
+    assert "Another batch is writing to" in capsys.readouterr().err
     assert not (out / "report.json").exists()
     other.release()
     assert run(launch, out, images, "--format", "glb") == 0

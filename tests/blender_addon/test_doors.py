@@ -87,7 +87,7 @@ def test_every_setting_is_translated() -> None:
         for name in offered(Door.PANEL):
             about = protocol.ABOUT[name]
             texts = {about.title, about.words, about.own, *(c.title for c in about.choices)}
-            texts |= {f"Choose {about.title}"} if about.own else set()
+            texts |= {f"Custom {about.title}"} if about.own else set()
             texts |= {choice.words for choice in about.choices}
             assert texts - {""} <= table.keys(), name
 

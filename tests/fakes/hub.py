@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 COMMIT = "1234567890abcdef1234567890abcdef12345678"
@@ -109,9 +110,9 @@ def git_sha1(content: bytes) -> str:
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
-    def __init__(self, hub: FakeHub, large: bool, *args: object) -> None:
+    def __init__(self, hub: FakeHub, large: bool, *args: Any) -> None:
         self.hub, self.large = hub, large
-        super().__init__(*args)  # type: ignore[arg-type]
+        super().__init__(*args)
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing."""

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 
@@ -80,9 +81,9 @@ def make_wheel(name: str, version: str, files: Mapping[str, bytes]) -> tuple[str
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
-    def __init__(self, index: FakeIndex, *args: object) -> None:
+    def __init__(self, index: FakeIndex, *args: Any) -> None:
         self.index = index
-        super().__init__(*args)  # type: ignore[arg-type]
+        super().__init__(*args)
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing."""

@@ -17,7 +17,11 @@ import bpy
 
 METHODS = ("draw", "execute", "invoke", "modal", "poll", "poll_drop", "draw_header")
 #: module -> functions that Blender calls, or that are worth a name of their own.
-FUNCTIONS = {"pump": ("_tick", "recover", "insert", "_show_preview"), "setup": ("_tick",), "viewport": ("_draw",)}
+FUNCTIONS = {
+    "pump": ("_tick", "recover", "insert", "_show_preview"),
+    "installation": ("_tick",),
+    "viewport": ("_draw",),
+}
 #: Limits of the histogram's classes, in milliseconds.
 CLASSES = (1.0, 2.0, 4.0, 8.0, 16.0, 33.0, 66.0, 150.0)
 

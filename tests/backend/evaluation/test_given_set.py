@@ -69,7 +69,7 @@ def test_an_object_is_like_itself_and_not_like_others(folder: Path) -> None:
 
 def test_vertex_colours_and_places_are_those_of_the_file(folder: Path) -> None:
     case, given = Case.draw("rocket", 100_000), given_set(folder)[2]
-    solid = given.judged_as(case.solid().mesh)  # type: ignore[arg-type]
+    solid = given.judged_as(case.solid().mesh)  # type: ignore[arg-type]  # a drawn case has all that is read of it
     assert scores_of(solid, given.truth())[2] > 30
 
 

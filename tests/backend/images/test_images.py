@@ -127,7 +127,7 @@ def test_a_plain_background_is_cut_out_without_a_rim(tmp_path: Path, background:
 def test_dust_does_not_belong_to_the_object(tmp_path: Path) -> None:
     image = disc((255, 255, 255))
     image.putpixel((3, 3), (0, 0, 0))
-    assert load_image(save(image, tmp_path / "a.png")).getpixel((3, 3))[3] == 0  # type: ignore[index]
+    assert pixel(load_image(save(image, tmp_path / "a.png")), 3, 3)[3] == 0
 
 
 def test_jpeg_noise_does_not_matter(tmp_path: Path) -> None:
@@ -163,8 +163,15 @@ def test_a_large_image_on_a_plain_background_is_reduced_first(tmp_path: Path) ->
     assert image.size == (1536, 768)
 
 
+def pixel(image: Image.Image, x: int, y: int) -> tuple[int, ...]:
+    """A pixel of an image that has several bands."""
+    found = image.getpixel((x, y))
+    assert isinstance(found, tuple)
+    return found
+
+
 def red_of(image: Image.Image) -> tuple[int, ...]:
-    return image.getpixel((image.width // 2, image.height // 2))  # type: ignore[return-value]
+    return pixel(image, image.width // 2, image.height // 2)
 
 
 @pytest.mark.parametrize("mode", ["P", "L", "LA", "CMYK", "1", "I;16", "I", "F"])
@@ -185,7 +192,7 @@ def test_every_mode_is_converted_properly(tmp_path: Path, mode: str) -> None:
     image = load_image(path)
     assert image.mode == "RGBA"
     assert min(red_of(image)) > 245  # the disc is white and opaque
-    assert image.getpixel((1, 1))[3] == 0  # type: ignore[index]
+    assert pixel(image, 1, 1)[3] == 0
 
 
 def test_a_palette_with_transparency_keeps_it(tmp_path: Path) -> None:
@@ -193,7 +200,7 @@ def test_a_palette_with_transparency_keeps_it(tmp_path: Path) -> None:
     assert Image.open(path).mode == "P"
     image = load_image(path)
     assert red_of(image)[3] > 250
-    assert image.getpixel((1, 1))[3] == 0  # type: ignore[index]
+    assert pixel(image, 1, 1)[3] == 0
 
 
 def test_the_first_frame_of_an_animation_is_used(tmp_path: Path) -> None:
@@ -210,5 +217,5 @@ def test_the_orientation_of_a_camera_is_applied(tmp_path: Path) -> None:
     exif[0x0112] = 6  # shown upright after a quarter turn clockwise
     turned = load_image(save(image, tmp_path / "a.jpg", exif=exif, quality=95))
     assert turned.size == (32, 64)
-    assert turned.getpixel((16, 16))[3] == 255  # type: ignore[index]
-    assert turned.getpixel((16, 48))[3] == 0  # type: ignore[index]
+    assert pixel(turned, 16, 16)[3] == 255
+    assert pixel(turned, 16, 48)[3] == 0

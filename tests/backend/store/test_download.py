@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -380,7 +381,7 @@ def test_too_little_space_is_said_before_anything_is_fetched(
 
 def test_a_disk_that_fills_up_keeps_what_has_arrived(hub: FakeHub, folder: Path) -> None:
     class FullDisk(Hub):
-        def bring(self, model, revision, file, part, on_bytes) -> None:  # type: ignore[no-untyped-def]
+        def bring(self, model: Any, revision: Any, file: Any, part: Path, on_bytes: Any) -> None:
             part.write_bytes(WEIGHTS[:1000])
             raise OSError(28, "No space left on device")
 

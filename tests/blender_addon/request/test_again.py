@@ -162,7 +162,7 @@ def test_a_linked_twin_keeps_its_mesh(mug: bpy.types.Object, until: Until) -> No
 
 def test_only_made_objects_can_be_regenerated(mode: list[str]) -> None:
     bpy.ops.mesh.primitive_cube_add()
-    with pytest.raises(RuntimeError, match="Select an object that Espalier made"):
+    with pytest.raises(RuntimeError, match="Select an object made with Espalier"):
         bpy.ops.espalier.regenerate()
 
 
@@ -343,7 +343,7 @@ def test_after_closing_it_goes_in_place_again(
     pump.step()
     assert pump.jobs.jobs == [job], "it is only offered"
     if state is State.DONE:
-        assert "in the place of mug" in job_list.waiting_text(job)
+        assert "replaces mug" in job_list.waiting_text(job)
         bpy.ops.espalier.insert(job=job.id)
     else:
         bpy.ops.espalier.retry(job=job.id)

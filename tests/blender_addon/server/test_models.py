@@ -74,8 +74,8 @@ def test_lines_of_libraries_are_passed_over(saying: Callable[..., BackendAt]) ->
 @pytest.mark.parametrize(
     ("lines", "end", "words"),
     [
-        ((), "", "did not say which models"),
-        ((protocol.encode(protocol.Done("a")),), "", "did not say which models"),
+        ((), "", "did not list its models"),
+        ((protocol.encode(protocol.Done("a")),), "", "did not list its models"),
         (("ImportError: no torch",), "exit 1", "The backend failed: ImportError: no torch"),
         ((protocol.encode(protocol.Error(None, "x", "It is full.", "Empty it.")),), "exit 1", "It is full."),
         ((), "exec sleep 60", "within 0.5 seconds"),
@@ -96,7 +96,7 @@ def test_what_goes_wrong_is_said_with_what_to_do(
 
 def test_a_python_that_is_not_there(tmp_path: Path) -> None:
     place = BackendAt(tmp_path / "no-python", tmp_path)
-    with pytest.raises(BackendUnavailable, match="cannot be started"):
+    with pytest.raises(BackendUnavailable, match="could not be started"):
         ModelStore().ask(place)
     store = ModelStore()
     store.refresh(place)

@@ -66,11 +66,11 @@ def in_classes(module: ModuleType) -> Iterator[str]:
                 yield from in_property(rna(cls).properties[name])
 
 
-def rna(cls: type) -> Any:
+def rna(cls: Any) -> Any:
     """What Blender has registered of a class: an operator's properties are not the class's own."""
     if not issubclass(cls, bpy.types.Operator):
-        return cls.bl_rna  # type: ignore[attr-defined]
-    module, function = cls.bl_idname.split(".")  # type: ignore[attr-defined]
+        return cls.bl_rna
+    module, function = cls.bl_idname.split(".")
     return getattr(getattr(bpy.ops, module), function).get_rna_type()
 
 
@@ -88,40 +88,43 @@ CHOSEN = (
     *job_list.STAGES.values(),
     *setup_page.MODEL_STATES.values(),
     "Starting",
-    "Made in a file or scene that is no longer open",
+    "Generated for a file or scene that is no longer open",
+    "Finished before Blender was closed",
     "Try Again",
     "Try Again with Less Memory",
     "Try Another Seed",
     "Drop images of one object",
     "onto the viewport",
-    "Nothing was rendered yet",
+    "Nothing has been rendered yet",
     "There is no image on the clipboard",
-    "Distilled to few steps: quick",
-    "All the steps that it was made for",
-    "The number of steps that is set below Advanced",
-    "Its Own",
+    "Distilled to a few steps: fast",
+    "The model's full number of steps",
+    "The number of steps set in the Advanced panel, or else the model's default",
+    "Model Default",
     "Mini (Demonstration)",
-    "processor",
+    "CPU",
     "Apple GPU",
     "{n} Step",
     "{n} Steps",
-    "Select an object that Espalier made",
-    "Installing the backend. Work can go on meanwhile.",
-    "No environment runs the backend: scripts/dev.py setup makes one in this checkout.",
-    "One step to go: Espalier computes with a program of its own, which is installed once.",
+    "Select an object made with Espalier",
+    "Installing the backend. You can keep working.",
+    "This checkout has no environment for the backend. Run scripts/dev.py setup to create it.",
+    "One step left: install the backend, a separate program that does the computing.",
     "Install the Backend",
     "Install",
     "Repair",
-    "Go On",
-    "Install what Espalier computes with, into a folder of its own. Work can go on meanwhile",
-    "Stop installing. What has arrived is kept, and installing again goes on from there",
-    "Stop this. What has arrived is kept, and downloading again goes on from there",
+    "Resume",
+    "Update",
+    "Removing",
+    "Install the backend, the program that does the computing, in the background",
+    "Stop the installation. Downloaded data is kept, so that it can be resumed later",
+    "Stop this operation. Downloaded data is kept, so that a download can be resumed later",
     "Download",
-    "Download this model, and what it needs, after showing size and licence",
-    "{name} is a demonstration model: it knows a dozen kinds of things, such as chairs and houses.",
-    "Get TRELLIS ({size})...",
+    "Download this model and the models it needs. Size and license are shown first",
+    "{name} is a demonstration model. It knows a dozen kinds of objects, such as chairs and houses.",
+    "Download TRELLIS ({size})...",
     "Turn on Allow Online Access in Preferences > System",
-    "Blender was started in offline mode: start it without --offline-mode",
+    "Blender was started in offline mode. Start it without --offline-mode",
     "The backend is being installed",
 )
 

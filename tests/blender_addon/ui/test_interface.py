@@ -137,7 +137,7 @@ def test_a_model_of_the_users_own_goes_by_its_path(registered: None, tmp_path: P
     settings = bpy.context.scene.espalier
     settings.images.add().path = str(tmp_path / "mug.png")
     settings.model = str(tmp_path / "large")
-    assert generate.obstacle(bpy.context) == "The model large is not installed"
+    assert generate.obstacle(bpy.context) == "The model large is missing. Download it or choose another one"
     assert "espalier.preferences_show" in texts(draw())
     (tmp_path / "large").mkdir()
     (tmp_path / "large" / "pipeline.json").touch()
@@ -229,7 +229,7 @@ def test_panel_of_a_job(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job_list, "time", types.SimpleNamespace(monotonic=lambda: 100.0))
     assert "Texture 2/25  ·  25%  ·  0:30 left" in texts(draw())
     job.cancelling = True
-    assert ("progress", "Cancelling") in draw()
+    assert ("progress", "Canceling") in draw()
     job.state = State.DONE
     assert "espalier.insert" in texts(draw())
     job.state = State.CANCELLED

@@ -32,7 +32,7 @@ class FakeInstaller:
         self.now, self.plan, self.surveying = status, PLAN, False
         self.working = status.state is State.INSTALLING
         self.python = Path("/env/bin/python") if status.state is State.READY else None
-        self.layout = types.SimpleNamespace(log=Path("/nowhere/install.log"))
+        self.folders = types.SimpleNamespace(log=Path("/nowhere/install.log"))
         self.started: list[bool] = []
         self.cancelled = self.removed = False
 
@@ -188,7 +188,7 @@ def entry(name: str, state: str, *needs: str, present: int = 0) -> ModelInfo:
 
 
 def test_models(addon: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    use(monkeypatch, State.READY, "processor")
+    use(monkeypatch, State.READY, "CPU")
     allow_network(monkeypatch, True)
     dino = entry("dinov2-vitl14-reg", "installed", present=3_000_000_000)
     trellis = entry(installation.OFFERED, "partial", dino.name, present=1_000_000_000)
@@ -196,19 +196,19 @@ def test_models(addon: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     know(monkeypatch, *BUNDLED, dino, trellis, damaged, entry("u2net", "not installed"))
     told = page(addon)
     assert "U2NET: 3.0 GB" in told.split("\n")
-    for words in ("DINOV2-VITL14-REG: 3.0 GB, installed", "1.0 GB of 3.0 GB downloaded", "damaged: download it again"):
+    for words in ("DINOV2-VITL14-REG: 3.0 GB, downloaded", "1.0 GB of 3.0 GB downloaded", "damaged: download it again"):
         assert words in told
-    for button in ("espalier.verify_model", "Go On", "Download"):
+    for button in ("espalier.verify_model", "Resume", "Download"):
         assert button in told
     assert installation.models.missing("mdt-dist") == [trellis, damaged]
-    assert "Get TRELLIS (2.0 GB)..." in panel()
+    assert "Download TRELLIS (2.0 GB)..." in panel()
     installation.models.problem = ("It broke.", "Try again.")
     assert "It broke." in page(addon)
     assert "It broke." in panel()
 
 
 def test_a_big_model_ends_the_offer(registered: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    use(monkeypatch, State.READY, "processor")
+    use(monkeypatch, State.READY, "CPU")
     know(monkeypatch, *BUNDLED)
     assert "demonstration" in panel()
     know(monkeypatch, *BUNDLED, dataclasses.replace(entry(installation.OFFERED, "installed"), usable=True))

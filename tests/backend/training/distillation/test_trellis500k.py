@@ -14,6 +14,7 @@ from PIL import Image
 
 from backend.config import Normalization
 from backend.models.image_encoder import ImageEncoder
+from backend.training.distillation.methods import StageName
 from backend.training.distillation.trellis500k import Dataset, PublishedLatents, problems
 
 NAMES = ("aaaa", "bbbb")
@@ -53,8 +54,8 @@ def encoder() -> ImageEncoder:
 
 
 @pytest.mark.parametrize("stage", ["structure", "latents"])
-def test_a_good_data_set(folder: Path, stage: str) -> None:
-    dataset = Dataset(folder, stage)  # type: ignore[arg-type]
+def test_a_good_data_set(folder: Path, stage: StageName) -> None:
+    dataset = Dataset(folder, stage)
     assert list(problems(dataset)) == []
     assert dataset.names() == list(NAMES)
     data = PublishedLatents(dataset, encoder(), Normalization((1.0,) * 8, (2.0,) * 8))
