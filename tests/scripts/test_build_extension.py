@@ -147,7 +147,7 @@ def test_every_platform_has_a_lock_to_install_from() -> None:
 def test_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         build_extension.parse(["solaris"])
-    assert "no platform solaris" in capsys.readouterr().err
+    assert "unknown platform solaris" in capsys.readouterr().err
 
 
 def test_a_repository_needs_a_blender(

@@ -209,7 +209,7 @@ def test_a_silent_command_shows_life_and_its_output_is_kept(
     code = "import time, sys; time.sleep(0.5); print('Downloading bpy'); print('quiet'); sys.exit(3)"
     assert dev.run_talking([sys.executable, "-c", code]) == (3, "Downloading bpy\nquiet\n")
     printed = capsys.readouterr().out
-    assert "still at it" in printed
+    assert "still working" in printed
     assert "Downloading bpy" in printed
     assert "quiet" not in printed
 

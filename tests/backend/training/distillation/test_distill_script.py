@@ -117,7 +117,7 @@ def test_options_that_make_no_sense(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ("vm structure --precision fp16", "is for CUDA"),
+        ("vm structure --precision fp16", "needs CUDA"),
         ("vm structure --batch 7 --split 2 --dry-run", "cannot be divided by 1 process of 2 accumulation steps"),
         ("vm structure --teacher nobody --dry-run", "There is no model named 'nobody'. Choose one of"),
     ],
