@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
         return generate(options)
     except KeyboardInterrupt:
         return _fail("Cancelled.", 130)
-    except Exception as error:  # the command ends here: whatever went wrong is said in words (--traceback shows all)
+    except Exception as error:  # the command ends here, and says in words what went wrong (--traceback shows more)
         if options.traceback:
             raise
         _, message, hint = describe(error)
@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def generate(options: argparse.Namespace) -> int:
-    """Make one object from one or several images of it and say where it lies."""
+    """Make one object from one or several images of it, and print where it is."""
     from .serving.loop import claim_standard_streams
 
     stdout = claim_standard_streams()[1] if options.json else None
@@ -73,7 +73,7 @@ def generate(options: argparse.Namespace) -> int:
         **protocol.from_options(options, protocol.Door.COMMAND),
     )
     options.out.mkdir(parents=True, exist_ok=True)
-    from .serving import job  # brings in torch: not needed for --help or a wrong option
+    from .serving import job  # imports torch, which --help and wrong options do not need
     from .serving.device import choose_device
     from .serving.warm_models import WarmModels
 
@@ -91,7 +91,7 @@ def generate(options: argparse.Namespace) -> int:
 
 
 def device() -> int:
-    """Print which device the networks would run on, as a report: that torch can be imported is shown by it."""
+    """Print, as a report, which device the networks would run on. This also shows that torch can be imported."""
     import torch
 
     from .serving.device import choose_device, device_memory, device_title
@@ -103,14 +103,14 @@ def device() -> int:
 
 
 def _end_with_stdin() -> None:
-    """End the process when stdin closes: whoever started it has gone."""
+    """End the process when stdin closes: the program that started it has gone."""
     while os.read(0, 4096):
         pass
     os._exit(130)
 
 
 def check_goldens(options: argparse.Namespace) -> int:
-    """Hold the networks against stored figures of the reference, a line a case."""
+    """Compare the networks with the reference's stored figures, and print a line for each case."""
     from .goldens.check import check_folder, report
 
     return report(check_folder(options.folder, options.family, options.slow), options.json)
@@ -151,7 +151,9 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("generate", help="make one object from one or several images of it")
     command.add_argument("images", nargs="+", metavar="IMAGE", help="reference images, all of the same object")
-    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the files go (made if missing)")
+    command.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder for the files (made if missing)"
+    )
     protocol.add_options(command, protocol.Door.COMMAND)
     command.add_argument(
         "--mesh", type=Path, metavar="NPZ", help="keep this mesh's shape (vertices, faces and uvs) and texture it"
@@ -170,16 +172,18 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--json", action="store_true", help="print one JSON object")
     _add_models_folder(command)
 
-    command = commands.add_parser("download", help="install a model, with what it needs")
+    command = commands.add_parser("download", help="install a model and what it needs")
     command.add_argument("name", choices=sorted(PUBLISHED), metavar="NAME", help=", ".join(PUBLISHED))
-    command.add_argument("--from", type=Path, dest="source", metavar="FOLDER", help="a folder that has it: no network")
+    command.add_argument(
+        "--from", type=Path, dest="source", metavar="FOLDER", help="take it from this folder, without a network"
+    )
     command.add_argument("--yes", action="store_true", help="accept the licences without being asked")
     command.add_argument("--json", action="store_true", help="print progress and result as lines of JSON")
     command.add_argument("--traceback", action="store_true", help="show where an error comes from")
     _add_attached(command)
     _add_models_folder(command)
 
-    for name, help in (("verify", "hash an installed model's files anew"), ("delete", "remove an installed model")):
+    for name, help in (("verify", "check the hashes of an installed model"), ("delete", "remove an installed model")):
         command = commands.add_parser(name, help=help)
         command.add_argument("name", choices=sorted(PUBLISHED), metavar="NAME", help=", ".join(PUBLISHED))
         command.add_argument("--json", action="store_true", help="print progress and result as lines of JSON")
@@ -198,8 +202,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--from", type=Path, dest="source", metavar="FOLDER", help="a folder of wheels: no network")
     _add_attached(command)
 
-    command = commands.add_parser("check-goldens", help="hold the networks against the reference's stored figures")
-    command.add_argument("folder", type=Path, metavar="FOLDER", help="has the cases in or below it")
+    command = commands.add_parser("check-goldens", help="compare the networks with the reference's stored figures")
+    command.add_argument("folder", type=Path, metavar="FOLDER", help="where the cases are, also in folders inside it")
     command.add_argument("--family", help="check only the cases of this family")
     command.add_argument("--slow", action="store_true", help="check the networks of full size too: minutes, 5 GB")
     command.add_argument("--json", action="store_true", help="print one JSON object")
@@ -207,7 +211,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_device(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
+    command.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda if there is one, else cpu")
 
 
 def _add_attached(command: argparse.ArgumentParser) -> None:

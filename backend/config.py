@@ -1,4 +1,4 @@
-"""What a model folder says, as frozen dataclasses that refuse nonsense early."""
+"""What a model folder says, as frozen dataclasses. Reading rejects invalid values early."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SAMPLERS = {
 
 
 def version() -> str:
-    """Espalier's version, from the extension's manifest, the one place that states it."""
+    """Espalier's version, from the extension's manifest, the only place that states it."""
     return str(tomllib.loads((ROOT / "blender_manifest.toml").read_text("utf-8"))["version"])
 
 
@@ -47,11 +47,11 @@ class SamplerSettings:
 
     @property
     def calls(self) -> int:
-        """How often the flow is called for one image, at most."""
+        """How many times the flow is called for one image, at most."""
         return self.steps * (2 if self.guidance else 1)
 
     def overridden(self, settings: Settings) -> SamplerSettings:
-        """The same with a person's choices in place of the model's."""
+        """These settings, with a person's choices in place of the model's."""
         return replace(
             self,
             steps=self.steps if settings.steps is None else settings.steps,
@@ -86,7 +86,7 @@ class PipelineConfig:
 
     @classmethod
     def read(cls, folder: Path, base: Path | None = None) -> PipelineConfig:
-        """Read ``folder/pipeline.json``; what it leaves out is as in ``base``'s. Raises CheckpointError."""
+        """Read ``folder/pipeline.json``. What it leaves out comes from ``base``'s. Raises CheckpointError."""
         args = _Section(read_json(folder / "pipeline.json"), folder / "pipeline.json").section("args")
         if base is not None:
             args = args.over(_Section(read_json(base / "pipeline.json"), base / "pipeline.json").section("args"))
@@ -103,7 +103,7 @@ class PipelineConfig:
             latent_sampler=_sampler(args.section("slat_sampler")),
             structure_normalization=_normalization(args.section(key)) if key in args.values else None,
             latent_normalization=_normalization(args.section("slat_normalization")),
-            seal_leaks=args.switch("seal_leaks"),  # ours, as well
+            seal_leaks=args.switch("seal_leaks"),  # also ours
         )
 
 
@@ -116,12 +116,12 @@ def read_json(file: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{file} cannot be read as JSON: {error}.") from error
     if not isinstance(values, dict):
-        raise CheckpointError(f"{file} holds no JSON object.")
+        raise CheckpointError(f"{file} does not hold a JSON object.")
     return values
 
 
 class _Section:
-    """One object of pipeline.json that knows where it stands, for errors that name the key."""
+    """One object of pipeline.json. It knows its own path, so that errors can name the key."""
 
     def __init__(self, values: dict[str, Any], file: Path, path: str = "") -> None:
         self.values, self.file, self.path = values, file, path
@@ -141,7 +141,7 @@ class _Section:
         return _Section(values, self.file, f"{self.path}{key}.")
 
     def over(self, other: _Section) -> _Section:
-        """The values of both, and the networks of both; where both have one, this one's."""
+        """The values and the networks of both. Where both have one, this section's counts."""
         own = self.section("models").values if "models" in self.values else {}
         models = other.section("models").values | own
         return _Section(other.values | self.values | {"models": models}, self.file, self.path)
@@ -154,7 +154,7 @@ class _Section:
         return value
 
     def switch(self, key: str) -> bool:
-        """On or off; off where the file says nothing."""
+        """True or false; false if the file does not say."""
         value = self.values.get(key, False)
         if not isinstance(value, bool):
             raise self.fail(key, f"must be true or false, not {value!r}")
@@ -178,7 +178,7 @@ def _encoder_path(name: str) -> str:
 
 
 def _sampler(section: _Section) -> SamplerSettings:
-    """A sampler's settings. What ``params`` leaves out has the published samplers' own defaults."""
+    """A sampler's settings. What ``params`` leaves out gets the published samplers' own defaults."""
     name = section.get("name")
     if name not in _SAMPLERS:
         raise section.fail("name", f"must be one of {', '.join(_SAMPLERS)}, not {name!r}")
@@ -202,7 +202,7 @@ def _sampler(section: _Section) -> SamplerSettings:
 def _normalization(section: _Section) -> Normalization:
     mean, std = section.numbers("mean"), section.numbers("std")
     if len(mean) != len(std) or not all(s > 0 for s in std):
-        raise section.fail("std", "must hold one positive number for each of the means")
+        raise section.fail("std", "must hold one positive number for each mean")
     return Normalization(mean, std)
 
 

@@ -1,4 +1,4 @@
-"""What can go wrong with a job, in words for the person in front of the panel.
+"""What can go wrong with a job, in words for the person who uses the panel.
 
 Every expected failure is a ``BackendError``: a short stable ``code``, one clear sentence, and a ``hint`` that says what
 to do about it. ``describe`` turns any exception into these three, so that the command line and the server say the same.
@@ -21,7 +21,7 @@ class BackendError(Exception):
 
 
 class SettingsError(BackendError):
-    """A request asks for something that cannot be."""
+    """A request asks for something impossible."""
 
 
 class ImageError(BackendError):
@@ -40,15 +40,15 @@ class StoreError(BackendError):
 
 
 class GenerationError(BackendError):
-    """The model ran but made nothing that could be used."""
+    """The model ran, but made nothing usable."""
 
 
 class JobCancelled(Exception):
-    """Raised by a ``check()`` in the middle of the work when the job was asked to end."""
+    """Raised by ``check()`` in the middle of the work, after the job was asked to end."""
 
 
 def describe(error: BaseException) -> tuple[str, str, str]:
-    """Code, sentence and hint of any exception."""
+    """The code, sentence and hint of any exception."""
     if isinstance(error, BackendError):
         return error.code, str(error), error.hint
     if isinstance(error, InvalidSetting):
@@ -65,8 +65,8 @@ def describe(error: BaseException) -> tuple[str, str, str]:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    # torch raises OutOfMemoryError for the GPU, but a plain RuntimeError from its CPU allocator; its classes are told
-    # by name because this module must not import torch.
+    # torch raises OutOfMemoryError for the GPU, but a plain RuntimeError from its CPU allocator. Its classes are
+    # recognised by name because this module must not import torch.
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)

@@ -1,6 +1,6 @@
 """Files that are written whole or not at all, and their hashes.
 
-Standard library only: with ``protocol``, this is what both sides import.
+Standard library only: both sides import this module, like ``protocol``.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from pathlib import Path
 
 @contextmanager
 def written_whole(path: Path, *, durable: bool = False) -> Iterator[Path]:
-    """A path beside ``path``, with the same suffix, to write to. It replaces ``path`` if the block ends without error.
+    """Give a path beside ``path``, with the same suffix, to write to. It replaces ``path`` if the block succeeds.
 
-    Whatever happens, ``path`` holds what it held before or all of the new content, and nothing else is left behind;
-    only a killed process leaves its part. With ``durable`` the content is on the disk before it gets its name, so that
+    Whatever happens, ``path`` holds either its old content or all of the new, and nothing else is left behind. Only a
+    killed process leaves its partial file. With ``durable`` the content is on the disk before it gets its name, so that
     a power cut cannot leave the name without the content.
     """
     part = path.with_name(f"{path.stem}.{os.getpid()}.part{path.suffix}")
@@ -29,7 +29,7 @@ def written_whole(path: Path, *, durable: bool = False) -> Iterator[Path]:
 
 
 def put_in_place(part: Path, path: Path, *, durable: bool = False) -> None:
-    """Give a file that is complete its name, in one step. ``durable`` as in ``written_whole``. Raises OSError."""
+    """Give a complete file its name, in one step. ``durable`` is as in ``written_whole``. Raises OSError."""
     if durable:
         with part.open("rb+") as stream:
             os.fsync(stream.fileno())
@@ -37,7 +37,7 @@ def put_in_place(part: Path, path: Path, *, durable: bool = False) -> None:
 
 
 def write_whole(path: Path, content: str | bytes, *, durable: bool = False) -> None:
-    """Write a file (text as UTF-8, with the line ends it has) whole or not at all. Raises OSError."""
+    """Write a file whole or not at all; text as UTF-8, with its line ends unchanged. Raises OSError."""
     with written_whole(path, durable=durable) as part:
         part.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
 

@@ -1,13 +1,14 @@
-"""The wire contract between Blender and the backend: newline-delimited JSON, one message a line.
+"""The wire contract between Blender and the backend: newline-delimited JSON, one message per line.
 
-Standard library only. Both sides import it; everything a side may rely on is written here, and in ``settings``, which
-it hands on. Arrays and images never travel on the wire: messages carry paths into the job's folder.
+Standard library only. Both sides import it. Everything that a side may rely on is written here and in ``settings``,
+whose names this module re-exports. Arrays and images never travel on the wire: messages carry paths into the job's
+folder.
 
 Blender -> backend (requests): ``generate``, ``cancel``, ``unload``, ``shutdown``.
-Backend -> Blender (messages): ``ready`` (always first), then ``progress``, ``preview`` and exactly one of
-``result``, ``error`` or ``cancelled`` for each job; ``unloaded`` answers ``unload``.
+Backend -> Blender (messages): ``ready`` (always first), then for each job ``progress``, ``preview`` and exactly one of
+``result``, ``error`` or ``cancelled``. ``unloaded`` answers ``unload``.
 Commands that Blender starts (``models``, ``download``, ``verify``, ``delete``, ``fetch``, ``device``) -> Blender
-(reports): at the end of this file.
+(reports): see the end of this file.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ STAGES: dict[str, float] = {
     "finish": 0.15,
 }
 
-#: Endings of the image files that the backend reads, for file selectors and for listing folders.
+#: Suffixes of the image files that the backend reads, for file selectors and for listing folders.
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
 
@@ -91,7 +92,7 @@ def _user_data(environ: Mapping[str, str]) -> Path:
 
 
 class ProtocolError(ValueError):
-    """A line is not a message of this protocol. The text says what is wrong with it."""
+    """A line is not a message of this protocol. The text says why."""
 
 
 @dataclass(frozen=True)
@@ -99,10 +100,10 @@ class Generate(Settings):
     """Ask for one object from one or several images of it. ``out`` must be an existing folder owned by this job.
 
     ``mesh`` is an ``.npz`` with ``vertices`` [V, 3] float32 (z up, front to -Y, any size and place), ``faces`` [F, 3]
-    int32 and, if the mesh has them, ``uvs`` [F, 3, 2] float32: its shape is kept, and a texture made for it. The UVs
-    are used as they are if they do not overlap; otherwise new ones are made for ``cage_vertices`` and ``cage_faces`` if
-    those are there (of the mesh that a modifier makes the shape from), else for the mesh itself. The settings
-    ``faces``, ``normal_map`` and ``ambient_occlusion`` play no part then.
+    int32 and, if the mesh has them, ``uvs`` [F, 3, 2] float32. Its shape is kept, and a texture is made for it. The UVs
+    are used as they are if they do not overlap. Otherwise new ones are made: for ``cage_vertices`` and ``cage_faces``
+    if the file has them (the mesh that a modifier makes the shape from), else for the mesh itself. With ``mesh``, the
+    settings ``faces``, ``normal_map`` and ``ambient_occlusion`` are ignored.
     """
 
     type: ClassVar[str] = "generate"
@@ -112,7 +113,7 @@ class Generate(Settings):
     mesh: str = field(default="", kw_only=True)
 
     def __post_init__(self) -> None:
-        """What comes over the wire may hold anything: ``settings`` checks it, so that the job can be answered."""
+        """Check nothing yet: fields from the wire may hold anything. ``settings`` checks them, when a job can fail."""
 
     def settings(self) -> Settings:
         """The settings alone, checked. Raises InvalidSetting."""
@@ -121,7 +122,7 @@ class Generate(Settings):
 
 @dataclass(frozen=True)
 class Cancel:
-    """End a job, queued or running. Answered by ``cancelled`` (or ``result`` if it was already done)."""
+    """End a job, queued or running. The answer is ``cancelled``, or ``result`` if the job was already done."""
 
     type: ClassVar[str] = "cancel"
     job: str
@@ -129,7 +130,7 @@ class Cancel:
 
 @dataclass(frozen=True)
 class Unload:
-    """Give the memory of all loaded models back."""
+    """Free the memory of all loaded models."""
 
     type: ClassVar[str] = "unload"
 
@@ -143,7 +144,7 @@ class Shutdown:
 
 @dataclass(frozen=True)
 class Ready:
-    """First message of a backend: it can take requests now."""
+    """The first message of a backend: it can take requests now."""
 
     type: ClassVar[str] = "ready"
     protocol: int
@@ -156,7 +157,7 @@ class Ready:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a job stands. ``fraction`` runs from 0 to 1 over the whole job and never falls."""
+    """How far a job is. ``fraction`` runs from 0 to 1 over the whole job and never falls."""
 
     type: ClassVar[str] = "progress"
     job: str
@@ -186,11 +187,11 @@ class Result:
     ``arrays`` is an ``.npz`` with ``vertices`` [V, 3] float32 (Blender's axes: z up, front to -Y, inside the cube
     [-0.5, 0.5]^3), ``faces`` [F, 3] int32 and ``uvs`` [F, 3, 2] float32 (one per face corner, v up);
     ``texture`` is a PNG (sRGB, opaque); ``glb`` holds the same asset, y up. ``normal_map`` is a PNG (linear) of
-    tangent-space normals in MikkTSpace, green up; "" if none was asked for. ``occlusion`` is a greyscale PNG (linear),
-    white where the surface lies open; "" if none was asked for. ``raw`` has the arrays of ``Preview``; ""
-    if it was not asked to be kept. Of a request with a mesh, the arrays are that mesh's (or its cage's), face by face,
-    moved into the cube; ``counts["charts"]`` is 0 if its own UVs were used. ``files`` has other formats
-    that were asked for, and "raw", a .ply of the raw mesh.
+    tangent-space normals in MikkTSpace, green up; "" if it was not requested. ``occlusion`` is a greyscale PNG
+    (linear), white where the surface is open; "" if it was not requested. ``raw`` has the arrays of ``Preview``; "" if
+    the raw mesh was not to be kept. If the request had a mesh, the arrays are that mesh's (or its cage's), face by
+    face, moved into the cube, and ``counts["charts"]`` is 0 if its own UVs were used. ``files`` has the other formats
+    that were requested, and "raw", a .ply of the raw mesh.
     """
 
     type: ClassVar[str] = "result"
@@ -200,17 +201,17 @@ class Result:
     glb: str
     timings: dict[str, float] = field(default_factory=dict)  # seconds by stage, "total", and until "preview"
     counts: dict[str, int] = field(default_factory=dict)  # voxels, raw_faces, faces, vertices, charts, ...
-    settings: dict[str, Any] = field(default_factory=dict)  # the request as it was carried out, defaults filled in
+    settings: dict[str, Any] = field(default_factory=dict)  # the request as it was run, defaults filled in
     normal_map: str = ""
     occlusion: str = ""
     raw: str = ""
     files: dict[str, str] = field(default_factory=dict)
-    note: str = ""  # what a person should know of how it came about; mostly there is nothing to say
+    note: str = ""  # what a person should know about how it was made; usually ""
 
 
 @dataclass(frozen=True)
 class Error:
-    """A job failed (``job`` set), or a request could not be read or the process cannot go on (``job`` None).
+    """A job failed (``job`` is set), or a request is unreadable or the process cannot continue (``job`` is None).
 
     ``hint`` says what to do about it.
     """
@@ -224,7 +225,7 @@ class Error:
 
 @dataclass(frozen=True)
 class Cancelled:
-    """The job ended because it was asked to; the models stay loaded."""
+    """The job was cancelled. The models stay loaded."""
 
     type: ClassVar[str] = "cancelled"
     job: str
@@ -261,7 +262,7 @@ def decode_message(line: str) -> Message:
 
 def _decode(line: str, kinds: dict[str, type]) -> Any:
     kind, values = _recognised(line, kinds)
-    # Fields that this version does not know are dropped, so that a newer peer of the same protocol can add some.
+    # Unknown fields are dropped, so that a newer peer of the same protocol can add some.
     known = {f.name: f for f in dataclasses.fields(kind)}
     values = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items() if name in known}
     try:
@@ -282,47 +283,47 @@ def _recognised(line: str, kinds: Mapping[str, Any]) -> tuple[Any, dict[str, Any
     return kinds[name], values
 
 
-# --- reports: what the commands say that Blender starts as processes of their own ------------------------------------
+# --- reports: printed by the commands that Blender starts as separate processes ---------------------------------------
 #
 # ``models`` prints a ModelList and ``device`` a Device. ``download``, ``verify``, ``delete`` and ``fetch`` print
 # Transfers while they work and Installed after each model, and end with Done, Error (``job`` None) or Interrupted.
-# Libraries print on the same stream: a line that is no report is for the log.
+# Libraries print on the same stream: a line that is not a report is for the log.
 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What there is to know of a model. ``name`` is what ``Generate.model`` calls it; sizes are in bytes.
+    """What Blender needs to know about a model. ``name`` is its name in ``Generate.model``. Sizes are in bytes.
 
-    ``state`` is ``bundled``, ``own`` (of the person, in the models folder), ``installed``, ``damaged``, ``partial`` or
-    ``not installed``. The fields from ``usable`` on are about generating; a model that cannot be used has none of them
-    but ``problem``.
+    ``state`` is ``bundled``, ``own`` (the person's, in the models folder), ``installed``, ``damaged``, ``partial`` or
+    ``not installed``. The fields from ``usable`` on are about generating. A model that cannot be used sets only
+    ``problem`` of them.
     """
 
     name: str
     title: str
     state: str
-    size: int  # whole
-    present: int  # of it on the disk
+    size: int  # of the whole model
+    present: int  # how much of it is on the disk
     licence: str
-    source: str  # the page that it is published on; "" if it is not downloaded
+    source: str  # the page where it is published; "" if it does not come from a download
     needs: tuple[str, ...]  # names of other models that it cannot work without
     folder: str = ""
-    usable: bool = False  # all networks and the image encoder are there; of an overlay, its base too
-    steps: tuple[int, int] = (0, 0)  # that it was made for: of the structure, of the latents
+    usable: bool = False  # all networks and the image encoder are there, and for an overlay its base
+    steps: tuple[int, int] = (0, 0)  # the steps it was made for: structure, latents
     teacher: str = ""  # the name of an overlay's base; "" for a whole model
     gaussians: bool = False  # whether a texture can be made from 3-D Gaussians
-    stamp: str = ""  # changes when a file of the model or of its base does
-    problem: str = ""  # why a model that is there cannot be used
+    stamp: str = ""  # changes when a file of the model or of its base changes
+    problem: str = ""  # why the model cannot be used although it is there
 
     @property
     def published(self) -> bool:
-        """Whether it is downloaded, and can be verified and deleted."""
+        """Whether it comes from a download, and can be verified and deleted."""
         return bool(self.source)
 
 
 @dataclass(frozen=True)
 class ModelList:
-    """All models: bundled, the person's own, and published ones, there or not."""
+    """All models: bundled, the person's own, and published ones, installed or not."""
 
     type: ClassVar[str] = "models"
     models_folder: str
@@ -332,7 +333,7 @@ class ModelList:
 
 @dataclass(frozen=True)
 class Transfer:
-    """``done`` of ``total`` bytes are there. ``model`` is a model's name, or that of a package."""
+    """``done`` of ``total`` bytes are there. ``model`` is the name of a model or of a package."""
 
     type: ClassVar[str] = "progress"
     model: str
@@ -344,7 +345,7 @@ class Transfer:
 
 @dataclass(frozen=True)
 class Installed:
-    """A model is in its place."""
+    """A model is installed, in ``folder``."""
 
     type: ClassVar[str] = "installed"
     model: str
@@ -353,7 +354,7 @@ class Installed:
 
 @dataclass(frozen=True)
 class Done:
-    """A command has done what it should. ``still_missing`` names models that ``model`` needs and that are not there."""
+    """A command has succeeded. ``still_missing`` names models that ``model`` needs and that are not installed."""
 
     type: ClassVar[str] = "done"
     model: str = ""
@@ -362,14 +363,14 @@ class Done:
 
 @dataclass(frozen=True)
 class Interrupted:
-    """A command was ended by Ctrl-C. What has arrived is kept."""
+    """Ctrl-C ended a command. What has arrived is kept."""
 
     type: ClassVar[str] = "cancelled"
 
 
 @dataclass(frozen=True)
 class Device:
-    """What the networks would run on: that torch can be imported is shown by it."""
+    """What the networks would run on. The report also shows that torch can be imported."""
 
     type: ClassVar[str] = "device"
     device: str  # a GPU's name, or "cpu"
@@ -384,9 +385,9 @@ _REPORTS: dict[str, type] = {c.type: c for c in (ModelList, Transfer, Installed,
 
 @dataclass(frozen=True)
 class Wheel:
-    """An entry of ``packages.json``, the extension's locks: a wheel as it must be; sizes in bytes.
+    """An entry of ``packages.json``, the extension's locks: the exact wheel to install. Sizes are in bytes.
 
-    ``scripts/build_extension.py`` writes them, the installation in Blender and the command ``fetch`` read them.
+    ``scripts/build_extension.py`` writes the file. The installation in Blender and the command ``fetch`` read it.
     """
 
     name: str
@@ -394,7 +395,7 @@ class Wheel:
     file: str
     sha256: str
     size: int
-    unpacked: int  # what it takes when installed
+    unpacked: int  # its size when installed
 
     @property
     def requirement(self) -> str:
@@ -403,14 +404,14 @@ class Wheel:
 
 
 def decode_report(line: str) -> Report:
-    """Read a line that a command printed. Raises ProtocolError, also where a field holds what it must not."""
+    """Read a line that a command printed. Raises ProtocolError, also if a field has the wrong type."""
     kind, values = _recognised(line, _REPORTS)
     report: Report = _built(kind, values, kind.type)
     return report
 
 
 def _built(kind: type, values: Mapping[str, Any], where: str) -> Any:
-    """An instance of a dataclass from a JSON object. Unknown fields are dropped, as ``_decode`` does."""
+    """An instance of a dataclass from a JSON object. Drops unknown fields, as ``_decode`` does."""
     kinds = typing.get_type_hints(kind)
     fields = {field.name: field for field in dataclasses.fields(kind)}
     missing = [name for name, f in fields.items() if f.default is dataclasses.MISSING and name not in values]
@@ -420,7 +421,7 @@ def _built(kind: type, values: Mapping[str, Any], where: str) -> Any:
 
 
 def _value(kind: Any, value: Any, where: str) -> Any:
-    """What a JSON value is as a field of this type. Raises ProtocolError."""
+    """A JSON value as a field of this type. Raises ProtocolError."""
     inner = typing.get_args(kind)
     if typing.get_origin(kind) is tuple:
         length = len(value) if isinstance(value, list) else -1
@@ -439,5 +440,5 @@ def _value(kind: Any, value: Any, where: str) -> Any:
 
 
 def _is(kind: Any, value: Any) -> bool:
-    """Whether a plain value is of a type; true and false are no numbers."""
+    """Whether a plain value has a type. True and false do not count as numbers."""
     return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))

@@ -3,7 +3,8 @@
     blender -b --python scripts/batch.py -- IMAGES_OR_FOLDERS... --out DIR [options]
     python scripts/batch.py IMAGES_OR_FOLDERS... --out DIR [options]        (with pip's bpy)
 
-``blender_addon.batch`` says more. Where the extension is installed, ``blender --command espalier`` does the same.
+``blender_addon.batch`` explains the options. With the extension installed, ``blender --command espalier`` does the
+same.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def load_checkout() -> None:
-    """Make this checkout importable as the package ``espalier``, as which Blender knows the installed extension.
+    """Make this checkout importable as the package ``espalier``, the name that Blender gives the installed extension.
 
-    No ``__init__.py`` lies at the root (pytest could not collect beside one), so the package is made by hand.
+    There is no ``__init__.py`` at the root (pytest could not collect tests beside one), so the package is made by hand.
     """
     if "espalier" not in sys.modules:
         package = types.ModuleType("espalier")
@@ -28,19 +29,19 @@ def load_checkout() -> None:
 
 
 def in_blender() -> bool:
-    """Whether this is Blender's own Python; pip's bpy belongs to no program."""
+    """Whether this is Blender's own Python. pip's bpy has no Blender program."""
     return "bpy" in sys.modules and bool(sys.modules["bpy"].app.binary_path)
 
 
 def own_arguments() -> list[str]:
-    """The arguments that are meant for this script, not for Blender."""
+    """The arguments for this script, without Blender's."""
     if "--" in sys.argv:
         return sys.argv[sys.argv.index("--") + 1 :]
     return [] if in_blender() else sys.argv[1:]
 
 
 def main() -> int:
-    """Run a batch on the checkout's backend: with this Python, or inside Blender with the one the add-on would take."""
+    """Run a batch on the checkout's backend: with this Python, or inside Blender with the one that the add-on uses."""
     load_checkout()
     from espalier.backend import protocol
     from espalier.blender_addon import batch

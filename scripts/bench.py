@@ -1,18 +1,18 @@
-"""Measure Espalier: times, peak memory, and how far they are from what the machine could do at best.
+"""Measure Espalier: times, peak memory, and how close they are to what the machine can do at best.
 
     python -m scripts.bench --preset large --random-weights  the full-size networks, stage by stage
     python -m scripts.bench --preset large --model FOLDER    the same, read from disk (see make_random_model.py)
     python -m scripts.bench --preset mini                    the bundled model
     python -m scripts.bench --stage flexicubes               the sparse extractor beside the dense method
     python -m scripts.bench --stage start                    from the backend's start until it is ready
-    python -m scripts.bench --stage finish                   assets of known truth: how faithful, how fast
+    python -m scripts.bench --stage finish                   assets with known truth: how faithful, how fast
 
-It needs torch and numpy, and no network; without fast-simplification and scipy the last stages are left out, and
-``finish`` compares with xatlas.
-Each measurement is written to docs/benchmarks as soon as it is made. A run ends after some minutes (``--minutes``):
-run it again, and it goes on where it was, as long as commit and device are the same. *Cold* is the first call of its
-kind, *warm* the median of later ones; the *floor* is what the operations would take at the rate of large matrix
-products, or reading the weights at the rate of a copy, whichever is longer.
+It needs torch and numpy, and no network. Without fast-simplification and scipy the last stages are left out. ``finish``
+also needs xatlas, to compare with it.
+Each measurement is written to docs/benchmarks as soon as it is made. A run ends after some minutes (``--minutes``). Run
+it again, and it continues, as long as commit and device are the same. *Cold* is the first call of its kind, *warm* the
+median of later ones. The *floor* is the time that the operations would take at the rate of large matrix products, or
+reading the weights at the rate of a copy, whichever is longer.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ from scripts.benchmark.stages import FINISHING, GROUPS, Case, Setup, Stages
 
 ROOT = Path(__file__).resolve().parent.parent
 STAGES = tuple(stage for stages in GROUPS.values() for stage in stages)
-#: Stages that no preset has, with the grids that they are measured on.
+#: Stages that belong to no preset, with the grids that they are measured on.
 ALONE: dict[str, tuple[int, ...]] = {"flexicubes": (64, 128, 256), "start": (), "finish": (128,)}
-#: Occupied voxels and steps by preset and device. A model's own number of steps is measured with guidance.
+#: Occupied voxels and steps, by preset and device. A model's own number of steps is measured with guidance.
 VOXELS = {
     ("large", "cuda"): (5_000, 12_000, 25_000),
     ("large", "cpu"): (500, 1_000, 2_000),
@@ -58,21 +58,21 @@ STEPS = {
     ("mini", "cuda"): (1, 2, 25),
     ("mini", "cpu"): (1, 2, 25),
 }
-#: Calls after the first: of the stages by device, and of the extractors.
+#: Calls after the first: for the stages by device, and for the extractors.
 REPEATS, EXTRACTION_REPEATS = {"cuda": 5, "cpu": 1}, 3
-#: What a run takes more than the floor, for estimates alone; and seconds of a run without a floor.
+#: For estimates only: how many times the floor a run takes, and the seconds of a run without a floor.
 SLOWNESS, UNKNOWN = 1.5, 5.0
 
 
 class Chunk:
-    """The minutes that a run may take."""
+    """The time that a run may take."""
 
     def __init__(self, minutes: float) -> None:
         self._end = time.monotonic() + 60 * minutes
         self._begun = False
 
     def has_room(self, seconds: float) -> bool:
-        """Whether as much is left, or nothing was begun yet: what is longer than a chunk takes one of its own."""
+        """Whether that much time is left, or nothing has started yet: a task longer than a chunk gets its own chunk."""
         if self._begun and time.monotonic() + seconds > self._end:
             return False
         self._begun = True
@@ -81,7 +81,7 @@ class Chunk:
 
 @contextmanager
 def process(target: Callable[..., None], *arguments: Any) -> Iterator[Connection]:
-    """A fresh process that answers what is sent to it, so that no measurement inherits another's memory."""
+    """Start a fresh process that answers requests, so that no measurement inherits another's memory."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     worker = context.Process(target=target, args=(there, *arguments))
@@ -92,27 +92,27 @@ def process(target: Callable[..., None], *arguments: Any) -> Iterator[Connection
         here.send(None)
     except (EOFError, BrokenPipeError):
         worker.join()
-        raise SystemExit(f"The process that measures ended with exit code {worker.exitcode}.") from None
+        raise SystemExit(f"The measuring process ended with exit code {worker.exitcode}.") from None
     finally:
         here.close()
         worker.join()
 
 
 def answer_rates(connection: Connection, device: str) -> None:
-    """In a process of its own: send the device's rates, and wait to be let go."""
+    """In a separate process: send the device's rates, and wait for the request to end."""
     connection.send(meter.rates(torch.device(device)))
     connection.recv()
 
 
 def answer_cases(connection: Connection, setup: Setup) -> None:
-    """In a process of its own: measure the cases that come, and send what was found, until None comes."""
+    """In a separate process: measure each case that arrives and send the result, until None arrives."""
     stages = Stages(setup)
     for case in iter(connection.recv, None):
         connection.send(stages.measure(case))
 
 
 def measure_stages(results: Results, setup: Setup, cases: Sequence[Case], chunk: Chunk) -> int:
-    """Measure the cases that are not yet. Returns how many are left for the next run."""
+    """Measure the cases that have no result yet. Returns how many are left for the next run."""
     if not results.rates:
         with process(answer_rates, setup.device) as connection:
             results.rates.update(connection.recv())
@@ -134,12 +134,12 @@ def measure_stages(results: Results, setup: Setup, cases: Sequence[Case], chunk:
 
 
 def group_of(case: Case) -> str:
-    """The group of stages that one process measures, as ``GROUPS`` has it."""
+    """The group in ``GROUPS`` that a case belongs to. One process measures a group."""
     return next(name for name, stages in GROUPS.items() if case.stage in stages)
 
 
 def estimate(counted: Stages, case: Case, rates: dict[str, float]) -> float:
-    """Seconds that the measurement of a case will take, roughly."""
+    """Roughly how many seconds the measurement of a case will take."""
     calls = 1 + counted.setup.repeats
     if group_of(case) == "finish":
         return calls * UNKNOWN
@@ -148,7 +148,7 @@ def estimate(counted: Stages, case: Case, rates: dict[str, float]) -> float:
 
 
 def stage_cases(stages: Sequence[str], voxels: Sequence[int], steps: Sequence[int]) -> list[Case]:
-    """All combinations, those that one process measures beside each other."""
+    """All combinations. Those that one process measures are adjacent."""
     cases = [Case("encode"), *(Case("structure", steps=n) for n in steps)]
     cases += [Case("latents", voxels=v, steps=n) for v in voxels for n in steps]
     cases += [Case("decode", voxels=v) for v in voxels]
@@ -157,7 +157,7 @@ def stage_cases(stages: Sequence[str], voxels: Sequence[int], steps: Sequence[in
 
 
 def without_missing(stages: Sequence[str]) -> list[str]:
-    """The stages whose packages are installed; one line says what is missing."""
+    """The stages whose packages are installed. Prints a line if packages are missing."""
     needed = {package for stage in stages for package in FINISHING.get(stage, ())}
     missing = sorted(package for package in needed if importlib.util.find_spec(package) is None)
     if not missing:
@@ -205,32 +205,32 @@ def measure_finishing(results: Results, count: int, grids: Sequence[int], chunk:
 
 
 def finishing_table(results: Results) -> str:
-    """What ``measure_finishing`` found, as text."""
+    """The results of ``measure_finishing`` as text."""
     from scripts.benchmark import finishing
 
     return finishing.summary(results.measurements)
 
 
 def keep(results: Results, case: Case, measurement: dict[str, Any]) -> None:
-    """Write a measurement down, and say how long the first call took."""
+    """Store a measurement, and print how long the first call took."""
     results.add(measurement)
     print(f"{case}: {in_words(measurement['cold_s'])}", flush=True)
 
 
 def chosen_cases(options: argparse.Namespace, device: str) -> list[Case]:
-    """What the options choose of a preset's stages."""
+    """The cases that the options choose from a preset's stages."""
     kind = options.preset, device
     stages = without_missing(options.stage or STAGES)
     return stage_cases(stages, options.voxels or VOXELS[kind], options.steps or STEPS[kind])
 
 
 def repeats(options: argparse.Namespace, usual: int) -> int:
-    """Calls after the first: as the options say, else as usual."""
+    """How many calls to make after the first: from the options, else ``usual``."""
     return 0 if options.once else usual if options.repeats is None else options.repeats
 
 
 def main() -> int:
-    """Returns the exit code: 0 done, 1 failed, 75 (EX_TEMPFAIL) if there is more to measure in another run."""
+    """Run the command. Exit code: 0 done, 1 failed, 75 (EX_TEMPFAIL) if another run has more to measure."""
     options = parse()
     try:
         return measure(options)
@@ -240,7 +240,7 @@ def main() -> int:
 
 
 def measure(options: argparse.Namespace) -> int:
-    """Measure what the options choose, print a table of all that is known, and return the exit code."""
+    """Measure what the options choose, print a table of all results, and return the exit code."""
     device = choose_device(options.device)
     title = device_title(device) if device.type == "cuda" else cpu_title()
     header = {"commit": options.commit or current_commit(), **machine(device.type, title)}
@@ -270,7 +270,7 @@ def measure(options: argparse.Namespace) -> int:
 
 
 def model_folder(options: argparse.Namespace) -> Path:
-    """The folder of the model that is measured. Raises CheckpointError if it is not there."""
+    """The folder of the model to measure. Raises CheckpointError if it is missing."""
     if options.model:
         return find_model(str(options.model))
     if options.preset == "mini":
@@ -279,27 +279,27 @@ def model_folder(options: argparse.Namespace) -> Path:
 
 
 def parse() -> argparse.Namespace:
-    """The command line; ends the program with 2 unless it chooses a preset's stages or one that no preset has."""
+    """The command line. Ends the program with 2 unless it chooses a preset's stages or one outside all presets."""
     parser = argparse.ArgumentParser(
         prog="python -m scripts.bench",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         usage="%(prog)s [options]",
     )
-    parser.add_argument("--preset", choices=("mini", "large"), help="the model whose stages are measured")
-    parser.add_argument("--random-weights", action="store_true", help="weights made by rule: no files needed")
+    parser.add_argument("--preset", choices=("mini", "large"), help="the model whose stages to measure")
+    parser.add_argument("--random-weights", action="store_true", help="use weights made by rule, which need no files")
     parser.add_argument("--model", type=Path, metavar="FOLDER", help="read the weights from here")
-    parser.add_argument("--stage", nargs="+", choices=(*ALONE, *STAGES), help="only these")
+    parser.add_argument("--stage", nargs="+", choices=(*ALONE, *STAGES), help="measure only these")
     parser.add_argument("--voxels", nargs="+", type=int, metavar="N", help="how many voxels are occupied")
-    parser.add_argument("--steps", nargs="+", type=int, metavar="N", help="the model's own number means with guidance")
-    parser.add_argument("--grids", nargs="+", type=int, metavar="N", help="flexicubes, finish: cubes a side")
-    parser.add_argument("--objects", type=int, default=24, metavar="N", help="finish: how many (default: %(default)s)")
-    parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
+    parser.add_argument("--steps", nargs="+", type=int, metavar="N", help="the model's own number runs with guidance")
+    parser.add_argument("--grids", nargs="+", type=int, metavar="N", help="flexicubes, finish: cubes along a side")
+    parser.add_argument("--objects", type=int, default=24, metavar="N", help="finish: objects (default: %(default)s)")
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda if there is one, else cpu")
     parser.add_argument("--repeats", type=int, metavar="N", help="calls after the first")
     parser.add_argument("--once", action="store_true", help="only the first call of each")
     parser.add_argument("--minutes", type=float, default=9.0, help="how long one run may take (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks", metavar="FOLDER")
-    parser.add_argument("--commit", help="what is measured, where there is no git to ask")
+    parser.add_argument("--commit", help="the measured commit, if git is not available")
     options = parser.parse_args()
     alone = len(options.stage or ()) == 1 and options.stage[0] in ALONE
     if alone == bool(options.preset) or (not alone and ALONE.keys() & set(options.stage or ())):

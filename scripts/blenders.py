@@ -1,13 +1,14 @@
-"""The add-on's tests under every Blender that can be had here.
+"""The add-on's tests under every Blender that is available here.
 
     python3.11 scripts/dev.py test --blender all | 4.2 | 4.5 | 5.0 | real  [ARGS for pytest]
 
-The numbers are versions of pip's bpy, each in an environment of its own beside ``.venv``, made from its hash lock when
-it is first needed (about 400 MB each). *real* are Blenders with an interface: the commands in ``ESPALIER_BLENDER`` (one
-a line), else ``blender``, else those that ``tests/real_blender/rig.py`` has set up. In these the add-on's tests run in
-background, then the zip is installed and the session is driven in a window. What is missing is named; it fails nothing.
+The numbers are versions of pip's bpy. Each has its own environment beside ``.venv``, made from its hash lock when it is
+first needed (about 400 MB each). *real* means Blenders with an interface: the commands in ``ESPALIER_BLENDER`` (one per
+line), else ``blender``, else those that ``tests/real_blender/rig.py`` has set up. In these the add-on's tests run in
+the background, then the zip is installed and a session is driven in a window. A missing Blender is reported, but is not
+a failure.
 
-Exit codes: 0 all tests that could be run have passed, 1 some failed, 2 wrong usage.
+Exit codes: 0 all tests that could run have passed, 1 some failed, 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -25,18 +26,18 @@ from backend.files import sha256, write_whole
 from tests.real_blender import rig
 
 ROOT = Path(__file__).resolve().parent.parent
-#: pip's bpy in the checkout's own environment, and those that get one of their own: scripts/lock.py has their versions.
+#: pip's bpy in the checkout's own environment, and those with separate ones: scripts/lock.py has their versions.
 OWN = "4.5"
 OTHERS = tuple(path.stem.removeprefix("requirements-bpy-") for path in sorted(ROOT.glob("requirements-bpy-*.lock")))
 ADDON_TESTS = "tests/blender_addon"
 
 
 class Missing(Exception):
-    """A Blender cannot be had here. The text says why."""
+    """A Blender is not available here. The text says why."""
 
 
 def environment(version: str) -> Path:
-    """The Python of the environment with this bpy; made if it is not there. Raises Missing."""
+    """The Python of the environment with this bpy, which is made if it is missing. Raises Missing."""
     folder, lock = ROOT / f".venv-bpy-{version}", ROOT / f"requirements-bpy-{version}.lock"
     python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     marker, digest = folder / "lock.sha256", sha256(lock)
@@ -54,14 +55,14 @@ def environment(version: str) -> Path:
 
 
 def run_bpy(version: str, arguments: list[str]) -> int:
-    """The add-on's tests under a version of pip's bpy: pytest's exit code. Raises Missing."""
+    """Run the add-on's tests under a version of pip's bpy. Returns pytest's exit code. Raises Missing."""
     python = Path(sys.executable) if version == OWN else environment(version)
     command = [str(python), "-m", "pytest", ADDON_TESTS, "-p", "no:cacheprovider", *arguments]
     return subprocess.run(command, cwd=ROOT).returncode
 
 
 def real_blenders() -> list[str]:
-    """Commands of the real Blenders here. Raises Missing."""
+    """The commands of the real Blenders here. Raises Missing."""
     chosen = os.environ.get("ESPALIER_BLENDER", "").strip().splitlines()
     if chosen:
         return chosen
@@ -69,23 +70,23 @@ def real_blenders() -> list[str]:
         return ["blender"] if os.environ.get("DISPLAY") else [shlex.join([*rig.XVFB, "blender"])]
     found = [shlex.join([sys.executable, str(ROOT / rig.SCRIPT), "run", suite]) for suite in rig.ready()]
     if not found:
-        raise Missing(f"no real Blender: none in ESPALIER_BLENDER, no command blender, and {rig.missing()}")
+        raise Missing(f"no real Blender: ESPALIER_BLENDER is not set, there is no command blender, and {rig.missing()}")
     return found
 
 
 def run_real(command: str, arguments: list[str]) -> int:
-    """The add-on's tests inside this Blender, then the zip and the session from outside."""
+    """Run the add-on's tests inside this Blender, then the zip and the session from outside. Returns the exit code."""
     script = str(ROOT / "tests" / "real_blender" / "addon_tests.py")
     inside = [*shlex.split(command), "--background", "--factory-startup", "--python", script, "--", *arguments]
     code = subprocess.run(inside, cwd=ROOT).returncode
     outside = [sys.executable, "-m", "pytest", "tests/real_blender", "--real-blender", "-p", "no:cacheprovider"]
-    seen = {"ESPALIER_PICTURES": str(ROOT / "dist" / "session")}  # in the checkout, which a rig shows inside
+    seen = {"ESPALIER_PICTURES": str(ROOT / "dist" / "session")}  # in the checkout, which is visible inside a rig
     done = subprocess.run(outside, cwd=ROOT, env={**os.environ, **seen, "ESPALIER_BLENDER": command})
     return code or done.returncode
 
 
 def main(arguments: list[str]) -> int:
-    """Run the tests under what is asked for, and say of each how it went. Returns the exit code."""
+    """Run the tests under the chosen Blenders, and print the outcome of each. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="dev.py test", description="The add-on's tests under other Blenders.")
     parser.add_argument("--blender", required=True, choices=("all", *sorted((OWN, *OTHERS)), "real"))
     options, rest = parser.parse_known_args(arguments)

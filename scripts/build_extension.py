@@ -2,13 +2,13 @@
 
     python3.11 scripts/dev.py build [PLATFORM...] [--out dist] [--index]
 
-A zip holds the add-on, the backend with the bundled model, and in ``wheels/`` uv and all that the backend runs on but
-torch; ``packages.json`` names these wheels, and those of each build of torch, with the hashes of the locks and sizes.
-Blender must not install the wheels into its own Python (another version of Python, and numpy and pillow may clash with
-other add-ons'), so the manifest does not list them: the add-on makes the backend's environment from them.
+A zip holds the add-on, the backend with the bundled model, and in ``wheels/`` uv and everything that the backend needs
+except torch. ``packages.json`` names these wheels and those of each build of torch, with sizes and the locks' hashes.
+Blender must not install the wheels into its own Python: its version may differ, and numpy and pillow may clash with
+other add-ons. So the manifest does not list them, and the add-on makes the backend's environment from them.
 
-Wheels come from the package index into a cache outside the repository and are used only if the locks have their hash.
-With a Blender in ``ESPALIER_BLENDER`` (default: ``blender``, where there is one) each zip is validated, and ``--index``
+Wheels come from the package index into a cache outside the repository. They are used only if the locks have their hash.
+With a Blender in ``ESPALIER_BLENDER`` (default: ``blender``, if there is one), each zip is validated, and ``--index``
 makes the folder a repository that Blender can install and update from.
 """
 
@@ -46,10 +46,10 @@ ROOT = Path(__file__).resolve().parent.parent
 
 CARRIED = "requirements-backend.lock"
 TOOL = "uv"
-#: What is fetched when the backend is installed, and not carried: torch and what only its CUDA builds need.
+#: Packages that are not in the zip but fetched during the backend's installation: torch and its CUDA builds' needs.
 FETCHED = re.compile(r"torch|triton|(cuda|nvidia)-.*")
 PYTHON = (3, 11)
-#: Bytes at the end of a wheel that hold the list of its files.
+#: The list of a wheel's files is within this many bytes of its end.
 TAIL = 8 << 20
 
 INIT = "from .blender_addon import register, unregister\n"
@@ -57,7 +57,7 @@ INIT = "from .blender_addon import register, unregister\n"
 
 @dataclass(frozen=True)
 class Platform:
-    """What Blender calls a platform, how markers and wheels speak of it, and the builds of torch for it, best first."""
+    """A platform: Blender's name, its markers and wheel tags, and the builds of torch for it, best first."""
 
     name: str
     markers: dict[str, str]
@@ -126,7 +126,7 @@ class Wheels:
         self._client = store.connect()
 
     def find(self, pin: Pin) -> tuple[Wheel, str]:
-        """The wheel of a package that suits the platform best, and its URL. Raises StoreError."""
+        """The package's best wheel for the platform, and its URL. Raises StoreError."""
         best = min(self._candidates(pin), key=lambda one: one[0], default=None)
         if best is None:
             message = f"{self.index} has no locked wheel of {pin.name} {pin.version}."
@@ -172,11 +172,11 @@ class Wheels:
         try:
             return list_files(self._client, address, pin.name)
         except httpx2.HTTPError as error:
-            message = f"{address} cannot be asked for {pin.name}: {error}."
+            message = f"{address} cannot be searched for {pin.name}: {error}."
             raise StoreError("no_network", message, "Check the network, or use another --index-url.") from error
 
     def _sizes(self, listed: Listed) -> tuple[int, int]:
-        """Bytes of a wheel, and of what is in it, which the end of the file tells."""
+        """The size of a wheel and of its unpacked content, in bytes. Only the end of the file is needed for that."""
         cached = self._local.get(listed.sha256 or "")
         if cached is not None:
             with zipfile.ZipFile(cached) as archive:
@@ -196,10 +196,10 @@ def _tags(platform: Platform) -> Iterator[Tag]:
 
 
 def resolve(platform: Platform, wheels: Wheels) -> tuple[dict[str, object], list[Path]]:
-    """What packages.json says for a platform, and the wheels that the zip carries."""
+    """The content of packages.json for a platform, and the wheels that the zip holds."""
     locks = {build: ROOT / lock for build, lock in platform.torch.items() if (ROOT / lock).exists()}
     for build in platform.torch.keys() - locks.keys():
-        print(f"  no lock for torch's build {build}: the zip will not offer it")
+        print(f"  There is no lock for torch's build {build}: the zip will not offer it")
     torch = {build: read_lock(lock, platform) for build, lock in locks.items()}
     carried = {pin.name: pin for pin in read_lock(ROOT / CARRIED, platform)}
     carried |= {pin.name: pin for pins in torch.values() for pin in pins if not FETCHED.fullmatch(pin.name)}
@@ -219,7 +219,7 @@ def resolve(platform: Platform, wheels: Wheels) -> tuple[dict[str, object], list
 
 
 def pack(platform: Platform, packages: dict[str, object], wheels: list[Path], target: Path) -> None:
-    """Write the zip: sorted, of the commit's time, without compression, so that no version of zlib shows."""
+    """Write the zip: sorted, with the commit's time, and uncompressed, because the result would depend on zlib."""
     files: dict[str, bytes | Path] = {name: ROOT / name for name in tracked("blender_addon", "backend", "LICENSE")}
     files |= {f"wheels/{path.name}": path for path in wheels}
     files["__init__.py"] = INIT.encode()
@@ -235,19 +235,19 @@ def pack(platform: Platform, packages: dict[str, object], wheels: list[Path], ta
 
 
 def manifest(platform: Platform) -> str:
-    """The repository's manifest with the platform; ``platforms`` is a top-level key and so stands before the tables."""
+    """The repository's manifest with the platform. ``platforms`` is a top-level key, so it goes before the tables."""
     head, table, rest = (ROOT / "blender_manifest.toml").read_text("utf-8").partition("\n[permissions]")
     return f'{head}platforms = ["{platform.name}"]\n{table}{rest}'
 
 
 def tracked(*paths: str) -> list[str]:
-    """The files of the repository below these paths: nothing that merely lies about."""
+    """The repository's tracked files below these paths, without stray files."""
     listed = subprocess.run(["git", "ls-files", "-z", *paths], cwd=ROOT, check=True, capture_output=True, text=True)
     return [name for name in listed.stdout.split("\0") if name]
 
 
 def commit_time() -> datetime:
-    """When the last commit was made; ``SOURCE_DATE_EPOCH`` overrides it."""
+    """The time of the last commit. ``SOURCE_DATE_EPOCH`` overrides it."""
     seconds = os.environ.get("SOURCE_DATE_EPOCH")
     if seconds is None:
         log = ["git", "log", "-1", "--format=%ct"]
@@ -256,18 +256,18 @@ def commit_time() -> datetime:
 
 
 def blender() -> list[str] | None:
-    """The command of a Blender, if there is one."""
+    """The command of a Blender; None if there is none."""
     command = shlex.split(os.environ.get("ESPALIER_BLENDER", "blender"))
     return command if command and shutil.which(command[0]) else None
 
 
 def run_blender(command: list[str], *arguments: str) -> None:
-    """Run one of Blender's commands for extensions. Raises CalledProcessError where it says no."""
+    """Run one of Blender's commands for extensions. Raises CalledProcessError if it fails."""
     subprocess.run([*command, "--background", "--command", "extension", *arguments], check=True)
 
 
 def cache_folder() -> Path:
-    """Where wheels are kept between builds."""
+    """The folder where wheels are kept between builds."""
     if sys.platform == "win32":
         return Path(os.environ["LOCALAPPDATA"], "espalier", "wheels")
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -275,24 +275,24 @@ def cache_folder() -> Path:
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    """The command line; ends the program with 2 for a platform that there is not."""
-    parser = argparse.ArgumentParser(prog="dev.py build", description="Pack the extension, a zip for each platform.")
+    """The command line. Ends the program with 2 for an unknown platform."""
+    parser = argparse.ArgumentParser(prog="dev.py build", description="Pack the extension: one zip for each platform.")
     names = [platform.name for platform in PLATFORMS]
     parser.add_argument("platforms", nargs="*", metavar="PLATFORM", help=f"{', '.join(names)} (default: all)")
-    parser.add_argument("--out", type=Path, default=ROOT / "dist", metavar="DIR", help="where the zips go")
+    parser.add_argument("--out", type=Path, default=ROOT / "dist", metavar="DIR", help="folder for the zips")
     parser.add_argument("--index", action="store_true", help="make DIR a repository for Blender (needs a Blender)")
     parser.add_argument("--index-url", default=PYPI, metavar="URL", help="package index (default: %(default)s)")
     parser.add_argument(
-        "--find-links", type=Path, action="append", default=[], metavar="DIR", help="wheels that need no network"
+        "--find-links", type=Path, action="append", default=[], metavar="DIR", help="wheels to use without a network"
     )
     options = parser.parse_args(arguments)
     if unknown := set(options.platforms) - set(names):
-        parser.error(f"no platform {', '.join(sorted(unknown))}: choose from {', '.join(names)}")
+        parser.error(f"unknown platform {', '.join(sorted(unknown))}: choose from {', '.join(names)}")
     return options
 
 
 def main(arguments: list[str]) -> int:
-    """Pack the zips that are asked for. Exit code: 0 done, 1 a package cannot be had, 2 wrong usage."""
+    """Pack the chosen zips. Exit code: 0 done, 1 a package is not available, 2 wrong usage."""
     options = parse(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     tool = blender()
@@ -316,7 +316,7 @@ def main(arguments: list[str]) -> int:
         if tool is not None:
             run_blender(tool, "validate", str(target))
     if tool is None:
-        print("Not validated: there is no Blender here (ESPALIER_BLENDER names one)")
+        print("Not validated: there is no Blender here (set ESPALIER_BLENDER to its command)")
     if options.index and tool is not None:
         run_blender(tool, "server-generate", "--repo-dir", str(options.out.resolve()), "--html")
     return 0

@@ -1,9 +1,9 @@
 """One picture of a batch: the input images above, the rendered results below, with their names.
 
     python -m scripts.contact_sheet DIR             (a folder that batch.py --render has filled)
-    python -m scripts.contact_sheet DIR DIR ...     (batches of the same images, a line for each, named by folder)
+    python -m scripts.contact_sheet DIR DIR ...     (batches of the same images, a row for each, named by folder)
 
-Writes ``contact_sheet.png`` into the first folder. An asset that failed shows why.
+Writes ``contact_sheet.png`` into the first folder. For an asset that failed, it shows the reason.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PAPER, CARD, INK, RED = (255, 255, 255), (240, 240, 240), (40, 40, 40), (170, 30
 
 
 def main(arguments: list[str]) -> int:
-    """Write the sheet of the folders that are named. Returns the exit code."""
+    """Write the sheet for the given folders. Returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m scripts.contact_sheet", description="One picture of a batch: inputs above, results below."
     )
@@ -38,13 +38,13 @@ def main(arguments: list[str]) -> int:
             parser.error(f"there is no report.json in {folder}: run batch.py first")
     batches = [(folder, json.loads((folder / "report.json").read_text("utf-8"))["assets"]) for folder in folders]
     if not batches[0][1]:
-        parser.error(f"{folders[0] / 'report.json'} names no asset")
+        parser.error(f"{folders[0] / 'report.json'} lists no assets")
     contact_sheet(batches).save(folders[0] / "contact_sheet.png", optimize=True)
     return 0
 
 
 def contact_sheet(batches: list[tuple[Path, list[dict[str, Any]]]]) -> Image.Image:
-    """Folders with the entries of their reports -> the sheet. Paths of previews are relative to their folder."""
+    """The sheet for batches: folders with their reports' entries. Paths of previews are relative to the folder."""
     assets = batches[0][1]
     named = [(folder, {asset["name"]: asset for asset in entries}) for folder, entries in batches]
     rows = math.ceil(len(assets) / MOST_COLUMNS)
@@ -88,7 +88,7 @@ def result_tile(asset: dict[str, Any] | None, folder: Path) -> Image.Image:
 
 
 def fit(image: Image.Image) -> Image.Image:
-    """The image, whole, in the middle of a tile; what is transparent shows the card."""
+    """The whole image in the middle of a tile. Transparent parts show the card."""
     image = image.convert("RGBA")
     image.thumbnail((TILE, TILE), Image.Resampling.LANCZOS)
     tile = Image.new("RGBA", (TILE, TILE), (*CARD, 255))
@@ -104,7 +104,7 @@ def message(text: str) -> Image.Image:
 
 
 def write(image: Image.Image, corner: tuple[int, int], text: str, *, size: int, color: tuple[int, int, int]) -> None:
-    """Write text onto an image; ``corner`` is its upper left one, in pixels."""
+    """Write text onto an image. ``corner`` is the text's upper left corner, in pixels."""
     ImageDraw.Draw(image).multiline_text(corner, text, fill=color, font=ImageFont.load_default(size))
 
 

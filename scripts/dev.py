@@ -1,14 +1,14 @@
-"""Set up Espalier in a checkout and run it. Needs Python 3.11 and nothing else: standard library only.
+"""Set up Espalier in a checkout and run it. Needs only Python 3.11 and its standard library.
 
     python3.11 scripts/dev.py demo             the example images to textured meshes, with a contact sheet
     python3.11 scripts/dev.py test [ARGS...]   the tests (ARGS go to pytest)
                                                --blender all: the add-on's, in every Blender
     python3.11 scripts/dev.py check            lint, format, types, import rules
     python3.11 scripts/dev.py build [ARGS...]  the extension's zips (--help says more)
-    python3.11 scripts/dev.py setup            only what the others do first
+    python3.11 scripts/dev.py setup            only the set-up, which the others do first
 
-The first command makes the environment ``.venv`` from the hash locks; later ones find it ready. An older Python must be
-able to read this file, to be told so: no syntax newer than 3.7.
+The first command makes the environment ``.venv`` from the hash locks. Later ones find it ready. An older Python must
+still be able to parse this file and print what is wrong: no syntax newer than 3.7.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ ENVIRONMENT = ROOT / ".venv"
 MARKER = ENVIRONMENT / "espalier.json"  # {"state": "installing" | "ready", "locks": digest of the lock files}
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 CPU_LOCK = "requirements-torch-cpu.lock"
-FREE_DISK = 4e9  # bytes; 2.4 GB stay, the rest is for pip to work in
-FREE_DISK_CUDA = 12e9  # on Linux torch's ordinary build brings CUDA's libraries along
-SILENCE = 15  # seconds without a word from pip before this script says one
-MACHINES = {("Linux", "x86_64"), ("Darwin", "arm64"), ("Windows", "AMD64")}  # what pip's bpy exists for
-#: System libraries that bpy is linked with, and the Debian packages that hold them.
+FREE_DISK = 4e9  # bytes; 2.4 GB stay in use, pip works in the rest
+FREE_DISK_CUDA = 12e9  # on Linux, torch's ordinary build includes CUDA's libraries
+SILENCE = 15  # seconds without output from pip before this script prints a line
+MACHINES = {("Linux", "x86_64"), ("Darwin", "arm64"), ("Windows", "AMD64")}  # pip's bpy exists for these
+#: System libraries that bpy is linked with, and the Debian packages that contain them.
 SYSTEM_LIBRARIES = {
     "libX11.so.6": "libx11-6",
     "libXrender.so.1": "libxrender1",
@@ -63,7 +63,7 @@ class Problem(Exception):
 
 
 def python_problem(version: tuple[int, int], windows: bool, has_311: bool) -> str:
-    """Why this Python will not do; empty if it will."""
+    """Why this Python is not usable; empty if it is."""
     if version == (3, 11):
         return ""
     run = r"py -3.11 scripts\dev.py" if windows else "python3.11 scripts/dev.py"
@@ -78,7 +78,7 @@ def python_problem(version: tuple[int, int], windows: bool, has_311: bool) -> st
 
 
 def machine_problem(system: str, machine: str) -> str:
-    """Why Blender's Python module cannot be had here; empty if it can."""
+    """Why Blender's Python module is not available here; empty if it is."""
     if (system, machine) in MACHINES:
         return ""
     return (
@@ -91,15 +91,15 @@ def library_problem(missing: list[str]) -> str:
     """What to install for these shared libraries; empty if there are none."""
     if not missing:
         return ""
-    sentence = "Blender's Python module needs system libraries that are not here: " + ", ".join(missing) + ". "
+    sentence = "Blender's Python module needs system libraries that are missing: " + ", ".join(missing) + ". "
     packages = [SYSTEM_LIBRARIES[name] for name in missing if name in SYSTEM_LIBRARIES]
     if len(packages) == len(missing):
         return sentence + "On Debian or Ubuntu: sudo apt-get install --no-install-recommends " + " ".join(packages)
-    return sentence + "On Debian or Ubuntu, `apt-file search NAME` names the packages to install."
+    return sentence + "On Debian or Ubuntu, apt-file search NAME tells which packages to install."
 
 
 def import_problem(module: str, error: str) -> str:
-    """Why a freshly installed module cannot be imported, from what Python wrote."""
+    """Why a freshly installed module cannot be imported, from Python's output."""
     missing = re.search(r"(\S+\.so[.\d]*): cannot open shared object file", error)
     if missing:
         return library_problem([missing.group(1)])
@@ -113,24 +113,24 @@ def import_problem(module: str, error: str) -> str:
 
 
 def pip_problem(output: str) -> str:
-    """Why pip failed, from what it wrote."""
+    """Why pip failed, from its output."""
     if re.search(r"No space left on device|Errno 28|not enough space on the disk", output):
         return "The disk is full. Free some space and run this again."
     if "DO NOT MATCH THE HASHES" in output:
         return (
-            "A downloaded package is not the one that the lock names; nothing of it was installed. Run this again; if "
-            "it stays so, the package index or something on the way to it gives out other files."
+            "A downloaded package does not match the lock, so it was not installed. Run this again. If it happens "
+            "again, the package index, or a proxy in between, serves different files."
         )
     if NETWORK_TROUBLE.search(output):
         return "No network: pip cannot reach its package index. Connect (or set a proxy for pip) and run this again."
     unknown = re.search(r"No matching distribution found for ([^\s(]+)", output)
     if unknown:
-        return f"The package index that pip is set up with does not have {unknown.group(1)}."
-    return "pip failed; its last lines:\n" + "\n".join(output.strip().splitlines()[-8:])
+        return f"The package index that pip uses does not have {unknown.group(1)}."
+    return "pip failed. Its last lines:\n" + "\n".join(output.strip().splitlines()[-8:])
 
 
 def disk_problem(free: float, needed: float) -> str:
-    """Whether there is too little room; empty if there is enough."""
+    """Why there is too little disk space; empty if there is enough."""
     if free >= needed:
         return ""
     needs = f"the environment needs about {needed / 1e9:.0f} GB in {ROOT}"
@@ -138,7 +138,7 @@ def disk_problem(free: float, needed: float) -> str:
 
 
 def missing_libraries() -> list[str]:
-    """The system libraries of bpy that the loader does not find here (Linux)."""
+    """The system libraries of bpy that the loader does not find (Linux)."""
     missing = []
     for name in SYSTEM_LIBRARIES:
         try:
@@ -149,7 +149,7 @@ def missing_libraries() -> list[str]:
 
 
 def require(problem: str) -> None:
-    """Raise Problem if there is one."""
+    """Raise Problem with this text, unless it is empty."""
     if problem:
         raise Problem(problem)
 
@@ -158,22 +158,22 @@ def require(problem: str) -> None:
 
 
 def has_nvidia_driver() -> bool:
-    """Whether torch's CUDA build would be of use here."""
+    """Whether torch's CUDA build would be useful here."""
     return Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
 
 
 def torch_lock(linux: bool, nvidia: bool) -> str:
-    """Which lock names torch's build: on Linux the ordinary one is CUDA's, which is no use without the driver."""
+    """The lock for torch's build: on Linux the ordinary one is CUDA's, which is useless without the driver."""
     return CPU_LOCK if linux and not nvidia else "requirements-torch.lock"
 
 
 def environment_python() -> Path:
-    """The Python of the checkout's environment, whether it is there or not."""
+    """The path of the Python in the checkout's environment, which need not exist yet."""
     return ENVIRONMENT / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
 
 
 def read_marker() -> dict:
-    """What the marker says; empty if there is none or its writing was cut off."""
+    """The marker's content; empty if there is none, or writing it was interrupted."""
     try:
         return dict(json.loads(MARKER.read_text(encoding="utf-8")))
     except (OSError, ValueError):
@@ -181,14 +181,14 @@ def read_marker() -> dict:
 
 
 def write_marker(state: str, digest: str) -> None:
-    """Write the marker, whole or not at all (this script runs before anything of the checkout can be imported)."""
+    """Write the marker whole or not at all, without the checkout's modules: they cannot be imported yet."""
     part = MARKER.with_suffix(".part")
     part.write_text(json.dumps({"state": state, "locks": digest}), encoding="utf-8")
     os.replace(str(part), str(MARKER))
 
 
 def ensure_environment() -> Path:
-    """The environment's Python; an environment that is not ready is made anew. Raises Problem."""
+    """The environment's Python. An environment that is not ready is made again. Raises Problem."""
     linux, nvidia = sys.platform == "linux", has_nvidia_driver()
     locks = [ROOT / "requirements.lock", ROOT / torch_lock(linux, nvidia)]
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in locks)).hexdigest()
@@ -214,10 +214,10 @@ def ensure_environment() -> Path:
 
 
 def create_environment(digest: str, needed: float) -> None:
-    """An empty environment, marked as not ready yet."""
+    """Make an empty environment, marked as not ready yet. Raises Problem."""
     if ENVIRONMENT.exists():
         if not read_marker() and any(path.stem != MARKER.stem for path in ENVIRONMENT.iterdir()):
-            raise Problem(f"{ENVIRONMENT} was not made by this script. Move it away and run this again.")
+            raise Problem(f"This script did not make {ENVIRONMENT}. Move it away and run this again.")
         shutil.rmtree(str(ENVIRONMENT))
     require(disk_problem(shutil.disk_usage(str(ROOT)).free, needed))
     ENVIRONMENT.mkdir()
@@ -237,18 +237,18 @@ def install(lock: Path, *options: str) -> None:
 
 
 def install_torch(lock: Path) -> None:
-    """Torch from where pip looks already, else from torch's own index: the CPU build for Linux is not on PyPI."""
+    """Install torch from pip's index, else from torch's own index: the CPU build for Linux is not on PyPI."""
     try:
         install(lock)
     except Problem as problem:
         if "does not have torch" not in str(problem):
             raise
-        print(f"  Not there: taking it from {CPU_INDEX}", flush=True)
+        print(f"  Not found there: using {CPU_INDEX}", flush=True)
         install(lock, "--extra-index-url", CPU_INDEX)
 
 
 def run_talking(command: list[str]) -> tuple[int, str]:
-    """Run pip, showing what it downloads, and a sign of life whenever it is silent. Returns (exit code, output)."""
+    """Run pip, and show what it downloads, and a sign of life if it is silent. Returns (exit code, output)."""
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
     lines: queue.Queue[str | None] = queue.Queue()
 
@@ -265,7 +265,7 @@ def run_talking(command: list[str]) -> tuple[int, str]:
         try:
             line = lines.get(timeout=SILENCE)
         except queue.Empty:
-            print(f"  ... still at it after {time.monotonic() - start:.0f} s", flush=True)
+            print(f"  ... still working after {time.monotonic() - start:.0f} s", flush=True)
             continue
         if line is None:
             return process.wait(), "".join(output)
@@ -275,21 +275,21 @@ def run_talking(command: list[str]) -> tuple[int, str]:
 
 
 def check_imports(cpu: bool) -> None:
-    """Raise Problem unless torch and bpy work, and torch is the build that was meant."""
+    """Raise Problem unless torch and bpy work, and torch is the intended build."""
     for module, attribute in (("torch", "version.cuda"), ("bpy", "app.version_string")):
         code = f"import {module}; print({module}.{attribute})"
         done = subprocess.run([str(environment_python()), "-c", code], capture_output=True, text=True)
         if done.returncode != 0:
             raise Problem(import_problem(module, done.stderr))
         if module == "torch" and cpu and done.stdout.strip() != "None":
-            raise Problem("pip installed torch's CUDA build where the CPU build was asked for.")
+            raise Problem("pip installed torch's CUDA build instead of the CPU build.")
 
 
 # The commands
 
 
 def demo(python: Path, arguments: list[str]) -> int:
-    """Every example image to a .glb, a .blend and a preview, and all of them on one sheet."""
+    """Turn every example image into a .glb, a .blend and a preview, and show them all on one sheet."""
     out = ROOT / "demo"
     batch = [str(python), "scripts/batch.py", "examples", "--out", str(out), "--render"]
     code = subprocess.run(batch + arguments, cwd=str(ROOT)).returncode
@@ -302,17 +302,17 @@ def demo(python: Path, arguments: list[str]) -> int:
 
 
 def test(python: Path, arguments: list[str]) -> int:
-    """The tests, a file to a process, at most four at once; arguments go to pytest. --blender: under other Blenders."""
+    """Run the tests, one process per file, at most four; arguments go to pytest. --blender: under other Blenders."""
     if any(argument.partition("=")[0] == "--blender" for argument in arguments):
         return subprocess.run([str(python), "-m", "scripts.blenders", *arguments], cwd=str(ROOT)).returncode
-    # Processes that share the cores compute with one thread each: with more they would wait for each other.
+    # Processes that share the cores use one thread each: with more, they would wait for each other.
     environment = dict(os.environ, OMP_NUM_THREADS="1")
     shared = ["--numprocesses", "auto", "--maxprocesses", "4", "--dist", "loadfile"]
     return subprocess.run([str(python), "-m", "pytest", *shared, *arguments], cwd=str(ROOT), env=environment).returncode
 
 
 def check(python: Path, arguments: list[str]) -> int:
-    """Lint, format, types and import rules; all of them run, whichever fails."""
+    """Check lint, format, types and import rules. All of them run, even if one fails."""
     package = link_package()
     tool = [str(python), "-m"]
     checks = {
@@ -332,17 +332,17 @@ def check(python: Path, arguments: list[str]) -> int:
 
 
 def build(python: Path, arguments: list[str]) -> int:
-    """The extension's zips, one for each platform; arguments go to ``scripts.build_extension``."""
+    """Build the extension's zips, one for each platform. Arguments go to ``scripts.build_extension``."""
     return subprocess.run([str(python), "-m", "scripts.build_extension", *arguments], cwd=str(ROOT)).returncode
 
 
 def link_package() -> Path:
-    """The checkout under the name ``espalier``, as which the add-on's relative imports know it."""
+    """A link to the checkout with the name ``espalier``, which the add-on's relative imports need."""
     link = ENVIRONMENT / "package" / "espalier"
     link.parent.mkdir(exist_ok=True)
     if not link.exists():
         if sys.platform == "win32":
-            import _winapi  # a junction needs no privilege, a symbolic link does
+            import _winapi  # a junction needs no privileges, unlike a symbolic link
 
             _winapi.CreateJunction(str(ROOT), str(link))
         else:
@@ -351,7 +351,7 @@ def link_package() -> Path:
 
 
 def setup(python: Path, arguments: list[str]) -> int:
-    """Only make the environment that the other commands need."""
+    """Make only the environment that the other commands need."""
     print(f"Ready: {python}")
     return 0
 
@@ -360,14 +360,14 @@ COMMANDS = {command.__name__: command for command in (demo, test, check, build, 
 
 
 def main() -> int:
-    """Run the command that is asked for. Exit code: 0 done, 1 failed, 2 wrong usage, 130 stopped."""
+    """Run the chosen command. Exit code: 0 done, 1 failed, 2 wrong usage, 130 stopped."""
     parser = argparse.ArgumentParser(description="Set up Espalier in this checkout and run it.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for name, command in COMMANDS.items():
         commands.add_parser(name, help=command.__doc__, add_help=False)
     chosen, arguments = parser.parse_known_args()
     if chosen.command is None:
-        parser.error("which? " + ", ".join(COMMANDS))
+        parser.error("choose a command: " + ", ".join(COMMANDS))
     if arguments and chosen.command in ("check", "setup"):
         parser.error(f"{chosen.command} takes no arguments: {' '.join(arguments)}")
     windows = sys.platform == "win32"
@@ -380,7 +380,7 @@ def main() -> int:
         print(f"\n{problem}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nStopped. Run it again to go on.", file=sys.stderr)
+        print("\nStopped. Run it again to continue.", file=sys.stderr)
         return 130
 
 

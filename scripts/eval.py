@@ -1,11 +1,12 @@
-"""Judge models on objects whose truth is known: ``python -m scripts.eval mini|students|painted``.
+"""Judge models on objects with known truth: ``python -m scripts.eval mini|students|painted``.
 
-    mini        how near a small model comes to held-out objects: shape, colours, hidden choices
+    mini        how close a small model comes to held-out objects: shape, colours, hidden choices
     students    few-step students beside their teacher, by distributions
-    painted     how well a picture is painted on a shape that is given
+    painted     how well a picture is painted on a given shape
 
-``--json`` prints one object as the last line of stdout, ``--out FILE`` writes it; progress goes to stderr. ``mini`` has
-``all.f_score``, ``all.iou`` and ``all.psnr`` in it, ``painted`` has ``all.psnr`` and ``all.psnr_other_views``.
+``--json`` prints one object as the last line of stdout, ``--out FILE`` writes it to a file. Progress goes to stderr.
+The object of ``mini`` has ``all.f_score``, ``all.iou`` and ``all.psnr``, that of ``painted`` has ``all.psnr`` and
+``all.psnr_other_views``.
 """
 
 from __future__ import annotations
@@ -36,19 +37,19 @@ CACHE = Path.home() / ".cache" / "espalier"
 MAX_SEEDS = 9
 STUDENTS = """Judge few-step students beside their teacher.
 
-A row of the table is a model and a number of steps. Two questions are asked of it. *Per image* (the primary columns):
-16 samples of one image against 16 true completions of it. *All in all*: one sample an image against the objects
-themselves. The row "truth" is what a perfect sampler would get: true completions instead of samples. Its Frechet
-distances are subtracted from all others, so that 0 is best.
+A row of the table is a model and a number of steps. It is judged in two ways. *Per image* (the primary columns): 16
+samples for one image against 16 true completions of it. *Overall*: one sample per image against the objects themselves.
+The row "truth" is what a perfect sampler would get: true completions instead of samples. Its Frechet distances are
+subtracted from all others, so that 0 is best.
 
---set FOLDER judges on objects of your own instead, pictures NAME.png beside NAME.glb; there only the second question
-can be asked. Samples are made once and kept, one file for each row, seed and question, named by what they were made
-with, so that the command can be stopped and run again, and several can run side by side with --row.
+--set FOLDER judges on your own objects instead, pictures NAME.png beside NAME.glb. They can be judged only in the
+second way. Samples are made once and stored, one file for each row, seed and way, named after what made them. So the
+command can be stopped and run again, and several can run side by side with --row.
 """
 
 
 def main() -> int:
-    """Exit code: 0 done, 1 it could not be done, 2 wrong usage, 130 stopped."""
+    """Run the command. Exit code: 0 done, 1 failed, 2 wrong usage, 130 stopped."""
     arguments = parse()
     try:
         code: int = arguments.run(arguments)
@@ -60,22 +61,22 @@ def main() -> int:
         say(str(error))
         return 1
     except KeyboardInterrupt:
-        kept = " The same command goes on with what it has not made yet." if arguments.run is run_students else ""
+        kept = " Run the same command again to make the missing samples." if arguments.run is run_students else ""
         say(f"Stopped.{kept}")
         return 130
 
 
 def parse() -> argparse.Namespace:
-    """The command line; ``run`` is what carries it out."""
+    """The command line. Its ``run`` is the function to call."""
     parser = argparse.ArgumentParser(
         prog="python -m scripts.eval", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     kinds = parser.add_subparsers(metavar="mini|students|painted", required=True)
     for name, evaluation in (("mini", mini), ("painted", painted)):
         kind = _kind(kinds, name, evaluation.__doc__ or "", run_on_pipeline)
-        kind.add_argument("--n", type=int, default=96, help="objects (default: %(default)s)")
-        kind.add_argument("--seed", type=int, default=0, help="which held-out objects")
-        kind.add_argument("--steps", type=int, default=25, help="of both flows (default: %(default)s)")
+        kind.add_argument("--n", type=int, default=96, help="number of objects (default: %(default)s)")
+        kind.add_argument("--seed", type=int, default=0, help="chooses the held-out objects")
+        kind.add_argument("--steps", type=int, default=25, help="steps of both flows (default: %(default)s)")
         kind.add_argument("--guidance", type=float, help="default: the model's own")
         kind.add_argument("--model", default="mini", help="name or folder of a small model (default: %(default)s)")
         kind.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -88,7 +89,7 @@ def _kind(kinds: Any, name: str, words: str, run: Callable[[argparse.Namespace],
     kind: argparse.ArgumentParser = kinds.add_parser(
         name, description=words, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    kind.add_argument("--json", action="store_true", help="print the figures as one object, last of all")
+    kind.add_argument("--json", action="store_true", help="print the figures as one object on the last line")
     kind.add_argument("--out", type=Path, metavar="FILE", help="write the figures as JSON")
     kind.set_defaults(run=run)
     return kind
@@ -96,19 +97,19 @@ def _kind(kinds: Any, name: str, words: str, run: Callable[[argparse.Namespace],
 
 def _add_students(kind: argparse.ArgumentParser) -> None:
     kind.add_argument("--preset", default="mini", help="the teacher: a model's name or folder")
-    kind.add_argument("--set", type=Path, metavar="FOLDER", help="pictures NAME.png beside the objects NAME.glb")
-    kind.add_argument("--student", action="append", default=[], metavar="MODEL", help="further students (folders)")
-    kind.add_argument("--encoder", metavar="MODEL", help="whose image encoder judges renders (default: the teacher's)")
-    kind.add_argument("--objects", type=int, default=192, help="held-out objects of the columns all in all")
-    kind.add_argument("--seeds", type=int, choices=range(1, MAX_SEEDS + 1), default=3, help="sampling seeds")
-    kind.add_argument("--folder", type=Path, help="where samples are kept (default: ~/.cache/espalier/eval/PRESET)")
+    kind.add_argument("--set", type=Path, metavar="FOLDER", help="your own objects: pictures NAME.png beside NAME.glb")
+    kind.add_argument("--student", action="append", default=[], metavar="MODEL", help="another student (a folder)")
+    kind.add_argument("--encoder", metavar="MODEL", help="model whose encoder judges renders (default: the teacher)")
+    kind.add_argument("--objects", type=int, default=192, help="number of held-out objects for the overall columns")
+    kind.add_argument("--seeds", type=int, choices=range(1, MAX_SEEDS + 1), default=3, help="number of sampling seeds")
+    kind.add_argument("--folder", type=Path, help="folder for samples (default: ~/.cache/espalier/eval/PRESET)")
     kind.add_argument("--device", default="cpu")
-    kind.add_argument("--row", action="append", help="only rows of this name, such as 'vm-vd 2x2'")
+    kind.add_argument("--row", action="append", help="only rows with this name, such as 'vm-vd 2x2'")
     kind.add_argument("--table", action="store_true", help="print the table (Markdown)")
 
 
 def run_on_pipeline(arguments: argparse.Namespace) -> int:
-    """``mini`` or ``painted``, on a model's whole pipeline. Raises CheckpointError."""
+    """Run ``mini`` or ``painted`` on a model's whole pipeline. Raises CheckpointError."""
     pipeline = Pipeline.load(ModelFolder.find(arguments.model), torch.device(arguments.device))
     options = arguments.n, arguments.seed, arguments.steps, arguments.guidance
     found = arguments.evaluation.evaluate(pipeline, *options, say)
@@ -119,15 +120,15 @@ def run_on_pipeline(arguments: argparse.Namespace) -> int:
 
 
 def run_students(arguments: argparse.Namespace) -> int:
-    """Make the samples that are missing, and say what was asked for. Raises CheckpointError, GivenSetError."""
-    torch.set_num_threads(1)  # rows are made side by side by several such commands
+    """Make the missing samples, and print what was requested. Raises CheckpointError, GivenSetError."""
+    torch.set_num_threads(1)  # several such commands may make rows side by side
     teacher = ModelFolder.find(arguments.preset)
     name = teacher.path.name
     students = [*students_of(teacher, CACHE / "distill" / name), *((m, find_model(m)) for m in arguments.student)]
     rows = [*([] if arguments.set else [Row("truth")]), *rows_of(teacher.path, students)]
     chosen = [row for row in rows if not arguments.row or row.name in arguments.row]
     if not chosen:
-        say(f"there is no such row: {', '.join(row.name for row in rows)}")
+        say(f"There is no such row. The rows are: {', '.join(row.name for row in rows)}")
         return 2
     evaluation = open_evaluation(arguments, teacher)
     for seed, row in product(range(arguments.seeds), chosen):
@@ -142,7 +143,7 @@ def run_students(arguments: argparse.Namespace) -> int:
 
 
 def open_evaluation(arguments: argparse.Namespace, teacher: ModelFolder) -> Evaluation:
-    """The set, and where its samples are kept: what one image encoder saw cannot be compared with another's."""
+    """The set and the folder of its samples, which depends on the image encoder: features of two cannot be compared."""
     device = torch.device(arguments.device)
     judge = ModelFolder.find(arguments.encoder) if arguments.encoder else teacher
     encoder, digest = encoder_of(judge, device)
@@ -154,12 +155,12 @@ def open_evaluation(arguments: argparse.Namespace, teacher: ModelFolder) -> Eval
 
 
 def say(words: str) -> None:
-    """A line of progress: stdout is for figures."""
+    """Print a line of progress on stderr: stdout is for figures."""
     print(words, file=sys.stderr, flush=True)
 
 
 def hand_out(figures: Any, arguments: argparse.Namespace) -> None:
-    """Write the figures to the file, and print them as the last line, as far as that was asked for."""
+    """Write the figures to the file, and print them as the last line, if requested."""
     if arguments.out:
         write_whole(arguments.out, json.dumps(figures, indent=1) + "\n")
     if arguments.json:

@@ -2,8 +2,8 @@
 
     python -m scripts.finish_sheet [--out docs/finish.jpg] [--resolution 128] [--faces 1500]
 
-The objects are procedural, so no model takes part: what is seen is what finishing makes of a raw surface. Renders are
-Blender's (pip's bpy), the rest is drawn with numpy.
+The objects are procedural and no model is involved: the picture shows what finishing makes of a raw surface. The
+renders come from Blender (pip's bpy), the rest is drawn with numpy.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def main() -> int:
         prog="python -m scripts.finish_sheet", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "finish.jpg", metavar="FILE")
-    parser.add_argument("--resolution", type=int, default=128, help="cubes a side of the raw surface")
-    parser.add_argument("--faces", type=int, default=1500, help="face target")
+    parser.add_argument("--resolution", type=int, default=128, help="grid of the raw surface, in cubes along a side")
+    parser.add_argument("--faces", type=int, default=1500, help="target number of faces")
     options = parser.parse_args()
     rows = []
     for family in list(FAMILIES)[:COUNT]:
@@ -69,7 +69,7 @@ def tiles(mesh: FinishedMesh) -> Iterator[Image.Image]:
 
 
 def shaded(mesh: FinishedMesh, wire: bool = False) -> Image.Image:
-    """Clay with the normal map, or flat with the edges of the faces; cut to the object."""
+    """Clay with the normal map, or flat with the faces' edges; cropped to the object."""
     size = TILE * SUPERSAMPLING
     seen = look(mesh.vertices, mesh.faces, VIEW, size)
     corners = mesh.vertices[mesh.faces]
@@ -91,13 +91,13 @@ def shaded(mesh: FinishedMesh, wire: bool = False) -> Image.Image:
     half = 0.55 * max(np.ptp(rows), np.ptp(columns))
     y, x = (rows.min() + rows.max()) / 2, (columns.min() + columns.max()) / 2
     whole = Image.fromarray(image.clip(0, 255).astype(np.uint8).reshape(size, size, 3))
-    tile = Image.new("RGB", (round(2 * half),) * 2, PAPER)  # larger than the picture where an object is near its border
+    tile = Image.new("RGB", (round(2 * half),) * 2, PAPER)  # larger than the picture if the object is near its border
     tile.paste(whole, (round(half - x), round(half - y)))
     return tile
 
 
 def on_edges(seen: Seen, corners: np.ndarray) -> np.ndarray:
-    """[P] bool: whether a pixel lies on a line along an edge of its face."""
+    """Whether each pixel is on a line along an edge of its face, [P] bool."""
     u, v = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     area = np.linalg.norm(np.cross(u, v), axis=1)
     sides = np.linalg.norm(corners[:, [1, 2, 0]] - corners[:, [2, 0, 1]], axis=2)
@@ -116,7 +116,7 @@ def uv_layout(mesh: FinishedMesh) -> Image.Image:
 
 
 def rendered(mesh: FinishedMesh) -> Image.Image:
-    """Cycles' picture of the asset, as it comes out of its .glb."""
+    """A Cycles render of the asset, imported from its .glb."""
     import bpy
 
     from scripts.batch import load_checkout
@@ -139,7 +139,7 @@ def rendered(mesh: FinishedMesh) -> Image.Image:
 
 
 def sheet(rows: list[tuple[str, list[Image.Image]]]) -> Image.Image:
-    """Two assets beside each other, a row of pictures each."""
+    """The sheet: two assets side by side, each a row of pictures."""
     columns = 2
     width, height = len(COLUMNS) * (TILE + GAP) + GAP, TILE + LABEL + GAP
     paper = Image.new("RGB", (columns * width, -(-len(rows) // columns) * height + GAP), PAPER)

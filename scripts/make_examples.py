@@ -1,4 +1,4 @@
-"""Render the example images: held-out procedural objects on a transparent ground, as a person would cut them out."""
+"""Render the example images: held-out procedural objects on a transparent background, as if cut out by a person."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EXAMPLES: dict[str, tuple[int, float, float]] = {
 
 
 def picture(family: str, number: int, azimuth: float, elevation: float, size: int) -> Image.Image:
-    """RGBA, smoothed by rendering at twice the size."""
+    """A picture of an object, RGBA, smoothed by rendering at twice the size. Angles are in degrees."""
     params, view = draw(family, [HELD_OUT + number]), View(azimuth, elevation, 35)
     window = frame(family, params, [view], margin=1.3)
     rgba = render(family, params, [view], [LIGHT], 2 * size, window)[0].numpy()
@@ -34,7 +34,7 @@ def picture(family: str, number: int, azimuth: float, elevation: float, size: in
 
 
 def main() -> None:
-    """Write them to the folder ``examples``."""
+    """Write the images to the folder ``examples``."""
     folder = ROOT / "examples"
     folder.mkdir(exist_ok=True)
     for family, (number, azimuth, elevation) in EXAMPLES.items():

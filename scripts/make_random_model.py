@@ -1,8 +1,8 @@
 """Write a model with weights made by rule: ``python -m scripts.make_random_model OUT``.
 
-OUT gets the form in which TRELLIS-image-large is published: pipeline.json, and for each network that it names (the
-image encoder too) its description and its weights under ckpts/, half precision where published so. Such a model makes
-noise; it has the sizes of the real one, for checks of loading, memory and time. It takes 4.3 GB.
+OUT gets the layout of TRELLIS-image-large: pipeline.json, and for each network that it names (also the image encoder)
+its description and its weights under ckpts/, in half precision if published so. Such a model makes only noise, but it
+has the sizes of the real one, to check loading, memory and time. It takes 4.3 GB.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from scripts.benchmark.networks import LARGE, description_of, weights_by_rule
 
 
 def write_random_model(out: Path, like: Path = LARGE) -> None:
-    """Write a folder with the networks that ``like/pipeline.json`` names. One tensor at a time is in memory."""
+    """Write a folder with the networks that ``like/pipeline.json`` names. Only one tensor is in memory at a time."""
     (out / "ckpts").mkdir(parents=True, exist_ok=True)
     shutil.copyfile(like / "pipeline.json", out / "pipeline.json")
     args = read_json(like / "pipeline.json")["args"]
@@ -46,10 +46,10 @@ def write_weights(description: Path, file: Path) -> int:
 
 
 def main() -> int:
-    """Write the model that the command line asks for."""
+    """Write the model that the command line describes. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m scripts.make_random_model", description=__doc__.partition("\n")[0])
-    parser.add_argument("out", type=Path, help="a folder; made if missing")
-    parser.add_argument("--like", type=Path, default=LARGE, metavar="FOLDER", help="a folder with other descriptions")
+    parser.add_argument("out", type=Path, help="output folder (made if missing)")
+    parser.add_argument("--like", type=Path, default=LARGE, metavar="FOLDER", help="folder with other descriptions")
     options = parser.parse_args()
     write_random_model(options.out, options.like)
     return 0

@@ -1,13 +1,13 @@
 """Write the tables of the documentation from the figures in docs/benchmarks: ``python -m scripts.results``.
 
-A page marks the place of a table, and what stands between the two comments is replaced::
+A page marks the place of a table. The script replaces everything between the two comments::
 
     <!-- table: distillation six -->
     <!-- end -->
 
-The first word names a file, here ``docs/benchmarks/distillation.json``. The second says what to make of it: ``all`` is
-a table of all rows, ``columns`` a list of what the columns mean, and any other word a table of the rows that the file
-lists under ``tables`` by this name. ``--check`` writes nothing; the exit code is 1 if a page is out of date.
+The first word names a file, here ``docs/benchmarks/distillation.json``. The second chooses a part: ``all`` is a table
+of all rows, ``columns`` a list of what the columns mean, and any other word a table of the rows that the file lists
+under ``tables`` with this name. ``--check`` writes nothing; the exit code is 1 if a page is out of date.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def pages() -> list[Path]:
 
 
 def rewritten(text: str, figures: Path = FIGURES) -> str:
-    """A page with all its tables made anew. Raises OSError and KeyError where the figures are not there."""
+    """A page with all its tables updated. Raises OSError and KeyError if figures are missing."""
 
     def table(place: re.Match[str]) -> str:
         values = json.loads((figures / f"{place['name']}.json").read_text("utf-8"))
@@ -59,12 +59,13 @@ def markdown(values: Mapping[str, Any], part: str) -> str:
 
 
 def figure(value: float | Sequence[float], column: Mapping[str, Any]) -> str:
-    """A number, or a mean and half its range, with as many decimals as its column has."""
+    """A number, or a mean and half its range, with its column's decimals and unit."""
     numbers = [value] if isinstance(value, int | float) else value
     return " ± ".join(f"{number:.{column['decimals']}f}" for number in numbers) + column["unit"]
 
 
 def main() -> int:
+    """Update the pages, and print which ones changed. Exit code: 0 done, 1 with ``--check`` if one is out of date."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a page is out of date")
     options = parser.parse_args()

@@ -1,8 +1,8 @@
-"""Train a small model from nothing: ``python -m scripts.train STAGE --preset mini``; ``all`` runs every stage in order.
+"""Train a small model from scratch: ``python -m scripts.train STAGE --preset mini``. ``all`` runs every stage in order.
 
-A stage that was stopped, by Ctrl-C or by force, goes on where it was when the same command is run again. Data,
-checkpoints, logs and held-out metrics stay in a folder outside the repository; ``export`` writes the model folder.
-``--start mini`` goes on from the bundled weights instead of nothing.
+If a stage was stopped, by Ctrl-C or by force, run the same command again to resume it. Data, checkpoints, logs and
+held-out metrics go to a folder outside the repository. ``export`` writes the model folder. ``--start mini`` starts from
+the bundled weights, not from scratch.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ STAGES = ("data", *LEARNED, "export")
 
 
 def say(words: str) -> None:
-    """A line with the time of day."""
+    """Print a line with the time of day."""
     print(f"{time.strftime('%H:%M:%S')}  {words}", flush=True)
 
 
 def run_data(run: Run) -> None:
-    """Make the shards that are missing, saying how long it will take."""
+    """Make the missing shards, and print how long it will take."""
     started, at_start = time.monotonic(), -1
 
     def report(done: int, total: int) -> None:
@@ -53,8 +53,8 @@ def run_data(run: Run) -> None:
 
 
 def run_stage(name: str, run: Run, arguments: argparse.Namespace) -> None:
-    """One of ``STAGES``, from where it was. Raises FileNotFoundError if an earlier stage is not finished, BackendError
-    while another process is at work in its folder."""
+    """Run one of ``STAGES``, from where it stopped. Raises FileNotFoundError if an earlier stage is not finished,
+    BackendError if another process is using its folder."""
     if name == "data":
         run_data(run)
     elif name == "export":
@@ -69,7 +69,7 @@ def run_stage(name: str, run: Run, arguments: argparse.Namespace) -> None:
 
 
 def parse() -> argparse.Namespace:
-    """The command line, with the folders that it leaves to the preset."""
+    """The command line, with default folders filled in from the preset."""
     parser = argparse.ArgumentParser(
         prog="python -m scripts.train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -80,15 +80,15 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--start",
         metavar="MODEL",
-        help="begin with the weights of this model, and follow the preset's shorter schedules",
+        help="start with the weights of this model, and use the preset's shorter schedules",
     )
     parser.add_argument(
-        "--precision", choices=("fp32", "bf16"), default="fp32", help="of products (bf16: only where they are faster)"
+        "--precision", choices=("fp32", "bf16"), default="fp32", help="of products (use bf16 only where it is faster)"
     )
-    parser.add_argument("--threads", type=int, help="CPU threads (default: one to a core)")
-    parser.add_argument("--out", type=Path, help="model folder that export writes (default: FOLDER/model)")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: one per core)")
+    parser.add_argument("--out", type=Path, help="model folder for export (default: FOLDER/model)")
     parser.add_argument("--structure-guidance", type=float, default=1.0, help="default guidance of the exported model")
-    parser.add_argument("--latent-guidance", type=float, default=0.0)
+    parser.add_argument("--latent-guidance", type=float, default=0.0, help="the same for the latents")
     arguments = parser.parse_args()
     arguments.folder = arguments.folder or Path.home() / ".cache" / "espalier" / "train" / arguments.preset
     arguments.out = arguments.out or arguments.folder / "model"
@@ -96,7 +96,7 @@ def parse() -> argparse.Namespace:
 
 
 def main() -> int:
-    """Exit code: 0 done, 2 it could not be done, 130 stopped."""
+    """Run the command. Exit code: 0 done, 2 failed or wrong usage, 130 stopped."""
     arguments = parse()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
@@ -108,7 +108,7 @@ def main() -> int:
         print(f"train: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\ntrain: stopped; run the same command to go on", file=sys.stderr)
+        print("\ntrain: stopped; run the same command again to resume", file=sys.stderr)
         return 130
     return 0
 

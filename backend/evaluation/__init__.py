@@ -1,1 +1,1 @@
-"""Models judged: objects whose truth is known, what is kept of generated ones, distributions compared, a table."""
+"""Judging models: objects with known truth, features of generated ones, distributions compared, and a table."""

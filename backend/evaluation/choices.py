@@ -1,4 +1,4 @@
-"""How often each hidden choice was taken, beside how often it should be."""
+"""How often each mode of the hidden choices occurred, beside how often it should."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ..training.objects.families import FAMILIES
 from . import metrics
 from .cases import Case
 
-CHOICE_RESOLUTION = 32  # hidden choices are told apart on this lattice
+CHOICE_RESOLUTION = 32  # of the lattice on which hidden choices are told apart
 
 
 class Choices:
-    """Counts of the modes that hidden choices took, pooled by choice, beside their true frequencies."""
+    """Counts of the modes of hidden choices, pooled by choice, beside their true frequencies."""
 
     def __init__(self) -> None:
         self.taken: dict[str, list[int]] = defaultdict(list)
@@ -23,19 +23,19 @@ class Choices:
 
     @staticmethod
     def of(case: Case, filled: np.ndarray) -> dict[str, int]:
-        """The modes of those choices that the case's image does not show. ``filled``: [R + 1]^3 of the result."""
+        """The modes of those choices that the case's image does not show. ``filled`` is the result's, [R + 1]^3."""
         stride = (len(filled) - 1) // CHOICE_RESOLUTION
         coarse = filled[::stride, ::stride, ::stride]
         return {c: metrics.chosen_mode(coarse, case.family, case.number, c) for c in case.hidden_choices()}
 
     def add(self, family: str, modes: dict[str, int]) -> None:
-        """Count what an object took."""
+        """Count the modes of one object."""
         for choice, mode in modes.items():
             self.taken[choice].append(mode)
             self.expected[choice].append(FAMILIES[family].modes[choice])
 
     def report(self) -> dict[str, dict[str, object]]:
-        """Of each choice: how many were seen, both frequencies, and half the sum of their differences."""
+        """For each choice: the number of images, both frequencies, and half the sum of their differences."""
         out: dict[str, dict[str, object]] = {}
         for choice, modes in self.taken.items():
             true = np.mean(self.expected[choice], axis=0)
@@ -46,5 +46,5 @@ class Choices:
         return out
 
     def total_variation(self) -> float:
-        """The mean over all choices: 0 where every one comes as often as it should."""
+        """The mean total variation over all choices: 0 if every mode occurs as often as it should."""
         return float(np.mean([cast(float, entry["total_variation"]) for entry in self.report().values()]))

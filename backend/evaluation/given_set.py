@@ -1,4 +1,4 @@
-"""A person's own objects as a set to judge models on: pictures NAME.png (or .jpg, .webp) and the objects NAME.glb."""
+"""A person's own objects as a set to judge models on: pictures NAME.png (or .jpg, .webp) and objects NAME.glb."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ from . import judge
 from .subjects import Solid, Truth, points_on
 
 PICTURES = (".png", ".webp", ".jpg", ".jpeg")
-RESOLUTION = 64  # of the lattice that volumes are compared on
-LONGEST_EDGE = 0.02  # of the box: textures are taken over at the corners of triangles not larger than this
-SIDE = 256  # pixels, of the pictures that are compared
+RESOLUTION = 64  # of the lattice on which volumes are compared
+LONGEST_EDGE = 0.02  # of the box: triangles are split to this size, and take their texture's colours at the corners
+SIDE = 256  # pixels, of the compared pictures
 
 
 class GivenSetError(ValueError):
-    """A folder is no set of objects. The text says which file, and what is wrong."""
+    """A folder is not a set of objects. The text says which file is at fault, and why."""
 
 
 @dataclass(frozen=True)
 class GivenSubject:
     """A picture and the object that it shows.
 
-    glTF's axes are taken for those of the model: y up, the front to +z. Where the object lies and how large it is are
-    the set's affair, so truth and results are both put into the unit cube by their bounding boxes.
+    The object must use glTF's axes: y up, the front to +z. Its position and size are up to the set, so truth and
+    results are both moved into the unit cube by their bounding boxes.
     """
 
     picture: Path
     object: Path
 
     def image(self) -> Image.Image:
-        """The picture as a user would give it. Raises ImageError."""
+        """The picture as a user would provide it. Raises ImageError."""
         return load_image(self.picture)
 
     def solid(self) -> Solid:
@@ -50,7 +50,7 @@ class GivenSubject:
         return _solid(self.object)
 
     def truth(self) -> Truth:
-        """The object from four sides, since it is not known from which the picture was taken. Raises GivenSetError."""
+        """The object from four sides, because the picture's own view is unknown. Raises GivenSetError."""
         return _truth(self.object)
 
     def judged_as(self, surface: Surface) -> Solid:
@@ -59,22 +59,22 @@ class GivenSubject:
 
 
 def given_set(folder: Path) -> list[GivenSubject]:
-    """The objects of a folder, in the order of their names. Raises GivenSetError."""
+    """The objects of a folder, sorted by name. Raises GivenSetError."""
     if not folder.is_dir():
-        raise GivenSetError(f"{folder} is no folder.")
+        raise GivenSetError(f"{folder} is not a folder.")
     found = []
     for path in sorted(folder.glob("*.glb")):
         pictures = [picture for suffix in PICTURES if (picture := path.with_suffix(suffix)).is_file()]
         if not pictures:
-            raise GivenSetError(f"{path} has no picture of the same name ({', '.join(PICTURES)}) beside it.")
+            raise GivenSetError(f"{path} has no picture with the same name ({', '.join(PICTURES)}) beside it.")
         found.append(GivenSubject(pictures[0], path))
     if not found:
-        raise GivenSetError(f"{folder} has no .glb files. A set is pictures NAME.png and the objects NAME.glb.")
+        raise GivenSetError(f"{folder} has no .glb files. A set has pictures NAME.png and objects NAME.glb.")
     return found
 
 
 def set_digest(subjects: Sequence[GivenSubject]) -> str:
-    """Names the contents of a set, by names, sizes and times of its files."""
+    """A short hash of a set, from the names, sizes and times of its files."""
     files = [path for subject in subjects for path in (subject.picture, subject.object)]
     stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     return hashlib.sha256(repr(stats).encode()).hexdigest()[:12]
@@ -94,7 +94,7 @@ def _truth(path: Path) -> Truth:
 
 
 def _read(path: Path) -> Mesh:
-    """A file's triangles in our axes, with the colours of its textures at their corners."""
+    """A file's triangles in our axes, with the textures' colours at their corners."""
     import trimesh
 
     try:
@@ -103,7 +103,7 @@ def _read(path: Path) -> Mesh:
     except (ValueError, KeyError, IndexError, TypeError, OSError) as error:
         raise GivenSetError(f"{path} cannot be read as glTF: {error}.") from error
     if not parts:
-        raise GivenSetError(f"{path} holds no triangles.")
+        raise GivenSetError(f"{path} contains no triangles.")
     starts = np.cumsum([0, *(len(part.vertices) for part in parts)])
     vertices = np.concatenate([part.vertices for part in parts])[:, [0, 2, 1]] * [1, -1, 1]  # y up to z up
     faces = np.concatenate([part.faces + start for part, start in zip(parts, starts, strict=False)])
@@ -112,16 +112,16 @@ def _read(path: Path) -> Mesh:
 
 
 def _colored(mesh: Any) -> Mesh:
-    """A trimesh.Trimesh in triangles small enough to carry its texture at their corners."""
+    """A ``trimesh.Trimesh`` split into triangles that are small enough to carry its texture at their corners."""
     from trimesh.remesh import subdivide_to_size
 
     visual = mesh.visual
     textured = visual.kind == "texture" and visual.uv is not None
     if visual.kind == "texture" and not textured:
-        visual = visual.to_color()  # one colour for all
+        visual = visual.to_color()  # one colour for the whole mesh
     carried = visual.uv if textured else visual.vertex_colors
     longest = LONGEST_EDGE * float(np.ptp(mesh.vertices, axis=0).max())
-    # Columns of any kind are halved as positions are; scaled down, they do not count as lengths.
+    # Splitting interpolates all columns like positions. These are scaled down, so that they do not count as lengths.
     tiny = 1e-3 * longest / max(1.0, float(np.abs(carried).max()))
     rows, faces = subdivide_to_size(np.hstack([mesh.vertices, carried * tiny]), mesh.faces, longest, max_iter=12)
     carried = rows[:, 3:] / tiny
@@ -130,7 +130,7 @@ def _colored(mesh: Any) -> Mesh:
 
 
 def _boxed(mesh: Mesh) -> Solid:
-    """A mesh in the middle of the unit cube, its longest side 1, and the volume that it encloses."""
+    """A mesh moved to the middle of the unit cube and scaled to a longest side of 1, with its enclosed volume."""
     low, high = mesh.vertices.min(axis=0), mesh.vertices.max(axis=0)
     vertices = ((mesh.vertices - (low + high) / 2) / max(1e-9, float((high - low).max()))).astype(np.float32)
     cells = np.zeros((RESOLUTION + 1,) * 3, dtype=bool)

@@ -1,7 +1,7 @@
-"""Whether generated objects are spread as the true ones are: per image against its true completions, and all in all.
+"""Whether generated objects vary as the true ones do: for each image against its true completions, and overall.
 
-One image has many right answers. Scores against a single one (F-score, IoU) prefer an average, which is none of them;
-these compare sets of samples. Samples are rows of features [n, d].
+One image has many right answers. Scores against a single one (F-score, IoU) prefer an average, which is none of them.
+The measures here compare sets of samples. Samples are rows of features [n, d].
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from ..models.image_encoder import ImageEncoder
 from ..training.objects.drawing import draw_colors
 from ..training.objects.render import View, Window
 
-#: Where renders are taken from: azimuth, elevation, field of view in degrees, as in MDT-dist's evaluation.
+#: The views for renders (azimuth, elevation, field of view in degrees), as in MDT-dist's evaluation.
 VIEWS = tuple(View(azimuth, 30.0, 40.0) for azimuth in (0.0, 90.0, 180.0, 270.0))
 WINDOW = Window(0.0, 0.0, 0.95)
-POOLED = 16  # cells to a side of the shape features
+POOLED = 16  # cells along a side of the shape features
 
 
 def shape_features(occupancy: np.ndarray) -> np.ndarray:
-    """Volume in each cell of a coarse grid, [POOLED^3] in 0..1, of a filled lattice [R + 1]^3."""
+    """The volume of a filled lattice [R + 1]^3 in each cell of a coarse grid, [POOLED^3] in 0..1."""
     solid = occupancy[:-1, :-1, :-1].astype(np.float32)
     factor = len(solid) // POOLED
     return solid.reshape(POOLED, factor, POOLED, factor, POOLED, factor).mean((1, 3, 5)).ravel()
 
 
 def render_features(surface: Mesh | None, encoder: ImageEncoder) -> np.ndarray:
-    """What an image encoder makes of unlit renders on black, [4, C]: the mean of each one's tokens. None is nothing."""
+    """Features of unlit renders on black, [4, C]: the mean of an image encoder's tokens. None renders as empty."""
     size = encoder.grid * encoder.patch_size
     pictures = np.zeros((len(VIEWS), size, size, 3), np.float32)
     if surface is not None:
@@ -48,9 +48,9 @@ def render_features(surface: Mesh | None, encoder: ImageEncoder) -> np.ndarray:
 
 
 def nearest_neighbour_accuracy(a: np.ndarray, b: np.ndarray) -> float:
-    """1-NNA (Lopez-Paz and Oquab 2017): how often a sample's nearest other sample is of its own set. 0.5 is best.
+    """1-NNA (Lopez-Paz and Oquab 2017): how often a sample's nearest other sample is in its own set. 0.5 is best.
 
-    Samples that coincide across the sets count half, as they would at random.
+    Samples that coincide across the sets count half, as they would by chance.
     """
     joined = np.concatenate([a, b])
     own = np.arange(len(joined)) < len(a)
@@ -62,7 +62,7 @@ def nearest_neighbour_accuracy(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def energy_distance(a: np.ndarray, b: np.ndarray) -> float:
-    """2 E|x - y| - E|x - x'| - E|y - y'| (Szekely and Rizzo 2013), pairs of a sample with itself left out."""
+    """2 E|x - y| - E|x - x'| - E|y - y'| (Szekely and Rizzo 2013), without pairs of a sample with itself."""
     between, within_a, within_b = cdist(a, b).mean(), cdist(a, a), cdist(b, b)
     return float(2 * between - within_a.sum() / (len(a) * (len(a) - 1)) - within_b.sum() / (len(b) * (len(b) - 1)))
 
@@ -71,8 +71,8 @@ def energy_distance(a: np.ndarray, b: np.ndarray) -> float:
 class HiddenVariation:
     """The directions in which true answers to one image differ: axes [k, d] and the size of the differences along them.
 
-    Over all features, samples are told from true answers by what is a little off in all of them, which says nothing of
-    how they vary. Along these axes only what the image does not show counts.
+    Over all features, samples differ from true answers by small errors that all of them share. Those say nothing about
+    how samples vary. Along these axes, only what the image does not show counts.
     """
 
     mean: np.ndarray
@@ -81,23 +81,23 @@ class HiddenVariation:
 
     @classmethod
     def of(cls, answers: np.ndarray, count: int = 4) -> HiddenVariation:
-        """Of true answers [n, d], which should not be those that samples are compared with."""
+        """From true answers [n, d], which should not be the ones that samples are compared with."""
         mean = answers.mean(0)
         _, _, axes = np.linalg.svd(answers - mean, full_matrices=False)
         along = (answers - mean) @ axes[:count].T
         return cls(mean, axes[:count], max(1e-6, _spread(along)))
 
     def __call__(self, rows: np.ndarray) -> np.ndarray:
-        """Rows [n, d] as coordinates along the axes [n, k], true answers being about 1 from their mean."""
+        """Rows [n, d] as coordinates along the axes [n, k]. True answers are about 1 from their mean."""
         return np.asarray((rows - self.mean) @ self.axes.T / self.size)
 
     def spread(self, rows: np.ndarray) -> float:
-        """How far samples are from their own mean: about 1 for true answers, 0 for the same answer again and again."""
+        """How far samples are from their own mean: about 1 for true answers, 0 if all samples are the same."""
         return _spread(self(rows))
 
 
 def _spread(points: np.ndarray) -> float:
-    """Root mean square distance of points [n, k] from their own mean."""
+    """The root mean square distance of points [n, k] from their own mean."""
     return float(np.sqrt(((points - points.mean(0)) ** 2).sum() / (len(points) - 1)))
 
 
@@ -110,7 +110,7 @@ class Axes:
 
     @classmethod
     def fit(cls, rows: np.ndarray, count: int = 32) -> Axes:
-        """Axes of the largest spread."""
+        """Fit the axes of the largest spread."""
         mean = rows.mean(0)
         _, spread, axes = np.linalg.svd(rows - mean, full_matrices=False)
         return cls(mean, axes[:count] * (np.sqrt(len(rows)) / spread[0]))
@@ -121,7 +121,8 @@ class Axes:
 
 
 def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
-    """Squared distance of means plus that of covariances, of normal laws fitted to both (Dowson and Landau 1982)."""
+    """The squared distance of means plus that of covariances, for normal distributions fitted to both sets (Dowson and
+    Landau 1982)."""
     cov_a, cov_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
     root = np.real(sqrtm(cov_a @ cov_b))
     return float(((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(cov_a + cov_b - 2 * root))
@@ -129,19 +130,19 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class Structure:
-    """What can be wrong with a surface's make-up."""
+    """What can be wrong with a surface's structure."""
 
     parts: int  # components with at least one percent of the area
     dust: float  # share of the area in smaller ones
-    leaks: bool  # whether the inside that a closed hull would have is mostly open to the outside
+    leaks: bool  # whether most of the inside of a closed hull is open to the outside
 
     def valid(self, true_parts: int | None) -> bool:
-        """No dust, no leak, and as many parts as the true object has, where that is known."""
+        """Whether there is no dust, no leak, and as many parts as in the true object, if that is known."""
         return self.dust <= 0.01 and not self.leaks and true_parts in (self.parts, None)
 
 
 def structure_of(surface: Mesh, filled: np.ndarray) -> Structure:
-    """``filled``: the surface's lattice after filling from the border, [R + 1]^3."""
+    """The structure of a surface. ``filled`` is its lattice after filling from the border, [R + 1]^3."""
     faces = surface.faces
     edges = np.concatenate([faces[:, :2], faces[:, 1:]])
     graph = coo_matrix((np.ones(len(edges), bool), edges.T), shape=(len(surface.vertices),) * 2)
@@ -150,7 +151,7 @@ def structure_of(surface: Mesh, filled: np.ndarray) -> Structure:
     area = np.linalg.norm(np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]), axis=1)
     shares = np.bincount(label, area) / area.sum()
     large = shares >= 0.01
-    # Swollen, a surface has no small openings; what that encloses, shrunk again, is what it was meant to hold.
+    # Dilation closes small openings. The volume inside, eroded again, is what the surface was meant to enclose.
     swollen = ndimage.binary_fill_holes(ndimage.binary_dilation(np.pad(filled, 3), iterations=2))
     closed = ndimage.binary_erosion(swollen, iterations=2)
     return Structure(int(large.sum()), float(shares[~large].sum()), bool(filled.sum() < 0.5 * closed.sum()))

@@ -1,4 +1,4 @@
-"""How near a generated object is to the true one: volume, surface, colour, and which hidden choice it took."""
+"""How close a generated object is to the true one: volume, surface, colour, and the modes of its hidden choices."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from ..training.objects.shapes import corner_distances, draw, surface_voxels
 
 
 def filled(surface: Surface) -> np.ndarray:
-    """Occupancy [R + 1]^3 of the lattice corners: whatever a flood from the border does not reach."""
+    """The occupancy of the lattice corners, [R + 1]^3: everything that a flood fill from the border does not reach."""
     return ~reachable_corners(surface.inside_corners, surface.resolution).reshape((surface.resolution + 1,) * 3)
 
 
 def true_occupancy(family: str, params: Params, resolution: int) -> np.ndarray:
-    """The same of B analytic objects, [B, R + 1, R + 1, R + 1]."""
+    """The occupancy of B analytic objects, filled the same way, [B, R + 1, R + 1, R + 1]."""
     inside = (corner_distances(family, params, resolution) < 0).numpy()
     return np.stack([ndimage.binary_fill_holes(solid) for solid in inside])
 
 
 def iou(a: np.ndarray, b: np.ndarray) -> float:
-    """Intersection over union of two boolean arrays of one shape; 0 where both are empty."""
+    """The intersection over union of two boolean arrays of the same shape; 0 if both are empty."""
     return float((a & b).sum() / max(1, (a | b).sum()))
 
 
 def true_surface(family: str, params: Params, voxel_resolution: int) -> Surface:
-    """What a perfect decoder would give for one object: the extractor fed with analytic distances and colours."""
+    """What a perfect decoder would make of one object: the extractor's surface from analytic distances and colours."""
     voxels = surface_voxels(family, params, voxel_resolution, MESH_CELLS, with_corner_color=True)[0]
     assert voxels.color is not None
     table = corner_table()
@@ -55,7 +55,7 @@ def true_surface(family: str, params: Params, voxel_resolution: int) -> Surface:
 
 
 def sample_surface(surface: Mesh, count: int, seed: int) -> np.ndarray:
-    """Points [count, 3], uniform by area."""
+    """Random points on a surface, [count, 3], uniform by area."""
     rng = np.random.default_rng(seed)
     a, b, c = (surface.vertices[surface.faces[:, k]].astype(np.float64) for k in range(3))
     areas = np.linalg.norm(np.cross(b - a, c - a), axis=1)
@@ -67,42 +67,42 @@ def sample_surface(surface: Mesh, count: int, seed: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Gaps:
-    """How far each point of one set is from the other set, and the other way round, in sides of the cube."""
+    """How far each point of one set is from the other set, and the reverse, in units of the cube's side."""
 
     there: np.ndarray
     back: np.ndarray
 
     @classmethod
     def between(cls, a: cKDTree, b: cKDTree) -> Gaps:
-        """Of trees of points."""
+        """The gaps between two sets of points."""
         return cls(b.query(a.data)[0], a.query(b.data)[0])
 
     def f_score(self, threshold: float = 0.05) -> float:
-        """Harmonic mean of the shares of points that lie within ``threshold`` of the other set."""
+        """The harmonic mean of the two shares of points within ``threshold`` of the other set."""
         precision, recall = (self.there < threshold).mean(), (self.back < threshold).mean()
         return float(2 * precision * recall / max(1e-9, precision + recall))
 
     def chamfer(self) -> float:
-        """The two mean distances added."""
+        """The sum of the two mean distances."""
         return float(self.there.mean() + self.back.mean())
 
 
 @dataclass(frozen=True)
 class Likeness:
-    """How alike a result and the truth look from one view: of the unlit colours on middle grey over the union of the
-    silhouettes the PSNR in dB, of the silhouettes the IoU."""
+    """How alike a result and the truth look from one view: the PSNR in dB of the unlit colours, on middle grey over the
+    union of the silhouettes, and the IoU of the silhouettes."""
 
     psnr: float
     silhouette: float
 
 
 def true_picture(family: str, params: Params, view: View, window: Window, size: int = 112) -> np.ndarray:
-    """The unlit colours of one analytic object, as ``draw_colors`` has a surface's."""
+    """The unlit colours of one analytic object, in the form that ``draw_colors`` returns."""
     return render(family, params, [view], [UNLIT], size, [window])[0].numpy() / np.float32(255)
 
 
 def likeness(surface: Mesh, truth: np.ndarray, view: View, window: Window) -> Likeness:
-    """A result beside the ``true_picture`` of an object."""
+    """Compare a result with the ``true_picture`` of an object."""
     made = draw_colors(surface, view, window, len(truth))
     shown = [image[..., 3] > 0 for image in (truth, made)]
     either = shown[0] | shown[1]
@@ -118,7 +118,7 @@ def with_values(params: Params, **values: float) -> Params:
 
 
 def is_hidden(family: str, params: Params, choice: str, view: View, window: Window, size: int = 112) -> bool:
-    """Whether redrawing a choice changes no pixel of the view by more than 2/255 (one object)."""
+    """Whether no mode of a choice changes a pixel of the view by more than 2/255, for one object."""
     pictures = [
         render(family, with_values(params, **{choice: float(mode)}), [view], [UNLIT], size, [window]).int()
         for mode in range(len(FAMILIES[family].modes[choice]))
@@ -127,8 +127,8 @@ def is_hidden(family: str, params: Params, choice: str, view: View, window: Wind
 
 
 def chosen_mode(occupancy: np.ndarray, family: str, number: int, choice: str) -> int:
-    """Which mode of a hidden choice a generated object took: the completion it agrees with best, in the region where
-    the modes differ. The other hidden parameters are tried at six draws, since the object drew its own."""
+    """The mode of a hidden choice in a generated object: that of the completion it agrees with best, in the region
+    where the modes differ. The other hidden parameters are tried at six draws, because the object drew its own."""
     completions, modes = _completions_by_mode(family, number, choice, occupancy.shape[0] - 1)
     differs = completions.any(0) & ~completions.all(0)
     agreement = [(c[differs] == occupancy[differs]).mean() for c in completions]

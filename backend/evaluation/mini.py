@@ -1,9 +1,9 @@
-"""A small model judged on objects it has never seen, each rendered from a random view and sent through the pipeline.
+"""Judge a small model on objects that it has never seen, each rendered from a random view.
 
-Reported, in all and by family: volumetric IoU (64^3 for ``mini``, filled from the border), F-score (10,000 points on
-outer surfaces, threshold 0.05 of the cube), PSNR of the unlit colours from the input's view. F-score with the images
-shuffled between objects shows whether the model looks at its image; the frequencies of hidden choices, against the
-true ones, whether it generates.
+The report has, overall and by family: volumetric IoU (64^3 for ``mini``, filled from the border), F-score (10,000
+points on outer surfaces, threshold 0.05 of the cube), and PSNR of the unlit colours from the input's view. The F-score
+with images shuffled between objects shows whether the model uses its image. The frequencies of hidden choices, compared
+with the true ones, show whether it generates.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from .cases import Case, cases
 from .choices import Choices
 from .subjects import POINTS
 
-IMAGES_PER_CHOICE = 24  # as many at least, where they can be had, of each hidden choice
+IMAGES_PER_CHOICE = 24  # at least as many for each hidden choice, if there are enough
 
 
 @dataclass(frozen=True)
 class Judged:
-    """One generated object against the truth; ``made`` and ``true`` are points on the surfaces, for shuffling."""
+    """The scores of one generated object. ``made`` and ``true`` are points on the surfaces, for shuffling."""
 
     family: str
     iou: float
@@ -43,7 +43,7 @@ class Judged:
 
 
 class Report(TypedDict):
-    """What an evaluation says. The scores are those of ``summary``."""
+    """The result of an evaluation. The scores are those of ``summary``."""
 
     n: int
     seed: int
@@ -64,8 +64,8 @@ def evaluate(
     guidance: float | None,
     say: Callable[[str], None],
 ) -> Report:
-    """Judge a model on ``count`` held-out objects; other seeds give others. ``steps`` and ``guidance`` None are the
-    model's own."""
+    """Judge a model on ``count`` held-out objects. Other seeds give other objects. If ``steps`` or ``guidance`` is
+    None, the model's own is used."""
     families = list(FAMILIES)
     resolution = 4 * pipeline.mesh_decoder.resolution
     choices, judged = Choices(), []
@@ -93,7 +93,7 @@ def evaluate(
 
 
 def generate(pipeline: Pipeline, case: Case, settings: Settings, say: Callable[[str], None]) -> metrics.Surface | None:
-    """The outer surface of what the model makes of the case's image; None where it makes nothing."""
+    """The outer surface that the model generates from the case's image; None if it generates nothing."""
     try:
         return outer_surface(pipeline.reconstruct([case.image()], settings)[0])
     except BackendError as error:
@@ -102,7 +102,7 @@ def generate(pipeline: Pipeline, case: Case, settings: Settings, say: Callable[[
 
 
 def judge(case: Case, made: metrics.Surface | None, resolution: int) -> Judged:
-    """A result beside the true object, on a lattice of ``resolution``; nothing made has no score at all."""
+    """Compare a result with the true object, on a lattice of ``resolution``. If nothing was made, all scores are 0."""
     truth = metrics.true_surface(case.family, case.params, resolution // 4)
     true_points = cKDTree(metrics.sample_surface(truth, POINTS, seed=1))
     if made is None:
@@ -121,7 +121,7 @@ def judge(case: Case, made: metrics.Surface | None, resolution: int) -> Judged:
 
 
 def summary(judged: list[Judged]) -> dict[str, float]:
-    """Means of the scores, and median and 5th percentile of the F-score."""
+    """The means of the scores, and the median and 5th percentile of the F-score."""
     columns = {name: [getattr(j, name) for j in judged] for name in ("f_score", "iou", "psnr")}
     return {name: round(float(np.mean(values)), 4) for name, values in columns.items()} | {
         "f_score_median": round(float(np.median(columns["f_score"])), 4),
@@ -130,7 +130,7 @@ def summary(judged: list[Judged]) -> dict[str, float]:
 
 
 def shuffled(judged: list[Judged], shift: int) -> float:
-    """Mean F-score of each result against the object that comes ``shift`` later."""
+    """The mean F-score of each result against the object that comes ``shift`` places later."""
     others = judged[shift % len(judged) :] + judged[: shift % len(judged)]
     scores = [metrics.Gaps.between(j.made, other.true).f_score() for j, other in zip(judged, others, strict=True)]
     return round(float(np.mean(scores)), 4)
@@ -144,7 +144,7 @@ def top_up(
     guidance: float | None,
     say: Callable[[str], None],
 ) -> None:
-    """More images, from this number on, of the families whose hidden choices were met too seldom."""
+    """Generate more objects, from this number on, for families whose hidden choices occurred too rarely."""
     for family, f in FAMILIES.items():
         for _ in range(4 * IMAGES_PER_CHOICE):
             if all(len(choices.taken[choice]) >= IMAGES_PER_CHOICE for choice in f.modes):

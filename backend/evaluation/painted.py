@@ -1,9 +1,9 @@
-"""How well a picture is painted on a shape: held-out objects whose own surface is painted from one picture of each.
+"""Judge how well a picture is painted on a shape: each held-out object's own surface is painted from one picture of it.
 
-The shape is given, simplified as a person's mesh would be, and goes the way of one (``backend.retexture``). So only
-colours are judged: the PSNR of the unlit ones from the input's view, and from three other views around the object,
-which show what the picture does not. Two more ways of painting say what the figures mean: the one colour that is the
-mean of the true picture, and the true colours baked onto the same mesh.
+The shape is given, simplified like a person's mesh, and processed like one (``backend.retexture``). So only colours are
+judged: the PSNR of the unlit ones from the input's view, and from three other views around the object, which show what
+the picture does not. Two other ways of painting give the figures a scale: the mean colour of the true picture
+everywhere, and the true colours baked onto the same mesh.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from .cases import Case, cases
 from .viewing import look, look_up
 
 FACES, TEXTURE_SIZE = 4000, 512
-VOXELS = 32  # along a side, of true surfaces: twice as fine as the bundled model's, for sharp borders of true colours
+VOXELS = 32  # along a side, for true surfaces: twice as fine as the bundled model's, for sharp borders of true colours
 TURNS = (90.0, 180.0, 270.0)  # of the other views, in degrees around the object
 WAYS = ("painted", "one_color", "true_colors")
 
 
 class Textured(NamedTuple):
-    """A mesh with its texture, in the cube of the object that it shows."""
+    """A mesh with its texture, in the cube of its object."""
 
     vertices: np.ndarray  # [V, 3]
     faces: np.ndarray  # [F, 3]
@@ -44,15 +44,15 @@ class Textured(NamedTuple):
 
 @dataclass(frozen=True)
 class Score:
-    """PSNR of the unlit colours in dB: from the input's view, and the mean from the other ones."""
+    """The PSNR of the unlit colours in dB: from the input's view, and the mean over the other views."""
 
     psnr: float
     psnr_other_views: float
 
 
 class Report(TypedDict):
-    """What an evaluation says: means of ``Score``, in all and by family, and in all for the other ways of painting.
-    What could not be painted is ``failed`` and counts as middle grey."""
+    """The result of an evaluation: the means of ``Score``, overall and by family, and overall for the other ways of
+    painting. ``failed`` counts shapes that could not be painted; they are scored as middle grey."""
 
     n: int
     seed: int
@@ -73,8 +73,8 @@ def evaluate(
     guidance: float | None,
     say: Callable[[str], None],
 ) -> Report:
-    """Judge what a model paints on ``count`` held-out objects; other seeds give others. ``steps`` and ``guidance`` None
-    are the model's own."""
+    """Judge what a model paints on ``count`` held-out objects. Other seeds give other objects. If ``steps`` or
+    ``guidance`` is None, the model's own is used."""
     scores: dict[str, list[Score]] = {way: [] for way in WAYS}
     families: list[str] = []
     failed, seconds = 0, 0.0
@@ -109,14 +109,14 @@ def evaluate(
 
 
 class Shape(NamedTuple):
-    """What is painted, and the true surface that it was made from, which has the true colours."""
+    """The mesh to paint, and the true surface that it was made from, which has the true colours."""
 
     given: GivenMesh
     true: metrics.Surface
 
 
 def surface_of(case: Case) -> Shape:
-    """The true surface of an object, and a simplified one as the mesh that a person brings."""
+    """The true surface of an object, and a simplified one as a person's mesh."""
     true = metrics.true_surface(case.family, case.params, VOXELS)
     return Shape(GivenMesh(*simplify(true.vertices, true.faces, FACES)), true)
 
@@ -124,7 +124,7 @@ def surface_of(case: Case) -> Shape:
 def paint(
     pipeline: Pipeline, case: Case, shape: Shape, settings: Settings, say: Callable[[str], None]
 ) -> Textured | None:
-    """The shape as a model paints it from the case's image; None where it cannot."""
+    """The shape, painted by a model from the case's image; None if that fails."""
     try:
         made = retexture(pipeline, shape.given, [case.image()], settings).mesh
     except BackendError as error:
@@ -134,7 +134,7 @@ def paint(
 
 
 def bounds(case: Case, shape: Shape) -> dict[str, Textured]:
-    """The shape in one colour, and in its own ones, by their names in ``WAYS``."""
+    """The shape in one colour and in its true colours, by name in ``WAYS``."""
     target = shape.given.unwrapped(TEXTURE_SIZE)
     texture = bake(target, Source(shape.true), TEXTURE_SIZE, normal_map=False).color
     own = Textured(target.vertices, target.faces, target.uvs, texture)
@@ -148,7 +148,7 @@ def _with_color(mesh: Textured, color: np.ndarray) -> Textured:
 
 
 def score(case: Case, mesh: Textured) -> Score:
-    """How near a painted shape comes to the true colours."""
+    """How close a painted shape is to the true colours."""
     return Score(
         psnr(case, mesh, case.view, case.window),
         float(np.mean([psnr(case, mesh, *seen) for seen in other_views(case)])),
@@ -156,15 +156,15 @@ def score(case: Case, mesh: Textured) -> Score:
 
 
 def other_views(case: Case) -> Iterator[tuple[View, Window]]:
-    """From around the object, as high and as far as the input's."""
+    """Views around the object, at the input's elevation and distance."""
     for turn in TURNS:
         view = View(case.view.azimuth + turn, case.view.elevation, case.view.fov)
         yield view, frame(case.family, case.params, [view])[0]
 
 
 def psnr(case: Case, mesh: Textured, view: View, window: Window) -> float:
-    """Of the unlit colours from a view, in dB, over the pixels that show both the painted shape and the true object:
-    what simplification takes from the outline is no fault of the paint."""
+    """The PSNR of the unlit colours from a view, in dB, over the pixels that show both the painted shape and the true
+    object: what simplification changes at the outline is not the paint's fault."""
     truth = metrics.true_picture(case.family, case.params, view, window)
     size = len(truth)
     seen = look(mesh.vertices, mesh.faces, view, size, window)

@@ -1,4 +1,4 @@
-"""What an evaluation keeps of generated objects: features and scores, one file for each model, question and seed."""
+"""What an evaluation stores of generated objects: features and scores, one file for each model, question and seed."""
 
 from __future__ import annotations
 
@@ -29,38 +29,38 @@ from .cases import Case
 from .choices import Choices
 from .subjects import Solid, Subject, Truth, points_on
 
-#: Of each paired object beside its features; ``valid``: the parts of the true object, no dust, no leak.
+#: The scores of each paired object, besides its features. ``valid``: the parts of the true object, no dust, no leak.
 SCORES = ("F", "Chamfer", "PSNR", "silhouette", "valid")
-#: Seconds of the stages that differ, and of all up to the raw mesh.
+#: The seconds of the stages that differ, and of all stages up to the raw mesh.
 STAGES = ("structure", "latents", "decode", "raw mesh")
 
 
 @dataclass(frozen=True)
 class Row:
-    """A model sampled in some number of steps; ``guidance`` None is the model's own. Without a model: true objects."""
+    """A model sampled in a number of steps. If ``guidance`` is None, it is the model's own. No model: true objects."""
 
     name: str
     model: Path | None = None
     steps: int = 0
     guidance: float | None = None
-    guarded: bool = False  # whether structures that cannot be right are sampled again, as they are for a user
+    guarded: bool = False  # whether implausible structures are sampled again, as for a user
 
     @cached_property
     def digest(self) -> str:
-        """Names what its samples are made with: the networks, and how they are sampled."""
+        """A short hash of what makes its samples: the networks, and how they are sampled."""
         found = hashlib.sha256(repr((self.steps, self.guidance, self.guarded)).encode())
         if self.model is not None:
             found.update(model_digest(ModelFolder.read(self.model)).encode())
         return found.hexdigest()[:12]
 
     def settings(self, seed: int) -> Settings:
-        """How one of its objects is generated."""
+        """The settings for generating one of its objects."""
         retry = Settings.retry_seconds if self.guarded else 0.0
         return Settings(seed=seed, steps=self.steps, guidance=self.guidance, retry_seconds=retry)
 
 
 def model_digest(model: ModelFolder) -> str:
-    """Of all that an object's raw mesh depends on: the settings, and the networks' descriptions and weights."""
+    """A hash of all that an object's raw mesh depends on: settings, and the networks' descriptions and weights."""
     config = model.config
     flows = (config.structure_sampler, config.latent_sampler, config.structure_normalization)
     found = hashlib.sha256(repr((flows, config.latent_normalization, config.seal_leaks)).encode())
@@ -72,7 +72,7 @@ def model_digest(model: ModelFolder) -> str:
 
 
 class Made(NamedTuple):
-    """An object to judge; without a solid it could not be made."""
+    """An object to judge. ``solid`` is None if it could not be generated."""
 
     subject: Subject
     solid: Solid | None
@@ -81,7 +81,7 @@ class Made(NamedTuple):
 
 @dataclass
 class Features:
-    """What is kept of objects, a line each. ``choices``: which modes the hidden choices took."""
+    """What is stored of objects, one row each. ``choices``: the modes of the hidden choices."""
 
     encoder: ImageEncoder
     shape: list[np.ndarray] = field(default_factory=list)
@@ -91,18 +91,18 @@ class Features:
     choices: list[tuple[str, dict[str, int]]] = field(default_factory=list)
 
     def see(self, made: Made) -> None:
-        """Keep what the paired columns need of an object."""
+        """Store what the paired columns need from an object."""
         self.see_unpaired(made.solid)
         self.scores.append(scores_of(made.solid, made.subject.truth()))
         self.seconds.append(made.seconds)
 
     def see_unpaired(self, solid: Solid | None) -> None:
-        """Keep what distances between distributions need."""
+        """Store what distances between distributions need from an object."""
         self.shape.append(shape_of(solid))
         self.render.append(judge.render_features(None if solid is None else solid.mesh, self.encoder))
 
     def see_one_of_many(self, made: Made) -> None:
-        """Keep what the conditional columns need of one answer to an image."""
+        """Store what the conditional columns need from one answer to an image."""
         self.shape.append(shape_of(made.solid))
         if made.solid is not None and isinstance(made.subject, Case):
             self.choices.append((made.subject.family, Choices.of(made.subject, made.solid.filled)))
@@ -122,18 +122,18 @@ class Features:
 
 
 def load(path: Path) -> dict[str, np.ndarray]:
-    """Features as they were saved, in float32: shapes a line for each object, renders a line for each view."""
+    """Saved features, in float32: one row of shapes for each object, one row of renders for each view."""
     with np.load(path) as file:
         return {name: file[name].astype(np.float32) if name == "shape" else file[name] for name in file.files}
 
 
 def shape_of(solid: Solid | None) -> np.ndarray:
-    """Shape features; what could not be made is empty space."""
+    """Shape features. An object that could not be generated counts as empty space."""
     return np.zeros(judge.POOLED**3, np.float32) if solid is None else judge.shape_features(solid.filled)
 
 
 def scores_of(made: Solid | None, truth: Truth) -> list[float]:
-    """SCORES of a result beside a true object; of several views the means."""
+    """The ``SCORES`` of a result compared with a true object, as means over several views."""
     if made is None:
         return [0.0, 1.0, 0.0, 0.0, 0.0]
     gaps = metrics.Gaps.between(points_on(made.mesh, seed=2), truth.points)
@@ -144,7 +144,7 @@ def scores_of(made: Solid | None, truth: Truth) -> list[float]:
 
 
 def generated(row: Row, work: Iterable[tuple[Subject, int]], device: torch.device) -> Iterator[Made]:
-    """Objects made of the subjects' images, each with its seed."""
+    """Generate objects from the subjects' images, each with its seed."""
     assert row.model is not None
     pipeline = Pipeline.load(ModelFolder.read(row.model), device)
     for subject, seed in work:
@@ -155,7 +155,7 @@ def generated(row: Row, work: Iterable[tuple[Subject, int]], device: torch.devic
 
 
 def _solid(pipeline: Pipeline, subject: Subject, settings: Settings, clock: Clock) -> Solid | None:
-    """What is made of a subject's image. None counts: an object that could not be made is judged as empty space."""
+    """The object generated from a subject's image; None, judged as empty space, if it could not be generated."""
     try:
         raw = pipeline.reconstruct([subject.image()], settings, clock)[0]
     except GenerationError as error:
@@ -165,7 +165,7 @@ def _solid(pipeline: Pipeline, subject: Subject, settings: Settings, clock: Cloc
 
 
 def collect(made: Iterable[Made], see: Callable[[Made], None], count: int, say: Callable[[str], None]) -> None:
-    """See ``count`` objects, and tell now and then how far it is."""
+    """Pass ``count`` objects to ``see``, and report progress now and then."""
     started = time.monotonic()
     for done, each in enumerate(made, start=1):
         see(each)
@@ -175,6 +175,6 @@ def collect(made: Iterable[Made], see: Callable[[Made], None], count: int, say: 
 
 
 def encoder_of(model: ModelFolder, device: torch.device) -> tuple[ImageEncoder, str]:
-    """The image encoder that renders are judged with, and what names its weights."""
+    """The image encoder that judges renders, and a short hash of its weights."""
     files = model.network(model.config.image_encoder)
     return load_network(files, ImageEncoder, device).eval(), sha256(safetensors_at(files.weights))[:12]

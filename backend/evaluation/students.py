@@ -1,4 +1,4 @@
-"""Which rows a table of students has: their teacher, what it makes in few steps, and each of them."""
+"""The rows of a table of students: their teacher, the teacher in few steps, and each student."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .table import Evaluation
 
 
 class Report(TypedDict):
-    """The figures of a table, a value for each sampling seed; of procedural objects also the frequencies of hidden
+    """The figures of a table, a value for each sampling seed. For procedural objects, also the frequencies of hidden
     choices."""
 
     objects: int
@@ -24,7 +24,7 @@ class Report(TypedDict):
 
 
 def students_of(teacher: ModelFolder, folder: Path) -> Iterator[tuple[str, Path]]:
-    """The installed models that are overlays of the teacher, and what ``scripts.distill`` exported to a folder."""
+    """The installed models that are overlays of the teacher, and those that ``scripts.distill`` exported."""
     for name in usable_models():
         model = ModelFolder.find(name)
         if model.base is not None and model.base.path == teacher.path:
@@ -35,8 +35,7 @@ def students_of(teacher: ModelFolder, folder: Path) -> Iterator[tuple[str, Path]
 
 
 def rows_of(teacher: Path, students: Iterable[tuple[str, Path]]) -> list[Row]:
-    """The teacher, the teacher in few steps with and without its guidance, every student, and what the guard makes of
-    the first."""
+    """The teacher, the teacher in few steps with and without guidance, every student, and the first one guarded."""
     found = [Row("teacher 25x2", teacher, 25)]
     found += [Row(f"none {steps}x2", teacher, steps) for steps in (1, 2)]
     found += [Row(f"none, unguided {steps}x2", teacher, steps, 0.0) for steps in (1, 2)]
@@ -48,7 +47,7 @@ def rows_of(teacher: Path, students: Iterable[tuple[str, Path]]) -> list[Row]:
 
 
 def report(evaluation: Evaluation, rows: Sequence[Row]) -> Report:
-    """Judge rows; samples that are not there yet are made."""
+    """Judge rows. Missing samples are generated first."""
     judged = {row.name: evaluation.judged(row) for row in rows}
     found: Report = {"objects": len(evaluation.subjects), "seeds": evaluation.seeds, "rows": judged}
     if evaluation.procedural:

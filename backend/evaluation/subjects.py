@@ -1,4 +1,4 @@
-"""What an evaluation shows to a model, and what it compares the answer with."""
+"""What an evaluation gives to a model, and what it compares the answer with."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ POINTS = 10_000  # on a surface, for distances
 
 
 class Solid(NamedTuple):
-    """An object as it is judged: what is seen of it, and the corners of a lattice that it fills, [R + 1]^3 bool."""
+    """An object as it is judged: its visible mesh, and the corners of a lattice that it fills, [R + 1]^3 bool."""
 
     mesh: Mesh
     filled: np.ndarray
 
 
 class Truth(NamedTuple):
-    """What a result is compared with: points on the surface, unlit pictures, and how many parts a result must have,
-    None where that is not known."""
+    """What a result is compared with: points on the surface, unlit pictures, and the number of parts that a result must
+    have (None if unknown)."""
 
     points: cKDTree
     pictures: tuple[tuple[np.ndarray, View, Window], ...]
@@ -35,7 +35,7 @@ class Subject(Protocol):
     """An object whose truth is known."""
 
     def image(self) -> Image.Image:
-        """What the model gets: RGBA."""
+        """The picture that the model gets, RGBA."""
 
     def solid(self) -> Solid:
         """The object itself."""
@@ -44,14 +44,14 @@ class Subject(Protocol):
         """What results are compared with."""
 
     def judged_as(self, surface: Surface) -> Solid:
-        """What of a generated surface is compared."""
+        """The parts of a generated surface that are compared."""
 
 
 def points_on(mesh: Mesh, seed: int) -> cKDTree:
-    """As many points as distances are measured at."""
+    """``POINTS`` random points on a mesh, for distances."""
     return cKDTree(metrics.sample_surface(mesh, POINTS, seed))
 
 
 def parts_of(solid: Solid) -> int:
-    """How many there are, without dust."""
+    """How many parts an object has, not counting dust."""
     return judge.structure_of(solid.mesh, solid.filled).parts

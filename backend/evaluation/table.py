@@ -1,4 +1,4 @@
-"""A table of models judged on a set of objects: samples made once and kept, and columns computed from them."""
+"""A table of models judged on a set of objects: samples are made once and stored, and columns computed from them."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from .samples import SCORES, STAGES, Features, Made, Row, collect, generated, lo
 from .subjects import Subject
 
 IMAGES, COMPLETIONS = 24, 16  # of the conditional columns
-DISTANCES = ("shape", "render")  # the features that Frechet distances are of
+DISTANCES = ("shape", "render")  # the features that Frechet distances compare
 FAR = 50  # a turn of true answers that no sampling seed reaches
-AXES_FROM = 384  # training objects that the principal axes are fitted to
+AXES_FROM = 384  # how many training objects the principal axes are fitted to
 
 
 def _percentile(q: float) -> Callable[[np.ndarray], float]:
@@ -33,16 +33,16 @@ def _mean(values: np.ndarray) -> float:
     return float(values.mean())
 
 
-#: The columns of a score whose tail is at its low or its high end.
+#: The columns of a score whose bad tail is at its low end, and at its high end.
 LOW = {"": _mean, " median": _percentile(50), " p5": _percentile(5), " worst": _percentile(0)}
 HIGH = {"": _mean, " median": _percentile(50), " p95": _percentile(95), " worst": _percentile(100)}
 
 
 class Evaluation:
-    """Where everything lies, what it is about, and how many sampling seeds there are.
+    """The folder of the samples, the objects, and the number of sampling seeds.
 
-    Of procedural objects (``Case``) true answers to an image can be had: the conditional columns, the row "truth" and
-    the Frechet distances' floor need them. Of a set of a person's own there are none, and the floor is 0.
+    Procedural objects (``Case``) have true answers to an image. The conditional columns, the row "truth" and the
+    Frechet distances' floor need them. A person's own set has none, and its floor is 0.
     """
 
     def __init__(
@@ -53,13 +53,14 @@ class Evaluation:
         self.procedural = all(isinstance(subject, Case) for subject in subjects)
         self.kinds = ("conditional", "paired") if self.procedural else ("paired",)
 
-    # --- what is kept ------------------------------------------------------------------------------------------------
+    # --- what is stored ----------------------------------------------------------------------------------------------
 
     def samples(self, row: Row, kind: str, seed: int) -> Path:
-        """Features of a row's samples: "paired" (one an image) or "conditional" (16 of each of 24 images)."""
+        """The file of a row's samples, made if missing: "paired" (one per image) or "conditional" (16 for each of 24
+        images)."""
         paired = kind == "paired"
         chosen: Sequence[Subject] = self.subjects if paired else cases(IMAGES)
-        # Every sample has noise of its own: what one noise does to all objects would be taken for the model's doing.
+        # Every sample has its own noise: the effect of a shared noise on all objects would be blamed on the model.
         each = range(1 if paired else COMPLETIONS)
         work = [(subject, 1_000_000 * seed + 1000 * number + i) for number, subject in enumerate(chosen) for i in each]
         name = row.name.replace(", ", "-").replace(" ", "_")
@@ -80,7 +81,7 @@ class Evaluation:
         return path
 
     def _kept(self, name: str, objects: Callable[[Features], None]) -> dict[str, np.ndarray]:
-        """Features of true objects, computed once."""
+        """Features of true objects, computed once and stored."""
         path = self.folder / f"{name}.npz"
         if not path.exists():
             features = Features(self.encoder)
@@ -108,7 +109,7 @@ class Evaluation:
         return {name: judge.Axes.fit(rows[name]) for name in DISTANCES}
 
     def _answers(self, name: str, turn: int) -> np.ndarray:
-        """Shapes of true answers [images, answers, d]."""
+        """The shapes of true answers, [images, answers, d]."""
 
         def see(features: Features) -> None:
             for made in _true_answers(cases(IMAGES), COMPLETIONS, turn):
@@ -118,10 +119,10 @@ class Evaluation:
 
     @cached_property
     def _hidden(self) -> list[judge.HiddenVariation]:
-        """Of each image of the conditional columns."""
+        """The hidden variation for each image of the conditional columns."""
         return [judge.HiddenVariation.of(answers) for answers in self._answers("variation", FAR)]
 
-    # --- what it says ------------------------------------------------------------------------------------------------
+    # --- the results -------------------------------------------------------------------------------------------------
 
     def judged(self, row: Row) -> dict[str, list[float]]:
         """The columns of a row, a value for each sampling seed."""
@@ -130,7 +131,7 @@ class Evaluation:
         return {name: [columns[name] for columns in found] for name in found[0]}
 
     def choices(self, row: Row) -> dict[str, dict[str, object]]:
-        """How often each hidden choice took each of its modes, over all seeds, and how often it should."""
+        """How often each mode of each hidden choice occurred, over all seeds, and how often it should."""
         return _choices([load(self.samples(row, "conditional", seed)) for seed in range(self.seeds)]).report()
 
     def _conditional(self, row: Row, seed: int) -> dict[str, float]:
@@ -160,13 +161,13 @@ class Evaluation:
         }
 
     def _distance(self, made: dict[str, np.ndarray], name: str) -> float:
-        """Frechet distance to the objects that the images are of, in shapes or renders."""
+        """The Frechet distance to the objects in the images, by shapes or renders."""
         axes = self._axes[name]
         return judge.frechet_distance(axes(self._held_out()[name]), axes(made[name]))
 
     @cached_property
     def _floor(self) -> dict[str, float]:
-        """Real against real: what true answers have, on average over the seeds."""
+        """The Frechet distances of true answers, averaged over the seeds: real against real."""
         if not self.procedural:
             return dict.fromkeys(DISTANCES, 0.0)
         answers = [load(self.samples(Row("truth"), "paired", seed)) for seed in range(self.seeds)]
@@ -174,7 +175,7 @@ class Evaluation:
 
 
 def table(judged: dict[str, dict[str, list[float]]]) -> str:
-    """Markdown: mean and, where there are several seeds, half the range between them."""
+    """The table as Markdown: the mean and, with several seeds, half their range."""
     names = list(next(iter(judged.values())))
     lines = ["| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
     return "\n".join(
@@ -189,7 +190,7 @@ def _cell(values: list[float]) -> str:
 
 
 def _true_answers(chosen: Sequence[Subject], count: int, turn: int) -> Iterator[Made]:
-    """``count`` true answers to each image, in every turn others."""
+    """``count`` true answers to each image, different ones in every turn."""
     for case in chosen:
         assert isinstance(case, Case)
         for params in case.completions(count, first=COMPLETIONS * turn):
@@ -197,7 +198,7 @@ def _true_answers(chosen: Sequence[Subject], count: int, turn: int) -> Iterator[
 
 
 def _choices(conditional: Sequence[dict[str, np.ndarray]]) -> Choices:
-    """The hidden choices that samples took."""
+    """Count the hidden choices of samples."""
     counted = Choices()
     for features in conditional:
         for family, modes in json.loads(str(features["choices"])):

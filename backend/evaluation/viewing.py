@@ -1,4 +1,4 @@
-"""What a camera sees of a mesh, pixel by pixel: a depth buffer in numpy, for measuring and for plain pictures."""
+"""What a camera sees of a mesh, pixel by pixel: a depth buffer in numpy, for measurements and simple pictures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from ..mesh.bake.texels import rasterize
 from ..training.objects.render import View, Window
 
-#: All that a view shows.
+#: The full view.
 WHOLE = Window()
 
 
@@ -19,17 +19,17 @@ class Seen:
 
     pixel: np.ndarray  # [P] int64: row * size + column, rows from the top
     face: np.ndarray  # [P] int64
-    weights: np.ndarray  # [P, 3] float32: barycentric coordinates of the point that is seen
+    weights: np.ndarray  # [P, 3] float32: barycentric coordinates of the visible point
 
     def interpolate(self, corner_values: np.ndarray) -> np.ndarray:
-        """[F, 3, C] values at face corners -> [P, C]."""
+        """Interpolate values at face corners [F, 3, C] at the pixels, [P, C]."""
         return np.asarray(np.einsum("pk,pkc->pc", self.weights, corner_values[self.face]))
 
 
 def look(vertices: np.ndarray, faces: np.ndarray, view: View, size: int, window: Window = WHOLE) -> Seen:
-    """What a picture of ``size`` x ``size`` pixels of a window shows, of each pixel the point at its centre.
+    """What a picture of a window shows, ``size`` x ``size`` pixels, at each pixel's centre.
 
-    The mesh, [V, 3] and [F, 3], must lie in front of the camera and in the window.
+    The mesh, [V, 3] and [F, 3], must be in front of the camera and inside the window.
     """
     right, up, forward = view.basis().numpy().astype(np.float64)
     relative = vertices - np.array(view.position())
@@ -49,7 +49,7 @@ def look(vertices: np.ndarray, faces: np.ndarray, view: View, size: int, window:
 
 
 def look_up(image: np.ndarray, uv: np.ndarray) -> np.ndarray:
-    """Filter an image [T, T, C] between its texels at ``uv`` [P, 2], v up: [P, C] float."""
+    """Sample an image [T, T, C] at ``uv`` [P, 2], v up, filtered between texels: [P, C] float."""
     size = len(image)
     x = np.clip(uv[:, 0] * size - 0.5, 0, size - 1.001)
     y = np.clip((1 - uv[:, 1]) * size - 0.5, 0, size - 1.001)

@@ -1,1 +1,1 @@
-"""The process that Blender talks to: the request loop, one job carried out, the model that stays warm."""
+"""The process that Blender talks to: the request loop, the work of one job, and the model that stays warm."""

@@ -8,7 +8,7 @@ from ..errors import SettingsError
 
 
 def choose_device(name: str | None = None) -> torch.device:
-    """The device of that name, or CUDA where there is one. Raises SettingsError if it is not there."""
+    """The named device. Without a name, CUDA if there is one, else the CPU. Raises SettingsError if it is missing."""
     if name == "cuda" and not torch.cuda.is_available():
         hint = "Install an NVIDIA driver and the CUDA build of torch, or use the CPU."
         raise SettingsError("device_missing", "There is no CUDA device that torch can use.", hint)
@@ -16,10 +16,10 @@ def choose_device(name: str | None = None) -> torch.device:
 
 
 def device_title(device: torch.device) -> str:
-    """What to call a device in front of people."""
+    """A device's name for people: the GPU's own name, or ``cpu``."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def device_memory(device: torch.device) -> int | None:
-    """The bytes of memory of a GPU; None for the processor."""
+    """A GPU's memory in bytes; None for the CPU."""
     return torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else None

@@ -1,7 +1,7 @@
-"""One request carried out: images and a model in, files in the job's folder out.
+"""The work of one request: images and a model in, files in the job's folder out.
 
-What a job leaves in its folder: ``raw.npz`` (the preview), ``mesh.npz``, ``texture.png``, ``normal_map.png``,
-``NAME.glb`` (named after the first image) and ``job.json``; where it was asked for, ``occlusion.png``,
+A job leaves these files in its folder: ``raw.npz`` (the preview), ``mesh.npz``, ``texture.png``, ``normal_map.png``,
+``NAME.glb`` (named after the first image) and ``job.json``. On request it also leaves ``occlusion.png``,
 ``NAME.raw.ply``, ``NAME.obj`` with its ``.mtl``, ``NAME.ply`` and ``NAME.gaussians.ply``. Each file appears whole or
 not at all.
 """
@@ -43,14 +43,14 @@ _PNG_LEVEL = 3
 def run(
     request: protocol.Generate, models: WarmModels, *, on_progress: OnProgress, on_preview: OnPreview, check: Check
 ) -> protocol.Result:
-    """Carry a request out. ``check()`` is called often and ends the job by raising.
+    """Run a request. ``check()`` is called often, and ends the job by raising.
 
-    Raises BackendError for what a person can mend, and whatever ``check`` raises.
+    Raises BackendError for problems that a person can fix, and whatever ``check`` raises.
     """
     started = time.perf_counter()
     settings, out = _settings(request), _folder(request.out)
     on_progress("load", 0, 1)
-    # Images come first: a bad one is told before seconds are spent on loading a model.
+    # Images come first: a bad one is reported before seconds are spent on loading a model.
     images = []
     for path in request.images:
         check()
@@ -94,7 +94,7 @@ def run(
 
 
 def fraction(stage: str, step: int, steps: int) -> float:
-    """How much of a job is done when ``step`` of ``steps`` of a stage are."""
+    """The share of a job that is done after ``step`` of ``steps`` of a stage, from 0 to 1."""
     names = list(protocol.STAGES)
     before = sum(protocol.STAGES[name] for name in names[: names.index(stage)])
     # Rounded, or the sums of different stages would differ in their last bits and a bar could fall.
@@ -102,7 +102,7 @@ def fraction(stage: str, step: int, steps: int) -> float:
 
 
 def _settings(request: protocol.Generate) -> Settings:
-    """The checked settings of a request that came over the wire, where any field may hold anything.
+    """The checked settings of a request from the wire, whose fields may hold anything.
 
     Raises SettingsError and InvalidSetting.
     """
@@ -127,7 +127,7 @@ def _carried_out(request: protocol.Generate, pipeline: Pipeline, settings: Setti
     """The request with the defaults filled in: asking for exactly this again gives the same bytes."""
     structure, latents = pipeline.samplers(settings)
     filled = {
-        # None where the model's two stages differ: only leaving the choice to the model repeats that.
+        # None if the model's two stages differ: only leaving the choice to the model reproduces that.
         "steps": structure.steps if structure.steps == latents.steps else None,
         "guidance": structure.guidance if structure.guidance == latents.guidance else None,
         "formats": list(settings.formats),
@@ -136,12 +136,12 @@ def _carried_out(request: protocol.Generate, pipeline: Pipeline, settings: Setti
 
 
 def _asset_name(image: str) -> str:
-    """A file name that every system accepts, after the image that an asset was made from."""
+    """A file name that every system accepts, from the name of the asset's image."""
     return re.sub(r'[\x00-\x1f<>:"/\\|?*]', "_", Path(image).stem)[:80].strip(" .") or "object"
 
 
 def _write(out: Path, name: str, generated: Generated, settings: Settings) -> dict[str, Path]:
-    """Write the asset's files; where each kind lies."""
+    """Write the asset's files. Returns the path of each kind."""
     mesh = generated.mesh
     files = {"arrays": out / "mesh.npz", "glb": out / f"{name}.glb"}
     painted = {"texture": mesh.texture, "normal_map": mesh.normal_map, "occlusion": mesh.occlusion}
@@ -161,7 +161,7 @@ def _write(out: Path, name: str, generated: Generated, settings: Settings) -> di
 
 
 def _write_others(out: Path, name: str, generated: Generated, settings: Settings) -> dict[str, Path]:
-    """Write what a person chose besides."""
+    """Write the other files that a person chose. Returns the path of each kind."""
     mesh, files = generated.mesh, {}
     if settings.keep_raw:
         files["raw"] = out / f"{name}.raw.ply"

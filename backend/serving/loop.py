@@ -1,7 +1,7 @@
 """The backend process: requests on stdin, messages on stdout, one job at a time, models kept warm.
 
-The main thread carries out jobs. A reader thread keeps reading while one runs, so that a cancel arrives in the middle
-of a sampling step and the end of stdin (Blender has gone) ends the process at once.
+The main thread runs jobs. A reader thread keeps reading meanwhile, so that a cancel arrives in the middle of a sampling
+step, and the end of stdin (Blender has gone) ends the process at once.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from .model_list import usable_models
 if TYPE_CHECKING:
     from .warm_models import WarmModels
 
-#: Seconds that a running job gets to notice that stdin has closed before the process ends without it.
+#: Seconds that a running job has to notice that stdin has closed. After that the process ends without waiting for it.
 EXIT_GRACE = 1.0
 
-#: Longest line that is read as a request, in bytes.
+#: The longest line that is read as a request, in bytes.
 MAX_LINE = 1 << 20
 
 
 def serve(device_name: str | None = None) -> int:
-    """Answer requests until stdin closes or a ``shutdown`` arrives, and end the process. Returns only on failure."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in Blender's terminal is Blender's business
+    """Answer requests until stdin closes or a ``shutdown`` arrives, then end the process. Returns only on failure."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in Blender's terminal is for Blender to handle
     stdin, stdout = claim_standard_streams()
     outbox = Outbox(stdout)
 
-    import torch  # after the streams are safe: anything below may print
+    import torch  # only now that the streams are safe: anything below may print
 
     from .device import choose_device, device_title
 
@@ -61,13 +61,13 @@ def serve(device_name: str | None = None) -> int:
     threading.Thread(target=inbox.read, args=(stdin,), daemon=True, name="reader").start()
 
     from ..mesh.finish import warm
-    from . import job  # noqa: F401  # all that only a job needs, while Blender already shows that it is ready
+    from . import job  # noqa: F401  # imports what only a job needs, while Blender already shows "ready"
     from .warm_models import WarmModels
 
     threading.Thread(target=warm, daemon=True, name="warm").start()
     _answer(inbox, outbox, WarmModels(device))
     sys.stderr.flush()
-    os._exit(0)  # whatever "warm" is doing: Python's own end does not survive a thread that compiles
+    os._exit(0)  # not sys.exit: Python's normal shutdown does not survive a thread that compiles, as "warm" may
 
 
 def _answer(inbox: Inbox, outbox: Outbox, models: WarmModels) -> None:
@@ -82,7 +82,7 @@ def _answer(inbox: Inbox, outbox: Outbox, models: WarmModels) -> None:
 
 
 def _carry_out(request: protocol.Generate, models: WarmModels, inbox: Inbox, outbox: Outbox) -> protocol.Message:
-    """The one message that ends a job. Never raises: the process stays alive for the next job."""
+    """Run a job and return the one message that ends it. Never raises: the process stays alive for the next job."""
     from . import job
 
     def progress(stage: str, step: int, steps: int) -> None:
@@ -95,7 +95,7 @@ def _carry_out(request: protocol.Generate, models: WarmModels, inbox: Inbox, out
         return job.run(request, models, on_progress=progress, on_preview=preview, check=inbox.check)
     except JobCancelled:
         return protocol.Cancelled(request.job)
-    except Exception as error:  # a job may fail in any way, the process serves on; Blender is told what it was
+    except Exception as error:  # a job may fail in any way: Blender is told why, and the process keeps serving
         code, message, hint = describe(error)
         print(f"job {request.job}: {code}: {message}", file=sys.stderr, flush=True)
         if not isinstance(error, BackendError):
@@ -106,7 +106,7 @@ def _carry_out(request: protocol.Generate, models: WarmModels, inbox: Inbox, out
 
 
 class Outbox:
-    """Sends messages from any thread. Once nobody listens any more they are dropped: the end of stdin will follow."""
+    """Sends messages from any thread. Once nobody reads them, they are dropped: stdin will close soon after."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -114,6 +114,7 @@ class Outbox:
         self._open = True
 
     def send(self, message: protocol.Message) -> None:
+        """Write a message as one line at once. Does nothing if nobody reads any more."""
         line = protocol.encode(message).encode("ascii")
         with self._lock:
             if not self._open:
@@ -127,7 +128,7 @@ class Outbox:
 
 
 class Inbox:
-    """Requests in the order they came, and which of them have been cancelled since."""
+    """Requests in order of arrival, and which of them have been cancelled since."""
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
@@ -140,7 +141,7 @@ class Inbox:
     # --- the reader thread ---
 
     def read(self, stream: BinaryIO) -> None:
-        """Take requests in until the stream ends or asks for a shutdown; then see to it that the process ends."""
+        """Receive requests until the stream ends or a ``shutdown`` arrives. Then make sure that the process ends."""
         for line in read_lines(stream):
             try:
                 request = protocol.decode_request(line)
@@ -154,7 +155,7 @@ class Inbox:
             self._closed = True
             self._changed.notify()
         time.sleep(EXIT_GRACE)
-        os._exit(0)  # only reached when the main thread is in one long call; a daemon thread does not outlive it
+        os._exit(0)  # reached only if the main thread is in one long call: otherwise it has ended the process by now
 
     def _receive(self, request: protocol.Generate | protocol.Cancel | protocol.Unload) -> None:
         if isinstance(request, protocol.Cancel):
@@ -168,7 +169,7 @@ class Inbox:
             self._changed.notify()
 
     def _cancel(self, job: object) -> None:
-        """End a waiting job at once and mark the running one. A job that has just ended needs no answer any more."""
+        """Drop a waiting job at once, or mark the running one. A job that has just ended needs no further answer."""
         with self._changed:
             if job == self._running:
                 self._cancelled = True
@@ -193,7 +194,7 @@ class Inbox:
             return request
 
     def check(self) -> None:
-        """Raise JobCancelled if the running job shall end."""
+        """Raise JobCancelled if the running job should end."""
         if self._cancelled or self._closed:
             raise JobCancelled
 
@@ -204,9 +205,9 @@ class Inbox:
 
 
 def claim_standard_streams() -> tuple[BinaryIO, BinaryIO]:
-    """This process's stdin (unbuffered) and stdout as private streams that no library can touch.
+    """Take this process's stdin (unbuffered) and stdout as private streams that no library can touch.
 
-    Afterwards file descriptor 1 (and with it ``print``, C code and child processes) leads to stderr, the log, and file
+    Afterwards file descriptor 1, which ``print``, C code and child processes write to, leads to stderr, the log. File
     descriptor 0 is empty.
     """
     sys.stdout.flush()
@@ -220,9 +221,10 @@ def claim_standard_streams() -> tuple[BinaryIO, BinaryIO]:
 
 
 def read_lines(stream: BinaryIO) -> Iterator[str]:
-    """The lines of an unbuffered stream as they arrive. One that is longer than MAX_LINE comes out in pieces.
+    """The lines of an unbuffered stream as they arrive. A line longer than ``MAX_LINE`` comes out in pieces.
 
-    Unbuffered because a buffered reader that blocks in a daemon thread makes the interpreter abort when it exits.
+    The stream is unbuffered because a buffered reader that blocks in a daemon thread makes the interpreter abort when
+    it exits.
     """
     rest = b""
     while chunk := stream.read(1 << 16):

@@ -1,6 +1,6 @@
-"""Which models there are, and which of them can be used: the one answer, for the panel, batch and the command line.
+"""Which models there are, and which of them can be used: one answer for the panel, batch and the command line.
 
-The command ``models`` prints it. Nothing here brings in torch: asking takes a tenth of a second.
+The command ``models`` prints it. Nothing here imports torch, so the answer takes a tenth of a second.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from ..store.catalog import (
 from ..store.reports import Reports
 from ..weights.folders import ModelFolder
 
-#: Hexadecimal digits of a stamp.
+#: Length of a stamp in hexadecimal digits.
 _STAMP = 16
 
 
 def models(options: argparse.Namespace) -> int:
-    """Print what models there are. Returns the exit code."""
+    """Print the list of models. Returns the exit code."""
     reports = Reports(options.json)
     try:
         listed = list_models()
-    except Exception as error:  # the command ends here: whatever went wrong is said in words
+    except Exception as error:  # the command ends here, and says in words what went wrong
         reports.failed(*describe(error))
         return 1
     reports.tell(listed, "\n".join(line for model in listed.models for line in _words(model)))
@@ -43,7 +43,7 @@ def models(options: argparse.Namespace) -> int:
 
 
 def list_models() -> ModelList:
-    """All models: those that come with Espalier, the person's own, and the published ones, there or not."""
+    """All models: those bundled with Espalier, the person's own, and the published ones, installed or not."""
     entries = [_local(name, PRETRAINED / name, "bundled") for name in bundled_models()]
     entries += [_local(name, models_folder() / name, "own") for name in own_models()]
     entries += [_published(model) for model in PUBLISHED.values()]
@@ -97,8 +97,7 @@ def _published(model: PublishedModel) -> ModelInfo:
 
 
 def _use(name: str) -> dict[str, Any]:
-    """What a model can be used for: the fields of ModelInfo from ``usable`` on. Whatever is wrong with it is a problem
-    of this one alone."""
+    """What a model can be used for: the fields of ModelInfo from ``usable`` on. A faulty model gets a ``problem``."""
     try:
         folder = ModelFolder.find(name)
         folder.require_whole()
@@ -110,20 +109,20 @@ def _use(name: str) -> dict[str, Any]:
             "gaussians": gaussians is not None and folder.has(gaussians),
             "stamp": hashlib.sha256(repr(folder.stamp()).encode()).hexdigest()[:_STAMP],
         }
-    except Exception as error:  # such a folder may hold anything, and the other models are listed all the same
+    except Exception as error:  # the folder may hold anything, and the other models must still be listed
         _, message, hint = describe(error)
         return {"problem": f"{message} {hint}".strip()}
 
 
 def _name_of(base: Path) -> str:
-    """What a base is called: a model's name where its folder is one's, which may be a link to it."""
+    """A base's name: that of the known model in this folder, which may be a link to it; else the folder's own."""
     known = {PRETRAINED / name: name for name in bundled_models()}
     known |= {models_folder() / name: name for name in (*own_models(), *PUBLISHED)}
     return next((name for folder, name in known.items() if folder.resolve() == base.resolve()), base.name)
 
 
 def _words(model: ModelInfo) -> list[str]:
-    """The lines of a model in a list for people."""
+    """A model's lines in the printed list."""
     state = model.state
     if state == "partial":
         state = f"{in_words(model.present)} of {in_words(model.size)} downloaded"

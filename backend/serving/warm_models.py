@@ -15,7 +15,7 @@ from ..weights.folders import ModelFolder
 class WarmModels:
     """The model that stays warm between jobs. Asking for another one releases it first.
 
-    ``verify`` compares the SHA-256 of downloaded weights with what was recorded, whenever a model is loaded.
+    ``verify`` compares the SHA-256 of downloaded weights with the recorded one whenever a model is loaded.
     """
 
     def __init__(self, device: torch.device, *, verify: bool = False) -> None:
@@ -25,7 +25,7 @@ class WarmModels:
         self._key: tuple[object, ...] = ()  # what was loaded, and how
 
     def get(self, name: str, *, low_memory: bool = False) -> Pipeline:
-        """The pipeline of a model's name or folder, loaded anew if its files have changed. Raises CheckpointError."""
+        """The pipeline for a model's name or folder, reloaded if its files have changed. Raises CheckpointError."""
         folder = ModelFolder.find(name)
         key = (folder, low_memory, folder.stamp())
         if self._loaded is None or self._key != key:
@@ -35,7 +35,7 @@ class WarmModels:
         return self._loaded
 
     def release(self) -> None:
-        """Give all memory back, to the system too: what is freed stays with the allocators otherwise."""
+        """Free the model's memory and return it to the system: otherwise the allocators would keep it."""
         self._loaded = None
         gc.collect()
         if self.device.type == "cuda":

@@ -1,1 +1,1 @@
-"""Models and packages on disk: the catalogue, where they come from, downloads that resume and are verified."""
+"""Models and packages on disk: the catalogue, their sources, and downloads that resume and are verified."""

@@ -1,10 +1,10 @@
-"""Which models there are, where they come from and where they lie.
+"""Which models there are, where they come from, and where they are on disk.
 
-A published model lies in ``MODELS_FOLDER/NAME`` as its repository lays it out, with ``models.lock.json`` beside its
-weights; that file is written last, so that a folder without it is not installed. What was known when the table below
-was written: the sizes of TRELLIS's weights, and of the U2-Net file its size and SHA-256. Revisions are the commits that
-others pin; no commit of mdt-dist or of the U2-Net mirror is known, so that their newest one is taken. What is not
-stated here (the other sizes, all other hashes) comes from the hub's own answer at download time, and the lock pins it.
+A published model is in ``MODELS_FOLDER/NAME``, laid out as its repository is, with ``models.lock.json`` beside its
+weights. That file is written last, so a folder without it is not installed. The table below states what was known when
+it was written: the sizes of TRELLIS's weights, and the size and SHA-256 of the U2-Net file. Revisions are the commits
+that others pin. No commit of mdt-dist or of the U2-Net mirror is known, so the newest one is taken. What is not stated
+here (the other sizes, all other hashes) comes from the hub's own answer at download time, and the lock pins it.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ LOCK_NAME = "models.lock.json"
 
 @dataclass(frozen=True)
 class PublishedFile:
-    """A file of a published model: its path in the repository, and where known its size in bytes and its SHA-256, or
-    git's own hash of it, which the hub publishes of small files."""
+    """A file of a published model: its path in the repository, its size in bytes, and its SHA-256 or git's own hash of
+    it, which the hub publishes for small files. What is not known is None."""
 
     path: str
     size: int | None = None
@@ -36,8 +36,8 @@ class PublishedFile:
 class PublishedModel:
     """A model that can be downloaded.
 
-    ``size`` is what it takes on disk in bytes, to the nearest 10 MB where a file's size is not known. ``needs`` names
-    models that it cannot work without, ``aliases`` other names that published files use for it.
+    ``size`` is its size on disk in bytes, to the nearest 10 MB if a file's size is not known. ``needs`` names models
+    that it cannot work without, ``aliases`` other names that published files use for it.
     """
 
     name: str
@@ -52,7 +52,7 @@ class PublishedModel:
 
     @property
     def page(self) -> str:
-        """Where a person reads about the model and its licence."""
+        """The web page about the model and its licence."""
         return f"https://huggingface.co/{self.repository}"
 
 
@@ -85,7 +85,7 @@ _PUBLISHED = (
         title="MDT-dist (TRELLIS in 1 or 2 steps)",
         repository="Zanwei/mdt-dist",
         revision="main",
-        licence="not known here, see its page (trained from TRELLIS, which is MIT)",
+        licence="unknown, see its page (trained from TRELLIS, which is MIT)",
         size=4_640_000_000,  # two flows in fp32
         files=(
             PublishedFile("pipeline.json"),
@@ -126,7 +126,7 @@ PUBLISHED = {model.name: model for model in _PUBLISHED}
 
 @dataclass(frozen=True)
 class LockedFile:
-    """What a file was when it was verified: its size in bytes and its SHA-256."""
+    """What a file was like when it was verified: its size in bytes and its SHA-256."""
 
     size: int
     sha256: str
@@ -134,7 +134,7 @@ class LockedFile:
 
 @dataclass(frozen=True)
 class HashLock:
-    """``models.lock.json``: what was installed. ``revision`` is a commit, or None where a copied folder names none."""
+    """``models.lock.json``: what was installed. ``revision`` is a commit, or None if a copied folder names none."""
 
     repository: str
     revision: str | None
@@ -142,7 +142,7 @@ class HashLock:
 
     @classmethod
     def read(cls, folder: Path) -> HashLock | None:
-        """The lock of a folder; None where there is none or it makes no sense."""
+        """The lock of a folder; None if there is none or it is invalid."""
         try:
             values = json.loads((folder / LOCK_NAME).read_text("utf-8"))
             files = {
@@ -153,12 +153,12 @@ class HashLock:
             return None
 
     def write(self, folder: Path) -> None:
-        """Write it whole or not at all, and after all else has reached the disk."""
+        """Write the lock whole or not at all, and flush it to the disk before it gets its name."""
         write_whole(folder / LOCK_NAME, json.dumps(asdict(self), indent=1) + "\n", durable=True)
 
 
 def installed_lock(model: PublishedModel) -> HashLock | None:
-    """The lock of a model that is installed; None where it is not, or files are missing or of another size."""
+    """The lock of an installed model; None if it is not installed, or a file is missing or has another size."""
     folder = models_folder() / model.name
     lock = HashLock.read(folder)
     if lock is None or not all(file.path in lock.files for file in model.files):
@@ -172,7 +172,7 @@ def _size(file: Path) -> int | None:
 
 
 def partial_folder(model: PublishedModel) -> Path:
-    """Where a model is put together while it is installed."""
+    """The folder where a model is put together during an installation."""
     return models_folder() / ".partial" / model.name
 
 
@@ -184,7 +184,7 @@ def bundled_models() -> tuple[str, ...]:
 def own_models() -> tuple[str, ...]:
     """Names of the person's own models: folders in the models folder that neither come with Espalier nor are published.
 
-    Whether they can be used is not looked at: ``serving.model_list`` says that.
+    Whether they can be used is not checked here: ``serving.model_list`` does that.
     """
     taken = {*bundled_models(), *PUBLISHED, *(alias for model in PUBLISHED.values() for alias in model.aliases)}
     there = {file.parent.name for file in models_folder().glob("*/pipeline.json")}
@@ -194,7 +194,7 @@ def own_models() -> tuple[str, ...]:
 def find_model(name: str) -> Path:
     """The folder of a model. Raises CheckpointError.
 
-    ``name`` is that of a bundled or an installed model (or what a published pipeline.json calls it, as
+    ``name`` is the name of a bundled or installed model (or what a published pipeline.json calls it, such as
     ``dinov2_vitl14_reg``), of a folder with a pipeline.json in the models folder, or the path of such a folder.
     """
     if (PRETRAINED / name / "pipeline.json").is_file() and Path(name).name == name:

@@ -1,6 +1,6 @@
-"""The commands ``download``, ``verify`` and ``delete``: consent, progress, what went wrong.
+"""The commands ``download``, ``verify`` and ``delete``: consent, progress, and what went wrong.
 
-With ``--json`` they print reports of ``protocol``, one a line.
+With ``--json`` they print reports of ``protocol``, one per line.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .hub import Hub, endpoint
 from .reports import Reports
 from .snapshot import Snapshot
 
-_GO_ON = "The same command goes on from there."
+_RESUME = "Run the same command again to resume."
 
 
 def download(options: argparse.Namespace) -> int:
@@ -42,9 +42,9 @@ def download(options: argparse.Namespace) -> int:
             folder = download_model(model, source or Snapshot(options.source), reports.progress)
             reports.tell(protocol.Installed(model.name, str(folder)), f"{model.title} is installed in {folder}.")
     except KeyboardInterrupt:
-        reports.tell(protocol.Interrupted(), f"Cancelled. {_GO_ON}", sys.stderr)
+        reports.tell(protocol.Interrupted(), f"Cancelled. {_RESUME}", sys.stderr)
         return 130
-    except Exception as error:  # the command ends here: whatever went wrong is said in words
+    except Exception as error:  # the command ends here, and says in words what went wrong
         if options.traceback:
             raise
         reports.failed(*describe(error))
@@ -56,13 +56,13 @@ def download(options: argparse.Namespace) -> int:
 
 
 def verify(options: argparse.Namespace) -> int:
-    """Hash an installed model's files anew. Returns the exit code: 1 if it is not what was installed."""
-    words = f"{options.name} is what was installed."
+    """Compare an installed model's files with their hashes. Returns the exit code: 1 if one is missing or differs."""
+    words = f"{options.name} is unchanged since it was installed."
     return _carry_out(options, words, lambda reports: verify_model(PUBLISHED[options.name], reports.progress))
 
 
 def delete(options: argparse.Namespace) -> int:
-    """Remove a model, or what has arrived of it. Returns the exit code."""
+    """Remove a model, or what has been downloaded of it. Returns the exit code."""
     return _carry_out(options, f"{options.name} is deleted.", lambda reports: delete_model(PUBLISHED[options.name]))
 
 
@@ -70,7 +70,7 @@ def _carry_out(options: argparse.Namespace, words: str, work: Callable[[Reports]
     reports = Reports(options.json)
     try:
         work(reports)
-    except Exception as error:  # the command ends here: whatever went wrong is said in words
+    except Exception as error:  # the command ends here, and says in words what went wrong
         if options.traceback:
             raise
         reports.failed(*describe(error))
@@ -80,14 +80,14 @@ def _carry_out(options: argparse.Namespace, words: str, work: Callable[[Reports]
 
 
 def _refusal(missing: list[PublishedModel], options: argparse.Namespace) -> str:
-    """Why nothing may be downloaded; empty after consent. Shows what it is about first."""
+    """Why nothing may be downloaded; empty after consent. First shows what would be downloaded."""
     if not options.json:
         _show(missing, options.source)
     if options.yes:
         return ""
     if options.json or not (sys.stdin.isatty() and sys.stderr.isatty()):
-        return "Nothing is downloaded without consent: read the licences, then add --yes."
-    print("Accept these licences and go on? [y/N] ", end="", file=sys.stderr, flush=True)
+        return "Nothing is downloaded without consent. Read the licences, then add --yes."
+    print("Accept these licences and continue? [y/N] ", end="", file=sys.stderr, flush=True)
     return "" if sys.stdin.readline().strip().lower() in ("y", "yes") else "Nothing was downloaded."
 
 

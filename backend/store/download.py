@@ -1,9 +1,9 @@
-"""Installing a published model: brought, verified, and only then put where models are looked for.
+"""Installing a published model: fetched, verified, and only then moved to where models are found.
 
-A model is put together in ``MODELS_FOLDER/.partial/NAME``: files that have arrived whole and were verified under their
-own names, and the one that is on its way under a name with the hash that it should have, so that it is never completed
-with the bytes of another version. When all are there the lock is written and the folder takes its place in one step.
-Whatever ends this before leaves only ``.partial``, from which the next attempt goes on.
+A model is put together in ``MODELS_FOLDER/.partial/NAME``. Files that are complete and verified have their own names
+there. The file being fetched has the expected hash in its name, so that it is never completed with the bytes of another
+version. When all files are there, the lock is written and the folder moves to its place in one step. If anything stops
+this earlier, only ``.partial`` is left, and the next attempt resumes from it.
 """
 
 from __future__ import annotations
@@ -32,28 +32,33 @@ from .catalog import (
 from .hub import Offer
 from .transfer import Expected, OnBytes, complete, wrong_hash, wrong_size
 
-#: Bytes that stay free on the disk, beside what the model takes.
+#: Bytes that must stay free on the disk after the model is installed.
 SPARE = 256 << 20
 
 
 OnProgress = Callable[[Transfer], None]
-Report = Callable[[str, int], None]  # action, bytes of the file at hand
+Report = Callable[[str, int], None]  # action, bytes of the current file
 
 
 class Source(Protocol):
     """Where a model's files come from: the hub, or a folder."""
 
-    action: str
+    action: str  # of ``Transfer``: download or copy
 
-    def offer(self, model: PublishedModel) -> Offer: ...
+    def offer(self, model: PublishedModel) -> Offer:
+        """What the source has of a model's files, in the order of ``model.files``. Raises StoreError."""
+        ...
 
-    def bring(
-        self, model: PublishedModel, revision: str | None, file: Expected, part: Path, on_bytes: OnBytes
-    ) -> None: ...
+    def bring(self, model: PublishedModel, revision: str | None, file: Expected, part: Path, on_bytes: OnBytes) -> None:
+        """Complete ``part``, which may hold the first bytes of a file. ``on_bytes`` gets how many bytes there are.
+
+        ``revision`` is that of the offer. Raises StoreError, and OSError if the disk is full or fails.
+        """
+        ...
 
 
 def missing_models(name: str) -> list[PublishedModel]:
-    """What has to be installed for a published model to work, itself last."""
+    """What must be installed for a published model to work, the model itself last."""
     model = PUBLISHED[name]
     needed = [missing for need in model.needs for missing in missing_models(need)]
     return needed if installed_lock(model) else [*needed, model]
@@ -83,8 +88,8 @@ def download_model(model: PublishedModel, source: Source, on_progress: OnProgres
 
 
 def verify_model(model: PublishedModel, on_progress: OnProgress) -> None:
-    """Hash an installed model's files anew. Files that differ are deleted, and StoreError is raised: it is not used
-    before a download has brought them again."""
+    """Compare an installed model's files with their hashes. Files that differ are deleted, and StoreError is raised:
+    the model is not used until a download has fetched them again."""
     folder = models_folder() / model.name
     lock = HashLock.read(folder)
     if lock is None:
@@ -97,15 +102,15 @@ def verify_model(model: PublishedModel, on_progress: OnProgress) -> None:
             damaged.append(path)
         done += file.size
     if damaged:
-        words = f"{', '.join(damaged)} of {model.title}: missing, damaged or changed."
-        raise StoreError("damaged", words, "Download the model again: its good files are kept.")
+        words = f"Files of {model.title} are missing, damaged or changed: {', '.join(damaged)}."
+        raise StoreError("damaged", words, "Download the model again. Its good files are kept.")
 
 
 def delete_model(model: PublishedModel) -> None:
-    """Remove a model and what has arrived of it. Raises StoreError if it is being installed, and OSError."""
+    """Remove a model, or what has been downloaded of it. Raises StoreError if it is being installed, and OSError."""
     folder = models_folder() / model.name
     with _alone(model):
-        (folder / LOCK_NAME).unlink(missing_ok=True)  # first: what is left if this is cut off is not installed
+        (folder / LOCK_NAME).unlink(missing_ok=True)  # first: if this is interrupted, the rest is not installed
         for leftover in (folder, partial_folder(model)):
             if leftover.exists():
                 shutil.rmtree(leftover)
@@ -117,7 +122,7 @@ def _reporter(on_progress: OnProgress, model: PublishedModel, file: Expected, be
 
 @contextmanager
 def _alone(model: PublishedModel) -> Iterator[None]:
-    """Let no other process install the same model. The system takes the lock from a process that has died."""
+    """Let no other process install the same model. The system releases the lock of a process that has died."""
     from filelock import FileLock, Timeout
 
     partial = partial_folder(model)
@@ -141,7 +146,7 @@ def _alone(model: PublishedModel) -> Iterator[None]:
 
 
 def _agreed(published: PublishedFile, offered: Expected) -> Expected:
-    """A file with all that the catalogue and the source say of it, which must not contradict each other."""
+    """A file with all that the catalogue and the source say about it. Raises StoreError if the two disagree."""
     if published.size is not None and published.size != offered.size:
         raise wrong_size(published.path)
     if published.sha256 and offered.sha256 and published.sha256 != offered.sha256:
@@ -150,7 +155,7 @@ def _agreed(published: PublishedFile, offered: Expected) -> Expected:
 
 
 def _prepared(model: PublishedModel, folder: Path) -> Path:
-    """The folder to put a model together in. One that is damaged is taken apart: its good files need not come again."""
+    """The folder to put a model together in. A damaged model moves there: its good files need not be fetched again."""
     partial = partial_folder(model)
     if folder.exists():
         if partial.exists():
@@ -171,7 +176,10 @@ def _require_space(partial: Path, files: list[Expected]) -> None:
 def _completed(
     model: PublishedModel, source: Source, offer: Offer, file: Expected, target: Path, report: Report
 ) -> str:
-    """Have a verified file at ``target``, from an earlier attempt or from the source. Returns its SHA-256."""
+    """Make sure that a verified file is at ``target``: from an earlier attempt, else from the source.
+
+    Returns its SHA-256.
+    """
 
     def bring(part: Path) -> None:
         report(source.action, part.stat().st_size)

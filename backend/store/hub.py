@@ -1,11 +1,11 @@
 """The hub: what a model's repository holds, and its files byte for byte, resumed where they stopped.
 
-huggingface_hub gives the API, authentication, sessions and errors. Its own download removes a part file when it ends,
-whatever ended it (2.4), so that a later run cannot go on from there; files therefore come by ``transfer``, through its
-session, always from the repository's own address: a redirect to a storage server is followed anew at each try, because
-such addresses expire, and the session does not send the token there. Chosen on purpose: plain HTTP and not Xet, whose
+huggingface_hub provides the API, authentication, sessions and errors. Its own download (2.4) deletes the partial file
+however it ends, so a later run could not resume. Files therefore come through ``transfer``, over its session, always
+from the repository's own address. Each try follows the redirect to a storage server again, because such addresses
+expire, and the session does not send the token there. Some choices are deliberate: plain HTTP and not Xet, whose
 transfers cannot be resumed by offset; no cache outside the models folder, hence no symbolic links; no telemetry; the
-token is ``HF_TOKEN``'s and never one that another program left in the home folder. ``HF_ENDPOINT`` names another hub.
+token from ``HF_TOKEN`` and never one that another program left in the home folder. ``HF_ENDPOINT`` names another hub.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ DEFAULT_ENDPOINT = "https://huggingface.co"
 
 @dataclass(frozen=True)
 class Offer:
-    """What a source has of a model: its commit (None if unknown), and its files with the hashes that it knows of."""
+    """What a source has of a model: its commit (None if unknown), and its files with their hashes if known."""
 
     revision: str | None
     files: tuple[Expected, ...]
 
 
 class Hub:
-    """A source of models. Every method raises StoreError, in words that say what to do."""
+    """A source of models: a hub on the network. Every method raises StoreError, with a hint that says what to do."""
 
     action = "download"
 
@@ -46,18 +46,18 @@ class Hub:
         address = urlsplit(self.endpoint)
         if address.scheme not in ("https", "http") or not address.hostname:
             hint = "Unset it, or set it to the address of a mirror."
-            raise StoreError("endpoint_invalid", f"HF_ENDPOINT is {self.endpoint!r}, which is no https address.", hint)
+            raise StoreError("endpoint_invalid", f"HF_ENDPOINT is {self.endpoint!r}, not a web address.", hint)
         os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"  # read when the library is imported
         from huggingface_hub import HfApi
         from huggingface_hub.utils import build_hf_headers
 
-        token = os.environ.get("HF_TOKEN", "").strip() or False  # False: no other token either
+        token = os.environ.get("HF_TOKEN", "").strip() or False  # False: do not look for another token
         self._api = HfApi(self.endpoint, token=token, library_name="espalier")
         self._reached = False  # whether the hub has answered yet
         self._headers = build_hf_headers(token=token, library_name="espalier")
 
     def offer(self, model: PublishedModel) -> Offer:
-        """What the repository holds of a model's files, of the revision that the catalogue pins."""
+        """What the repository holds of a model's files, at the revision that the catalogue pins."""
 
         def ask() -> Offer:
             try:
@@ -65,18 +65,18 @@ class Hub:
                     model.repository, revision=model.revision, files_metadata=True, timeout=transfer.TIMEOUT
                 )
             except (ValueError, TypeError, KeyError) as error:
-                hint = "A login page of the network or a proxy may have answered in its place: check them."
-                raise StoreError("hub_failed", f"{self.endpoint} does not answer as a hub does.", hint) from error
+                hint = "The network's login page or a proxy may have answered instead. Check both."
+                raise StoreError("hub_failed", f"The answer of {self.endpoint} is not a hub's.", hint) from error
             self._reached = True
             there = {file.rfilename: file for file in info.siblings or ()}
             for missing in (wanted.path for wanted in model.files if wanted.path not in there):
-                raise _not_found(f"{model.repository} holds no {missing}")
+                raise _not_found(f"{model.repository} does not contain {missing}")
             return Offer(info.sha, tuple(_offered(there[wanted.path]) for wanted in model.files))
 
         return patiently(ask, lambda error: self._explain(error, model))
 
     def bring(self, model: PublishedModel, revision: str | None, file: Expected, part: Path, on_bytes: OnBytes) -> None:
-        """Complete ``part``, which may hold the first bytes of a file. ``on_bytes`` gets how many there are."""
+        """Complete ``part``, which may hold the first bytes of a file. ``on_bytes`` gets how many bytes there are."""
         from huggingface_hub import hf_hub_url
         from huggingface_hub.utils import get_session, hf_raise_for_status
 
@@ -94,12 +94,12 @@ class Hub:
         if isinstance(error, HfHubHTTPError):
             return Fault(self._refusal(error, model), may_pass(error.response.status_code), _asked_wait(error))
         if isinstance(error, (httpx2.RequestError, ConnectionError)):
-            passing = self._reached or not isinstance(error, httpx2.ConnectError)  # else there is no network
+            passing = self._reached or not isinstance(error, httpx2.ConnectError)  # otherwise there is no network
             return Fault(self._broken(error), passing)
         return None
 
     def _refusal(self, error: HfHubHTTPError, model: PublishedModel) -> StoreError:
-        """What an HTTP status means for the person who waits for the model."""
+        """What an HTTP status means, for the person who waits for the model."""
         from huggingface_hub.errors import GatedRepoError
 
         status, server = error.response.status_code, error.response.url
@@ -108,7 +108,7 @@ class Hub:
             return StoreError("storage_refused", f"{server.host} refuses the file ({status}).", hint)
         if status == 403 or isinstance(error, GatedRepoError):
             hint = f"Accept its licence at {model.page} with an account, and set HF_TOKEN to a token of that account."
-            return StoreError("access_denied", f"{model.title} is given only to who has accepted its licence.", hint)
+            return StoreError("access_denied", f"{model.title} is only for users who have accepted its licence.", hint)
         if status == 401:
             if "authorization" in self._headers:
                 hint = "Make a new one at https://huggingface.co/settings/tokens, or unset HF_TOKEN."
@@ -116,20 +116,18 @@ class Hub:
             hint = "Make one at https://huggingface.co/settings/tokens and set HF_TOKEN to it."
             return StoreError("token_missing", f"The hub gives {model.title} only with an access token.", hint)
         if status == 404:
-            return _not_found(f"{model.repository} is not what it was at {model.revision}")
+            return _not_found(f"The hub has no {model.repository} at revision {model.revision}")
         if status == 429:
             wait = _asked_wait(error)
-            hint = f"Try again {f'in {wait:.0f} seconds' if wait else 'later'}; with HF_TOKEN set the hub allows more."
+            hint = f"Try again {f'in {wait:.0f} seconds' if wait else 'later'}. With HF_TOKEN set, the hub allows more."
             return StoreError("rate_limited", "The hub has had too many requests from here.", f"{hint} {RESUMED}")
         if status >= 500:
-            return StoreError(
-                "hub_failed", f"The hub has a fault of its own ({status}).", f"Try again later. {RESUMED}"
-            )
+            return StoreError("hub_failed", f"The hub itself has a problem ({status}).", f"Try again later. {RESUMED}")
         return StoreError("hub_failed", f"The hub answered with status {status}.", "Try again later.")
 
     def _broken(self, error: Exception) -> StoreError:
         if self._reached:
-            words = f"The connection to {self.endpoint} broke again and again ({error})."
+            words = f"The connection to {self.endpoint} failed repeatedly ({error})."
             return StoreError("connection_broken", words, f"Check the network. {RESUMED}")
         hint = "Check the network and the proxy settings, or install from a folder with --from."
         return StoreError("no_network", f"{self.endpoint} cannot be reached ({error}).", hint)
@@ -141,16 +139,16 @@ def endpoint() -> str:
 
 
 def _offered(file: RepoSibling) -> Expected:
-    """What the hub says of a file: of those in large file storage the SHA-256, of the others git's hash."""
+    """What the hub says about a file: the SHA-256 if it is in large file storage, else git's hash."""
     sha256 = file.lfs.sha256 if file.lfs else None
     if file.size is None or not (sha256 or file.blob_id):
-        hint = "A mirror in HF_ENDPOINT may leave that out: unset it."
-        raise StoreError("unverifiable", f"The hub does not say what {file.rfilename} must be like.", hint)
+        hint = "A mirror in HF_ENDPOINT may leave them out: unset it."
+        raise StoreError("unverifiable", f"The hub does not state the size and hash of {file.rfilename}.", hint)
     return Expected(file.rfilename, file.size, sha256, None if sha256 else file.blob_id)
 
 
 def _not_found(what: str) -> StoreError:
-    hint = "There may be a newer Espalier that knows where it went. A mirror in HF_ENDPOINT may lack it."
+    hint = "A newer Espalier may know its new place. A mirror in HF_ENDPOINT may lack it."
     return StoreError("not_found", f"{what}.", hint)
 
 

@@ -1,4 +1,4 @@
-"""How the commands tell what they do: reports of ``protocol`` as lines of JSON, or words for a person."""
+"""How the commands report what they do: reports of ``protocol`` as lines of JSON, or words for a person."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ INTERVAL = 0.2
 
 
 class Reports:
-    """Tells reports on stdout: as JSON, or in words, with a line on a terminal's stderr that is written over."""
+    """Prints reports on stdout: as JSON, or in words, with a progress line on stderr if that is a terminal."""
 
     def __init__(self, as_json: bool) -> None:
         self._json = as_json
@@ -23,7 +23,7 @@ class Reports:
         self._speed = 0.0
 
     def tell(self, report: protocol.Report, words: str = "", stream: TextIO | None = None) -> None:
-        """Tell a report now. ``words`` are what a person is told, on ``stream`` (default: stdout)."""
+        """Print a report now: as JSON, or for a person ``words`` on ``stream`` (default: stdout)."""
         if self._json:
             print(protocol.encode(report), end="", flush=True)
             return
@@ -32,7 +32,7 @@ class Reports:
         print(words, file=stream or sys.stdout, flush=True)
 
     def progress(self, now: protocol.Transfer) -> None:
-        """Tell it, but not more often than every ``INTERVAL``, unless something else is being done or it is the end."""
+        """Print progress at most once every ``INTERVAL`` seconds, and always at a new file or action and at the end."""
         if not self._due(now):
             return
         if self._json:
@@ -41,7 +41,7 @@ class Reports:
             print(f"\r\x1b[K{self._words(now)}", end="", file=sys.stderr, flush=True)
 
     def failed(self, code: str, message: str, hint: str) -> None:
-        """Tell what ended a command."""
+        """Print what ended a command."""
         self.tell(protocol.Error(None, code, message, hint), f"{message} {hint}".strip(), sys.stderr)
 
     def _due(self, now: protocol.Transfer) -> bool:

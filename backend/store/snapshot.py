@@ -1,8 +1,8 @@
 """A folder that holds a model as the hub lays it out, for machines without a network.
 
-Its hashes come from where such folders have them: ``models.lock.json`` of a folder that was installed by Espalier,
-``.cache/huggingface/download`` of one that ``hf download --local-dir`` made, or, in the hub's own cache, the names of
-the files that its links lead to. Of a file without any, the size is all that can be compared.
+The hashes come from where such folders keep them: ``models.lock.json`` in a folder that Espalier installed,
+``.cache/huggingface/download`` in one that ``hf download --local-dir`` made, or, in the hub's own cache, the names of
+the files that its links lead to. If a file has no hash, only its size can be compared.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ class Snapshot:
             raise StoreError("folder_missing", f"There is no folder {folder}.", "Choose the folder that has the files.")
 
     def offer(self, model: PublishedModel) -> Offer:
-        """What the folder has of a model's files, with the hashes that it knows of."""
+        """What the folder has of a model's files, with their hashes if known."""
         missing = [wanted.path for wanted in model.files if not (self.folder / wanted.path).is_file()]
         if missing:
             hint = f"It must be laid out as {model.page}/tree/main shows."
-            raise StoreError("files_missing", f"{self.folder} does not hold {', '.join(missing)}.", hint)
+            raise StoreError("files_missing", f"{self.folder} does not contain {', '.join(missing)}.", hint)
         lock = HashLock.read(self.folder)
         hashes = {wanted.path: self._hash(wanted.path, lock) for wanted in model.files}
         commits = {commit for _, commit in hashes.values() if commit}
@@ -48,7 +48,7 @@ class Snapshot:
         copy(self.folder / file.name, part, on_bytes)
 
     def _hash(self, path: str, lock: HashLock | None) -> tuple[str, str | None]:
-        """The hash that the folder has of a file, as hexadecimal digits or empty, and the commit that it is of."""
+        """The folder's hash of a file, as hexadecimal digits or empty, and the commit that it belongs to."""
         if lock is not None and path in lock.files:
             return lock.files[path].sha256, lock.revision
         noted = self.folder / ".cache" / "huggingface" / "download" / f"{path}.metadata"

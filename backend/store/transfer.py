@@ -1,10 +1,10 @@
-"""The one download: a file is brought, verified, and only then given its name.
+"""The one download: a file is fetched, verified, and only then given its name.
 
-What is on its way lies beside its place under a name with the hash that it should have, so that it is never completed
-with the bytes of another version. A later try, in this process or another one, goes on from the byte where the last one
-stopped. Faults that may pass are waited out, a bounded number of times in a row; whatever else ends a download leaves
-what has arrived. Models (``hub``, ``snapshot``), the wheels of an installation (``wheels``) and those that a zip holds
-(``scripts/build_extension.py``) differ only in where a file lies and in how a fault is said.
+Until then a file is kept beside its final place. The expected hash is part of its temporary name, so that it is never
+completed with the bytes of another version. A later try, in this process or another one, resumes at the byte where the
+last one stopped. Temporary faults are waited out, a bounded number of times in a row. Anything else ends the download
+and keeps what has arrived. Models (``hub``, ``snapshot``), the wheels of an installation (``wheels``) and those inside
+a zip (``scripts/build_extension.py``) differ only in where a file comes from and in how a fault is worded.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ if TYPE_CHECKING:
     import httpx2
 
 Result = TypeVar("Result")
-OnBytes = Callable[[int], object]  # how many bytes of the file at hand there are
+OnBytes = Callable[[int], object]  # how many bytes of the current file there are
 
-#: Seconds before each new try after a fault that may pass. A try that brings bytes starts the series again.
+#: Seconds before each new try after a temporary fault. A try that receives bytes starts the series again.
 WAITS = (1.0, 2.0, 4.0, 8.0)
 
-#: The longest that a server may ask to wait, in seconds, for it to be done without asking a person.
+#: The longest wait that a server can ask for, in seconds, before the download gives up and tells the person.
 LONGEST_WAIT = 60.0
 
 #: Seconds without a byte after which a connection counts as broken.
 TIMEOUT = 30.0
 
-#: What an error's hint says where the next try goes on.
-RESUMED = "What has arrived is kept: the same again goes on from there."
+#: What an error's hint says if the next try resumes.
+RESUMED = "What has arrived is kept, and the next try resumes from there."
 
-#: Bytes that are copied at a time.
+#: Bytes to copy at a time.
 _CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
 class Expected:
-    """What a file must be: its name for people, its size in bytes and its SHA-256, or git's own hash of it, which the
-    hub publishes of small files. Where neither is known the size is all that can be compared."""
+    """What a file must be: its name for people, its size in bytes, and its SHA-256 or git's own hash of it, which the
+    hub publishes for small files. If neither hash is known, only the size can be compared."""
 
     name: str
     size: int
@@ -54,20 +54,20 @@ class Expected:
 
 @dataclass(frozen=True)
 class Fault:
-    """What went wrong with a try: as it is said, whether it may pass, and the seconds that the server asks to wait."""
+    """What went wrong with a try: the error to report, whether it may pass, and the seconds the server asks to wait."""
 
     error: BackendError
     passing: bool
     wait: float | None = None
 
 
-#: What an exception of a try means; None if it is not about the transfer.
+#: What an exception means for a try; None if it is not about the transfer.
 Explain = Callable[[Exception], Fault | None]
 
 
 @dataclass(frozen=True)
 class Origin:
-    """A server that has files. ``check`` raises for an answer with a status that is no success."""
+    """A server that has files. ``check`` raises for an answer whose status is not a success."""
 
     client: httpx2.Client
     explain: Explain
@@ -76,37 +76,37 @@ class Origin:
 
 
 def complete(file: Expected, target: Path, bring: Callable[[Path], None]) -> str:
-    """Have a verified file at ``target``, and return its SHA-256.
+    """Make sure that a verified file is at ``target``, and return its SHA-256.
 
-    ``bring`` is not called where it is there already. Else it completes the file that it gets, which may hold the first
-    bytes. One that turns out to be another file is deleted. Raises StoreError, what ``bring`` raises, and OSError.
+    ``bring`` is called only if the file is not there yet. It completes the file that it is given, which may hold the
+    first bytes. If the result is the wrong file, it is deleted. Raises StoreError, what ``bring`` raises, and OSError.
     """
     if target.is_file():
         try:
             return _verified(file, target)
-        except StoreError:  # of another version or damaged, and deleted: it comes again
+        except StoreError:  # another version, or damaged: it has been deleted, and is fetched again
             pass
     part = target.with_name(f"{target.name}.{(file.sha256 or file.git_sha1 or 'unverified')[:16]}.part")
     part.parent.mkdir(parents=True, exist_ok=True)
     part.touch()
     bring(part)
     digest = _verified(file, part)
-    put_in_place(part, target, durable=True)  # or a power cut could leave the name without the bytes
+    put_in_place(part, target, durable=True)  # otherwise a power cut could leave the name without the bytes
     return digest
 
 
 def download(
     origin: Origin, address: Callable[[], str], file: Expected, part: Path, on_bytes: OnBytes = lambda count: None
 ) -> None:
-    """Complete ``part``, which may hold the first bytes of a file. ``on_bytes`` gets how many there are.
+    """Complete ``part``, which may hold the first bytes of a file. ``on_bytes`` gets how many bytes there are.
 
-    ``address`` is asked for the file's URL at each try: such addresses expire. Raises what the origin makes of a fault
-    that stays, StoreError if the file has another size, and OSError if the disk is full or fails.
+    ``address`` gives the file's URL for each try, because such addresses expire. Raises the origin's error for a fault
+    that does not pass, StoreError if the file has another size, and OSError if the disk is full or fails.
     """
 
     def attempt() -> None:
         arrived = _size(part)
-        if arrived > file.size:  # of no file that could be meant
+        if arrived > file.size:  # this cannot be the beginning of the file
             part.unlink()
             arrived = 0
         if arrived < file.size:
@@ -116,9 +116,9 @@ def download(
 
 
 def patiently(attempt: Callable[[], Result], explain: Explain, arrived: Callable[[], int] = lambda: 0) -> Result:
-    """What ``attempt`` returns, tried again after faults that may pass. Raises the error of one that stays.
+    """What ``attempt`` returns. Tries again after temporary faults; raises the error of a fault that does not pass.
 
-    ``arrived`` says how many bytes there are: a try that brings some starts the series of ``WAITS`` again.
+    ``arrived`` says how many bytes there are: a try that receives some starts the series of ``WAITS`` again.
     """
     failures, before = 0, arrived()
     while True:
@@ -136,7 +136,7 @@ def patiently(attempt: Callable[[], Result], explain: Explain, arrived: Callable
 
 
 def copy(source: Path, part: Path, on_bytes: OnBytes = lambda count: None) -> None:
-    """Complete ``part`` from a file of this machine: anew, for it takes no time. Raises OSError."""
+    """Copy a local file to ``part``, always from the beginning, because that is fast. Raises OSError."""
     with source.open("rb") as there, part.open("wb") as here:
         copied = 0
         while chunk := there.read(_CHUNK):
@@ -145,7 +145,7 @@ def copy(source: Path, part: Path, on_bytes: OnBytes = lambda count: None) -> No
 
 
 def may_pass(status: int) -> bool:
-    """Whether the same request may be answered later, judged by the HTTP status of the answer."""
+    """Whether the same request may succeed later, judged by the HTTP status of the answer."""
     return status in (408, 429) or status >= 500
 
 
@@ -156,31 +156,31 @@ def asked_wait(headers: Mapping[str, str]) -> float | None:
 
 
 def wrong_size(name: str) -> StoreError:
-    """A file is longer or shorter than it should be."""
-    return StoreError("size_wrong", f"{name} has not the size that was published.", "Try again, from another source.")
+    """The error for a file that is longer or shorter than it should be."""
+    return StoreError("size_wrong", f"{name} does not have the published size.", "Try again, or use another source.")
 
 
 def wrong_hash(name: str) -> StoreError:
-    """A file has the right size and other bytes."""
-    hint = "It was deleted and is not used. Try again; if it happens again, use another network or source."
-    return StoreError("hash_wrong", f"{name} is not what was published: its hash is another one.", hint)
+    """The error for a file that has the right size but other bytes."""
+    hint = "It was deleted and is not used. Try again. If it happens again, use another network or source."
+    return StoreError("hash_wrong", f"{name} is not the published file: its hash differs.", hint)
 
 
 def _stream(origin: Origin, url: str, file: Expected, part: Path, arrived: int, on_bytes: OnBytes) -> None:
-    """One connection's worth of a file, appended to ``part``."""
+    """Append what one connection delivers of a file to ``part``."""
     headers = {"Accept-Encoding": "identity", **origin.headers}
     if arrived:
         headers["Range"] = f"bytes={arrived}-"
     with origin.client.stream("GET", url, headers=headers, timeout=TIMEOUT) as response:
-        if response.status_code == 416:  # the file ends before the bytes that were asked for
+        if response.status_code == 416:  # the file is shorter than what has arrived
             part.unlink()
             raise wrong_size(file.name)
         origin.check(response)
         if response.status_code != 206:
-            arrived = 0  # the whole file, asked for or not
+            arrived = 0  # the server sends the whole file, requested or not
         with part.open("ab" if arrived else "wb") as stream:
             for chunk in response.iter_bytes():
-                arrived += stream.write(chunk[: file.size + 1 - arrived])  # one byte more shows that it is too long
+                arrived += stream.write(chunk[: file.size + 1 - arrived])  # one extra byte shows that it is too long
                 if arrived > file.size:
                     break
                 on_bytes(arrived)
@@ -192,7 +192,7 @@ def _stream(origin: Origin, url: str, file: Expected, part: Path, arrived: int, 
 
 
 def _verified(file: Expected, path: Path) -> str:
-    """The SHA-256 of a file that is what it should be. One that is not is deleted, and StoreError raised."""
+    """The SHA-256 of a file, if it is the expected one. Otherwise deletes it and raises StoreError."""
     if _size(path) != file.size:
         path.unlink(missing_ok=True)
         raise wrong_size(file.name)
@@ -208,6 +208,6 @@ def _size(path: Path) -> int:
 
 
 def _git_sha1(path: Path) -> str:
-    """Git's hash of a (small) file: that of ``blob SIZE``, a zero byte and the content."""
+    """Git's hash of a (small) file: the SHA-1 of ``blob SIZE``, a zero byte and the content."""
     content = path.read_bytes()
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()

@@ -1,8 +1,8 @@
 """The command ``fetch``: locked wheels into a folder, for the installation of the backend's environment.
 
-uv would download them too, but begins a file anew when its connection breaks, and says nothing on the way; torch's
-wheels are up to a gigabyte. They come by ``transfer``. The locks are the extension's ``packages.json``, written by
-``scripts/build_extension.py``. Indexes speak the simple API as HTML (PEP 503) or JSON (PEP 691).
+uv could download them too, but it starts a file again when the connection breaks, and reports no progress. torch's
+wheels are up to a gigabyte, so they come through ``transfer``. The locks are the extension's ``packages.json``, written
+by ``scripts/build_extension.py``. Indexes use the simple API as HTML (PEP 503) or JSON (PEP 691).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _ACCEPT = "application/vnd.pypi.simple.v1+json, text/html;q=0.5"
 
 @dataclass(frozen=True)
 class Listed:
-    """A file that an index offers. What it does not say of it is None."""
+    """A file that an index offers. What the index does not state is None."""
 
     file: str
     url: str
@@ -46,12 +46,12 @@ class Listed:
 
 
 def fetch(options: argparse.Namespace) -> int:
-    """Have all wheels of a build in a folder, with progress as lines of JSON. Returns the exit code."""
+    """Fetch all wheels of a build into a folder, and print progress as lines of JSON. Returns the exit code."""
     reports = Reports(as_json=True)
     try:
         wheels = locked_wheels(options.packages, options.build)
         fetch_wheels(wheels, options.to, options.index_url, options.source, reports.progress)
-    except Exception as error:  # the command ends here: whatever went wrong is said to the installer
+    except Exception as error:  # the command ends here, and tells the installer what went wrong
         reports.failed(*describe(error))
         return 1
     reports.tell(Done())
@@ -59,16 +59,16 @@ def fetch(options: argparse.Namespace) -> int:
 
 
 def locked_wheels(packages: Path, build: str) -> list[Wheel]:
-    """The wheels of a build of torch, from the extension's ``packages.json``. Raises StoreError."""
+    """The wheels for one build of torch, from the extension's ``packages.json``. Raises StoreError."""
     try:
         return [Wheel(**wheel) for wheel in json.loads(packages.read_text("utf-8"))["torch"][build]]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        message = f"{packages} does not say what the build {build} is made of."
+        message = f"{packages} does not list the packages of the build {build}."
         raise StoreError("locks_unreadable", message, "Install the extension again.") from error
 
 
 def fetch_wheels(wheels: list[Wheel], folder: Path, index: str, source: Path | None, on_progress: OnProgress) -> None:
-    """Have verified wheels in ``folder``: those of ``source`` where that is given, else from the index.
+    """Put verified wheels into ``folder``: from the folder ``source`` if it is given, else from the index.
 
     Raises StoreError, and OSError if the disk is full or fails.
     """
@@ -88,7 +88,7 @@ def _reporter(on_progress: OnProgress, wheel: Wheel, action: str, before: int, t
 
 
 def expected(wheel: Wheel) -> Expected:
-    """What a wheel's file must be."""
+    """The size and hash that a wheel's file must have."""
     return Expected(wheel.file, wheel.size, wheel.sha256)
 
 
@@ -100,19 +100,19 @@ def _bring(wheel: Wheel, index: str, source: Path | None, on_bytes: OnBytes, par
     elif (source / wheel.file).is_file():
         copy(source / wheel.file, part, on_bytes)
     else:
-        hint = "Put it there, or leave the folder empty in the preferences to download it."
-        raise StoreError("wheel_missing", f"{source} does not hold {wheel.file}.", hint)
+        hint = "Put it there, or clear the folder in the preferences to download it."
+        raise StoreError("wheel_missing", f"{source} does not contain {wheel.file}.", hint)
 
 
 def connect() -> httpx2.Client:
-    """A client for package indexes, to be closed."""
+    """A client for package indexes. The caller closes it."""
     import httpx2
 
     return httpx2.Client(timeout=transfer.TIMEOUT, follow_redirects=True)
 
 
 def origin(client: httpx2.Client) -> Origin:
-    """A package index's files, as ``transfer`` brings them."""
+    """A package index as an origin for ``transfer``."""
     return Origin(client, _explain)
 
 
@@ -126,13 +126,13 @@ def _explain(error: Exception) -> Fault | None:
         fault = StoreError("index_failed", words, hint)
         return Fault(fault, may_pass(response.status_code), asked_wait(response.headers))
     if isinstance(error, (httpx2.RequestError, ConnectionError)):
-        words = f"The connection to the package index broke or could not be made ({error})."
+        words = f"The connection to the package index failed ({error})."
         return Fault(StoreError("no_network", words, f"Check the network and the proxy settings. {RESUMED}"), True)
     return None
 
 
 def indexes(version: str, chosen: str) -> list[str]:
-    """Where to look for a wheel: builds of torch such as 2.13.0+cpu are on torch's own index only, or on a mirror."""
+    """Where to look for a wheel: builds of torch such as 2.13.0+cpu are only on torch's own index, or on a mirror."""
     local = version.partition("+")[2]
     return [chosen, f"{TORCH}/{local}"] if local else [chosen]
 
@@ -151,13 +151,13 @@ def find(client: httpx2.Client, wheel: Wheel, index: str) -> Listed:
         for offered in listed:
             if offered.file == wheel.file and offered.sha256 in (None, wheel.sha256):
                 return offered
-    where = " nor ".join(indexes(wheel.version, index))
-    hint = "Correct the package index in the preferences; a mirror may lack it."
-    raise StoreError("wheel_missing", f"Neither {where} has {wheel.file} as it was locked.", hint)
+    where = " or ".join(indexes(wheel.version, index))
+    hint = "Correct the package index in the preferences. A mirror may lack the file."
+    raise StoreError("wheel_missing", f"The locked {wheel.file} is not on {where}.", hint)
 
 
 def list_files(client: httpx2.Client, index: str, name: str) -> list[Listed]:
-    """What an index offers of a package. Raises httpx2's errors."""
+    """The files that an index offers for a package. Raises httpx2's errors."""
     response = client.get(f"{index.rstrip('/')}/{name}/", headers={"Accept": _ACCEPT})
     response.raise_for_status()
     base = str(response.url)

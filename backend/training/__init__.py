@@ -1,1 +1,1 @@
-"""Training: procedural objects, a small model from nothing, and students distilled from a model."""
+"""Training: procedural objects, a small model from scratch, and students distilled from a model."""

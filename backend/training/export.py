@@ -1,4 +1,4 @@
-"""Write a finished run in the form of TRELLIS-image-large: pipeline.json, and JSON and fp16 weights of each network."""
+"""Write a finished run like TRELLIS-image-large: pipeline.json, and the JSON and fp16 weights of each network."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .scratch.flows import LatentFlowStage, Latents, Standardized, StructureFlow
 from .scratch.pretext import ImagePretext
 from .scratch.stages import ImageEncoderStage, LatentVAE, LatentVAEStage, Run, StructureVAE, StructureVAEStage
 
-#: Our stage's network -> (published class name, file name without suffix).
+#: Our name of a network -> (published class name, file name without suffix).
 FILES: dict[str, tuple[str, str]] = {
     "image_encoder": ("DinoVisionTransformer", "image_encoder"),
     "structure_encoder": ("SparseStructureEncoder", "ss_enc_conv3d"),
@@ -32,15 +32,15 @@ FILES: dict[str, tuple[str, str]] = {
 
 
 def begin_with(model: nn.Module, stage: str, folder: ModelFolder) -> None:
-    """Fill a stage's networks with the weights of a model folder. What is only there for training stays as it is.
-    Raises CheckpointError where they do not fit."""
+    """Fill a stage's networks with the weights of a model folder. Parts that exist only for training stay as they are.
+    Raises CheckpointError if the weights do not fit."""
     for key, network in _networks_of(model, stage).items():
         files = folder.network(f"ckpts/{FILES[key][1]}")
         network.load_state_dict(load_network(files, type(network), torch.device("cpu")).state_dict())
 
 
 def _networks_of(model: nn.Module, stage: str) -> dict[str, nn.Module]:
-    """The networks of a stage that are exported, by their names in ``FILES``."""
+    """The networks of a stage that are exported, by name in ``FILES``."""
     if isinstance(model, StructureVAE):
         return {"structure_encoder": model.encoder, "structure_decoder": model.decoder}
     if isinstance(model, LatentVAE):
@@ -52,12 +52,12 @@ def _teacher_sampling(guidance: float) -> SamplerSettings:
     return SamplerSettings(steps=25, guidance=guidance, interval=(0.5, 1.0), rescale_t=3.0, sigma_min=SIGMA_MIN)
 
 
-#: How a student is sampled: guidance was distilled into it, and its second step does best from the middle of the way.
+#: How a student is sampled: guidance was distilled into it, and its second step works best from the middle of the path.
 STUDENT_SAMPLING = SamplerSettings(steps=2, guidance=0.0, interval=(0.5, 1.0), rescale_t=1.0, sigma_min=SIGMA_MIN)
 
 
 def _sampler(settings: SamplerSettings) -> dict[str, Any]:
-    """As pipeline.json says it."""
+    """Sampler settings as pipeline.json states them."""
     params: dict[str, Any] = {"steps": settings.steps, "cfg_strength": settings.guidance}
     params |= {"cfg_interval": list(settings.interval), "rescale_t": settings.rescale_t}
     return {
@@ -83,7 +83,8 @@ def _write_json(path: Path, values: dict[str, Any]) -> None:
 
 
 def export(run: Run, folder: Path, structure_guidance: float, latent_guidance: float) -> None:
-    """Write the model folder. Raises FileNotFoundError if a stage is not finished."""
+    """Write a run's model folder; the guidances are the samplers' defaults. Raises FileNotFoundError if a stage is not
+    finished."""
     stages = (ImageEncoderStage, StructureVAEStage, StructureFlowStage, LatentVAEStage, LatentFlowStage)
     networks: dict[str, nn.Module] = {}
     for stage in stages:
@@ -113,7 +114,7 @@ def export(run: Run, folder: Path, structure_guidance: float, latent_guidance: f
 
 
 def export_student(flow: nn.Module, stage: str, teacher: ModelFolder, folder: Path) -> None:
-    """Add a distilled flow to an overlay of the teacher's folder; the other stage's may follow, or be there."""
+    """Add a distilled flow to ``folder``, an overlay of the teacher's. The other stage's flow may be there already."""
     model, sampler, name = {
         "structure": ("sparse_structure_flow_model", "sparse_structure_sampler", teacher.config.structure_flow),
         "latents": ("slat_flow_model", "slat_sampler", teacher.config.latent_flow),

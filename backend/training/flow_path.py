@@ -1,8 +1,8 @@
-"""The straight path from data to noise that flows learn on: its times, its states and its velocity.
+"""The straight path from data to noise that flows learn: its times, its states and its velocity.
 
 Time t runs from 0 (data) to 1 (noise), with x_t = (1 - t) x_0 + (s + (1 - s) t) noise and dx/dt = (1 - s) noise - x_0
-(Lipman et al. 2023, section 4.1, as TRELLIS has it). A state is dense, ``[B, ...]``, or holds the features ``[N, C]``
-of the voxels of B samples; ``Samples`` knows which, and the formulas need not.
+(Lipman et al. 2023, section 4.1, as TRELLIS has it). A state is dense, [B, ...], or holds the features [N, C] of the
+voxels of B samples. ``Samples`` knows which, so that the formulas need not.
 """
 
 from __future__ import annotations
@@ -12,40 +12,40 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-#: What is left of the data's own noise at t = 0, as TRELLIS has it.
+#: The noise that is left at t = 0, as in TRELLIS.
 SIGMA_MIN = 1e-5
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Which sample each row of a state belongs to. ``row_sample`` [N] is None where every row is a sample."""
+    """Which sample each row of a state belongs to. ``row_sample`` [N] is None if every row is a sample."""
 
     count: int
     row_sample: Tensor | None = None
 
     @classmethod
     def of(cls, count: int, coords: Tensor | None) -> Samples:
-        """Of ``count`` dense samples, or of sparse ones on the voxels ``coords`` [N, 4] (sample, x, y, z)."""
+        """For ``count`` dense samples, or for sparse ones on the voxels ``coords`` [N, 4] (sample, x, y, z)."""
         return cls(count, None if coords is None else coords[:, 0].long())
 
     def spread(self, values: Tensor, like: Tensor) -> Tensor:
-        """One number a sample [B], shaped to multiply a state."""
+        """One number for each sample [B], shaped to multiply a state."""
         rows = values if self.row_sample is None else values[self.row_sample]
         return rows.reshape(-1, *[1] * (like.ndim - 1)).to(like.dtype)
 
     def mean(self, x: Tensor) -> Tensor:
-        """Mean over the elements of each sample, [B]."""
+        """The mean over the elements of each sample, [B]."""
         rows = x.flatten(1)
         if self.row_sample is None:
             return rows.mean(1)
         return self._sum(rows.sum(1)) / self._elements(rows)
 
     def rms(self, x: Tensor) -> Tensor:
-        """Root mean square of each sample, [B]."""
+        """The root mean square of each sample, [B]."""
         return self.mean(x.square()).sqrt()
 
     def norm(self, x: Tensor) -> Tensor:
-        """L2 norm of each sample, [B]."""
+        """The L2 norm of each sample, [B]."""
         return self.rms(x) * self._elements(x.flatten(1)).sqrt()
 
     def _elements(self, rows: Tensor) -> Tensor:
@@ -60,16 +60,16 @@ class Samples:
 
 def logistic_times(normal: Tensor, low: float = 0.0, high: float = 1.0, mean: float = 1.0, std: float = 1.0) -> Tensor:
     """Training times [B] from standard normal draws [B]: sigmoid(N(mean, std)) (Esser et al. 2024, equation 19), mapped
-    to ``low`` .. ``high``. TRELLIS has N(1, 1)."""
+    to ``low`` .. ``high``. TRELLIS uses N(1, 1)."""
     return low + (high - low) * torch.sigmoid(normal * std + mean)
 
 
 def state_at(x_0: Tensor, noise: Tensor, t: Tensor, samples: Samples, sigma_min: float = SIGMA_MIN) -> Tensor:
-    """x_t = (1 - t) x_0 + (s + (1 - s) t) noise at times ``t`` [B]; shaped as ``x_0`` and ``noise``."""
+    """x_t = (1 - t) x_0 + (s + (1 - s) t) noise at times ``t`` [B], with the shape of ``x_0`` and ``noise``."""
     at = samples.spread(t, x_0)
     return (1 - at) * x_0 + (sigma_min + (1 - sigma_min) * at) * noise
 
 
 def path_velocity(x_0: Tensor, noise: Tensor, sigma_min: float = SIGMA_MIN) -> Tensor:
-    """dx/dt = (1 - s) noise - x_0, the same at all times; shaped as ``x_0`` and ``noise``."""
+    """dx/dt = (1 - s) noise - x_0, the same at all times, with the shape of ``x_0`` and ``noise``."""
     return (1 - sigma_min) * noise - x_0

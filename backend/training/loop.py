@@ -1,4 +1,4 @@
-"""One training loop for every stage: cosine rate, exponential moving average, exact resume, no pickle."""
+"""One training loop for every stage: cosine learning rate, exponential moving average, exact resume, no pickle."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from .run_folder import Metrics, RunLog, Saving, alone
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast a stage learns. ``batch`` counts objects (or views); ``matrix_rate`` is Muon's for the
-    matrices inside the blocks (0: AdamW has them too). ``course``: whether rate and average change on the way."""
+    """How long and how fast a stage learns. ``batch`` counts objects (or views). ``matrix_rate`` is Muon's rate for the
+    matrices inside the blocks (0: AdamW trains them too). ``course`` says how rate and average change."""
 
     steps: int
     batch: int
@@ -44,21 +44,21 @@ class Stage(Protocol):
 
     @property
     def schedule(self) -> Schedule:
-        """How it learns."""
+        """How long and how fast it learns."""
 
     @property
     def model(self) -> nn.Module:
         """Everything that learns."""
 
     def loss(self, model: nn.Module, generator: torch.Generator, progress: float) -> tuple[Tensor, Metrics]:
-        """Draw a batch with ``generator`` and return the loss and what to show of it. ``progress`` runs from 0 to 1."""
+        """Draw a batch with ``generator``; return its loss and the metrics to show. ``progress`` runs from 0 to 1."""
 
     def evaluate(self, model: nn.Module) -> Metrics:
-        """Held-out metrics, without gradients, the same at every call for the same weights."""
+        """Held-out metrics, without gradients. The same weights always give the same metrics."""
 
 
 def learning_rate(schedule: Schedule, step: int) -> float:
-    """Linear warm-up, then half a cosine down to a twentieth, or always the same."""
+    """Linear warm-up, then half a cosine down to a twentieth of the rate, or a constant rate."""
     if step < schedule.warmup:
         return schedule.rate * (step + 1) / schedule.warmup
     if schedule.course == "constant":
@@ -68,14 +68,14 @@ def learning_rate(schedule: Schedule, step: int) -> float:
 
 
 def ema_decay(schedule: Schedule, step: int) -> float:
-    """Short memory at the start, so that the average is not made of initial weights; or always the same."""
+    """A short memory at the start, so that the average forgets the initial weights; or a constant decay."""
     if schedule.course == "constant":
         return schedule.ema
     return min(schedule.ema, (1 + step) / (10 + step))
 
 
 class TrainingState:
-    """What a run must not lose: the parameters, their running average, the optimizers' moments, the step."""
+    """What a run must not lose: the parameters, their running average, the optimizers' moments, and the step."""
 
     _moments = ("exp_avg", "exp_avg_sq", "momentum")  # AdamW's, then Muon's
 
@@ -106,9 +106,9 @@ class TrainingState:
             yield from optimizer.param_groups
 
     def update(self, rate: float, decay: float, scaler: torch.amp.GradScaler | None = None) -> None:
-        """One optimizer step at this rate (Muon's in proportion), taken into the average with this decay.
+        """Take one optimizer step at this rate (Muon's is in proportion), and update the average with this decay.
 
-        A ``scaler`` leaves the step out, and scales less from then on, where half-precision gradients overflowed.
+        If half-precision gradients overflowed, a ``scaler`` skips the step and lowers its scale.
         """
         for group in self._groups():
             group["lr"] = group["full_lr"] * rate / self.rate
@@ -124,18 +124,18 @@ class TrainingState:
 
     @property
     def updates(self) -> int:
-        """Steps that AdamW has taken; fp16 leaves some out."""
+        """Steps that AdamW has taken. With fp16 some are skipped."""
         return max((int(moments["step"]) for moments in self.optimizers[0].state.values()), default=0)
 
     def load(self, values: Mapping[str, Tensor]) -> None:
-        """Set the parameters."""
+        """Set the parameters to these values, by name."""
         with torch.no_grad():
             for name, p in self.parameters.items():
                 p.copy_(values[name])
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """The averaged weights instead of the live ones."""
+        """Use the averaged weights instead of the live ones until the block ends."""
         live = {name: p.detach().clone() for name, p in self.parameters.items()}
         self.load(self.ema)
         try:
@@ -144,7 +144,7 @@ class TrainingState:
             self.load(live)
 
     def save(self, path: Path, **notes: str) -> None:
-        """Write the whole state: a kill leaves the last one or this one."""
+        """Write the whole state, with ``notes``. A kill leaves the previous state or this one, never a part."""
         tensors = {f"model/{n}": p.detach() for n, p in self.parameters.items()}
         tensors |= {f"ema/{n}": p for n, p in self.ema.items()}
         for name, p in self.parameters.items():
@@ -156,19 +156,19 @@ class TrainingState:
             save_file({n: t.contiguous().cpu() for n, t in tensors.items()}, part, notes)
 
     def restore(self, path: Path) -> dict[str, str]:
-        """Take up what ``save`` wrote; returns the notes."""
+        """Read what ``save`` wrote. Returns its notes."""
         device = next(iter(self.parameters.values())).device
         with safe_open(path, "pt", device=str(device)) as file:
             notes: dict[str, str] = file.metadata()
             self.step = int(notes["step"])
-            updates = float(notes.get("updates", self.step))  # older files lack it: nothing in them was left out
+            updates = float(notes.get("updates", self.step))  # older files lack it: they skipped no update
             kept = set(file.keys())
             self.load({name: file.get_tensor(f"model/{name}") for name in self.parameters})
             for name, p in self.parameters.items():
                 self.ema[name].copy_(file.get_tensor(f"ema/{name}"))
                 moments = {key: file.get_tensor(f"{key}/{name}") for key in self._moments if f"{key}/{name}" in kept}
                 if moments:
-                    moments["step"] = torch.tensor(updates)  # AdamW counts for itself
+                    moments["step"] = torch.tensor(updates)  # AdamW keeps its own count
                     self._optimizer_of(p).state[p] = moments
         return notes
 
@@ -178,10 +178,10 @@ class TrainingState:
 
 @contextmanager
 def half_products(device: torch.device) -> Iterator[None]:
-    """Products in bfloat16, weights and sums in fp32.
+    """Matrix products in bfloat16, weights and sums in fp32.
 
-    On a CPU attention is taken apart into products, too: torch's fused one has a backward pass in bfloat16 that is
-    five times as slow as its own in fp32.
+    On a CPU attention is also split into products, because the backward pass of torch's fused attention is five times
+    slower in bfloat16 than in fp32.
     """
     plain = sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
     with torch.autocast(device.type, torch.bfloat16), plain:
@@ -189,10 +189,10 @@ def half_products(device: torch.device) -> Iterator[None]:
 
 
 class Trainer:
-    """A stage on its way. ``folder`` receives ``checkpoint.safetensors``, ``config.json`` and ``metrics.jsonl``."""
+    """A stage in training. ``folder`` receives ``checkpoint.safetensors``, ``config.json`` and ``metrics.jsonl``."""
 
     def __init__(self, stage: Stage, folder: Path, device: torch.device, half: bool = False) -> None:
-        """``half``: products in bfloat16, for devices that have instructions for them."""
+        """``half``: matrix products in bfloat16, for devices that have instructions for them."""
         self.stage, self.folder, self.device, self.half = stage, folder, device, half
         self.model = stage.model.to(device)
         schedule = stage.schedule
@@ -205,18 +205,18 @@ class Trainer:
 
     @property
     def checkpoint_path(self) -> Path:
-        """Where the state is kept; there is no such file before the first save."""
+        """The file of the state. It does not exist before the first save."""
         return self.folder / "checkpoint.safetensors"
 
     @property
     def step(self) -> int:
-        """Steps done."""
+        """How many steps are done."""
         return self.state.step
 
     def run(self, say: Callable[[str], None], every: float = 60.0) -> Metrics:
-        """Train to the end of the schedule, saving every ``every`` seconds; returns the held-out metrics.
+        """Train to the end of the schedule and save every ``every`` seconds. Returns the held-out metrics.
 
-        Raises BackendError while another process is at work in the folder.
+        Raises BackendError if another process is using the folder.
         """
         with alone(self.folder):
             return self._run(lambda words: say(f"{self.stage.name}  {words}"), every)
@@ -238,7 +238,7 @@ class Trainer:
 
     def _one_step(self) -> Metrics:
         schedule = self.stage.schedule
-        # The step's number alone decides its random numbers: a resumed run repeats the uninterrupted one.
+        # A step's random numbers depend only on its number, so a resumed run repeats the uninterrupted one.
         generator = torch.Generator().manual_seed(self.step * 2654435761 % 2**63)
         with half_products(self.device) if self.half else nullcontext():
             loss, metrics = self.stage.loss(self.model, generator, self.step / schedule.steps)
@@ -253,7 +253,7 @@ class Trainer:
         return {"loss": loss.item(), **metrics, "grad": float(norm)}
 
     def evaluate(self) -> Metrics:
-        """Held-out metrics of the averaged weights."""
+        """The held-out metrics of the averaged weights."""
         self.model.eval()
         with self.state.averaged(), torch.no_grad():
             metrics = self.stage.evaluate(self.model)
@@ -261,7 +261,7 @@ class Trainer:
         return metrics
 
     def averaged(self) -> nn.Module:
-        """The model with its averaged weights (for the stages after this one)."""
+        """The model with its averaged weights, for the stages after this one."""
         self.state.load(self.state.ema)
         return self.model.eval().requires_grad_(False)
 

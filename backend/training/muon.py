@@ -1,9 +1,9 @@
 """Muon: momentum whose steps are orthogonal matrices (Jordan et al. 2024, "Muon: an optimizer for hidden layers").
 
-AdamW gives every number of a matrix a step of its own; Muon gives every direction of it the same length, so that rare
-directions are learnt as fast as common ones. The image encoder of ``mini`` reached with it in 210 steps the loss that
-took AdamW 590. torch's own ``torch.optim.Muon`` always computes in bfloat16, which most CPUs only emulate, and takes a
-fused query-key-value matrix for one.
+AdamW gives every number of a matrix its own step size. Muon gives every direction of the matrix the same length, so
+that rare directions are learnt as fast as common ones. With Muon, the image encoder of ``mini`` reached in 210 steps
+the loss that took AdamW 590. torch's own ``torch.optim.Muon`` always computes in bfloat16, which most CPUs only
+emulate, and treats a fused query-key-value matrix as a single one.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-#: Of the quintic x -> a x + b x^3 + c x^5, which takes singular values from (0, 1] into 0.7..1.2 in five rounds (same
-#: source).
+#: Coefficients of the quintic x -> a x + b x^3 + c x^5, which moves singular values from (0, 1] into 0.7..1.2 in five
+#: rounds (same source).
 _A, _B, _C = 3.4445, -4.7750, 2.0315
 
 
 def orthogonalized(matrices: Tensor, rounds: int = 5) -> Tensor:
-    """Matrices [N, R, C] with the same singular vectors and singular values near 1 (Newton-Schulz)."""
+    """Matrices [N, R, C] with the same singular vectors, but singular values near 1 (Newton-Schulz)."""
     wide = matrices.shape[1] <= matrices.shape[2]
     x = matrices if wide else matrices.mT
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
@@ -32,14 +32,14 @@ def orthogonalized(matrices: Tensor, rounds: int = 5) -> Tensor:
 
 
 def _part(weight: Tensor) -> tuple[int, int]:
-    """Size of the matrices that ``weight`` is made of: a tall one stacks square ones (queries, keys, values), a
-    convolution's [C_out, k, k, k, C_in] is one from all that it sees to its outputs."""
+    """The size of the matrices that ``weight`` is made of. A tall weight is a stack of square ones (queries, keys,
+    values). A convolution's [C_out, k, k, k, C_in] is one matrix, from all its inputs to its outputs."""
     rows, columns = weight.flatten(1).shape
     return (columns, columns) if rows % columns == 0 else (rows, columns)
 
 
 class Muon(torch.optim.Optimizer):
-    """For the matrices between a network's hidden layers; what is left is AdamW's."""
+    """An optimizer for the matrices between a network's hidden layers. AdamW trains everything else."""
 
     def __init__(
         self,
@@ -49,13 +49,13 @@ class Muon(torch.optim.Optimizer):
         weight_decay: float = 0.0,
         half: bool = False,
     ) -> None:
-        """``half``: matrices are made orthogonal in bfloat16, as in the source; a rough result does."""
+        """``half``: make matrices orthogonal in bfloat16, as in the source. A rough result is enough."""
         super().__init__(matrices, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
         self.precision = torch.bfloat16 if half else torch.float32
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]  # a closure is of no use here
-        """One step with the gradients that are there, matrices of one size together."""
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # torch allows a closure; none is used
+        """Take one step with the present gradients. Matrices of the same size go together."""
         for group in self.param_groups:
             by_part: dict[tuple[int, int], list[Tensor]] = defaultdict(list)
             for weight in group["params"]:

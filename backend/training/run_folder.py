@@ -1,4 +1,4 @@
-"""The folder of a run: one process at a time, settings that stay, metrics up to the checkpoint."""
+"""The folder of a run: one process at a time, fixed settings, metrics up to the checkpoint."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ Metrics = dict[str, float]
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Keep other processes out of a run's folder. The system takes the lock from a process that was killed.
+    """Keep other processes out of a run's folder. The system releases the lock of a killed process.
 
-    Raises BackendError if another process is there.
+    Raises BackendError if another process is using the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / "run.lock", timeout=0)
     try:
         lock.acquire()
     except Timeout as error:
-        advice = "wait until it has ended, stop it, or choose another folder with --folder"
-        raise BackendError("busy", f"another process is at work in {folder}: {advice}") from error
+        advice = "wait until it has finished, stop it, or choose another folder with --folder"
+        raise BackendError("busy", f"another process is using {folder}: {advice}") from error
     try:
         yield
     finally:
@@ -38,9 +38,9 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def claim(folder: Path, config: dict[str, Any], write: bool) -> None:
-    """Hold a run's settings against those that its folder was begun with; ``write`` them down if it is new.
+    """Compare a run's settings with those that its folder started with. For a new folder, ``write`` records them.
 
-    Raises ValueError if they differ, or cannot be read.
+    Raises ValueError if they differ or cannot be read.
     """
     path = folder / "config.json"
     if not path.exists():
@@ -64,8 +64,8 @@ def _flat(config: dict[str, Any]) -> dict[str, Any]:
 
 
 class Saving:
-    """Calls ``save`` every ``every`` seconds, or less often where it takes so long that it would be most of the work:
-    between two saves there is ``SHARE`` times what the last one took."""
+    """Calls ``save`` every ``every`` seconds, or less often if it takes long: between two saves there is at least
+    ``SHARE`` times the duration of the last one."""
 
     SHARE = 20
 
@@ -74,7 +74,7 @@ class Saving:
         self.next = time.monotonic() + every
 
     def if_due(self) -> None:
-        """Save if it is time to."""
+        """Save if it is time."""
         started = time.monotonic()
         if started >= self.next:
             self.save()
@@ -83,18 +83,19 @@ class Saving:
 
 
 class RunLog:
-    """What a run says of itself: means of its metrics in ``metrics.jsonl`` and for TensorBoard if it is there, a line
-    for every ``EVERY`` updates, and now and then in words.
+    """What a run reports: means of its metrics in ``metrics.jsonl`` and for TensorBoard if it is installed, one line
+    every ``EVERY`` updates, and now and then in words.
 
-    Lines fall on numbers of updates, not on moments. So a run that is saved only when a line was written, and that
-    begins by leaving out the lines after its checkpoint, writes the same file however often it was killed.
+    When a line is written depends on the number of updates, not on the time. The run is saved only after a line was
+    written, and a restart drops the lines after the checkpoint. So the file is the same however often the run is
+    killed.
     """
 
     EVERY = 10
     SILENCE = 10.0  # seconds between words
 
     def __init__(self, folder: Path, done: int, steps: int, batch: int, say: Callable[[str], None]) -> None:
-        """For a run that has ``done`` of its ``steps`` behind it."""
+        """For a run that has done ``done`` of its ``steps``."""
         self.file = folder / "metrics.jsonl"
         self.first, self.steps, self.batch, self.say = done, steps, batch, say
         self._leave_out_after(done)
@@ -103,14 +104,14 @@ class RunLog:
         self._clear()
 
     def _leave_out_after(self, step: int) -> None:
-        """Those updates come again. A line without its end was cut off by a kill."""
+        """Drop the lines after ``step``: those updates are repeated. A line without its end was cut off by a kill."""
         if not self.file.exists():
             return
         lines = self.file.read_text("utf-8").splitlines(keepends=True)
         try:
             kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{self.file} is damaged ({error}): move it away, the run goes on without it") from error
+            raise ValueError(f"{self.file} is damaged ({error}): move it away and the run continues") from error
         if kept != lines:
             write_whole(self.file, "".join(kept))
 
@@ -119,10 +120,10 @@ class RunLog:
         self.counts: dict[str, int] = {}
 
     def add(self, step: int, values: Metrics) -> bool:
-        """Metrics of the update that led to ``step``. One that is not finite says nothing: there was no such sample, or
-        fp16 overflowed.
+        """Add the metrics of the update that led to ``step``. A value that is not finite is ignored: there was no such
+        sample, or fp16 overflowed.
 
-        Returns whether a line was written: only then may the run be saved.
+        Returns whether a line was written. Only then may the run be saved.
         """
         for name, value in values.items():
             if math.isfinite(value):
@@ -153,17 +154,17 @@ class RunLog:
 
 
 def _tensorboard(folder: Path, done: int, say: Callable[[str], None]) -> Any:
-    """A writer of TensorBoard's event files; None where TensorBoard, which only training would need, is missing."""
+    """A writer of TensorBoard's event files; None if TensorBoard, which only training uses, is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        say("TensorBoard is not installed (pip install tensorboard): metrics go to metrics.jsonl alone")
+        say("TensorBoard is not installed (pip install tensorboard): metrics go only to metrics.jsonl")
         return None
     return SummaryWriter(str(folder), purge_step=done + 1)  # what was shown after the checkpoint is hidden
 
 
 def clock(seconds: float) -> str:
-    """A length of time in minutes, hours or days, as a person would say it."""
+    """A duration in minutes, hours or days, as people write it."""
     minutes = int(seconds / 60)
     if minutes >= 2 * 24 * 60:
         return f"{minutes // (24 * 60):,} days"

@@ -1,1 +1,1 @@
-"""Model folders and weights files to networks."""
+"""From model folders and weights files to networks."""

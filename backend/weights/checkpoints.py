@@ -1,10 +1,10 @@
-"""Networks in: built as their JSON descriptions say, filled key for key.
+"""Loading networks: built from their JSON descriptions, then filled key by key.
 
-A network's description is ``{"name": class, "args": {...}}`` (``folders`` says where it and the weights lie). From it
-the network is built on the meta device, where tensors have no storage. Then the weights are read tensor by tensor into
-memory that is allocated once, on the target device and in the network's dtypes, so that they are never twice in memory:
-on the way, the host holds 1 MB of them. Nothing here runs code from a file: classes come from the registry below,
-weights from safetensors or from pickles that are opened with ``weights_only=True`` (``weights``).
+A network's description is ``{"name": class, "args": {...}}`` (``folders`` says where it and the weights are). The
+network is built from it on the meta device, where tensors have no storage. Then the weights are read tensor by tensor
+into memory that is allocated once, on the target device and in the network's dtypes. So they are never in memory twice:
+the host buffers 1 MB of them at a time. Nothing here runs code from a file: classes come from the registry below,
+weights from safetensors or from pickles that are opened with ``weights_only=True`` (``safetensors_file``).
 """
 
 from __future__ import annotations
@@ -49,27 +49,27 @@ NETWORKS: dict[str, type[nn.Module]] = {
 
 Network = TypeVar("Network", bound=nn.Module)
 
-#: How many keys an error names before it only counts.
+#: How many keys an error names. It only counts the others.
 _NAMED_KEYS = 8
 
-#: Bytes that every tensor begins at a multiple of, as torch allocates them.
+#: Every tensor begins at a multiple of this many bytes, as torch allocates them.
 _ALIGNMENT = 64
 
 
 class Checkpoint(Generic[Network]):
     """A network, and the file that its weights come from.
 
-    ``network`` is built as its description says, on the meta device: it has sizes and keys, and no weights until
-    ``fill`` reads them. ``empty`` gives their memory back; the network itself stays, and can be filled again.
+    ``network`` is built from its description on the meta device: it has shapes and keys, but no weights until ``fill``
+    reads them. ``empty`` frees their memory. The network itself stays, and can be filled again.
     """
 
     network: Network
 
     def __init__(self, files: NetworkFiles, kind: type[Network], device: torch.device, *, verify: bool = False) -> None:
-        """Build the network, a ``kind``, and hold its keys against the file's.
+        """Build the network, a ``kind``, and compare its keys with the file's.
 
-        On the CPU everything is fp32: half precision is far slower there. ``verify`` compares the SHA-256 of files that
-        a lock names. Raises CheckpointError.
+        On the CPU everything is fp32, because half precision is far slower there. ``verify`` compares the SHA-256 of
+        files that a lock names. Raises CheckpointError.
         """
         self.network = build_network(files.description, kind, half=device.type != "cpu")
         self._device = device
@@ -91,14 +91,14 @@ class Checkpoint(Generic[Network]):
         self.network.load_state_dict(weights, assign=True)
 
     def empty(self) -> None:
-        """Give the weights' memory back to the system."""
+        """Return the weights' memory to the system."""
         self.network.load_state_dict(self._unfilled, assign=True)
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 
     @contextmanager
     def filled(self) -> Iterator[Network]:
-        """The network with its weights in memory, for as long as this lasts."""
+        """The network with its weights in memory, until the block ends."""
         try:
             self.fill()
             yield self.network
@@ -106,7 +106,7 @@ class Checkpoint(Generic[Network]):
             self.empty()
 
     def _parts(self, stored: SafetensorsFile) -> dict[str, tuple[str, ...]]:
-        """For each key of the network the file's keys that make it. Raises CheckpointError if they do not fit."""
+        """For each key of the network, the keys in the file that make it. Raises CheckpointError if they do not fit."""
         shapes = {key: tuple(tensor.shape) for key, tensor in self._unfilled.items()}
         if isinstance(self.network, ImageEncoder):
             parts = dinov2_layout.sources(shapes, stored.tensors)
@@ -124,9 +124,9 @@ class Checkpoint(Generic[Network]):
 def load_network(
     files: NetworkFiles | Path, kind: type[Network], device: torch.device, *, verify: bool = False
 ) -> Network:
-    """A network with its weights, in eval mode, without gradients: see Checkpoint. Raises CheckpointError.
+    """A network with its weights, in eval mode, without gradients: see ``Checkpoint``. Raises CheckpointError.
 
-    A path without suffix stands for the description and the weights beside each other.
+    A path without suffix stands for a description and weights beside each other.
     """
     checkpoint = Checkpoint(NetworkFiles.at(files) if isinstance(files, Path) else files, kind, device, verify=verify)
     checkpoint.fill()
@@ -134,15 +134,15 @@ def load_network(
 
 
 def build_network(config: Path, kind: type[Network], half: bool) -> Network:
-    """The network that a JSON file describes, a ``kind``, on the meta device, in eval mode, without gradients.
+    """The network, a ``kind``, that a JSON file describes: on the meta device, in eval mode, without gradients.
 
-    ``half`` permits the precision the file asks for. Raises CheckpointError.
+    ``half`` allows the half precision that the file may ask for. Raises CheckpointError.
     """
     values = read_json(config)
     name, args = values.get("name"), values.get("args")
     if not isinstance(name, str) or name not in NETWORKS or not issubclass(NETWORKS[name], kind):
         known = ", ".join(known for known, network in NETWORKS.items() if issubclass(network, kind))
-        raise CheckpointError(f"{config} names {name!r} where one of these belongs: {known}.")
+        raise CheckpointError(f"{config} names the class {name!r}. It must be one of: {known}.")
     if not isinstance(args, dict):
         raise CheckpointError(f'{config}: "args" must be an object.')
     if not half:
@@ -155,10 +155,10 @@ def build_network(config: Path, kind: type[Network], half: bool) -> Network:
 
 
 def _allocate(like: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    """Tensors of the keys, shapes and dtypes of ``like``, without values, in one piece of memory.
+    """Tensors with the keys, shapes and dtypes of ``like``, uninitialised, in one piece of memory.
 
-    One piece goes back to the system as a whole when the network is let go. Hundreds of small ones stay with the C
-    library's heap, and a second network would come on top of them.
+    One piece goes back to the system as a whole when the network is freed. Hundreds of small ones would stay on the C
+    library's heap, and a second network would add to them.
     """
     starts, size = {}, 0
     for key, tensor in like.items():
@@ -182,16 +182,16 @@ def _split(tensor: Tensor, count: int) -> tuple[Tensor, ...]:
 
 
 def _require_finite(file: Path, weights: Mapping[str, Tensor]) -> None:
-    """Raise CheckpointError if a weight is infinite or not a number. Takes no memory beside the weights."""
+    """Raise CheckpointError if a weight is infinite or not a number. Needs no memory besides the weights."""
     extremes = {key: torch.stack(tensor.aminmax()).float() for key, tensor in weights.items() if tensor.numel()}
     finite = torch.stack(list(extremes.values())).isfinite().all(1).tolist()  # one wait for the device, not hundreds
     broken = [key for key, is_finite in zip(extremes, finite, strict=True) if not is_finite]
     if broken:
-        raise CheckpointError(f"{file} is damaged: weights that are not finite in {_listed(broken)}.")
+        raise CheckpointError(f"{file} is damaged: weights are not finite in {_listed(broken)}.")
 
 
 def _require_keys(file: Path, shapes: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]) -> None:
-    """Raise one CheckpointError that names all keys which are missing, unexpected, or of another shape."""
+    """Raise one CheckpointError that names all keys that are missing, unexpected, or of another shape."""
     problems: dict[str, list[Any]] = {
         "missing": sorted(shapes.keys() - found.keys()),
         "unexpected": sorted(found.keys() - shapes.keys()),
@@ -203,7 +203,7 @@ def _require_keys(file: Path, shapes: Mapping[str, tuple[int, ...]], found: Mapp
     }
     words = [f"{what}: {_listed(keys)}" for what, keys in problems.items() if keys]
     if words:
-        raise CheckpointError(f"{file} does not fit its network; {'; '.join(words)}.")
+        raise CheckpointError(f"{file} does not fit its network: {'; '.join(words)}.")
 
 
 def _listed(keys: list[str]) -> str:

@@ -1,7 +1,7 @@
-"""DINOv2's weights under Hugging Face's key names, translated to the hub's, which ImageEncoder has.
+"""DINOv2's weights under Hugging Face's key names, translated to torch hub's, which ``ImageEncoder`` uses.
 
-transformers keeps query, key and value apart where the hub's file has one matrix of all three, and changed the names of
-the attention's layers between its versions 4 and 5. The tensors themselves are the same.
+transformers stores query, key and value as three matrices, torch hub's file as one. transformers also renamed the
+attention's layers between its versions 4 and 5. The tensors themselves are the same.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _OUTSIDE_BLOCKS = {
     "norm": "layernorm",
 }
 
-#: Layers of a block whose names differ, where version 4 and 5 agree.
+#: Layers of a block that torch hub names differently, and versions 4 and 5 alike.
 _IN_BLOCK = {"ls1.gamma": "layer_scale1.lambda1", "ls2.gamma": "layer_scale2.lambda1"}
 
 #: Query, key, value and output of the attention.
@@ -27,9 +27,9 @@ _ATTENTION_5 = ("q_proj", "k_proj", "v_proj", "o_proj")
 
 
 def sources(keys: Collection[str], stored: Collection[str]) -> dict[str, tuple[str, ...]]:
-    """For each of an ImageEncoder's keys, the keys in a file whose tensors make it, one after another along axis 0.
+    """For each key of an ``ImageEncoder``, the keys in a file whose tensors make it, concatenated along axis 0.
 
-    Which layout the file has follows from the keys ``stored`` in it.
+    The keys ``stored`` in the file tell which layout it has.
     """
     if "embeddings.cls_token" not in stored:
         return {key: (key,) for key in keys}
@@ -38,7 +38,7 @@ def sources(keys: Collection[str], stored: Collection[str]) -> dict[str, tuple[s
 
 
 def _huggingface(key: str, attention: tuple[str, ...]) -> tuple[str, ...]:
-    """Hugging Face's names of what the hub's ``key`` holds."""
+    """Hugging Face's names for what torch hub's ``key`` holds."""
     block = re.fullmatch(r"blocks\.(\d+)\.(.+)", key)
     if block is None:
         layer, _, kind = key.rpartition(".") if key.endswith((".weight", ".bias")) else (key, "", "")

@@ -1,26 +1,26 @@
-"""Model folders: where each network's description and weights lie, in a folder that is whole and in an overlay.
+"""Model folders: where each network's description and weights are, in a whole folder and in an overlay.
 
-A **whole** folder is laid out as TRELLIS-image-large is published: ``pipeline.json``, and for each network it names
-``ckpts/NAME.json`` beside ``ckpts/NAME.safetensors``.
+A **whole** folder is laid out as TRELLIS-image-large is published: ``pipeline.json``, and for each network that it
+names ``ckpts/NAME.json`` beside ``ckpts/NAME.safetensors``.
 
 An **overlay** holds only what differs from another model, its base: a student's flows and how they are sampled.
-``overlay.json`` names the base, by a path from the folder or by a model's name::
+``overlay.json`` names the base, by a path relative to the folder or by a model's name::
 
     {"base": "trellis-image-large"}
 
-``pipeline.json`` is as above, and may leave out what the base's says. A student's says ``sparse_structure_sampler`` and
-``slat_sampler``: 1 or 2 steps, and ``cfg_strength`` 0 where guidance was distilled too. A network's weights and its
-description are each looked for in the folder, under the path that ``pipeline.json`` gives, then under its last part in
-``ckpts`` and at the top, and then in the base. Weights are ``.safetensors``, or ``.pt`` or ``.pth``, which are
-converted once.
+``pipeline.json`` is as above, and may leave out what the base's says. A student's sets ``sparse_structure_sampler`` and
+``slat_sampler``: 1 or 2 steps, and ``cfg_strength`` 0 if guidance was distilled too. A network's weights and its
+description are each searched for in the folder, first under the path that ``pipeline.json`` gives, then under the last
+part of that path in ``ckpts`` and at the top, and after that in the base. Weights are ``.safetensors``, or ``.pt`` or
+``.pth``, which are converted once.
 
 MDT-dist's students are published as ``pipeline.json``, ``ss_flow_img_dit_L_16l8_fp16.pt`` and
-``slat_flow_img_dit_L_64l8p2_fp16.pt`` at the top, without an overlay.json and without any network's description. So
-this counts as an overlay too: a folder with no description of a network, and its base is ``trellis-image-large``.
+``slat_flow_img_dit_L_64l8p2_fp16.pt`` at the top, without an overlay.json and without any network's description. So a
+folder without any network's description also counts as an overlay, with the base ``trellis-image-large``.
 
-The **image encoder** that published models name, ``dinov2_vitl14_reg``, is a model of its own, for several models share
-it. It is looked for in the model's folder like any network, then in the folder ``dinov2-vitl14-reg`` beside the
-model's, then among the installed models. Its weights are the hub's ``dinov2_vitl14_reg4_pretrain.pth`` or the
+The **image encoder** that published models name, ``dinov2_vitl14_reg``, is a separate model, because several models
+share it. It is searched for in the model's folder like any network, then in the folder ``dinov2-vitl14-reg`` beside the
+model's, then among the installed models. Its weights are torch hub's ``dinov2_vitl14_reg4_pretrain.pth`` or the
 ``model.safetensors`` of facebook/dinov2-with-registers-large.
 """
 
@@ -35,13 +35,13 @@ from ..errors import CheckpointError
 from ..store.catalog import find_model
 from .suffixes import SAFETENSORS, has_weights, pickle_at
 
-#: The base of an overlay that does not name one.
+#: The base of an overlay that names none.
 DEFAULT_BASE = "trellis-image-large"
 
-#: What pipeline.json calls the published image encoder -> the folder that it lies in.
+#: The name of the published image encoder in pipeline.json, and its folder.
 _ENCODER = ("dinov2_vitl14_reg", "dinov2-vitl14-reg")
 
-#: Names, without suffix, of the published image encoder's weights: the hub's, Hugging Face's.
+#: Names, without suffix, of the published image encoder's weights: torch hub's, Hugging Face's.
 _ENCODER_WEIGHTS = ("dinov2_vitl14_reg4_pretrain", "model")
 
 
@@ -54,13 +54,13 @@ class NetworkFiles:
 
     @classmethod
     def at(cls, path: Path) -> NetworkFiles:
-        """The two beside each other, under a path without suffix."""
+        """A description and weights beside each other, at a path without suffix."""
         return cls(_json(path), path)
 
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A model on disk. ``base`` has what it does not hold itself."""
+    """A model on disk. What it does not hold itself is in ``base``."""
 
     path: Path
     config: PipelineConfig
@@ -78,11 +78,11 @@ class ModelFolder:
 
     @classmethod
     def find(cls, name: str) -> ModelFolder:
-        """Read the folder of a model by the name that ``find_model`` takes. Raises CheckpointError."""
+        """Read the folder of the model that ``find_model`` finds for ``name``. Raises CheckpointError."""
         return cls.read(find_model(name))
 
     def require_whole(self) -> None:
-        """Raise CheckpointError if something is nowhere that generating needs: networks, and the image encoder."""
+        """Raise CheckpointError if something that generating needs is missing: a network or the image encoder."""
         config = self.config
         needed = (config.structure_flow, config.structure_decoder, config.latent_flow, config.mesh_decoder)
         for name in (*needed, config.image_encoder):
@@ -91,7 +91,7 @@ class ModelFolder:
                 raise CheckpointError(f"{description} is missing.")
 
     def network(self, name: str) -> NetworkFiles:
-        """Where the network is that pipeline.json calls ``name``. Raises CheckpointError if it is nowhere."""
+        """Where the network ``name`` of pipeline.json is. Raises CheckpointError if it is nowhere."""
         weights = self._find(name, has_weights)
         if weights is None:
             if Path(name).name == _ENCODER[0]:
@@ -103,9 +103,9 @@ class ModelFolder:
         return NetworkFiles(_json(described), weights)
 
     def stamp(self) -> tuple[tuple[str, int, int], ...]:
-        """Changes when a file of the model or of its base does: name, size and time of each. None of them is read.
+        """Name, size and time of each file of the model and of its base: changes if a file does. Reads no file.
 
-        What is made by loading the model does not count: weights that are converted from a pickle beside them.
+        Files that loading the model makes do not count: weights that are converted from a pickle beside them.
         """
         files = sorted(path for path in self.path.rglob("*") if path.is_file() and not _is_made(path))
         status = [(path.relative_to(self.path).as_posix(), path.stat()) for path in files]
@@ -113,11 +113,11 @@ class ModelFolder:
         return own + (self.base.stamp() if self.base else ())
 
     def has(self, name: str) -> bool:
-        """Whether there are weights of the network that pipeline.json calls ``name``."""
+        """Whether there are weights for the network ``name`` of pipeline.json."""
         return self._find(name, has_weights) is not None
 
     def _find(self, name: str, there: Callable[[Path], bool]) -> Path | None:
-        """The first place for ``name`` at which something is, here and then in the base."""
+        """The first place for ``name`` that passes ``there``, first in this folder, then in the base; None if none."""
         found = next(filter(there, _places(self.path, name)), None)
         return self.base._find(name, there) if found is None and self.base else found
 
@@ -149,12 +149,12 @@ def _base(path: Path) -> Path | None:
 
 
 def _is_made(file: Path) -> bool:
-    """Whether a file of a model's folder is converted weights, or a part of them."""
+    """Whether a file of a model's folder is converted weights, or a part of such a file."""
     return ".part" in file.suffixes or (file.suffix == SAFETENSORS and pickle_at(file.with_suffix("")) is not None)
 
 
 def _describes_networks(path: Path) -> bool:
-    """Whether one of the networks that a folder's pipeline.json names has its description there."""
+    """Whether the folder has the description of at least one network that its pipeline.json names."""
     args = read_json(path / "pipeline.json").get("args")
     models = args.get("models") if isinstance(args, dict) else None
     names = [name for name in models.values() if isinstance(name, str)] if isinstance(models, dict) else []
@@ -162,7 +162,7 @@ def _describes_networks(path: Path) -> bool:
 
 
 def _places(folder: Path, name: str) -> tuple[Path, ...]:
-    """Where in a folder the network that a pipeline.json calls ``name`` may be, as paths without suffix."""
+    """Where in a folder the network ``name`` of a pipeline.json may be, as paths without suffix."""
     last = Path(name).name
     return folder / name, folder / "ckpts" / last, folder / last
 

@@ -1,13 +1,13 @@
-"""Weights files: safetensors read tensor by tensor, and pickled state dicts converted to them once.
+"""Weights files: safetensors, read tensor by tensor, and pickled state dicts, converted to safetensors once.
 
 A safetensors file (https://huggingface.co/docs/safetensors) is eight bytes with the length of the header, the header
 (a JSON object: key -> dtype, shape, offsets), and the bytes of all tensors without gap or overlap. Here a file is read
-with plain reads through a small buffer. Mapping it, as the safetensors library does, would count its pages as this
-process's memory beside the tensors that are made of them, lock the file on Windows, and crash the process if the file
-were cut short while it is mapped.
+with plain reads through a small buffer. The safetensors library maps it instead. A mapped file's pages would count as
+this process's memory in addition to the tensors made from them, the file would be locked on Windows, and the process
+would crash if the file were cut short meanwhile.
 
 ``.pt`` and ``.pth`` files are pickles. They are opened with ``weights_only=True``, which runs no code from them, and
-written as safetensors beside the original, which is what every later load reads.
+written as safetensors beside the original. Every later load reads that file.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from ..files import written_whole
 from ..store.integrity import check_file
 from .suffixes import SAFETENSORS, pickle_at, with_suffix
 
-#: Name in a safetensors header -> dtype, of the kinds that weights have.
+#: Name in a safetensors header -> dtype, for the dtypes that weights have.
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 _DTYPE_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
-#: Bytes of a tensor that are in memory beside the tensor they go to.
+#: Size in bytes of the buffer through which a tensor is read.
 _BUFFER = 1 << 20
 
-#: The largest header that is read, in bytes: the same limit as the safetensors library's.
+#: The largest header that is read, in bytes: the safetensors library has the same limit.
 _MAX_HEADER = 100_000_000
 
 #: Metadata of a converted file: the original's name, size and time of change.
@@ -47,7 +47,7 @@ _ORIGIN = ("converted_from", "original_size", "original_changed")
 
 @dataclass(frozen=True)
 class Stored:
-    """Where a tensor lies in a file: offsets of its first byte and of the one after its last."""
+    """Where a tensor is in a file: the offsets of its first byte and of the byte after its last."""
 
     dtype: torch.dtype
     shape: tuple[int, ...]
@@ -56,7 +56,7 @@ class Stored:
 
 
 class SafetensorsFile:
-    """A safetensors file opened for reading. Raises CheckpointError for whatever is wrong with it."""
+    """A safetensors file opened for reading. Raises CheckpointError for anything that is wrong with it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -68,7 +68,7 @@ class SafetensorsFile:
             raise CheckpointError(f"{path} cannot be read: {error}.") from error
         try:
             self.tensors, self.metadata = self._read_header()
-        except BaseException:  # Ctrl-C too: nobody else has the stream yet to close it
+        except BaseException:  # Ctrl-C too: nobody else can close the stream yet
             self._stream.close()
             raise
         self._buffer = torch.empty(0, dtype=torch.uint8)
@@ -80,18 +80,18 @@ class SafetensorsFile:
         self._stream.close()
 
     def read(self, key: str, out: Tensor) -> None:
-        """Copy a tensor into ``out``, contiguous and of the same shape, on any device, converted to its dtype."""
+        """Copy a tensor into ``out`` (contiguous, of the same shape, on any device), converted to its dtype."""
         for piece, part in self._pieces(key, out):
             piece.copy_(part)
 
     def holds(self, key: str, tensor: Tensor) -> bool:
-        """Whether a tensor's bits are those of a contiguous ``tensor`` on the CPU."""
+        """Whether a stored tensor equals a contiguous ``tensor`` on the CPU, bit for bit."""
         return self.tensors[key].dtype == tensor.dtype and all(
             torch.equal(piece.view(torch.uint8), part.view(torch.uint8)) for piece, part in self._pieces(key, tensor)
         )
 
     def _pieces(self, key: str, tensor: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Pieces of a contiguous ``tensor``, each with what the file has in its place, valid until the next one."""
+        """Pieces of a contiguous ``tensor``, each with the file's content for it, valid until the next piece."""
         stored, flat = self.tensors[key], tensor.view(-1)
         if not len(self._buffer):
             self._buffer = torch.empty(_BUFFER, dtype=torch.uint8)
@@ -136,18 +136,18 @@ class SafetensorsFile:
             raise self._damaged("its header is not a JSON object")
         metadata = entries.pop("__metadata__", {})
         if not isinstance(metadata, dict):
-            raise self._damaged("its metadata are not a JSON object")
+            raise self._damaged("its metadata is not a JSON object")
         tensors = {key: self._entry(key, entry, 8 + length) for key, entry in entries.items()}
         self._require_whole(tensors, 8 + length, size)
         return tensors, metadata
 
     def _entry(self, key: str, entry: Any, base: int) -> Stored:
-        """A checked entry of the header. ``base`` is where the tensors' bytes begin in the file."""
+        """A checked entry of the header. ``base`` is the offset in the file at which the tensors' bytes begin."""
         if not isinstance(entry, dict):
             raise self._damaged(f"the header's entry of {key} is not an object")
         dtype, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
         if not isinstance(dtype, str) or dtype not in _DTYPES:
-            raise self._damaged(f"{key} is of type {dtype!r}, weights are one of {', '.join(_DTYPES)}")
+            raise self._damaged(f"{key} has the type {dtype!r}, not one of {', '.join(_DTYPES)}")
         if not _are_sizes(shape):
             raise self._damaged(f"{key} has the shape {shape!r}")
         if not _are_sizes(offsets) or len(offsets) != 2:
@@ -163,12 +163,12 @@ class SafetensorsFile:
                 what = (
                     "overlaps the tensor before it"
                     if stored.start < position
-                    else "does not follow on the one before it"
+                    else "does not directly follow the tensor before it"
                 )
                 raise self._damaged(f"{key} {what}")
             position = stored.end
         if position != size:
-            raise self._damaged(f"its header describes {position} bytes and it has {size}")
+            raise self._damaged(f"its header describes {position} bytes, but it has {size}")
 
 
 def _are_sizes(values: Any) -> TypeGuard[list[int]]:
@@ -183,7 +183,7 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _refuse_pickle(path: Path, start: bytes) -> None:
-    """Say plainly that a file is a pickle, or a zip file of pickles as torch writes it, whatever it is called."""
+    """Raise CheckpointError if a file is a pickle, or a zip file of pickles as torch writes it, whatever its name."""
     if start[:4] == b"PK\x03\x04" or (start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")):
         hint = "Such files can run code when they are opened. Get the .safetensors file instead."
         raise CheckpointError(f"{path} is a Python pickle, not a safetensors file.", hint)
@@ -193,10 +193,10 @@ def _refuse_pickle(path: Path, start: bytes) -> None:
 
 
 def safetensors_at(path: Path, *, verify: bool = False) -> Path:
-    """The safetensors file at a path without suffix, made of a pickle there if need be. Raises CheckpointError.
+    """The safetensors file at a path without suffix, converted from a pickle there if needed. Raises CheckpointError.
 
-    Files that a lock names must have the size it records, and with ``verify`` the SHA-256. A file that was converted
-    from a pickle which has changed since is made anew, and with ``verify`` always.
+    Files that a lock names must have the size that it records, and with ``verify`` also the SHA-256. A converted file
+    is converted again if its pickle has changed since, and with ``verify`` always.
     """
     file, pickle = with_suffix(path, SAFETENSORS), pickle_at(path)
     if pickle is None or (file.exists() and not _is_converted(file)):
@@ -209,7 +209,7 @@ def safetensors_at(path: Path, *, verify: bool = False) -> Path:
 
 
 def convert(pickle: Path, file: Path) -> None:
-    """Write a pickled state dict (key -> tensor) as safetensors, bit for bit, and compare. Raises CheckpointError."""
+    """Write a pickled state dict (key -> tensor) as safetensors, bit for bit, and check it. Raises CheckpointError."""
     tensors = _unpickle(pickle)
     origin = dict(zip(_ORIGIN, _origin(pickle), strict=True))
     try:
@@ -230,15 +230,15 @@ def _unpickle(pickle: Path) -> dict[str, Tensor]:
         zipped = zipfile.is_zipfile(pickle)  # as torch has written them since 1.6; only such files can be mapped
         state = torch.load(pickle, map_location="cpu", weights_only=True, mmap=zipped)
     except UnpicklingError as error:
-        hint = "Such a file can run code when it is opened, and was not. Get the weights from where they are published."
-        raise CheckpointError(f"{pickle} holds other things than weights, or is damaged.", hint) from error
-    except Exception as error:  # of a damaged file the restricted unpickler raises almost anything
+        hint = "Such a file could run code, so it was not loaded. Get the weights from where they are published."
+        raise CheckpointError(f"{pickle} contains something other than weights, or is damaged.", hint) from error
+    except Exception as error:  # for a damaged file, the restricted unpickler raises almost anything
         raise CheckpointError(f"{pickle} is damaged or incomplete: {error}.") from error
     if not isinstance(state, Mapping) or not state:
-        raise CheckpointError(f"{pickle} holds no state dict.")
+        raise CheckpointError(f"{pickle} does not contain a state dict.")
     for key, tensor in state.items():
         if not isinstance(key, str) or not isinstance(tensor, Tensor) or tensor.dtype not in _DTYPE_NAMES:
-            raise CheckpointError(f"{pickle} holds no plain state dict: {key!r} is not a tensor of weights.")
+            raise CheckpointError(f"{pickle} is not a plain state dict: {key!r} is not a tensor of weights.")
     return dict(state)
 
 
@@ -247,8 +247,8 @@ def serialised(
 ) -> Iterator[bytes | memoryview]:
     """The bytes of a safetensors file, tensor by tensor.
 
-    ``like`` has the keys, shapes and dtypes, and may be on the meta device; ``values`` gives the tensors, in the same
-    order, each when its turn comes.
+    ``like`` has the keys, shapes and dtypes, and may be on the meta device. ``values`` yields the tensors in the same
+    order. Each is taken only when its turn comes.
     """
     header: dict[str, Any] = {"__metadata__": {"format": "pt", **metadata}}
     position = 0

@@ -1,4 +1,4 @@
-"""Where the weights of a network lie: beside its description, under a path without suffix and one of these suffixes."""
+"""The files of a network's weights: a path without suffix, plus one of these suffixes."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from pathlib import Path
 
 SAFETENSORS = ".safetensors"
 
-#: Suffixes of files that are converted.
+#: Suffixes of pickled weights, which are converted.
 PICKLES = (".pt", ".pth")
 
 
 def with_suffix(path: Path, suffix: str) -> Path:
-    """A path with a suffix more: ``Path.with_suffix`` would take a dot in the name for one."""
+    """A path with a suffix added. ``Path.with_suffix`` would instead replace what follows a dot in the name."""
     return path.with_name(path.name + suffix)
 
 
@@ -21,5 +21,5 @@ def has_weights(path: Path) -> bool:
 
 
 def pickle_at(path: Path) -> Path | None:
-    """The pickled weights at a path without suffix, which a safetensors file beside them may have been made from."""
+    """The pickled weights at a path without suffix, None if there are none. They may have been converted already."""
     return next((pickle for suffix in PICKLES if (pickle := with_suffix(path, suffix)).is_file()), None)

@@ -1,4 +1,4 @@
-"""The sparse extractor beside the dense statement of it, each in a process of its own."""
+"""The sparse extractor beside its dense reference, each in a separate process."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ METHODS = {"sparse extraction": flexicubes.extract_mesh, "dense extraction": ref
 
 
 def write_features(file: Path, resolution: int) -> None:
-    """What a perfect decoder would give of a procedural object, on a grid of ``resolution``^3 cubes."""
+    """Write a perfect decoder's features of a procedural object, on a grid of ``resolution``^3 cubes."""
     voxels = crossed_voxels(procedural(FAMILY), resolution // SUBDIVISION)
     torch.save(cube_features(procedural(FAMILY), voxels, resolution // SUBDIVISION), file)
 
 
 def worker(connection: Connection, file: Path, device: str, repeats: int) -> None:
-    """Measure cases as they come. The features are in memory before: the peak is what an extractor takes besides."""
+    """Measure each case that arrives. The features are loaded before, so the peak is the extractor's own memory."""
     coords, features = (tensor.to(device) for tensor in torch.load(file))
     meter = Meter(torch.device(device))
     for case in iter(connection.recv, None):

@@ -1,7 +1,7 @@
-"""Finishing measured on objects of known truth: how faithful an asset is, and how long each step takes.
+"""Finishing measured on objects with known truth: how faithful an asset is, and how long each step takes.
 
-The raw surface is extracted from an object's own distances and colours; Gaussians are scattered over its surface. The
-baseline is what one writes first: quadric simplification, xatlas, and the colour of the nearest raw vertex.
+The raw surface is extracted from an object's own distances and colours. Gaussians are scattered over its surface. The
+baseline is the obvious solution: quadric simplification, xatlas, and the colour of the nearest raw vertex.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ def objects(count: int) -> list[tuple[str, int]]:
 
 
 def raw_surface(field: Object, resolution: int) -> RawMesh:
-    """What a perfect decoder would give of an object on a grid of ``resolution``^3 cubes."""
+    """The surface of an object from a perfect decoder, on a grid of ``resolution``^3 cubes."""
     voxels = crossed_voxels(field, resolution // SUBDIVISION)
     return extract_mesh(*cube_features(field, voxels, resolution // SUBDIVISION), resolution)
 
 
 def measure(family: str, number: int, resolution: int) -> dict[str, Any]:
     """Finish one object and compare it with the truth and with the baseline."""
-    warm()  # as the backend does; compiling is paid once, not by an object
+    warm()  # like the backend: compiling happens once, and should not count for an object
     field = procedural(family, number)
     raw = raw_surface(field, resolution)
     gaussians = scattered(field, raw, (resolution // SUBDIVISION) ** 3)
@@ -89,13 +89,13 @@ def measure(family: str, number: int, resolution: int) -> dict[str, Any]:
 
 
 class Steps:
-    """Seconds of steps, by the clock and (``_cpu``) of the processor."""
+    """The seconds of steps, in wall time and (``_cpu``) in CPU time."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
 
     def run(self, name: str, call: Callable[[], Any]) -> Any:
-        """What the call returns; its seconds are kept as ``NAME_s`` and ``NAME_cpu_s``."""
+        """Run a call and return its result. Its seconds are stored as ``NAME_s`` and ``NAME_cpu_s``."""
         clock, cpu = time.perf_counter(), time.process_time()
         result = call()
         self.seconds |= {f"{name}_s": time.perf_counter() - clock, f"{name}_cpu_s": time.process_time() - cpu}
@@ -106,7 +106,7 @@ class Steps:
 
 
 def plain_simplify(surface: Mesh) -> tuple[np.ndarray, np.ndarray]:
-    """fast-simplification as it comes."""
+    """Simplify with fast-simplification's defaults. Returns vertices and faces."""
     import fast_simplification
 
     points, faces = fast_simplification.simplify(surface.vertices, surface.faces.astype(np.int32), target_count=FACES)
@@ -114,7 +114,7 @@ def plain_simplify(surface: Mesh) -> tuple[np.ndarray, np.ndarray]:
 
 
 def xatlas_unwrap(vertices: np.ndarray, faces: np.ndarray) -> Unwrapped:
-    """xatlas with charts as far apart as ours and otherwise as it comes."""
+    """Unwrap with xatlas: the padding is ours, everything else its default."""
     import xatlas
 
     atlas = xatlas.Atlas()
@@ -129,7 +129,7 @@ def xatlas_unwrap(vertices: np.ndarray, faces: np.ndarray) -> Unwrapped:
 
 
 def nearest_bake(mesh: Unwrapped, raw: Mesh) -> Textures:
-    """The colour of the nearest raw vertex."""
+    """Bake the colour of the nearest raw vertex."""
     from scipy.spatial import cKDTree
 
     assert raw.colors is not None
@@ -164,7 +164,7 @@ def to_surface(field: Object, points: np.ndarray, steps: int = 6) -> np.ndarray:
 
 
 def scattered(field: Object, raw: RawMesh, voxels: int) -> Gaussians:
-    """Flat, opaque Gaussians all over an object's surface, as many as a decoder gives its voxels."""
+    """Flat, opaque Gaussians all over an object's surface, as many as a decoder makes for its voxels."""
     surface = raw.numpy()
     count = GAUSSIANS_PER_VOXEL * len(np.unique(np.floor((surface.vertices + 0.5) * round(voxels ** (1 / 3))), axis=0))
     points = to_surface(field, sample_surface(surface, count, seed=0), steps=2)
@@ -193,16 +193,16 @@ def _edges(mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _truth(family: str, number: int, view: View) -> np.ndarray:
-    """[PICTURE^2, 3] in 0..1, on the background."""
+    """The true picture of a view, [PICTURE^2, 3] in 0..1, on the background."""
     picture = render(family, draw(family, [number]), [view], [UNLIT], PICTURE)[0].numpy().reshape(-1, 4) / 255
     return np.where(picture[:, 3:] > 0, picture[:, :3], BACKGROUND)
 
 
-# --- how near ---------------------------------------------------------------------------------------------------------
+# --- how close --------------------------------------------------------------------------------------------------------
 
 
 def psnr(mesh: Unwrapped, textures: Textures, truth: list[np.ndarray]) -> float:
-    """Of the flat-lit pictures from all views, in dB."""
+    """The PSNR of the unlit pictures from all views, in dB."""
     errors = []
     for view, expected in zip(VIEWS, truth, strict=True):
         seen = look(mesh.vertices, mesh.faces, view, PICTURE)
@@ -213,7 +213,8 @@ def psnr(mesh: Unwrapped, textures: Textures, truth: list[np.ndarray]) -> float:
 
 
 def surface_distance(field: Object, mesh: Unwrapped, surface: Mesh) -> dict[str, float]:
-    """Between the mesh and the true surface, both ways: mean and 99th percentile, in sides of the cube."""
+    """The distance between the mesh and the true surface, both ways: mean, 99th percentile and maximum, in units of the
+    cube's side."""
     finished = Mesh(mesh.vertices, mesh.faces, None)
     points = sample_surface(finished, POINTS, seed=1)
     there = np.linalg.norm(to_surface(field, points) - points, axis=1)
@@ -225,7 +226,7 @@ def surface_distance(field: Object, mesh: Unwrapped, surface: Mesh) -> dict[str,
 
 
 def normal_error(field: Object, mesh: Unwrapped, textures: Textures) -> dict[str, float]:
-    """Mean degrees between normals seen in the pictures and the true ones: with the normal map, and without."""
+    """The mean angle in degrees between the pictures' normals and the true ones: with the normal map, and without."""
     assert textures.normal is not None
     frame = tangent_space(mesh.vertices, mesh.faces, mesh.uvs)
     smooth = vertex_normals(mesh.vertices, mesh.faces)[mesh.faces]
@@ -244,7 +245,7 @@ def _degrees(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.asarray(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
 
 
-# --- in words ---------------------------------------------------------------------------------------------------------
+# --- as text ----------------------------------------------------------------------------------------------------------
 
 COLUMNS = {
     "distance_mean": "mean",
@@ -266,12 +267,12 @@ COLUMNS = {
     "times": "times",
     "plain_times": "plain times",
 }
-#: Of which a greater value is the better one.
+#: Columns in which a greater value is better.
 RISING = ("psnr_vertex", "psnr_gaussian", "psnr_baseline", "times", "plain_times")
 
 
 def summary(measurements: list[dict[str, Any]]) -> str:
-    """Grid by grid: how faithful the assets are, and their layouts."""
+    """The results as text, grid by grid: how faithful the assets are, and their layouts."""
     parts = []
     for resolution in sorted({m["resolution"] for m in measurements}):
         chosen = [m for m in measurements if m["resolution"] == resolution]
@@ -280,9 +281,9 @@ def summary(measurements: list[dict[str, Any]]) -> str:
 
 
 def fidelity_table(measurements: list[dict[str, Any]]) -> str:
-    """Distances in cubes, PSNR in dB, normals in degrees, CPU seconds; by the clock the whole, and how many times
-    as fast unwrapping and baking are as the baseline on the same simplified mesh, and (``plain``) on one that it has
-    simplified itself; then mean and worst of all objects."""
+    """Distances in units of the cube's side, PSNR in dB, normals in degrees, and CPU seconds. In wall time: the whole
+    (``finish``), and how many times as fast unwrapping and baking are as the baseline, on the same simplified mesh and
+    (``plain``) on one that the baseline has simplified itself. The last rows are mean and worst over all objects."""
     columns = {name: [m[name] for m in measurements] for name in COLUMNS}
     rows = [[m["stage"].removeprefix("finish "), *(m[name] for name in COLUMNS)] for m in measurements]
     rows.append(["mean", *(float(np.mean(values)) for values in columns.values())])

@@ -1,4 +1,4 @@
-"""How good a UV layout is: how full, how much distorted, and whether anything lies over anything else."""
+"""How good a UV layout is: how full, how distorted, and whether faces overlap."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ import numpy as np
 from backend.mesh.bake.texels import rasterize
 from backend.mesh.unwrap.unwrap import Unwrapped
 
-SIDE = 4096  # of the raster that overlaps are looked for in
-INSIDE = 1e-3  # least barycentric coordinate of a point that counts as inside: neighbours share those on their edge
-MOST = 100.0  # what distortions are cut off at
-SLIVER = 1e-6  # faces with less than this share of the mean area are not looked at
+SIDE = 4096  # of the raster that finds overlaps
+INSIDE = 1e-3  # least barycentric coordinate of a point that counts as inside: neighbours share the points on an edge
+MOST = 100.0  # distortions are cut off at this value
+SLIVER = 1e-6  # faces with less than this share of the mean area are ignored
 
 
 def layout_quality(mesh: Unwrapped, side: int = SIDE) -> dict[str, float]:
-    """Figures of one layout.
+    """The figures of one layout.
 
-    ``packing`` is the share of the square that faces fill. Distortions are means over the surface, 1 at best: ``angle``
-    of (s1 / s2 + s2 / s1) / 2, with s1 and s2 how much a face is stretched along and across, ``area`` of a face's share
-    of the layout over its share of the surface, or the inverse. ``overlaps`` counts points of a raster with
-    ``side`` points a side once for each face that they lie in beyond the first.
+    ``packing`` is the share of the square that faces fill. Distortions are means over the surface, at best 1. ``angle``
+    is the mean of (s1 / s2 + s2 / s1) / 2, where s1 and s2 are a face's stretch along and across. ``area`` is the mean
+    of a face's share of the layout over its share of the surface, or the inverse, whichever is larger. ``overlaps``
+    counts each point of a raster, with ``side`` points along a side, once for every face beyond the first that contains
+    it.
     """
     long, short, areas = _stretches(mesh)
     share = areas / areas.sum()
@@ -42,7 +43,7 @@ def layout_quality(mesh: Unwrapped, side: int = SIDE) -> dict[str, float]:
 
 
 def overlaps(uvs: np.ndarray, side: int) -> int:
-    """How often points of a raster lie in one more of the triangles [F, 3, 2] than they should."""
+    """How often points of a raster are in more than one of the triangles [F, 3, 2]: once for every extra triangle."""
     texels = rasterize(uvs, side)
     inside = texels.weights.min(axis=1) > INSIDE
     taken = np.zeros(side * side, dtype=np.uint8)
@@ -52,7 +53,7 @@ def overlaps(uvs: np.ndarray, side: int) -> int:
 
 
 def _stretches(mesh: Unwrapped) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of each face with area: how much the layout stretches it along and across, and its area in space."""
+    """For each face with an area: how much the layout stretches it along and across, and its area in space."""
     a, b, c = mesh.vertices[mesh.faces].astype(np.float64).swapaxes(0, 1)
     uvs = mesh.uvs.astype(np.float64)
     along = np.linalg.norm(b - a, axis=1)
@@ -72,7 +73,7 @@ COLUMNS = ("charts", "packing", "angle", "area", "overlaps", "cpu_s")
 
 
 def layout_table(measurements: list[dict[str, Any]]) -> str:
-    """Ours beside xatlas on the same meshes: object by object, then the means."""
+    """Our layouts beside xatlas's of the same meshes, as text: object by object, then the means."""
     names = [m["stage"].removeprefix("finish ") for m in measurements]
     width = max(map(len, [*names, "mean"]))
     heading = " " * width + "".join(f"{column:>11}{'xatlas':>9}" for column in COLUMNS)

@@ -1,4 +1,4 @@
-"""Seconds, peak memory, and the machine's own rates of computing and copying."""
+"""Measuring seconds and peak memory, and the machine's own rates of computing and copying."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ MATMUL_SIDE = {"cpu": 2048, "cuda": 8192}
 COPIED_BYTES = {"cpu": 1 << 28, "cuda": 1 << 30}
 REPEATS = 5
 
-#: Where Linux tells how much memory the process has, and where it is told to forget the peak.
+#: The file where Linux states how much memory the process has, and the file that resets the peak.
 STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 @dataclass(frozen=True)
 class Timing:
-    """How long the first call took and, in the median, the ``runs`` later ones; and the peak memory of the first."""
+    """The seconds of the first call and the median of ``runs`` later ones, and the peak memory of the first."""
 
     cold: float
     warm: float | None
     runs: int
-    peak: int | None  # bytes; None where the system does not tell
+    peak: int | None  # bytes; None if the system does not tell
 
 
 class Meter:
     """Measures calls on a device.
 
-    Peak memory is what has come to be in use since the meter was made: on CUDA by torch's allocator, on the CPU by the
-    process's resident set (Linux only). So networks that were loaded since then count.
+    Peak memory is relative to the memory in use when the meter was made: on CUDA in torch's allocator, on the CPU in
+    the process's resident set (Linux only). So networks loaded since then count.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -50,7 +50,7 @@ class Meter:
         return Timing(cold, statistics.median(warm) if warm else None, len(warm), peak)
 
     def time(self, run: Callable[[], Any]) -> float:
-        """Seconds of one call, the device's part included."""
+        """The seconds of one call, including the device's work."""
         self._wait()
         started = time.perf_counter()
         run()
@@ -83,9 +83,10 @@ def _status(field: str) -> int | None:
 
 
 def rates(device: torch.device) -> dict[str, float]:
-    """The best of some runs: operations a second in large matrix products by dtype, bytes a second in copies.
+    """The best of several runs: operations per second in large matrix products by dtype, bytes per second in copies.
 
-    The dtypes are those that networks compute in: fp32, and on CUDA fp16 too. A copy reads and writes: twice the bytes.
+    The dtypes are those that networks compute in: fp32, and on CUDA also fp16. A copy reads and writes, so it counts
+    twice its bytes.
     """
     meter = Meter(device)
     side = MATMUL_SIDE[device.type]

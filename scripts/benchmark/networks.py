@@ -1,4 +1,4 @@
-"""The networks that are measured: with a model folder's weights, or with weights made by rule."""
+"""The networks to measure: with a model folder's weights, or with weights made by rule."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def description_of(folder: Path, name: str) -> Path:
-    """The JSON file of the network that pipeline.json calls ``name``; the backend has the published encoder's."""
+    """The JSON file of the network ``name`` of pipeline.json. The published encoder's comes with the backend."""
     file = folder / f"{name}.json"
     return file if file.is_file() else DESCRIPTIONS / file.name
 
 
 def load(folder: Path, name: str, kind: type[Network], device: torch.device, by_rule: bool) -> Network:
-    """A network of a folder with its own weights, or with weights by rule, which its folder need not hold.
+    """A network of a folder, with its own weights or, without reading any, with weights by rule.
 
     Raises CheckpointError.
     """
@@ -42,7 +42,7 @@ def describe(folder: Path, name: str, kind: type[Network], device: torch.device)
 
 
 def network_by_rule(description: Path, kind: type[Network], device: torch.device) -> Network:
-    """A network with weights by rule, in the dtypes that the device computes in. No two of them are there twice."""
+    """A network with weights by rule, in the dtypes that the device computes in. No weight is in memory twice."""
     network = build_network(description, kind, half=device.type != "cpu")
     weight = weights_by_rule(description, network)
     network.load_state_dict({key: weight(key).to(device) for key in network.state_dict()}, assign=True)
@@ -50,7 +50,8 @@ def network_by_rule(description: Path, kind: type[Network], device: torch.device
 
 
 def weights_by_rule(description: Path, network: nn.Module) -> Callable[[str], Tensor]:
-    """What makes each tensor of a network that is on the meta device: parameters by rule, buffers as it computes them.
+    """A function that makes each tensor, by key, of a network on the meta device: parameters by rule, buffers as the
+    network computes them.
 
     The tensors are on the CPU, in the network's dtypes.
     """
@@ -64,6 +65,6 @@ def weights_by_rule(description: Path, network: nn.Module) -> Callable[[str], Te
 
 
 def _buffers(description: Path) -> dict[str, Tensor]:
-    """The buffers that a network computes: without blocks it has the same."""
+    """The buffers that a network computes. It is built without blocks, which do not change them."""
     values = read_json(description)
     return dict(NETWORKS[values["name"]](**{**values["args"], "num_blocks": 0}).named_buffers())

@@ -1,6 +1,6 @@
 """Objects whose distance and colour are formulas, as voxels and as a perfect mesh decoder's features.
 
-Random weights decode to noise; these stand in for what trained ones predict.
+Random weights decode to noise. These objects stand in for the predictions of trained weights.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CHUNK = 1 << 16  # points at a time
 
 
 def ellipsoid(points: Tensor) -> tuple[Tensor, Tensor]:
-    """An ellipsoid with a smooth pattern on it."""
+    """An ellipsoid with a smooth colour pattern."""
     distance = ((points / points.new_tensor(RADII)).norm(dim=-1) - 1) * min(RADII)
     return distance, torch.sin(points * 12) * 0.5 + 0.5
 
@@ -49,14 +49,14 @@ def nearest_voxels(field: Object, count: int, resolution: int) -> Tensor:
 
 
 def crossed_voxels(field: Object, resolution: int) -> Tensor:
-    """The voxels that the surface may cross, [N, 3] int32: all whose centres are within half a diagonal of it."""
+    """The voxels that the surface may cross, [N, 3] int32: all whose centre is within half a diagonal of it."""
     grid = _grid(resolution)
     distance = field((grid + 0.5) / resolution - 0.5)[0].abs()
     return grid[distance <= 3**0.5 / 2 / resolution].int()
 
 
 def cube_features(field: Object, voxels: Tensor, resolution: int) -> tuple[Tensor, Tensor]:
-    """The cubes [64 N, 3] in N voxels of a grid and what the extractor takes for them, [64 N, 101]."""
+    """The cubes [64 N, 3] in N voxels of a grid, and the extractor's input for them, [64 N, 101]."""
     cells, corners = _grid(SUBDIVISION), _grid(SUBDIVISION + 1)
     cubes = resolution * SUBDIVISION
     lattice = (voxels[:, None] * SUBDIVISION + corners).flatten(0, 1)  # [125 N, 3]: voxels share cubes' corners
@@ -72,5 +72,5 @@ def cube_features(field: Object, voxels: Tensor, resolution: int) -> tuple[Tenso
 
 
 def _grid(side: int) -> Tensor:
-    """[side^3, 3] all positions of a grid, x slowest."""
+    """All positions of a grid, [side^3, 3], x slowest."""
     return torch.cartesian_prod(*[torch.arange(side)] * 3)

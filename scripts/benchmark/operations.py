@@ -1,8 +1,8 @@
-"""The least work that a stage's networks can do: floating-point operations, and bytes that have to be moved.
+"""The least work that a stage's networks must do: floating-point operations, and bytes to move.
 
-A multiplication and an addition are two operations. Matrix products, convolutions and attention count, all else does
-not: a sparse convolution by the rows that it gathers, attention in windows by the voxels that the windows hold. The
-bytes are the weights, read once a call.
+A multiplication and an addition are two operations. Only matrix products, convolutions and attention count: a sparse
+convolution by the rows that it gathers, attention in windows by the voxels in the windows. The bytes are the weights,
+read once per call.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from backend.sampling import time_steps
 from backend.sparse.convolution import SparseConv3d
 from backend.sparse.tensor import VoxelSet
 
-#: Layers whose input is one vector for an object: the time's.
+#: Layers whose input is one vector per object, that of the time.
 PER_OBJECT = ("t_embedder", "adaLN_modulation", "emb_layers")
 
 
 @dataclass(frozen=True)
 class Work:
-    """What has to be done at least."""
+    """The least work: floating-point operations, and bytes to read."""
 
     operations: float
     bytes: float
@@ -42,12 +42,12 @@ class Work:
         return Work(self.operations * times, self.bytes * times)
 
     def seconds(self, matmul_rate: float, copy_rate: float) -> float:
-        """The floor on a machine that does so many operations and moves so many bytes a second."""
+        """The floor in seconds, on a machine with these operations and bytes per second."""
         return max(self.operations / matmul_rate, self.bytes / copy_rate)
 
 
 def image_encoder(network: ImageEncoder) -> Work:
-    """One call with one image of the encoder's own size."""
+    """The work of one call with one image of the encoder's own size."""
     patches = network.grid**2
     tokens = 1 + network.register_tokens.shape[1] + patches
     attention = len(network.blocks) * _attention(tokens, tokens, network.cls_token.shape[-1])
@@ -56,14 +56,14 @@ def image_encoder(network: ImageEncoder) -> Work:
 
 
 def structure_flow(network: StructureFlow, context: int) -> Work:
-    """One call for one object under ``context`` tokens."""
+    """The work of one call for one object with ``context`` condition tokens."""
     tokens = (network.resolution // network.patch_size) ** 3
     attention = len(network.blocks) * _attention(tokens, tokens + context, network.pos_emb.shape[-1])
     return _work(network, _linears(network, tokens, context) + attention)
 
 
 def structure_decoder(network: StructureDecoder, side: int) -> Work:
-    """One call for latents of ``side``^3."""
+    """The work of one call for latents of ``side``^3."""
     operations = _convolutions([network.input_layer, network.middle_block], side**3)
     for block in network.blocks:
         operations += _convolutions([block], side**3)
@@ -72,7 +72,8 @@ def structure_decoder(network: StructureDecoder, side: int) -> Work:
 
 
 def latent_flow(network: LatentFlow, voxels: VoxelSet, context: int) -> Work:
-    """One call for one object under ``context`` tokens. The transformer's grid is at most twice as coarse."""
+    """The work of one call for one object with ``context`` condition tokens. The transformer's grid is at most twice as
+    coarse."""
     fine = coarse = len(voxels)
     operations = _linears(network.t_embedder, 1) + _linears(network.adaLN_modulation, 1)
     operations += _linears(network.input_layer, fine) + _linears(network.out_layer, fine)
@@ -82,14 +83,14 @@ def latent_flow(network: LatentFlow, voxels: VoxelSet, context: int) -> Work:
             coarse = len(voxels.coarse(2).voxels)
         operations += _linears(block, coarse) + _convolutions([block], coarse)
     for i, block in enumerate(network.out_blocks):
-        cells = coarse if i == 0 else fine  # the first copies cells to voxels, after all that can be done on cells
+        cells = coarse if i == 0 else fine  # the first copies cells to voxels, after everything that works on cells
         operations += _linears(block, cells) + _convolutions([block.conv1], cells) + _convolutions([block.conv2], fine)
     attention = len(network.blocks) * _attention(coarse, coarse + context, network.pos_embedder.channels)
     return _work(network, operations + _linears(network.blocks, coarse, context) + attention)
 
 
 def mesh_decoder(network: LatentMeshDecoder, voxels: VoxelSet) -> Work:
-    """One call for one object."""
+    """The work of one call for one object."""
     count, channels = len(voxels), network.pos_embedder.channels
     operations = _linears(network.input_layer, count) + _linears(network.blocks, count)
     block: Any
@@ -98,7 +99,7 @@ def mesh_decoder(network: LatentMeshDecoder, voxels: VoxelSet) -> Work:
         operations += sum(_attention(n, n, channels) for n in _group_sizes(voxels, size, shift))
     for block in network.upsample:
         operations += _convolutions([block.skip_connection], count)
-        # The first convolution's 27 taps meet 8 of the voxels before they are split.
+        # The first convolution's 27 taps cover 8 of the voxels before the split.
         operations += _convolutions([block.out_layers[0]], 8 * count) * 8 / 27
         count *= 8
         operations += _convolutions([block.out_layers[3]], count)
@@ -106,7 +107,7 @@ def mesh_decoder(network: LatentMeshDecoder, voxels: VoxelSet) -> Work:
 
 
 def network_calls(sampler: SamplerSettings) -> int:
-    """How often a flow is called for one sample: twice in a step with guidance."""
+    """How many times a flow is called for one sample: twice in a step with guidance."""
     times = [float(t) for t in time_steps(sampler.steps, sampler.rescale_t)[:-1]]
     guided = sum(sampler.interval[0] <= t <= sampler.interval[1] for t in times) if sampler.guidance else 0
     return sampler.steps + guided
@@ -117,7 +118,7 @@ def _work(network: nn.Module, operations: float) -> Work:
 
 
 def _linears(module: nn.Module, tokens: int, context: int = 0) -> float:
-    """The products of a module's linear layers with ``tokens`` vectors, or ``context`` where they see those."""
+    """Operations of a module's linear layers on ``tokens`` vectors, or on ``context`` in layers that take those."""
     operations = 0.0
     for name, layer in module.named_modules():
         if isinstance(layer, nn.Linear):
@@ -128,7 +129,7 @@ def _linears(module: nn.Module, tokens: int, context: int = 0) -> float:
 
 
 def _convolutions(modules: Iterable[nn.Module], cells: int) -> float:
-    """The products of dense and sparse convolutions with as many output cells, those of padding included."""
+    """Operations of dense and sparse convolutions with ``cells`` output cells, including those for padding."""
     layers = [layer for module in modules for layer in module.modules()]
     weights = [layer.weight for layer in layers if isinstance(layer, nn.Conv3d)]
     weights += [layer.conv.weight for layer in layers if isinstance(layer, SparseConv3d)]
@@ -140,7 +141,7 @@ def _attention(queries: int, keys: int, channels: int) -> float:
 
 
 def _group_sizes(voxels: VoxelSet, window: int | None, shift: int) -> list[int]:
-    """How many voxels each group holds that attends to itself: all together, or those of a window."""
+    """The number of voxels in each group that attends to itself: all voxels, or those of a window."""
     if window is None:
         return [len(voxels)]
     cells = (voxels.coords[:, 1:] + shift) // window

@@ -1,4 +1,4 @@
-"""Where measurements are kept: one JSON file for each kind of run and device, and what it says about the machine."""
+"""Storing measurements: one JSON file for each kind of run and device, with facts about the machine."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Results:
-    """Measurements of one commit on one machine, written after each. Those of another, as ``header`` says, go."""
+    """Measurements of one commit on one machine, written after each. If ``header`` differs, old ones are dropped."""
 
     def __init__(self, folder: Path, run: str, header: Mapping[str, Any]) -> None:
         slug = re.sub(r"[^a-z0-9]+", "-", str(header["device"]).lower()).strip("-")
@@ -37,22 +37,22 @@ class Results:
 
     @property
     def measurements(self) -> list[dict[str, Any]]:
-        """What ``add`` has kept, in the order of measuring."""
+        """The measurements, in the order in which they were made."""
         found: list[dict[str, Any]] = self.values["measurements"]
         return found
 
     @property
     def rates(self) -> dict[str, float]:
-        """See ``meter.rates``; empty until they were measured."""
+        """The machine's rates, see ``meter.rates``; empty until they are measured."""
         found: dict[str, float] = self.values["rates"]
         return found
 
     def has(self, case: Case) -> bool:
-        """Whether a case was measured."""
+        """Whether a case has been measured."""
         return any(all(m.get(name, 0) == value for name, value in asdict(case).items()) for m in self.measurements)
 
     def add(self, measurement: dict[str, Any]) -> None:
-        """Keep a measurement, with its floor if its work was counted and the machine's rates are known."""
+        """Store a measurement, with its floor if its work was counted and the machine's rates are known."""
         if "dtype" in measurement and self.rates:
             measurement["floor_s"] = max(
                 measurement["operations"] / self.rates[measurement["dtype"]], measurement["bytes"] / self.rates["copy"]
@@ -67,7 +67,7 @@ class Results:
 
 
 def machine(device: str, title: str) -> dict[str, Any]:
-    """What a file says about where its figures come from."""
+    """What a file says about the machine that its figures come from."""
     import torch
 
     return {
@@ -81,14 +81,14 @@ def machine(device: str, title: str) -> dict[str, Any]:
 
 
 def cpu_title() -> str:
-    """The processor's name where the system tells it, else its architecture."""
+    """The processor's name if the system tells it, else its architecture; and the number of cores."""
     info = Path("/proc/cpuinfo")
     found = re.search(r"^model name\s*: (.+)$", info.read_text(), re.MULTILINE) if info.exists() else None
     return f"{found.group(1).strip() if found else platform.processor() or platform.machine()} ({os.cpu_count()} cores)"
 
 
 def current_commit() -> str:
-    """The commit that is checked out, marked if tracked files have changed since; ``unknown`` without git."""
+    """The current commit, marked if tracked files have changed since; ``unknown`` without git."""
     try:
         described = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
@@ -102,7 +102,7 @@ def current_commit() -> str:
     return described.stdout.strip()
 
 
-#: The columns of the table: heading, and what of a measurement is in it.
+#: The columns of the table: the heading, and the text for a measurement.
 COLUMNS: tuple[tuple[str, Callable[[dict[str, Any]], str]], ...] = (
     ("stage", lambda m: m["stage"]),
     ("grid", lambda m: f"{m['resolution']}^3" if "resolution" in m else ""),
@@ -120,7 +120,7 @@ COLUMNS: tuple[tuple[str, Callable[[dict[str, Any]], str]], ...] = (
 
 
 def table(measurements: list[dict[str, Any]]) -> str:
-    """The measurements as text, without the columns that are empty."""
+    """The measurements as text, without empty columns."""
     columns = [[heading, *(value(m) for m in measurements)] for heading, value in COLUMNS]
     columns = [column for column in columns if any(column[1:])]
     widths = [max(map(len, column)) for column in columns]

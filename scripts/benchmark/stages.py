@@ -1,8 +1,8 @@
-"""The stages of a generation, each to be measured by itself.
+"""The stages of a generation, each measured separately.
 
-No stage takes what the one before it made, for random weights make no object: images, condition tokens and latents are
-noise, the occupied voxels are those nearest to an ellipsoid, and what comes after the networks gets the ellipsoid's
-surface as a perfect decoder would give it.
+No stage takes the output of the one before it, because random weights make no object. Images, condition tokens and
+latents are noise, the occupied voxels are those nearest to an ellipsoid, and the steps after the networks get the
+ellipsoid's surface from a perfect decoder.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from .meter import Meter, Timing
 from .objects import SUBDIVISION, cube_features, ellipsoid, nearest_voxels
 from .operations import Work
 
-#: The stages, by the network or the part that a process loads for them.
+#: The stages, by the network or part that a process loads for them.
 GROUPS = {
     "encode": ("encode",),
     "structure": ("structure",),
@@ -59,7 +59,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 @dataclass(frozen=True)
 class Case:
-    """One measurement. A number is 0 where the stage does not depend on it."""
+    """One measurement. A number is 0 if the stage does not depend on it."""
 
     stage: str
     voxels: int = 0
@@ -75,28 +75,28 @@ class Case:
 class Setup:
     """What the cases of a run share."""
 
-    folder: Path  # a model's
-    by_rule: bool  # whether its networks have weights by rule instead of their own
+    folder: Path  # of the model
+    by_rule: bool  # whether its networks get weights by rule instead of their own
     device: str
     repeats: int  # calls after the first
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A call that is ready to be measured, and what to say of its result."""
+    """A call that is ready to be measured, and what to record about its result."""
 
     run: Callable[[], Any]
     work: Work = NO_WORK
-    dtype: str = ""  # what the work is done in; none if it was not counted
+    dtype: str = ""  # of the work; "" if the work was not counted
     on_cpu: bool = False
     counts: Callable[[], dict[str, int]] = dict[str, int]
 
 
 class Stages:
-    """Prepares and measures cases in this process. Networks are loaded when a case first needs them, and kept."""
+    """Prepares and measures cases in this process. Networks are loaded when a case first needs them, and then kept."""
 
     def __init__(self, setup: Setup, *, loads: bool = True) -> None:
-        """Without ``loads`` networks have no weights: what is to be done can be counted, not done."""
+        """Without ``loads``, networks have no weights: their work can be counted, but not run."""
         self.setup, self.loads = setup, loads
         self.config = PipelineConfig.read(setup.folder)
         self.device = torch.device(setup.device)
@@ -107,7 +107,7 @@ class Stages:
 
     @torch.inference_mode()
     def measure(self, case: Case) -> dict[str, Any]:
-        """What is recorded of a case, in seconds and bytes."""
+        """Measure a case. Returns what is recorded, in seconds and bytes."""
         self._load_seconds = 0.0
         prepared = self.prepare(case)
         timing = self._meters["cpu" if prepared.on_cpu else self.device.type].measure(prepared.run, self.setup.repeats)
@@ -117,7 +117,7 @@ class Stages:
         return record(case, timing) | values | prepared.counts()
 
     def prepare(self, case: Case) -> Prepared:
-        """Everything up to the call."""
+        """Prepare everything for the call of a case."""
         makers = {
             "encode": self._encode,
             "structure": self._structure,
@@ -158,7 +158,7 @@ class Stages:
         normalization = self.config.latent_normalization
         work = operations.latent_flow(flow, VoxelSet(coords), cond.shape[1]) * operations.network_calls(sampler)
 
-        def run() -> SparseTensor:  # from the coordinates on: tables of neighbours are part of the work
+        def run() -> SparseTensor:  # starts from the coordinates: tables of neighbours are part of the work
             noise = latent_noise(flow, coords, torch.Generator())
             return sample_latents(flow, noise, cond, sampler, normalization)
 
@@ -184,11 +184,11 @@ class Stages:
         return found
 
     def _coords(self, voxels: int, resolution: int) -> Tensor:
-        """[N, 4]: the voxels nearest to the ellipsoid."""
+        """The voxels nearest to the ellipsoid, [N, 4]."""
         return nn.functional.pad(nearest_voxels(ellipsoid, voxels, resolution), (1, 0)).to(self.device)
 
     def _tokens(self, flow: StructureFlow | LatentFlow) -> Tensor:
-        """As many condition tokens as the image encoder gives of one image, of the width that the flow takes."""
+        """Random condition tokens: as many as the image encoder makes of one image, in the flow's width."""
         encoder = networks.describe(self.setup.folder, self.config.image_encoder, ImageEncoder, self.device)
         block: Any = flow.blocks[0]
         count = 1 + encoder.register_tokens.shape[1] + encoder.grid**2
@@ -228,7 +228,7 @@ class Stages:
 
 
 class Finishing:
-    """From the features of an ellipsoid's cubes to a textured mesh. Every step is a call; its input is made once."""
+    """From the features of an ellipsoid's cubes to a textured mesh. Every step is a call whose input is made once."""
 
     def __init__(self, voxels: int, resolution: int, device: torch.device) -> None:
         cubes, features = cube_features(ellipsoid, nearest_voxels(ellipsoid, voxels, resolution), resolution)
@@ -241,17 +241,17 @@ class Finishing:
 
     @cached_property
     def raw(self) -> RawMesh:
-        """What ``extract`` gives, made once."""
+        """The result of ``extract``, made once."""
         return self.extract()
 
     def simplify(self) -> tuple[Surface, np.ndarray, np.ndarray]:
-        """The outer faces of the raw surface, then the vertices and faces that are left of them."""
+        """The outer faces of the raw surface, and the vertices and faces of the simplified mesh."""
         surface = keep_outer_faces(self.raw.numpy())
         return surface, *simplify(surface.vertices, surface.faces, DEFAULTS.faces)
 
     @cached_property
     def simplified(self) -> tuple[Surface, np.ndarray, np.ndarray]:
-        """What ``simplify`` gives, made once."""
+        """The result of ``simplify``, made once."""
         return self.simplify()
 
     def unwrap(self) -> Unwrapped:
@@ -260,16 +260,16 @@ class Finishing:
 
     @cached_property
     def unwrapped(self) -> Unwrapped:
-        """What ``unwrap`` gives, made once."""
+        """The result of ``unwrap``, made once."""
         return self.unwrap()
 
     def bake(self) -> Textures:
-        """The colours of the surface on the UVs."""
+        """The colours of the surface, baked onto the UVs."""
         return bake(self.unwrapped, Source(self.simplified[0]), DEFAULTS.texture_size)
 
 
 def record(case: Case, timing: Timing) -> dict[str, Any]:
-    """A case and how long it took, as it is stored; what does not apply is left out."""
+    """A case and its timing as it is stored, without what does not apply."""
     values = asdict(case) | {
         "cold_s": timing.cold,
         "warm_s": timing.warm,
@@ -280,7 +280,7 @@ def record(case: Case, timing: Timing) -> dict[str, Any]:
 
 
 def _with_steps(sampler: SamplerSettings, steps: int) -> SamplerSettings:
-    """The model's own sampler if these are its steps; else that of a student, whose guidance was distilled too."""
+    """The model's own sampler if these are its steps; else that of a student, with distilled guidance."""
     return sampler if steps == sampler.steps else replace(sampler, steps=steps, guidance=0.0)
 
 

@@ -1,4 +1,4 @@
-"""How long the backend takes from its start until it says that it is ready, beside what importing torch takes."""
+"""How long the backend takes from its start until it is ready, beside the time to import torch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RUNS = 5
 
 
 def measure() -> list[dict[str, Any]]:
-    """Both, in the median of some runs that take turns, after one of each that is not counted."""
+    """Measure both: the first run of each, then the median of ``RUNS`` later ones, which take turns."""
     ways: dict[str, Callable[[], float]] = {"import torch": _import_torch, "serve until ready": _serve}
     seconds: dict[str, list[float]] = {name: [way()] for name, way in ways.items()}
     for _ in range(RUNS):
@@ -42,7 +42,7 @@ def _serve() -> float:
         assert process.stdout is not None
         message = json.loads(process.stdout.readline())
         seconds = time.perf_counter() - started
-        process.stdin.close()  # ends it
+        process.stdin.close()  # ends the process
     if message["type"] != "ready":
         raise RuntimeError(f"the backend did not start: {message}")
     return seconds

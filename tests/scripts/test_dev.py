@@ -88,7 +88,7 @@ ImportError: {}: cannot open shared object file: No such file or directory
 
 def test_a_missing_library_names_its_package() -> None:
     sentence = dev.import_problem("bpy", IMPORT_ERROR.format("libXi.so.6"))
-    assert "needs system libraries that are not here: libXi.so.6." in sentence
+    assert "needs system libraries that are missing: libXi.so.6." in sentence
     assert sentence.endswith("sudo apt-get install --no-install-recommends libxi6")
 
 
@@ -118,9 +118,9 @@ def test_other_import_errors_are_passed_on() -> None:
         ("WARNING: Retrying ... NewConnectionError(': [Errno 101] Network is unreachable')\nERROR: No matching "
          "distribution found for bpy==4.5.15", "No network"),
         ("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device", "disk is full"),
-        ("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES", "not the one that the lock names"),
+        ("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES", "does not match the lock"),
         ("ERROR: No matching distribution found for torch==2.13.0+cpu (from -r x)", "does not have torch==2.13.0+cpu."),
-        ("something\nERROR: odd", "pip failed; its last lines:\nsomething\nERROR: odd"),
+        ("something\nERROR: odd", "pip failed. Its last lines:\nsomething\nERROR: odd"),
     ],
     ids=["network", "disk", "hash", "absent", "other"],
 )  # fmt: skip
@@ -175,7 +175,7 @@ def test_a_half_made_environment_is_made_anew(environment: Path, monkeypatch: py
 def test_a_foreign_environment_is_left_alone(environment: Path) -> None:
     environment.mkdir()
     (environment / "precious").touch()
-    with pytest.raises(dev.Problem, match="was not made by this script"):
+    with pytest.raises(dev.Problem, match="This script did not make"):
         dev.ensure_environment()
     assert (environment / "precious").exists()
 
@@ -209,7 +209,7 @@ def test_a_silent_command_shows_life_and_its_output_is_kept(
     code = "import time, sys; time.sleep(0.5); print('Downloading bpy'); print('quiet'); sys.exit(3)"
     assert dev.run_talking([sys.executable, "-c", code]) == (3, "Downloading bpy\nquiet\n")
     printed = capsys.readouterr().out
-    assert "still at it" in printed
+    assert "still working" in printed
     assert "Downloading bpy" in printed
     assert "quiet" not in printed
 

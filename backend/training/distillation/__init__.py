@@ -1,1 +1,1 @@
-"""A flow distilled to one or two steps: objectives, methods, the loop, and the data it learns from."""
+"""Distilling a flow to one or two steps: objectives, methods, the loop, and the data that the student learns from."""

@@ -1,7 +1,7 @@
 """The objectives that MDT-dist is compared with (its Table 2): consistency models, discrete, phased and continuous.
 
-They share the form of ``mdt``: an objective says what to predict and what to compare it to. The student is the same
-mean velocity u, so f(x_t, t) = x_t - (t - t') u(x_t, t) is what it makes of x_t at the target time t'.
+They have the same form as ``mdt``: an objective says what to predict and what to compare it with. The student is the
+same mean velocity u, so its state at the target time t' is f(x_t, t) = x_t - (t - t') u(x_t, t).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def target_times(t: Tensor, interval: float, phases: int) -> Tensor:
 def consistency(interval: float = 0.01, phases: int = 1) -> Objective:
     """CM (Song et al. 2023, equation 7): f at (x_t, t) equals f a step of ``interval`` along the teacher's path.
 
-    With several ``phases``, PCM (Wang et al. 2024): both are carried to the boundary of their phase only.
+    With several ``phases``, PCM (Wang et al. 2024): both go only to the boundary of their phase.
     """
 
     def match(student: Velocity, teacher: Tensor, x_t: Tensor, t: Tensor, samples: Samples) -> Match:
@@ -44,7 +44,7 @@ def consistency(interval: float = 0.01, phases: int = 1) -> Objective:
 def continuous_consistency(normalized: bool = True) -> Objective:
     """sCM (Lu and Song 2025): u against sg(u + G), G = (v_T - u - t du/dt) / (rms + 0.1) for each sample.
 
-    Without the normalisation it is continuous Velocity Matching without one.
+    Without the normalisation it equals continuous Velocity Matching without normalisation.
     """
 
     def match(student: Velocity, teacher: Tensor, x_t: Tensor, t: Tensor, samples: Samples) -> Match:

@@ -1,8 +1,8 @@
 """Distil a flow of a model folder to one and two steps: one flat loop for every method, both flows, any device.
 
-Every sample of the run has a number, and its object, view, noise and time are drawn from a generator seeded with it.
-Losses are divided by the rows of the whole update. So an update is the same however it is divided among processes and
-accumulation steps, and a run that is started again goes on as if it had never stopped.
+Every sample of the run has a number. Its object, view, noise and time are drawn from a generator seeded with that
+number. Losses are divided by the rows of the whole update. So an update is the same however it is divided among
+processes and accumulation steps, and a run that is restarted continues as if it had never stopped.
 """
 
 from __future__ import annotations
@@ -53,22 +53,22 @@ class Clean:
 
     @property
     def samples(self) -> Samples:
-        """Which row belongs to which."""
+        """Which row belongs to which sample."""
         return Samples.of(len(self.cond), self.coords)
 
     def unconditional(self) -> Clean:
-        """The same under the negative condition, zeros."""
+        """The same latents under the negative condition, zeros."""
         return replace(self, cond=torch.zeros_like(self.cond))
 
 
 class LatentSet(Protocol):
-    """Objects to distil on. An item is whatever names one object under one view."""
+    """Objects to distil on. An item is anything that names one object in one view."""
 
     def draw(self, generator: torch.Generator) -> Any:
         """A random item."""
 
     def shape(self, item: Any) -> tuple[int, ...]:
-        """Shape of an item's latents: [C, R, R, R] or [N, C]."""
+        """The shape of an item's latents: [C, R, R, R] or [N, C]."""
 
     def load(self, items: list[Any], device: torch.device) -> Clean:
         """Clean latents and tokens of several items."""
@@ -76,7 +76,7 @@ class LatentSet(Protocol):
 
 @dataclass(frozen=True)
 class Sample:
-    """What chance decides of one sample."""
+    """The random choices of one sample."""
 
     item: Any
     noise: Tensor
@@ -85,7 +85,7 @@ class Sample:
 
     @classmethod
     def draw(cls, data: LatentSet, seed: int, number: int) -> Sample:
-        """The sample of this number in the run of this seed, the same whenever it is drawn."""
+        """Sample ``number`` of the run with this seed. It is the same whenever it is drawn."""
         generator = torch.Generator().manual_seed((seed * 1_000_003 + number) * 2654435761 % 2**63)
         item = data.draw(generator)
         normal = torch.randn(1, generator=generator)
@@ -94,25 +94,25 @@ class Sample:
 
 
 def joined(parts: list[Tensor], clean: Clean) -> Tensor:
-    """Noise of several samples, shaped as their latents."""
+    """The noise of several samples, with the shape of their latents."""
     return (torch.stack(parts) if clean.coords is None else torch.cat(parts)).to(clean.x_0.device)
 
 
 class DistillationLoss(nn.Module):
-    """Samples to the loss of a method. A module of its own, so that data parallelism sees one forward pass."""
+    """From samples to the loss of a method. It is a module so that data parallelism sees one forward pass."""
 
     def __init__(self, student: nn.Module, teacher: nn.Module, method: Method, preset: DistillPreset) -> None:
         super().__init__()
         self.student = student
-        self.teacher = [teacher]  # in a list: its weights are none of this module's
+        self.teacher = [teacher]  # in a list, so that its weights do not belong to this module
         self.method, self.preset = method, preset
         self.objective = method.objective(preset)
 
     def forward(
         self, clean: Clean, noise: Tensor, sample_noise: Tensor, normal: Tensor, progress: float, rows: float
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The part of the update's loss that these samples are; ``rows`` is what all of the update has. Also the two
-        losses by themselves, and each sample's loss with its time."""
+        """These samples' part of the update's loss; ``rows`` is the number of rows in the whole update. Also returns
+        the two losses separately, and each sample's loss with its time."""
         method, preset, samples = self.method, self.preset, clean.samples
         student = velocity_of(self.student, clean)
         guidance = Guidance(
@@ -143,7 +143,7 @@ class DistillationLoss(nn.Module):
 
 
 def velocity_of(network: nn.Module, clean: Clean) -> Velocity:
-    """A flow under these conditions as a function of plain tensors, in fp32."""
+    """A flow under the conditions of ``clean``, as a function of plain tensors, in fp32."""
     if clean.coords is None:
         return lambda x, t: network(x, 1000 * t, clean.cond).float()
     voxels = SparseTensor(clean.x_0, clean.coords, batch_size=len(clean.cond))
@@ -151,7 +151,7 @@ def velocity_of(network: nn.Module, clean: Clean) -> Velocity:
 
 
 class AdaptiveClip:
-    """Gradients are clipped to ``max_norm``, and once 1,000 updates are known also to a percentile of their norms."""
+    """Clips gradients to ``max_norm``, and after 1,000 updates also to a percentile of the last 1,000 norms."""
 
     length = 1000
 
@@ -160,7 +160,7 @@ class AdaptiveClip:
         self.norms = deque(norms, maxlen=self.length)
 
     def clip(self, parameters: list[nn.Parameter]) -> tuple[float, float]:
-        """Clip in place; returns the norm before and the limit."""
+        """Clip in place. Returns the norm before clipping, and the limit."""
         limit = self.max_norm
         if len(self.norms) == self.length:
             seen = torch.tensor(list(self.norms), dtype=torch.float64)
@@ -172,7 +172,7 @@ class AdaptiveClip:
 
 
 class Devices:
-    """The processes of a run, as torchrun starts them; one by itself otherwise."""
+    """The processes of a run, as torchrun starts them; otherwise a single one."""
 
     def __init__(self, device: str) -> None:
         """Raises ValueError if there is no such device."""
@@ -185,11 +185,11 @@ class Devices:
             dist.init_process_group("nccl" if device == "cuda" else "gloo")
 
     def share(self, preset: DistillPreset) -> int:
-        """Samples of an accumulation step on each. Raises ValueError if the batch cannot be shared out."""
+        """Samples of an accumulation step on each device. Raises ValueError if the batch cannot be divided evenly."""
         share, rest = divmod(preset.batch, self.count * preset.split)
         if rest:
             parts = f"{self.count} {'processes' if self.count > 1 else 'process'} of {preset.split} accumulation steps"
-            raise ValueError(f"a batch of {preset.batch} cannot be shared by {parts}: change --batch or --split")
+            raise ValueError(f"a batch of {preset.batch} cannot be divided by {parts}: change --batch or --split")
         return share
 
     def total(self, value: float) -> float:
@@ -201,17 +201,17 @@ class Devices:
         return float(sum_)
 
     def close(self) -> None:
-        """Leave the other processes."""
+        """Leave the group of processes."""
         if self.count > 1:
             dist.destroy_process_group()
 
 
 def usable_device(name: str) -> torch.device:
-    """The device of this name. Raises ValueError if torch knows or finds no such one."""
+    """The device with this name. Raises ValueError if torch does not know or find it."""
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ValueError(f"{name!r} is no device that torch knows: use cuda or cpu") from error
+        raise ValueError(f"torch does not know the device {name!r}: use cuda or cpu") from error
     if device.type == "cuda" and not torch.cuda.is_available():
         advice = "use --device cpu, or install an NVIDIA driver and the CUDA build of torch"
         raise ValueError(f"there is no CUDA device that torch can use: {advice}")
@@ -219,7 +219,7 @@ def usable_device(name: str) -> torch.device:
 
 
 def digest_of(network: nn.Module) -> str:
-    """Names a network's weights."""
+    """A short hash of a network's weights, as 12 hexadecimal digits."""
     digest = hashlib.sha256()
     for name, p in network.named_parameters():
         digest.update(name.encode())
@@ -228,7 +228,7 @@ def digest_of(network: nn.Module) -> str:
 
 
 class Distillation:
-    """A student on its way. ``folder`` receives checkpoint, config, ``metrics.jsonl`` and pictures."""
+    """A student in training. ``folder`` receives checkpoint, config, ``metrics.jsonl`` and pictures."""
 
     def __init__(
         self,
@@ -242,10 +242,10 @@ class Distillation:
         seed: int = 0,
         about: dict[str, str] | None = None,
     ) -> None:
-        """``student`` begins with the teacher's weights; ``about`` is what else makes the run the one it is.
+        """``student`` starts with the teacher's weights. ``about`` is what else identifies the run.
 
-        Raises ValueError if the batch cannot be shared out or ``folder`` holds another run, BackendError if another
-        process is at work there. ``close`` lets others in.
+        Raises ValueError if the batch cannot be divided evenly or ``folder`` holds another run, BackendError if another
+        process is using the folder. ``close`` lets other processes in.
         """
         devices.share(preset)
         self.data, self.preset, self.folder, self.devices, self.seed = data, preset, folder, devices, seed
@@ -269,11 +269,11 @@ class Distillation:
 
     @property
     def checkpoint_path(self) -> Path:
-        """Where the state is kept; there is no such file before the first save."""
+        """The file of the state. It does not exist before the first save."""
         return self.folder / "checkpoint.safetensors"
 
     def _restore(self) -> list[float]:
-        """Take up the checkpoint, if there is one; returns the norms of gradients that it remembers."""
+        """Read the checkpoint, if there is one. Returns the gradients' norms that it recorded."""
         if not self.checkpoint_path.exists():
             return []
         notes = self.state.restore(self.checkpoint_path)
@@ -292,7 +292,7 @@ class Distillation:
         picture: Callable[[nn.Module, Path], None] | None = None,
         save_every: float = 60.0,
     ) -> None:
-        """Learn to the end of the preset. ``picture`` draws samples of the averaged student into a file."""
+        """Train to the end of the preset. ``picture`` draws samples of the averaged student into a file."""
         preset, speaks = self.preset, self.devices.rank == 0
         log = RunLog(self.folder, self.state.step, preset.steps, preset.batch, say) if speaks else None
         saving = Saving(self.save, save_every)
@@ -313,13 +313,13 @@ class Distillation:
         return self.student.eval()
 
     def save(self) -> None:
-        """Write the checkpoint (the first process does)."""
+        """Write the checkpoint. Only the first process does."""
         if self.devices.rank == 0:
             notes = {"norms": json.dumps(list(self.clip.norms)), "scaler": json.dumps(self.scaler.state_dict())}
             self.state.save(self.checkpoint_path, **notes)
 
     def step(self) -> Metrics:
-        """One update. Raises FloatingPointError when the student diverges."""
+        """Make one update. Raises FloatingPointError if the student diverges."""
         preset, devices = self.preset, self.devices
         first = self.state.step * preset.batch
         numbers = range(first, first + preset.batch)[devices.rank :: devices.count]
@@ -358,16 +358,16 @@ class Distillation:
         with alone or nullcontext(), precision:
             progress = self.state.step / preset.steps
             loss, shown = self.parallel(clean, noise, sample_noise, normal, progress, rows)
-            # Data parallelism takes the mean of the processes' gradients; the losses are parts of a sum.
+            # Data parallelism averages the processes' gradients, but the losses are parts of a sum.
             self.scaler.scale(loss * devices.count).backward()
         return shown
 
     def _require_finite(self, values: Metrics, norm: float) -> None:
-        """Raise FloatingPointError before a weight is changed by what is not a number.
+        """Raise FloatingPointError before a value that is not finite changes a weight.
 
-        A gradient that overflowed in fp16 is none of it while the scaler can still come down: the update is left out.
+        A gradient that overflowed in fp16 is no error while the scaler can lower its scale: the update is skipped.
         """
-        overflowed = self.scaler.get_scale() > 1  # 1 where nothing is scaled
+        overflowed = self.scaler.get_scale() > 1  # 1 if nothing is scaled
         if not all(map(math.isfinite, values.values())) or not (math.isfinite(norm) or overflowed):
             raise FloatingPointError(
                 f"the student diverged at step {self.state.step}: choose a lower --rate, --guidance or "
@@ -375,17 +375,17 @@ class Distillation:
             )
 
     def _update(self) -> None:
-        """The optimizer's step; skipped, with a smaller scale from then on, where fp16 gradients overflowed."""
+        """Take the optimizer's step. If fp16 gradients overflowed, it is skipped and the scale lowered."""
         rate, decay = learning_rate(self.schedule, self.state.step), ema_decay(self.schedule, self.state.step)
         self.state.update(rate, decay, self.scaler)
 
 
 def recompute_blocks(network: nn.Module) -> None:
-    """Activation checkpointing: keep only what goes into each block of a flow."""
+    """Activation checkpointing: keep only the input of each block of a flow."""
     for block in cast(nn.ModuleList, network.blocks):
         block.forward = partial(_recomputed, block.forward)
 
 
 def _recomputed(forward: Callable[..., Any], *inputs: Any) -> Any:
-    # Without gradients there is nothing to keep, and forward-mode derivatives do not go through a checkpoint.
+    # Without gradients there is nothing to keep, and forward-mode derivatives do not work through a checkpoint.
     return checkpoint(forward, *inputs, use_reentrant=False) if torch.is_grad_enabled() else forward(*inputs)

@@ -1,10 +1,10 @@
 """Marginal-data transport distillation: Velocity Matching and Velocity Distillation (MDT-dist, arXiv 2509.04406).
 
-The student u(x_t, t) is the mean velocity from time t down to 0, so that x_0 = x_t - t u: one step does what the
-teacher's many do. Differentiating t u along the teacher's path gives u = v - t du/dt, which Velocity Matching turns
-into a regression; Velocity Distillation moves the student's own samples by what that regression says of them.
+The student u(x_t, t) is the mean velocity from time t down to 0, so that x_0 = x_t - t u: one step does the work of the
+teacher's many. Differentiating t u along the teacher's path gives u = v - t du/dt. Velocity Matching turns this into a
+regression. Velocity Distillation moves the student's own samples by the residual of that regression.
 
-Everything here is a pure function of plain tensors, for dense and sparse states alike (see ``flow_path``).
+Everything here is a pure function of plain tensors, for both dense and sparse states (see ``flow_path``).
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..flow_path import Samples, path_velocity, state_at
 
-#: Velocity of a state at times [B] in 0..1.
+#: The velocity of a state at times [B] in 0..1.
 Velocity = Callable[[Tensor, Tensor], Tensor]
 
-#: How a derivative is scaled for each sample: by its L2 norm over the sample, by its root mean square, or not at all.
+#: How a derivative is scaled in each sample: by its L2 norm over the sample, by its root mean square, or not at all.
 Normalization = Literal["l2", "rms", "none"]
 
 NORM_OFFSET = 0.1
@@ -31,29 +31,29 @@ NORM_OFFSET = 0.1
 
 @dataclass(frozen=True)
 class Match:
-    """What a regression compares: ``prediction`` (with gradients) to ``target`` (without), and how they came about."""
+    """What a regression compares: ``prediction`` (with gradients) with ``target`` (without), and their origin."""
 
     prediction: Tensor
     target: Tensor
     x_t: Tensor
-    teacher: Tensor  #: velocity of the teacher at x_t
-    student: Tensor  #: velocity of the student at x_t
-    previous: tuple[Tensor, Tensor, Tensor] | None = None  #: state and times a little earlier, velocity of the student
+    teacher: Tensor  #: the teacher's velocity at x_t
+    student: Tensor  #: the student's velocity at x_t
+    previous: tuple[Tensor, Tensor, Tensor] | None = None  #: state and times a little earlier, the student's velocity
 
     @property
     def residual(self) -> Tensor:
-        """Prediction less target, shaped as a state."""
+        """Prediction minus target, with the shape of a state."""
         return self.prediction - self.target
 
 
-#: An objective: student, velocity of the teacher at x_t, x_t, t [B], samples -> what to compare.
+#: An objective: student, the teacher's velocity at x_t, x_t, t [B], samples -> what to compare.
 Objective = Callable[[Velocity, Tensor, Tensor, Tensor, Samples], Match]
 
 
 def derivative_along(student: Velocity, x: Tensor, t: Tensor, direction: Tensor) -> Tensor:
     """Exact du/dt along the path dx/dt = ``direction``: the product of the Jacobian with (direction, 1), no gradient.
 
-    Forward-mode differentiation; of torch's attention kernels only the plain one has it.
+    It uses forward-mode differentiation. Of torch's attention kernels only the plain one supports it.
     """
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
         return torch.func.jvp(student, (x, t), (direction, torch.ones_like(t)))[1]
@@ -67,8 +67,8 @@ def velocity_matching(
     """L_VM: u against sg(v_T - t D), D the total derivative of u along the teacher's path.
 
     ``discrete``: (u(x_t, t) - u(x_t - d v_T, t - d)) / d with d = ``interval``; ``continuous``: its limit. D is then
-    divided by its size in each sample, plus 0.1. The paper means that to tame it; over a whole sample the L2 norm is so
-    large that hardly anything of D is left (see docs/LOG.md), which the root mean square mends.
+    divided by its size in each sample, plus 0.1. In the paper this is meant to tame D. But over a whole sample the L2
+    norm is so large that almost nothing of D is left (see docs/LOG.md). The root mean square avoids that.
     """
 
     def match(student: Velocity, teacher: Tensor, x_t: Tensor, t: Tensor, samples: Samples) -> Match:
@@ -91,36 +91,36 @@ def velocity_matching(
 def step_back(
     student: Velocity, teacher: Tensor, x_t: Tensor, t: Tensor, interval: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The teacher's Euler step of ``interval`` towards the data: state, times [B], the student's velocity there."""
+    """An Euler step of the teacher by ``interval`` towards the data: state, times [B], the student's velocity there."""
     x, earlier = x_t - interval * teacher, t - interval
     return x, earlier, student(x, earlier)
 
 
 @dataclass(frozen=True)
 class Guidance:
-    """The teacher's velocity under guidance: (1 + w) v(x, t, c) - w v(x, t, 0); plain where w is 0 or None."""
+    """The teacher's velocity under guidance: (1 + w) v(x, t, c) - w v(x, t, 0), or v(x, t, c) if w is 0 or None."""
 
     conditional: Velocity
     unconditional: Velocity
 
     @torch.no_grad()
     def velocity(self, x: Tensor, t: Tensor, strength: float | None) -> Tensor:
-        """Of a state at times [B], under guidance w = ``strength``; shaped as the state, without gradient."""
+        """The velocity of a state at times [B] under guidance w = ``strength``, with the state's shape, no gradient."""
         v = self.conditional(x, t)
         return (1 + strength) * v - strength * self.unconditional(x, t) if strength else v
 
 
-#: Velocity of the teacher at a state on the way from x_0 to noise: x_t, t [B], x_0, noise -> velocity.
+#: The teacher's velocity at a state on the path from x_0 to noise: x_t, t [B], x_0, noise -> velocity.
 TeacherVelocity = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
 def guided_teacher(guidance: Guidance, strength: float | None) -> TeacherVelocity:
-    """A network as the teacher."""
+    """A network as the teacher, under guidance w = ``strength``."""
     return lambda x_t, t, x_0, noise: guidance.velocity(x_t, t, strength)
 
 
 def data_teacher(sigma_min: float) -> TeacherVelocity:
-    """No network: the velocity of the straight path itself (flow matching)."""
+    """A teacher without a network: the velocity of the straight path itself (flow matching)."""
     return lambda x_t, t, x_0, noise: path_velocity(x_0, noise, sigma_min)
 
 
@@ -134,14 +134,14 @@ def match_at(
     samples: Samples,
     sigma_min: float,
 ) -> Match:
-    """An objective at ``x_0`` diffused to ``t``. Its squared residual is L_VM, or a baseline's loss."""
+    """Apply an objective at ``x_0`` diffused to ``t``. The squared residual is L_VM, or a baseline's loss."""
     x_t = state_at(x_0, noise, t, samples, sigma_min)
     return objective(student, teacher(x_t, t, x_0, noise), x_t, t, samples)
 
 
 @dataclass(frozen=True)
 class SampleMatch:
-    """What Velocity Distillation compares, with the student's sample and the match that was made at it."""
+    """What Velocity Distillation compares, with the student's sample and the match made there."""
 
     residual: Tensor  #: its square is the loss
     sample: Tensor  #: x_f
@@ -161,8 +161,9 @@ def velocity_distillation(
 ) -> SampleMatch:
     """L_VD = |r + u_f - sg(u_f)|^2.
 
-    The student's one-step sample x_f = e' - u_f, u_f = u(e', 1), is diffused to ``t``; the residual r of ``objective``
-    there says, without gradient, which way the teacher would have it moved, and reaches the student through u_f.
+    The student's one-step sample x_f = e' - u_f, u_f = u(e', 1), is diffused to ``t``. There the residual r of
+    ``objective``, without gradient, says in which direction the teacher would move it. It reaches the student through
+    u_f.
     """
     u_f = student(sample_noise, torch.ones_like(t))
     x_f = (sample_noise - u_f).detach()
@@ -172,14 +173,14 @@ def velocity_distillation(
 
 
 def mean_square(residual: Tensor, total: float | None = None) -> Tensor:
-    """The loss of a residual: mean of squares; ``total`` rows instead of its own where several processes or
-    accumulation steps share a batch, so that every voxel counts alike."""
+    """The loss of a residual: the mean of its squares. If several processes or accumulation steps share a batch,
+    ``total`` is the rows of them all, so that every voxel counts the same."""
     rows = residual.flatten(1).square().mean(1)
     return rows.sum() / (len(rows) if total is None else total)
 
 
 def loss_by_time(per_sample: Tensor, t: Tensor, bins: int = 10) -> list[float]:
-    """Mean loss [B] of the samples in each of ``bins`` equal ranges of time; NaN where there is none."""
+    """The mean of the losses [B] in each of ``bins`` equal ranges of time; NaN for a range without samples."""
     number = (t * bins).long().clamp(0, bins - 1)
     losses = [per_sample[number == k] for k in range(bins)]
     return [one.mean().item() if len(one) else math.nan for one in losses]

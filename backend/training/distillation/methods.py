@@ -18,14 +18,14 @@ Precision = Literal["fp32", "bf16", "fp16"]
 
 @dataclass(frozen=True)
 class DistillPreset:
-    """How a student learns. ``batch`` is what all processes and accumulation steps of an update see together."""
+    """How a student learns. ``batch`` is the samples of an update, over all processes and accumulation steps."""
 
     steps: int
     batch: int
     rate: float
     warmup: int
     ema: float
-    schedule: Literal["cosine", "constant"]  # of the rate; the average's memory grows at first, or is always as long
+    schedule: Literal["cosine", "constant"]  # of the rate; with cosine the average's memory also grows at the start
     match_guidance: float  # of the teacher in Velocity Matching, and in the baselines
     distill_guidance: float  # of the teacher in Velocity Distillation
     normalization: Normalization
@@ -44,7 +44,7 @@ class DistillPreset:
 
 @dataclass(frozen=True)
 class Method:
-    """What is compared, and how much Velocity Matching (or the baseline's loss) and Velocity Distillation weigh."""
+    """An objective, and the weights of Velocity Matching (or the baseline's loss) and Velocity Distillation."""
 
     objective: Callable[[DistillPreset], Objective]
     match_weight: float
@@ -53,7 +53,7 @@ class Method:
     derivative: Derivative | None = None  # None: the preset's
 
     def steps_back(self, preset: DistillPreset) -> bool:
-        """Whether the objective takes a step of ``interval``, and so needs times above it; a derivative does not."""
+        """Whether the objective takes a step of ``interval``, so that times must be above it; a derivative does not."""
         return (self.derivative or preset.derivative) == "discrete"
 
 
@@ -90,9 +90,9 @@ _PAPER = DistillPreset(
     checkpoint_blocks=True,
     picture_every=10_000,
 )
-# Velocity Matching with the guidance that the bundled model itself is sampled with, Velocity Distillation with none: it
-# takes away what samples hide from the image the more, the more the teacher is guided (docs/LOG.md). A run is about a
-# quarter of an hour of one CPU core, so the rate is high and the average short.
+# Velocity Matching has the guidance that the bundled model itself is sampled with. Velocity Distillation has none: the
+# more its teacher is guided, the less samples vary where the image shows nothing (docs/LOG.md). A run takes about a
+# quarter of an hour on one CPU core, so the rate is high and the average short.
 _MINI = DistillPreset(
     steps=270,
     batch=32,
@@ -108,8 +108,8 @@ _MINI = DistillPreset(
 )
 _SMOKE = replace(_MINI, steps=2, batch=2, warmup=1, distill_guidance=1.0, picture_every=2)  # guided, as the paper
 
-#: Preset -> stage -> how it is distilled. ``paper``: the published configurations, on eight devices (they say 8 a
-#: device); ``mini``: the bundled model on a CPU; ``smoke``: seconds, to prove that everything runs.
+#: Preset -> stage -> how it is distilled. ``paper``: the published configurations, for eight devices (they state a
+#: batch of 8 per device); ``mini``: the bundled model on a CPU; ``smoke``: seconds, to prove that everything runs.
 DISTILL_PRESETS: dict[str, dict[StageName, DistillPreset]] = {
     "paper": {"structure": _PAPER, "latents": replace(_PAPER, rate=1e-8)},
     "mini": {
@@ -119,12 +119,12 @@ DISTILL_PRESETS: dict[str, dict[StageName, DistillPreset]] = {
     "smoke": {"structure": _SMOKE, "latents": _SMOKE},
 }
 
-#: Preset -> the model that is distilled, unless another is asked for.
+#: Preset -> the model that is distilled by default.
 DEFAULT_TEACHERS = {"paper": "trellis-image-large", "mini": "mini", "smoke": "mini"}
 
 #: Preset -> stage -> method -> updates instead of the preset's: methods are compared in about equal time on one core.
-#: Updates of vm (as of cm and pcm), vd and scm take 1.44, 1.76 and 2.06 s for the structure, 2.36, 2.89 and 3.67 s for
-#: the latents; so scm has a fifth more time than vm, and vm-vd, of which half the updates do both, a tenth less.
+#: An update of vm (also cm and pcm), vd and scm takes 1.44, 1.76 and 2.06 s for the structure, 2.36, 2.89 and 3.67 s
+#: for the latents. So scm gets a fifth more time than vm, and vm-vd, where half the updates do both, a tenth less.
 EQUAL_TIME: dict[str, dict[StageName, dict[str, int]]] = {
     "mini": {
         "structure": {"vm": 486, "vd": 398, "vm-vd": 270, "cm": 486, "pcm": 486, "scm": 405},
@@ -134,6 +134,6 @@ EQUAL_TIME: dict[str, dict[StageName, dict[str, int]]] = {
 
 
 def distill_preset(name: str, stage: StageName, method: str) -> DistillPreset:
-    """How a method's student learns."""
+    """How a method's student learns: the preset, with the updates of ``EQUAL_TIME``."""
     preset = DISTILL_PRESETS[name][stage]
     return replace(preset, steps=EQUAL_TIME.get(name, {}).get(stage, {}).get(method, preset.steps))

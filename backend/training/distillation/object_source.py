@@ -1,4 +1,4 @@
-"""Where the objects that a student learns from are: ours, or a data set in the form of TRELLIS-500K."""
+"""Where a student's objects come from: our procedural ones, or a data set in TRELLIS-500K's layout."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .procedural import ProceduralStructures, ProceduralVoxels, held_out, latent
 from .teacher import Teacher
 from .trellis500k import Dataset, PublishedLatents, problems
 
-#: Objects whose samples are drawn while a run is on its way.
+#: How many objects have their samples drawn during a run.
 PICTURED = 6
 
 
@@ -33,8 +33,8 @@ class OpenObjects(NamedTuple):
 
 @dataclass(frozen=True)
 class ObjectSource:
-    """The objects of a run. A preset of procedural ones has those that ``scripts.train`` made, by default in its own
-    folder; any other preset needs ``given``, the folder of a data set."""
+    """The objects of a run. A preset with procedural objects uses those that ``scripts.train`` made, by default in its
+    own folder. Any other preset needs ``given``, the folder of a data set."""
 
     preset: str
     stage: StageName
@@ -43,14 +43,14 @@ class ObjectSource:
 
     @property
     def procedural(self) -> bool:
-        """Whether they are ours."""
+        """Whether the objects are our procedural ones."""
         return self.preset in PRESETS
 
     @property
     def folder(self) -> Path:
-        """Raises ValueError, with what to do, if none was given and there is no default."""
+        """The folder of the objects. Raises ValueError, with what to do, if none was given and there is no default."""
         if self.given is None and not self.procedural:
-            raise ValueError("this preset needs --data FOLDER, a data set in the form of TRELLIS-500K")
+            raise ValueError("this preset needs --data FOLDER, a data set in TRELLIS-500K's layout")
         return self.given or self.cache / "train" / self.preset
 
     def require(self) -> None:
@@ -58,22 +58,22 @@ class ObjectSource:
         folder = self.folder
         if not self.procedural:
             if not Dataset(folder, self.stage).names():
-                raise ValueError(f"{folder} has no object to learn from: --check-data says why")
+                raise ValueError(f"{folder} has no objects to learn from: --check-data says why")
             return
         data = PRESETS[self.preset].data
         there = shards_there(data, folder / "data")
         if there < data.shards:
             command = f"python -m scripts.train data --preset {self.preset}"
             command += f" --folder {self.given}" if self.given else ""
-            words = f"has {there} of {data.shards} shards of objects; they are made by"
+            words = f"has {there} of {data.shards} shards of objects; make them with"
             raise ValueError(f"{folder / 'data'} {words}: {command}")
 
     def problems(self) -> list[str]:
-        """What is wrong with a data set, a sentence each."""
+        """What is wrong with a data set, one sentence for each problem."""
         return list(problems(Dataset(self.folder, self.stage)))
 
     def open(self, teacher: Teacher, device: torch.device) -> OpenObjects:
-        """The objects under the teacher's encoders. Raises CheckpointError, and ValueError for damaged data."""
+        """Encode the objects with the teacher's encoders. Raises CheckpointError, and ValueError for damaged data."""
         model = teacher.model
         if self.procedural:
             latents = latents_of(Run(PRESETS[self.preset], self.folder, device), model)

@@ -1,4 +1,4 @@
-"""Samples of a student beside its teacher's, as one picture: a row an object, so that a run can be judged by eye."""
+"""Samples of a student beside its teacher's, as one picture with a row for each object, to judge a run by eye."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _VIEW, _WINDOW = View(35.0, 25.0, 30.0), Window(0.0, 0.0, 0.9)
 
 
 def sample(flow: nn.Module, clean: Clean, settings: SamplerSettings, seed: int) -> Tensor:
-    """Latents of the one object of ``clean``, from noise; shaped as its own."""
+    """Sample latents for the one object in ``clean``, from noise, with the shape of its own."""
     noise = torch.randn(clean.x_0.shape, generator=torch.Generator().manual_seed(seed)).to(clean.x_0.device)
     conditional, unconditional = (velocity_of(flow, c) for c in (clean, clean.unconditional()))
 
@@ -49,7 +49,7 @@ Drawer = Callable[[Tensor, Clean], np.ndarray]
 
 
 def drawer_of(teacher: Teacher, device: torch.device) -> Drawer:
-    """How samples of a teacher's flow, and of its students, are drawn. Raises CheckpointError."""
+    """How to draw samples of a teacher's flow and of its students. Raises CheckpointError."""
     statistics = teacher.normalization
     mean, std = torch.tensor(statistics.mean, device=device), torch.tensor(statistics.std, device=device)
     files = teacher.model.network(teacher.decoder)
@@ -59,7 +59,7 @@ def drawer_of(teacher: Teacher, device: torch.device) -> Drawer:
 
 
 def structure_drawer(decoder: StructureDecoder, mean: Tensor, std: Tensor) -> Drawer:
-    """Draws structure latents as what is nearest from the front and from above, brighter where nearer."""
+    """Draws structure latents as seen from the front and from above: the nearest voxels, brighter if nearer."""
 
     def draw(latents: Tensor, clean: Clean) -> np.ndarray:
         shape = (1, -1, 1, 1, 1)
@@ -74,7 +74,7 @@ def structure_drawer(decoder: StructureDecoder, mean: Tensor, std: Tensor) -> Dr
 
 
 def voxel_drawer(decoder: LatentMeshDecoder, mean: Tensor, std: Tensor) -> Drawer:
-    """Draws latents of the voxels as the mesh they decode to, with its colours, unlit."""
+    """Draws latents of voxels as the mesh that they decode to, with its colours, unlit."""
 
     def draw(latents: Tensor, clean: Clean) -> np.ndarray:
         assert clean.coords is not None
@@ -97,8 +97,8 @@ def picture(
     sampling: SamplerSettings,
     draw: Drawer,
 ) -> None:
-    """Write a row for each object: the truth, the teacher's sample as ``sampling`` says, and the student's in one step
-    and in two, as it is exported."""
+    """Write a row for each object: the truth, the teacher's sample under ``sampling``, and the student's in one and in
+    two steps, sampled as in the export."""
     rows = []
     for seed, clean in enumerate(objects):
         made = [clean.x_0, sample(teacher, clean, sampling, seed)]

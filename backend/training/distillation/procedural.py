@@ -1,4 +1,4 @@
-"""Procedural objects as latents under the encoders of a model folder: what a small model's flows are distilled on."""
+"""Procedural objects as latents of a model folder's encoders: the data for distilling a small model's flows."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Item = tuple[int, int]  # object, view
 
 
 class FolderEncoders:
-    """The encoders of a model folder. All raise CheckpointError."""
+    """The encoders of a model folder. All methods raise CheckpointError."""
 
     def __init__(self, folder: ModelFolder, device: torch.device) -> None:
         self.folder, self.device = folder, device
@@ -32,19 +32,19 @@ class FolderEncoders:
         return self.folder.network(f"ckpts/{FILES[network][1]}")
 
     def structure(self) -> StructureEncoder:
-        """Occupancy to structure latents."""
+        """The encoder from occupancy to structure latents."""
         return load_network(self._files("structure_encoder"), StructureEncoder, self.device)
 
     def latents(self) -> LatentEncoder:
-        """Features of the voxels to their latents."""
+        """The encoder from the voxels' features to their latents."""
         return load_network(self._files("latent_encoder"), LatentEncoder, self.device)
 
     def image(self) -> ImageEncoder:
-        """Images to tokens."""
+        """The encoder from images to tokens."""
         return load_network(self.folder.network(self.folder.config.image_encoder), ImageEncoder, self.device)
 
     def digest(self) -> str:
-        """Names the encoders' weights, so that latents of other weights are never taken for these."""
+        """A short hash of the encoders' weights, so that their latents are never confused with those of others."""
         files = [self._files("structure_encoder"), self._files("latent_encoder")]
         files.append(self.folder.network(self.folder.config.image_encoder))
         digest = hashlib.sha256()
@@ -54,7 +54,7 @@ class FolderEncoders:
 
 
 def latents_of(run: Run, model: ModelFolder) -> Latents:
-    """Latents and tokens of a run's objects under a model folder's encoders, kept beside the run's data."""
+    """Latents and tokens of a run's objects from a model folder's encoders, cached beside the run's data."""
     encoders = FolderEncoders(model, run.device)
     return Latents(run, encoders, run.folder / f"latents_{encoders.digest()}")
 
@@ -63,17 +63,17 @@ class _Procedural(ABC):
     """What both sets share: standardised latents, and training objects in a random view."""
 
     def __init__(self, latents: Latents, normalization: Normalization) -> None:
-        """``normalization`` is of the stage's latents, as the model folder says."""
+        """``normalization`` is that of the stage's latents, from the model folder."""
         self.latents = latents
         mean, std = torch.tensor(normalization.mean), torch.tensor(normalization.std)
         self.values = Standardized.of(self._raw(), mean, std).values
 
     @abstractmethod
     def _raw(self) -> Tensor:
-        """Latents as they come from the encoder."""
+        """The latents as the encoder returns them."""
 
     def draw(self, generator: torch.Generator) -> Item:
-        """A training object and one of its views, by chance."""
+        """A random training object and one of its views."""
         run = self.latents.run
         object_ = torch.randint(run.training_objects, (1,), generator=generator)
         return int(object_), int(torch.randint(run.preset.data.views, (1,), generator=generator))
@@ -90,7 +90,7 @@ class ProceduralStructures(_Procedural):
         return self.latents.raw_structure()
 
     def shape(self, item: Item) -> tuple[int, ...]:
-        """[8, r, r, r], of all objects alike."""
+        """[8, r, r, r], the same for all objects."""
         return tuple(self.values.shape[1:])
 
     def load(self, items: list[Item], device: torch.device) -> Clean:
@@ -100,7 +100,7 @@ class ProceduralStructures(_Procedural):
 
 
 class ProceduralVoxels(_Procedural):
-    """Latents of the occupied voxels, ``values`` [V, 8]; those of an object follow each other."""
+    """Latents of the occupied voxels, ``values`` [V, 8]. The voxels of an object are adjacent rows."""
 
     def _raw(self) -> Tensor:
         return self.latents.raw_voxels()
@@ -122,6 +122,6 @@ class ProceduralVoxels(_Procedural):
 
 
 def held_out(latents: Latents, count: int) -> list[Item]:
-    """Items that no student learns from, evenly spread."""
+    """``count`` items that no student learns from, evenly spread over the held-out objects."""
     objects = torch.linspace(latents.run.training_objects, len(latents.objects) - 1, count).long()
     return [(int(i), 0) for i in objects]

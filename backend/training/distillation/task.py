@@ -1,4 +1,4 @@
-"""A student that is asked for: what a run of it would take, and the run itself."""
+"""One student to distil: what its run would need, and the run itself."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .teacher import Teacher
 
 @dataclass(frozen=True)
 class Task:
-    """Which flow of which teacher becomes a student, how, from what, and where it is kept."""
+    """Which flow of which teacher becomes a student, how, from which objects, and in which folder."""
 
     method: str
     stage: StageName
@@ -35,21 +35,21 @@ class Task:
 
     @property
     def name(self) -> str:
-        """METHOD-STAGE-SEED."""
+        """The task's name, METHOD-STAGE-SEED."""
         return task_name(self.method, self.stage, self.seed)
 
 
 def task_name(method: str, stage: str, seed: int) -> str:
-    """What a student is called, and its folder by default."""
+    """The name of a student, and by default of its folder: METHOD-STAGE-SEED."""
     return f"{method}-{stage}-{seed}"
 
 
 def plan(task: Task) -> Iterator[str]:
-    """What a run would do and take, and what it still needs: neither teacher nor data.
+    """Lines about what a run would do and need, and what is still missing. Neither teacher nor data must be there.
 
-    The preset as JSON first; TRELLIS's own networks stand in for a published teacher that is not installed. Raises
-    CheckpointError for a teacher that cannot be, ValueError for a device that is not there or a batch that cannot be
-    shared out.
+    First comes the preset as JSON. TRELLIS's own networks stand in for a published teacher that is not installed.
+    Raises CheckpointError for an invalid teacher, ValueError for a missing device or a batch that cannot be divided
+    evenly.
     """
     method = METHODS[task.method]
     about = {"method": method.title, "stage": task.stage, "teacher": task.teacher}
@@ -71,10 +71,10 @@ def plan(task: Task) -> Iterator[str]:
 
 
 def distil(task: Task, say: Callable[[str], None]) -> None:
-    """Run a task to its end, from its last checkpoint if there is one, and export the student if that is asked for.
+    """Run a task to its end, from its last checkpoint if there is one. Export the student if ``task.export`` is set.
 
-    Raises CheckpointError for a teacher that is not there, ValueError for data or devices that are not, BackendError
-    while another process is at work in the folder, FloatingPointError if the student diverges.
+    Raises CheckpointError for a missing teacher, ValueError for missing data or devices, BackendError if another
+    process is using the folder, FloatingPointError if the student diverges.
     """
     task.objects.require()
     devices = Devices(task.device)

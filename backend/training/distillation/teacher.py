@@ -1,4 +1,4 @@
-"""The flow that is distilled: found once, by a model's name or folder, with all that a run asks of it."""
+"""The flow to distil: found once, by a model's name or folder, with everything that a run needs from it."""
 
 from __future__ import annotations
 
@@ -17,36 +17,36 @@ from .methods import StageName
 
 #: The published model's pipeline.json and its networks' descriptions, without weights.
 _PUBLISHED = DESCRIPTIONS / "trellis-image-large"
-#: Of latents that are taken as they come from the encoder.
+#: The statistics of latents that are used as the encoder returns them.
 _AS_THEY_ARE = Normalization((0.0,), (1.0,))
 
 
 @dataclass(frozen=True)
 class Teacher:
-    """One of the two flows of a model, and what the model's pipeline.json says of it."""
+    """One of the two flows of a model, and what the model's pipeline.json says about it."""
 
     model: ModelFolder
     stage: StageName
-    flow: str  # what pipeline.json calls the flow
-    decoder: str  # and the decoder of its latents
+    flow: str  # the flow's name in pipeline.json
+    decoder: str  # and that of the decoder of its latents
     kind: type[nn.Module]
     sampling: SamplerSettings
     normalization: Normalization  # of its latents
 
     @classmethod
     def find(cls, name: str, stage: StageName) -> Teacher:
-        """The flow of a model by its name or folder. Raises CheckpointError, of code ``model_missing`` for a published
-        model that is not installed."""
+        """The flow of the model with this name or folder. Raises CheckpointError, with the code ``model_missing`` for a
+        published model that is not installed."""
         return cls.of(ModelFolder.find(name), stage)
 
     @classmethod
     def published(cls, stage: StageName) -> Teacher:
-        """TRELLIS's own flow without weights: enough to plan a run with."""
+        """TRELLIS's own flow without weights, which is enough to plan a run."""
         return cls.of(ModelFolder(_PUBLISHED, PipelineConfig.read(_PUBLISHED)), stage)
 
     @classmethod
     def of(cls, model: ModelFolder, stage: StageName) -> Teacher:
-        """The flow of a folder that was read."""
+        """The flow of a model folder that has been read."""
         config = model.config
         if stage == "structure":
             names, kind = (config.structure_flow, config.structure_decoder), StructureFlow
@@ -56,7 +56,7 @@ class Teacher:
         return cls(model, stage, *names, LatentFlow, config.latent_sampler, config.latent_normalization)
 
     def missing(self) -> str:
-        """Which network of those that a run needs is not in the folder, and what to do; empty if all are."""
+        """Which network that a run needs is not in the folder, and what to do; empty if all are there."""
         try:
             for name in (self.flow, self.model.config.image_encoder, self.decoder):
                 self.model.network(name)
@@ -71,7 +71,7 @@ class Teacher:
         return build_network(description, self.kind, half=False)
 
     def load(self, device: torch.device) -> tuple[nn.Module, nn.Module]:
-        """Student (fp32 on the CPU, to be trained) and teacher (as the device takes it), both with the teacher's
-        weights. Raises CheckpointError."""
+        """The student (fp32 on the CPU, to be trained) and the teacher (in the device's precision), both with the
+        teacher's weights. Raises CheckpointError."""
         files = self.model.network(self.flow)
         return load_network(files, self.kind, torch.device("cpu")), load_network(files, self.kind, device)

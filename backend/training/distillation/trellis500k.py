@@ -1,15 +1,15 @@
-"""Objects in the form that TRELLIS-500K's tools write, to distil on, and a check that names what is wrong with them.
+"""Objects as TRELLIS-500K's tools write them, to distil on, and a check that names what is wrong with them.
 
 ::
 
-    metadata.csv                        a row an object: sha256, aesthetic_score, cond_rendered, num_voxels,
+    metadata.csv                        a row per object: sha256, aesthetic_score, cond_rendered, num_voxels,
                                         ss_latent_MODEL and latent_MODEL (True where made)
     ss_latents/MODEL/NAME.npz           mean [8, 16, 16, 16]: structure latents
     latents/MODEL/NAME.npz              coords [N, 3], feats [N, 8]: latents of the occupied voxels
     renders_cond/NAME/transforms.json   {"frames": [{"file_path": "000.png", ...}, ...]}
-    renders_cond/NAME/*.png             RGBA pictures that conditions are taken from
+    renders_cond/NAME/*.png             RGBA pictures, the conditions
 
-NAME is an object's sha256. Latents of voxels are standardised with the mean and deviation that the model folder states.
+NAME is an object's sha256. Voxel latents are standardised with the mean and standard deviation in the model folder.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ CHANNELS, RESOLUTION = 8, 64
 
 @dataclass(frozen=True)
 class Dataset:
-    """A folder of objects. ``aesthetic_score`` and ``max_voxels`` are what the published training left out."""
+    """A folder of objects. ``aesthetic_score`` (least) and ``max_voxels`` are the published training's limits."""
 
     folder: Path
     stage: StageName
@@ -52,27 +52,27 @@ class Dataset:
 
     @property
     def kind(self) -> str:
-        """The folder of the stage's latents."""
+        """The name of the folder with the stage's latents."""
         return "ss_latents" if self.stage == "structure" else "latents"
 
     @cached_property
     def model(self) -> str:
-        """The encoder whose latents there are. Raises ValueError unless there is exactly one."""
+        """The encoder that made the latents. Raises ValueError unless there is exactly one."""
         found = sorted(p.name for p in (self.folder / self.kind).glob("*") if p.is_dir())
         if len(found) != 1:
             names = ", ".join(found) or "none"
-            raise ValueError(f"{self.folder / self.kind} should hold one encoder's latents, and holds: {names}")
+            raise ValueError(f"{self.folder / self.kind} should hold one encoder's latents, but holds: {names}")
         return found[0]
 
     def latents_path(self, name: str) -> Path:
-        """Where an object's latents are."""
+        """The file of an object's latents."""
         return self.folder / self.kind / self.model / f"{name}.npz"
 
     def rows(self) -> list[dict[str, str]]:
-        """metadata.csv. Raises ValueError if it is missing or lacks a column."""
+        """The rows of metadata.csv. Raises ValueError if it is missing or lacks a column."""
         path = self.folder / "metadata.csv"
         if not path.exists():
-            raise ValueError(f"{path} is missing: this is no data set in TRELLIS-500K's form")
+            raise ValueError(f"{path} is missing: this is not a data set in TRELLIS-500K's layout")
         try:
             with path.open(newline="", encoding="utf-8") as file:
                 reader = csv.DictReader(file)
@@ -88,17 +88,17 @@ class Dataset:
         return f"{'ss_latent' if self.stage == 'structure' else 'latent'}_{self.model}"
 
     def names(self) -> list[str]:
-        """Objects that have latents and pictures and are good enough. Raises ValueError."""
+        """The objects that have latents and pictures and are within the limits. Raises ValueError."""
         return [row["sha256"] for row in self.rows() if self.wants(row)]
 
     def wants(self, row: dict[str, str]) -> bool:
-        """Whether a row's object is one of them. Raises ValueError where something else stands for a number."""
+        """Whether a row's object is one of ``names``. Raises ValueError if a number is not one."""
         made = row[self._made()] == "True" and row["cond_rendered"] == "True"
         small = self.stage == "structure" or self._number(row, "num_voxels") <= self.max_voxels
         return made and small and self._number(row, "aesthetic_score") >= self.aesthetic_score
 
     def _number(self, row: dict[str, str], column: str) -> float:
-        """0 where nothing is known."""
+        """A number from a row; 0 if it is empty."""
         text = row.get(column) or "0"
         try:
             value = float(text)
@@ -122,7 +122,7 @@ class Dataset:
 
 
 def problems(dataset: Dataset) -> Iterator[str]:
-    """What is wrong, a sentence each; nothing if all is well."""
+    """What is wrong with a data set, one sentence for each problem."""
     try:
         rows = dataset.rows()
     except ValueError as error:
@@ -142,7 +142,7 @@ def problems(dataset: Dataset) -> Iterator[str]:
         seen.add(name)
         yield from _object_problems(dataset, name)
     if not seen:
-        yield f"{dataset.folder / 'metadata.csv'} names no object that has latents and pictures and is good enough"
+        yield f"{dataset.folder / 'metadata.csv'} lists no object with latents, pictures and a high enough score"
 
 
 def _object_problems(dataset: Dataset, name: str) -> Iterator[str]:
@@ -168,7 +168,7 @@ def read_latents(path: Path, stage: StageName) -> dict[str, np.ndarray]:
     try:
         loaded = np.load(path, allow_pickle=False)
         if not isinstance(loaded, np.lib.npyio.NpzFile):
-            raise ValueError("it is no .npz archive")
+            raise ValueError("it is not an .npz archive")
         with loaded as file:
             arrays = {key: np.asarray(file[key]) for key in wanted & set(file.files)}
     except (OSError, ValueError, EOFError, RuntimeError, BadZipFile, zlib.error) as error:
@@ -182,14 +182,14 @@ def read_latents(path: Path, stage: StageName) -> dict[str, np.ndarray]:
 
 
 def _structure_problem(mean: np.ndarray) -> str:
-    """What is wrong with structure latents, to go on behind the file's name; empty if nothing is."""
+    """What is wrong with structure latents, to append to the file's name; empty if nothing is."""
     if mean.shape != STRUCTURE_SHAPE:
         return f": mean is {list(mean.shape)}, not {list(STRUCTURE_SHAPE)}"
     return _number_problem("mean", mean)
 
 
 def _voxel_problem(coords: np.ndarray, feats: np.ndarray) -> str:
-    """The same of the latents of voxels."""
+    """What is wrong with the latents of voxels, to append to the file's name; empty if nothing is."""
     if coords.ndim != 2 or coords.shape[1] != 3 or feats.shape != (len(coords), CHANNELS):
         shapes = f"coords {list(coords.shape)} and feats {list(feats.shape)}"
         return f": {shapes} are not [N, 3] and [N, {CHANNELS}]"
@@ -216,7 +216,7 @@ def read_picture(path: Path) -> Image.Image:
     try:
         with Image.open(path) as image:
             image.load()
-    except Exception as error:  # decoders of damaged files raise almost anything
+    except Exception as error:  # for damaged files, decoders raise almost anything
         raise ValueError(f"{path} cannot be read: {error}") from error
     if image.mode != "RGBA":
         raise ValueError(f"{path} has no transparency ({image.mode})")
@@ -226,7 +226,7 @@ def read_picture(path: Path) -> Image.Image:
     try:
         object_box(alpha)
     except ValueError as error:
-        raise ValueError(f"{path} shows nothing: {error}") from error
+        raise ValueError(f"{path} shows no object: {error}") from error
     return image
 
 
@@ -234,8 +234,8 @@ class PublishedLatents:
     """A data set for ``distill``: latents from its files, tokens of a random picture from the frozen encoder."""
 
     def __init__(self, dataset: Dataset, encoder: ImageEncoder, normalization: Normalization) -> None:
-        """``normalization`` is of the stage's latents. Raises ValueError if the data set has no objects, and so do the
-        other methods for a file that cannot be used."""
+        """``normalization`` is that of the stage's latents. Raises ValueError if the data set has no objects. The other
+        methods raise it for a file that cannot be used."""
         self.dataset, self.encoder = dataset, encoder
         self.names = dataset.names()
         if not self.names:
@@ -248,7 +248,7 @@ class PublishedLatents:
         return read_latents(self.dataset.latents_path(name), self.dataset.stage)
 
     def draw(self, generator: torch.Generator) -> Item:
-        """An object and one of its pictures, by chance."""
+        """A random object and one of its pictures."""
         name = self.names[int(torch.randint(len(self.names), (1,), generator=generator))]
         return name, int(torch.randint(self._views(name), (1,), generator=generator))
 
@@ -257,7 +257,7 @@ class PublishedLatents:
         return STRUCTURE_SHAPE if self.dataset.stage == "structure" else (self._counts(item[0]), CHANNELS)
 
     def load(self, items: list[Item], device: torch.device) -> Clean:
-        """Standardised latents, and the tokens of the pictures, on the device."""
+        """The standardised latents and the pictures' tokens, on the device."""
         arrays = [self._arrays(name) for name, _ in items]
         cond = self._tokens(items, device)
         if self.dataset.stage == "structure":

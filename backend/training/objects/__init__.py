@@ -1,1 +1,1 @@
-"""Procedural objects: drawn, rendered, and kept as training data."""
+"""Procedural objects: drawn, rendered, and stored as training data."""

@@ -24,9 +24,9 @@ from .shapes import draw, surface_voxels
 
 PER_FAMILY = 8
 SHARD = PER_FAMILY * len(FAMILIES)
-#: Signed distances (in mesh cells, clamped to +-3) are kept as int8 in these units.
+#: Signed distances (in mesh cells, clamped to +-3) are stored as int8 in this unit.
 DISTANCE_UNIT = 3.0 / 127
-#: Along the side of one of the image encoder's patches: pixels, and points of the map of what they show.
+#: The side of a patch of the image encoder: in pixels, and in points of the map of what they show.
 PATCH, PATCH_POINTS = 14, 4
 #: Visible parameters are scaled to 0..1 and padded to this many columns.
 MAX_VISIBLE = max(len(f.visible) for f in FAMILIES.values())
@@ -34,17 +34,17 @@ MAX_VISIBLE = max(len(f.visible) for f in FAMILIES.values())
 
 @dataclass(frozen=True)
 class DataConfig:
-    """What a data set holds. ``resolution``: structure voxels to a side; each has 4^3 mesh cells."""
+    """What a data set holds. ``resolution``: structure voxels along a side; each has 4^3 mesh cells."""
 
     shards: int
     views: int
     image_size: int
     resolution: int
-    colored_shards: int  # the first shards also keep the colours at every mesh corner, for the latent VAE
+    colored_shards: int  # the first shards also store the colours at every mesh corner, for the latent VAE
 
 
 def make_shard(config: DataConfig, index: int) -> dict[str, Tensor]:
-    """Objects ``index * PER_FAMILY ...`` of every family, in order of family."""
+    """Make a shard: the objects from number ``index * PER_FAMILY`` on of every family, in order of family."""
     columns: dict[str, list[Tensor]] = {}
 
     def put(name: str, value: Tensor) -> None:
@@ -75,7 +75,7 @@ def make_shard(config: DataConfig, index: int) -> dict[str, Tensor]:
         put("palette", params.colors[:, :INSIDE])
         put("pattern", params.pattern[:, 0].to(torch.uint8))
     shard = {name: torch.cat(parts) for name, parts in columns.items()}
-    # Rendered view by view: bring the views of an object together.
+    # They were rendered view by view: bring the views of an object together.
     order = (
         torch.arange(SHARD * config.views)
         .reshape(len(FAMILIES), config.views, PER_FAMILY)
@@ -106,7 +106,7 @@ def shards_there(config: DataConfig, folder: Path) -> int:
 
 
 def make_data(config: DataConfig, folder: Path, report: Callable[[int, int], None]) -> None:
-    """Make the missing shards, one process to a core. ``report(done, total)`` is called as they come."""
+    """Make the missing shards, with one process per core. ``report(done, total)`` is called first and after each."""
     folder.mkdir(parents=True, exist_ok=True)
     missing = [i for i in range(config.shards) if not _shard_path(folder, i).exists()]
     done = config.shards - len(missing)
@@ -142,11 +142,11 @@ class Objects:
         return len(self.offsets) - 1
 
     def voxels(self, name: str, index: int) -> Tensor:
-        """Rows of a voxel column that belong to one object."""
+        """The rows of a voxel column that belong to one object."""
         return self.column[name][self.offsets[index] : self.offsets[index + 1]]
 
     def occupancy(self, index: Tensor, resolution: int) -> Tensor:
-        """[B, 1, R, R, R] float: 1 where the surface crosses the voxel."""
+        """The objects' occupancy, [B, 1, R, R, R] float: 1 where the surface crosses the voxel."""
         grid = torch.zeros(len(index), 1, resolution, resolution, resolution)
         for row, i in enumerate(index.tolist()):
             x, y, z = self.voxels("coords", i).long().unbind(1)

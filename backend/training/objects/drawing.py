@@ -13,14 +13,14 @@ from .render import View, Window
 
 
 def outer_surface(raw: RawMesh) -> Surface:
-    """The faces that can be seen from outside, in numpy."""
+    """The faces that can be seen from outside, as numpy arrays."""
     return keep_outer_faces(raw.numpy())
 
 
 def draw_colors(surface: Mesh, view: View, window: Window, size: int) -> np.ndarray:
     """The mesh's vertex colours, unlit, as a camera sees them: [size, size, 4] float (0..1, alpha 0 or 1).
 
-    Faces are sampled denser than the pixels and the nearest sample of a pixel wins.
+    Faces are sampled more densely than the pixels. Each pixel shows its nearest sample.
     """
     assert surface.colors is not None
     right, up, forward = view.basis().numpy()
@@ -34,7 +34,8 @@ def draw_colors(surface: Mesh, view: View, window: Window, size: int) -> np.ndar
 
 @compiled
 def _nearest_samples(screen: np.ndarray, colors: np.ndarray, faces: np.ndarray, size: int) -> np.ndarray:
-    """Columns, rows and depths [V, 3] in pixels, colours [V, 3], faces [F, 3]: as for ``draw_colors``."""
+    """The image of ``draw_colors``, from columns, rows and depths [V, 3] (columns and rows in pixels), colours [V, 3]
+    and faces [F, 3]."""
     image = np.zeros((size, size, 4), np.float32)
     nearest = np.full((size, size), np.inf, np.float32)
     for a, b, c in faces:

@@ -1,9 +1,9 @@
 """The procedural families: for each, its parameters and the solids it is made of.
 
 Objects fill the cube [-0.5, 0.5]^3 along their longest side, z up, front to -Y. *Visible* parameters show in (nearly)
-every view. *Hidden* ones are drawn independently of them and lie where at least half of all views cannot see: sunk into
-a flat back, hollowed out from below, under a seat. So one picture has many right answers, and a model must generate,
-not average.
+every view. *Hidden* ones are drawn independently of them, and shape places that at least half of all views cannot see:
+niches in a flat back, hollows from below, the underside of a seat. So one picture has many right answers, and a model
+must generate, not average.
 """
 
 from __future__ import annotations

@@ -9,9 +9,10 @@ MESH_CELLS = 4  # mesh cells along a voxel's side
 
 
 def corner_table() -> Tensor:
-    """Where the eight corners of each decoded cell lie on a voxel's lattice of 5^3 points, [64, 8].
+    """The indices of each decoded cell's eight corners in a voxel's lattice of 5^3 points, [64, 8].
 
-    Rows follow two subdivisions (z fastest within each), columns the mesh extractor's corners (x fastest).
+    Rows are in the order of two subdivisions (z fastest in each), columns in that of the mesh extractor's corners (x
+    fastest).
     """
     child = torch.arange(8)
     child = torch.stack([child >> 2 & 1, child >> 1 & 1, child & 1], 1)

@@ -1,4 +1,4 @@
-"""What an object of a family is made from: its parameters, its colours, and where it stands in the cube."""
+"""What an object of a family is made from: its parameters, its colours, and its place in the cube."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor
 
 from .primitives import Field
 
-#: Colour slots of every object: two of the main pattern, two of other parts, one that shows only inside hidden choices.
+#: Colour slots of every object: two for the main pattern, two for other parts, one that shows only in hidden places.
 MAIN, SECOND, PART, ACCENT, INSIDE = range(5)
 
-#: Every object's longest side. A picture is cut to what it shows and cannot tell how large that is: objects of many
-#: sizes would leave a model to guess theirs. The published model's objects have 1; this leaves the mesh its border.
+#: Every object's longest side. A picture is cropped to its object and cannot tell how large that is: with objects of
+#: many sizes, a model would have to guess. The published model's objects have 1; this leaves a border for the mesh.
 LONGEST_SIDE = 0.94
 
 Range = tuple[float, float]
@@ -24,7 +24,7 @@ Extent = tuple[tuple[Size, Size], tuple[Size, Size], tuple[Size, Size]]
 
 @dataclass(frozen=True)
 class Family:
-    """One kind of object. ``modes`` gives for each hidden choice the probabilities of its modes."""
+    """One kind of object. ``modes`` has the probabilities of the modes of each hidden choice."""
 
     name: str
     build: Callable[[Field, Params], None]
@@ -32,12 +32,12 @@ class Family:
     visible: dict[str, Range]
     hidden: dict[str, Range]
     modes: dict[str, tuple[float, ...]]
-    hues: dict[int, Range] = field(default_factory=dict)  # colour slot -> hue range, where not free
+    hues: dict[int, Range] = field(default_factory=dict)  # colour slot -> hue range, if it is limited
 
     def params(self, values: dict[str, Tensor], colors: Tensor) -> Params:
-        """Parameters with what brings the object to the middle of the cube and to its size there."""
+        """Parameters, with the scale and offset that put the object in the middle of the cube, at its size there."""
         params = Params(values, colors)
-        one = torch.ones_like(colors[:, 0, :1])  # some ends are plain numbers
+        one = torch.ones_like(colors[:, 0, :1])  # some limits are plain numbers
         low, high = (torch.cat([one * side[k] for side in self.extent(params)], 1) for k in range(2))
         unit = (high - low).amax(1, keepdim=True) / LONGEST_SIDE
         return params.replaced({"unit": unit, "middle": (low + high) / 2})
@@ -64,7 +64,7 @@ class Params:
         return self.colors[:, slot, None, :]
 
     def mode(self, name: str, index: int) -> Tensor:
-        """[B, 1] bool: which objects have this mode."""
+        """Which objects have this mode, [B, 1] bool."""
         return self._values[name] == index
 
     def replaced(self, values: dict[str, Tensor]) -> Params:

@@ -1,9 +1,9 @@
 """Signed distances of simple solids, and the field that joins them into an object.
 
 Every function takes coordinates ``x, y, z`` of shape [B, N] (B objects, N points each) and sizes of shape [B, 1],
-so that one call serves a whole batch of objects of one family. Distances are negative inside. They are exact or
-a lower bound in magnitude, which is what sphere tracing and the search for surface voxels rely on.
-The formulas are the common ones of constructive solid geometry (see I. Quilez, "Distance functions").
+so that one call serves a whole batch of objects of one family. Distances are negative inside. They are exact or a lower
+bound in magnitude: sphere tracing and the search for surface voxels rely on that. The formulas are the common ones of
+constructive solid geometry (see I. Quilez, "Distance functions").
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Size = Tensor | float
 
 
 def length(*components: Tensor) -> Tensor:
-    """Euclidean norm of a vector given by its components."""
+    """The Euclidean norm of a vector given by its components."""
     total = components[0] * components[0]
     for component in components[1:]:
         total = torch.addcmul(total, component, component)
@@ -23,7 +23,7 @@ def length(*components: Tensor) -> Tensor:
 
 
 def _from_axes(*excess: Tensor) -> Tensor:
-    """Distance from the amounts by which a point exceeds a product shape along each of its axes."""
+    """The distance of a point from a product shape, given by how much it exceeds the shape along each axis."""
     inside = excess[0]
     for e in excess[1:]:
         inside = torch.maximum(inside, e)
@@ -31,7 +31,7 @@ def _from_axes(*excess: Tensor) -> Tensor:
 
 
 def box(x: Tensor, y: Tensor, z: Tensor, hx: Size, hy: Size, hz: Size, rounding: float = 0.0) -> Tensor:
-    """Box of half sizes hx, hy, hz around the origin, its edges rounded."""
+    """Box with half sizes hx, hy, hz around the origin, with rounded edges."""
     r = rounding
     return _from_axes(x.abs() - (hx - r), y.abs() - (hy - r), z.abs() - (hz - r)) - r
 
@@ -85,34 +85,34 @@ def gable(x: Tensor, y: Tensor, z: Tensor, half_span: Size, half_length: Size, h
 class Field:
     """An object under construction: the union of coloured solids, with pieces carved out.
 
-    ``distance`` is [B, N]; ``color`` is [B, N, 3] (sRGB, 0..1) or None when only distances are wanted. The colour of
-    a point is that of the part nearest to it, a carved surface having the colour of its cutter.
+    ``distance`` is [B, N]; ``color`` is [B, N, 3] (sRGB, 0..1), or None if only distances are needed. A point has the
+    colour of the part nearest to it. A carved surface has the colour of its cutter.
     """
 
     def __init__(self, points: Tensor, with_color: bool) -> None:
-        """``points``: [B, N, 3]."""
+        """An empty object, to be evaluated at ``points`` [B, N, 3]."""
         self.x, self.y, self.z = (c.contiguous() for c in points.unbind(-1))
         self.distance = torch.full_like(self.x, 1e3)
         self.color = torch.zeros_like(points) if with_color else None
 
     def at(self, x: Size = 0.0, y: Size = 0.0, z: Size = 0.0) -> tuple[Tensor, Tensor, Tensor]:
-        """The points as seen from a new origin."""
+        """The points' coordinates relative to a new origin, each [B, N]."""
         return self.x - x, self.y - y, self.z - z
 
     def add(self, distance: Tensor, color: Tensor) -> None:
-        """Union with a solid. ``color``: [B, 1, 3] or [B, N, 3]."""
+        """Add a solid. ``distance``: [B, N]; ``color``: [B, 1, 3] or [B, N, 3]."""
         if self.color is not None:
             self.color = torch.where((distance < self.distance)[..., None], color, self.color)
         self.distance = torch.minimum(self.distance, distance)
 
     def carve(self, distance: Tensor, color: Tensor, where: Tensor | None = None) -> None:
-        """Take a solid away from all that was added so far, in the objects selected by ``where`` [B, 1] (bool)."""
+        """Subtract a solid from everything added so far, in the objects that ``where`` [B, 1] (bool) selects."""
         cut = -distance if where is None else torch.where(where, -distance, torch.full_like(distance, -1e3))
         if self.color is not None:
             self.color = torch.where((cut > self.distance)[..., None], color, self.color)
         self.distance = torch.maximum(self.distance, cut)
 
     def paint(self, where: Tensor, color: Tensor) -> None:
-        """Colour the selected points [B, N] of what was added so far, leaving the shape alone."""
+        """Colour the points that ``where`` [B, N] (bool) selects, without changing the shape."""
         if self.color is not None:
             self.color = torch.where(where[..., None], color, self.color)

@@ -1,4 +1,4 @@
-"""Pictures of procedural objects: a sphere tracer in plain torch, so that training needs neither Blender nor a GPU."""
+"""Pictures of procedural objects: a sphere tracer in plain torch, so that training needs no Blender and no GPU."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from .shapes import evaluate
 
 @dataclass(frozen=True)
 class View:
-    """A camera that looks at the origin. Azimuth 0 sees the front (-Y), 90 the side at +X; angles in degrees."""
+    """A camera that looks at the origin. Azimuth 0 sees the front (-Y), 90 the side at +X. Angles are in degrees."""
 
     azimuth: float
     elevation: float
     fov: float
 
     def position(self) -> tuple[float, float, float]:
-        """Where the camera is, in the units of the cube."""
+        """The camera's position, in the units of the cube."""
         a, e = math.radians(self.azimuth), math.radians(self.elevation)
-        # Far enough for the cube's circumsphere to fill the view, whatever the field of view.
+        # The cube's circumsphere fills the view, whatever the field of view.
         distance = 0.8 / math.sin(math.radians(self.fov) / 2)
         return (distance * math.sin(a) * math.cos(e), -distance * math.cos(a) * math.cos(e), distance * math.sin(e))
 
     def basis(self) -> Tensor:
-        """Rows: right, up, forward. [3, 3]"""
+        """The camera's axes, [3, 3]; the rows are right, up, forward."""
         forward = -torch.tensor(self.position())
         forward = forward / forward.norm()
         right = torch.linalg.cross(forward, torch.tensor([0.0, 0.0, 1.0]))
@@ -39,7 +39,7 @@ class View:
 
 @dataclass(frozen=True)
 class Light:
-    """White light: some from everywhere, the rest from one direction (unit vector, in the camera's axes)."""
+    """White light: ``ambient`` of it from everywhere, the rest from one direction (unit vector, camera's axes)."""
 
     ambient: float
     direction: tuple[float, float, float]
@@ -49,12 +49,12 @@ UNLIT = Light(1.0, (0.0, 0.0, 1.0))
 
 
 def random_view(rng: np.random.Generator) -> View:
-    """Azimuth -180..180, elevation 0..45, field of view 25..50 degrees."""
+    """A random view: azimuth -180..180, elevation 0..45, field of view 25..50 degrees."""
     return View(rng.uniform(-180, 180), rng.uniform(0, 45), rng.uniform(25, 50))
 
 
 def random_light(rng: np.random.Generator) -> Light:
-    """From above and behind the camera, left to right; the ambient share varies."""
+    """A random light from above and behind the camera, from left to right, with a random ambient share."""
     direction = np.array([rng.uniform(-1, 1), rng.uniform(0.1, 1.2), rng.uniform(0.4, 1.2)])
     direction /= np.linalg.norm(direction)
     return Light(rng.uniform(0.45, 0.7), (float(direction[0]), float(direction[1]), float(direction[2])))
@@ -62,7 +62,7 @@ def random_light(rng: np.random.Generator) -> Light:
 
 @dataclass(frozen=True)
 class Window:
-    """The square part of the image plane that is rendered: centre and half size, the full view being 0, 0, 1."""
+    """The square part of the image plane to render: centre and half size. The full view is 0, 0, 1."""
 
     u: float = 0.0
     v: float = 0.0
@@ -70,7 +70,7 @@ class Window:
 
 
 def camera_rays(view: View, size: int, window: Window = Window()) -> tuple[Tensor, Tensor]:
-    """Origin [3] and unit directions [size * size, 3], rows from the top."""
+    """The rays' origin [3] and unit directions [size * size, 3], rows from the top."""
     scale = math.tan(math.radians(view.fov) / 2)
     axis = (torch.arange(size) + 0.5) / size * 2 - 1
     v, u = torch.meshgrid(
@@ -82,7 +82,7 @@ def camera_rays(view: View, size: int, window: Window = Window()) -> tuple[Tenso
 
 
 def frame(family: str, params: Params, views: list[View], margin: float = 1.2, probe: int = 64) -> list[Window]:
-    """Windows that hold each object with the margin that image preparation leaves (side = margin x largest extent)."""
+    """A window around each object, with the margin of the image preparation (side = margin x largest extent)."""
     out = []
     for alpha in _coverage(family, params, views, probe):
         rows, columns = alpha.any(1).nonzero()[:, 0], alpha.any(0).nonzero()[:, 0]
@@ -100,7 +100,7 @@ def _coverage(family: str, params: Params, views: list[View], size: int) -> Tens
 
 
 def conditioning_image(rgba: Tensor) -> Tensor:
-    """Halve straight-alpha pictures [B, 2S, 2S, 4] onto black, as image preparation does: [B, S, S, 3] uint8."""
+    """Halve straight-alpha pictures [B, 2S, 2S, 4] on black, as the image preparation does: [B, S, S, 3] uint8."""
     premultiplied = rgba[..., :3].float() * (rgba[..., 3:].float() / 255)
     halved = torch.nn.functional.avg_pool2d(premultiplied.permute(0, 3, 1, 2), 2)
     return halved.permute(0, 2, 3, 1).round().to(torch.uint8)
@@ -109,7 +109,7 @@ def conditioning_image(rgba: Tensor) -> Tensor:
 def render(
     family: str, params: Params, views: list[View], lights: list[Light], size: int, windows: list[Window] | None = None
 ) -> Tensor:
-    """One picture of each of B objects: [B, size, size, 4] uint8, straight alpha (0 or 255)."""
+    """Render one picture of each of B objects: [B, size, size, 4] uint8, straight alpha (0 or 255)."""
     count = len(views)
     pairs = [camera_rays(v, size, w) for v, w in zip(views, windows or [Window()] * count, strict=True)]
     origins = torch.stack([o for o, _ in pairs])[:, None]
@@ -155,7 +155,7 @@ def surface_map(family: str, params: Params, views: list[View], size: int, windo
 
 
 def _normals(family: str, params: Params, points: Tensor, step: float = 1e-3) -> Tensor:
-    """Outward unit normals [1, N, 3], by differences over the corners of a tetrahedron."""
+    """Outward unit normals [1, N, 3], from differences over the corners of a tetrahedron."""
     corners = torch.tensor([[1.0, -1, -1], [-1, -1, 1], [-1, 1, -1], [1, 1, 1]])
     total = torch.zeros_like(points)
     for corner in corners:
@@ -164,10 +164,11 @@ def _normals(family: str, params: Params, points: Tensor, step: float = 1e-3) ->
 
 
 def _trace(family: str, params: Params, origins: Tensor, rays: Tensor, close: float = 8e-4, block: int = 4) -> Tensor:
-    """Distance along each of the size^2 rays to the surface, [B, size^2]; infinite where nothing is met.
+    """The distance along each of the size^2 rays to the surface, [B, size^2]; infinite if a ray meets nothing.
 
-    One ray for every ``block``^2 pixels goes first, as a cone as wide as the block: it stops where its surroundings
-    may hold a surface, and the block's own rays start before it by as much as they lie apart there, or not at all.
+    First goes one ray for every ``block``^2 pixels, as a cone as wide as the block. It stops where there may be a
+    surface inside the cone. The block's own rays start before that point, by their distance apart there. If the cone
+    meets nothing, they do not start at all.
     """
     count, total, _ = rays.shape
     size = round(total**0.5)
@@ -176,7 +177,7 @@ def _trace(family: str, params: Params, origins: Tensor, rays: Tensor, close: fl
     # The cone's slope: from a block's middle to its farthest ray.
     slope = (grid - heads[:, :, :, None, None]).square().sum(-1).max().sqrt().item()
     heads = heads.flatten(1, 2)
-    wide = 0.5 + slope * (origins.norm(dim=-1).max().item() + 0.5)  # a cone may touch the cube where its axis does not
+    wide = 0.5 + slope * (origins.norm(dim=-1).max().item() + 0.5)  # a cone may touch the cube while its axis misses it
     start = _march(family, params, origins, heads, _crossing(origins, heads, wide), close, slope)
     start = start.reshape(count, size // block, size // block, 1, 1).expand(-1, -1, -1, block, block)
     start = start.transpose(2, 3).reshape(count, total)
@@ -185,7 +186,7 @@ def _trace(family: str, params: Params, origins: Tensor, rays: Tensor, close: fl
 
 
 def _crossing(origins: Tensor, rays: Tensor, half: float) -> tuple[Tensor, Tensor]:
-    """Where rays enter and leave the cube [-half, half]^3."""
+    """The distances at which rays enter and leave the cube [-half, half]^3."""
     inverse = 1.0 / rays.where(rays.abs() > 1e-9, torch.full_like(rays, 1e-9))
     low, high = (-half - origins) * inverse, (half - origins) * inverse
     return torch.minimum(low, high).amax(-1), torch.maximum(low, high).amin(-1)
@@ -203,13 +204,13 @@ def _march(
 ) -> Tensor:
     """Sphere-trace each ray's ``span`` until the surface is nearer than ``close + slope * depth``; infinite for a miss.
 
-    Rays that are done are dropped every few steps: the B objects' live rays move to the front and the rest is cut.
+    Every few steps, finished rays are dropped: the live rays of the B objects move to the front, the rest is cut off.
     """
     start, stop = span
     depth = torch.full_like(start, torch.inf)
     live = start < stop
     index = torch.arange(rays.shape[1]).expand(len(rays), -1)
-    # A miss whose start is infinite never lives; give it a finite start so that its lane stays harmless.
+    # A miss has an infinite start and is never live. A finite start keeps its lane harmless.
     t = start.where(live, torch.zeros_like(start))
     for step in range(steps):
         if step % 3 == 0:
@@ -234,7 +235,7 @@ def _march(
 
 
 def _pack(live: Tensor) -> tuple[Tensor, Tensor]:
-    """Column numbers of the true entries of [B, N], moved to the front: [B, most], and which of them count."""
+    """The column numbers of the true entries of [B, N], moved to the front: [B, most]; and which of them are valid."""
     counts = live.sum(1)
     most = int(counts.max())
     rows, columns = live.nonzero(as_tuple=True)

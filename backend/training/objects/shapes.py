@@ -1,7 +1,7 @@
-"""Procedural objects: drawn from a seed, evaluated anywhere, voxelised.
+"""Procedural objects: drawn from a seed, evaluated at any point, voxelised.
 
-An object is named by (family, number): its parameters come from a generator seeded with both, so that data made on
-any machine agree, and numbers at or above ``HELD_OUT`` are never trained on.
+An object is identified by (family, number). Its parameters come from a generator seeded with both, so that the data is
+the same on every machine. Numbers from ``HELD_OUT`` on are never trained on.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _FAMILY_NAMES = tuple(FAMILIES)
 def draw(family: str, numbers: Sequence[int], hidden_draws: Sequence[int] | None = None) -> Params:
     """Parameters of the objects of one family with these numbers.
 
-    ``hidden_draws`` redraws the hidden parameters (and the colour inside hidden choices) while all visible ones stay:
+    ``hidden_draws`` redraws the hidden parameters (and the colour inside hidden choices) and keeps all visible ones:
     draw 0 is the object itself, other values are other completions of the same views.
     """
     f = FAMILIES[family]
@@ -55,20 +55,20 @@ def _color(rng: np.random.Generator, hues: tuple[float, float]) -> np.ndarray:
 
 
 def evaluate(family: str, params: Params, points: Tensor, with_color: bool = False) -> tuple[Tensor, Tensor | None]:
-    """Signed distance [B, N] and, if asked for, colour [B, N, 3] of B objects at ``points`` [B, N, 3]."""
+    """The signed distance [B, N] and, if requested, colour [B, N, 3] of B objects at ``points`` [B, N, 3]."""
     field = Field(torch.addcmul(params.middle[:, None], points, params.unit[..., None]), with_color)
     FAMILIES[family].build(field, params)
     return field.distance / params.unit, field.color
 
 
 def lattice(resolution: int) -> Tensor:
-    """Corner points of a grid over the cube, [resolution + 1]^3 x 3, x slowest."""
+    """The corner points of a grid over the cube, [R + 1, R + 1, R + 1, 3] with R = ``resolution``, x slowest."""
     axis = torch.linspace(-0.5, 0.5, resolution + 1)
     return torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1)
 
 
 def corner_distances(family: str, params: Params, resolution: int, chunk: int = 4096) -> Tensor:
-    """Signed distance of B objects on the whole corner lattice, [B, resolution + 1, ...]. For metrics, not for data."""
+    """Signed distances of B objects on the whole corner lattice, [B, R + 1, R + 1, R + 1]. For metrics, not data."""
     points = lattice(resolution).reshape(1, -1, 3)
     count = params.colors.shape[0]
     out = torch.cat([evaluate(family, params, p.expand(count, -1, -1))[0] for p in points.split(chunk, 1)], 1)
@@ -76,11 +76,11 @@ def corner_distances(family: str, params: Params, resolution: int, chunk: int = 
 
 
 class SurfaceVoxels:
-    """The voxels of one object that its surface crosses, with what the networks learn from them.
+    """The voxels of one object that its surface crosses, and what the networks learn from them.
 
     coords: [N, 3] uint8 at ``resolution``; distance: [N, (k+1)^3] float16, the signed distance in cells of the mesh
-    grid (k cells to a voxel's side), clamped to +-3, corner order x slowest; color: [N, (k+1)^3, 3] uint8, or None;
-    child_color: [N, 8, 3] uint8, at the centres of a voxel's eight children.
+    grid (k cells along a voxel's side), clamped to +-3, corners in order with x slowest; color: [N, (k+1)^3, 3] uint8,
+    or None; child_color: [N, 8, 3] uint8, at the centres of a voxel's eight children.
     """
 
     def __init__(self, coords: Tensor, distance: Tensor, child_color: Tensor, color: Tensor | None) -> None:
@@ -90,7 +90,7 @@ class SurfaceVoxels:
 def surface_voxels(
     family: str, params: Params, resolution: int, cells: int = 4, with_corner_color: bool = False
 ) -> list[SurfaceVoxels]:
-    """Find the voxels whose ``cells``^3 mesh cells see a change of sign, for B objects of one family."""
+    """Find the voxels in whose ``cells``^3 mesh cells the sign changes, for B objects of one family."""
     count = params.colors.shape[0]
     size = 1.0 / resolution
     centers = (lattice(resolution)[:-1, :-1, :-1] + size / 2).reshape(1, -1, 3).expand(count, -1, -1)

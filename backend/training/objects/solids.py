@@ -1,7 +1,7 @@
 """The solids that each family of objects is made of, and how far they reach.
 
-In the units of their parameters, z up, front to -Y; an object comes to its size and to the middle of the cube by what
-its ``..._extent`` says. Hidden choices lie inside of that.
+Everything is in the units of the parameters, z up, front to -Y. The function ``..._extent`` of a family determines how
+an object is scaled and moved to the middle of the cube. Hidden choices stay inside that extent.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from .primitives import Field, box, cone, cylinder, ellipsoid, gable, length, ro
 
 
 def patterned(f: Field, p: Params) -> Tensor:
-    """Colour of the main part: plain, stripes across z, stripes across x, or checks. [B, 1 or N, 3]."""
+    """The colour of the main part: plain, stripes across z, stripes across x, or checks; [B, 1, 3] or [B, N, 3]."""
     if f.color is None:
         return p.color(MAIN)
     z_band = torch.floor(f.z / p.cell).remainder(2)

@@ -1,1 +1,1 @@
-"""A small model trained from nothing, stage by stage."""
+"""A small model trained from scratch, stage by stage."""

@@ -1,4 +1,4 @@
-"""Training of the two flows on latents and image tokens that the earlier stages computed once."""
+"""Training the two flows on latents and image tokens, which the earlier stages' networks compute once."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from .stages import (
 
 @dataclass(frozen=True)
 class Standardized:
-    """Latents with mean 0 and deviation 1 in each channel, and what they were before."""
+    """Latents with mean 0 and standard deviation 1 in each channel, and the mean and deviation they had before."""
 
     values: Tensor
     mean: Tensor  # [C]
@@ -46,49 +46,49 @@ class Standardized:
 
     @classmethod
     def of(cls, latents: Tensor, mean: Tensor, std: Tensor) -> Standardized:
-        """Latents whose dimension 1 is the channel, under given statistics."""
+        """Standardise latents, whose dimension 1 is the channel, with given statistics."""
         shape = [1, -1] + [1] * (latents.ndim - 2)
         return cls((latents - mean.reshape(shape)) / std.reshape(shape), mean, std)
 
 
 class Encoders(Protocol):
-    """The networks that latents and tokens are made with."""
+    """The networks that make latents and tokens."""
 
     def structure(self) -> StructureEncoder:
-        """Occupancy to structure latents."""
+        """The encoder from occupancy to structure latents."""
 
     def latents(self) -> LatentEncoder:
-        """Features of the voxels to their latents."""
+        """The encoder from the voxels' features to their latents."""
 
     def image(self) -> ImageEncoder:
-        """Images to tokens."""
+        """The encoder from images to tokens."""
 
 
 class TrainedEncoders:
-    """Those of a training run, each when its stage is at its end. All raise FileNotFoundError before."""
+    """The encoders of a training run. All methods raise FileNotFoundError until their stage is finished."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
 
     def structure(self) -> StructureEncoder:
-        """Occupancy to structure latents."""
+        """The encoder from occupancy to structure latents."""
         return cast(StructureVAE, self.run.finished(StructureVAEStage)).encoder
 
     def latents(self) -> LatentEncoder:
-        """Features of the voxels to their latents."""
+        """The encoder from the voxels' features to their latents."""
         return cast(LatentVAE, self.run.finished(LatentVAEStage)).encoder
 
     def image(self) -> ImageEncoder:
-        """Images to tokens."""
+        """The encoder from images to tokens."""
         return cast(ImagePretext, self.run.finished(ImageEncoderStage)).encoder
 
 
 class Latents:
-    """What the flows learn from, computed once and kept in ``folder``: structure latents [O, 8, r, r, r], latents of
+    """What the flows learn from, computed once and stored in ``folder``: structure latents [O, 8, r, r, r], latents of
     every voxel [V, 8], image tokens [O, views, L, C] (fp16)."""
 
     def __init__(self, run: Run, encoders: Encoders | None = None, folder: Path | None = None) -> None:
-        """By default with the run's own encoders, and in ``RUN/latents/``."""
+        """By default, use the run's own encoders and the folder ``RUN/latents/``."""
         self.run = run
         self.encoders = encoders or TrainedEncoders(run)
         self.folder = folder or run.folder / "latents"
@@ -97,15 +97,15 @@ class Latents:
         path = self.folder / f"{name}.safetensors"
         if not path.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
-            # Asked for first by a training step; what is kept is in full precision, whatever the step computes in.
+            # A training step may be the first to ask. Store full precision, whatever the step computes in.
             with torch.autocast(self.run.device.type, enabled=False):
                 values = torch.cat(list(make)).contiguous()
-            with written_whole(path) as part:  # several runs may begin at once
+            with written_whole(path) as part:  # several runs may start at once
                 save_file({name: values}, part)
         return load_file(path)[name]
 
     def _standardized(self, latents: Tensor, training_rows: int) -> Standardized:
-        """Statistics over the training objects; the channel is dimension 1."""
+        """Standardise with statistics over the training objects. The channel is dimension 1."""
         axes = [i for i in range(latents.ndim) if i != 1]
         mean, std = latents[:training_rows].mean(axes), latents[:training_rows].std(axes)
         std = std.where(std > 1e-6, torch.ones_like(std))  # a channel that never varies has no scale
@@ -122,7 +122,7 @@ class Latents:
         return self._standardized(self.raw_structure(), self.run.training_objects)
 
     def raw_structure(self) -> Tensor:
-        """As they come from the encoder."""
+        """Structure latents [O, 8, r, r, r] as the encoder returns them."""
         return self._kept("structure", self._structures())
 
     @torch.no_grad()
@@ -138,7 +138,7 @@ class Latents:
         return self._standardized(self.raw_voxels(), int(self.objects.offsets[self.run.training_objects]))
 
     def raw_voxels(self) -> Tensor:
-        """As they come from the encoder."""
+        """Latents of every voxel [V, 8] as the encoder returns them."""
         return self._kept("voxels", self._voxels())
 
     @torch.no_grad()
@@ -163,14 +163,14 @@ class Latents:
             yield tokens.unflatten(0, images.shape[:2]).half().cpu()
 
 
-#: Deviation of the training times: wider than TRELLIS's N(1, 1), which has 3 % of them below 0.3 and 0.7 % above 0.97.
-#: A short training would all but leave out the last steps of the sampling, and the first, which are all that a student
-#: of one step has. Here it is 8 % and 3 %.
+#: Standard deviation of the training times, before the sigmoid. It is wider than TRELLIS's N(1, 1), which puts 3 % of
+#: the times below 0.3 and 0.7 % above 0.97. With that, a short training would almost skip the last steps of sampling,
+#: and the first, which are all that a one-step student has. Here it is 8 % and 3 %.
 TIMES_STD = 1.3
 
 
 class _FlowStage(ABC):
-    """What both flows share: conditions, the choice of objects, and how they are judged."""
+    """What both flows share: conditions, the choice of objects, and the evaluation."""
 
     name: str
 
@@ -183,7 +183,7 @@ class _FlowStage(ABC):
         return self.latents.tokens[index, view].float().to(self.run.device)
 
     def _draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Which objects, and their image tokens, some of them dropped."""
+        """Random objects and their image tokens, some of them zeroed for the unconditional flow."""
         count = self.schedule.batch
         index = torch.randint(self.run.training_objects, (count,), generator=generator)
         view = torch.randint(self.run.preset.data.views, (count,), generator=generator)
@@ -197,15 +197,15 @@ class _FlowStage(ABC):
 
     @abstractmethod
     def _clean(self, index: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Clean latents of these objects, dense or on voxels [N, 4]."""
+        """The clean latents of these objects, and their voxels [N, 4], or None if the latents are dense."""
 
     @abstractmethod
     def _velocity(self, model: nn.Module, x_t: Tensor, coords: Tensor | None, t: Tensor, tokens: Tensor) -> Tensor:
-        """What the flow says at a state, shaped as it."""
+        """The flow's velocity at a state, with the state's shape."""
 
     def _velocity_loss(self, model: nn.Module, index: Tensor, tokens: Tensor, generator: torch.Generator) -> Tensor:
-        """Flow matching (Lipman et al. 2023): mean squared error of the velocity at random times and noise, over the
-        elements of all objects (of voxels: over voxels, so that large objects count for more)."""
+        """Flow matching (Lipman et al. 2023): the mean squared error of the velocity at random times and noise, over
+        the elements of all objects. For latents of voxels this means that large objects count more."""
         x_0, coords = self._clean(index)
         noise = torch.randn(x_0.shape, generator=generator)
         t = logistic_times(torch.randn(len(index), generator=generator), std=TIMES_STD)
@@ -215,12 +215,12 @@ class _FlowStage(ABC):
         return (velocity - path_velocity(x_0, noise).to(device)).square().mean()
 
     def loss(self, model: nn.Module, generator: torch.Generator, progress: float) -> tuple[Tensor, Metrics]:
-        """See ``loop.Stage``: the velocity's mean squared error."""
+        """The velocity's mean squared error, see ``loop.Stage``."""
         index, tokens = self._draw(generator)
         return self._velocity_loss(model, index, tokens, generator), {}
 
     def evaluate(self, model: nn.Module) -> Metrics:
-        """The same of held-out objects, and with the image of another one, which tells whether images matter."""
+        """The same error on held-out objects, and with another object's image, which shows whether images matter."""
         losses, shuffled = [], []
         for index, generator in self._held_out():
             tokens = self._condition(index, torch.zeros_like(index))

@@ -1,4 +1,4 @@
-"""Presets as a table: sizes of the networks, of the data and of each stage's schedule."""
+"""Presets as a table: the networks' sizes, the data, and each stage's schedule."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any
 from ..loop import Schedule
 from ..objects.data import DataConfig
 
-#: Channels of the latent encoder's input: a voxel's lattice of signed distances, and its children's colours.
+#: How many channels the latent encoder's input has: a voxel's lattice of signed distances, and its children's colours.
 LATENT_ENCODER_CHANNELS = 5**3 + 8 * 3
 
 
 @dataclass(frozen=True)
 class Preset:
-    """Everything that a training run is made of. ``networks`` holds the constructor arguments of the JSON files."""
+    """Everything that defines a training run. ``networks`` holds the constructor arguments for the JSON files."""
 
     data: DataConfig
     held_out_shards: int  # the last shards, never trained on
     networks: dict[str, dict[str, Any]]
     schedules: dict[str, Schedule]
-    further: dict[str, Schedule]  # for what begins with a model's weights
+    further: dict[str, Schedule]  # for a run that starts with a model's weights
     conditioning_dropout: float = 0.1
 
 
@@ -33,7 +33,7 @@ def _networks(resolution: int, latent_resolution: int, image_size: int) -> dict[
         "num_blocks": 2,
         "mlp_ratio": 4,
         "attn_mode": "swin",
-        "window_size": 4,  # of 16 voxels' side: the published 8 of 64 would see most of the object, at twice the time
+        "window_size": 4,  # of 16 along a side; the published 8 (of 64) would see most of an object, at twice the time
     }
     flow = {
         "in_channels": 8,
@@ -78,8 +78,8 @@ def _networks(resolution: int, latent_resolution: int, image_size: int) -> dict[
             "num_blocks": 4,
             "num_heads": 5,
             "patch_size": 2,
-            # Two: with one no block works on the voxels themselves, and what is averaged over a cell cannot tell them
-            # apart. A velocity holds the noise of every voxel; without a way past the cells its error stays near 1.
+            # Two: with one, no block works on the voxels themselves, and an average over a cell cannot tell them apart.
+            # A velocity contains the noise of every voxel. Without a path around the cells its error stays near 1.
             "num_io_res_blocks": 2,
             "io_block_channels": [48],
             **flow,
@@ -96,8 +96,8 @@ _SMOKE = {
 }
 
 PRESETS: dict[str, Preset] = {
-    # What the shipped weights had: ``schedules`` first, then ``further`` on objects of one size. Not in one go:
-    # docs/LOG.md has the order of events.
+    # The shipped weights had ``schedules`` first, then ``further`` on objects of one size, with steps in between:
+    # docs/LOG.md tells in which order.
     "mini": Preset(
         DataConfig(shards=160, views=2, image_size=112, resolution=16, colored_shards=24),
         held_out_shards=2,
@@ -119,7 +119,7 @@ PRESETS: dict[str, Preset] = {
             "latent_flow": Schedule(steps=1500, batch=16, rate=4e-4, warmup=100, matrix_rate=0.008),
         },
     ),
-    # A minute on a CPU: proves that every stage runs; its weights are worth nothing.
+    # Takes a minute on a CPU. It proves that every stage runs; its weights are useless.
     "smoke": Preset(
         DataConfig(shards=2, views=1, image_size=28, resolution=8, colored_shards=2),
         held_out_shards=1,

@@ -1,9 +1,9 @@
-"""What the image encoder of a small model is first trained on, since there is no DINOv2 of its size to take.
+"""What the image encoder of a small model is first trained on, because no DINOv2 exists at its size.
 
-Every patch tells what it shows: where on the object each of its points lies, and its colour without the light. That is
-the quickest way to learn both shape and pose: a number a patch, not a few an image. And its tokens must serve the flows
-through cross-attention: queries on a coarse grid attend to them and predict the block of the object around them,
-occupied or not and in which colour.
+Every patch predicts what it shows: where on the object each of its points is, and its colour without the light. That is
+the fastest way to learn both shape and pose, because it gives targets for each patch and not just a few for the image.
+The tokens must also serve the flows through cross-attention. So queries on a coarse grid attend to them and predict the
+block of the object around each query: which voxels are occupied, and in which colour.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from ..loop import Metrics
 from ..objects.data import MAX_VISIBLE, PATCH_POINTS, Objects
 from ..objects.families import FAMILIES
 
-BLOCK = 4  # voxels along the side of the block that one query predicts
+BLOCK = 4  # the side in voxels of the block that one query predicts
 AZIMUTH_BINS = 24
 
 
 class ImagePretext(nn.Module):
-    """The encoder under training and the heads that are thrown away afterwards."""
+    """The encoder in training, and the heads that are discarded afterwards."""
 
     positions: Tensor  # [queries, C]
 
@@ -50,8 +50,8 @@ class ImagePretext(nn.Module):
         self.facts = nn.Sequential(nn.Linear(2 * width, width), nn.GELU(), nn.Linear(width, facts))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Facts [B, F], blocks [B, queries, BLOCK^3, 4] (occupancy logit and colour logits) and what the patches show
-        [B, patches, points, 7] (logits, as in ``render.surface_map``)."""
+        """Returns facts [B, F], blocks [B, queries, BLOCK^3, 4] (occupancy logit and colour logits), and what the
+        patches show [B, patches, points, 7] (logits, as in ``render.surface_map``)."""
         tokens = self.encoder(images)
         facts = self.facts(torch.cat([tokens[:, 0], tokens[:, 1:].mean(1)], 1))
         h = self.positions.expand(len(images), -1, -1)
@@ -62,9 +62,10 @@ class ImagePretext(nn.Module):
 
 
 def _initialise(encoder: ImageEncoder) -> None:
-    """Weights for a small ViT that learns from nothing: products keep their variance, positions differ from the start.
+    """Initialise a small ViT that learns from scratch: products keep their variance, positions differ from the start.
 
-    DINOv2's own start (deviation 0.02 throughout) suits a width of 1024; at 192 attention begins all but uniform.
+    DINOv2's own initialisation (standard deviation 0.02 throughout) suits a width of 1024. At 192, attention would
+    start almost uniform.
     """
     for layer in encoder.modules():
         if isinstance(layer, nn.Linear):
@@ -80,14 +81,14 @@ def _initialise(encoder: ImageEncoder) -> None:
 
 
 def normalized(images: Tensor, device: torch.device) -> Tensor:
-    """uint8 [B, S, S, 3] to what the encoder takes, [B, 3, S, S]."""
+    """Images, uint8 [B, S, S, 3], as the encoder takes them, [B, 3, S, S]."""
     x = images.to(device).permute(0, 3, 1, 2).float() / 255
     mean, std = (torch.tensor(v, device=device)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
     return (x - mean) / std
 
 
 def _colored_blocks(objects: Objects, index: Tensor, side: int, mirrored: Tensor) -> Tensor:
-    """Occupancy and mean colour of every voxel, by block: [B, side^3, BLOCK^3, 4]."""
+    """The occupancy and mean colour of every voxel, by block: [B, side^3, BLOCK^3, 4]."""
     resolution = side * BLOCK
     grid = torch.zeros(len(index), resolution, resolution, resolution, 4)
     for row, i in enumerate(index.tolist()):
@@ -100,8 +101,8 @@ def _colored_blocks(objects: Objects, index: Tensor, side: int, mirrored: Tensor
 
 
 def _mirror_images(images: Tensor, surface: Tensor, mirrored: Tensor) -> tuple[Tensor, Tensor]:
-    """Swap left and right of some images [B, S, S, 3] and of what their points show [B, S, S, 7]: an object mirrored
-    in x, seen from the opposite azimuth."""
+    """Swap left and right in some images [B, S, S, 3] and in what their points show [B, S, S, 7]. The result is the
+    object mirrored in x, seen from the opposite azimuth."""
     chosen = mirrored[:, None, None, None]
     swapped = surface.flip(2)
     swapped[..., 1] = 255 - swapped[..., 1]
@@ -109,14 +110,14 @@ def _mirror_images(images: Tensor, surface: Tensor, mirrored: Tensor) -> tuple[T
 
 
 def _by_patch(surface: Tensor) -> Tensor:
-    """Maps [B, S, S, 7] uint8 as [B, patches, points, 7] in 0..1."""
+    """Maps, uint8 [B, S, S, 7], as [B, patches, points, 7] in 0..1."""
     side = surface.shape[1] // PATCH_POINTS
     grid = surface.float().div(255).unflatten(2, (side, PATCH_POINTS)).unflatten(1, (side, PATCH_POINTS))
     return grid.transpose(2, 3).flatten(3, 4).flatten(1, 2)
 
 
 def _patch_losses(patches: Tensor, shown: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of presence (cross-entropy), and of position and colour where there is something (mean distance)."""
+    """The losses of presence (cross-entropy), and of position and colour where there is a surface (mean distance)."""
     there = shown[..., 0]
     off = (patches[..., 1:].sigmoid() - shown[..., 1:]).abs() * there[..., None]
     position, tint = off[..., :3].sum() / (3 * there.sum()), off[..., 3:].sum() / (3 * there.sum())
@@ -124,9 +125,10 @@ def _patch_losses(patches: Tensor, shown: Tensor) -> tuple[Tensor, Tensor, Tenso
 
 
 def azimuth_target(degrees: Tensor) -> Tensor:
-    """Azimuths [B] shared between the two nearest bins, [B, AZIMUTH_BINS].
+    """Azimuths [B], each shared between the two nearest bins, [B, AZIMUTH_BINS].
 
-    Bins, since many objects look alike from two or more sides: a regressed sine and cosine can only answer their mean.
+    They are bins because many objects look the same from two or more sides: a regressed sine and cosine could only
+    give the mean of these.
     """
     at = (degrees / 360 * AZIMUTH_BINS).remainder(AZIMUTH_BINS)
     low = at.floor()
@@ -144,10 +146,10 @@ def pretext_loss(
     channels: Tensor | None = None,
     mirrored: Tensor | None = None,
 ) -> tuple[Tensor, Metrics]:
-    """Loss and metrics for these views of these objects, which repeat; what is done to them need not.
+    """The loss and metrics for views ``view`` [B] of objects ``index`` [B]. The augmentations vary the same views.
 
-    ``channels`` [B, 3]: an order of red, green and blue for each item, in its image and in its colours alike.
-    ``mirrored`` [B]: whether left and right are swapped, in the image and in the object. By default nothing is done.
+    ``channels`` [B, 3]: the order of red, green and blue for each item, both in its image and in its colours.
+    ``mirrored`` [B]: whether left and right are swapped, in the image and in the object. By default neither is done.
     """
     mirrored = torch.zeros(len(index), dtype=torch.bool) if mirrored is None else mirrored
     truth = _Truth.of(objects, index, view, model.side, mirrored)
@@ -178,7 +180,7 @@ class _Truth(NamedTuple):
 
     @classmethod
     def of(cls, objects: Objects, index: Tensor, view: Tensor, side: int, mirrored: Tensor) -> _Truth:
-        """Of these views of these objects, some of them mirrored."""
+        """The truth for these views of these objects, some of them mirrored."""
         image, surface = _mirror_images(
             objects.column["image"][index, view], objects.column["surface"][index, view], mirrored
         )
@@ -186,7 +188,7 @@ class _Truth(NamedTuple):
         return cls(image, _by_patch(surface), objects.column["palette"][index], blocks)
 
     def with_channels(self, channels: Tensor) -> _Truth:
-        """Red, green and blue in another order [B, 3] for each, wherever there are colours."""
+        """The same with red, green and blue in another order [B, 3] for each item, wherever there are colours."""
         image = self.image.gather(3, channels[:, None, None].expand_as(self.image))
         palette = self.palette.gather(2, channels[:, None].expand_as(self.palette))
         order = F.pad(channels + 1, (1, 0))  # the first is the occupancy
@@ -205,7 +207,7 @@ def _fact_losses(
     palette: Tensor,
     device: torch.device,
 ) -> dict[str, Tensor]:
-    """Of what is said of an object as a whole, by name."""
+    """The losses of the facts about an object as a whole, by name."""
     family, azimuth, elevation, visible, colors, pattern = facts.split(
         [len(FAMILIES), AZIMUTH_BINS, 1, MAX_VISIBLE, 12, 4], 1
     )

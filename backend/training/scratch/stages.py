@@ -1,4 +1,4 @@
-"""The stages of training a small model, in the order in which they need one another."""
+"""The stages of training a small model, except the flows, each after the stages that it needs."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from .pretext import ImagePretext, pretext_loss
 
 
 class Run:
-    """A training run: its preset, the folder outside the repository, and what finished stages left there."""
+    """A training run: its preset, its folder outside the repository, and the results of finished stages there."""
 
     def __init__(self, preset: Preset, folder: Path, device: torch.device, further: bool = False) -> None:
-        """``further``: it goes on from a model's weights, by shorter schedules."""
+        """``further``: start from a model's weights, with shorter schedules."""
         self.preset, self.folder, self.device, self.further = preset, folder, device, further
 
     def schedule(self, stage: str) -> Schedule:
@@ -35,12 +35,12 @@ class Run:
 
     @property
     def data_folder(self) -> Path:
-        """Where the shards are."""
+        """The folder of the shards."""
         return self.folder / "data"
 
     @property
     def training_objects(self) -> int:
-        """Objects before this number are trained on; the rest of the data set is held out."""
+        """How many objects are for training: the first ones. The rest of the data set is held out."""
         return (self.preset.data.shards - self.preset.held_out_shards) * SHARD
 
     def objects(self, *columns: str, shards: int | None = None) -> Objects:
@@ -48,7 +48,7 @@ class Run:
         return Objects(self.data_folder, shards or self.preset.data.shards, columns)
 
     def finished(self, stage: Callable[[Run], Stage]) -> nn.Module:
-        """The averaged weights of an earlier stage. Raises FileNotFoundError if it is not at its end."""
+        """An earlier stage's model with its averaged weights. Raises FileNotFoundError if the stage is not finished."""
         made = stage(self)
         trainer = Trainer(made, self.folder / made.name, self.device)
         if trainer.step < made.schedule.steps:
@@ -59,7 +59,7 @@ class Run:
 
 
 def _kl(mean: Tensor, logvar: Tensor) -> Tensor:
-    """Divergence of N(mean, exp(logvar)) from N(0, 1), mean over elements."""
+    """The Kullback-Leibler divergence of N(mean, exp(logvar)) from N(0, 1), mean over elements."""
     return 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
 
 
@@ -69,7 +69,7 @@ def _draw_like(mean: Tensor, logvar: Tensor, generator: torch.Generator) -> Tens
 
 
 class StructureVAE(nn.Module):
-    """Occupied voxels [B, 1, R, R, R] to latents [B, 8, r, r, r], and back to logits of the voxels."""
+    """From occupied voxels [B, 1, R, R, R] to latents [B, 8, r, r, r], and back to the voxels' logits."""
 
     def __init__(self, preset: Preset) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ class StructureVAE(nn.Module):
 
 
 class StructureVAEStage:
-    """Occupied voxels to latents and back: Dice + binary cross-entropy + KL."""
+    """Occupied voxels to latents and back. The loss is Dice + binary cross-entropy + KL."""
 
     name = "structure_vae"
     kl_weight = 3e-3
@@ -97,11 +97,11 @@ class StructureVAEStage:
         return self.objects.occupancy(index, self.run.preset.data.resolution).to(self.run.device)
 
     def loss(self, model: nn.Module, generator: torch.Generator, progress: float) -> tuple[Tensor, Metrics]:
-        """See ``loop.Stage``: occupancy that is lost or invented, and the rate of the latents."""
+        """Voxels that are lost or invented, and the rate of the latents, see ``loop.Stage``."""
         model = cast(StructureVAE, model)
         index = torch.randint(self.run.training_objects, (self.schedule.batch,), generator=generator)
         x = self._occupancy(index)
-        # In full precision on a CPU: oneDNN's gradients of bfloat16 convolutions take in what lies behind their input.
+        # In full precision on a CPU: oneDNN's gradients of bfloat16 convolutions read memory beyond their input.
         with torch.autocast("cpu", enabled=False):
             _, mean, logvar = model.encoder(x, return_raw=True)
             logits = model.decoder(_draw_like(mean, logvar, generator))
@@ -113,7 +113,7 @@ class StructureVAEStage:
         return loss, {"dice": dice.mean().item(), "bce": cross_entropy.item(), "kl": kl.item()}
 
     def evaluate(self, model: nn.Module) -> Metrics:
-        """IoU of the voxels, and how many are wrong, of the means of held-out objects' latents."""
+        """The IoU of the voxels and how many are wrong, from the latents' means, over held-out objects."""
         model = cast(StructureVAE, model)
         held_out = torch.arange(self.run.training_objects, len(self.objects))
         wrong = missing = total = 0.0
@@ -127,7 +127,7 @@ class StructureVAEStage:
 
 
 def voxel_features(distance: Tensor, child_color: Tensor) -> Tensor:
-    """Input of the latent encoder, [N, 149]: distances in thirds of the clamp, colours in -1..1."""
+    """The input of the latent encoder, [N, 149]: distances as a share of the clamp and colours, both in -1..1."""
     return torch.cat([distance.float() / 127, child_color.float().flatten(1) / 127.5 - 1], 1)
 
 
@@ -138,7 +138,7 @@ def sparse_batch(rows: list[tuple[Tensor, Tensor]], device: torch.device) -> Spa
 
 
 class LatentVAE(nn.Module):
-    """Encoder and decoder, and a head that is thrown away: it reads the encoder's input off the decoder's torso."""
+    """Encoder, decoder, and a head that is discarded: it predicts the encoder's input from the decoder's torso."""
 
     def __init__(self, preset: Preset) -> None:
         super().__init__()
@@ -152,19 +152,19 @@ class LatentVAE(nn.Module):
 
 
 class LatentVAEStage:
-    """Surface voxels to latents, and back to what the mesh extractor takes, from analytic distance and colour.
+    """Surface voxels to latents, and back to what the mesh extractor takes, trained on analytic distance and colour.
 
-    From nothing, at first only the torso learns (up to a progress of ``torso_only``), to give back the encoder's input
-    voxel by voxel: the latents find what to say before the 64 cells of every voxel, which cost three times as much,
-    are decoded at all.
+    From scratch, only the torso learns at first (up to a progress of ``torso_only``): it reproduces the encoder's input
+    voxel by voxel. So the latents learn what to encode before the 64 cells of every voxel are decoded at all, which
+    costs three times as much.
     """
 
     name = "latent_vae"
-    near = 1.5  # cells from the surface within which distance counts four times and colour counts at all
-    # A flow's latents are imprecise; with a weight of 1e-3 the decoder never saw such and made rough surfaces of them.
-    # From 0.05 to 0.3 the rate falls from 2.9 to 1.7 nats a channel and nothing is lost; at 1.5 surfaces blur.
+    near = 1.5  # up to this many cells from the surface, distance counts four times, and only there colour counts
+    # A flow's latents are imprecise. With a weight of 1e-3 the decoder never saw such latents, and made rough surfaces.
+    # From 0.05 to 0.3 the rate falls from 2.9 to 1.7 nats a channel and nothing is lost. At 1.5 surfaces blur.
     kl_weight = 0.3
-    cropped = 0.75  # progress up to which crops are learnt from, not whole objects
+    cropped = 0.75  # up to this progress it learns from crops, after that from whole objects
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -175,25 +175,25 @@ class LatentVAEStage:
 
     @cached_property
     def objects(self) -> Objects:
-        """The objects of the first shards, with all that is known of their voxels."""
+        """The objects of the coloured shards, with everything known about their voxels."""
         return self.run.objects(
             "coords", "distance", "child_color", "color", shards=self.run.preset.data.colored_shards
         )
 
     @property
     def training_objects(self) -> int:
-        """Objects before this number are trained on: the last of the coloured shards is held out."""
+        """How many objects are for training: all but the last of the coloured shards, which is held out."""
         return (self.run.preset.data.colored_shards - 1) * SHARD
 
     def inputs(self, rows: list[Tensor]) -> SparseTensor:
-        """What the encoder takes, [N, 149]; ``rows`` are the voxels of each item."""
+        """The encoder's input, [N, 149]. ``rows`` are the voxels of each item."""
         column = self.objects.column
         features = voxel_features(column["distance"][torch.cat(rows)], column["child_color"][torch.cat(rows)])
         items = [(column["coords"][r], f) for r, f in zip(rows, features.split([len(r) for r in rows]), strict=True)]
         return sparse_batch(items, self.run.device)
 
     def targets(self, rows: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """What the decoder shall give: distances in cells [64 N, 8] and colours [64 N, 8, 3]."""
+        """What the decoder should return: distances in cells [64 N, 8] and colours [64 N, 8, 3]."""
         column, device = self.objects.column, self.run.device
         distance, color = column["distance"][torch.cat(rows)], column["color"][torch.cat(rows)]
         return (
@@ -207,7 +207,7 @@ class LatentVAEStage:
         return [torch.arange(ends[i], ends[i + 1]) for i in index.tolist()]
 
     def crops(self, index: Tensor, generator: torch.Generator) -> list[Tensor]:
-        """The voxels of each object inside a random cube of half the grid's side that is not empty."""
+        """The voxels of each object in a random cube of half the grid's side, around one of its voxels."""
         out = []
         side = self.run.preset.data.resolution // 2
         for rows in self.whole(index):
@@ -217,8 +217,8 @@ class LatentVAEStage:
         return out
 
     def _draw(self, generator: torch.Generator, progress: float) -> list[Tensor]:
-        """Four times as many objects first, for the variety of colours: whole for the torso, crops for the cells; then
-        whole ones, as they are used (the group norms see all of an object)."""
+        """The voxels of random objects. At first four times as many objects, for the variety of colours: whole ones for
+        the torso, crops for the cells. At the end whole ones, as in use (the group norms see all of an object)."""
         count = self.schedule.batch * (4 if progress < self.cropped else 1)
         index = torch.randint(self.training_objects, (count,), generator=generator)
         if self.torso_only <= progress < self.cropped:
@@ -226,14 +226,14 @@ class LatentVAEStage:
         return self.whole(index)
 
     def loss(self, model: nn.Module, generator: torch.Generator, progress: float) -> tuple[Tensor, Metrics]:
-        """See ``loop.Stage``: what the torso and, later, the cells get wrong, and the rate of the latents."""
+        """The errors of the torso and, later, of the cells, and the rate of the latents, see ``loop.Stage``."""
         model = cast(LatentVAE, model)
         rows = self._draw(generator, progress)
         x = self.inputs(rows)
         z, mean, logvar = model.encoder(x, return_raw=True)
         torso = model.decoder.torso(z.replace(_draw_like(mean.feats, logvar.feats, generator)))
         kl = _kl(mean.feats, logvar.feats)
-        # Colour at full weight from the start would starve the shape; at 5 it never gets going.
+        # With full weight from the start, colour would hold back the shape. With 5 throughout, it is never learnt.
         color_weight = 5 + 20 * min(1.0, max(0.0, progress / 0.3))
         error = (model.head(torso.feats) - x.feats).abs()
         lattice, children = 3 * error[:, : (MESH_CELLS + 1) ** 3].mean(), error[:, (MESH_CELLS + 1) ** 3 :].mean() / 2
@@ -248,10 +248,10 @@ class LatentVAEStage:
         return loss, shown | {"shape": shape.item(), "color": color_loss.item(), "sign": sign_error.item()}
 
     def decoded(self, raw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What the decoder gives, [N, 101], as distances in cells [N, 8], deformations and weights [N, 45], and logits
-        of the corners' colours [N, 8, 3]."""
+        """The decoder's output [N, 101], split into distances in cells [N, 8], deformations and weights [N, 45], and
+        logits of the corners' colours [N, 8, 3]."""
         cells = MESH_CELLS * self.run.preset.data.resolution
-        # Split, not sliced: the gradient of each slice would be as large as all of them.
+        # Split, not sliced: the gradient of each slice would be as large as that of the whole.
         corners, spare, colors = raw.split([8, 45, 48], 1)
         # The extractor adds a bias of -1/resolution.
         return corners * cells - 1, spare, colors.reshape(-1, 8, 6)[..., :3]
@@ -259,7 +259,7 @@ class LatentVAEStage:
     def reconstruction(
         self, predicted: Tensor, logits: Tensor, distance: Tensor, color: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Loss of the distances, loss of the colours, share of wrong signs near the surface."""
+        """The loss of the distances, the loss of the colours, and the share of wrong signs near the surface."""
         near = distance.abs() < self.near
         weight = 1 + 3 * near.float()
         error = (predicted.clamp(-4, 4) - distance).abs() + (predicted - predicted.clamp(-4, 4)).abs()
@@ -270,7 +270,7 @@ class LatentVAEStage:
         return shape, color_loss, wrong
 
     def evaluate(self, model: nn.Module) -> Metrics:
-        """Of held-out objects near the surface: error of distances in cells, share of wrong signs, PSNR of colours."""
+        """On held-out objects, near the surface: error of distances in cells, share of wrong signs, PSNR of colours."""
         model = cast(LatentVAE, model)
         sums = torch.zeros(4)
         held_out = list(range(self.training_objects, min(len(self.objects), self.training_objects + 48)))
@@ -289,7 +289,7 @@ class LatentVAEStage:
 
 
 class ImageEncoderStage:
-    """The image encoder learns to see: family, pose, visible parameters, palette, and a coarse coloured volume."""
+    """The image encoder learns to predict family, pose, visible parameters, palette, and a coarse coloured volume."""
 
     name = "image_encoder"
 
@@ -300,13 +300,13 @@ class ImageEncoderStage:
 
     @cached_property
     def objects(self) -> Objects:
-        """The run's objects, with their images and what these show."""
+        """The run's objects, with their images and what the images show."""
         return self.run.objects(
             "coords", "child_color", "image", "surface", "view", "family", "visible", "palette", "pattern"
         )
 
     def loss(self, model: nn.Module, generator: torch.Generator, progress: float) -> tuple[Tensor, Metrics]:
-        """See ``loop.Stage`` and ``pretext_loss``; channels are permuted, and half of the batch is mirrored."""
+        """The loss of ``pretext_loss``, with channels permuted and half of the batch mirrored, see ``loop.Stage``."""
         index = torch.randint(self.run.training_objects, (self.schedule.batch,), generator=generator)
         view = torch.randint(self.run.preset.data.views, (self.schedule.batch,), generator=generator)
         channels = torch.rand(self.schedule.batch, 3, generator=generator).argsort(1)
@@ -314,7 +314,7 @@ class ImageEncoderStage:
         return pretext_loss(cast(ImagePretext, model), self.objects, index, view, self.run.device, channels, mirrored)
 
     def evaluate(self, model: nn.Module) -> Metrics:
-        """Loss and metrics of the first view of held-out objects, nothing done to it."""
+        """The loss and metrics of held-out objects, in their first view, without augmentation."""
         sums: Metrics = {}
         held_out = torch.arange(self.run.training_objects, len(self.objects))
         batches = held_out.split(32)

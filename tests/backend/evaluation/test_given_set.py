@@ -101,7 +101,7 @@ def test_what_is_wrong_with_a_set_is_named(
         [subject.solid() for subject in given_set(folder)]
     monkeypatch.setattr("sys.argv", ["eval.py", "students", "--set", str(folder / "nowhere"), "--table"])
     assert eval_script.main() == 1
-    assert "is no folder" in capsys.readouterr().err
+    assert "is not a folder" in capsys.readouterr().err
 
 
 def test_a_set_that_changed_is_another(folder: Path) -> None:

@@ -174,14 +174,14 @@ def test_a_folder_of_another_teacher_or_other_data_is_refused(tmp_path: Path) ->
 
 def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
     run = distillation(tmp_path, "dense")
-    with pytest.raises(BackendError, match="another process is at work"):
+    with pytest.raises(BackendError, match="another process is using"):
         distillation(tmp_path, "dense")
     run.close()
     distillation(tmp_path, "dense").close()
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="cannot be shared"):
+    with pytest.raises(ValueError, match="cannot be divided"):
         distillation(tmp_path, "dense", preset=replace(PRESET, split=3))
 
 

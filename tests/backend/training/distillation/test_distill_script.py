@@ -48,7 +48,7 @@ def test_a_dry_run_needs_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert run(monkeypatch, "vm-vd", "latents", "--dry-run") == 0
     out = capsys.readouterr().out
     assert "missing teacher" not in out
-    assert "has 0 of 160 shards of objects; they are made by: python -m scripts.train data --preset mini" in out
+    assert "has 0 of 160 shards of objects; make them with: python -m scripts.train data --preset mini" in out
 
 
 def test_without_data_nothing_is_begun(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -92,16 +92,16 @@ def test_options_take_the_place_of_the_preset(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ("vm structure --steps 0", "'0' is not a whole number from 1"),
-        ("vm structure --steps -3", "'-3' is not a whole number from 1"),
-        ("vm structure --batch 2.5", "'2.5' is not a whole number from 1"),
+        ("vm structure --steps 0", "'0' is not a whole number of at least 1"),
+        ("vm structure --steps -3", "'-3' is not a whole number of at least 1"),
+        ("vm structure --batch 2.5", "'2.5' is not a whole number of at least 1"),
         ("vm structure --rate 0", "it must be above 0"),
-        ("vm structure --rate nan", "'nan' is not a number from 0"),
-        ("vm structure --guidance much", "'much' is not a number from 0"),
+        ("vm structure --rate nan", "'nan' is not a number of at least 0"),
+        ("vm structure --guidance much", "'much' is not a number of at least 0"),
         ("vm-vd structure --distill-from 1.5", "it must not be above 1"),
-        ("vm structure --phases 2", "--phases plays no part in vm"),
-        ("cm structure --derivative continuous", "--derivative plays no part in cm"),
-        ("vd structure --guidance 1", "--guidance plays no part in vd"),
+        ("vm structure --phases 2", "--phases has no effect on the method vm"),
+        ("cm structure --derivative continuous", "--derivative has no effect on the method cm"),
+        ("vd structure --guidance 1", "--guidance has no effect on the method vd"),
         ("vm structure --check-data", "--check-data needs --data"),
     ],
 )
@@ -117,8 +117,8 @@ def test_options_that_make_no_sense(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ("vm structure --precision fp16", "is for CUDA"),
-        ("vm structure --batch 7 --split 2 --dry-run", "cannot be shared by 1 process of 2 accumulation steps"),
+        ("vm structure --precision fp16", "needs CUDA"),
+        ("vm structure --batch 7 --split 2 --dry-run", "cannot be divided by 1 process of 2 accumulation steps"),
         ("vm structure --teacher nobody --dry-run", "There is no model named 'nobody'. Choose one of"),
     ],
 )
@@ -129,7 +129,9 @@ def test_what_cannot_be_done_is_said(
     assert words in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("device", "words"), [("cuda", "there is no CUDA device"), ("abacus", "no device that torch")])
+@pytest.mark.parametrize(
+    ("device", "words"), [("cuda", "there is no CUDA device"), ("abacus", "does not know the device")]
+)
 def test_a_device_that_is_not_there(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], device: str, words: str
 ) -> None:

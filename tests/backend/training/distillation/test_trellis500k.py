@@ -141,11 +141,11 @@ OBJECTS: dict[str, Callable[[Path], object]] = {
     "not finite": infinite,
     "cannot be read": truncated,
     "no transparency": opaque,
-    "shows nothing": empty,
+    "shows no object": empty,
     "transforms.json cannot be read": lambda folder: (folder / "renders_cond/aaaa/transforms.json").unlink(),
     "001.png cannot be read": lambda folder: (folder / "renders_cond/aaaa/001.png").unlink(),
     "enc/aaaa.npz cannot be read: No data left": lambda folder: (folder / "latents/enc/aaaa.npz").write_bytes(b""),
-    "it is no .npz archive": not_an_archive,
+    "it is not an .npz archive": not_an_archive,
     "enc/aaaa.npz cannot be read: ": flipped,
     "enc/aaaa.npz lacks feats": lambda folder: np.savez(folder / "latents/enc/aaaa.npz", coords=np.zeros((1, 3))),
     "feats holds <U4, not floating-point": lambda folder: rewrite(
@@ -162,7 +162,7 @@ FOLDERS: dict[str, Callable[[Path], object]] = {
     "metadata.csv: aesthetic_score of aaaa is 'good'": spoiled_score,
     "metadata.csv cannot be read": lambda folder: (folder / "metadata.csv").write_bytes(b"\xff\xfe\x00"),
     "should hold one encoder's": lambda folder: (folder / "latents/other").mkdir(),
-    "is missing: this is no data set": lambda folder: (folder / "metadata.csv").unlink(),
+    "is missing: this is not a data set": lambda folder: (folder / "metadata.csv").unlink(),
     "lacks the columns": lambda folder: (folder / "metadata.csv").write_text("sha256\naaaa\n"),
 }
 SPOILED = OBJECTS | FOLDERS
@@ -184,7 +184,7 @@ def test_structure_latents_of_another_shape(folder: Path) -> None:
 
 def test_a_data_set_without_objects(folder: Path) -> None:
     dataset = Dataset(folder, "latents", aesthetic_score=9.0)
-    with pytest.raises(ValueError, match="names no object"):
+    with pytest.raises(ValueError, match="lists no object"):
         PublishedLatents(dataset, encoder(), Normalization((0.0,), (1.0,)))
 
 

@@ -159,7 +159,7 @@ def test_a_stopped_run_goes_on_exactly(tmp_path: Path) -> None:
 
 def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
     trainer = Trainer(Line(), tmp_path, torch.device("cpu"))
-    with alone(tmp_path), pytest.raises(BackendError, match="another process is at work"):
+    with alone(tmp_path), pytest.raises(BackendError, match="another process is using"):
         trainer.run(lambda words: None)
 
 
