@@ -17,11 +17,10 @@ from espalier.blender_addon.jobs.client import Backend
 from espalier.blender_addon.jobs.file_lock import FileLock
 from espalier.blender_addon.jobs.queue import Job
 from espalier.blender_addon.scene import render_preview
-from PIL import Image
 
 from tests.fakes import fake_backend
-from tests.fakes.tiny_model import write_tiny_model
 
+Image = pytest.importorskip("PIL.Image", reason="images are drawn with Pillow, which this Python lacks")
 ROOT = Path(__file__).parents[2]
 BACKEND = [sys.executable, str(Path(__file__).parents[1] / "fakes" / "fussy_backend.py")]
 
@@ -341,6 +340,8 @@ def test_wrong_usage_says_why(
 
 def test_the_script_itself_with_a_model(folder: Callable[..., Path], tmp_path: Path) -> None:
     """A process of its own, with the checkout's own backend and a tiny model."""
+    from tests.fakes.tiny_model import write_tiny_model  # needs torch
+
     model, images = write_tiny_model(tmp_path / "tiny"), folder()
     (images / "broken.png").write_text("This is no image.")
     picture = Image.new("RGBA", (64, 64))
