@@ -27,6 +27,7 @@ from typing import Any, ClassVar
 from .settings import (
     ABOUT,
     DEFAULT_MODEL,
+    FOR_A_GIVEN_MESH,
     About,
     Choice,
     Door,
@@ -42,6 +43,7 @@ from .settings import (
 __all__ = [
     "ABOUT",
     "DEFAULT_MODEL",
+    "FOR_A_GIVEN_MESH",
     "About",
     "Choice",
     "Door",
@@ -103,7 +105,7 @@ class Generate(Settings):
     int32 and, if the mesh has them, ``uvs`` [F, 3, 2] float32. Its shape is kept, and a texture is made for it. The UVs
     are used as they are if they do not overlap. Otherwise new ones are made: for ``cage_vertices`` and ``cage_faces``
     if the file has them (the mesh that a modifier makes the shape from), else for the mesh itself. With ``mesh``, the
-    settings ``faces``, ``normal_map`` and ``ambient_occlusion`` are ignored.
+    settings in ``FOR_A_GIVEN_MESH`` and ``faces`` are ignored.
     """
 
     type: ClassVar[str] = "generate"

@@ -1,8 +1,8 @@
 """The settings of one object. Each is declared once, here, with everything that its doors need to know about it.
 
 A *door* is a way to set a setting: the command line, batch, the panel, a preset, or what an object remembers. All doors
-are derived from this table. A new setting needs only a field here, the code that uses it, and its translation. This
-module uses the standard library only; ``protocol`` exports it.
+are derived from this table. A new setting needs a field here, the code that uses it, and its translation
+(CONTRIBUTING.md lists what else). This module uses the standard library only; ``protocol`` exports it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import enum
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -212,6 +213,9 @@ class Settings:
         """Whether the model's 3-D Gaussians are needed."""
         return self.texture_source == "gaussians" or "gaussians" in self.formats
 
+
+#: What has no effect when a given mesh is painted, with the value that says so.
+FOR_A_GIVEN_MESH: Mapping[str, Any] = {"normal_map": False, "ambient_occlusion": False, "keep_raw": False}
 
 #: Every setting by its name, in the order in which people see them.
 ABOUT: dict[str, About] = {each.name: each.metadata["about"] for each in fields(Settings)}

@@ -113,7 +113,7 @@ def _settings(request: protocol.Generate) -> Settings:
     if not isinstance(request.out, str) or not isinstance(request.mesh, str):
         raise SettingsError("settings_invalid", "The output folder and the mesh must be paths.")
     settings = request.settings()
-    return replace(settings, normal_map=False, ambient_occlusion=False) if request.mesh else settings
+    return replace(settings, **protocol.FOR_A_GIVEN_MESH) if request.mesh else settings
 
 
 def _folder(out: str) -> Path:

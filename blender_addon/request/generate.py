@@ -87,7 +87,7 @@ def job_with(
     paths, files = images.as_files(pictures, out)
     if mesh is not None:
         files[out / "shape.npz"] = mesh
-        settings = {**settings, "normal_map": False, "ambient_occlusion": False, "keep_raw": False}
+        settings = {**settings, **protocol.FOR_A_GIVEN_MESH}
     shape = "" if mesh is None else str(out / "shape.npz")
     request = protocol.Generate(uuid.uuid4().hex, paths, str(out), mesh=shape, **settings)
     return start_writing(Job(request, target, sources=sources), files)
