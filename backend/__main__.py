@@ -177,7 +177,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--from", type=Path, dest="source", metavar="FOLDER", help="take it from this folder, without a network"
     )
-    command.add_argument("--yes", action="store_true", help="accept the licences without being asked")
+    command.add_argument("--yes", action="store_true", help="accept the licenses without being asked")
     command.add_argument("--json", action="store_true", help="print progress and result as lines of JSON")
     command.add_argument("--traceback", action="store_true", help="show where an error comes from")
     _add_attached(command)

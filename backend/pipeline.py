@@ -337,7 +337,7 @@ class Pipeline:
         clock = clock or Clock(self.device)
         if settings.gaussians and self.gaussian_decoder is None:
             message = f"The model {self.folder.name} has no decoder of Gaussians."
-            raise SettingsError("settings_invalid", message, "Take the texture from the colours of the mesh.")
+            raise SettingsError("settings_invalid", message, "Take the texture from the colors of the mesh.")
         generator = torch.Generator().manual_seed(settings.seed)
         samplers = self.samplers(settings)
         for sampler in samplers if structure is None else samplers[1:]:

@@ -71,7 +71,7 @@ def paint(mesh: GivenMesh, made: Reconstruction, settings: Settings, check: Chec
         check_mesh(surface)
     except MeshError as error:
         hint = "Try another seed, or an image of a similar object."
-        raise GenerationError(error.code, f"There is no surface to take colours from: {error}.", hint) from error
+        raise GenerationError(error.code, f"There is no surface to take colors from: {error}.", hint) from error
     source = Source(drop_bad_faces(surface))
     check()
     target = mesh.unwrapped(settings.texture_size)

@@ -128,7 +128,7 @@ def _words(model: ModelInfo) -> list[str]:
         state = f"{in_words(model.present)} of {in_words(model.size)} downloaded"
     lines = [f"{model.name:21}{in_words(model.size):>8}  {state}: {model.folder}"]
     if model.source:
-        lines.append(f"{'':31}{model.title}, {model.source}, licence: {model.licence}")
+        lines.append(f"{'':31}{model.title}, {model.source}, license: {model.licence}")
     if model.problem:
         lines.append(f"{'':31}cannot be used: {model.problem}")
     return lines

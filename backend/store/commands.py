@@ -86,8 +86,8 @@ def _refusal(missing: list[PublishedModel], options: argparse.Namespace) -> str:
     if options.yes:
         return ""
     if options.json or not (sys.stdin.isatty() and sys.stderr.isatty()):
-        return "Nothing is downloaded without consent. Read the licences, then add --yes."
-    print("Accept these licences and continue? [y/N] ", end="", file=sys.stderr, flush=True)
+        return "Nothing is downloaded without consent. Read the licenses, then add --yes."
+    print("Accept these licenses and continue? [y/N] ", end="", file=sys.stderr, flush=True)
     return "" if sys.stdin.readline().strip().lower() in ("y", "yes") else "Nothing was downloaded."
 
 
@@ -95,6 +95,6 @@ def _show(missing: list[PublishedModel], source: Path | None) -> None:
     for model in missing:
         print(f"{model.name}: {model.title}, {in_words(model.size)}", file=sys.stderr)
         print(f"    from     {source or f'{endpoint()}/{model.repository}'}", file=sys.stderr)
-        print(f"    licence  {model.licence} ({model.page})", file=sys.stderr)
+        print(f"    license  {model.licence} ({model.page})", file=sys.stderr)
     folder = models_folder()
     print(f"to {folder}, where {in_words(free_bytes(folder))} are free", file=sys.stderr)

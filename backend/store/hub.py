@@ -107,8 +107,8 @@ class Hub:
             hint = "A firewall or proxy may block that server. Ask for access, or install from a folder with --from."
             return StoreError("storage_refused", f"{server.host} refuses the file ({status}).", hint)
         if status == 403 or isinstance(error, GatedRepoError):
-            hint = f"Accept its licence at {model.page} with an account, and set HF_TOKEN to a token of that account."
-            return StoreError("access_denied", f"{model.title} is only for users who have accepted its licence.", hint)
+            hint = f"Accept its license at {model.page} with an account, and set HF_TOKEN to a token of that account."
+            return StoreError("access_denied", f"{model.title} is only for users who have accepted its license.", hint)
         if status == 401:
             if "authorization" in self._headers:
                 hint = "Make a new one at https://huggingface.co/settings/tokens, or unset HF_TOKEN."

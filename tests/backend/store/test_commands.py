@@ -145,7 +145,7 @@ def test_the_models(hub: FakeHub, capsys: pytest.CaptureFixture[str], tmp_path: 
     assert states()[NAME] == "damaged"
     assert main(["models"]) == 0
     text = capsys.readouterr().out
-    for words in ("mini", "damaged", "licence: MIT", "https://huggingface.co/microsoft/TRELLIS-image-large", "3.0 GB"):
+    for words in ("mini", "damaged", "license: MIT", "https://huggingface.co/microsoft/TRELLIS-image-large", "3.0 GB"):
         assert words in text
 
 

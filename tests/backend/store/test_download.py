@@ -246,8 +246,8 @@ def test_an_endpoint_that_is_no_address(hub: FakeHub, monkeypatch: pytest.Monkey
     ("status", "headers", "code", "words"),
     [
         (401, {}, "token_missing", "HF_TOKEN"),
-        (401, {"X-Error-Code": "GatedRepo"}, "access_denied", "licence"),
-        (403, {}, "access_denied", "licence"),
+        (401, {"X-Error-Code": "GatedRepo"}, "access_denied", "license"),
+        (403, {}, "access_denied", "license"),
         (404, {"X-Error-Code": "RepoNotFound"}, "not_found", "newer Espalier"),
         (404, {"X-Error-Code": "RevisionNotFound"}, "not_found", "newer Espalier"),
         (418, {}, "hub_failed", "later"),
