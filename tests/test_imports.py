@@ -8,6 +8,7 @@ alone, count like any other.
 from __future__ import annotations
 
 import ast
+import functools
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -92,24 +93,28 @@ NOT_IN_TRAINING = ("backend.serving", "backend.pipeline", "backend.retexture", "
 def broken_rules(module: str, source: str) -> list[str]:
     """What a module imports against the rules."""
     rules = (blender_rule, border_rule, addon_rule, layer_rule, training_rule, plain_rule)
-    imports = list(imported(module, ast.parse(source)))
-    found = [f"{module}: {what}" for rule in rules for one in imports if (what := rule(module, *one))]
+    found = [f"{module}: {what}" for rule in rules for one in imported(module, source) if (what := rule(module, *one))]
     return list(dict.fromkeys(found))
 
 
-def imported(module: str, tree: ast.Module) -> Iterator[tuple[str, bool, bool]]:
+@functools.cache  # three tests ask for those of each module
+def imported(module: str, source: str) -> tuple[tuple[str, bool, bool], ...]:
     """(absolute name of what is imported, whether relatively, whether inside a function) for each import."""
-    lazy = {id(n) for f in ast.walk(tree) if isinstance(f, ast.FunctionDef | ast.AsyncFunctionDef) for n in ast.walk(f)}
-    package = module.split(".")
-    for node in ast.walk(tree):
+    return tuple(_imported(module.split("."), ast.parse(source), lazy=False))
+
+
+def _imported(package: list[str], parent: ast.AST, lazy: bool) -> Iterator[tuple[str, bool, bool]]:
+    for node in ast.iter_child_nodes(parent):
         if isinstance(node, ast.Import):
             for alias in node.names:
-                yield alias.name.removeprefix("espalier."), False, id(node) in lazy
+                yield alias.name.removeprefix("espalier."), False, lazy
         elif isinstance(node, ast.ImportFrom):
             base = ".".join(package[: len(package) - node.level]) if node.level else ""
             for alias in node.names:
                 name = ".".join(part for part in (base, node.module, alias.name) if part)
-                yield name.removeprefix("espalier."), node.level > 0, id(node) in lazy
+                yield name.removeprefix("espalier."), node.level > 0, lazy
+        elif isinstance(node, ast.stmt | ast.excepthandler | ast.match_case):  # no import is inside an expression
+            yield from _imported(package, node, lazy or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
 
 
 def within(name: str, parents: Iterable[str]) -> bool:
@@ -165,6 +170,7 @@ def layer_rule(module: str, name: str, relative: bool, lazy: bool) -> str:
     return ""
 
 
+@functools.cache
 def is_module(name: str) -> bool:
     path = ROOT.joinpath(*name.split("."))
     return path.is_dir() or path.with_suffix(".py").is_file()
@@ -197,7 +203,7 @@ def graph(sources: Mapping[str, str]) -> dict[str, set[str]]:
     for module, source in sources.items():
         here = module.removesuffix(".__init__")
         arrows[here] = set()
-        for name, _, _ in imported(module, ast.parse(source)):
+        for name, _, _ in imported(module, source):
             found = name
             while found and found not in sources and f"{found}.__init__" not in sources:
                 found = found.rpartition(".")[0]
