@@ -201,8 +201,9 @@ class Devices:
         return float(sum_)
 
     def close(self) -> None:
-        """Leave the group of processes."""
+        """Leave the group of processes, together. With gloo, one that left first aborted now and then as it ended."""
         if self.count > 1:
+            dist.barrier()
             dist.destroy_process_group()
 
 
