@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import bpy
+import numpy as np
 import pytest
 from espalier import blender_addon
 from espalier.backend import protocol
@@ -16,8 +17,10 @@ from espalier.blender_addon import choices, pump
 from espalier.blender_addon.extension import ROOT
 from espalier.blender_addon.jobs.queue import Job, State
 from espalier.blender_addon.request import generate
+from espalier.blender_addon.scene import history
+from espalier.blender_addon.scene.made import remember
 from espalier.blender_addon.scene.mesh_import import NOTE
-from espalier.blender_addon.ui import image_operators, job_list, panels, preferences, presets
+from espalier.blender_addon.ui import image_operators, job_list, panels, preferences, presets, result_panels
 
 
 @pytest.fixture
@@ -68,7 +71,13 @@ def draw() -> list[tuple[str, Any]]:
     )
     drawn: list[tuple[str, Any]] = []
     panel: Any = types.SimpleNamespace(layout=Layout(drawn))
-    for cls in (panels.EspalierPanel, panels.EspalierObjectPanel, panels.EspalierAdvancedPanel):
+    for cls in (
+        panels.EspalierPanel,
+        panels.EspalierObjectPanel,
+        panels.EspalierAdvancedPanel,
+        result_panels.EspalierIteratePanel,
+        result_panels.EspalierHistoryPanel,
+    ):
         cls.draw(panel, context)
     return drawn
 
@@ -215,6 +224,22 @@ def test_panel_without_and_with_images(registered: None) -> None:
     assert [kind for kind, _ in drawn].count("template_icon") == 2
     assert "front.png" in texts(drawn)
     assert "espalier.generate" in texts(drawn)
+
+
+def test_panels_with_results(registered: None) -> None:
+    assert "Generated objects are listed here" in texts(draw())
+    made = bpy.data.objects.new("mug", bpy.data.meshes.new("mug"))
+    bpy.context.scene.collection.objects.link(made)
+    bpy.context.view_layer.objects.active = made
+    assert "mug  " not in texts(draw())  # it is not one of Espalier's yet
+    remember(made, {"images": ("/images/mug.png",), "seed": 4321}, 1.0)
+    history.entries.insert(
+        0, history.Entry("a", "mug", {"seed": 4321}, picture=np.zeros((history.SIZE, history.SIZE, 4), np.uint8))
+    )
+    shown = texts(draw())
+    assert "mug  ·  4321" in shown
+    assert "Regenerate with New Seed" in shown
+    assert "Generated objects are listed here" not in shown
 
 
 def test_panel_of_a_job(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
