@@ -30,7 +30,12 @@ def press(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fake_command: Callabl
     """Presses Generate 3D in a scene with one object."""
     bpy.ops.wm.read_factory_settings(use_empty=True)
     monkeypatch.setenv(process.PYTHON_VARIABLE, sys.executable)
-    monkeypatch.setattr(process, "backend_command", lambda python, root: fake_command("slow", str(JOB_SECONDS)))
+    serve = ("slow", str(JOB_SECONDS))
+    monkeypatch.setattr(
+        process,
+        "backend_command",
+        lambda python, command, *more: fake_command(*serve) if command == "serve" else fake_command(command),
+    )
     blender_addon.register()
     (tmp_path / "mug.png").write_bytes(b"an image")
     bpy.ops.espalier.add_images("EXEC_DEFAULT", directory=str(tmp_path), files=[{"name": "mug.png"}])
