@@ -79,8 +79,8 @@ class Journal:
         digests: tuple[str, str] = ("", ""),
     ) -> None:
         """Note a submitted job. Its folder is the request's. Raises OSError."""
-        place = None if replaces is None else [replaces.file, replaces.name]
-        noted = {"request": protocol.encode(request), "sources": sources, "replaces": place, "layout": digests}
+        replaced = None if replaces is None else [replaces.file, replaces.name]
+        noted = {"request": protocol.encode(request), "sources": sources, "replaces": replaced, "layout": digests}
         write_whole(Path(request.out, ASKED), json.dumps(noted))
 
     def finished(self, request: protocol.Generate, result: protocol.Result) -> None:
@@ -132,8 +132,8 @@ def _left(session: Path) -> Iterator[Left]:
             request = protocol.decode_request(noted["request"])
             if not isinstance(request, protocol.Generate) or Path(request.out) != folder:
                 raise ValueError(f"{folder} is not the folder of this job")
-            sources, place = tuple(noted["sources"]), noted["replaces"]
-            replaces = None if place is None else SavedObject(*place)
+            sources, replaced = tuple(noted["sources"]), noted["replaces"]
+            replaces = None if replaced is None else SavedObject(*replaced)
             first, second = noted["layout"]
             moment = (folder / ASKED).stat().st_mtime
             yield Left(request, sources, replaces, (str(first), str(second)), _result(folder), moment, _size(folder))
