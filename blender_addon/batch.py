@@ -176,7 +176,7 @@ def parse(arguments: list[str], list_models: ListModels, name: str) -> argparse.
         help="treat images named NAME_front, NAME_back, ... in one folder as views of the object NAME (default: yes)",
     )
     protocol.add_options(parser, protocol.Door.BATCH)
-    parser.add_argument("--format", default=",".join(FORMATS), help="glb, blend or both (default: glb,blend)")
+    parser.add_argument("--format", default="glb,blend", help="glb, blend or both (default: glb,blend)")
     parser.add_argument("--render", action="store_true", help="render a preview of each asset with Cycles on the CPU")
     options = parser.parse_args(arguments)
     options.formats = [name.strip() for name in options.format.split(",")]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
+import pkgutil
+import sys
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +16,7 @@ import numpy as np
 import pytest
 from espalier import blender_addon
 from espalier.backend import protocol
-from espalier.blender_addon import choices, pump
+from espalier.blender_addon import choices, pump, ui
 from espalier.blender_addon.extension import ROOT
 from espalier.blender_addon.jobs.queue import Job, State
 from espalier.blender_addon.request import generate
@@ -104,6 +107,16 @@ def test_register_twice() -> None:
         assert not hasattr(bpy.types.Scene, "espalier")
         assert not hasattr(bpy.types, "ESPALIER_PT_generate")
         assert pump._loaded_file not in bpy.app.handlers.load_post
+
+
+def test_everything_with_a_label_is_registered() -> None:
+    found = []
+    for module in pkgutil.iter_modules(ui.__path__, f"{ui.__name__}."):
+        for name, one in vars(importlib.import_module(module.name)).items():
+            if isinstance(one, type) and one.__module__ == module.name and "bl_label" in vars(one):
+                found.append(name)
+                assert one in sys.modules[module.name]._classes, name
+    assert len(found) > 20
 
 
 def test_the_preferences_go_by_the_extensions_name(registered: None) -> None:
