@@ -124,7 +124,7 @@ def patiently(attempt: Callable[[], Result], explain: Explain, arrived: Callable
     while True:
         try:
             return attempt()
-        except Exception as error:
+        except Exception as error:  # each source has errors of its own; what it cannot explain is raised again
             fault = explain(error)
             if fault is None:
                 raise

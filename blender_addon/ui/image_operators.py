@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import bpy
@@ -63,6 +64,25 @@ def _images_to_choose(self: bpy.types.Operator, context: bpy.types.Context) -> l
     return _listed
 
 
+def _add(context: bpy.types.Context, name: str) -> set[str]:
+    """Add an image of this blend-file to the list."""
+    images.add_source(context.scene.espalier, images.DATABLOCK + name)
+    pump.redraw("UI")
+    return {"FINISHED"}
+
+
+def _add_made(
+    operator: bpy.types.Operator, context: bpy.types.Context, make: Callable[[bpy.types.Context], bpy.types.Image]
+) -> set[str]:
+    """Make an image in this blend-file, and add it to the list."""
+    try:
+        image = make(context)
+    except RuntimeError as error:
+        operator.report({"ERROR"}, str(error))
+        return {"CANCELLED"}
+    return _add(context, image.name)
+
+
 class EspalierAddImage(bpy.types.Operator):
     """Add an image of this blend-file, such as a packed, generated, painted or pasted one"""
 
@@ -85,9 +105,7 @@ class EspalierAddImage(bpy.types.Operator):
         return {"RUNNING_MODAL"}
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        images.add_source(context.scene.espalier, images.DATABLOCK + self.image)
-        pump.redraw("UI")
-        return {"FINISHED"}
+        return _add(context, self.image)
 
 
 class EspalierAddRender(bpy.types.Operator):
@@ -108,14 +126,7 @@ class EspalierAddRender(bpy.types.Operator):
         return True
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        try:
-            image = images.add_render(context)
-        except RuntimeError as error:
-            self.report({"ERROR"}, str(error))
-            return {"CANCELLED"}
-        images.add_source(context.scene.espalier, images.DATABLOCK + image.name)
-        pump.redraw("UI")
-        return {"FINISHED"}
+        return _add_made(self, context, images.add_render)
 
 
 class EspalierPasteImage(bpy.types.Operator):
@@ -135,14 +146,7 @@ class EspalierPasteImage(bpy.types.Operator):
         return context.area is not None
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        try:
-            image = images.paste(context)
-        except RuntimeError as error:
-            self.report({"ERROR"}, str(error))
-            return {"CANCELLED"}
-        images.add_source(context.scene.espalier, images.DATABLOCK + image.name)
-        pump.redraw("UI")
-        return {"FINISHED"}
+        return _add_made(self, context, images.paste)
 
 
 class _ListedImage(bpy.types.Operator):

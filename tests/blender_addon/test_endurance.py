@@ -7,16 +7,14 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import bpy
 import pytest
-from espalier import blender_addon
 from espalier.blender_addon import pump
 from espalier.blender_addon.jobs.queue import Job, State
 from espalier.blender_addon.scene import viewport
-from espalier.blender_addon.server import process
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals")]
 
@@ -26,27 +24,16 @@ Press = Callable[[], Job]
 
 
 @pytest.fixture
-def press(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fake_command: Callable[..., list[str]]) -> Iterator[Press]:
+def press(mode: list[str]) -> Press:
     """Presses Generate 3D in a scene with one object."""
-    bpy.ops.wm.read_factory_settings(use_empty=True)
-    monkeypatch.setenv(process.PYTHON_VARIABLE, sys.executable)
-    serve = ("slow", str(JOB_SECONDS))
-    monkeypatch.setattr(
-        process,
-        "backend_command",
-        lambda python, command, *more: fake_command(*serve) if command == "serve" else fake_command(command),
-    )
-    blender_addon.register()
-    (tmp_path / "mug.png").write_bytes(b"an image")
-    bpy.ops.espalier.add_images("EXEC_DEFAULT", directory=str(tmp_path), files=[{"name": "mug.png"}])
+    mode[:] = ["slow", str(JOB_SECONDS)]
     bpy.ops.mesh.primitive_cube_add()
 
     def press() -> Job:
         assert bpy.ops.espalier.generate() == {"FINISHED"}
         return pump.jobs.jobs[-1]
 
-    yield press
-    blender_addon.unregister()
+    return press
 
 
 class Scene:
