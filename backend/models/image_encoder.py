@@ -9,6 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..sparse.attention import attend
+from .layers import MixedPrecisionNetwork
+
 #: Side in pixels of the images the published encoder was trained on: 37 patches of 14.
 IMAGE_SIZE = 518
 
@@ -36,8 +39,8 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, L, C] to [B, L, C]."""
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each [B, heads, L, dim]
-        return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(2)
+        return self.proj(attend(q, k, v))
 
 
 class Mlp(nn.Module):
@@ -84,12 +87,13 @@ class Block(nn.Module):
         return x + self.ls2(self.mlp(self.norm2(x)))
 
 
-class ImageEncoder(nn.Module):
+class ImageEncoder(MixedPrecisionNetwork):
     """Normalised images [B, 3, H, W] to condition tokens [B, 1 + R + P, embed_dim]: class, registers, patches.
 
     H and W are multiples of ``patch_size``; if they differ from ``img_size``, the position embeddings are resized.
-    The arguments are those of the published configurations (``arch`` only names the widths that follow it). Values that
-    would need another kind of network raise ValueError.
+    The arguments are those of the published configurations (``arch`` only names the widths that follow it), and
+    ``use_fp16``, which keeps the blocks in half precision. Values that would need another kind of network raise
+    ValueError.
     """
 
     def __init__(
@@ -107,6 +111,7 @@ class ImageEncoder(nn.Module):
         num_register_tokens: int = 4,
         interpolate_antialias: bool = True,
         interpolate_offset: float = 0.0,
+        use_fp16: bool = False,
     ) -> None:
         super().__init__()
         for name, value, supported in (
@@ -129,6 +134,16 @@ class ImageEncoder(nn.Module):
         self.mask_token = nn.Parameter(torch.zeros(1, embed_dim))
         self.norm = nn.LayerNorm(embed_dim, eps=1e-6)
         self._initialise()
+        if use_fp16:
+            self.convert_to_fp16()
+
+    def convert_to_fp16(self) -> None:
+        """Keep the blocks in half precision, with their norms and gains: torch's norms compute in fp32 in any case."""
+        self.blocks.half()
+
+    def convert_to_fp32(self) -> None:
+        """Keep the blocks in single precision."""
+        self.blocks.float()
 
     def _initialise(self) -> None:
         # Cut off at 4 deviations: plain normal_ on the meta device imports torch's compiler, which takes 4 s.
@@ -162,9 +177,10 @@ class ImageEncoder(nn.Module):
         x = torch.cat([self.cls_token.expand(batch, -1, -1), patches.flatten(2).transpose(1, 2)], dim=1)
         x = x + self.position_embedding(rows, columns)
         x = torch.cat([x[:, :1], self.register_tokens.expand(batch, -1, -1), x[:, 1:]], dim=1)
+        x = x.to(self.dtype)
         for block in self.blocks:
             x = block(x)
-        return x
+        return x.to(images.dtype)
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images [B, 3, H, W] to condition tokens [B, 1 + R + P, C]."""

@@ -52,10 +52,9 @@ class SparseResBlock3d(nn.Module):
         """
         if self.halve:
             x = downsample(x, 2)
-        scale, shift = self.emb_layers(embedding).chunk(2, dim=-1)
         h = self.conv1(x.replace(F.silu(self.norm1(x.feats))), upsample=voxels)
-        h = h.replace(self.norm2(h.feats)) * (1 + scale) + shift
-        h = self.conv2(h.replace(F.silu(h.feats)))
+        scale, shift = (h.voxels.spread(part) for part in self.emb_layers(embedding).chunk(2, dim=-1))
+        h = self.conv2(h.replace(F.silu(self.norm2.modulated(h.feats, scale, shift))))
         x = x.replace(self.skip_connection(x.feats))
         return h.replace(h.feats + (x if voxels is None else upsample(x, voxels, 2)).feats)
 

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..sparse.attention import attend
 from ..sparse.convolution import SparseConv3d
 
 
@@ -84,20 +85,37 @@ def posterior_sample(mean: Tensor, logvar: Tensor, noise: Tensor) -> Tensor:
 # --- norms -----------------------------------------------------------------------------------------------------------
 
 
+# torch's kernels for norms read and write the input's dtype and compute in fp32: casts would only move bytes.
+
+
+def _as(x: Tensor, parameter: Tensor | None) -> Tensor | None:
+    """A norm's gain or bias in the dtype of its input. On CUDA, torch's kernels want them equal."""
+    return None if parameter is None else parameter.to(x.dtype)
+
+
 class LayerNorm32(nn.LayerNorm):
-    """Layer norm over the last axis, computed in fp32 and cast back to the input's dtype."""
+    """Layer norm over the last axis: computed in fp32, in the input's dtype."""
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., C] to the same shape and dtype."""
-        return super().forward(x.float()).to(x.dtype)
+        return F.layer_norm(x, self.normalized_shape, _as(x, self.weight), _as(x, self.bias), self.eps).to(x.dtype)
+
+    def modulated(self, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        """``norm(x) (1 + scale) + shift`` of [..., C], for a norm without gains of its own (Peebles and Xie 2023).
+
+        Both broadcast against ``x``. A single row of them, as for one object, serves as the norm's gain and bias.
+        """
+        if scale.numel() == x.shape[-1]:
+            return F.layer_norm(x, x.shape[-1:], (1 + scale).flatten(), shift.flatten(), self.eps).to(x.dtype)
+        return self(x) * (1 + scale) + shift
 
 
 class GroupNorm32(nn.GroupNorm):
-    """Group norm over [B, C, ...], computed in fp32 and cast back to the input's dtype."""
+    """Group norm over [B, C, ...]: computed in fp32, in the input's dtype."""
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, ...] to the same shape and dtype."""
-        return super().forward(x.float()).to(x.dtype)
+        return F.group_norm(x, self.num_groups, _as(x, self.weight), _as(x, self.bias), self.eps).to(x.dtype)
 
 
 class ChannelLayerNorm32(LayerNorm32):
@@ -108,6 +126,10 @@ class ChannelLayerNorm32(LayerNorm32):
         return super().forward(x.movedim(1, -1)).movedim(-1, 1)  # channels-last in memory, which convolutions like
 
 
+#: Keeps a head of zeros at zero. As the square of the reference's 1e-12, it changes nothing else in fp32.
+_RMS_EPS = 1e-24
+
+
 class MultiHeadRMSNorm(nn.Module):
     """RMS norm of every head of [..., heads, head_dim], with a gain for each head and channel.
 
@@ -116,12 +138,11 @@ class MultiHeadRMSNorm(nn.Module):
 
     def __init__(self, head_dim: int, heads: int) -> None:
         super().__init__()
-        self.scale = math.sqrt(head_dim)
         self.gamma = nn.Parameter(torch.ones(heads, head_dim))
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., heads, head_dim] to the same shape and dtype."""
-        return (F.normalize(x.float(), dim=-1) * self.gamma * self.scale).to(x.dtype)
+        return F.rms_norm(x, x.shape[-1:], None, _RMS_EPS) * self.gamma.to(x.dtype)
 
 
 # --- embeddings ------------------------------------------------------------------------------------------------------
@@ -198,12 +219,6 @@ def pixel_unshuffle_3d(x: Tensor, factor: int) -> Tensor:
 
 
 # --- transformer -----------------------------------------------------------------------------------------------------
-
-
-def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Softmax attention of queries [B, Lq, heads, dim] to keys and values [B, Lk, heads, dim], as [B, Lq, C]."""
-    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
-    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
 
 
 class SelfAttention(nn.Module):
@@ -309,6 +324,6 @@ class ModulatedTransformerCrossBlock(ModulatedCrossBlock):
         """[B, L, C], embedding [B, C] (or modulation [B, 6 C]) and context [B, Lc, context_channels] to [B, L, C]."""
         modulation = self.adaLN_modulation(embedding)[:, None].chunk(6, dim=-1)
         shift_attn, scale_attn, gate_attn, shift_mlp, scale_mlp, gate_mlp = modulation
-        x = x + gate_attn * self.self_attn(self.norm1(x) * (1 + scale_attn) + shift_attn)
+        x = torch.addcmul(x, gate_attn, self.self_attn(self.norm1.modulated(x, scale_attn, shift_attn)))
         x = x + self.cross_attn(self.norm2(x), context)
-        return x + gate_mlp * self.mlp(self.norm3(x) * (1 + scale_mlp) + shift_mlp)
+        return torch.addcmul(x, gate_mlp, self.mlp(self.norm3.modulated(x, scale_mlp, shift_mlp)))

@@ -5,6 +5,7 @@ Parameters have the names of the published state dicts (``attn.to_qkv``, ``mlp.m
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from ..sparse.attention import cross_attention, self_attention
@@ -109,9 +110,10 @@ class ModulatedSparseTransformerCrossBlock(ModulatedCrossBlock):
 
     def forward(self, x: SparseTensor, embedding: Tensor, context: Tensor) -> SparseTensor:
         """[N, C], embedding [B, C] (or modulation [B, 6 C]) and context [B, L, context_channels] to [N, C]."""
-        modulation = self.adaLN_modulation(embedding).chunk(6, dim=-1)
+        modulation = (x.voxels.spread(part) for part in self.adaLN_modulation(embedding).chunk(6, dim=-1))
         shift_attn, scale_attn, gate_attn, shift_mlp, scale_mlp, gate_mlp = modulation
-        x = x + self.self_attn(x.replace(self.norm1(x.feats)) * (1 + scale_attn) + shift_attn) * gate_attn
-        x = x + self.cross_attn(x.replace(self.norm2(x.feats)), context)
-        h = x.replace(self.norm3(x.feats)) * (1 + scale_mlp) + shift_mlp
-        return x + x.replace(self.mlp(h.feats)) * gate_mlp
+        h = x.feats
+        modulated = x.replace(self.norm1.modulated(h, scale_attn, shift_attn))
+        h = torch.addcmul(h, gate_attn, self.self_attn(modulated).feats)
+        h = h + self.cross_attn(x.replace(self.norm2(h)), context).feats
+        return x.replace(torch.addcmul(h, gate_mlp, self.mlp(self.norm3.modulated(h, scale_mlp, shift_mlp))))
