@@ -58,6 +58,9 @@ __all__ = [
 
 PROTOCOL_VERSION = 1
 
+#: The code of an error after which the backend can compute nothing more on its device, and ends.
+DEVICE_LOST = "device_lost"
+
 #: The stages of a job in the order they run, with their share of the progress bar (the shares add up to 1).
 STAGES: dict[str, float] = {
     "load": 0.05,

@@ -23,3 +23,27 @@ def device_title(device: torch.device) -> str:
 def device_memory(device: torch.device) -> int | None:
     """A GPU's memory in bytes; None for the CPU."""
     return torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else None
+
+
+def warm(device: torch.device) -> None:
+    """Do what the first use of a GPU waits for: its context, and the libraries of products, attention and volumes."""
+    if device.type != "cuda":
+        return
+    x = torch.zeros(1, 8, 16, 64, dtype=torch.half, device=device)
+    torch.nn.functional.scaled_dot_product_attention(x @ x.transpose(2, 3) @ x, x, x)
+    volume = torch.zeros(1, 32, 16, 16, 16, dtype=torch.half, device=device)
+    torch.nn.functional.conv3d(volume, torch.zeros(32, 32, 3, 3, 3, dtype=torch.half, device=device), padding=1)
+    torch.cuda.synchronize(device)
+
+
+def is_lost(device: torch.device) -> bool:
+    """Whether this process can no longer use the device: after some errors of CUDA every later call fails, too."""
+    if device.type != "cuda":
+        return False
+    try:
+        torch.cuda.synchronize(device)
+    except torch.OutOfMemoryError:
+        return False
+    except RuntimeError:
+        return True
+    return False

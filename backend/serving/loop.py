@@ -40,7 +40,7 @@ def serve(device_name: str | None = None) -> int:
 
     import torch  # only now that the streams are safe: anything below may print
 
-    from .device import choose_device, device_title
+    from .device import choose_device, device_title, warm
 
     try:
         device = choose_device(device_name)
@@ -60,11 +60,12 @@ def serve(device_name: str | None = None) -> int:
     inbox = Inbox(outbox)
     threading.Thread(target=inbox.read, args=(stdin,), daemon=True, name="reader").start()
 
-    from ..mesh.finish import warm
+    from ..mesh.finish import warm as warm_finishing
     from . import job  # noqa: F401  # imports what only a job needs, while Blender already shows "ready"
     from .warm_models import WarmModels
 
-    threading.Thread(target=warm, daemon=True, name="warm").start()
+    threading.Thread(target=warm_finishing, daemon=True, name="warm").start()
+    threading.Thread(target=warm, args=(device,), daemon=True, name="warm device").start()
     _answer(inbox, outbox, WarmModels(device))
     sys.stderr.flush()
     os._exit(0)  # not sys.exit: Python's normal shutdown does not survive a thread that compiles, as "warm" may
@@ -79,11 +80,14 @@ def _answer(inbox: Inbox, outbox: Outbox, models: WarmModels) -> None:
             message = _carry_out(request, models, inbox, outbox)
             inbox.finished()
             outbox.send(message)
+            if isinstance(message, protocol.Error) and message.code == protocol.DEVICE_LOST:
+                return  # the next process gets the device anew
 
 
 def _carry_out(request: protocol.Generate, models: WarmModels, inbox: Inbox, outbox: Outbox) -> protocol.Message:
     """Run a job and return the one message that ends it. Never raises: the process stays alive for the next job."""
     from . import job
+    from .device import is_lost
 
     def progress(stage: str, step: int, steps: int) -> None:
         outbox.send(protocol.Progress(request.job, stage, job.fraction(stage, step, steps), step, steps))
@@ -97,6 +101,9 @@ def _carry_out(request: protocol.Generate, models: WarmModels, inbox: Inbox, out
         return protocol.Cancelled(request.job)
     except Exception as error:  # a job may fail in any way: Blender is told why, and the process keeps serving
         code, message, hint = describe(error)
+        if is_lost(models.device):
+            code, message = protocol.DEVICE_LOST, f"The graphics card failed: {message}"
+            hint = "The backend starts anew with the next object. If it happens again, update the card's driver."
         print(f"job {request.job}: {code}: {message}", file=sys.stderr, flush=True)
         if not isinstance(error, BackendError):
             traceback.print_exc()

@@ -213,6 +213,8 @@ class JobQueue:
                 job.state = State.CANCELLED
             case protocol.Error():
                 job.fail(message)
+                if message.code == protocol.DEVICE_LOST:  # it is about to end: the next job must not go to it
+                    self._drop_backend()
         return [job]
 
     def _note(self, job: Job, result: protocol.Result) -> None:
@@ -229,14 +231,18 @@ class JobQueue:
         assert self.backend is not None
         # A backend that never became ready would fail again, so the queued jobs fail too and do not start it again.
         lost = [j for j in self.jobs if j.state is State.RUNNING or (j.active and self.backend.ready is None)]
-        self.backend.kill()
-        self.backend = None
+        self._drop_backend()
         for job in lost:
             if job.cancelling:
                 job.state = State.CANCELLED
             else:
                 job.fail(error)
         return lost
+
+    def _drop_backend(self) -> None:
+        assert self.backend is not None
+        self.backend.kill()
+        self.backend = None
 
     def _end_deaf_backend(self) -> list[Job]:
         job = self.running

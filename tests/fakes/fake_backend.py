@@ -8,6 +8,7 @@ held         waits before each stage for the file      deaf        as slow, but 
 error        every job fails, with a hint              never_ready starts and says nothing
 crash        dies at the first job, in the middle      old         speaks another version of the protocol
 bad_json     answers the first job with no message     damaged     its result names a vertex that does not exist
+lost         its graphics card fails at every job
 """
 
 from __future__ import annotations
@@ -199,6 +200,9 @@ class Fake:
                     request.job, "image_unreadable", "mug.png is not an image.", "Choose a PNG or JPEG file."
                 )
             )
+            return False
+        if self.mode == "lost":
+            send(protocol.Error(request.job, protocol.DEVICE_LOST, "The graphics card failed.", "Update its driver."))
             return False
         if self.mode == "crash":
             print("Segmentation fault", file=sys.stderr, flush=True)

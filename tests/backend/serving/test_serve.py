@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import queue
@@ -17,10 +18,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from backend import protocol
 from backend.__main__ import main
+from backend.serving import loop
 from tests.backend.images.test_images import disc
 from tests.fakes.tiny_model import write_tiny_model
 
@@ -242,6 +245,37 @@ def test_an_empty_structure_is_an_error(server: Server, make: Make, tmp_path: Pa
     error = server.run(make(model=str(empty)))[-1]
     assert error.code == "structure_empty"
     assert error.hint
+
+
+class _Dead:
+    """A stand-in for the warm models of a card that fails in the middle of a job, and from then on at every call."""
+
+    device = torch.device("cuda")
+
+    def get(self, name: str, **_: object) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_card_that_failed_for_good_ends_the_process(make: Make, monkeypatch: pytest.MonkeyPatch, lost: bool) -> None:
+    def synchronize(device: torch.device) -> None:
+        if lost:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
+    said = io.BytesIO()
+    outbox = loop.Outbox(said)
+    inbox = loop.Inbox(outbox)
+    for job in ("first", "second"):
+        inbox._receive(make(job))
+    inbox._receive(protocol.Unload())
+    monkeypatch.setattr(_Dead, "release", lambda self: setattr(inbox, "_closed", True), raising=False)
+    loop._answer(inbox, outbox, _Dead())  # type: ignore[arg-type]
+    messages = [protocol.decode_message(line) for line in said.getvalue().decode().splitlines()]
+    errors = [message for message in messages if isinstance(message, protocol.Error)]
+    assert [error.job for error in errors] == ["first"] if lost else ["first", "second"]
+    assert {error.code for error in errors} == {protocol.DEVICE_LOST if lost else "internal"}
+    assert all("illegal memory access" in error.message for error in errors)
 
 
 def long_job(make: Make, job: str) -> protocol.Generate:

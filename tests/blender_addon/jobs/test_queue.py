@@ -78,7 +78,7 @@ def test_a_failed_job_does_not_stop_the_next(
     assert launcher.started[0].alive()
 
 
-@pytest.mark.parametrize("mode", [["crash", "0.1"], ["bad_json"]])
+@pytest.mark.parametrize("mode", [["crash", "0.1"], ["bad_json"], ["lost"]])
 def test_a_lost_backend_is_replaced(
     queue: JobQueue, launcher: Launcher, make_job: MakeJob, until: Until, mode: list[str]
 ) -> None:
