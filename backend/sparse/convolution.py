@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .tensor import SparseTensor, VoxelSet, cube_offsets
+from .tensor import SparseTensor, VoxelSet, cube_number, cube_offsets
 
 #: Elements of the gather buffer. On a CPU it should fit the last-level cache; a GPU works best with few, large slabs.
 SLAB_ELEMENTS = {"cpu": 1 << 20, "cuda": 1 << 27}
@@ -151,7 +151,7 @@ def subdivided_conv(x: Tensor, weight: Tensor, voxels: VoxelSet) -> Tensor:
     met = (child[:, None] + cube_offsets(3, -1, table.device)) >> 1  # [8, 27, 3]: offset of the parent a tap reaches
     meets = (reach[:, :, None] == met[:, None]).all(-1).to(weight.dtype)  # [8, 8, 27]
     merged = (meets.flatten(0, 1) @ weight.flatten(1, 3)).unflatten(1, (8, 8))  # [O, 8, 8, I]
-    columns = ((reach + 1) * reach.new_tensor([9, 3, 1])).sum(-1)
+    columns = cube_number(reach, 3, -1)
     rows = [table.index_select(1, parents) for parents in columns]
     x, merged = _operands(x, merged)
     children = [_GatherMatmul.apply(x, w, rows[p], rows[7 - p]) for p, w in enumerate(merged.unbind(1))]

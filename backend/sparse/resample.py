@@ -12,8 +12,7 @@ def downsample(x: SparseTensor, factor: int) -> SparseTensor:
     its initial value of zero.
     """
     coarse = x.voxels.coarse(factor)
-    sums = x.feats.new_zeros(len(coarse.voxels), *x.feats.shape[1:]).index_add(0, coarse.parent, x.feats)
-    return SparseTensor(sums / (coarse.counts + 1), coarse.voxels)
+    return SparseTensor(coarse.total(x.feats) / (coarse.counts + 1), coarse.voxels)
 
 
 def upsample(x: SparseTensor, voxels: VoxelSet, factor: int) -> SparseTensor:

@@ -6,7 +6,7 @@ coarse cells), each computed once. ``SparseTensor`` holds features on such a set
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -24,6 +24,12 @@ def cube_offsets(side: int, start: int, device: torch.device) -> Tensor:
     """All offsets [side^3, 3] int32 in a cube, from ``start`` upwards on every axis, z fastest."""
     axis = torch.arange(start, start + side, device=device, dtype=torch.int32)
     return torch.cartesian_prod(axis, axis, axis)
+
+
+def cube_number(offsets: Tensor, side: int, start: int) -> Tensor:
+    """The rows [...] in ``cube_offsets(side, start)`` of offsets [..., 3]."""
+    x, y, z = (offsets - start).unbind(-1)
+    return (x * side + y) * side + z
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,17 @@ class Coarse:
     voxels: VoxelSet  # M cells, sorted by (batch, x, y, z)
     parent: Tensor  # [N] int64: the cell of each fine voxel
     counts: Tensor  # [M, 1] int64: the number of fine voxels in each cell
+    places: Tensor  # [N] int64: the place of each fine voxel among ``slots * M``, the first places of all cells first
+    slots: int  # the number of fine voxels that a cell has room for
+
+    def total(self, x: Tensor) -> Tensor:
+        """Sums [M, ...] of the features [N, ...] of the voxels in each cell, added in the order of their places.
+
+        Adding them wherever they come up, as ``index_add`` does on a GPU, would give other bytes every time.
+        """
+        cells, shape = len(self.voxels), x.shape[1:]
+        spread = x.new_zeros(self.slots * cells, *shape).index_copy(0, self.places, x)
+        return spread.view(self.slots, cells, *shape).sum(0)
 
 
 class VoxelSet:
@@ -66,7 +83,8 @@ class VoxelSet:
         batch_size: the number of items, of which the last ones may be empty; by default up to the last occupied one.
 
     Raises:
-        ValueError: ``coords`` has the wrong shape or dtype, is not sorted, or lies outside the batch or the grid.
+        ValueError: ``coords`` has the wrong shape or dtype, is not sorted, lies outside the batch or the grid, or
+            names a voxel twice.
     """
 
     def __init__(self, coords: Tensor, batch_size: int | None = None) -> None:
@@ -75,23 +93,41 @@ class VoxelSet:
         if coords.is_floating_point() or coords.dtype == torch.bool:
             raise ValueError(f"coords must be integers, not {coords.dtype}")
         self.coords = coords.to(torch.int32)
-        if len(coords) and bool((self.coords < 0).any()):
+        low, sorted_, distinct, last, *high = self._facts()
+        if low < 0:
             raise ValueError("coords must not be negative")
-        batch = self.coords[:, 0]
-        if bool((batch[1:] < batch[:-1]).any()):
+        if not sorted_:
             raise ValueError("the voxels of a batch item must be contiguous, items ascending")
-        occupied = int(batch[-1]) + 1 if len(coords) else 0
-        self.batch_size = occupied if batch_size is None else batch_size
-        if self.batch_size < occupied:
-            raise ValueError(f"coords name batch item {occupied - 1}, but batch_size is {batch_size}")
+        if not distinct:
+            raise ValueError("a voxel occurs twice")
+        self.batch_size = last + 1 if batch_size is None else batch_size
+        if self.batch_size < last + 1:
+            raise ValueError(f"coords name batch item {last}, but batch_size is {batch_size}")
+        self._high = high
         self._parent_neighbours: Tensor | None = None
         self._derived: dict[Hashable, Any] = {}
 
+    def _facts(self) -> list[int]:
+        """The lowest number, whether items ascend, whether voxels differ, the highest item, x, y and z.
+
+        The device is waited for once, and never again for any of these.
+        """
+        if not len(self):
+            return [0, 1, 1, -1, 0, 0, 0]
+        coords = self.coords.long()
+        batch, high = coords[:, 0], coords.amax(0)
+        key = batch
+        for axis in (1, 2, 3):
+            key = key * (high[axis] + 1) + coords[:, axis]
+        key = key.sort().values
+        ordered, distinct = (batch[1:] >= batch[:-1]).all(), (key[1:] != key[:-1]).all()
+        return torch.cat([torch.stack([coords.amin(), ordered.long(), distinct.long()]), high]).tolist()
+
     @classmethod
-    def _trusted(cls, coords: Tensor, batch_size: int) -> VoxelSet:
-        """A set whose coordinates are valid by construction: without checks, which would wait for the device."""
+    def _trusted(cls, coords: Tensor, batch_size: int, high: list[int]) -> VoxelSet:
+        """A set whose coordinates are valid by construction, none above ``high``: without checks, which would wait."""
         voxels = cls.__new__(cls)
-        voxels.coords, voxels.batch_size = coords, batch_size
+        voxels.coords, voxels.batch_size, voxels._high = coords, batch_size, high
         voxels._parent_neighbours, voxels._derived = None, {}
         return voxels
 
@@ -106,7 +142,7 @@ class VoxelSet:
     def to(self, device: torch.device | str) -> VoxelSet:
         """The same voxels on ``device``; the set itself if it is there already."""
         moved = self.coords.to(device)
-        return self if moved is self.coords else VoxelSet._trusted(moved, self.batch_size)
+        return self if moved is self.coords else VoxelSet._trusted(moved, self.batch_size, self._high)
 
     def _once(self, key: Hashable, make: Callable[[], T]) -> T:
         if key not in self._derived:
@@ -123,12 +159,14 @@ class VoxelSet:
     @cached_property
     def counts(self) -> Tensor:
         """The number of voxels of each item, [B] int64."""
-        return torch.bincount(self.batch, minlength=self.batch_size)
+        if self.batch_size == 1:
+            return torch.full((1,), len(self), device=self.device)
+        return _count(self.batch, self.batch_size)
 
     @cached_property
     def layout(self) -> list[slice]:
         """The rows of each batch item."""
-        ends = self.counts.cumsum(0).tolist()
+        ends = [len(self)] if self.batch_size == 1 else self.counts.cumsum(0).tolist()
         return [slice(start, end) for start, end in pairwise([0, *ends])]
 
     def item(self, index: int) -> VoxelSet:
@@ -137,7 +175,7 @@ class VoxelSet:
         def make() -> VoxelSet:
             coords = self.coords[self.layout[index]].clone()
             coords[:, 0] = 0
-            return VoxelSet._trusted(coords, 1)
+            return VoxelSet._trusted(coords, 1, self._high)
 
         return self._once(("item", index), make)
 
@@ -150,44 +188,58 @@ class VoxelSet:
         return per_item.index_select(0, self.batch)
 
     def total(self, per_voxel: Tensor) -> Tensor:
-        """Sums [B, C] of values [N, C] over the voxels of each item."""
-        if self.batch_size == 1:
-            return per_voxel.sum(0, keepdim=True)
-        return per_voxel.new_zeros(self.batch_size, per_voxel.shape[1]).index_add(0, self.batch, per_voxel)
+        """Sums [B, C] of values [N, C] over the voxels of each item, in an order that does not change."""
+        sums = [per_voxel[rows].sum(0) for rows in self.layout]
+        return torch.stack(sums) if sums else per_voxel.new_zeros(0, per_voxel.shape[1])
 
     # --- groups --------------------------------------------------------------------------------------------------
 
     def items(self) -> Groups:
         """The voxels grouped by batch item."""
-        return self._once("items", lambda: self._group(self.batch))
+        return self._once("items", lambda: self._group(self.batch, self.batch_size))
 
     def windows(self, size: int, shift: int) -> Groups:
         """The voxels grouped by cubic window, by item and ``(coordinate + shift) // size``. Nothing wraps around."""
-        return self._once(("windows", size, shift), lambda: self._group(self._cells(size, shift)[0]))
+        return self._once(("windows", size, shift), lambda: self._group(*self._cells(size, shift)[1:]))
 
-    def _cells(self, size: int, shift: int = 0) -> tuple[Tensor, Tensor]:
-        """The cell of each voxel in a grid of cubes: a key [N] int64 in (batch, x, y, z) order, and [N, 4]."""
+    def _cells(self, size: int, shift: int = 0) -> tuple[Tensor, Tensor, int]:
+        """The cell of each voxel in a grid of cubes: [N, 4], its number [N] int64, and how many cells there are.
+
+        Cells are numbered in (batch, x, y, z) order, empty ones as well.
+        """
         cells = self.coords.clone()
         cells[:, 1:] = (cells[:, 1:] + shift) // size
-        key = cells[:, 0].long()
-        for axis in (1, 2, 3):
-            key = key * (int(cells[:, axis].max()) + 1 if len(cells) else 1) + cells[:, axis]
-        return key, cells
+        key, count = cells[:, 0].long(), self.batch_size
+        for axis, high in enumerate(self._high, start=1):
+            side = (high + shift) // size + 1
+            key, count = key * side + cells[:, axis], count * side
+        return cells, key, count
 
-    def _group(self, key: Tensor) -> Groups:
-        """The voxels grouped by ``key`` [N]: groups in the order of their keys, voxels in the order of their rows."""
-        _, group, sizes = torch.unique(key, return_inverse=True, return_counts=True)
-        order = torch.argsort(group, stable=True)
-        longest = int(sizes.max()) if len(sizes) else 0
-        rank = torch.arange(len(order), device=self.device) - (sizes.cumsum(0) - sizes)[group[order]]
-        places = torch.empty_like(order)
-        places[order] = group[order] * longest + rank
-        rows = order.new_zeros(len(sizes) * longest)
-        rows[places] = torch.arange(len(order), device=self.device)
-        filled = torch.arange(longest, device=self.device) < sizes[:, None]
-        first = order[sizes.cumsum(0) - sizes]
-        whole = len(order) == len(rows)
-        return Groups(rows.view(len(sizes), longest), places, None if whole else filled, self.batch[first])
+    def _group(self, key: Tensor, count: int) -> Groups:
+        """The voxels grouped by ``key`` [N], below ``count``: groups in the order of their keys, voxels of their rows."""
+        in_cell = _count(key, count)
+        groups, longest = self._sizes(in_cell)
+        rows = torch.arange(len(self), device=self.device)
+        group = ((in_cell > 0).cumsum(0) - 1)[key]
+        order = torch.argsort(key, stable=True)
+        rank = torch.empty_like(order)
+        rank[order] = rows - (in_cell.cumsum(0) - in_cell)[key[order]]
+        places = group * longest + rank
+        voxel_at = rows.new_zeros(groups * longest)
+        voxel_at[places] = rows
+        voxel_at = voxel_at.view(groups, longest)
+        filled = torch.arange(longest, device=self.device) < _count(group, groups)[:, None]
+        whole = len(self) == groups * longest
+        return Groups(voxel_at, places, None if whole else filled, self.batch[voxel_at[:, :1].flatten()])
+
+    def _sizes(self, in_cell: Tensor) -> tuple[int, int]:
+        """How many cells have voxels, and how many voxels the fullest one has, from their numbers [K]."""
+        if not len(self):
+            return 0, 0
+        if len(in_cell) == 1:
+            return 1, len(self)
+        groups, longest = torch.stack([(in_cell > 0).sum(), in_cell.max()]).tolist()
+        return groups, longest
 
     # --- neighbours and other resolutions ------------------------------------------------------------------------
 
@@ -196,9 +248,6 @@ class VoxelSet:
         """The row of the neighbour at each offset of {-1, 0, 1}^3 (z fastest): [N, 27] int32, N if there is none.
 
         The table is its own transpose with the offsets reversed: ``t[i, k] == j`` if and only if ``t[j, 26 - k] == i``.
-
-        Raises:
-            ValueError: a voxel occurs twice.
         """
         return self._once("neighbours", self._find_neighbours)
 
@@ -212,18 +261,13 @@ class VoxelSet:
         """
         if self._parent_neighbours is not None:
             return neighbours_of_children(self._parent_neighbours)
-        count, coords = len(self), self.coords.long()
-        if count == 0:
-            return self.coords.new_empty(0, 27)
-        sides = (coords[:, 1:].amax(0) + 3).tolist()
-        strides = coords.new_tensor([sides[0] * sides[1] * sides[2], sides[1] * sides[2], sides[2], 1])
-        key = ((coords + coords.new_tensor([0, 1, 1, 1])) * strides).sum(1)
-        grid = torch.full((self.batch_size * int(strides[0]),), count, dtype=torch.int32, device=self.device)
-        rows = torch.arange(count, dtype=torch.int32, device=self.device)
-        grid[key] = rows
-        if not torch.equal(grid[key], rows):
-            raise ValueError("a voxel occurs twice")
-        offsets = (cube_offsets(3, -1, self.device) * strides[1:]).sum(1)
+        count = len(self)
+        _, y, z = (high + 3 for high in self._high)
+        strides = ((self._high[0] + 3) * y * z, y * z, z, 1)
+        key = (self.coords[:, 0].long() * strides[0]) + _dot(self.coords[:, 1:] + 1, strides[1:])
+        grid = torch.full((self.batch_size * strides[0],), count, dtype=torch.int32, device=self.device)
+        grid[key] = torch.arange(count, dtype=torch.int32, device=self.device)
+        offsets = _dot(cube_offsets(3, -1, self.device), strides[1:])
         return grid.index_select(0, (key[:, None] + offsets).flatten()).view(count, 27)
 
     def children(self) -> VoxelSet:
@@ -231,9 +275,10 @@ class VoxelSet:
         return self._once("children", self._subdivide)
 
     def _subdivide(self) -> VoxelSet:
-        offsets = torch.nn.functional.pad(cube_offsets(2, 0, self.device), (1, 0))
-        scale = self.coords.new_tensor([1, 2, 2, 2])
-        children = VoxelSet._trusted(((self.coords * scale)[:, None] + offsets).flatten(0, 1), self.batch_size)
+        coords = self.coords[:, None].repeat(1, 8, 1)
+        coords[..., 1:] = coords[..., 1:] * 2 + cube_offsets(2, 0, self.device)
+        high = [2 * one + 1 for one in self._high]
+        children = VoxelSet._trusted(coords.flatten(0, 1), self.batch_size, high)
         children._parent_neighbours = self.neighbours
         return children
 
@@ -242,11 +287,32 @@ class VoxelSet:
         return self._once(("coarse", factor), lambda: self._coarsen(factor))
 
     def _coarsen(self, factor: int) -> Coarse:
-        key, cells = self._cells(factor)
-        _, parent, counts = torch.unique(key, return_inverse=True, return_counts=True)
-        coords = self.coords.new_empty(len(counts), 4)
+        cells, key, count = self._cells(factor)
+        filled = torch.zeros(count, dtype=torch.bool, device=self.device).index_fill_(0, key, True)
+        index = filled.cumsum(0)
+        parent = (index - 1)[key]
+        coords = self.coords.new_empty(int(index[-1]) if len(self) else 0, 4)
         coords[parent] = cells  # all voxels of a cell write the same row
-        return Coarse(VoxelSet._trusted(coords, self.batch_size), parent, counts[:, None])
+        slot = cube_number(self.coords[:, 1:] % factor, factor, 0).long()
+        high = [one // factor for one in self._high]
+        return Coarse(
+            VoxelSet._trusted(coords, self.batch_size, high),
+            parent,
+            counts=_count(parent, len(coords))[:, None],
+            places=slot * len(coords) + parent,
+            slots=factor**3,
+        )
+
+
+def _count(numbers: Tensor, count: int) -> Tensor:
+    """How often each of the numbers below ``count`` occurs: [N] to [count] int64. (``bincount`` waits for a GPU.)"""
+    return numbers.new_zeros(count).index_add_(0, numbers, torch.ones_like(numbers))
+
+
+def _dot(points: Tensor, strides: Sequence[int]) -> Tensor:
+    """Integers [..., 3] times their strides, summed, as int64."""
+    x, y, z = points.long().unbind(-1)
+    return x * strides[0] + y * strides[1] + z * strides[2]
 
 
 def neighbours_of_children(neighbours: Tensor) -> Tensor:
@@ -257,8 +323,7 @@ def neighbours_of_children(neighbours: Tensor) -> Tensor:
     """
     device = neighbours.device
     target = cube_offsets(2, 0, device)[:, None] + cube_offsets(3, -1, device)  # [8, 27, 3], in -1 .. 2
-    parent = (((target >> 1) + 1) * target.new_tensor([9, 3, 1])).sum(-1)
-    child = ((target & 1) * target.new_tensor([4, 2, 1])).sum(-1, dtype=torch.int32)
+    parent, child = cube_number(target >> 1, 3, -1), cube_number(target & 1, 2, 0)
     table = neighbours.index_select(1, parent.flatten()) * 8 + child.flatten()
     return table.clamp_(max=8 * len(neighbours)).view(-1, 27)
 

@@ -13,9 +13,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 
 from .. import MeshError, RawMesh
-from .case_tables import CORNERS, EDGES, CaseTables, case_tables
+from .case_tables import MOST_CUTS, tables_on
 from .corners import (
     ALPHA,
     BETA,
@@ -23,14 +24,16 @@ from .corners import (
     DEFORM,
     GAMMA,
     SDF,
-    Corners,
-    all_finite,
+    Box,
+    active_corners,
+    box_around,
     by_corner,
+    distances_of,
     find,
-    find_corners,
-    means_of,
+    finite,
+    means_around,
     number,
-    point,
+    sums_at_corners,
 )
 
 WEIGHT_SCALE = 0.99  # alpha and beta stay within 1 +- this, gamma within 0.5 +- half of this
@@ -41,7 +44,10 @@ def extract_mesh(coords: torch.Tensor, features: torch.Tensor, res: int) -> RawM
 
     Corners that no active voxel has count as outside (distance +1), so the surface is closed through inactive
     neighbours; at the border of the grid it stays open. Distances are computed for all active voxels, everything else
-    only for the cubes that the surface cuts. So time and memory depend on the number of voxels, not on the grid.
+    only for the cubes that the surface cuts. Beyond that, each place in the box around the voxels takes about 20 bytes
+    (256^3: 340 MB), but empty parts of the grid around it take nothing.
+
+    The device is waited for six times: each time the next sizes depend on the data.
 
     Args:
         coords: [N, 3] integers in 0..res-1, each voxel once, in any order.
@@ -62,8 +68,8 @@ def extract_mesh(coords: torch.Tensor, features: torch.Tensor, res: int) -> RawM
         colors=None if attrs is None else attrs[:, :3].contiguous(),
         attrs=attrs,
         resolution=res,
-        inside_corners=surface.corners.numbers[surface.corners.inside[:-1]],
-        face_corners=surface.outer.repeat_interleave(2),
+        inside_corners=surface.inside_corners(),
+        face_corners=surface.outer[:, None].expand(-1, 2).reshape(-1),
     )
 
 
@@ -95,26 +101,30 @@ def extract_training_mesh(coords: torch.Tensor, features: torch.Tensor, res: int
         MeshError: ``bad_features``.
     """
     surface = _surface(coords, features, res)
-    corners, quads = surface.corners, surface.quads
+    box, quads = surface.box, surface.quads
     features = features.float()
     given = torch.cat([by_corner(features, columns) for columns in (SDF, DEFORM, COLOR)], dim=-1)
-    means, _ = means_of(corners.rows, len(corners.numbers), given)
+    corners = active_corners(box)
+    around = box.rows_around(corners)
+    means = means_around(around, given)
+    distances = means_around(around, distances_of(features, res)[..., None])
+    rows = find(corners, torch.stack([box.places + offset for offset in box.offsets], dim=1))
     weights = features[:, BETA.start : ALPHA.stop]
-    reg_loss = (given - means[corners.rows]).square().mean() + 0.2 * weights.abs().mean()
+    reg_loss = (given - means[rows]).square().mean() + 0.2 * weights.abs().mean()
     if len(quads):
         reg_loss = reg_loss + 0.5 * _deviation(surface).mean()
     values = surface.vertices if surface.attrs is None else torch.cat([surface.vertices, surface.attrs], dim=1)
     values = torch.cat([values, _centres(values, surface.gamma, quads)])
     centre = torch.arange(len(surface.vertices), len(values), device=quads.device)
     sides = torch.stack([quads, quads.roll(-1, dims=1)], dim=-1)  # [Q, 4, 2]
-    lattice = point(corners.numbers, res + 1)
+    lattice = box.points(corners)
     return TrainingMesh(
         vertices=values[:, :3],
         faces=torch.cat([sides, centre[:, None, None].expand(-1, 4, 1)], dim=-1).view(-1, 3),
         attrs=None if surface.attrs is None else values[:, 3:],
         reg_loss=reg_loss,
         corners=lattice,
-        corner_values=torch.cat([corners.sdf[:-1, None], means[:, 1:]], dim=1),
+        corner_values=torch.cat([distances, means[:, 1:]], dim=1),
         corner_points=lattice / res - 0.5 + _activated(means[:, 1:], res)[:, :3],
     )
 
@@ -123,73 +133,74 @@ def extract_training_mesh(coords: torch.Tensor, features: torch.Tensor, res: int
 class _Surface:
     """V vertices, each with its ``gamma``, Q quads between them, and the E cuts of cubes' edges."""
 
-    corners: Corners
+    box: Box
+    inside: torch.Tensor  # [P] bool: the corners of the box with negative distance
     vertices: torch.Tensor  # [V, 3]
     attrs: torch.Tensor | None  # [V, 6]
     gamma: torch.Tensor  # [V]
     quads: torch.Tensor  # [Q, 4] int64
     outer: torch.Tensor  # [Q] int64: the outer end of the lattice edge around which a quad lies
-    # For each cut:
+    cuts: _Cuts
+    distances: torch.Tensor  # [E, 2]: the distances at the ends of each cut edge, without alpha
     ends: torch.Tensor  # [E, 2, 3]: the ends of the edge
-    distances: torch.Tensor  # [E, 2]: the distances at its ends, without alpha
-    edge: torch.Tensor  # [E] int64: which of the cube's edges is cut
-    vertex: torch.Tensor  # [E] int64: the vertex that the cut belongs to
+
+    def inside_corners(self) -> torch.Tensor:
+        """The corners inside, ascending, by their numbers in the lattice."""
+        return self.box.lattice_numbers(torch.nonzero(self.inside)[:, 0])
+
+
+@dataclass(frozen=True)
+class _Cuts:
+    """The E cuts of the edges of S cubes, cube by cube, and the V vertices that they belong to."""
+
+    cube: torch.Tensor  # [E] int64: the cube, one of S
+    edge: torch.Tensor  # [E] int64: which of its edges is cut
+    rank: torch.Tensor  # [E] int64: how many lower edges of the cube belong to the same vertex
+    vertex: torch.Tensor  # [E] int64
+    cube_of_vertex: torch.Tensor  # [V] int64
 
 
 def _surface(coords: torch.Tensor, features: torch.Tensor, res: int) -> _Surface:
-    _check(coords, features, res)
-    coords, features = coords.long(), features.float()
-    corners = find_corners(coords, features, res)
-    cubes, rows = _cut_cubes(coords, corners, res)
-    alpha, beta, gamma = _weights(coords, features, cubes, res)
+    _check_shapes(coords, features)
+    box = box_around(coords.long(), res)
+    usable = finite(features) if len(features) else None
+    features = features.float()
+    distances = distances_of(features, res)
+    inside = sums_at_corners(box, distances) < 0
+    places, cases = _cut_cubes(box, inside)
+    cuts = _find_cuts(cases, box, usable)
+    alpha, beta, gamma = _weights(features, box.rows_at(places))
 
-    tables = case_tables().to(coords.device)
-    inside = corners.inside
-    cases = (inside[rows].long() << torch.arange(8, device=rows.device)).sum(1)
-    cases = _untwist(cases, cubes, res, tables)
-    cube, edge = torch.nonzero(tables.patch[cases] >= 0, as_tuple=True)  # the E cuts, cube by cube
-    vertex, vertex_cube = _number_vertices(cases, cube, edge, tables)
-    edge_corners = torch.tensor(EDGES, device=edge.device)[edge]  # [E, 2]
-    row = rows[cube[:, None], edge_corners]
-    strides = number(torch.tensor(CORNERS, device=edge.device), res + 1)
-    numbers = number(cubes, res + 1)[cube][:, None] + strides[edge_corners]  # [E, 2]
+    tables = tables_on(coords.device)
+    ends = places[cuts.cube][:, None] + number(tables.edge_corners, box.size)[cuts.edge]  # [E, 2]
+    corners, index = _distinct(ends, box.count)
+    distance, values = _at_corners(features, distances, box, corners)
+    distance, values = distance[index], values[index]  # [E, 2], [E, 2, 3 or 9]
+    crossings = _crossings(values, distance * alpha[cuts.cube[:, None], tables.edges[cuts.edge]])
+    placed = _weighted_means(crossings, beta[cuts.cube, cuts.edge], cuts)
 
-    ends = _attributes(features, corners, row, res)
-    ends[..., :3] += point(numbers, res + 1) / res - 0.5
-    distances = corners.sdf[row]
-    crossings = _crossings(ends, distances * alpha[cube[:, None], edge_corners])
-    placed = _weighted_means(crossings, beta[cube, edge], edge, vertex, len(vertex_cube))
-
-    starts_inside = inside[row[:, 0]]
-    quads, cut = _quads(numbers, vertex, starts_inside)
+    starts_inside = inside[ends[:, 0]]
+    quads, cut = _quads(ends, cuts.vertex, starts_inside)
+    outer = torch.where(starts_inside, ends[:, 1], ends[:, 0])[cut]
     return _Surface(
-        corners=corners,
+        box=box,
+        inside=inside,
         vertices=placed[:, :3],
         attrs=placed[:, 3:] if features.shape[1] == COLOR.stop else None,
-        gamma=gamma[vertex_cube],
+        gamma=gamma[cuts.cube_of_vertex],
         quads=quads,
-        outer=torch.where(starts_inside, numbers[:, 1], numbers[:, 0])[cut],
-        ends=ends[..., :3],
-        distances=distances,
-        edge=edge,
-        vertex=vertex,
+        outer=box.lattice_numbers(outer),
+        cuts=cuts,
+        distances=distance,
+        ends=values[..., :3],
     )
 
 
-def _check(coords: torch.Tensor, features: torch.Tensor, res: int) -> None:
-    problem = ""
+def _check_shapes(coords: torch.Tensor, features: torch.Tensor) -> None:
     if coords.dim() != 2 or coords.shape[1] != 3 or coords.is_floating_point():
-        problem = f"coords must be [N, 3] integers, not {list(coords.shape)} {coords.dtype}"
-    elif features.dim() != 2 or len(features) != len(coords) or features.shape[1] not in (GAMMA.stop, COLOR.stop):
-        problem = f"features must be [{len(coords)}, 53 or 101], not {list(features.shape)}"
-    elif len(coords) and (coords.min() < 0 or coords.max() >= res):
-        problem = f"a voxel lies outside the grid of {res}^3"
-    elif len(torch.unique(number(coords.long(), res))) < len(coords):
-        problem = "a voxel is given more than once"
-    elif len(features) and not all_finite(features):
-        problem = "the decoder's features are not finite (NaN or infinity)"
-    if problem:
-        raise MeshError("bad_features", problem)
+        raise MeshError("bad_features", f"coords must be [N, 3] integers, not {list(coords.shape)} {coords.dtype}")
+    if features.dim() != 2 or len(features) != len(coords) or features.shape[1] not in (GAMMA.stop, COLOR.stop):
+        raise MeshError("bad_features", f"features must be [{len(coords)}, 53 or 101], not {list(features.shape)}")
 
 
 def _activated(means: torch.Tensor, res: int) -> torch.Tensor:
@@ -198,82 +209,103 @@ def _activated(means: torch.Tensor, res: int) -> torch.Tensor:
     return torch.cat([offset, torch.sigmoid(means[:, 3:])], dim=1)
 
 
-def _attributes(features: torch.Tensor, corners: Corners, row: torch.Tensor, res: int) -> torch.Tensor:
-    """Offsets and colour channels [E, 2, 3 or 9] at the corners ``row`` [E, 2].
-
-    They are computed for these corners only, which are a small part of all.
-    """
-    needed = torch.zeros(len(corners.sdf), dtype=torch.bool, device=row.device)
-    needed[row] = True
-    needed[-1] = False
-    count = int(needed.sum())
-    index = torch.where(needed, needed.cumsum(0) - 1, count)
-    means, _ = means_of(index[corners.rows], count, by_corner(features, DEFORM), by_corner(features, COLOR))
-    return _activated(torch.cat([means, means.new_zeros(1, means.shape[1])]), res)[index[row]]
+def _distinct(numbers: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The distinct ones [K] of numbers [...] below ``count``, ascending, and the index of each number among them."""
+    present = torch.zeros(count, dtype=torch.bool, device=numbers.device).index_fill_(0, numbers.flatten(), True)
+    distinct = torch.nonzero(present)[:, 0]
+    index = torch.empty(count, dtype=torch.int32, device=numbers.device)
+    index.index_copy_(0, distinct, torch.arange(len(distinct), dtype=torch.int32, device=numbers.device))
+    return distinct, index.index_select(0, numbers.flatten()).view(numbers.shape).long()
 
 
-def _cut_cubes(coords: torch.Tensor, corners: Corners, res: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The S cubes with corners on both sides: [S, 3] in row-major order, and [S, 8] the rows of their corners.
+def _at_corners(
+    features: torch.Tensor, distances: torch.Tensor, box: Box, corners: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Distances [K], positions and colour channels [K, 3 or 9] at corners of the box; those of no active cube too."""
+    around = box.rows_around(corners)
+    means = means_around(around, distances[..., None], by_corner(features, DEFORM), by_corner(features, COLOR))
+    distance = means[:, 0].where((around >= 0).any(0), 1.0)
+    values = _activated(means[:, 1:], box.res)
+    at = box.points(corners) / box.res - 0.5
+    return distance, torch.cat([values[:, :3] + at, values[:, 3:]], dim=1)
+
+
+def _cut_cubes(box: Box, inside: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The S cubes with corners on both sides, in row-major order: their places and cases [S].
 
     An inactive cube is cut if it shares a corner that is inside with an active one.
     """
-    inside = corners.inside
-    among_active = inside[corners.rows]
-    active = coords[among_active.any(1) & ~among_active.all(1)]
-    offsets = torch.tensor(CORNERS, device=coords.device)
-    border = corners.numbers[inside[:-1] & ~corners.interior]
-    around = (point(border, res + 1)[:, None] - offsets).view(-1, 3)
-    around = around[((around >= 0) & (around < res)).all(1)]
-    cubes = point(torch.unique(number(torch.cat([active, around]), res)), res)
-    rows = find(corners.numbers, number(cubes[:, None] + offsets, res + 1))
-    cut = ~inside[rows].all(1)
-    return cubes[cut], rows[cut]
+    # A cube is between two corners along x, y and z: each axis doubles the corners that a number stands for.
+    bits = inside.view(box.size)[1:, 1:, 1:].view(torch.uint8)
+    bits = torch.add(bits[:-1], bits[1:], alpha=2)
+    bits = torch.add(bits[:, :-1], bits[:, 1:], alpha=4)
+    bits = torch.add(bits[:, :, :-1], bits[:, :, 1:], alpha=16)
+    cases = F.pad(bits, (1, 1, 1, 1, 1, 1)).view(-1)  # nothing is cut on the rim: the surface stays open there
+    places = torch.nonzero((cases > 0) & (cases < 255))[:, 0]
+    return places, _untwist(cases, places, box)
 
 
-def _weights(
-    coords: torch.Tensor, features: torch.Tensor, cubes: torch.Tensor, res: int
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """alpha [S, 8], beta [S, 12] and gamma [S] of the cut cubes. The raw weights of inactive cubes are zero."""
-    numbers, order = torch.sort(number(coords, res))
-    at = find(numbers, number(cubes, res))
-    active = at < len(numbers)
-    columns = slice(BETA.start, GAMMA.stop)
-    raw = features.new_zeros(len(cubes), GAMMA.stop - BETA.start)
-    raw[active] = features[order[at[active]], columns]
+def _untwist(cases: torch.Tensor, places: torch.Tensor, box: Box) -> torch.Tensor:
+    """The cases [S] of the cubes at ``places``, from those of all places [P], with some inside and outside swapped.
+
+    That is done where two cubes would meet twice at one ambiguous face. If a single patch of a cube (cases C16 and C19
+    in Nielson's list) has both curves of an ambiguous face, and so has a patch of the neighbour there, four quads would
+    share the edge between the two vertices. The opposite cases split both patches in two.
+    """
+    twist = tables_on(cases.device).cases.twist
+    case = cases.index_select(0, places).long()
+    other = cases.index_select(0, places + number(twist[case], box.size)).long()
+    meets = twist[case].any(1) & twist[other].any(1)
+    return torch.where(meets, 255 - case, case)
+
+
+def _find_cuts(cases: torch.Tensor, box: Box, usable: torch.Tensor | None) -> _Cuts:
+    """The cut edges of cubes with these cases [S]; vertices are those of cubes with one patch first, then with two.
+
+    Raises MeshError for a cube that was given twice, or if the features are not ``usable``: the device is asked once.
+    """
+    tables = tables_on(cases.device).cases
+    cuts, patches = tables.cuts[cases], tables.patches[cases]
+    cut_count, vertex_count = _sizes(cuts, patches, box, usable)
+
+    patches_in_order, order = torch.sort(patches, stable=True)
+    first_vertex = torch.empty_like(patches)
+    first_vertex[order] = patches_in_order.cumsum(0) - patches_in_order
+    cubes = torch.arange(len(cases), device=cases.device)
+    cube = cubes.repeat_interleave(cuts, output_size=cut_count)
+    number_in_cube = torch.arange(cut_count, device=cases.device) - (cuts.cumsum(0) - cuts)[cube]
+    case = cases[cube]
+    edge = tables.cut[case, number_in_cube]
+    return _Cuts(
+        cube=cube,
+        edge=edge,
+        rank=tables.rank[case, edge],
+        vertex=first_vertex[cube] + tables.patch[case, edge],
+        cube_of_vertex=order.repeat_interleave(patches_in_order, output_size=vertex_count),
+    )
+
+
+def _sizes(cuts: torch.Tensor, patches: torch.Tensor, box: Box, usable: torch.Tensor | None) -> tuple[int, int]:
+    """The sums of the cubes' cuts and patches [S]. Raises MeshError as ``_find_cuts`` does."""
+    if usable is None:
+        return 0, 0
+    cut_count, vertex_count, distinct, finite = torch.stack(
+        [cuts.sum(), patches.sum(), box.distinct(), usable]
+    ).tolist()
+    if not distinct:
+        raise MeshError("bad_features", "a voxel is given more than once")
+    if not finite:
+        raise MeshError("bad_features", "the decoder's features are not finite (NaN or infinity)")
+    return cut_count, vertex_count
+
+
+def _weights(features: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """alpha [S, 8], beta [S, 12] and gamma [S] of the cubes with these rows [S]: raw weights are 0 where it is -1."""
+    raw = features[:, BETA.start : GAMMA.stop].index_select(0, rows.clamp(min=0))
+    raw = raw.where((rows >= 0)[:, None], 0.0)
     beta, alpha, gamma = raw.split([12, 8, 1], dim=1)
     gamma = torch.sigmoid(gamma[:, 0]) * WEIGHT_SCALE + (1 - WEIGHT_SCALE) / 2
     return torch.tanh(alpha) * WEIGHT_SCALE + 1, torch.tanh(beta) * WEIGHT_SCALE + 1, gamma
-
-
-def _untwist(cases: torch.Tensor, cubes: torch.Tensor, res: int, tables: CaseTables) -> torch.Tensor:
-    """Swap inside and outside in the cases of two cubes that would meet twice at one ambiguous face.
-
-    If a single patch of a cube (cases C16 and C19 in Nielson's list) has both curves of an ambiguous face, and so has a
-    patch of the neighbour there, four quads would share the edge between the two vertices. The opposite cases split
-    both patches in two.
-    """
-    twisted = tables.twist[cases].any(1)
-    others = cubes[twisted] + tables.twist[cases[twisted]]
-    numbers = number(cubes[twisted], res)
-    met = find(numbers, number(others, res)) < len(numbers)
-    met &= ((others >= 0) & (others < res)).all(1)
-    cases = cases.clone()
-    cases[twisted] = torch.where(met, 255 - cases[twisted], cases[twisted])
-    return cases
-
-
-def _number_vertices(
-    cases: torch.Tensor, cube: torch.Tensor, edge: torch.Tensor, tables: CaseTables
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Number the patches: first those of cubes with one patch, then of cubes with two, and so on.
-
-    Returns the vertex [E] of each cut and the cube [V] of each vertex.
-    """
-    counts = tables.patches[cases]
-    counts_in_order, order = torch.sort(counts, stable=True)
-    first = torch.empty_like(counts)
-    first[order] = counts_in_order.cumsum(0) - counts_in_order
-    return first[cube] + tables.patch[cases[cube], edge], order.repeat_interleave(counts_in_order)
 
 
 def _crossings(values: torch.Tensor, distance: torch.Tensor) -> torch.Tensor:
@@ -282,24 +314,23 @@ def _crossings(values: torch.Tensor, distance: torch.Tensor) -> torch.Tensor:
     return torch.lerp(values[:, 0], values[:, 1], share[:, None])
 
 
-def _weighted_means(
-    values: torch.Tensor, weights: torch.Tensor, edge: torch.Tensor, vertex: torch.Tensor, count: int
-) -> torch.Tensor:
-    """The weighted means [count, C] of the crossings' values [E, C] at each vertex."""
+def _weighted_means(values: torch.Tensor, weights: torch.Tensor, cuts: _Cuts) -> torch.Tensor:
+    """The weighted means [V, C] of the crossings' values [E, C] at each vertex."""
     weighted = torch.cat([values, torch.ones_like(weights)[:, None]], dim=1) * weights[:, None]
-    sums = weighted.new_zeros(count, weighted.shape[1])
-    for e in range(len(EDGES)):  # a vertex has each edge at most once, so additions have the same order on any device
-        chosen = edge == e
-        sums.index_add_(0, vertex[chosen], weighted[chosen])
+    # A place for each cut of each vertex: then additions have the same order on any device.
+    count = len(cuts.cube_of_vertex)
+    spread = weighted.new_zeros(MOST_CUTS * count, weighted.shape[1])
+    spread = spread.index_copy(0, cuts.rank * count + cuts.vertex, weighted)
+    sums = spread.view(MOST_CUTS, count, weighted.shape[1]).sum(0)
     return sums[:, :-1] / sums[:, -1:]
 
 
 def _deviation(surface: _Surface) -> torch.Tensor:
     """[E] the distance of each crossing, without alpha, from its vertex, compared with the mean at that vertex."""
-    vertices, vertex = surface.vertices, surface.vertex
+    vertices, vertex = surface.vertices, surface.cuts.vertex
     crossings = _crossings(surface.ends, surface.distances)
     distance = torch.linalg.vector_norm(crossings - vertices[vertex], dim=-1)
-    mean = _weighted_means(distance[:, None], torch.ones_like(distance), surface.edge, vertex, len(vertices))[:, 0]
+    mean = _weighted_means(distance[:, None], torch.ones_like(distance), surface.cuts)[:, 0]
     return (distance - mean[vertex]).abs()
 
 
@@ -311,29 +342,33 @@ def _centres(values: torch.Tensor, gamma: torch.Tensor, quads: torch.Tensor) -> 
     return (midpoint_02 * weight_02 + midpoint_13 * weight_13) / (weight_02 + weight_13 + 1e-8)
 
 
-def _quads(
-    numbers: torch.Tensor, vertex: torch.Tensor, starts_inside: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _quads(ends: torch.Tensor, vertex: torch.Tensor, starts_inside: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """One quad for each cut lattice edge with all four cubes around it, with normals to the outer side.
 
-    Returns the vertices [Q, 4] of the quads and one of the cuts [Q] of each.
+    Returns the vertices [Q, 4] of the quads and one of the cuts [Q] of each; those of edges that start outside first.
     """
-    start, end = numbers.unbind(1)
+    start, end = ends.unbind(1)
     key = start * 3 + (end > start) + (end > start + 1)  # by start, then by end: edges run down y, up z or up x
     key, order = torch.sort(key, stable=True)
     first = torch.nonzero(key[: max(len(key) - 3, 0)] == key[3:])[:, 0]
+    first = first[torch.argsort(starts_inside[order[first]].int(), stable=True)]
     around = order[first[:, None] + torch.arange(4, device=first.device)]  # in the order of the cubes: -- -+ +- ++
     cut = around[:, 0]
-    flip = starts_inside[cut]
-    quads = vertex[around]
-    return (
-        torch.cat([quads[~flip][:, [0, 1, 3, 2]], quads[flip][:, [2, 3, 1, 0]]]),
-        torch.cat([cut[~flip], cut[flip]]),
-    )
+    return _turned(vertex[around], starts_inside[cut]), cut
+
+
+def _turned(quads: torch.Tensor, starts_inside: torch.Tensor) -> torch.Tensor:
+    """The corners [Q, 4] of the four cubes around an edge, in the order in which a quad is seen from outside."""
+    a, b, c, d = quads.unbind(1)
+    flip = starts_inside
+    turned = torch.where(flip, c, a), torch.where(flip, d, b), torch.where(flip, b, d), torch.where(flip, a, c)
+    return torch.stack(turned, dim=1)
 
 
 def _split(quads: torch.Tensor, gamma: torch.Tensor) -> torch.Tensor:
     """Quads [Q, 4] to triangles [2 Q, 3], split along the diagonal whose ends have the larger product of gamma [V]."""
-    g = gamma[quads]
-    along_02 = (g[:, 0] * g[:, 2] > g[:, 1] * g[:, 3])[:, None]
-    return torch.where(along_02, quads[:, [0, 1, 2, 0, 2, 3]], quads[:, [0, 1, 3, 3, 1, 2]]).view(-1, 3)
+    (g0, g1, g2, g3), (a, b, c, d) = gamma[quads].unbind(1), quads.unbind(1)
+    along_02 = g0 * g2 > g1 * g3
+    fifth, last = torch.where(along_02, c, b), torch.where(along_02, d, c)
+    third, fourth = torch.where(along_02, c, d), torch.where(along_02, a, d)
+    return torch.stack([a, b, third, fourth, fifth, last], dim=1).view(-1, 3)

@@ -12,9 +12,24 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from .. import MeshError
 from ..base.flood import leaks
-from .case_tables import CORNERS
-from .corners import COLOR, SDF, all_finite, by_corner, find, find_corners, number, point
+from .case_tables import tables_on
+from .corners import (
+    COLOR,
+    SDF,
+    Box,
+    active_corners,
+    box_around,
+    by_corner,
+    cubic,
+    distances_of,
+    find,
+    finite,
+    number,
+    point,
+    sums_at_corners,
+)
 
 #: Passages up to twice this many voxels wide are leaks, if a voxel of the pocket behind them is that far from all
 #: walls.
@@ -45,11 +60,16 @@ def seal_cubes(coords: torch.Tensor, features: torch.Tensor, res: int) -> tuple[
     The skin's corners get a distance of ``DEPTH`` inside. Missing cubes around them are added, with the colours of the
     nearest given cube. Nothing is raised: input that cannot be extracted is returned unchanged.
     """
-    if not (len(coords) and all_finite(features)):
+    if not (len(coords) and bool(finite(features))):
         return coords, features
-    corners = find_corners(coords.long(), features.float(), res)
+    try:
+        box = box_around(coords.long(), res)
+    except MeshError:  # the extractor will say what is wrong
+        return coords, features
+    distances = distances_of(features.float(), res)
+    sums = sums_at_corners(box, distances)
     solid = np.zeros((res + 1) ** 3, dtype=bool)
-    solid[corners.numbers[corners.inside[:-1]].cpu().numpy()] = True
+    solid[box.lattice_numbers(torch.nonzero(sums < 0)[:, 0]).cpu().numpy()] = True
     skin = np.flatnonzero(leaks(solid.reshape((res + 1,) * 3), CUBE_RADII, dent=CUBE_DENT))
     if not len(skin):
         return coords, features
@@ -59,23 +79,32 @@ def seal_cubes(coords: torch.Tensor, features: torch.Tensor, res: int) -> tuple[
     features = torch.cat([features, _colored_as_nearest(coords, features, added)])
     coords = torch.cat([coords, added.to(coords)])
 
-    depth = DEPTH / res
-    numbers = number(coords.long()[:, None] + torch.tensor(CORNERS, device=coords.device), res + 1)  # [N', 8]
-    sdf = torch.cat([corners.sdf[:-1], corners.sdf.new_full((1,), depth)])[find(corners.numbers, numbers)]
+    numbers = number(coords.long()[:, None] + tables_on(coords.device).corners, cubic(res + 1))  # [N', 8]
+    sdf = _distances(box, sums, numbers)
     skinned = find(on_skin, numbers) < len(on_skin)
-    sdf[skinned] = -depth
+    sdf[skinned] = -DEPTH / res
     skinned[first:] = True  # the added cubes have no other distances yet
     features[:, SDF] = (sdf + 1 / res).to(features.dtype).where(skinned, features[:, SDF])
     return coords, features
 
 
+def _distances(box: Box, sums: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+    """The mean distances at corners [...] of the lattice, from their sums [P]; ``DEPTH`` where no cube was given."""
+    corners = active_corners(box)
+    counts = sums_at_corners(box, sums.new_ones(len(box.places), 8))
+    means = sums[corners] / counts[corners]
+    missing = means.new_full((1,), DEPTH / box.res)
+    return torch.cat([means, missing])[find(box.lattice_numbers(corners), numbers)]
+
+
 def _missing_cubes(coords: torch.Tensor, corners: torch.Tensor, res: int) -> torch.Tensor:
     """The cubes [K, 3] at these corners of the lattice that are not among ``coords``."""
-    around = (point(corners, res + 1)[:, None] - torch.tensor(CORNERS, device=coords.device)).view(-1, 3)
+    grid = cubic(res)
+    around = (point(corners, cubic(res + 1))[:, None] - tables_on(coords.device).corners).view(-1, 3)
     around = around[((around >= 0) & (around < res)).all(1)]
-    numbers = torch.unique(number(around, res))
-    active = torch.sort(number(coords.long(), res))[0]
-    return point(numbers[find(active, numbers) == len(active)], res)
+    numbers = torch.unique(number(around, grid))
+    active = torch.sort(number(coords.long(), grid))[0]
+    return point(numbers[find(active, numbers) == len(active)], grid)
 
 
 def _colored_as_nearest(coords: torch.Tensor, features: torch.Tensor, added: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,390 @@
+"""A CUDA device that is pretended: its tensors say ``cuda:0``, but their values are on the CPU, where they are computed.
+
+It refuses what a GPU would refuse, tensors on two devices in one operation, and counts what makes a GPU slow where
+the CPU does not notice: **launches** of kernels, and **waits**, where the host needs a number from the device, or sends
+one from ordinary memory, before it can go on. Both are counted by the line in ``backend`` that causes them.
+
+The counts are those of eager PyTorch, estimated: an operation is one launch, with a few exceptions in ``LAUNCHES``.
+Values are what the CPU computes, so rounding, and the order of additions on a GPU, are not tested here.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+from unittest import mock
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
+
+ROOT = Path(__file__).parents[2]
+CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
+aten = torch.ops.aten
+
+#: Operations of several kernels.
+LAUNCHES = {"sort": 6, "argsort": 6, "_unique2": 10, "nonzero": 4, "cumsum": 2, "bincount": 6, "topk": 3, "aminmax": 2}
+#: Operations of none. (Views have none either.)
+NO_LAUNCH = {"empty", "new_empty", "empty_like", "empty_strided", "_unsafe_view", "_reshape_alias", "detach", "resize_"}
+#: Operations whose result or its size the host has to know.
+WAITS = {
+    "_local_scalar_dense": 1,
+    "_unique2": 1,
+    "bincount": 2,
+    "equal": 1,
+    "is_nonzero": 1,
+    "masked_select": 1,
+    "nonzero": 1,
+    "unique_consecutive": 1,
+    "unique_dim": 1,
+}
+INDEXING = {"index", "index_put", "index_put_", "_index_put_impl_"}
+MASK_LAUNCHES = 4  # more than for an index: a mask is turned into one
+
+
+class Gpu:
+    """What was counted since the last ``clear``, each by its line of the source."""
+
+    def __init__(self) -> None:
+        self.launched: Counter[str] = Counter()
+        self.waited: Counter[str] = Counter()
+
+    @property
+    def launches(self) -> int:
+        """All kernels launched."""
+        return self.launched.total()
+
+    @property
+    def waits(self) -> int:
+        """All waits of the host for the device."""
+        return self.waited.total()
+
+    def clear(self) -> None:
+        """Count from zero again."""
+        self.launched.clear()
+        self.waited.clear()
+
+    def launch(self, count: int = 1) -> None:
+        """Count kernels for the line that runs."""
+        if count:
+            self.launched[line_of_backend()] += count
+
+    def wait(self, why: str, count: int = 1) -> None:
+        """Count waits for the line that runs."""
+        self.waited[f"{line_of_backend()} {why}"] += count
+
+    def tensor(self, values: Tensor) -> Tensor:
+        """A tensor on the device; nothing is counted."""
+        return OnGpu(values.detach().clone())
+
+    def network(self, network: nn.Module) -> Any:
+        """The network with its weights on the device, for inference; nothing is counted."""
+        state = {name: OnGpu(value.detach().clone()) for name, value in network.state_dict().items()}
+        network.load_state_dict(state, assign=True)
+        return network.eval().requires_grad_(False)
+
+
+def line_of_backend() -> str:
+    """The innermost line of ``backend`` that is being run, as ``backend/sparse/tensor.py:120``."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        path = Path(frame.f_code.co_filename)
+        if path.is_relative_to(ROOT / "backend"):
+            return f"{path.relative_to(ROOT)}:{frame.f_lineno}"
+        frame = frame.f_back
+    return "outside the backend"
+
+
+_gpu = Gpu()  # the one that counts at the moment
+
+
+class OnGpu(Tensor):
+    """A tensor that says ``cuda:0``. ``held`` has its values."""
+
+    held: Tensor
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+
+    @staticmethod
+    def __new__(cls, held: Tensor) -> OnGpu:
+        made = Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+            cls,
+            held.size(),
+            strides=held.stride(),
+            storage_offset=held.storage_offset(),
+            dtype=held.dtype,
+            device=CUDA,
+        )
+        made.held = held
+        return made  # type: ignore[no-any-return]
+
+    def __init__(self, held: Tensor) -> None:
+        pass
+
+    def __repr__(self, *, tensor_contents: object = None) -> str:
+        return f"OnGpu({list(self.shape)}, {self.dtype})"
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return run(func, args, kwargs or {})
+
+    # Below: what PyTorch's own methods do with the help of CUDA, which this build lacks, in terms of operators.
+
+    def __getitem__(self, index: Any) -> Any:
+        out, axis, tensors = self, 0, []
+        for one in _without_ellipsis(self, index if isinstance(index, tuple) else (index,)):
+            if isinstance(one, list):
+                one = torch.tensor(one)  # on the host, as PyTorch does
+            if one is None:
+                out, axis = aten.unsqueeze(out, axis), axis + 1
+                tensors.append(None)
+            elif isinstance(one, slice):
+                if one != slice(None):
+                    out = aten.slice(out, axis, one.start, one.stop, one.step or 1)
+                axis += 1
+                tensors.append(None)
+            elif isinstance(one, Tensor):
+                axis += one.ndim if one.dtype == torch.bool else 1
+                tensors.append(one)
+            else:
+                out = aten.select(out, axis, int(one))
+        return out if all(one is None for one in tensors) else aten.index(out, tensors)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        parts = index if isinstance(index, tuple) else (index,)
+        if not any(isinstance(one, Tensor | list) for one in parts):
+            target = self[index]
+            aten.copy_(target, value) if isinstance(value, Tensor) else aten.fill_(target, value)
+            return
+        if not all(isinstance(one, Tensor) or one == slice(None) for one in parts):
+            raise NotImplementedError("assigning with tensors and other indices at once")
+        if not isinstance(value, Tensor):
+            value = aten.full([], value, dtype=self.dtype, device=CUDA)
+        aten.index_put_(self, [None if isinstance(one, slice) else one for one in parts], value.to(self.dtype))
+
+    def to(self, *args: Any, **kwargs: Any) -> Any:
+        dtype, device = kwargs.get("dtype"), kwargs.get("device")
+        for one in args:
+            if isinstance(one, torch.dtype):
+                dtype = one
+            elif isinstance(one, str | torch.device):
+                device = one
+            elif isinstance(one, Tensor):
+                dtype, device = one.dtype, one.device
+        stays = device is None or torch.device(device).type == "cuda"
+        if stays and dtype in (None, self.dtype):
+            return self
+        return aten._to_copy(self, dtype=dtype, device=None if device is None else torch.device(device))
+
+    def contiguous(self, memory_format: torch.memory_format = torch.contiguous_format) -> Any:
+        whole = self.held.is_contiguous(memory_format=memory_format)
+        return self if whole else aten.clone(self, memory_format=memory_format)
+
+    def new_tensor(self, data: Any, *, dtype: Any = None, **_: Any) -> Any:
+        return torch.tensor(data, dtype=dtype or self.dtype, device=CUDA)
+
+    def item(self) -> Any:
+        return aten._local_scalar_dense(self)
+
+    def tolist(self) -> Any:
+        return self.cpu().tolist()
+
+    def cpu(self, *_: Any) -> Any:
+        return aten._to_copy(self, device=CPU)
+
+    def __bool__(self) -> bool:
+        return bool(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __index__(self) -> int:
+        return int(self.item())
+
+    def __invert__(self) -> Any:
+        return aten.bitwise_not(self)
+
+    def float(self, *_: Any) -> Any:  # type: ignore[override]
+        return self.to(torch.float32)
+
+    def double(self, *_: Any) -> Any:  # type: ignore[override]
+        return self.to(torch.float64)
+
+    def half(self, *_: Any) -> Any:  # type: ignore[override]
+        return self.to(torch.float16)
+
+    def long(self, *_: Any) -> Any:  # type: ignore[override]
+        return self.to(torch.int64)
+
+    def int(self, *_: Any) -> Any:  # type: ignore[override]
+        return self.to(torch.int32)
+
+    def bool(self, *_: Any) -> Any:  # type: ignore[override]
+        return self.to(torch.bool)
+
+
+def _without_ellipsis(x: Tensor, index: tuple[Any, ...]) -> tuple[Any, ...]:
+    """An index with as many full slices as the ellipsis in it stands for."""
+    for place, one in enumerate(index):
+        if one is Ellipsis:
+            masks = [i for i in index if isinstance(i, Tensor) and i.dtype == torch.bool]
+            used = sum(i is not None and i is not Ellipsis for i in index) + sum(i.ndim - 1 for i in masks)
+            return (*index[:place], *[slice(None)] * (x.ndim - used), *index[place + 1 :])
+    return index
+
+
+class _Mode(TorchDispatchMode):
+    """Sees the operations that have no tensor on the device yet, such as ``torch.zeros(..., device="cuda")``."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return run(func, args, kwargs or {})
+
+
+def run(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Run an operator on the values held, count it, and refuse it if its tensors are on two devices."""
+    name = func._schema.name.removeprefix("aten::")
+    tensors = [one for one in tree_leaves((args, kwargs)) if isinstance(one, Tensor)]
+    on_gpu = [one for one in tensors if isinstance(one, OnGpu)]
+    device = kwargs.get("device")
+    to_gpu = device is not None and torch.device(device).type == "cuda"
+    if not on_gpu and not to_gpu:
+        return func(*args, **kwargs)
+    if name in ("_to_copy", "copy_"):
+        return _copy(func, name, args, kwargs)
+    on_host = [one for one in tensors if not isinstance(one, OnGpu) and one.ndim]
+    if on_host and (name not in INDEXING or not isinstance(args[0], OnGpu)):
+        where = [(list(one.shape), one.device) for one in tensors]
+        raise RuntimeError(f"tensors on two devices in {func} at {line_of_backend()}: {where}")
+    _count(func, name, args, kwargs, hosts=len(on_host))
+    kept = {"device": CPU} if device is not None else {}
+    out = func(*tree_map(_held, args), **tree_map(_held, kwargs) | kept)
+    if name in ("_local_scalar_dense", "equal", "is_nonzero"):
+        return out
+    written = {id(one.held): one for one in _written(func, args, kwargs)}
+
+    def wrap(one: Any) -> Any:
+        if not isinstance(one, Tensor):
+            return one
+        return written[id(one)] if id(one) in written else OnGpu(one)
+
+    return tree_map(wrap, out)
+
+
+def _count(func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], hosts: int) -> None:
+    """Count an operator that got ``hosts`` tensors from the host as indices."""
+    for _ in range(hosts):
+        _gpu.wait("index on the host")
+    if name in WAITS:
+        _gpu.wait(name, WAITS[name])
+    if name == "repeat_interleave" and kwargs.get("output_size") is None:
+        _gpu.wait(name)
+    masked = name in INDEXING and any(isinstance(one, Tensor) and one.dtype == torch.bool for one in args[1])
+    if masked:
+        _gpu.wait("mask")
+    launches = 0 if name in NO_LAUNCH or func.is_view else LAUNCHES.get(name, 1)
+    _gpu.launch(launches + MASK_LAUNCHES * masked)
+
+
+def _copy(func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A copy, to another device or another dtype. To or from the host's ordinary memory it waits."""
+    source = args[1] if name == "copy_" else args[0]
+    device = kwargs.get("device")
+    if name == "copy_":
+        to_gpu = isinstance(args[0], OnGpu)
+    else:
+        to_gpu = isinstance(source, OnGpu) if device is None else torch.device(device).type == "cuda"
+    if to_gpu == isinstance(source, OnGpu):
+        _gpu.launch()
+    else:
+        _gpu.wait("sent to the device" if to_gpu else "read from the device")
+    kept = {} if device is None else {"device": CPU}
+    out = func(*tree_map(_held, args), **kwargs | kept)
+    if name == "copy_":
+        return args[0]
+    return OnGpu(out.clone() if out is _held(source) else out) if to_gpu else out.clone()
+
+
+def _held(one: Any) -> Any:
+    return one.held if isinstance(one, OnGpu) else one
+
+
+def _written(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[OnGpu]:
+    """The arguments that an operator writes to: it returns these, not new tensors."""
+    for place, argument in enumerate(func._schema.arguments):
+        if argument.alias_info is not None and argument.alias_info.is_write:
+            value = args[place] if place < len(args) else kwargs.get(argument.name)
+            if isinstance(value, OnGpu):
+                yield value
+
+
+def _attention(plain: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Attention as one launch. (As an operator it would ask CUDA which backends it has.)"""
+
+    def attention(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None = None, **options: Any) -> Tensor:
+        given = [one for one in (q, k, v, attn_mask) if one is not None]
+        if not any(isinstance(one, OnGpu) for one in given):
+            return plain(q, k, v, attn_mask=attn_mask, **options)
+        if not all(isinstance(one, OnGpu) for one in given):
+            raise RuntimeError(f"tensors on two devices in attention at {line_of_backend()}")
+        _gpu.launch()
+        return OnGpu(plain(*map(_held, (q, k, v)), attn_mask=_held(attn_mask), **options))
+
+    return attention
+
+
+def _tensor(plain: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """``torch.tensor`` makes the tensor on the host and sends it."""
+
+    def tensor(data: Any, *, dtype: Any = None, device: Any = None, **options: Any) -> Tensor:
+        made = plain(data, dtype=dtype, **options)
+        return made if device is None else made.to(device)
+
+    return tensor
+
+
+def _nonzero(plain: Callable[..., Any]) -> Callable[..., Any]:
+    def nonzero(x: Tensor, *, as_tuple: bool = False) -> Any:
+        if not isinstance(x, OnGpu):
+            return plain(x, as_tuple=as_tuple)
+        found = aten.nonzero(x)
+        return tuple(aten.unbind(found, 1)) if as_tuple else found
+
+    return nonzero
+
+
+@contextmanager
+def pretended_cuda() -> Iterator[Gpu]:
+    """Pretend that there is a CUDA device, and count what it is asked to do."""
+    from backend.mesh.extract.case_tables import tables_on
+
+    global _gpu
+    before, _gpu = _gpu, Gpu()
+    patches = [
+        mock.patch.object(torch.cuda, "is_available", lambda: True),
+        mock.patch.object(torch.cuda, "_lazy_init", lambda: None),
+        mock.patch.object(torch.cuda, "synchronize", lambda device=None: _gpu.wait("synchronize")),
+        mock.patch.object(torch.cuda, "empty_cache", lambda: None),
+        mock.patch.object(torch.cuda, "get_device_name", lambda device=None: "pretended"),
+        mock.patch.object(torch, "tensor", _tensor(torch.tensor)),
+        mock.patch.object(torch, "nonzero", _nonzero(torch.nonzero)),
+        mock.patch.object(F, "scaled_dot_product_attention", _attention(F.scaled_dot_product_attention)),
+    ]
+    for patch in patches:
+        patch.start()
+    try:
+        with _Mode():
+            yield _gpu
+    finally:
+        for patch in reversed(patches):
+            patch.stop()
+        _gpu = before
+        tables_on.cache_clear()  # a real device must not find tables of this one
