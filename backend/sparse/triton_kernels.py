@@ -48,33 +48,28 @@ class Blocks:
         """The output channels of a program."""
         return self.columns * 3 // 2 if self.split else self.columns
 
-    @property
-    def shared(self) -> int:
-        """Bytes of shared memory: every second stage holds operands, the others the rows that the next ones read."""
-        buffers = (self.stages + 1) // 2
-        return buffers * (self.rows + self.width) * self.depth * 2 + (buffers - 1) * self.rows * 4
+    def shared(self, capability: tuple[int, int]) -> int:
+        """Bytes of shared memory. A stage in two has operands; the others read the table. Hopper holds one set more."""
+        buffers = (self.stages + 1) // 2 if (9, 0) <= capability < (12, 0) else (self.stages - 1) // 2
+        return buffers * ((self.rows + self.width) * self.depth * 2 + self.rows * 4)
 
 
 def candidates(in_channels: int, out_channels: int, capability: tuple[int, int]) -> list[Blocks]:
     """Shapes that may suit a convolution and fit the device's shared memory, the one in use first."""
     depth = next((d for d in (64, 32, 16) if in_channels % d == 0), 16 if in_channels < 16 else 32)
+    columns = min(max(1 << (out_channels - 1).bit_length(), 16), 128)
+    shapes = [(128, columns, 8, 5, False), (128, columns, 8, 3, False)]
     if out_channels % 96 == 0 and out_channels % 128:
-        columns = 128 if out_channels % 192 == 0 else 64
-        shapes = [(128, columns, 8, 5, True), (128, columns, 8, 3, True), (64, columns, 4, 5, True)]
-        shapes += [
-            (64, columns, 4, 3, True),
-            (128, 128, 8, 5, False),
-            (128, 128, 8, 3, False),
-            (128, columns // 2, 4, 5, True),
-        ]
+        wide = 128 if out_channels % 192 == 0 else 64
+        split = [(128, wide, 8, 5), (128, wide, 8, 3), (64, wide, 4, 5), (64, wide, 4, 3), (128, wide // 2, 4, 5)]
+        shapes = [(*shape, True) for shape in split] + shapes
     else:
-        columns = min(max(1 << (out_channels - 1).bit_length(), 16), 128)
-        shapes = [(128, columns, 8, 5, False), (128, columns, 8, 3, False), (64, columns, 4, 5, False)]
-        shapes += [(64, columns, 4, 3, False)] + (
-            [(128, 64, 4, 5, False), (64, 64, 4, 5, False)] if columns > 64 else []
-        )
+        shapes += [(64, columns, 4, 5, False), (64, columns, 4, 3, False)]
+        shapes += [(128, 64, 4, 5, False), (64, 64, 4, 5, False)] if columns > 64 else []
     found = [Blocks(rows, columns, depth, warps, stages, split) for rows, columns, warps, stages, split in shapes]
-    return [blocks for blocks in found if blocks.shared <= SHARED_MEMORY.get(capability, LEAST_SHARED_MEMORY)]
+    return [
+        blocks for blocks in found if blocks.shared(capability) <= SHARED_MEMORY.get(capability, LEAST_SHARED_MEMORY)
+    ]
 
 
 def submanifold_conv(x: Tensor, weight: Tensor, bias: Tensor, voxels: VoxelSet, blocks: Blocks | None = None) -> Tensor:
@@ -119,7 +114,8 @@ def trial(device: torch.device) -> None:
         raise ArithmeticError(f"a convolution gave {found[:, 0].tolist()} instead of {expected}")
 
 
-def _capability(device: torch.device) -> tuple[int, int]:
+def capability_of(device: torch.device) -> tuple[int, int]:
+    """The compute capability, that of no device for the interpreter."""
     return torch.cuda.get_device_capability(device) if device.type == "cuda" else (0, 0)
 
 
@@ -127,7 +123,7 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor, table: Tensor, mode: int,
     (count, in_channels), out_channels = x.shape, len(weight)
     children = 8 if mode == SUBDIVIDED.value else 1
     out = x.new_empty(children * count, out_channels)
-    blocks = blocks or candidates(in_channels, out_channels, _capability(x.device))[0]
+    blocks = blocks or candidates(in_channels, out_channels, capability_of(x.device))[0]
     programs = triton.cdiv(count, blocks.rows) * triton.cdiv(out_channels, blocks.width) * children
     if programs == 0:
         return out
@@ -139,17 +135,24 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor, table: Tensor, mode: int,
             bias,
             out,
             count,
-            MODE=mode,
-            IN=in_channels,
-            OUT=out_channels,
-            ROWS=blocks.rows,
-            COLUMNS=blocks.columns,
-            DEPTH=blocks.depth,
-            SPLIT=blocks.split,
-            num_warps=blocks.warps,
-            num_stages=blocks.stages,
+            **convolution_options(in_channels, out_channels, mode, blocks),
         )
     return out
+
+
+def convolution_options(in_channels: int, out_channels: int, mode: int, blocks: Blocks) -> dict[str, int]:
+    """What ``_convolution`` is compiled for."""
+    return {
+        "MODE": mode,
+        "IN": in_channels,
+        "OUT": out_channels,
+        "ROWS": blocks.rows,
+        "COLUMNS": blocks.columns,
+        "DEPTH": blocks.depth,
+        "SPLIT": blocks.split,
+        "num_warps": blocks.warps,
+        "num_stages": blocks.stages,
+    }
 
 
 @triton.jit
