@@ -7,13 +7,14 @@ weights. Its transpose is also a convolution, since the neighbour table is symme
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .dispatch import kernels_for
 from .tensor import SparseTensor, VoxelSet, cube_number, cube_offsets
 
 #: Elements of the gather buffer. On a CPU it should fit the last-level cache; a GPU works best with few, large slabs.
@@ -132,45 +133,59 @@ def _operands(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     return x.to(dtype), weight.to(dtype)
 
 
-def submanifold_conv(x: Tensor, weight: Tensor, voxels: VoxelSet) -> Tensor:
+def submanifold_conv(x: Tensor, weight: Tensor, bias: Tensor, voxels: VoxelSet) -> Tensor:
     """Cross-correlation of features [N, I] with ``weight`` [O, 3, 3, 3, I] at the occupied voxels: [N, O]."""
     table = voxels.neighbours
     x, weight = _operands(x, weight)
-    return _GatherMatmul.apply(x, weight.flatten(1, 3), table, table)
+    return _GatherMatmul.apply(x, weight.flatten(1, 3), table, table) + bias
 
 
-def subdivided_conv(x: Tensor, weight: Tensor, voxels: VoxelSet) -> Tensor:
+def _reach(device: torch.device) -> Tensor:
+    """The offsets [8 children, 8, 3] of the parents that the taps of each child reach, -1 to 1."""
+    return cube_offsets(2, 0, device)[:, None] + cube_offsets(2, -1, device)
+
+
+def merged_taps(weight: Tensor) -> Tensor:
+    """The weights [O, 8, 8, I] of each child and each parent within its reach, from ``weight`` [O, 3, 3, 3, I].
+
+    The 27 taps of a child reach only 2 x 2 x 2 parents, so the weights of all taps that reach the same parent are
+    added: 8 products per child instead of 27.
+    """
+    reach = _reach(weight.device)
+    met = (cube_offsets(2, 0, weight.device)[:, None] + cube_offsets(3, -1, weight.device)) >> 1  # [8, 27, 3]
+    meets = (reach[:, :, None] == met[:, None]).all(-1).to(weight.dtype)  # [8, 8, 27]
+    return (meets.flatten(0, 1) @ weight.flatten(1, 3)).unflatten(1, (8, 8))
+
+
+def subdivided_conv(x: Tensor, merged: Tensor, bias: Tensor, voxels: VoxelSet) -> Tensor:
     """``submanifold_conv`` on the children of ``voxels``, each with the features of its parent: [N, I] to [8 N, O].
 
-    The 27 taps of a child reach only 2 x 2 x 2 parents, so the weights of all taps that reach the same parent are added
-    first: 8 products per child instead of 27.
+    ``merged`` are the ``merged_taps`` of the weights.
     """
     table = voxels.neighbours
-    child = cube_offsets(2, 0, table.device)
-    reach = child[:, None] + cube_offsets(2, -1, table.device)  # [8, 8, 3]: offsets of the parents within reach
-    met = (child[:, None] + cube_offsets(3, -1, table.device)) >> 1  # [8, 27, 3]: offset of the parent a tap reaches
-    meets = (reach[:, :, None] == met[:, None]).all(-1).to(weight.dtype)  # [8, 8, 27]
-    merged = (meets.flatten(0, 1) @ weight.flatten(1, 3)).unflatten(1, (8, 8))  # [O, 8, 8, I]
-    columns = cube_number(reach, 3, -1)
-    rows = [table.index_select(1, parents) for parents in columns]
+    rows = [table.index_select(1, parents) for parents in cube_number(_reach(table.device), 3, -1)]
     x, merged = _operands(x, merged)
     children = [_GatherMatmul.apply(x, w, rows[p], rows[7 - p]) for p, w in enumerate(merged.unbind(1))]
-    return torch.stack(children, dim=1).flatten(0, 1)
+    return torch.stack(children, dim=1).flatten(0, 1) + bias
 
 
-def upsampled_conv(x: Tensor, weight: Tensor, voxels: VoxelSet) -> Tensor:
+def by_tap(weight: Tensor) -> Tensor:
+    """The weights [27 O, I] of all products of a voxel, one tap after another, from ``weight`` [O, 3, 3, 3, I]."""
+    return weight.flatten(1, 3).transpose(0, 1).flatten(0, 1)
+
+
+def upsampled_conv(x: Tensor, weights: Tensor, bias: Tensor, voxels: VoxelSet) -> Tensor:
     """``submanifold_conv`` of the features of coarse cells [M, I], copied to the N finer ``voxels``: [N, O].
 
     All voxels of a cell share its features, so each cell is multiplied by every tap once, and each voxel sums the
-    products of its neighbours' cells: a quarter of the products if a cell holds four voxels.
+    products of its neighbours' cells: a quarter of the products if a cell holds four voxels. ``weights``: ``by_tap``.
     """
-    (out_channels, *_, in_channels), parent = weight.shape, voxels.coarse(2).parent
-    taps, table = weight[..., 0].numel() // out_channels, voxels.neighbours.long()
-    products = x @ weight.flatten(1, 3).permute(2, 1, 0).reshape(in_channels, -1)
+    taps, table, parent = 27, voxels.neighbours.long(), voxels.coarse(2).parent
+    products = F.linear(x, weights)
     rows = F.pad(parent, (0, 1), value=len(x))[table] * taps + torch.arange(taps, device=x.device)
     rows = rows.where(table < len(voxels), len(x) * taps)  # a row of zeros for missing neighbours
-    products = F.pad(products.view(-1, out_channels), (0, 0, 0, 1))
-    return products.index_select(0, rows.flatten()).view(-1, taps, out_channels).sum(1)
+    products = F.pad(products.view(len(x) * taps, -1), (0, 0, 0, 1))
+    return products.index_select(0, rows.flatten()).unflatten(0, table.shape).sum(1) + bias
 
 
 class _Kernel(nn.Module):
@@ -183,6 +198,24 @@ class _Kernel(nn.Module):
         bound = 1 / math.sqrt(in_channels * kernel_size**3)  # as nn.Conv3d
         nn.init.uniform_(self.weight, -bound, bound)
         nn.init.uniform_(self.bias, -bound, bound)
+        self._derived: dict[Callable[[Tensor], Tensor], tuple[Tensor, int, Tensor]] = {}
+
+    def derived(self, make: Callable[[Tensor], Tensor]) -> Tensor:
+        """``make(weight)``. Without gradients it is made once, and again if the weight has been written or moved."""
+        if torch.is_grad_enabled():
+            return make(self.weight)
+        weight = self.weight.detach()  # shares the memory, so that no other weight can take its address
+        version = 0 if weight.is_inference() else weight._version
+        source, made_of, made = self._derived.get(make, (None, 0, weight))
+        if source is None or (source.data_ptr(), source.dtype, made_of) != (weight.data_ptr(), weight.dtype, version):
+            made = make(weight)
+            self._derived[make] = weight, version, made
+        return made
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> _Kernel:
+        """As the base class: called to cast or move. What was derived does not stay behind in memory."""
+        self._derived.clear()
+        return super()._apply(fn, recurse)
 
 
 class SparseConv3d(nn.Module):
@@ -205,12 +238,17 @@ class SparseConv3d(nn.Module):
         voxels, whose coarse cells are those of ``x``. These two (kernel size 3 only) are the convolutions of
         ``resample.subdivide(x)`` and ``resample.upsample(x)``, with less than a third of the products.
         """
-        weight, bias = self.conv.weight, self.conv.bias
-        if upsample is not None:
-            return SparseTensor(upsampled_conv(x.feats, weight, upsample) + bias, upsample)
-        if subdivide:
-            return SparseTensor(subdivided_conv(x.feats, weight, x.voxels) + bias, x.voxels.children())
+        kernel, feats = self.conv, x.feats
+        weight, bias = kernel.weight, kernel.bias
         if weight.shape[1] == 1:
             out_channels, in_channels = weight.shape[0], weight.shape[-1]
-            return x.replace(torch.addmm(bias, x.feats, weight.reshape(in_channels, out_channels)))
-        return x.replace(submanifold_conv(x.feats, weight, x.voxels) + bias)
+            return x.replace(torch.addmm(bias, feats, weight.reshape(in_channels, out_channels)))
+        kernels = kernels_for(feats, weight, bias)
+        if upsample is not None:
+            convolve = kernels.upsampled_conv if kernels else upsampled_conv
+            return SparseTensor(convolve(feats, kernel.derived(by_tap), bias, upsample), upsample)
+        if subdivide:
+            convolve = kernels.subdivided_conv if kernels else subdivided_conv
+            return SparseTensor(convolve(feats, kernel.derived(merged_taps), bias, x.voxels), x.voxels.children())
+        convolve = kernels.submanifold_conv if kernels else submanifold_conv
+        return x.replace(convolve(feats, weight, bias, x.voxels))

@@ -251,6 +251,20 @@ class VoxelSet:
         """
         return self._once("neighbours", self._find_neighbours)
 
+    def own_table_by_offset(self) -> Tensor:
+        """``neighbours`` by offset, [27, N]: what is read together for consecutive voxels is together in memory."""
+        return self._once("neighbours by offset", lambda: self.neighbours.t().contiguous())
+
+    def table_by_offset(self) -> tuple[Tensor, bool]:
+        """The smallest table that tells the neighbours, by offset, and whether it is that of the parents, [27, N / 8].
+
+        ``neighbours_of_children`` says how the parents' table tells those of children.
+        """
+        above = self._parent_neighbours
+        if above is None:
+            return self.own_table_by_offset(), False
+        return self._once("parents' neighbours by offset", lambda: above.t().contiguous()), True
+
     def _find_neighbours(self) -> Tensor:
         """Derive the table from that of the parents, if there are any; else look up in a dense grid with a margin of 1.
 

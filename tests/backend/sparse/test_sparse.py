@@ -9,7 +9,14 @@ import torch
 from torch import Tensor
 
 from backend.sparse import attention, convolution, reference
-from backend.sparse.convolution import SparseConv3d, subdivided_conv, submanifold_conv, upsampled_conv
+from backend.sparse.convolution import (
+    SparseConv3d,
+    by_tap,
+    merged_taps,
+    subdivided_conv,
+    submanifold_conv,
+    upsampled_conv,
+)
 from backend.sparse.normalization import SparseGroupNorm32
 from backend.sparse.resample import downsample, subdivide, upsample
 from backend.sparse.tensor import SparseTensor, VoxelSet
@@ -131,17 +138,23 @@ def test_convolution_of_upsampled_cells_multiplies_each_once(x: SparseTensor) ->
     assert_close(conv(coarse, upsample=x.voxels).feats, conv(upsample(coarse, x.voxels, 2)).feats, 2e-6)
 
 
-@pytest.mark.parametrize("convolve", [submanifold_conv, subdivided_conv, upsampled_conv])
-def test_gradients_of_the_convolutions(convolve: Callable[[Tensor, Tensor, VoxelSet], Tensor]) -> None:
+@pytest.mark.parametrize(
+    ("convolve", "derived"), [(submanifold_conv, None), (subdivided_conv, merged_taps), (upsampled_conv, by_tap)]
+)
+def test_gradients_of_the_convolutions(
+    convolve: Callable[[Tensor, Tensor, Tensor, VoxelSet], Tensor], derived: Callable[[Tensor], Tensor] | None
+) -> None:
     """Backward, forward mode (a flow's derivative in time needs it) and backward of backward."""
     x = random_tensor((5, 4), 2, torch.float64)
     weight = torch.randn(2, 3, 3, 3, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    feats = downsample(x, 2).feats if convolve is upsampled_conv else x.feats
-    inputs = (feats.requires_grad_(), weight.requires_grad_())
-    assert torch.autograd.gradcheck(
-        lambda f, w: convolve(f, w, x.voxels), inputs, check_forward_ad=True, fast_mode=True
-    )
-    assert torch.autograd.gradgradcheck(lambda f, w: convolve(f, w, x.voxels), inputs, fast_mode=True)
+    feats, bias = downsample(x, 2).feats if convolve is upsampled_conv else x.feats, weight.new_ones(2)
+    inputs = [tensor.requires_grad_() for tensor in (feats, weight, bias)]
+
+    def convolved(feats: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return convolve(feats, derived(weight) if derived else weight, bias, x.voxels)
+
+    assert torch.autograd.gradcheck(convolved, inputs, check_forward_ad=True, fast_mode=True)
+    assert torch.autograd.gradgradcheck(convolved, inputs, fast_mode=True)
 
 
 def test_gradients_against_a_dense_convolution(x: SparseTensor) -> None:
