@@ -18,17 +18,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-#: The parts in order of their worth, with the seconds that each may take.
+#: The parts in order of their worth: the module that has them, and the seconds that each may take.
 PARTS = {
-    "machine": 60,
-    "correct": 100,
-    "stages": 60,
-    "steps": 45,
-    "attention": 45,
-    "kernels": 60,
-    "memory": 80,
-    "serve": 80,
-    "profile": 40,
+    "machine": ("correct", 40),
+    "attention": ("choices", 40),
+    "correct": ("correct", 70),
+    "stages": ("times", 70),
+    "steps": ("times", 45),
+    "plain": ("choices", 45),
+    "serve": ("serve", 90),
+    "kernels": ("choices", 60),
+    "profile": ("times", 40),
+    "memory": ("memory", 80),
+    "tests": ("correct", 60),
 }
 
 Say = Callable[[dict[str, Any]], None]
@@ -48,10 +50,10 @@ def recorder(file: Path, part: str) -> Say:
 
 def run_part(name: str, options: argparse.Namespace) -> None:
     """Run one part in this process."""
-    from scripts.benchmark.device_parts import Scale
+    from scripts.benchmark.device.setup import Scale
 
     scale = Scale.small(options.device) if options.rehearse else Scale.full(options.device)
-    module = importlib.import_module(f"scripts.benchmark.device_{'serve' if name == 'serve' else 'parts'}")
+    module = importlib.import_module(f"scripts.benchmark.device.{PARTS[name][0]}")
     getattr(module, name)(scale, recorder(options.out / "run.jsonl", name))
 
 
@@ -95,7 +97,7 @@ def main() -> int:
         if options.here:
             run_part(name, options)
         elif (left := end - time.monotonic()) > 5:
-            run_apart(name, min(left, PARTS[name] * (10 if options.rehearse else 1)), options)
+            run_apart(name, min(left, PARTS[name][1] * (10 if options.rehearse else 1)), options)
         else:
             recorder(options.out / "run.jsonl", name)({"end": "no time left"})
     return 0

@@ -1,21 +1,31 @@
 """Attention: of tokens, among the voxels of a batch item or a window, and from voxels to a dense context.
 
-Groups of voxels (items or windows) are padded to the same length and attend in a single call. A single group that holds
-every voxel needs no padding.
+Groups of voxels (items or windows) attend in a single call. Where torch has a kernel for groups of any length, on a GPU
+in half precision, they stand one after another. Elsewhere they are padded to the same length. A single group that holds
+every voxel needs neither.
 """
 
 from __future__ import annotations
 
+import functools
+import logging
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .dispatch import inference
 from .tensor import Groups, VoxelSet
+
+log = logging.getLogger(__name__)
 
 
 def self_attention(q: Tensor, k: Tensor, v: Tensor, groups: Groups) -> Tensor:
     """Softmax attention among the voxels of each group: q, k and v [N, heads, dim] to [N, heads * dim]."""
     if groups.alone:
         return attend(q[None], k[None], v[None])[0]
+    if q.device.type == "cuda" and inference(q, k, v) and takes_lengths(q.device):
+        return attend_in_turn(q, k, v, groups)
     mask = None if groups.filled is None else groups.filled[:, None, None]
     return groups.unpad(attend(groups.pad(q), groups.pad(k), groups.pad(v), mask))
 
@@ -26,6 +36,35 @@ def cross_attention(q: Tensor, k: Tensor, v: Tensor, voxels: VoxelSet) -> Tensor
         return attend(q[None], k, v)[0]
     groups = voxels.items()
     return groups.unpad(attend(groups.pad(q), k.index_select(0, groups.batch), v.index_select(0, groups.batch)))
+
+
+def attend_in_turn(q: Tensor, k: Tensor, v: Tensor, groups: Groups) -> Tensor:
+    """``self_attention`` of groups that stand one after another, without padding. Half precision, no derivatives."""
+    q, k, v = (x.index_select(0, groups.order) for x in (q, k, v))
+    return _flash(q, k, v, groups.starts, groups.rows.shape[1]).flatten(1).index_select(0, groups.position)
+
+
+def _flash(q: Tensor, k: Tensor, v: Tensor, starts: Tensor, longest: int) -> Tensor:
+    """Flash attention (Dao 2023) within the groups that begin at ``starts`` [M + 1] int32: [N, heads, dim] each.
+
+    torch's public name for it, ``torch.nn.attention.varlen``, takes 3 s to import.
+    """
+    forward = torch.ops.aten._flash_attention_forward
+    out: Tensor = forward(q, k, v, starts, starts, longest, longest, 0.0, False, False)[0]
+    return out
+
+
+@functools.lru_cache
+def takes_lengths(device: torch.device) -> bool:
+    """Whether a CUDA device has the kernel for groups of any length, found out once. If not, the log says why."""
+    x = torch.zeros(3, 1, 64, dtype=torch.float16, device=device)
+    try:
+        _flash(x, x, x, torch.tensor([0, 1, 3], dtype=torch.int32, device=device), 2)
+    except (RuntimeError, NotImplementedError, AttributeError) as error:  # an old card, or a torch built without it
+        reason = " ".join(str(error).split())[:200]
+        log.warning("windows of voxels are padded: flash attention does not work here: %s", reason)
+        return False
+    return True
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:

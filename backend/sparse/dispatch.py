@@ -38,7 +38,7 @@ def use(path: Path) -> Path:
 
 def kernels_for(x: Tensor, *parameters: Tensor) -> ModuleType | None:
     """The module with the kernels if they can and should compute with these tensors, else None."""
-    if _path == "torch" or not _inference(x, *parameters):
+    if _path == "torch" or not inference(x, *parameters):
         return None
     if _path == "auto" and not (x.device.type == "cuda" and works(x.device)):
         return None
@@ -47,7 +47,7 @@ def kernels_for(x: Tensor, *parameters: Tensor) -> ModuleType | None:
     return triton_kernels
 
 
-def _inference(x: Tensor, *parameters: Tensor) -> bool:
+def inference(x: Tensor, *parameters: Tensor) -> bool:
     """Whether all tensors have one half precision and no derivative is wanted, neither backward nor forward."""
     tensors = (x, *parameters)
     if x.dtype not in HALF or any(tensor.dtype != x.dtype for tensor in parameters):

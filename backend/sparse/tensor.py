@@ -40,6 +40,8 @@ class Groups:
     places: Tensor  # [N] int64: the place of each voxel in the flattened [M * L]
     filled: Tensor | None  # [M, L] bool: which places hold a voxel; None if all do
     batch: Tensor  # [M] int64: the batch item of each group
+    order: Tensor  # [N] int64: the voxels, one group after another
+    starts: Tensor  # [M + 1] int32: where each group starts in that order, and where the last one ends
 
     @property
     def alone(self) -> bool:
@@ -53,6 +55,13 @@ class Groups:
     def unpad(self, x: Tensor) -> Tensor:
         """Features [M, L, ...] back as [N, ...]."""
         return x.flatten(0, 1).index_select(0, self.places)
+
+    @cached_property
+    def position(self) -> Tensor:
+        """Where each voxel is in ``order``, [N] int64."""
+        return torch.empty_like(self.order).index_copy_(
+            0, self.order, torch.arange(len(self.order), device=self.order.device)
+        )
 
 
 @dataclass(frozen=True)
@@ -228,9 +237,10 @@ class VoxelSet:
         voxel_at = rows.new_zeros(groups * longest)
         voxel_at[places] = rows
         voxel_at = voxel_at.view(groups, longest)
-        filled = torch.arange(longest, device=self.device) < _count(group, groups)[:, None]
-        whole = len(self) == groups * longest
-        return Groups(voxel_at, places, None if whole else filled, self.batch[voxel_at[:, :1].flatten()])
+        sizes = _count(group, groups)
+        filled = None if len(self) == groups * longest else torch.arange(longest, device=self.device) < sizes[:, None]
+        starts = torch.nn.functional.pad(sizes.cumsum(0), (1, 0)).int()
+        return Groups(voxel_at, places, filled, self.batch[voxel_at[:, :1].flatten()], order, starts)
 
     def _sizes(self, in_cell: Tensor) -> tuple[int, int]:
         """How many cells have voxels, and how many voxels the fullest one has, from their numbers [K]."""

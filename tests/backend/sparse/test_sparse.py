@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 import torch
@@ -258,6 +259,36 @@ def test_attention_over_items_and_to_a_context_against_loops(counts: tuple[int, 
     keys, values = torch.randn(2, len(counts), 6, 2, 4, generator=generator)
     expected = reference.attend_context(q, keys, values, voxels.batch)
     assert_close(attention.cross_attention(q, keys, values, voxels), expected, 1e-6)
+
+
+def _one_group_after_another(q: Tensor, k: Tensor, v: Tensor, starts: Tensor, longest: int) -> Tensor:
+    """What the GPU's kernel computes."""
+    ends = starts.tolist()
+    assert max(stop - start for start, stop in pairwise(ends)) == longest
+    parts = [slice(start, stop) for start, stop in pairwise(ends)]
+    return torch.cat([attention.attend(q[None, p], k[None, p], v[None, p])[0].view_as(q[p]) for p in parts])
+
+
+@pytest.mark.parametrize(("size", "shift"), [(2, 0), (4, 2)])
+def test_groups_in_turn_attend_as_padded_ones(
+    x: SparseTensor, size: int, shift: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    q, k, v = torch.randn(3, len(x.feats), 2, 4)
+    groups = x.voxels.windows(size, shift)
+    monkeypatch.setattr(attention, "_flash", _one_group_after_another)
+    assert_close(attention.attend_in_turn(q, k, v, groups), attention.self_attention(q, k, v, groups), 1e-6)
+
+
+@pytest.mark.gpu
+def test_groups_in_turn_on_the_gpu(x: SparseTensor) -> None:
+    device = torch.device("cuda")
+    q, k, v = torch.randn(3, len(x.feats), 2, 64, device=device).half()
+    groups = x.voxels.to(device).windows(4, 2)
+    assert attention.takes_lengths(device)
+    with torch.no_grad():
+        ours = attention.self_attention(q, k, v, groups)
+    plain = attention.self_attention(*(a.float().cpu() for a in (q, k, v)), x.voxels.windows(4, 2))
+    assert_close(ours.float().cpu(), plain, 2e-3)
 
 
 def test_padding_and_back_is_the_identity(x: SparseTensor) -> None:

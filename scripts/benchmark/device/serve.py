@@ -15,9 +15,9 @@ import torch
 
 from backend import protocol
 
-from .device_parts import Say, Scale
+from .setup import Say, Scale
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 TIMEOUT = 60.0
 ENDINGS = (protocol.Result, protocol.Error, protocol.Cancelled)
 
