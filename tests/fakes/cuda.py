@@ -1,4 +1,4 @@
-"""A CUDA device that is pretended: its tensors say ``cuda:0``, but their values are on the CPU, where they are computed.
+"""A CUDA device that is pretended: its tensors say ``cuda:0``, but their values are on the CPU and computed there.
 
 It refuses what a GPU would refuse, tensors on two devices in one operation, and counts what makes a GPU slow where
 the CPU does not notice: **launches** of kernels, and **waits**, where the host needs a number from the device, or sends
@@ -86,9 +86,14 @@ class Gpu:
 
     def network(self, network: nn.Module) -> Any:
         """The network with its weights on the device, for inference; nothing is counted."""
-        state = {name: OnGpu(value.detach().clone()) for name, value in network.state_dict().items()}
-        network.load_state_dict(state, assign=True)
-        return network.eval().requires_grad_(False)
+        return _sent(network).eval()
+
+
+def _sent(network: nn.Module, *_: Any) -> nn.Module:
+    """The network itself, now with its weights on the device and without gradients, which need CUDA."""
+    state = {name: OnGpu(_held(value).detach().clone()) for name, value in network.state_dict().items()}
+    network.requires_grad_(False).load_state_dict(state, assign=True)
+    return network
 
 
 def line_of_backend() -> str:
@@ -351,6 +356,14 @@ def _tensor(plain: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return tensor
 
 
+def _module_to(plain: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+    def to(network: nn.Module, device: Any, *args: Any) -> nn.Module:
+        on_gpu = not isinstance(device, torch.dtype) and torch.device(device).type == "cuda"
+        return _sent(network) if on_gpu else plain(network, device, *args)
+
+    return to
+
+
 def _nonzero(plain: Callable[..., Any]) -> Callable[..., Any]:
     def nonzero(x: Tensor, *, as_tuple: bool = False) -> Any:
         if not isinstance(x, OnGpu):
@@ -369,11 +382,12 @@ def pretended_cuda() -> Iterator[Gpu]:
     global _gpu
     before, _gpu = _gpu, Gpu()
     patches = [
-        mock.patch.object(torch.cuda, "is_available", lambda: True),
-        mock.patch.object(torch.cuda, "_lazy_init", lambda: None),
-        mock.patch.object(torch.cuda, "synchronize", lambda device=None: _gpu.wait("synchronize")),
-        mock.patch.object(torch.cuda, "empty_cache", lambda: None),
-        mock.patch.object(torch.cuda, "get_device_name", lambda device=None: "pretended"),
+        mock.patch.object(torch.cuda, "is_available", return_value=True),
+        mock.patch.object(torch.cuda, "_lazy_init"),
+        mock.patch.object(torch.cuda, "synchronize", side_effect=lambda device=None: _gpu.wait("synchronize")),
+        mock.patch.object(torch.cuda, "empty_cache"),
+        mock.patch.object(torch.cuda, "get_device_name", return_value="pretended"),
+        mock.patch.object(nn.Module, "to", _module_to(nn.Module.to)),
         mock.patch.object(torch, "tensor", _tensor(torch.tensor)),
         mock.patch.object(torch, "nonzero", _nonzero(torch.nonzero)),
         mock.patch.object(F, "scaled_dot_product_attention", _attention(F.scaled_dot_product_attention)),
