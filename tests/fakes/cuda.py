@@ -118,7 +118,7 @@ class OnGpu(Tensor):
 
     @staticmethod
     def __new__(cls, held: Tensor) -> OnGpu:
-        made = Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+        made = Tensor._make_wrapper_subclass(
             cls,
             held.size(),
             strides=held.stride(),
@@ -127,22 +127,23 @@ class OnGpu(Tensor):
             device=CUDA,
         )
         made.held = held
-        return made  # type: ignore[no-any-return]
+        return made
 
     def __init__(self, held: Tensor) -> None:
         pass
 
-    def __repr__(self, *, tensor_contents: object = None) -> str:
+    def __repr__(self, *, tensor_contents: Any = None) -> Any:  # type: ignore[override]
         return f"OnGpu({list(self.shape)}, {self.dtype})"
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
         return run(func, args, kwargs or {})
 
     # Below: what PyTorch's own methods do with the help of CUDA, which this build lacks, in terms of operators.
 
     def __getitem__(self, index: Any) -> Any:
-        out, axis, tensors = self, 0, []
+        out, axis = self, 0
+        tensors: list[Tensor | None] = []
         for one in _without_ellipsis(self, index if isinstance(index, tuple) else (index,)):
             if isinstance(one, list):
                 one = torch.tensor(one)  # on the host, as PyTorch does
@@ -191,7 +192,7 @@ class OnGpu(Tensor):
         whole = self.held.is_contiguous(memory_format=memory_format)
         return self if whole else aten.clone(self, memory_format=memory_format)
 
-    def new_tensor(self, data: Any, *, dtype: Any = None, **_: Any) -> Any:
+    def new_tensor(self, data: Any, dtype: Any = None, *_: Any, **__: Any) -> Any:
         return torch.tensor(data, dtype=dtype or self.dtype, device=CUDA)
 
     def item(self) -> Any:
@@ -218,22 +219,22 @@ class OnGpu(Tensor):
     def __invert__(self) -> Any:
         return aten.bitwise_not(self)
 
-    def float(self, *_: Any) -> Any:  # type: ignore[override]
+    def float(self, *_: Any) -> Any:
         return self.to(torch.float32)
 
-    def double(self, *_: Any) -> Any:  # type: ignore[override]
+    def double(self, *_: Any) -> Any:
         return self.to(torch.float64)
 
-    def half(self, *_: Any) -> Any:  # type: ignore[override]
+    def half(self, *_: Any) -> Any:
         return self.to(torch.float16)
 
-    def long(self, *_: Any) -> Any:  # type: ignore[override]
+    def long(self, *_: Any) -> Any:
         return self.to(torch.int64)
 
-    def int(self, *_: Any) -> Any:  # type: ignore[override]
+    def int(self, *_: Any) -> Any:
         return self.to(torch.int32)
 
-    def bool(self, *_: Any) -> Any:  # type: ignore[override]
+    def bool(self, *_: Any) -> Any:
         return self.to(torch.bool)
 
 
@@ -381,7 +382,7 @@ def pretended_cuda() -> Iterator[Gpu]:
 
     global _gpu
     before, _gpu = _gpu, Gpu()
-    patches = [
+    patches: list[Any] = [
         mock.patch.object(torch.cuda, "is_available", return_value=True),
         mock.patch.object(torch.cuda, "_lazy_init"),
         mock.patch.object(torch.cuda, "synchronize", side_effect=lambda device=None: _gpu.wait("synchronize")),
