@@ -111,9 +111,15 @@ def _end_with_stdin() -> None:
 
 def check_goldens(options: argparse.Namespace) -> int:
     """Compare the networks with the reference's stored figures, and print a line for each case."""
+    from .errors import SettingsError
     from .goldens.check import check_folder, report
+    from .serving.device import choose_device
 
-    return report(check_folder(options.folder, options.family, options.slow), options.json)
+    try:
+        chosen = choose_device(options.device)
+    except SettingsError as error:
+        return _fail(f"{error} {error.hint}", 1)
+    return report(check_folder(options.folder, options.family, options.slow, chosen), options.json)
 
 
 def _summary(result: protocol.Result, device: str) -> dict[str, Any]:
@@ -207,6 +213,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--family", help="check only the cases of this family")
     command.add_argument("--slow", action="store_true", help="check the networks of full size too: minutes, 5 GB")
     command.add_argument("--json", action="store_true", help="print one JSON object")
+    command.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to run them; default: cpu")
     return parser
 
 

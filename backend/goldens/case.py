@@ -32,8 +32,9 @@ class GoldenCase:
     folder: Path
     config: dict[str, Any]
     inputs: dict[str, Tensor]
-    outputs: dict[str, Tensor]
+    outputs: dict[str, Tensor]  # on the CPU, where everything is compared
     weights: dict[str, Tensor]
+    device: torch.device  # of inputs and weights
 
     @property
     def voxels(self) -> SparseTensor:
@@ -68,8 +69,8 @@ def _config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def load_case(folder: Path) -> GoldenCase:
-    """Read a case; inputs that are not stored are drawn by the configuration's ``inputs_rule``."""
+def load_case(folder: Path, device: torch.device | str = "cpu") -> GoldenCase:
+    """Read a case that is to run on ``device``; inputs that are not stored are drawn by its ``inputs_rule``."""
     config = _config(folder)
     tensors = {}
     for name in ("inputs", "outputs", "weights"):
@@ -78,19 +79,24 @@ def load_case(folder: Path) -> GoldenCase:
     for name, shape, seed in _DRAW.findall(config.get("inputs_rule", "")):
         generator = torch.Generator().manual_seed(int(seed))
         tensors["inputs"][name] = torch.randn([int(size) for size in shape.split(",")], generator=generator)
-    return GoldenCase(folder, config, **tensors)
+    for name in ("inputs", "weights"):
+        tensors[name] = {key: value.to(device) for key, value in tensors[name].items()}
+    return GoldenCase(folder, config, **tensors, device=torch.device(device))
 
 
 def filled(network: Network, weights: dict[str, Tensor]) -> Network:
-    """The network with these weights, for inference.
+    """The network with these weights, on their device, for inference.
 
     Raises RuntimeError if the keys or shapes differ, and ValueError if a stored buffer differs from the one that the
     network computes.
     """
     for name, computed in network.named_buffers():
-        if name in weights and not torch.allclose(computed, weights[name], rtol=1e-4, atol=1e-6):
+        if name in weights and not torch.allclose(computed, weights[name].to(computed), rtol=1e-4, atol=1e-6):
             raise ValueError(f"the stored {name} differs from the one that the network computes")
     network.load_state_dict(weights)
+    for weight in weights.values():
+        network.to(weight.device)
+        break
     return network.eval().requires_grad_(False)
 
 
@@ -104,4 +110,4 @@ def filled_for(case: GoldenCase, network: Network) -> Network:
     if case.config.get("rule_s_t_embedder", TIME_SCALE) != TIME_SCALE:
         raise ValueError(f"only weights with rule_s_t_embedder {TIME_SCALE} can be reproduced")
     fill_by_rule(network, case.config["rule_salt"], case.config["rule_s"])
-    return network.eval().requires_grad_(False)
+    return network.to(case.device).eval().requires_grad_(False)

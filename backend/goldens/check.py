@@ -7,6 +7,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,8 +132,13 @@ def _finite(number: float) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def check_folder(folder: Path, family: str | None = None, slow: bool = False) -> Iterator[Verdict]:
-    """The verdicts of all cases in and below a folder, or of one family only; full-size cases only if ``slow``."""
+def check_folder(
+    folder: Path, family: str | None = None, slow: bool = False, device: torch.device | str = "cpu"
+) -> Iterator[Verdict]:
+    """The verdicts of all cases in and below a folder, or of one family only; full-size cases only if ``slow``.
+
+    Networks and operations run on ``device``, with the tolerances of the CPU: TF32 stays off.
+    """
     for path in find_cases(folder):
         try:
             found = family_of(path)
@@ -140,11 +146,11 @@ def check_folder(folder: Path, family: str | None = None, slow: bool = False) ->
             yield Verdict(path.parent.name, path.name, "failed", reason=f"config.json: {error}")
             continue
         if family in (None, found):
-            yield check_case(path, slow)
+            yield check_case(path, slow, device)
 
 
 @torch.no_grad()
-def check_case(folder: Path, slow: bool = False) -> Verdict:
+def check_case(folder: Path, slow: bool = False, device: torch.device | str = "cpu") -> Verdict:
     """Run a case and compare everything that it stores. Raises ValueError if its configuration cannot be read."""
     family, name = family_of(folder), folder.name
     if family not in FAMILIES:
@@ -153,7 +159,8 @@ def check_case(folder: Path, slow: bool = False) -> Verdict:
         return Verdict(family, name, "skipped", reason="full size")
     started = time.perf_counter()
     try:
-        comparisons = tuple(FAMILIES[family](load_case(folder)))
+        with _without_tf32():
+            comparisons = tuple(FAMILIES[family](load_case(folder, device)))
     except Exception as error:  # a case may have any form: any error that it causes is a failure of this case
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         return Verdict(family, name, "failed", reason=reason, seconds=time.perf_counter() - started)
@@ -161,6 +168,18 @@ def check_case(folder: Path, slow: bool = False) -> Verdict:
     reason = ", ".join(failed) if comparisons else "it stores nothing to compare"
     status = "failed" if reason else "passed"
     return Verdict(family, name, status, comparisons, reason, time.perf_counter() - started)
+
+
+@contextmanager
+def _without_tf32() -> Iterator[None]:
+    """Products and convolutions of a GPU in full single precision: PyTorch rounds those of cuDNN unless told not to."""
+    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = products.allow_tf32, convolutions.allow_tf32
+    products.allow_tf32 = convolutions.allow_tf32 = False
+    try:
+        yield
+    finally:
+        products.allow_tf32, convolutions.allow_tf32 = before
 
 
 def report(verdicts: Iterable[Verdict], as_json: bool) -> int:

@@ -59,14 +59,14 @@ class Value:
 def compare(name: str, actual: Tensor | Value, expected: Tensor, tolerance: float) -> Comparison:
     """Compare shapes and values. Integers and booleans must be equal, floats within ``tolerance``."""
     value = actual if isinstance(actual, Value) else Value(actual)
-    found = value.tensor
+    found = value.tensor.detach().cpu()  # float64, in which they are compared, is not on every device
     if found.shape != expected.shape:
         return Comparison(name, math.inf, math.inf, 0.0, f"shape {list(found.shape)}, not {list(expected.shape)}")
     if found.is_floating_point() != expected.is_floating_point():
         return Comparison(name, math.inf, math.inf, 0.0, f"dtype {found.dtype}, not {expected.dtype}")
     if not expected.numel():
         return Comparison(name, 0.0, 0.0, 0.0)
-    a, b = found.detach().double(), expected.detach().double()
+    a, b = found.double(), expected.detach().double()
     differences = torch.where(a == b, 0.0, (a - b).abs())  # equal infinities do not differ
     differences = (_without_exempt_rows(differences, value) - value.slack).clamp(min=0.0)
     # A NaN never agrees; max() might miss it.
@@ -74,6 +74,7 @@ def compare(name: str, actual: Tensor | Value, expected: Tensor, tolerance: floa
     if not expected.is_floating_point():
         return Comparison(name, absolute, math.inf if absolute else 0.0, 0.0)
     scale = b[b.isfinite()].abs().amax() if value.scale is None else value.scale
+    scale = scale.cpu() if isinstance(scale, Tensor) else scale
     # A difference of 0 is 0 relative to anything, even to 0.
     relative = float(torch.where(differences == 0, 0.0, differences / scale).max()) if absolute < math.inf else math.inf
     return Comparison(name, absolute, relative, tolerance if value.tolerance is None else value.tolerance)

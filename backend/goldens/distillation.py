@@ -71,12 +71,12 @@ class _Run:
     def __init__(self, case: GoldenCase) -> None:
         self.case, self.settings = case, case.config["hparams"]
         inputs = case.inputs
-        self.student = network_of(case.folder.parent, "student")
+        self.student = network_of(case.folder.parent, "student").to(case.device)
         self.clean = Clean(inputs["x_0"], inputs.get("coords"), inputs["cond"])
         self.velocity = velocity_of(self.student, self.clean)
         self.guidance: Guidance | None = None
         if case.config["teacher"]:
-            teacher = network_of(case.folder.parent, "teacher").requires_grad_(False)
+            teacher = network_of(case.folder.parent, "teacher").to(case.device).requires_grad_(False)
             self.guidance = Guidance(velocity_of(teacher, self.clean), velocity_of(teacher, self.clean.unconditional()))
 
     def times(self) -> Tensor:
@@ -107,7 +107,7 @@ class _Run:
         if settings["rescale_t"] != 1.0:
             raise ValueError("rescaled times cannot be reproduced")
         found: dict[str, Tensor] = {"t": t}
-        loss, by_sample = torch.zeros(()), torch.zeros(len(t))
+        loss, by_sample = torch.zeros((), device=t.device), torch.zeros(len(t), device=t.device)
         if settings["lambda_vm"] > 0:
             match = match_at(
                 self.objective(), self.velocity, self.teacher(settings["cfg_teacher_vm"]), inputs["x_0"],

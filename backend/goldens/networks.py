@@ -58,10 +58,10 @@ def _compare_probe(case: GoldenCase, model: nn.Module) -> list[Comparison]:
     for key, probe in case.config.get("weights_probe", {}).items():
         values = state[key].double().flatten()
         if isinstance(probe, list):
-            expected, actual = probe, [values[0], values.sum()]
+            expected, actual = probe, [float(values[0]), float(values.sum())]
         else:
             expected = [*probe["first4"], probe["sum_f64"], probe["abs_sum_f64"]]
-            actual = [*values[:4], values.sum(), values.abs().sum()]
+            actual = [*values[:4].tolist(), float(values.sum()), float(values.abs().sum())]
         name = f"weights.{key}"
         comparisons.append(compare(name, torch.tensor(actual).double(), torch.tensor(expected).double(), 1e-6))
     return comparisons
@@ -94,7 +94,7 @@ def _occupancy(case: GoldenCase) -> Tensor:
     if "x" in case.inputs:
         return case.inputs["x"]
     shape, _ = case.config["inputs"]["x"]
-    volume = torch.zeros(shape)
+    volume = torch.zeros(shape, device=case.device)
     batch, x, y, z = case.inputs["coords"].long().unbind(1)
     volume[batch, 0, x, y, z] = 1.0
     return volume

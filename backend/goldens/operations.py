@@ -141,7 +141,7 @@ def _labelled(name: str, groups: Groups, labels: Tensor) -> dict[str, Tensor]:
 
     Only the partition matters, not the numbers. A voxel gets -1 if its group is not exactly one of the reference's.
     """
-    ours = groups.places // groups.rows.shape[1]
+    ours, batch = (groups.places // groups.rows.shape[1]).cpu(), groups.batch.cpu()
     pairs = torch.unique(torch.stack([ours, labels], dim=1), dim=0)
     number = torch.full((int(ours.max()) + 1,), -1)
     number[pairs[:, 0]] = pairs[:, 1]
@@ -151,7 +151,7 @@ def _labelled(name: str, groups: Groups, labels: Tensor) -> dict[str, Tensor]:
     return {
         f"{name}_group": number[ours],
         f"{name}_group_sizes": ours.bincount()[order],
-        f"{name}_group_batch": groups.batch[order].long(),
+        f"{name}_group_batch": batch[order].long(),
     }
 
 

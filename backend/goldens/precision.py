@@ -37,7 +37,7 @@ def fp16_casts(case: GoldenCase) -> list[Comparison]:
 
 def _with_weights(network: nn.Module, case: GoldenCase) -> nn.Module:
     """The network with the case's weights, or with its initial ones if the case stores dtypes only."""
-    return filled(network, case.weights) if case.weights else network.eval()
+    return filled(network, case.weights) if case.weights else network.to(case.device).eval()
 
 
 def _inputs(case: GoldenCase) -> tuple[Any, ...]:
@@ -45,7 +45,8 @@ def _inputs(case: GoldenCase) -> tuple[Any, ...]:
     x, args = case.inputs, case.config["args"]
     if not x:
         channels = args.get("in_channels", args["latent_channels"])
-        return (SparseTensor(torch.zeros(2, channels), torch.tensor([[0, 1, 2, 3], [0, 1, 2, 4]])),)
+        any_two = SparseTensor(torch.zeros(2, channels), torch.tensor([[0, 1, 2, 3], [0, 1, 2, 4]]))
+        return (any_two.to(case.device),)
     state = case.voxels if "feats" in x else x["x"] if "x" in x else x["z"]
     return state, *(x[name] for name in ("t", "cond") if name in x)
 

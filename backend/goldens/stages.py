@@ -65,7 +65,8 @@ def image_encode(case: GoldenCase) -> list[Comparison]:
     else:
         files = sorted(case.folder.glob("image*.png"), key=lambda file: (len(file.stem), file.stem))
         images = images_to_tensor([_open(case, file.name) for file in files], encoder.grid * encoder.patch_size)
-    precise = images.double()
+        images = images.to(case.device)
+    precise = images.cpu().double()
     outputs = token_outputs(encoder, images) | {
         "image": images,
         "image_stats": torch.stack([precise.mean(), precise.std(), precise.abs().sum()]),
@@ -89,21 +90,21 @@ def pipeline(case: GoldenCase) -> list[Comparison]:
 
     encoder = network("dino", "image_cond_model", ImageEncoder)
     image = prepare_image(_open(case, "input.png"))
-    cond = encode(encoder, images_to_tensor([image], encoder.grid * encoder.patch_size))
+    cond = encode(encoder, images_to_tensor([image], encoder.grid * encoder.patch_size).to(case.device))
 
     generator = torch.Generator().manual_seed(config["torch_manual_seed"])
     structure_flow = network("ss_flow", "sparse_structure_flow_model", StructureFlow)
     shape = (config["num_samples"], structure_flow.in_channels, *[structure_flow.resolution] * 3)
     structure_noise = torch.randn(shape, generator=generator)
     sampler = _sampler(config, "sparse_structure_sampler_params")
-    structure = sample_structure(structure_flow, case.outputs["ss_noise"], cond, sampler, None)
+    structure = sample_structure(structure_flow, case.outputs["ss_noise"].to(case.device), cond, sampler, None)
     structure_decoder = network("ss_dec", "sparse_structure_decoder", StructureDecoder)
     logits = structure_decoder(structure)
     coords = decode_structure(structure_decoder, structure)
 
     latent_flow = network("slat_flow", "slat_flow_model", LatentFlow)
     drawn = latent_noise(latent_flow, coords, generator)
-    noise = SparseTensor(case.outputs["slat_noise"], coords)
+    noise = SparseTensor(case.outputs["slat_noise"].to(case.device), coords)
     statistics = Normalization(*(tuple(config["slat_normalization"][name]) for name in ("mean", "std")))
     latents = sample_latents(latent_flow, noise, cond, _sampler(config, "slat_sampler_params"), statistics)
 

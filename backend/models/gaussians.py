@@ -71,7 +71,8 @@ class Gaussians:
     @property
     def rotation(self) -> Tensor:
         """Unit quaternions [G, 4] (w, x, y, z)."""
-        return F.normalize(self.raw_rotation + self.raw_rotation.new_tensor([1.0, 0.0, 0.0, 0.0]), dim=-1)
+        w, xyz = self.raw_rotation[:, :1], self.raw_rotation[:, 1:]
+        return F.normalize(torch.cat([w + 1, xyz], dim=1), dim=-1)
 
     @property
     def opacity(self) -> Tensor:

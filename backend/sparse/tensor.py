@@ -198,6 +198,8 @@ class VoxelSet:
 
     def total(self, per_voxel: Tensor) -> Tensor:
         """Sums [B, C] of values [N, C] over the voxels of each item, in an order that does not change."""
+        if self.batch_size == 1:
+            return per_voxel.sum(0, keepdim=True)
         sums = [per_voxel[rows].sum(0) for rows in self.layout]
         return torch.stack(sums) if sums else per_voxel.new_zeros(0, per_voxel.shape[1])
 
@@ -225,7 +227,7 @@ class VoxelSet:
         return cells, key, count
 
     def _group(self, key: Tensor, count: int) -> Groups:
-        """The voxels grouped by ``key`` [N], below ``count``: groups in the order of their keys, voxels of their rows."""
+        """The voxels grouped by ``key`` [N] below ``count``: groups in the order of keys, voxels in that of rows."""
         in_cell = _count(key, count)
         groups, longest = self._sizes(in_cell)
         rows = torch.arange(len(self), device=self.device)

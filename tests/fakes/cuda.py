@@ -1,4 +1,4 @@
-"""A CUDA device that is pretended: its tensors say ``cuda:0``, but their values are on the CPU, where they are computed.
+"""A CUDA device that is pretended: its tensors say ``cuda:0``, but their values are on the CPU and computed there.
 
 It refuses what a GPU would refuse, tensors on two devices in one operation, and counts what makes a GPU slow where
 the CPU does not notice: **launches** of kernels, and **waits**, where the host needs a number from the device, or sends
@@ -86,9 +86,14 @@ class Gpu:
 
     def network(self, network: nn.Module) -> Any:
         """The network with its weights on the device, for inference; nothing is counted."""
-        state = {name: OnGpu(value.detach().clone()) for name, value in network.state_dict().items()}
-        network.load_state_dict(state, assign=True)
-        return network.eval().requires_grad_(False)
+        return _sent(network).eval()
+
+
+def _sent(network: nn.Module, *_: Any) -> nn.Module:
+    """The network itself, now with its weights on the device and without gradients, which need CUDA."""
+    state = {name: OnGpu(_held(value).detach().clone()) for name, value in network.state_dict().items()}
+    network.requires_grad_(False).load_state_dict(state, assign=True)
+    return network
 
 
 def line_of_backend() -> str:
@@ -113,7 +118,7 @@ class OnGpu(Tensor):
 
     @staticmethod
     def __new__(cls, held: Tensor) -> OnGpu:
-        made = Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+        made = Tensor._make_wrapper_subclass(
             cls,
             held.size(),
             strides=held.stride(),
@@ -122,22 +127,23 @@ class OnGpu(Tensor):
             device=CUDA,
         )
         made.held = held
-        return made  # type: ignore[no-any-return]
+        return made
 
     def __init__(self, held: Tensor) -> None:
         pass
 
-    def __repr__(self, *, tensor_contents: object = None) -> str:
+    def __repr__(self, *, tensor_contents: Any = None) -> Any:  # type: ignore[override]
         return f"OnGpu({list(self.shape)}, {self.dtype})"
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
         return run(func, args, kwargs or {})
 
     # Below: what PyTorch's own methods do with the help of CUDA, which this build lacks, in terms of operators.
 
     def __getitem__(self, index: Any) -> Any:
-        out, axis, tensors = self, 0, []
+        out, axis = self, 0
+        tensors: list[Tensor | None] = []
         for one in _without_ellipsis(self, index if isinstance(index, tuple) else (index,)):
             if isinstance(one, list):
                 one = torch.tensor(one)  # on the host, as PyTorch does
@@ -186,7 +192,7 @@ class OnGpu(Tensor):
         whole = self.held.is_contiguous(memory_format=memory_format)
         return self if whole else aten.clone(self, memory_format=memory_format)
 
-    def new_tensor(self, data: Any, *, dtype: Any = None, **_: Any) -> Any:
+    def new_tensor(self, data: Any, dtype: Any = None, *_: Any, **__: Any) -> Any:
         return torch.tensor(data, dtype=dtype or self.dtype, device=CUDA)
 
     def item(self) -> Any:
@@ -213,22 +219,22 @@ class OnGpu(Tensor):
     def __invert__(self) -> Any:
         return aten.bitwise_not(self)
 
-    def float(self, *_: Any) -> Any:  # type: ignore[override]
+    def float(self, *_: Any) -> Any:
         return self.to(torch.float32)
 
-    def double(self, *_: Any) -> Any:  # type: ignore[override]
+    def double(self, *_: Any) -> Any:
         return self.to(torch.float64)
 
-    def half(self, *_: Any) -> Any:  # type: ignore[override]
+    def half(self, *_: Any) -> Any:
         return self.to(torch.float16)
 
-    def long(self, *_: Any) -> Any:  # type: ignore[override]
+    def long(self, *_: Any) -> Any:
         return self.to(torch.int64)
 
-    def int(self, *_: Any) -> Any:  # type: ignore[override]
+    def int(self, *_: Any) -> Any:
         return self.to(torch.int32)
 
-    def bool(self, *_: Any) -> Any:  # type: ignore[override]
+    def bool(self, *_: Any) -> Any:
         return self.to(torch.bool)
 
 
@@ -351,6 +357,14 @@ def _tensor(plain: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return tensor
 
 
+def _module_to(plain: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+    def to(network: nn.Module, device: Any, *args: Any) -> nn.Module:
+        on_gpu = not isinstance(device, torch.dtype) and torch.device(device).type == "cuda"
+        return _sent(network) if on_gpu else plain(network, device, *args)
+
+    return to
+
+
 def _nonzero(plain: Callable[..., Any]) -> Callable[..., Any]:
     def nonzero(x: Tensor, *, as_tuple: bool = False) -> Any:
         if not isinstance(x, OnGpu):
@@ -368,12 +382,13 @@ def pretended_cuda() -> Iterator[Gpu]:
 
     global _gpu
     before, _gpu = _gpu, Gpu()
-    patches = [
-        mock.patch.object(torch.cuda, "is_available", lambda: True),
-        mock.patch.object(torch.cuda, "_lazy_init", lambda: None),
-        mock.patch.object(torch.cuda, "synchronize", lambda device=None: _gpu.wait("synchronize")),
-        mock.patch.object(torch.cuda, "empty_cache", lambda: None),
-        mock.patch.object(torch.cuda, "get_device_name", lambda device=None: "pretended"),
+    patches: list[Any] = [
+        mock.patch.object(torch.cuda, "is_available", return_value=True),
+        mock.patch.object(torch.cuda, "_lazy_init"),
+        mock.patch.object(torch.cuda, "synchronize", side_effect=lambda device=None: _gpu.wait("synchronize")),
+        mock.patch.object(torch.cuda, "empty_cache"),
+        mock.patch.object(torch.cuda, "get_device_name", return_value="pretended"),
+        mock.patch.object(nn.Module, "to", _module_to(nn.Module.to)),
         mock.patch.object(torch, "tensor", _tensor(torch.tensor)),
         mock.patch.object(torch, "nonzero", _nonzero(torch.nonzero)),
         mock.patch.object(F, "scaled_dot_product_attention", _attention(F.scaled_dot_product_attention)),

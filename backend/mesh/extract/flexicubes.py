@@ -290,7 +290,7 @@ def _sizes(cuts: torch.Tensor, patches: torch.Tensor, box: Box, usable: torch.Te
     if usable is None:
         return 0, 0
     cut_count, vertex_count, distinct, finite = torch.stack(
-        [cuts.sum(), patches.sum(), box.distinct(), usable]
+        [cuts.sum(), patches.sum(), box.distinct().long(), usable.long()]
     ).tolist()
     if not distinct:
         raise MeshError("bad_features", "a voxel is given more than once")

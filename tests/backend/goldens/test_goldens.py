@@ -24,6 +24,7 @@ from backend.goldens.networks import full_size_network
 from backend.models.structure_vae import StructureDecoder, StructureEncoder
 from backend.weights.random_weights import fill_by_rule
 from tests.backend.golden import ROOT
+from tests.fakes.cuda import pretended_cuda
 
 SMALL = ROOT / "fp16_casts" / "ss_dec"
 
@@ -35,6 +36,21 @@ def name_of(folder: Path) -> str:
 @pytest.mark.parametrize("folder", list(find_cases(ROOT)), ids=name_of)
 def test_case(folder: Path) -> None:
     verdict = check_case(folder)
+    assert verdict.status == "passed", verdict
+
+
+@pytest.mark.parametrize("folder", [f for f in find_cases(ROOT) if "mdt" not in f.parent.name], ids=name_of)
+def test_case_on_a_pretended_device(folder: Path) -> None:
+    """Nothing is left behind on the CPU. (The losses need gradients, which the fake has not.)"""
+    with pretended_cuda():
+        verdict = check_case(folder, device="cuda:0")
+    assert verdict.status == "passed", verdict
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("folder", list(find_cases(ROOT)), ids=name_of)
+def test_case_on_a_gpu(folder: Path) -> None:
+    verdict = check_case(folder, device="cuda")
     assert verdict.status == "passed", verdict
 
 
@@ -211,7 +227,7 @@ def test_the_command_reports_every_case_and_fails_if_one_does(
 ) -> None:
     shutil.copytree(case, tmp_path / "other" / "family")
     configure(tmp_path / "other" / "family", family="full_ss_dec")
-    assert main(["check-goldens", str(tmp_path)]) == 0
+    assert main(["check-goldens", str(tmp_path), "--device", "cpu"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == (
         "2 cases: 1 passed, 0 failed, 1 of full size skipped (--slow runs them)"
     )
@@ -239,6 +255,14 @@ def test_a_configuration_that_cannot_be_read_is_a_failure_among_others(
 def test_a_folder_without_cases_is_a_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check-goldens", str(tmp_path)]) == 1
     assert capsys.readouterr().out.startswith("0 cases")
+
+
+def test_a_device_that_is_missing_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert main(["check-goldens", str(tmp_path), "--device", "cuda"]) == 1
+    assert "no CUDA device" in capsys.readouterr().err
 
 
 def test_inputs_may_be_stored_and_drawn(case: Path) -> None:
