@@ -147,11 +147,10 @@ class SparseSubdivideBlock(nn.Module):
 
         The skip path treats each voxel on its own, so it is computed before the voxels are split.
         """
-        norm_in, norm_out = self.act_layers[0], self.out_layers[1]
+        norm_in, norm_out = cast(SparseGroupNorm32, self.act_layers[0]), cast(SparseGroupNorm32, self.out_layers[1])
         conv_in, conv_out = cast(SparseConv3d, self.out_layers[0]), self.out_layers[3]
-        h = norm_in(x)
-        h = norm_out(conv_in(h.replace(F.silu(h.feats)), subdivide=True))
-        h = conv_out(h.replace(F.silu(h.feats)))
+        h = conv_in(norm_in.silu(x), subdivide=True)
+        h = conv_out(norm_out.silu(h))
         return h + subdivide(self.skip_connection(x))
 
 

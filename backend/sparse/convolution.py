@@ -243,7 +243,7 @@ class SparseConv3d(nn.Module):
         if weight.shape[1] == 1:
             out_channels, in_channels = weight.shape[0], weight.shape[-1]
             return x.replace(torch.addmm(bias, feats, weight.reshape(in_channels, out_channels)))
-        kernels = kernels_for(feats, weight, bias)
+        kernels = kernels_for(feats, weight, bias) if feats.dtype == weight.dtype else None
         if upsample is not None:
             convolve = kernels.upsampled_conv if kernels else upsampled_conv
             return SparseTensor(convolve(feats, kernel.derived(by_tap), bias, upsample), upsample)

@@ -48,10 +48,10 @@ def kernels_for(x: Tensor, *parameters: Tensor) -> ModuleType | None:
 
 
 def inference(x: Tensor, *parameters: Tensor) -> bool:
-    """Whether all tensors have one half precision and no derivative is wanted, neither backward nor forward."""
-    tensors = (x, *parameters)
-    if x.dtype not in HALF or any(tensor.dtype != x.dtype for tensor in parameters):
+    """Whether the features have half precision and no derivative is wanted, neither backward nor forward."""
+    if x.dtype not in HALF:
         return False
+    tensors = (x, *parameters)
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
         return False
     return all(forward_ad.unpack_dual(tensor).tangent is None for tensor in tensors)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .dispatch import kernels_for
 from .tensor import SparseTensor
 
 
@@ -22,6 +24,14 @@ class SparseGroupNorm32(nn.GroupNorm):
         variance = self._over_group(voxels.total(centred.square())) / per_item
         gain = voxels.spread(torch.rsqrt(variance + self.eps) * self.weight)
         return x.replace(torch.addcmul(self.bias, centred, gain).to(x.dtype))
+
+    def silu(self, x: SparseTensor) -> SparseTensor:
+        """SiLU of the norm: [N, C] to the same shape and dtype."""
+        kernels = kernels_for(x.feats, self.weight, self.bias) if x.batch_size == 1 else None
+        if kernels is None:
+            normalised = self(x)
+            return x.replace(F.silu(normalised.feats))
+        return x.replace(kernels.group_norm_silu(x.feats, self.weight, self.bias, self.num_groups, self.eps))
 
     def _over_group(self, sums: Tensor) -> Tensor:
         """Replace the sum [B, C] of each channel by the sum over its group."""

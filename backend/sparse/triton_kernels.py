@@ -10,6 +10,7 @@ With the environment variable ``TRITON_INTERPRET=1`` the kernels run on a CPU, s
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +24,7 @@ from .tensor import VoxelSet
 #: Bytes of shared memory that a program may have, by compute capability.
 SHARED_MEMORY = {(8, 0): 163 << 10, (8, 7): 163 << 10, (9, 0): 227 << 10, (10, 0): 227 << 10, (10, 3): 227 << 10}
 LEAST_SHARED_MEMORY = 99 << 10  # all others
+TILE = 1 << 14  # elements that a program of the group norm holds in registers
 #: How a row of the result finds its neighbours: in the table of its own voxels, in that of their parents (the voxels
 #: are all children), or as a child that is made of a parent here.
 OWN, PARENTS, SUBDIVIDED = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
@@ -54,7 +56,8 @@ class Blocks:
         return buffers * ((self.rows + self.width) * self.depth * 2 + self.rows * 4)
 
 
-def candidates(in_channels: int, out_channels: int, capability: tuple[int, int]) -> list[Blocks]:
+@functools.cache
+def candidates(in_channels: int, out_channels: int, capability: tuple[int, int]) -> tuple[Blocks, ...]:
     """Shapes that may suit a convolution and fit the device's shared memory, the one in use first."""
     depth = next((d for d in (64, 32, 16) if in_channels % d == 0), 16 if in_channels < 16 else 32)
     columns = min(max(1 << (out_channels - 1).bit_length(), 16), 128)
@@ -67,9 +70,8 @@ def candidates(in_channels: int, out_channels: int, capability: tuple[int, int])
         shapes += [(64, columns, 4, 5, False), (64, columns, 4, 3, False)]
         shapes += [(128, 64, 4, 5, False), (64, 64, 4, 5, False)] if columns > 64 else []
     found = [Blocks(rows, columns, depth, warps, stages, split) for rows, columns, warps, stages, split in shapes]
-    return [
-        blocks for blocks in found if blocks.shared(capability) <= SHARED_MEMORY.get(capability, LEAST_SHARED_MEMORY)
-    ]
+    most = SHARED_MEMORY.get(capability, LEAST_SHARED_MEMORY)
+    return tuple(blocks for blocks in found if blocks.shared(capability) <= most)
 
 
 def submanifold_conv(x: Tensor, weight: Tensor, bias: Tensor, voxels: VoxelSet, blocks: Blocks | None = None) -> Tensor:
@@ -100,6 +102,40 @@ def upsampled_conv(x: Tensor, by_tap: Tensor, bias: Tensor, voxels: VoxelSet) ->
         _sum_of_neighbours[programs](
             products, voxels.coarse(2).parent, table, bias, out, count, OUT=channels, ROWS=rows, COLUMNS=columns
         )
+    return out
+
+
+def group_norm_silu(x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: float) -> Tensor:
+    """SiLU of a group norm of one item's features [N, C], with ``weight`` and ``bias`` [C]: [N, C].
+
+    The features are read twice and written once. Mean and squared deviations of each chunk of rows come first, and are
+    combined as Chan, Golub and LeVeque (1979) do, so a large mean costs no digits.
+    """
+    (count, channels), out = x.shape, torch.empty_like(x)
+    if count == 0:
+        return out
+    x, width = x.contiguous(), triton.next_power_of_2(channels)
+    rows = max(1, TILE // width)
+    chunks = triton.cdiv(count, rows)
+    partial = x.new_empty(2, chunks, channels, dtype=torch.float32)
+    found = x.new_empty(2, channels, dtype=torch.float32)
+    shape = {"CHANNELS": channels, "ROWS": rows, "WIDTH": width, "num_warps": 8}
+    with torch.cuda.device_of(x):
+        _chunk_statistics[(chunks,)](x, partial, count, chunks, **shape)
+        _group_statistics[(groups,)](
+            partial,
+            weight,
+            found,
+            count,
+            chunks,
+            eps,
+            CHANNELS=channels,
+            MEMBERS=channels // groups,
+            CHUNK_ROWS=rows,
+            CHUNKS=256,
+            WIDTH=triton.next_power_of_2(channels // groups),
+        )
+        _normalise_silu[(chunks,)](x, found, bias, out, count, **shape)
     return out
 
 
@@ -135,24 +171,17 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor, table: Tensor, mode: int,
             bias,
             out,
             count,
-            **convolution_options(in_channels, out_channels, mode, blocks),
+            MODE=mode,
+            IN=in_channels,
+            OUT=out_channels,
+            ROWS=blocks.rows,
+            COLUMNS=blocks.columns,
+            DEPTH=blocks.depth,
+            SPLIT=blocks.split,
+            num_warps=blocks.warps,
+            num_stages=blocks.stages,
         )
     return out
-
-
-def convolution_options(in_channels: int, out_channels: int, mode: int, blocks: Blocks) -> dict[str, int]:
-    """What ``_convolution`` is compiled for."""
-    return {
-        "MODE": mode,
-        "IN": in_channels,
-        "OUT": out_channels,
-        "ROWS": blocks.rows,
-        "COLUMNS": blocks.columns,
-        "DEPTH": blocks.depth,
-        "SPLIT": blocks.split,
-        "num_warps": blocks.warps,
-        "num_stages": blocks.stages,
-    }
 
 
 @triton.jit
@@ -270,3 +299,88 @@ def _sum_of_neighbours(
         where = products + (cell * 27 + tap)[:, None] * OUT + o[None, :]
         acc += tl.load(where, mask=(row < count)[:, None] & (o < OUT)[None, :], other=0.0).to(tl.float32)
     _finish(acc, bias, out, i, i < count, o, OUT)
+
+
+@triton.jit(do_not_specialize=["count", "chunks"])
+def _chunk_statistics(
+    x: tl.tensor,
+    partial: tl.tensor,
+    count: tl.tensor,
+    chunks: tl.tensor,
+    CHANNELS: tl.constexpr,
+    ROWS: tl.constexpr,
+    WIDTH: tl.constexpr,
+) -> None:
+    """Of each chunk of rows and each channel the mean and the sum of squared deviations: ``partial`` [2, chunks, C]."""
+    chunk, c = tl.program_id(0), tl.arange(0, WIDTH)
+    row = chunk * ROWS + tl.arange(0, ROWS)
+    there = (row < count)[:, None] & (c < CHANNELS)[None, :]
+    value = tl.load(x + row.to(tl.int64)[:, None] * CHANNELS + c[None, :], mask=there, other=0.0).to(tl.float32)
+    mean = tl.sum(value, 0) / tl.minimum(count - chunk * ROWS, ROWS)
+    deviation = tl.where(there, value - mean[None, :], 0.0)
+    where = partial + chunk * CHANNELS + c
+    tl.store(where, mean, mask=c < CHANNELS)
+    tl.store(where + chunks * CHANNELS, tl.sum(deviation * deviation, 0), mask=c < CHANNELS)
+
+
+@triton.jit(do_not_specialize=["count", "chunks"])
+def _group_statistics(
+    partial: tl.tensor,
+    weight: tl.tensor,
+    found: tl.tensor,
+    count: tl.tensor,
+    chunks: tl.tensor,
+    eps: tl.tensor,
+    CHANNELS: tl.constexpr,
+    MEMBERS: tl.constexpr,
+    CHUNK_ROWS: tl.constexpr,
+    CHUNKS: tl.constexpr,
+    WIDTH: tl.constexpr,
+) -> None:
+    """Of each channel the mean of its group, and the weight over the group's standard deviation: ``found`` [2, C]."""
+    m = tl.arange(0, WIDTH)
+    c = tl.program_id(0) * MEMBERS + m
+    values = count.to(tl.float32) * MEMBERS
+    sums = tl.zeros((CHUNKS, WIDTH), dtype=tl.float32)
+    for first in range(0, chunks, CHUNKS):
+        chunk = first + tl.arange(0, CHUNKS)
+        there = (chunk < chunks)[:, None] & (m < MEMBERS)[None, :]
+        rows = tl.minimum(count - chunk * CHUNK_ROWS, CHUNK_ROWS).to(tl.float32)
+        sums += tl.load(partial + chunk[:, None] * CHANNELS + c[None, :], mask=there, other=0.0) * rows[:, None]
+    mean = tl.sum(tl.sum(sums, 0), 0) / values
+    squares = tl.zeros((CHUNKS, WIDTH), dtype=tl.float32)
+    for first in range(0, chunks, CHUNKS):
+        chunk = first + tl.arange(0, CHUNKS)
+        there = (chunk < chunks)[:, None] & (m < MEMBERS)[None, :]
+        rows = tl.minimum(count - chunk * CHUNK_ROWS, CHUNK_ROWS).to(tl.float32)
+        where = partial + chunk[:, None] * CHANNELS + c[None, :]
+        apart = tl.where(there, tl.load(where, mask=there, other=0.0) - mean, 0.0)
+        within = tl.load(where + chunks * CHANNELS, mask=there, other=0.0)
+        squares += within + apart * apart * rows[:, None]
+    variance = tl.sum(tl.sum(squares, 0), 0) / values
+    gain = tl.load(weight + c, mask=m < MEMBERS, other=0.0).to(tl.float32) / tl.sqrt(variance + eps)
+    tl.store(found + c, mean + tl.zeros_like(gain), mask=m < MEMBERS)
+    tl.store(found + CHANNELS + c, gain, mask=m < MEMBERS)
+
+
+@triton.jit(do_not_specialize=["count"])
+def _normalise_silu(
+    x: tl.tensor,
+    found: tl.tensor,
+    bias: tl.tensor,
+    out: tl.tensor,
+    count: tl.tensor,
+    CHANNELS: tl.constexpr,
+    ROWS: tl.constexpr,
+    WIDTH: tl.constexpr,
+) -> None:
+    """``silu((x - mean) gain + bias)`` for a chunk of rows."""
+    c = tl.arange(0, WIDTH)
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    there = (row < count)[:, None] & (c < CHANNELS)[None, :]
+    where = row.to(tl.int64)[:, None] * CHANNELS + c[None, :]
+    mean = tl.load(found + c, mask=c < CHANNELS, other=0.0)[None, :]
+    gain = tl.load(found + CHANNELS + c, mask=c < CHANNELS, other=0.0)[None, :]
+    shift = tl.load(bias + c, mask=c < CHANNELS, other=0.0).to(tl.float32)[None, :]
+    value = (tl.load(x + where, mask=there, other=0.0).to(tl.float32) - mean) * gain + shift
+    tl.store(out + where, (value / (1 + tl.exp(-value))).to(out.dtype.element_ty), mask=there)

@@ -17,12 +17,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
+from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
@@ -32,8 +34,9 @@ from triton.backends.compiler import GPUTarget
 
 from backend.files import write_whole
 from backend.sparse import convolution, triton_kernels
-from backend.sparse.tensor import VoxelSet
-from backend.sparse.triton_kernels import OWN, PARENTS, SUBDIVIDED, Blocks, candidates
+from backend.sparse.normalization import SparseGroupNorm32
+from backend.sparse.tensor import SparseTensor, VoxelSet
+from backend.sparse.triton_kernels import Blocks, candidates
 
 from .objects import ellipsoid, nearest_voxels
 from .results import current_commit
@@ -46,13 +49,13 @@ ARCHITECTURES = (80, 86, 89, 90, 120)
 MEASURED = 90
 #: Instructions: matrix units of Hopper and of the others, asynchronous copies, and reads and writes of spilled values.
 INSTRUCTIONS = ("HGMMA", "HMMA", "LDGSTS", "LDL", "STL")
-VOXELS, RESOLUTION = 12_000, 64
+VOXELS, RESOLUTION, GROUPS = 12_000, 64, 32
 WARM_UP, REPEATS = 3, 15
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A convolution of the full-size networks: how it finds neighbours, its channels, and which voxels it is given."""
+    """An operation of the full-size networks: which one, its channels, and which voxels it is given."""
 
     mode: str
     in_channels: int
@@ -60,11 +63,13 @@ class Shape:
     level: int  # 0: the occupied voxels; 1, 2: their children and those of these; -1: cells of 2 x 2 x 2
 
 
-MODES = {"own": OWN.value, "parents": PARENTS.value, "subdivided": SUBDIVIDED.value}
 SHAPES = (
-    Shape("subdivided", 768, 192, 0),  # the mesh decoder
+    Shape("group norm", 768, 768, 0),  # the mesh decoder
+    Shape("subdivided", 768, 192, 0),
+    Shape("group norm", 192, 192, 1),
     Shape("parents", 192, 192, 1),
     Shape("subdivided", 192, 96, 1),
+    Shape("group norm", 96, 96, 2),
     Shape("parents", 96, 96, 2),
     Shape("own", 128, 128, 0),  # the latent flow; its 2048 to 128 is a matrix product and ``_sum_of_neighbours``
     Shape("own", 256, 128, 0),
@@ -98,12 +103,11 @@ class PretendedDriver:
 
 @dataclass(frozen=True)
 class Task:
-    """A kernel to compile: of a convolution, or the sum of an upsampled one, which has no blocks."""
+    """What to compile: the kernels of an operation; ``blocks`` is None if it has no choice of them."""
 
     shape: Shape
     blocks: Blocks | None
     architecture: int
-    dtype: torch.dtype = torch.float16
 
 
 def tasks(architectures: tuple[int, ...] = ARCHITECTURES, measured: int = MEASURED) -> list[Task]:
@@ -116,36 +120,48 @@ def tasks(architectures: tuple[int, ...] = ARCHITECTURES, measured: int = MEASUR
     return found
 
 
-def _blocks(shape: Shape, capability: tuple[int, int]) -> list[Any]:
-    if shape.mode == "upsampled":
+def _blocks(shape: Shape, capability: tuple[int, int]) -> Sequence[Any]:
+    if shape.mode in ("upsampled", "group norm"):
         return [None]
     return candidates(shape.in_channels, shape.out_channels, capability)
 
 
-def compile_kernel(task: Task) -> dict[str, Any]:
-    """Compile a kernel, into Triton's cache too. Returns what it needs of the GPU."""
-    triton.runtime.driver.set_active(PretendedDriver(task.architecture))
-    shape, blocks, half = task.shape, task.blocks, task.dtype
-    started = time.perf_counter()
-    if blocks is None:
-        tensors = (half, torch.int64, torch.int32, half, half)
-        options = {"OUT": shape.out_channels, "ROWS": 32, "COLUMNS": 128}
-        made = triton_kernels._sum_of_neighbours.warmup(*tensors, VOXELS, grid=(1,), **options)
-    else:
-        tensors = (half, half, torch.int32, half, half)
-        options = triton_kernels.convolution_options(shape.in_channels, shape.out_channels, MODES[shape.mode], blocks)
-        made = triton_kernels._convolution.warmup(*tensors, VOXELS, grid=(1,), **options)
-    seconds = time.perf_counter() - started
-    return {
-        **asdict(shape),
-        "architecture": task.architecture,
-        "dtype": str(half).removeprefix("torch."),
-        "blocks": asdict(blocks) if blocks else None,
-        "in_use": blocks is None or blocks == _blocks(shape, divmod(task.architecture, 10))[0],
-        "shared_bytes": made.metadata.shared,
-        "compile_s": round(seconds, 2),
-        **_resources(made.asm["cubin"]),
-    }
+@contextmanager
+def compiling(architecture: int) -> Iterator[list[tuple[str, Any]]]:
+    """While it lasts, a kernel that is called is compiled for the architecture instead. Lists names and kernels."""
+    made: list[tuple[str, Any]] = []
+
+    def launcher(kernel: Any, grid: Any) -> Callable[..., None]:
+        def compile_(*arguments: Any, **options: Any) -> None:
+            types = [argument.dtype if isinstance(argument, Tensor) else argument for argument in arguments]
+            made.append((kernel.__name__, kernel.warmup(*types, grid=grid, **options)))
+
+        return compile_
+
+    triton.runtime.driver.set_active(PretendedDriver(architecture))
+    with patch.object(triton.JITFunction, "__getitem__", launcher):
+        yield made
+
+
+def compile_kernels(task: Task) -> list[dict[str, Any]]:
+    """Compile what an operation calls, into Triton's cache too. Returns what each kernel needs of the GPU."""
+    shape, blocks = task.shape, task.blocks
+    in_use = _blocks(shape, divmod(task.architecture, 10))[0]
+    _, ((_, run),), _ = _calls(shape, _voxels(0, torch.device("cpu"), 20), torch.device("cpu"), [blocks])
+    with torch.no_grad(), compiling(task.architecture) as made:
+        run()
+    return [
+        {
+            "kernel": name,
+            **asdict(shape),
+            "architecture": task.architecture,
+            "blocks": asdict(blocks) if blocks else None,
+            "in_use": blocks == in_use,
+            "shared_bytes": kernel.metadata.shared,
+            **_resources(kernel.asm["cubin"]),
+        }
+        for name, kernel in made
+    ]
 
 
 def _resources(cubin: bytes) -> dict[str, Any]:
@@ -170,7 +186,8 @@ def _output(tool: str, *arguments: str) -> str:
 def compiled(of: list[Task], workers: int) -> Iterator[dict[str, Any]]:
     """Compile kernels in several processes. Triton's cache then has them for every process of this user."""
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(compile_kernel, of)
+        for rows in pool.map(compile_kernels, of):
+            yield from rows
 
 
 # --- timing ----------------------------------------------------------------------------------------------------------
@@ -182,7 +199,8 @@ def time_candidates(shape: Shape, device: torch.device, voxels: int = VOXELS) ->
     What fails, say for want of shared memory, is said in its row.
     """
     given = _voxels(shape.level, device, voxels)
-    plain, kernels, operations = _calls(shape, given, device)
+    choices = _blocks(shape, triton_kernels.capability_of(device))
+    plain, kernels, products = _calls(shape, given, device, choices)
     with torch.no_grad():
         expected = plain().float()
         for blocks, run in [("torch", plain), *kernels]:
@@ -197,29 +215,36 @@ def time_candidates(shape: Shape, device: torch.device, voxels: int = VOXELS) ->
             except Exception as failed:
                 yield row | {"failed": f"{type(failed).__name__}: {failed}"}
                 continue
-            yield row | {"ms": milliseconds, "tflops": operations / milliseconds / 1e9, "error": error}
+            yield row | {"ms": milliseconds, "tflops": 2 * products / milliseconds / 1e9, "error": error}
 
 
 Run: TypeAlias = Callable[[], Tensor]
 
 
-def _calls(shape: Shape, given: VoxelSet, device: torch.device) -> tuple[Run, list[tuple[Blocks | str, Run]], int]:
-    """A call in plain torch, those with kernels, and the operations of one: those that the method cannot do without."""
+def _calls(
+    shape: Shape, given: VoxelSet, device: torch.device, choices: Sequence[Blocks | None]
+) -> tuple[Run, list[tuple[Blocks | str, Run]], int]:
+    """A call in plain torch, one for each choice of blocks, and the products in one that no method can do without."""
     generator = torch.Generator().manual_seed(0)
     rows = len(given.coarse(2).voxels) if shape.mode == "upsampled" else len(given)
     x = torch.randn(rows, shape.in_channels, generator=generator).to(device, torch.float16)
+    if shape.mode == "group norm":
+        norm = SparseGroupNorm32(GROUPS, shape.in_channels).to(device)
+        sparse = SparseTensor(x, given)
+        fused = partial(triton_kernels.group_norm_silu, x, norm.weight, norm.bias, GROUPS, norm.eps)
+        return lambda: F.silu(norm(sparse).feats), [("kernel", fused)], 0
     weight = torch.randn(shape.out_channels, 3, 3, 3, shape.in_channels, generator=generator)
     weight = (weight / (27 * shape.in_channels) ** 0.5).to(device, torch.float16)
     plain, kernel, derived, products = _functions(shape.mode)
     arguments = (x, derived(weight), weight.new_ones(shape.out_channels), given)
     runs: list[tuple[Blocks | str, Run]] = []
-    for blocks in _blocks(shape, triton_kernels.capability_of(device)):
-        runs.append((blocks or "sum", partial(kernel, *arguments, **({"blocks": blocks} if blocks else {}))))
-    return partial(plain, *arguments), runs, 2 * products * rows * shape.in_channels * shape.out_channels
+    for blocks in choices:
+        runs.append((blocks or "kernel", partial(kernel, *arguments, **({"blocks": blocks} if blocks else {}))))
+    return partial(plain, *arguments), runs, products * rows * shape.in_channels * shape.out_channels
 
 
 def _functions(mode: str) -> tuple[Callable[..., Tensor], Callable[..., Tensor], Callable[[Tensor], Tensor], int]:
-    """A mode in plain torch and as a kernel, what weights it wants, and the products for each row of the features."""
+    """A convolution in plain torch and as a kernel, what weights it wants, and its products for each row given."""
     if mode == "upsampled":
         return convolution.upsampled_conv, triton_kernels.upsampled_conv, convolution.by_tap, 27
     if mode == "subdivided":

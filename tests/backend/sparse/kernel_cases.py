@@ -7,13 +7,15 @@ interpreter cannot multiply bf16, so that is only compared on a GPU.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from backend.sparse import dispatch, reference, triton_kernels
 from backend.sparse.convolution import SparseConv3d
+from backend.sparse.normalization import SparseGroupNorm32
 from backend.sparse.resample import downsample, subdivide, upsample
 from backend.sparse.tensor import SparseTensor, VoxelSet
 from backend.sparse.triton_kernels import Blocks
@@ -30,7 +32,7 @@ def errors(device: str, dtype: torch.dtype) -> dict[str, float]:
     previous = dispatch.use("triton")
     try:
         with torch.no_grad():
-            return dict([*_layers(device, dtype), *_blocks(device, dtype)])
+            return dict([*_layers(device, dtype), *_blocks(device, dtype), *_norms(device, dtype)])
     finally:
         dispatch.use(previous)
         torch.use_deterministic_algorithms(False)
@@ -60,7 +62,25 @@ def _blocks(device: str, dtype: torch.dtype) -> Iterator[tuple[str, float]]:
             yield f"{blocks}, {in_channels} to {out_channels}", _error(x.replace(made), conv, x)
 
 
-def _distinct(candidates: list[Blocks], device: str) -> list[Blocks]:
+def _norms(device: str, dtype: torch.dtype) -> Iterator[tuple[str, float]]:
+    """Group norms of several chunks and of less than one, with a mean far from zero."""
+    for count, channels, groups in ((200, 96, 32), (37, 1500, 12), (1, 8, 2), (0, 8, 2)):
+        norm = SparseGroupNorm32(groups, channels).to(device)
+        torch.nn.init.normal_(norm.weight)
+        torch.nn.init.normal_(norm.bias)
+        x = _random((count,), channels, device, dtype)
+        x = x.replace(x.feats + 10)
+        made, name = norm.silu(x).feats, f"group norm of {count} voxels, {channels} in {groups} groups"
+        if not count:
+            yield name, 0.0 if made.shape == (0, channels) else float("nan")
+            continue
+        expected = F.silu(
+            reference.group_norm(x.replace(x.feats.double()), groups, norm.weight.double(), norm.bias.double())
+        )
+        yield name, float((made.double() - expected).norm() / expected.norm())
+
+
+def _distinct(candidates: Sequence[Blocks], device: str) -> Sequence[Blocks]:
     """All of them; for the interpreter those that differ in more than warps and stages, which mean nothing to it."""
     if device != "cpu":
         return candidates
