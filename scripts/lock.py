@@ -5,6 +5,7 @@
 ``requirements-torch.lock``        torch from PyPI (for Linux: with CUDA), and what only torch needs
 ``requirements-torch-cpu.lock``    the same with torch's CPU build, for Linux without an NVIDIA driver
 ``requirements-torch-cu*.lock``    the same with CUDA builds for Windows, which PyPI does not have
+``requirements-gpu-dev.lock``      Triton, to test the GPU's kernels without a GPU
 ``requirements-bpy-*.lock``        other versions of pip's bpy, and what the add-on's tests need as well
 
 The hashes of the CUDA builds are those that torch's own index states. If it cannot be reached, their locks stay as they
@@ -55,6 +56,7 @@ def main() -> None:
         only_torch = {name: lines for name, lines in everything.items() if name not in without_torch}
         cpu = {name: lines for name, lines in only_torch.items() if not CUDA_PACKAGES.match(name)}
         backend = export(uv, work, "--prune", "torch", "--no-dev")
+        kernels = export(uv, work, "--only-group", "gpu-dev")
         pure = dict(cpu)
         tools = [everything[name].split()[0] for name in TEST_TOOLS]
         other_bpys = {release: compile_lock(uv, work, [f"bpy=={v}", *tools]) for release, v in BPY_VERSIONS.items()}
@@ -63,6 +65,7 @@ def main() -> None:
     write("requirements-backend.lock", backend)
     write("requirements-torch.lock", only_torch)
     write("requirements-torch-cpu.lock", cpu)
+    write("requirements-gpu-dev.lock", kernels)
     for release, packages in other_bpys.items():
         write(f"requirements-bpy-{release}.lock", packages)
     version = only_torch["torch"].split()[0].removeprefix("torch==")
