@@ -142,7 +142,7 @@ class MultiHeadRMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., heads, head_dim] to the same shape and dtype."""
-        return F.rms_norm(x, x.shape[-1:], None, _RMS_EPS) * self.gamma.to(x.dtype)
+        return F.rms_norm(x, x.shape[-1:], None, _RMS_EPS).mul_(self.gamma)  # in place: in the input's dtype
 
 
 # --- embeddings ------------------------------------------------------------------------------------------------------

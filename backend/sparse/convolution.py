@@ -217,6 +217,11 @@ class _Kernel(nn.Module):
         self._derived.clear()
         return super()._apply(fn, recurse)
 
+    def _load_from_state_dict(self, *arguments: Any) -> None:
+        """As the base class: called for new weights, or none. Their memory is freed, so nothing may keep it."""
+        self._derived.clear()
+        super()._load_from_state_dict(*arguments)
+
 
 class SparseConv3d(nn.Module):
     """Convolution of a ``SparseTensor`` with a kernel of 3 or 1 voxels per side; the voxels stay the same.

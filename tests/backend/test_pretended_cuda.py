@@ -39,11 +39,11 @@ class Budget(NamedTuple):
 #: A wait that stands here is one for a size that depends on the data, unless something else is said.
 BUDGETS = {
     "encode": Budget(293, 0),
-    "step of the structure flow": Budget(1132, 0),  # 700 once its layers are lean
+    "step of the structure flow": Budget(652, 0),
     "structure decoder": Budget(104, 1),
-    "tables of voxels": Budget(237, 4),
-    "step of the latent flow": Budget(1254, 0),  # 810 once its layers are lean
-    "mesh decoder": Budget(516, 0),
+    "tables of voxels": Budget(247, 4),
+    "step of the latent flow": Budget(757, 0),
+    "mesh decoder": Budget(503, 0),
     "Gaussian decoder": Budget(249, 0),
     "extraction": Budget(277, 6),
     "arrays": Budget(0, 5),  # copies of the mesh

@@ -365,6 +365,18 @@ def _module_to(plain: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
     return to
 
 
+def _rms_norm(plain: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """One launch, as on CUDA. On the CPU it is made of several operators."""
+
+    def rms_norm(x: Tensor, shape: Any, weight: Tensor | None = None, eps: float | None = None) -> Tensor:
+        if not isinstance(x, OnGpu):
+            return plain(x, shape, weight, eps)
+        _gpu.launch()
+        return OnGpu(plain(x.held, shape, _held(weight), eps))
+
+    return rms_norm
+
+
 def _nonzero(plain: Callable[..., Any]) -> Callable[..., Any]:
     def nonzero(x: Tensor, *, as_tuple: bool = False) -> Any:
         if not isinstance(x, OnGpu):
@@ -388,10 +400,12 @@ def pretended_cuda() -> Iterator[Gpu]:
         mock.patch.object(torch.cuda, "synchronize", side_effect=lambda device=None: _gpu.wait("synchronize")),
         mock.patch.object(torch.cuda, "empty_cache"),
         mock.patch.object(torch.cuda, "get_device_name", return_value="pretended"),
+        mock.patch.object(torch.cuda, "get_device_capability", return_value=(7, 5)),  # no kernels of ours
         mock.patch.object(nn.Module, "to", _module_to(nn.Module.to)),
         mock.patch.object(torch, "tensor", _tensor(torch.tensor)),
         mock.patch.object(torch, "nonzero", _nonzero(torch.nonzero)),
         mock.patch.object(F, "scaled_dot_product_attention", _attention(F.scaled_dot_product_attention)),
+        mock.patch.object(F, "rms_norm", _rms_norm(F.rms_norm)),
     ]
     for patch in patches:
         patch.start()

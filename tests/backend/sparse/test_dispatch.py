@@ -8,6 +8,7 @@ import logging
 import os
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -144,3 +145,15 @@ def test_derived_weights_of_inference_serve_without_gradients_too() -> None:
         assert conv.conv.derived(merged_taps) is made
     assert "weight" in dict(conv.conv.named_parameters())
     assert [*conv.state_dict()] == ["conv.weight", "conv.bias"]
+
+
+def test_weights_that_are_taken_away_leave_nothing_behind() -> None:
+    with torch.device("meta"):
+        conv = SparseConv3d(4, 4, 3)
+    without = conv.state_dict()
+    conv.load_state_dict({key: torch.ones(value.shape) for key, value in without.items()}, assign=True)
+    with torch.no_grad():
+        merged = weakref.ref(conv.conv.derived(merged_taps))
+    assert merged() is not None
+    conv.load_state_dict(without, assign=True)
+    assert merged() is None
