@@ -60,9 +60,9 @@ def inference(x: Tensor, *parameters: Tensor) -> bool:
 @functools.lru_cache
 def works(device: torch.device) -> bool:
     """Whether the kernels work on a CUDA device, found out once by trying one. If not, the log says why."""
-    if torch.version.hip is not None or torch.cuda.get_device_capability(device) < CAPABILITY:
-        return False
     try:
+        if torch.version.hip is not None or torch.cuda.get_device_capability(device) < CAPABILITY:
+            return False
         from . import triton_kernels
 
         triton_kernels.trial(device)

@@ -5,13 +5,19 @@ matrix units, where ``convolution`` writes them to memory first (27 times the fe
 of the sums is fixed, so results do not vary from run to run. Only ``dispatch`` imports this module, since Triton may be
 missing.
 
+What Triton compiles is kept in the Python environment that runs it, and removed with it, as what numba compiles is. If
+that cannot be written, it goes where Triton itself would put it.
+
 With the environment variable ``TRITON_INTERPRET=1`` the kernels run on a CPU, slowly, for tests.
 """
 
 from __future__ import annotations
 
 import functools
+import os
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +31,9 @@ from .tensor import VoxelSet
 SHARED_MEMORY = {(8, 0): 163 << 10, (8, 7): 163 << 10, (9, 0): 227 << 10, (10, 0): 227 << 10, (10, 3): 227 << 10}
 LEAST_SHARED_MEMORY = 99 << 10  # all others
 TILE = 1 << 14  # elements that a program of the group norm holds in registers
+if "TRITON_CACHE_DIR" not in os.environ and os.access(sys.prefix, os.W_OK):
+    os.environ["TRITON_CACHE_DIR"] = str(Path(sys.prefix) / "compiled" / "triton")
+
 #: How a row of the result finds its neighbours: in the table of its own voxels, in that of their parents (the voxels
 #: are all children), or as a child that is made of a parent here.
 OWN, PARENTS, SUBDIVIDED = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
