@@ -93,7 +93,7 @@ def _surfaces(scale: Scale, say: Say) -> None:
 
 def tests(scale: Scale, say: Say) -> None:
     """The tests that need a GPU, and the reference's figures."""
-    chosen = ["tests/backend/sparse", "tests/backend/mesh/extract", "tests/backend/models"]
+    chosen = ["tests/backend/goldens", "tests/backend/sparse", "tests/backend/mesh/extract", "tests/backend/models"]
     gpu = ["--gpu"] * (scale.device.type == "cuda")
     lines([sys.executable, "-m", "pytest", "-q", "-rf", "-p", "no:cacheprovider", *gpu, *chosen], say)
     if scale.device.type == "cuda":
