@@ -94,7 +94,7 @@ def _surfaces(scale: Scale, say: Say) -> None:
 def tests(scale: Scale, say: Say) -> None:
     """The tests that need a GPU, and the reference's figures."""
     chosen = ["tests/backend/goldens", "tests/backend/sparse", "tests/backend/mesh/extract", "tests/backend/models"]
-    gpu = ["--gpu"] * (scale.device.type == "cuda")
+    gpu = ["--gpu", "-m", "gpu"] if scale.device.type == "cuda" else []
     lines([sys.executable, "-m", "pytest", "-q", "-rf", "-p", "no:cacheprovider", *gpu, *chosen], say)
     if scale.device.type == "cuda":
         for _ in range(2):  # the same lines twice: nothing is summed in an order of its own
