@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ...files import written_whole
 from .families import FAMILIES
-from .params import INSIDE
+from .params import INSIDE, Params
 from .render import conditioning_image, frame, random_light, random_view, render, surface_map
 from .shapes import draw, surface_voxels
 
@@ -41,50 +41,87 @@ class DataConfig:
     image_size: int
     resolution: int
     colored_shards: int  # the first shards also store the colours at every mesh corner, for the latent VAE
+    first: int = 0  # the number of the first shard
+
+    @property
+    def numbers(self) -> range:
+        """The numbers of its shards."""
+        return range(self.first, self.first + self.shards)
+
+
+def make_objects(
+    config: DataConfig,
+    family: str,
+    numbers: Sequence[int],
+    rng: np.random.Generator,
+    device: torch.device,
+    with_corner_color: bool = False,
+) -> dict[str, Tensor]:
+    """The columns of one family's objects with these numbers, made and left on a device. ``rng`` draws the views.
+
+    Each of O objects has a row, and in the columns of views [O, views, ...]. The voxels of all objects follow one
+    another in the columns of voxels, whose rows ``count`` [O] shares out.
+    """
+    params = draw(family, numbers).to(device)
+    views: dict[str, list[Tensor]] = {"image": [], "surface": [], "view": []}
+    for _ in range(config.views):
+        cameras = [random_view(rng) for _ in numbers]
+        lights = [random_light(rng) for _ in numbers]
+        windows = frame(family, params, cameras)
+        picture = render(family, params, cameras, lights, 2 * config.image_size, windows)
+        views["image"].append(conditioning_image(picture))
+        side = config.image_size // PATCH * PATCH_POINTS
+        views["surface"].append(surface_map(family, params, cameras, side, windows))
+        angles = torch.tensor([[v.azimuth, v.elevation, v.fov] for v in cameras])
+        views["view"].append(angles.to(device))
+    voxels = surface_voxels(family, params, config.resolution, with_corner_color=with_corner_color)
+    columns = {name: torch.stack(parts, 1) for name, parts in views.items()}
+    columns |= {
+        "count": voxels.count.int(),
+        "coords": voxels.coords,
+        "distance": (voxels.distance.float() / DISTANCE_UNIT).round().to(torch.int8),
+        "child_color": voxels.child_color,
+    }
+    if voxels.color is not None:
+        columns["color"] = voxels.color
+    return columns | _facts(family, params)
+
+
+def _facts(family: str, params: Params) -> dict[str, Tensor]:
+    """The columns that hold what is known about each object without looking at it."""
+    kind = torch.full((len(params.colors),), list(FAMILIES).index(family), dtype=torch.uint8)
+    limits = FAMILIES[family].visible
+    scaled = torch.cat([(getattr(params, n) - low) / (high - low) for n, (low, high) in limits.items()], 1)
+    return {
+        "family": kind.to(params.device),
+        "visible": torch.nn.functional.pad(scaled, (0, MAX_VISIBLE - len(limits)), value=torch.nan),
+        "palette": params.colors[:, :INSIDE],
+        "pattern": params.pattern[:, 0].to(torch.uint8),
+    }
+
+
+def joined(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The columns of several sets of objects, one after the other. Columns that not all of them have are left out."""
+    names = [name for name in parts[0] if all(name in part for part in parts)]
+    return {name: torch.cat([part[name] for part in parts]) for name in names}
 
 
 def make_shard(config: DataConfig, index: int) -> dict[str, Tensor]:
     """Make a shard: the objects from number ``index * PER_FAMILY`` on of every family, in order of family."""
-    columns: dict[str, list[Tensor]] = {}
-
-    def put(name: str, value: Tensor) -> None:
-        columns.setdefault(name, []).append(value)
-
-    numbers = [index * PER_FAMILY + i for i in range(PER_FAMILY)]
-    for kind, (name, family) in enumerate(FAMILIES.items()):
-        params = draw(name, numbers)
-        rng = np.random.default_rng([kind, index, 3])
-        for _ in range(config.views):
-            views = [random_view(rng) for _ in numbers]
-            lights = [random_light(rng) for _ in numbers]
-            windows = frame(name, params, views)
-            put("image", conditioning_image(render(name, params, views, lights, 2 * config.image_size, windows)))
-            put("surface", surface_map(name, params, views, config.image_size // PATCH * PATCH_POINTS, windows))
-            put("view", torch.tensor([[v.azimuth, v.elevation, v.fov] for v in views]))
-        for voxels in surface_voxels(name, params, config.resolution, with_corner_color=index < config.colored_shards):
-            put("count", torch.tensor([len(voxels.coords)], dtype=torch.int32))
-            put("coords", voxels.coords)
-            put("distance", (voxels.distance.float() / DISTANCE_UNIT).round().to(torch.int8))
-            put("child_color", voxels.child_color)
-            if voxels.color is not None:
-                put("color", voxels.color)
-        put("family", torch.full((PER_FAMILY,), kind, dtype=torch.uint8))
-        scaled = [(getattr(params, n) - lo) / (hi - lo) for n, (lo, hi) in family.visible.items()]
-        padding = torch.full((PER_FAMILY, MAX_VISIBLE - len(scaled)), torch.nan)
-        put("visible", torch.cat([*scaled, padding], 1))
-        put("palette", params.colors[:, :INSIDE])
-        put("pattern", params.pattern[:, 0].to(torch.uint8))
-    shard = {name: torch.cat(parts) for name, parts in columns.items()}
-    # They were rendered view by view: bring the views of an object together.
-    order = (
-        torch.arange(SHARD * config.views)
-        .reshape(len(FAMILIES), config.views, PER_FAMILY)
-        .transpose(1, 2)
-        .reshape(SHARD, config.views)
+    numbers = range(index * PER_FAMILY, (index + 1) * PER_FAMILY)
+    return joined(
+        [
+            make_objects(
+                config,
+                name,
+                numbers,
+                np.random.default_rng([kind, index, 3]),
+                torch.device("cpu"),
+                with_corner_color=index < config.colored_shards,
+            )
+            for kind, name in enumerate(FAMILIES)
+        ]
     )
-    for column in ("image", "surface", "view"):
-        shard[column] = shard[column][order]
-    return shard
 
 
 def _shard_path(folder: Path, index: int) -> Path:
@@ -102,13 +139,13 @@ def _make_and_save(job: tuple[DataConfig, Path, int]) -> int:
 
 def shards_there(config: DataConfig, folder: Path) -> int:
     """How many of the data set's shards are in a folder."""
-    return sum(_shard_path(folder, index).exists() for index in range(config.shards))
+    return sum(_shard_path(folder, index).exists() for index in config.numbers)
 
 
 def make_data(config: DataConfig, folder: Path, report: Callable[[int, int], None]) -> None:
     """Make the missing shards, with one process per core. ``report(done, total)`` is called first and after each."""
     folder.mkdir(parents=True, exist_ok=True)
-    missing = [i for i in range(config.shards) if not _shard_path(folder, i).exists()]
+    missing = [i for i in config.numbers if not _shard_path(folder, i).exists()]
     done = config.shards - len(missing)
     report(done, config.shards)
     if not missing:
@@ -121,11 +158,19 @@ def make_data(config: DataConfig, folder: Path, report: Callable[[int, int], Non
 
 
 class Objects:
-    """A data set in memory. Ragged voxel columns are indexed through ``offsets`` [objects + 1]."""
+    """A data set in memory, on one device. Ragged voxel columns are indexed through ``offsets`` [objects + 1]."""
 
-    def __init__(self, folder: Path, shards: int, columns: tuple[str, ...]) -> None:
-        """Load these columns of the first ``shards`` shards. Raises FileNotFoundError for a missing shard."""
-        paths = [_shard_path(folder, i) for i in range(shards)]
+    def __init__(self, column: dict[str, Tensor]) -> None:
+        """From columns as ``make_objects`` returns them, ``count`` among them."""
+        self.column = column
+        self.device = column["count"].device
+        count = column["count"].long()
+        self.offsets = torch.cat([count.new_zeros(1), count.cumsum(0)])
+
+    @classmethod
+    def load(cls, folder: Path, shards: range, columns: tuple[str, ...]) -> Objects:
+        """Load these columns of the shards with these numbers. Raises FileNotFoundError for a missing shard."""
+        paths = [_shard_path(folder, i) for i in shards]
         for path in paths:
             if not path.exists():
                 raise FileNotFoundError(f"{path} is missing: run the data stage first")
@@ -134,9 +179,7 @@ class Objects:
             shard = load_file(path)
             for name, rows in parts.items():
                 rows.append(shard[name])
-        self.column = {name: torch.cat(parts.pop(name)) for name in list(parts)}
-        count = self.column["count"].long()
-        self.offsets = torch.cat([count.new_zeros(1), count.cumsum(0)])
+        return cls({name: torch.cat(parts.pop(name)) for name in list(parts)})
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -145,10 +188,18 @@ class Objects:
         """The rows of a voxel column that belong to one object."""
         return self.column[name][self.offsets[index] : self.offsets[index + 1]]
 
+    def rows(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """The rows of the voxels of objects ``index`` [B], one object after the other, [N]; and the item of each, [N]
+        from 0 to B - 1."""
+        first, count = self.offsets[index], self.column["count"][index].long()
+        item = torch.repeat_interleave(torch.arange(len(index), device=self.device), count)
+        within = torch.arange(len(item), device=self.device) - (count.cumsum(0) - count)[item]
+        return first[item] + within, item
+
     def occupancy(self, index: Tensor, resolution: int) -> Tensor:
         """The objects' occupancy, [B, 1, R, R, R] float: 1 where the surface crosses the voxel."""
-        grid = torch.zeros(len(index), 1, resolution, resolution, resolution)
-        for row, i in enumerate(index.tolist()):
-            x, y, z = self.voxels("coords", i).long().unbind(1)
-            grid[row, 0, x, y, z] = 1
+        rows, item = self.rows(index)
+        x, y, z = self.column["coords"][rows].long().unbind(1)
+        grid = torch.zeros(len(index), 1, resolution, resolution, resolution, device=self.device)
+        grid[item, 0, x, y, z] = 1
         return grid

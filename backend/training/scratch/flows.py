@@ -207,8 +207,8 @@ class _FlowStage(ABC):
         """Flow matching (Lipman et al. 2023): the mean squared error of the velocity at random times and noise, over
         the elements of all objects. For latents of voxels this means that large objects count more."""
         x_0, coords = self._clean(index)
-        noise = torch.randn(x_0.shape, generator=generator)
-        t = logistic_times(torch.randn(len(index), generator=generator), std=TIMES_STD)
+        noise = torch.randn(x_0.shape, generator=generator, device=generator.device)
+        t = logistic_times(torch.randn(len(index), generator=generator, device=generator.device), std=TIMES_STD)
         x_t = state_at(x_0, noise, t, Samples.of(len(index), coords))
         device = self.run.device
         velocity = self._velocity(model, x_t.to(device), coords, t.to(device), tokens)

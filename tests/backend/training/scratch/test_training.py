@@ -102,7 +102,7 @@ def test_a_student_of_it_is_distilled_and_exported(trained: Path, stage: str) ->
 
 
 def test_data_is_complete_and_held_out_objects_are_the_last(trained: Path) -> None:
-    objects = Objects(trained / "data", 2, ("coords", "family"))
+    objects = Objects.load(trained / "data", range(2), ("coords", "family"))
     assert len(objects) == 2 * SHARD
     grid = objects.occupancy(torch.tensor([0, SHARD]), 8)
     assert grid.sum((1, 2, 3, 4)).tolist() == objects.column["count"][[0, SHARD]].tolist()
