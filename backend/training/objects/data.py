@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,8 +20,8 @@ from torch import Tensor
 from ...files import written_whole
 from .families import FAMILIES
 from .params import INSIDE, Params
-from .render import conditioning_image, frame, random_light, random_view, render, surface_map
-from .shapes import draw, surface_voxels
+from .render import Light, View, conditioning_image, frame, random_light, random_view, render, surface_map
+from .shapes import Values, draw_values, params_of, surface_voxels
 
 PER_FAMILY = 8
 SHARD = PER_FAMILY * len(FAMILIES)
@@ -49,42 +50,61 @@ class DataConfig:
         return range(self.first, self.first + self.shards)
 
 
+class Sketch(NamedTuple):
+    """What objects of one family are to be, and how they are seen: everything that is random about them."""
+
+    family: str
+    values: Values
+    views: list[list[View]]  # for every view of the data set, that of each object
+    lights: list[list[Light]]
+
+
+def sketch(config: DataConfig, family: str, numbers: Sequence[int], seed: Sequence[int]) -> Sketch:
+    """Draw the objects with these numbers, and from ``seed`` their views. It needs only one core, of any process."""
+    rng = np.random.default_rng(seed)
+    views, lights = [], []
+    for _ in range(config.views):
+        views.append([random_view(rng) for _ in numbers])
+        lights.append([random_light(rng) for _ in numbers])
+    return Sketch(family, draw_values(family, numbers), views, lights)
+
+
 def make_objects(
-    config: DataConfig,
-    family: str,
-    numbers: Sequence[int],
-    rng: np.random.Generator,
-    device: torch.device,
-    with_corner_color: bool = False,
+    config: DataConfig, sketch: Sketch, device: torch.device, with_corner_color: bool = False
 ) -> dict[str, Tensor]:
-    """The columns of one family's objects with these numbers, made and left on a device. ``rng`` draws the views.
+    """The columns of objects, made and left on a device.
 
     Each of O objects has a row, and in the columns of views [O, views, ...]. The voxels of all objects follow one
     another in the columns of voxels, whose rows ``count`` [O] shares out.
     """
-    params = draw(family, numbers).to(device)
-    views: dict[str, list[Tensor]] = {"image": [], "surface": [], "view": []}
-    for _ in range(config.views):
-        cameras = [random_view(rng) for _ in numbers]
-        lights = [random_light(rng) for _ in numbers]
-        windows = frame(family, params, cameras)
-        picture = render(family, params, cameras, lights, 2 * config.image_size, windows)
-        views["image"].append(conditioning_image(picture))
+    family = sketch.family
+    params = params_of(family, sketch.values).to(device)
+    columns: dict[str, list[Tensor]] = {"image": [], "surface": [], "view": []}
+    for views, lights in zip(sketch.views, sketch.lights, strict=True):
+        windows = frame(family, params, views)
+        columns["image"].append(
+            conditioning_image(render(family, params, views, lights, 2 * config.image_size, windows))
+        )
         side = config.image_size // PATCH * PATCH_POINTS
-        views["surface"].append(surface_map(family, params, cameras, side, windows))
-        angles = torch.tensor([[v.azimuth, v.elevation, v.fov] for v in cameras])
-        views["view"].append(angles.to(device))
-    voxels = surface_voxels(family, params, config.resolution, with_corner_color=with_corner_color)
-    columns = {name: torch.stack(parts, 1) for name, parts in views.items()}
-    columns |= {
+        columns["surface"].append(surface_map(family, params, views, side, windows))
+        columns["view"].append(torch.tensor([[v.azimuth, v.elevation, v.fov] for v in views]).to(device))
+    return {
+        **{name: torch.stack(parts, 1) for name, parts in columns.items()},
+        **_voxels(family, params, config.resolution, with_corner_color),
+        **_facts(family, params),
+    }
+
+
+def _voxels(family: str, params: Params, resolution: int, with_corner_color: bool) -> dict[str, Tensor]:
+    """The columns of the objects' voxels."""
+    voxels = surface_voxels(family, params, resolution, with_corner_color=with_corner_color)
+    columns = {
         "count": voxels.count.int(),
         "coords": voxels.coords,
         "distance": (voxels.distance.float() / DISTANCE_UNIT).round().to(torch.int8),
         "child_color": voxels.child_color,
     }
-    if voxels.color is not None:
-        columns["color"] = voxels.color
-    return columns | _facts(family, params)
+    return columns if voxels.color is None else columns | {"color": voxels.color}
 
 
 def _facts(family: str, params: Params) -> dict[str, Tensor]:
@@ -109,19 +129,9 @@ def joined(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
 def make_shard(config: DataConfig, index: int) -> dict[str, Tensor]:
     """Make a shard: the objects from number ``index * PER_FAMILY`` on of every family, in order of family."""
     numbers = range(index * PER_FAMILY, (index + 1) * PER_FAMILY)
-    return joined(
-        [
-            make_objects(
-                config,
-                name,
-                numbers,
-                np.random.default_rng([kind, index, 3]),
-                torch.device("cpu"),
-                with_corner_color=index < config.colored_shards,
-            )
-            for kind, name in enumerate(FAMILIES)
-        ]
-    )
+    sketches = [sketch(config, name, numbers, (kind, index, 3)) for kind, name in enumerate(FAMILIES)]
+    colored = index < config.colored_shards
+    return joined([make_objects(config, each, torch.device("cpu"), colored) for each in sketches])
 
 
 def _shard_path(folder: Path, index: int) -> Path:

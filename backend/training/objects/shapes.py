@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -33,12 +34,29 @@ def draw(family: str, numbers: Sequence[int], hidden_draws: Sequence[int] | None
     ``hidden_draws`` redraws the hidden parameters (and the colour inside hidden choices) and keeps all visible ones:
     draw 0 is the object itself, other values are other completions of the same views.
     """
+    return params_of(family, draw_values(family, numbers, hidden_draws))
+
+
+class Values(NamedTuple):
+    """The numbers that objects of one family are made from: quick to send from one process to another."""
+
+    parameters: dict[str, np.ndarray]  # each [B, 1]
+    colors: np.ndarray  # [B, 5, 3]
+
+
+def draw_values(family: str, numbers: Sequence[int], hidden_draws: Sequence[int] | None = None) -> Values:
+    """The same as plain arrays."""
     f = FAMILIES[family]
     index = _FAMILY_NAMES.index(family)
     rows = [_draw_one(f, index, n, 0 if hidden_draws is None else hidden_draws[i]) for i, n in enumerate(numbers)]
-    values = {name: torch.tensor([[row[0][name]] for row in rows], dtype=torch.float32) for name in rows[0][0]}
-    colors = torch.tensor(np.stack([row[1] for row in rows]), dtype=torch.float32)
-    return f.params(values, colors)
+    values = {name: np.array([[row[0][name]] for row in rows], dtype=np.float32) for name in rows[0][0]}
+    return Values(values, np.stack([row[1] for row in rows]).astype(np.float32))
+
+
+def params_of(family: str, values: Values) -> Params:
+    """The parameters of objects, in the middle of the cube."""
+    parameters = {name: torch.from_numpy(value) for name, value in values.parameters.items()}
+    return FAMILIES[family].params(parameters, torch.from_numpy(values.colors))
 
 
 def _draw_one(f: Family, index: int, number: int, hidden_draw: int) -> tuple[dict[str, float], np.ndarray]:
@@ -101,7 +119,8 @@ def corner_distances(family: str, params: Params, resolution: int) -> Tensor:
     return out.reshape(count, *(resolution + 1,) * 3)
 
 
-class SurfaceVoxels(NamedTuple):
+@dataclass(frozen=True)
+class SurfaceVoxels:
     """The voxels of B objects that their surfaces cross, one object after the other, and what the networks learn.
 
     count: [B], how many of the N rows each object has; coords: [N, 3] uint8 at ``resolution``; distance: [N, (k+1)^3]
@@ -129,7 +148,7 @@ def surface_voxels(
     # Distances are a lower bound in magnitude: only voxels nearer than half a diagonal can hold a surface.
     near, valid = pack(evaluate_in_chunks(family, params, around)[0].abs() <= size * 3**0.5 / 2)
     corners = (centers[near][:, :, None] + offsets).flatten(1, 2)
-    distance = evaluate_in_chunks(family, params, corners)[0].unflatten(1, near.shape[1:] + (-1,))
+    distance = evaluate_in_chunks(family, params, corners)[0].unflatten(1, (-1, len(offsets)))
     crossed = (distance.amin(2) < 0) & (distance.amax(2) >= 0) & valid
     order, kept = pack(crossed)
     middle = centers[torch.gather(near, 1, order)]
