@@ -19,6 +19,9 @@ from .tensor import SparseTensor, VoxelSet, cube_offsets
 #: Elements of the gather buffer. On a CPU it should fit the last-level cache; a GPU works best with few, large slabs.
 SLAB_ELEMENTS = {"cpu": 1 << 20, "cuda": 1 << 27}
 
+#: Rows of zeros that missing neighbours are read from. On a GPU the gradients of millions would wait for a single row.
+ZERO_ROWS = {"cpu": 1, "cuda": 4096}
+
 
 def _slabs(rows: Tensor, x: Tensor) -> Iterator[tuple[slice, Tensor]]:
     """Slices of N voxels with their gathered neighbours [n, K * C], from ``rows`` [N, K] and features ``x`` [M, C].
@@ -168,8 +171,10 @@ def upsampled_conv(x: Tensor, weight: Tensor, voxels: VoxelSet) -> Tensor:
     taps, table = weight[..., 0].numel() // out_channels, voxels.neighbours.long()
     products = x @ weight.flatten(1, 3).permute(2, 1, 0).reshape(in_channels, -1)
     rows = F.pad(parent, (0, 1), value=len(x))[table] * taps + torch.arange(taps, device=x.device)
-    rows = rows.where(table < len(voxels), len(x) * taps)  # a row of zeros for missing neighbours
-    products = F.pad(products.view(-1, out_channels), (0, 0, 0, 1))
+    zeros = ZERO_ROWS.get(x.device.type, 1)  # for missing neighbours
+    missing = len(x) * taps + (torch.arange(table.numel(), device=x.device) % zeros).view_as(table)
+    rows = rows.where(table < len(voxels), missing)
+    products = F.pad(products.view(-1, out_channels), (0, 0, 0, zeros))
     return products.index_select(0, rows.flatten()).view(-1, taps, out_channels).sum(1)
 
 
