@@ -109,17 +109,26 @@ class EndlessRun:
             flow, schedule = self._load("structure_flow", StructureFlow), self.preset.endless.structure_flow
             return EncoderAndStructureFlow(self.held_run, self.encoder, flow, schedule, held_out.result())
 
-        self._attempt("structure_flow", make, stream, STRUCTURE)
-        self.encoder = (
-            self._load("image_encoder", ImageEncoder, ModelFolder.read(self.out)).eval().requires_grad_(False)
-        )
+        self.new_encoder = self._attempt("structure_flow", make, stream, STRUCTURE)
+        kept = ModelFolder.read(self.out)
+        self.encoder = self._load("image_encoder", ImageEncoder, kept).eval().requires_grad_(False)
 
     def _latents(self, stream: ObjectStream, held_out: Future[EncodedObjects]) -> None:
+        """Train the latent flow on the tokens of the encoder that was kept."""
+
         def make() -> EndlessStage:
             flow, schedule = self._load("latent_flow", LatentFlow), self.preset.endless.latent_flow
-            return LatentFlowAlone(self.held_run, self.encoder, flow, schedule, held_out.result())
+            encoder = self._load("image_encoder", ImageEncoder)
+            stage = LatentFlowAlone(self.held_run, encoder, flow, schedule, held_out.result())
+            with torch.no_grad():
+                found = stage.evaluate()
+            self.say(f"latent_flow  with the encoder it had  {_words(found)}")
+            self._note("latent_flow_with_the_encoder_it_had", found)
+            stage.encoder = self.encoder
+            return stage
 
-        self._attempt("latent_flow", make, stream, LATENTS)
+        if not self._attempt("latent_flow", make, stream, LATENTS) and self.new_encoder:
+            self.say("latent_flow  has not learnt what the new encoder says: do not use that encoder")
 
     def _attempt(self, name: str, make: Callable[[], EndlessStage], stream: ObjectStream, until: float) -> bool:
         """Train a stage up to this share of the time. Whether its weights are better than before, and kept."""

@@ -123,4 +123,7 @@ class ObjectStream:
 
 
 def _own_stream(device: torch.device) -> AbstractContextManager[object]:
-    return torch.cuda.stream(torch.cuda.Stream(device)) if device.type == "cuda" else nullcontext()
+    if device.type != "cuda":
+        return nullcontext()
+    torch.cuda.current_stream(device).synchronize()  # what ``finish`` uses is there
+    return torch.cuda.stream(torch.cuda.Stream(device))
