@@ -3,6 +3,10 @@
 If a stage was stopped, by Ctrl-C or by force, run the same command again to resume it. Data, checkpoints, logs and
 held-out metrics go to a folder outside the repository. ``export`` writes the model folder. ``--start mini`` starts from
 the bundled weights, not from scratch.
+
+``endless`` is for a GPU: it trains the image encoder and the flows of ``--start`` further, for ``--seconds``, on
+objects that are drawn meanwhile. What is better on held-out objects goes to ``--out``, an overlay of that model. It
+cannot be resumed.
 """
 
 from __future__ import annotations
@@ -11,11 +15,13 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from backend.errors import BackendError
+from backend.training.endless.run import EndlessRun
 from backend.training.export import begin_with, export
 from backend.training.loop import Stage, Trainer
 from backend.training.objects.data import make_data
@@ -68,12 +74,38 @@ def run_stage(name: str, run: Run, arguments: argparse.Namespace) -> None:
         Trainer(stage, run.folder / name, run.device, arguments.precision == "bf16").run(say)
 
 
+def run_endless(run: Run, arguments: argparse.Namespace) -> int:
+    """Train a model further in a given time. Returns the exit code. Raises BackendError for a damaged model."""
+    preset, plan = run.preset, run.preset.endless
+    batch = arguments.batch or plan.structure_flow.batch
+    plan = replace(
+        plan,
+        at_once=arguments.at_once or plan.at_once,
+        objects=arguments.objects or plan.objects,
+        structure_flow=replace(plan.structure_flow, batch=batch),
+        latent_flow=replace(
+            plan.latent_flow, batch=max(1, batch * plan.latent_flow.batch // plan.structure_flow.batch)
+        ),
+    )
+    training = EndlessRun(
+        ModelFolder.find(arguments.start or "mini"),
+        replace(preset, endless=plan),
+        arguments.folder,
+        arguments.out,
+        run.device,
+        arguments.seconds,
+        arguments.precision == "bf16",
+        say,
+    )
+    return 0 if training.run() else 2
+
+
 def parse() -> argparse.Namespace:
     """The command line, with default folders filled in from the preset."""
     parser = argparse.ArgumentParser(
         prog="python -m scripts.train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("stage", choices=("all", *STAGES))
+    parser.add_argument("stage", choices=("all", *STAGES, "endless"))
     parser.add_argument("--preset", choices=tuple(PRESETS), default="mini")
     parser.add_argument("--folder", type=Path, help="data and checkpoints (default: ~/.cache/espalier/train/PRESET)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -87,6 +119,11 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--threads", type=int, help="CPU threads (default: one per core)")
     parser.add_argument("--out", type=Path, help="model folder for export (default: FOLDER/model)")
+    endless = parser.add_argument_group("endless")
+    endless.add_argument("--seconds", type=float, default=300.0, help="how long to train in all (default: %(default)s)")
+    endless.add_argument("--objects", type=int, help="how many objects to draw (default: the preset's)")
+    endless.add_argument("--at-once", type=int, help="objects of a family drawn together (default: the preset's)")
+    endless.add_argument("--batch", type=int, help="objects in a step of the structure flow (default: the preset's)")
     parser.add_argument("--structure-guidance", type=float, default=1.0, help="default guidance of the exported model")
     parser.add_argument("--latent-guidance", type=float, default=0.0, help="the same for the latents")
     arguments = parser.parse_args()
@@ -102,6 +139,8 @@ def main() -> int:
         torch.set_num_threads(arguments.threads)
     run = Run(PRESETS[arguments.preset], arguments.folder, torch.device(arguments.device), bool(arguments.start))
     try:
+        if arguments.stage == "endless":
+            return run_endless(run, arguments)
         for name in STAGES if arguments.stage == "all" else (arguments.stage,):
             run_stage(name, run, arguments)
     except (FileNotFoundError, BackendError) as error:

@@ -59,6 +59,7 @@ LAYERS = (
 )
 #: The same inside the training and the mesh.
 TRAINING = (
+    ("backend.training.endless",),
     ("backend.training.distillation",),
     ("backend.training.export",),
     ("backend.training.scratch",),

@@ -39,7 +39,7 @@ def iou(a: np.ndarray, b: np.ndarray) -> float:
 
 def true_surface(family: str, params: Params, voxel_resolution: int) -> Surface:
     """What a perfect decoder would make of one object: the extractor's surface from analytic distances and colours."""
-    voxels = surface_voxels(family, params, voxel_resolution, MESH_CELLS, with_corner_color=True)[0]
+    voxels = surface_voxels(family, params, voxel_resolution, MESH_CELLS, with_corner_color=True)
     assert voxels.color is not None
     table = corner_table()
     resolution = voxel_resolution * MESH_CELLS

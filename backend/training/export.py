@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,21 @@ def export(run: Run, folder: Path, structure_guidance: float, latent_guidance: f
     _write_json(folder / "pipeline.json", {"name": "TrellisImageTo3DPipeline", "args": args})
 
 
+def export_overlay(networks: Mapping[str, nn.Module], base: ModelFolder, folder: Path) -> None:
+    """Write networks, by name in ``FILES``, as an overlay of the model that they were trained further from."""
+    (folder / "ckpts").mkdir(parents=True, exist_ok=True)
+    for key, network in networks.items():
+        _save_half(network, folder / "ckpts" / f"{FILES[key][1]}.safetensors")
+    _write_json(folder / "pipeline.json", {"name": "TrellisImageTo3DPipeline", "args": {"models": {}}})
+    _write_base(base, folder)
+
+
+def _write_base(base: ModelFolder, folder: Path) -> None:
+    beside = folder.resolve().parent == base.path.resolve().parent or base.path.parent == PRETRAINED
+    name = base.path.name if beside else str(base.path.resolve())
+    write_whole(folder / "overlay.json", json.dumps({"base": name}) + "\n")
+
+
 def export_student(flow: nn.Module, stage: str, teacher: ModelFolder, folder: Path) -> None:
     """Add a distilled flow to ``folder``, an overlay of the teacher's. The other stage's flow may be there already."""
     model, sampler, name = {
@@ -127,6 +143,4 @@ def export_student(flow: nn.Module, stage: str, teacher: ModelFolder, folder: Pa
     weights.parent.mkdir(parents=True, exist_ok=True)
     _save_half(flow, weights)
     _write_json(file, {"name": "TrellisImageTo3DPipeline", "args": args})
-    beside = folder.resolve().parent == teacher.path.resolve().parent or teacher.path.parent == PRETRAINED
-    base = teacher.path.name if beside else str(teacher.path.resolve())
-    write_whole(folder / "overlay.json", json.dumps({"base": base}) + "\n")
+    _write_base(teacher, folder)

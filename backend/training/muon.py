@@ -65,17 +65,20 @@ class Muon(torch.optim.Optimizer):
                 self._step_alike(weights, part, group)
 
     def _step_alike(self, weights: list[Tensor], part: tuple[int, int], group: dict[str, float]) -> None:
-        ahead = []
+        past, gradients = [], []
         for weight in weights:
-            state, gradient = self.state[weight], weight.grad
-            assert gradient is not None
-            past = state.setdefault("momentum", torch.zeros_like(weight))
-            past.lerp_(gradient, 1 - group["momentum"])
-            ahead.append(gradient.lerp(past, group["momentum"]).flatten(1).unflatten(0, (-1, part[0])))
-        updates = orthogonalized(torch.cat(ahead).to(self.precision)).float() * max(1.0, part[0] / part[1]) ** 0.5
-        for weight, update in zip(weights, updates.split([len(a) for a in ahead]), strict=True):
-            weight.mul_(1 - group["lr"] * group["weight_decay"])
-            weight.sub_(update.reshape(weight.shape), alpha=group["lr"])
+            assert weight.grad is not None
+            if "momentum" not in self.state[weight]:
+                self.state[weight]["momentum"] = torch.zeros_like(weight)
+            past.append(self.state[weight]["momentum"])
+            gradients.append(weight.grad)
+        torch._foreach_lerp_(past, gradients, 1 - group["momentum"])
+        ahead = torch._foreach_lerp(gradients, past, group["momentum"])
+        parts = [a.flatten(1).unflatten(0, (-1, part[0])) for a in ahead]
+        updates = orthogonalized(torch.cat(parts).to(self.precision)).float() * max(1.0, part[0] / part[1]) ** 0.5
+        steps = [u.reshape(w.shape) for w, u in zip(weights, updates.split([len(p) for p in parts]), strict=True)]
+        torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
+        torch._foreach_add_(weights, steps, alpha=-group["lr"])
 
 
 def hidden_matrices(model: nn.Module) -> set[str]:

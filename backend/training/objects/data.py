@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,9 +19,9 @@ from torch import Tensor
 
 from ...files import written_whole
 from .families import FAMILIES
-from .params import INSIDE
-from .render import conditioning_image, frame, random_light, random_view, render, surface_map
-from .shapes import draw, surface_voxels
+from .params import INSIDE, Params
+from .render import Light, View, conditioning_image, frame, random_light, random_view, render, surface_map
+from .shapes import Values, draw_values, params_of, surface_voxels
 
 PER_FAMILY = 8
 SHARD = PER_FAMILY * len(FAMILIES)
@@ -41,50 +42,96 @@ class DataConfig:
     image_size: int
     resolution: int
     colored_shards: int  # the first shards also store the colours at every mesh corner, for the latent VAE
+    first: int = 0  # the number of the first shard
+
+    @property
+    def numbers(self) -> range:
+        """The numbers of its shards."""
+        return range(self.first, self.first + self.shards)
+
+
+class Sketch(NamedTuple):
+    """What objects of one family are to be, and how they are seen: everything that is random about them."""
+
+    family: str
+    values: Values
+    views: list[list[View]]  # for every view of the data set, that of each object
+    lights: list[list[Light]]
+
+
+def sketch(config: DataConfig, family: str, numbers: Sequence[int], seed: Sequence[int]) -> Sketch:
+    """Draw the objects with these numbers, and from ``seed`` their views. It needs only one core, of any process."""
+    rng = np.random.default_rng(seed)
+    views, lights = [], []
+    for _ in range(config.views):
+        views.append([random_view(rng) for _ in numbers])
+        lights.append([random_light(rng) for _ in numbers])
+    return Sketch(family, draw_values(family, numbers), views, lights)
+
+
+def make_objects(
+    config: DataConfig, sketch: Sketch, device: torch.device, with_corner_color: bool = False
+) -> dict[str, Tensor]:
+    """The columns of objects, made and left on a device.
+
+    Each of O objects has a row, and in the columns of views [O, views, ...]. The voxels of all objects follow one
+    another in the columns of voxels, whose rows ``count`` [O] shares out.
+    """
+    family = sketch.family
+    params = params_of(family, sketch.values).to(device)
+    columns: dict[str, list[Tensor]] = {"image": [], "surface": [], "view": []}
+    for views, lights in zip(sketch.views, sketch.lights, strict=True):
+        windows = frame(family, params, views)
+        columns["image"].append(
+            conditioning_image(render(family, params, views, lights, 2 * config.image_size, windows))
+        )
+        side = config.image_size // PATCH * PATCH_POINTS
+        columns["surface"].append(surface_map(family, params, views, side, windows))
+        columns["view"].append(torch.tensor([[v.azimuth, v.elevation, v.fov] for v in views]).to(device))
+    return {
+        **{name: torch.stack(parts, 1) for name, parts in columns.items()},
+        **_voxels(family, params, config.resolution, with_corner_color),
+        **_facts(family, params),
+    }
+
+
+def _voxels(family: str, params: Params, resolution: int, with_corner_color: bool) -> dict[str, Tensor]:
+    """The columns of the objects' voxels."""
+    voxels = surface_voxels(family, params, resolution, with_corner_color=with_corner_color)
+    columns = {
+        "count": voxels.count.int(),
+        "coords": voxels.coords,
+        "distance": (voxels.distance.float() / DISTANCE_UNIT).round().to(torch.int8),
+        "child_color": voxels.child_color,
+    }
+    return columns if voxels.color is None else columns | {"color": voxels.color}
+
+
+def _facts(family: str, params: Params) -> dict[str, Tensor]:
+    """The columns that hold what is known about each object without looking at it."""
+    kind = torch.full((len(params.colors),), list(FAMILIES).index(family), dtype=torch.uint8)
+    limits = FAMILIES[family].visible
+    scaled = torch.cat([(getattr(params, n) - low) / (high - low) for n, (low, high) in limits.items()], 1)
+    return {
+        "family": kind.to(params.device),
+        "visible": torch.nn.functional.pad(scaled, (0, MAX_VISIBLE - len(limits)), value=torch.nan),
+        "palette": params.colors[:, :INSIDE],
+        "pattern": params.pattern[:, 0].to(torch.uint8),
+    }
+
+
+def joined(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The columns of several sets of objects, one after the other. Columns that not all of them have are left out."""
+    names = [name for name in parts[0] if all(name in part for part in parts)]
+    return {name: torch.cat([part[name] for part in parts]) for name in names}
 
 
 def make_shard(config: DataConfig, index: int) -> dict[str, Tensor]:
     """Make a shard: the objects from number ``index * PER_FAMILY`` on of every family, in order of family."""
-    columns: dict[str, list[Tensor]] = {}
-
-    def put(name: str, value: Tensor) -> None:
-        columns.setdefault(name, []).append(value)
-
-    numbers = [index * PER_FAMILY + i for i in range(PER_FAMILY)]
-    for kind, (name, family) in enumerate(FAMILIES.items()):
-        params = draw(name, numbers)
-        rng = np.random.default_rng([kind, index, 3])
-        for _ in range(config.views):
-            views = [random_view(rng) for _ in numbers]
-            lights = [random_light(rng) for _ in numbers]
-            windows = frame(name, params, views)
-            put("image", conditioning_image(render(name, params, views, lights, 2 * config.image_size, windows)))
-            put("surface", surface_map(name, params, views, config.image_size // PATCH * PATCH_POINTS, windows))
-            put("view", torch.tensor([[v.azimuth, v.elevation, v.fov] for v in views]))
-        for voxels in surface_voxels(name, params, config.resolution, with_corner_color=index < config.colored_shards):
-            put("count", torch.tensor([len(voxels.coords)], dtype=torch.int32))
-            put("coords", voxels.coords)
-            put("distance", (voxels.distance.float() / DISTANCE_UNIT).round().to(torch.int8))
-            put("child_color", voxels.child_color)
-            if voxels.color is not None:
-                put("color", voxels.color)
-        put("family", torch.full((PER_FAMILY,), kind, dtype=torch.uint8))
-        scaled = [(getattr(params, n) - lo) / (hi - lo) for n, (lo, hi) in family.visible.items()]
-        padding = torch.full((PER_FAMILY, MAX_VISIBLE - len(scaled)), torch.nan)
-        put("visible", torch.cat([*scaled, padding], 1))
-        put("palette", params.colors[:, :INSIDE])
-        put("pattern", params.pattern[:, 0].to(torch.uint8))
-    shard = {name: torch.cat(parts) for name, parts in columns.items()}
-    # They were rendered view by view: bring the views of an object together.
-    order = (
-        torch.arange(SHARD * config.views)
-        .reshape(len(FAMILIES), config.views, PER_FAMILY)
-        .transpose(1, 2)
-        .reshape(SHARD, config.views)
-    )
-    for column in ("image", "surface", "view"):
-        shard[column] = shard[column][order]
-    return shard
+    numbers = range(index * PER_FAMILY, (index + 1) * PER_FAMILY)
+    sketches = [sketch(config, name, numbers, (kind, index, 3)) for kind, name in enumerate(FAMILIES)]
+    colored = index < config.colored_shards
+    return joined([make_objects(config, each, torch.device("cpu"), colored) for each in sketches])
 
 
 def _shard_path(folder: Path, index: int) -> Path:
@@ -102,13 +149,13 @@ def _make_and_save(job: tuple[DataConfig, Path, int]) -> int:
 
 def shards_there(config: DataConfig, folder: Path) -> int:
     """How many of the data set's shards are in a folder."""
-    return sum(_shard_path(folder, index).exists() for index in range(config.shards))
+    return sum(_shard_path(folder, index).exists() for index in config.numbers)
 
 
 def make_data(config: DataConfig, folder: Path, report: Callable[[int, int], None]) -> None:
     """Make the missing shards, with one process per core. ``report(done, total)`` is called first and after each."""
     folder.mkdir(parents=True, exist_ok=True)
-    missing = [i for i in range(config.shards) if not _shard_path(folder, i).exists()]
+    missing = [i for i in config.numbers if not _shard_path(folder, i).exists()]
     done = config.shards - len(missing)
     report(done, config.shards)
     if not missing:
@@ -121,11 +168,19 @@ def make_data(config: DataConfig, folder: Path, report: Callable[[int, int], Non
 
 
 class Objects:
-    """A data set in memory. Ragged voxel columns are indexed through ``offsets`` [objects + 1]."""
+    """A data set in memory, on one device. Ragged voxel columns are indexed through ``offsets`` [objects + 1]."""
 
-    def __init__(self, folder: Path, shards: int, columns: tuple[str, ...]) -> None:
-        """Load these columns of the first ``shards`` shards. Raises FileNotFoundError for a missing shard."""
-        paths = [_shard_path(folder, i) for i in range(shards)]
+    def __init__(self, column: dict[str, Tensor]) -> None:
+        """From columns as ``make_objects`` returns them, ``count`` among them."""
+        self.column = column
+        self.device = column["count"].device
+        count = column["count"].long()
+        self.offsets = torch.cat([count.new_zeros(1), count.cumsum(0)])
+
+    @classmethod
+    def load(cls, folder: Path, shards: range, columns: tuple[str, ...]) -> Objects:
+        """Load these columns of the shards with these numbers. Raises FileNotFoundError for a missing shard."""
+        paths = [_shard_path(folder, i) for i in shards]
         for path in paths:
             if not path.exists():
                 raise FileNotFoundError(f"{path} is missing: run the data stage first")
@@ -134,9 +189,7 @@ class Objects:
             shard = load_file(path)
             for name, rows in parts.items():
                 rows.append(shard[name])
-        self.column = {name: torch.cat(parts.pop(name)) for name in list(parts)}
-        count = self.column["count"].long()
-        self.offsets = torch.cat([count.new_zeros(1), count.cumsum(0)])
+        return cls({name: torch.cat(parts.pop(name)) for name in list(parts)})
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -145,10 +198,18 @@ class Objects:
         """The rows of a voxel column that belong to one object."""
         return self.column[name][self.offsets[index] : self.offsets[index + 1]]
 
+    def rows(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """The rows of the voxels of objects ``index`` [B], one object after the other, [N]; and the item of each, [N]
+        from 0 to B - 1."""
+        first, count = self.offsets[index], self.column["count"][index].long()
+        item = torch.repeat_interleave(torch.arange(len(index), device=self.device), count)
+        within = torch.arange(len(item), device=self.device) - (count.cumsum(0) - count)[item]
+        return first[item] + within, item
+
     def occupancy(self, index: Tensor, resolution: int) -> Tensor:
         """The objects' occupancy, [B, 1, R, R, R] float: 1 where the surface crosses the voxel."""
-        grid = torch.zeros(len(index), 1, resolution, resolution, resolution)
-        for row, i in enumerate(index.tolist()):
-            x, y, z = self.voxels("coords", i).long().unbind(1)
-            grid[row, 0, x, y, z] = 1
+        rows, item = self.rows(index)
+        x, y, z = self.column["coords"][rows].long().unbind(1)
+        grid = torch.zeros(len(index), 1, resolution, resolution, resolution, device=self.device)
+        grid[item, 0, x, y, z] = 1
         return grid

@@ -59,6 +59,15 @@ class Params:
         except KeyError:
             raise AttributeError(name) from None
 
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are; points are evaluated there."""
+        return self.colors.device
+
+    def to(self, device: torch.device) -> Params:
+        """The same objects on a device."""
+        return Params({k: v.to(device) for k, v in self._values.items()}, self.colors.to(device))
+
     def color(self, slot: int) -> Tensor:
         """The colour of a slot (``MAIN`` .. ``INSIDE``), [B, 1, 3]."""
         return self.colors[:, slot, None, :]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .params import Params
-from .shapes import evaluate
+from .shapes import evaluate_in_chunks, pack
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,19 @@ class View:
 
     def basis(self) -> Tensor:
         """The camera's axes, [3, 3]; the rows are right, up, forward."""
-        forward = -torch.tensor(self.position())
-        forward = forward / forward.norm()
-        right = torch.linalg.cross(forward, torch.tensor([0.0, 0.0, 1.0]))
-        right = right / right.norm()
-        return torch.stack([right, torch.linalg.cross(right, forward), forward])
+        return _bases(_positions([self]))[0]
+
+
+def _positions(views: list[View]) -> Tensor:
+    return torch.tensor([view.position() for view in views])
+
+
+def _bases(positions: Tensor) -> Tensor:
+    """The axes [B, 3, 3] of cameras at ``positions`` [B, 3]; the rows are right, up, forward."""
+    forward = -positions / positions.norm(dim=1, keepdim=True)
+    right = torch.linalg.cross(forward, torch.tensor([0.0, 0.0, 1.0]).expand_as(forward))
+    right = right / right.norm(dim=1, keepdim=True)
+    return torch.stack([right, torch.linalg.cross(right, forward), forward], 1)
 
 
 @dataclass(frozen=True)
@@ -69,33 +77,35 @@ class Window:
     half: float = 1.0
 
 
-def camera_rays(view: View, size: int, window: Window = Window()) -> tuple[Tensor, Tensor]:
-    """The rays' origin [3] and unit directions [size * size, 3], rows from the top."""
-    scale = math.tan(math.radians(view.fov) / 2)
-    axis = (torch.arange(size) + 0.5) / size * 2 - 1
-    v, u = torch.meshgrid(
-        (window.v - axis * window.half) * scale, (window.u + axis * window.half) * scale, indexing="ij"
-    )
-    right, up, forward = view.basis()
-    rays = u[..., None] * right + v[..., None] * up + forward
-    return torch.tensor(view.position()), torch.nn.functional.normalize(rays.reshape(-1, 3), dim=-1)
+def camera_rays(views: list[View], size: int, windows: list[Window], device: torch.device) -> tuple[Tensor, Tensor]:
+    """The origins [B, 1, 3] and unit directions [B, size * size, 3] of every view's rays, rows from the top."""
+    positions = _positions(views)
+    right, up, forward = (axes[:, None, None].to(device) for axes in _bases(positions).unbind(1))
+    scale = torch.tensor([math.tan(math.radians(view.fov) / 2) for view in views])
+    half, at_u, at_v = (torch.tensor([getattr(w, n) for w in windows])[:, None] for n in ("half", "u", "v"))
+    axis = ((torch.arange(size) + 0.5) / size * 2 - 1) * half
+    u, v = ((x * scale[:, None]).to(device) for x in (at_u + axis, at_v - axis))
+    rays = u[:, None, :, None] * right + v[:, :, None, None] * up + forward
+    return positions[:, None].to(device), torch.nn.functional.normalize(rays.flatten(1, 2), dim=-1)
 
 
 def frame(family: str, params: Params, views: list[View], margin: float = 1.2, probe: int = 64) -> list[Window]:
     """A window around each object, with the margin of the image preparation (side = margin x largest extent)."""
+    alpha = _coverage(family, params, views, probe)
+    ends = []
+    for seen in (alpha.any(1), alpha.any(2)):  # columns, rows: the first and the one after the last of each view
+        ends += [seen.float().argmax(1), probe - seen.flip(1).float().argmax(1)]
     out = []
-    for alpha in _coverage(family, params, views, probe):
-        rows, columns = alpha.any(1).nonzero()[:, 0], alpha.any(0).nonzero()[:, 0]
-        left, right = int(columns[0]) / probe * 2 - 1, (int(columns[-1]) + 1) / probe * 2 - 1
-        top, bottom = 1 - int(rows[0]) / probe * 2, 1 - (int(rows[-1]) + 1) / probe * 2
+    for first_column, last_column, first_row, last_row in torch.stack(ends, 1).tolist():
+        left, right = first_column / probe * 2 - 1, last_column / probe * 2 - 1
+        top, bottom = 1 - first_row / probe * 2, 1 - last_row / probe * 2
         half = max(right - left, top - bottom) / 2 * margin
         out.append(Window((left + right) / 2, (top + bottom) / 2, half))
     return out
 
 
 def _coverage(family: str, params: Params, views: list[View], size: int) -> Tensor:
-    pairs = [camera_rays(v, size) for v in views]
-    origins, rays = torch.stack([o for o, _ in pairs])[:, None], torch.stack([d for _, d in pairs])
+    origins, rays = camera_rays(views, size, [Window()] * len(views), params.device)
     return torch.isfinite(_trace(family, params, origins, rays)).reshape(len(views), size, size)
 
 
@@ -111,30 +121,30 @@ def render(
 ) -> Tensor:
     """Render one picture of each of B objects: [B, size, size, 4] uint8, straight alpha (0 or 255)."""
     count = len(views)
-    pairs = [camera_rays(v, size, w) for v, w in zip(views, windows or [Window()] * count, strict=True)]
-    origins = torch.stack([o for o, _ in pairs])[:, None]
-    rays = torch.stack([d for _, d in pairs])
+    origins, rays = camera_rays(views, size, windows or [Window()] * count, params.device)
     depth = _trace(family, params, origins, rays)
-    hit = torch.isfinite(depth)
-    out = torch.zeros(count, size * size, 4, dtype=torch.uint8)
-    for i in range(count):
-        seen = hit[i].nonzero()[:, 0]
-        if len(seen) == 0:
-            continue
-        row = params.select(slice(i, i + 1))
-        points = (origins[i] + depth[i, seen, None] * rays[i, seen])[None]
-        color = evaluate(family, row, points, with_color=True)[1]
-        assert color is not None
-        light = lights[i]
-        shade = torch.ones(len(seen), 1)
-        if light.ambient < 1:
-            toward = torch.tensor(light.direction) * torch.tensor([1.0, 1.0, -1.0])
-            lambert = (_normals(family, row, points)[0] @ (views[i].basis().T @ toward)).clamp_min(0)
-            shade = (light.ambient + (1 - light.ambient) * 1.15 * lambert)[:, None]
-        rgb = (color.expand(1, len(seen), 3)[0] * shade).clamp(0, 1)
-        out[i, seen, :3] = (rgb * 255).round().to(torch.uint8)
-        out[i, seen, 3] = 255
+    order, seen = pack(torch.isfinite(depth))
+    depth = torch.gather(depth, 1, order).where(seen, torch.zeros_like(order, dtype=depth.dtype))
+    points = origins + depth[..., None] * torch.gather(rays, 1, order[..., None].expand(-1, -1, 3))
+    _, color = evaluate_in_chunks(family, params, points, with_color=True)
+    assert color is not None
+    if any(light.ambient < 1 for light in lights):
+        color = color * _shade(family, params, points, views, lights)[..., None]
+    out = torch.zeros(count, size * size, 4, dtype=torch.uint8, device=depth.device)
+    rows, columns = seen.nonzero(as_tuple=True)
+    rgb = (color[rows, columns].clamp(0, 1) * 255).round().to(torch.uint8)
+    out[rows, order[rows, columns]] = torch.nn.functional.pad(rgb, (0, 1), value=255)
     return out.reshape(count, size, size, 4)
+
+
+def _shade(family: str, params: Params, points: Tensor, views: list[View], lights: list[Light]) -> Tensor:
+    """How bright the surface is at ``points`` [B, N, 3], [B, N]: ambient light and Lambert's law."""
+    direction = torch.tensor([light.direction for light in lights]) * torch.tensor([1.0, 1.0, -1.0])
+    toward = (_bases(_positions(views)).mT @ direction[..., None]).to(points.device)
+    ambient = torch.tensor([[light.ambient] for light in lights]).to(points.device)
+    direct = torch.tensor([[(1 - light.ambient) * 1.15] for light in lights]).to(points.device)
+    lambert = (_normals(family, params, points) @ toward)[..., 0].clamp_min(0)
+    return ambient + direct * lambert
 
 
 def surface_map(family: str, params: Params, views: list[View], size: int, windows: list[Window]) -> Tensor:
@@ -143,23 +153,22 @@ def surface_map(family: str, params: Params, views: list[View], size: int, windo
     Channels: 255 where there is a surface; its position in the object's cube, -0.5..0.5 as 0..255; its colour, unlit.
     """
     count = len(views)
-    pairs = [camera_rays(v, size, w) for v, w in zip(views, windows, strict=True)]
-    origins, rays = torch.stack([o for o, _ in pairs])[:, None], torch.stack([d for _, d in pairs])
+    origins, rays = camera_rays(views, size, windows, params.device)
     depth = _trace(family, params, origins, rays)
     hit = torch.isfinite(depth)
     points = origins + torch.where(hit, depth, torch.zeros_like(depth))[..., None] * rays
-    color = evaluate(family, params, points, with_color=True)[1]
+    _, color = evaluate_in_chunks(family, params, points, with_color=True)
     assert color is not None
-    values = torch.cat([torch.ones_like(points[..., :1]), points + 0.5, color.expand_as(points)], -1)
+    values = torch.cat([torch.ones_like(points[..., :1]), points + 0.5, color], -1)
     return (values.clamp(0, 1) * hit[..., None] * 255).round().to(torch.uint8).reshape(count, size, size, 7)
 
 
 def _normals(family: str, params: Params, points: Tensor, step: float = 1e-3) -> Tensor:
-    """Outward unit normals [1, N, 3], from differences over the corners of a tetrahedron."""
-    corners = torch.tensor([[1.0, -1, -1], [-1, -1, 1], [-1, 1, -1], [1, 1, 1]])
+    """Outward unit normals [B, N, 3], from differences over the corners of a tetrahedron."""
+    corners = torch.tensor([[1.0, -1, -1], [-1, -1, 1], [-1, 1, -1], [1, 1, 1]], device=points.device)
     total = torch.zeros_like(points)
     for corner in corners:
-        total += corner * evaluate(family, params, points + step * corner)[0][..., None]
+        total += corner * evaluate_in_chunks(family, params, points + step * corner)[0][..., None]
     return torch.nn.functional.normalize(total, dim=-1)
 
 
@@ -209,37 +218,20 @@ def _march(
     start, stop = span
     depth = torch.full_like(start, torch.inf)
     live = start < stop
-    index = torch.arange(rays.shape[1]).expand(len(rays), -1)
+    index = torch.arange(rays.shape[1], device=rays.device).expand(len(rays), -1)
     # A miss has an infinite start and is never live. A finite start keeps its lane harmless.
     t = start.where(live, torch.zeros_like(start))
     for step in range(steps):
         if step % 3 == 0:
-            order, live = _pack(live)
+            order, live = pack(live)
             if order.shape[1] == 0:
                 break
             index, t, stop = (torch.gather(a, 1, order) for a in (index, t, stop))
             direction = torch.gather(rays, 1, index[..., None].expand(-1, -1, 3))
-        distance = torch.cat(
-            [
-                evaluate(family, params, origins + a[..., None] * b)[0]
-                for a, b in zip(t.split(4096, 1), direction.split(4096, 1), strict=True)
-            ],
-            1,
-        )
+        distance, _ = evaluate_in_chunks(family, params, origins + t[..., None] * direction)
         met = live & (distance < close + slope * t)
         rows = met.nonzero(as_tuple=True)
         depth[rows[0], index[rows]] = t[rows]
         live = live & ~met & (t < stop)
         t = t + distance * live
     return depth
-
-
-def _pack(live: Tensor) -> tuple[Tensor, Tensor]:
-    """The column numbers of the true entries of [B, N], moved to the front: [B, most]; and which of them are valid."""
-    counts = live.sum(1)
-    most = int(counts.max())
-    rows, columns = live.nonzero(as_tuple=True)
-    first = counts.cumsum(0) - counts
-    order = torch.zeros(len(live), most, dtype=torch.long)
-    order[rows, torch.arange(len(rows)) - first[rows]] = columns
-    return order, torch.arange(most) < counts[:, None]

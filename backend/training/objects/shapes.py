@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,6 +22,9 @@ from .primitives import Field
 #: Object numbers from here on are for evaluation, examples and tests only.
 HELD_OUT = 1_000_000
 
+#: How many points a GPU evaluates at once, of all objects together.
+GPU_POINTS = 1 << 22
+
 _FAMILY_NAMES = tuple(FAMILIES)
 
 
@@ -29,12 +34,29 @@ def draw(family: str, numbers: Sequence[int], hidden_draws: Sequence[int] | None
     ``hidden_draws`` redraws the hidden parameters (and the colour inside hidden choices) and keeps all visible ones:
     draw 0 is the object itself, other values are other completions of the same views.
     """
+    return params_of(family, draw_values(family, numbers, hidden_draws))
+
+
+class Values(NamedTuple):
+    """The numbers that objects of one family are made from: quick to send from one process to another."""
+
+    parameters: dict[str, np.ndarray]  # each [B, 1]
+    colors: np.ndarray  # [B, 5, 3]
+
+
+def draw_values(family: str, numbers: Sequence[int], hidden_draws: Sequence[int] | None = None) -> Values:
+    """The same as plain arrays."""
     f = FAMILIES[family]
     index = _FAMILY_NAMES.index(family)
     rows = [_draw_one(f, index, n, 0 if hidden_draws is None else hidden_draws[i]) for i, n in enumerate(numbers)]
-    values = {name: torch.tensor([[row[0][name]] for row in rows], dtype=torch.float32) for name in rows[0][0]}
-    colors = torch.tensor(np.stack([row[1] for row in rows]), dtype=torch.float32)
-    return f.params(values, colors)
+    values = {name: np.array([[row[0][name]] for row in rows], dtype=np.float32) for name in rows[0][0]}
+    return Values(values, np.stack([row[1] for row in rows]).astype(np.float32))
+
+
+def params_of(family: str, values: Values) -> Params:
+    """The parameters of objects, in the middle of the cube."""
+    parameters = {name: torch.from_numpy(value) for name, value in values.parameters.items()}
+    return FAMILIES[family].params(parameters, torch.from_numpy(values.colors))
 
 
 def _draw_one(f: Family, index: int, number: int, hidden_draw: int) -> tuple[dict[str, float], np.ndarray]:
@@ -61,67 +83,84 @@ def evaluate(family: str, params: Params, points: Tensor, with_color: bool = Fal
     return field.distance / params.unit, field.color
 
 
-def lattice(resolution: int) -> Tensor:
+def evaluate_in_chunks(
+    family: str, params: Params, points: Tensor, with_color: bool = False
+) -> tuple[Tensor, Tensor | None]:
+    """The same, with a bounded number of points at once: what fits a CPU's cache, or keeps a GPU busy."""
+    chunk = 4096 if points.device.type == "cpu" else max(1, GPU_POINTS // len(points))
+    parts = [evaluate(family, params, p, with_color) for p in points.split(chunk, 1)]
+    colors = [color for _, color in parts if color is not None]
+    return torch.cat([distance for distance, _ in parts], 1), torch.cat(colors, 1) if with_color else None
+
+
+def pack(chosen: Tensor) -> tuple[Tensor, Tensor]:
+    """The column numbers of the true entries of [B, N], moved to the front: [B, most]; and which of them are valid."""
+    counts = chosen.sum(1)
+    most = int(counts.max())
+    rows, columns = chosen.nonzero(as_tuple=True)
+    first = counts.cumsum(0) - counts
+    order = torch.zeros(len(chosen), most, dtype=torch.long, device=chosen.device)
+    place = torch.arange(max(most, len(rows)), device=chosen.device)
+    order[rows, place[: len(rows)] - first[rows]] = columns
+    return order, place[:most] < counts[:, None]
+
+
+def lattice(resolution: int, device: torch.device | None = None) -> Tensor:
     """The corner points of a grid over the cube, [R + 1, R + 1, R + 1, 3] with R = ``resolution``, x slowest."""
-    axis = torch.linspace(-0.5, 0.5, resolution + 1)
+    axis = torch.linspace(-0.5, 0.5, resolution + 1, device=device)
     return torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1)
 
 
-def corner_distances(family: str, params: Params, resolution: int, chunk: int = 4096) -> Tensor:
+def corner_distances(family: str, params: Params, resolution: int) -> Tensor:
     """Signed distances of B objects on the whole corner lattice, [B, R + 1, R + 1, R + 1]. For metrics, not data."""
-    points = lattice(resolution).reshape(1, -1, 3)
+    points = lattice(resolution, params.device).reshape(1, -1, 3)
     count = params.colors.shape[0]
-    out = torch.cat([evaluate(family, params, p.expand(count, -1, -1))[0] for p in points.split(chunk, 1)], 1)
+    out, _ = evaluate_in_chunks(family, params, points.expand(count, -1, -1))
     return out.reshape(count, *(resolution + 1,) * 3)
 
 
+@dataclass(frozen=True)
 class SurfaceVoxels:
-    """The voxels of one object that its surface crosses, and what the networks learn from them.
+    """The voxels of B objects that their surfaces cross, one object after the other, and what the networks learn.
 
-    coords: [N, 3] uint8 at ``resolution``; distance: [N, (k+1)^3] float16, the signed distance in cells of the mesh
-    grid (k cells along a voxel's side), clamped to +-3, corners in order with x slowest; color: [N, (k+1)^3, 3] uint8,
-    or None; child_color: [N, 8, 3] uint8, at the centres of a voxel's eight children.
+    count: [B], how many of the N rows each object has; coords: [N, 3] uint8 at ``resolution``; distance: [N, (k+1)^3]
+    float16, the signed distance in cells of the mesh grid (k cells along a voxel's side), clamped to +-3, corners in
+    order with x slowest; child_color: [N, 8, 3] uint8, at the centres of a voxel's eight children; color: [N, (k+1)^3,
+    3] uint8, at the corners, or None.
     """
 
-    def __init__(self, coords: Tensor, distance: Tensor, child_color: Tensor, color: Tensor | None) -> None:
-        self.coords, self.distance, self.child_color, self.color = coords, distance, child_color, color
+    count: Tensor
+    coords: Tensor
+    distance: Tensor
+    child_color: Tensor
+    color: Tensor | None
 
 
 def surface_voxels(
     family: str, params: Params, resolution: int, cells: int = 4, with_corner_color: bool = False
-) -> list[SurfaceVoxels]:
+) -> SurfaceVoxels:
     """Find the voxels in whose ``cells``^3 mesh cells the sign changes, for B objects of one family."""
-    count = params.colors.shape[0]
-    size = 1.0 / resolution
-    centers = (lattice(resolution)[:-1, :-1, :-1] + size / 2).reshape(1, -1, 3).expand(count, -1, -1)
+    size, device = 1.0 / resolution, params.device
+    centers = (lattice(resolution, device)[:-1, :-1, :-1] + size / 2).reshape(-1, 3)
+    offsets = lattice(cells, device).reshape(-1, 3) * size
+    children = lattice(1, device).reshape(-1, 3) * size / 2
+    around = centers.expand(len(params.colors), -1, -1)
     # Distances are a lower bound in magnitude: only voxels nearer than half a diagonal can hold a surface.
-    near = evaluate(family, params, centers)[0].abs() <= size * 3**0.5 / 2
-    most = int(near.sum(1).max())
-    order = near.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :most]
-    centers = torch.gather(centers, 1, order[..., None].expand(-1, -1, 3))
-    offsets = lattice(cells).reshape(-1, 3) * size
-    corners = (centers[:, :, None] + offsets).flatten(1, 2)
-    distance = _in_chunks(family, params, corners).reshape(count, most, -1)
-    crossed = (distance.amin(2) < 0) & (distance.amax(2) >= 0) & torch.gather(near, 1, order)
-    children = lattice(1).reshape(-1, 3) * size / 2
-    out = []
-    for i in range(count):
-        keep = crossed[i]
-        flat = order[i, keep]
-        coords = torch.stack([flat // resolution**2, flat // resolution % resolution, flat % resolution], 1)
-        row, middle = params.select(slice(i, i + 1)), centers[i, keep]
+    near, valid = pack(evaluate_in_chunks(family, params, around)[0].abs() <= size * 3**0.5 / 2)
+    corners = (centers[near][:, :, None] + offsets).flatten(1, 2)
+    distance = evaluate_in_chunks(family, params, corners)[0].unflatten(1, (-1, len(offsets)))
+    crossed = (distance.amin(2) < 0) & (distance.amax(2) >= 0) & valid
+    order, kept = pack(crossed)
+    middle = centers[torch.gather(near, 1, order)]
 
-        def colors_at(spread: Tensor, row: Params = row, middle: Tensor = middle) -> Tensor:
-            points = (middle[:, None] + spread).reshape(1, -1, 3)
-            color = evaluate(family, row, points, with_color=True)[1]
-            assert color is not None
-            return (color.expand(1, points.shape[1], 3).reshape(len(middle), -1, 3) * 255).round().to(torch.uint8)
+    def colors_at(spread: Tensor) -> Tensor:
+        points = (middle[:, :, None] + spread).flatten(1, 2)
+        _, color = evaluate_in_chunks(family, params, points, with_color=True)
+        assert color is not None
+        return (color.unflatten(1, (-1, len(spread)))[kept] * 255).round().to(torch.uint8)
 
-        cell_units = (distance[i, keep] * (resolution * cells)).clamp(-3, 3).half()
-        corner_color = colors_at(offsets) if with_corner_color else None
-        out.append(SurfaceVoxels(coords.to(torch.uint8), cell_units, colors_at(children), corner_color))
-    return out
-
-
-def _in_chunks(family: str, params: Params, points: Tensor, chunk: int = 4096) -> Tensor:
-    return torch.cat([evaluate(family, params, p)[0] for p in points.split(chunk, 1)], 1)
+    flat = near[crossed]
+    coords = torch.stack([flat // resolution**2, flat // resolution % resolution, flat % resolution], 1)
+    cell_units = (distance[crossed] * (resolution * cells)).clamp(-3, 3).half()
+    corner_color = colors_at(offsets) if with_corner_color else None
+    return SurfaceVoxels(crossed.sum(1), coords.to(torch.uint8), cell_units, colors_at(children), corner_color)

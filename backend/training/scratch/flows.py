@@ -83,9 +83,29 @@ class TrainedEncoders:
         return cast(ImagePretext, self.run.finished(ImageEncoderStage)).encoder
 
 
+class FlowData(Protocol):
+    """What the flows learn from."""
+
+    @property
+    def objects(self) -> Objects:
+        """The objects, with the coordinates of their voxels."""
+
+    @property
+    def structure(self) -> Standardized:
+        """Their structure latents [O, 8, r, r, r]."""
+
+    @property
+    def voxels(self) -> Standardized:
+        """Latents of every voxel [V, 8]."""
+
+    @property
+    def tokens(self) -> Tensor:
+        """Image tokens of every view, [O, views, L, C]."""
+
+
 class Latents:
-    """What the flows learn from, computed once and stored in ``folder``: structure latents [O, 8, r, r, r], latents of
-    every voxel [V, 8], image tokens [O, views, L, C] (fp16)."""
+    """The latents and tokens of a run's objects, computed once and stored in ``folder``: structure latents
+    [O, 8, r, r, r], latents of every voxel [V, 8], image tokens [O, views, L, C] (fp16)."""
 
     def __init__(self, run: Run, encoders: Encoders | None = None, folder: Path | None = None) -> None:
         """By default, use the run's own encoders and the folder ``RUN/latents/``."""
@@ -174,10 +194,11 @@ class _FlowStage(ABC):
 
     name: str
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, latents: FlowData | None = None) -> None:
+        """``latents``: what to learn from, by default the run's own."""
         self.run = run
         self.schedule: Schedule = run.schedule(self.name)
-        self.latents = Latents(run)
+        self.latents: FlowData = latents or Latents(run)
 
     def _condition(self, index: Tensor, view: Tensor) -> Tensor:
         return self.latents.tokens[index, view].float().to(self.run.device)
@@ -203,12 +224,12 @@ class _FlowStage(ABC):
     def _velocity(self, model: nn.Module, x_t: Tensor, coords: Tensor | None, t: Tensor, tokens: Tensor) -> Tensor:
         """The flow's velocity at a state, with the state's shape."""
 
-    def _velocity_loss(self, model: nn.Module, index: Tensor, tokens: Tensor, generator: torch.Generator) -> Tensor:
+    def velocity_loss(self, model: nn.Module, index: Tensor, tokens: Tensor, generator: torch.Generator) -> Tensor:
         """Flow matching (Lipman et al. 2023): the mean squared error of the velocity at random times and noise, over
         the elements of all objects. For latents of voxels this means that large objects count more."""
         x_0, coords = self._clean(index)
-        noise = torch.randn(x_0.shape, generator=generator)
-        t = logistic_times(torch.randn(len(index), generator=generator), std=TIMES_STD)
+        noise = torch.randn(x_0.shape, generator=generator, device=generator.device)
+        t = logistic_times(torch.randn(len(index), generator=generator, device=generator.device), std=TIMES_STD)
         x_t = state_at(x_0, noise, t, Samples.of(len(index), coords))
         device = self.run.device
         velocity = self._velocity(model, x_t.to(device), coords, t.to(device), tokens)
@@ -217,7 +238,7 @@ class _FlowStage(ABC):
     def loss(self, model: nn.Module, generator: torch.Generator, progress: float) -> tuple[Tensor, Metrics]:
         """The velocity's mean squared error, see ``loop.Stage``."""
         index, tokens = self._draw(generator)
-        return self._velocity_loss(model, index, tokens, generator), {}
+        return self.velocity_loss(model, index, tokens, generator), {}
 
     def evaluate(self, model: nn.Module) -> Metrics:
         """The same error on held-out objects, and with another object's image, which shows whether images matter."""
@@ -225,9 +246,9 @@ class _FlowStage(ABC):
         for index, generator in self._held_out():
             tokens = self._condition(index, torch.zeros_like(index))
             state = generator.get_state()
-            losses.append(self._velocity_loss(model, index, tokens, generator))
+            losses.append(self.velocity_loss(model, index, tokens, generator))
             generator.set_state(state)
-            shuffled.append(self._velocity_loss(model, index, tokens.roll(1, 0), generator))
+            shuffled.append(self.velocity_loss(model, index, tokens.roll(1, 0), generator))
         return {
             "velocity_error": torch.stack(losses).mean().item(),
             "with_another_image": torch.stack(shuffled).mean().item(),
@@ -239,8 +260,8 @@ class StructureFlowStage(_FlowStage):
 
     name = "structure_flow"
 
-    def __init__(self, run: Run) -> None:
-        super().__init__(run)
+    def __init__(self, run: Run, latents: FlowData | None = None) -> None:
+        super().__init__(run, latents)
         self.model = StructureFlow(**run.preset.networks[self.name])
 
     def _clean(self, index: Tensor) -> tuple[Tensor, None]:
@@ -255,17 +276,15 @@ class LatentFlowStage(_FlowStage):
 
     name = "latent_flow"
 
-    def __init__(self, run: Run) -> None:
-        super().__init__(run)
+    def __init__(self, run: Run, latents: FlowData | None = None) -> None:
+        super().__init__(run, latents)
         self.model = LatentFlow(**run.preset.networks[self.name])
 
     def _clean(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        objects, values = self.latents.objects, self.latents.voxels.values
-        rows = [
-            (objects.voxels("coords", i), values[objects.offsets[i] : objects.offsets[i + 1]]) for i in index.tolist()
-        ]
-        x_0 = sparse_batch(rows, torch.device("cpu"))
-        return x_0.feats, x_0.coords
+        objects = self.latents.objects
+        rows, item = objects.rows(index)
+        coords = torch.cat([item[:, None].int(), objects.column["coords"][rows].int()], 1)
+        return self.latents.voxels.values[rows], coords
 
     def _velocity(self, model: nn.Module, x_t: Tensor, coords: Tensor | None, t: Tensor, tokens: Tensor) -> Tensor:
         assert coords is not None

@@ -13,6 +13,18 @@ LATENT_ENCODER_CHANNELS = 5**3 + 8 * 3
 
 
 @dataclass(frozen=True)
+class Endless:
+    """How a model is trained further on objects that are drawn meanwhile. The schedules' steps are not used: the time
+    is what ends them."""
+
+    first: int  # the number of the first object of each family: none was ever used
+    at_once: int  # objects of a family that are drawn together
+    objects: int  # how many are drawn in all
+    structure_flow: Schedule
+    latent_flow: Schedule
+
+
+@dataclass(frozen=True)
 class Preset:
     """Everything that defines a training run. ``networks`` holds the constructor arguments for the JSON files."""
 
@@ -21,6 +33,7 @@ class Preset:
     networks: dict[str, dict[str, Any]]
     schedules: dict[str, Schedule]
     further: dict[str, Schedule]  # for a run that starts with a model's weights
+    endless: Endless  # the same, on a GPU
     conditioning_dropout: float = 0.1
 
 
@@ -118,6 +131,13 @@ PRESETS: dict[str, Preset] = {
             "structure_flow": Schedule(steps=4100, batch=32, rate=4e-4, warmup=100, matrix_rate=0.008),
             "latent_flow": Schedule(steps=1500, batch=16, rate=4e-4, warmup=100, matrix_rate=0.008),
         },
+        endless=Endless(
+            first=40_000,
+            at_once=1024,
+            objects=98_304,
+            structure_flow=Schedule(steps=0, batch=512, rate=8e-4, warmup=100, matrix_rate=0.012),
+            latent_flow=Schedule(steps=0, batch=256, rate=8e-4, warmup=100, matrix_rate=0.012),
+        ),
     ),
     # Takes a minute on a CPU. It proves that every stage runs; its weights are useless.
     "smoke": Preset(
@@ -126,5 +146,6 @@ PRESETS: dict[str, Preset] = {
         networks=_networks(8, 2, 28),
         schedules=_SMOKE,
         further=_SMOKE,
+        endless=Endless(40_000, 2, 48, Schedule(steps=0, batch=4, rate=1e-4), Schedule(steps=0, batch=2, rate=1e-4)),
     ),
 }

@@ -50,11 +50,14 @@ class ImagePretext(nn.Module):
         self.facts = nn.Sequential(nn.Linear(2 * width, width), nn.GELU(), nn.Linear(width, facts))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns facts [B, F], blocks [B, queries, BLOCK^3, 4] (occupancy logit and colour logits), and what the
-        patches show [B, patches, points, 7] (logits, as in ``render.surface_map``)."""
-        tokens = self.encoder(images)
+        """The predictions of ``heads`` for normalised images [B, 3, S, S]."""
+        return self.heads(self.encoder(images))
+
+    def heads(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """From an image's tokens, facts [B, F], blocks [B, queries, BLOCK^3, 4] (occupancy logit and colour logits),
+        and what the patches show [B, patches, points, 7] (logits, as in ``render.surface_map``)."""
         facts = self.facts(torch.cat([tokens[:, 0], tokens[:, 1:].mean(1)], 1))
-        h = self.positions.expand(len(images), -1, -1)
+        h = self.positions.expand(len(tokens), -1, -1)
         for layer in self.query_blocks:
             h = layer(h, tokens)
         patches = self.patches(tokens[:, -(self.encoder.grid**2) :]).unflatten(-1, (PATCH_POINTS**2, 7))
@@ -90,12 +93,12 @@ def normalized(images: Tensor, device: torch.device) -> Tensor:
 def _colored_blocks(objects: Objects, index: Tensor, side: int, mirrored: Tensor) -> Tensor:
     """The occupancy and mean colour of every voxel, by block: [B, side^3, BLOCK^3, 4]."""
     resolution = side * BLOCK
-    grid = torch.zeros(len(index), resolution, resolution, resolution, 4)
-    for row, i in enumerate(index.tolist()):
-        x, y, z = objects.voxels("coords", i).long().unbind(1)
-        x = resolution - 1 - x if mirrored[row] else x
-        grid[row, x, y, z, 0] = 1
-        grid[row, x, y, z, 1:] = objects.voxels("child_color", i).float().mean(1) / 255
+    rows, item = objects.rows(index)
+    x, y, z = objects.column["coords"][rows].long().unbind(1)
+    x = torch.where(mirrored[item], resolution - 1 - x, x)
+    grid = torch.zeros(len(index), resolution, resolution, resolution, 4, device=objects.device)
+    grid[item, x, y, z, 0] = 1
+    grid[item, x, y, z, 1:] = objects.column["child_color"][rows].float().mean(1) / 255
     blocks = grid.reshape(len(index), side, BLOCK, side, BLOCK, side, BLOCK, 4).permute(0, 1, 3, 5, 2, 4, 6, 7)
     return blocks.reshape(len(index), side**3, BLOCK**3, 4)
 
@@ -137,6 +140,63 @@ def azimuth_target(degrees: Tensor) -> Tensor:
     return (1 - share) * near + share * near.roll(1, 1)
 
 
+class Truth(NamedTuple):
+    """What B views of objects are, and what they show."""
+
+    image: Tensor  # [B, S, S, 3] uint8
+    shown: Tensor  # [B, patches, points, 7] in 0..1, see ``_by_patch``
+    palette: Tensor  # [B, 4, 3]
+    color: Tensor  # [B, queries, BLOCK^3, 4], see ``_colored_blocks``
+    angles: Tensor  # [B, 2]: azimuth and elevation in degrees
+    family: Tensor  # [B]
+    visible: Tensor  # [B, MAX_VISIBLE], not a number where the family has no such parameter
+    pattern: Tensor  # [B]
+
+    @classmethod
+    def of(cls, objects: Objects, index: Tensor, view: Tensor, side: int, mirrored: Tensor | None = None) -> Truth:
+        """The truth for views ``view`` [B] of objects ``index`` [B], those mirrored that ``mirrored`` [B] chooses."""
+        index, view = index.to(objects.device), view.to(objects.device)
+        mirrored = torch.zeros_like(index, dtype=torch.bool) if mirrored is None else mirrored.to(objects.device)
+        column = objects.column
+        image, surface = _mirror_images(column["image"][index, view], column["surface"][index, view], mirrored)
+        angles = column["view"][index, view][:, :2]
+        signs = torch.stack([1 - 2.0 * mirrored, torch.ones_like(mirrored, dtype=torch.float32)], 1)
+        facts = [column[name][index] for name in ("family", "visible", "pattern")]
+        blocks = _colored_blocks(objects, index, side, mirrored)
+        return cls(image, _by_patch(surface), column["palette"][index], blocks, angles * signs, *facts)
+
+    def with_channels(self, channels: Tensor) -> Truth:
+        """The same with red, green and blue in another order [B, 3] for each item, wherever there are colours."""
+        channels = channels.to(self.image.device)
+        image = self.image.gather(3, channels[:, None, None].expand_as(self.image))
+        palette = self.palette.gather(2, channels[:, None].expand_as(self.palette))
+        order = F.pad(channels + 1, (1, 0))  # the first is the occupancy
+        color = self.color.gather(3, order[:, None, None].expand_as(self.color))
+        kept = torch.arange(4, device=channels.device).expand(len(channels), 4)  # presence and position stay
+        order = torch.cat([kept, channels + 4], 1)
+        shown = self.shown.gather(3, order[:, None, None].expand_as(self.shown))
+        return self._replace(image=image, shown=shown, palette=palette, color=color)
+
+    def to(self, device: torch.device) -> Truth:
+        """The same on a device."""
+        return Truth(*(part.to(device) for part in self))
+
+
+def pretext_losses(predicted: tuple[Tensor, Tensor, Tensor], truth: Truth) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss of what ``ImagePretext.heads`` predicts, and the metrics, all still on the device."""
+    facts, blocks, patches = predicted
+    losses = _fact_losses(facts, truth)
+    occupied = truth.color[..., 0]
+    occupancy = F.binary_cross_entropy_with_logits(blocks[..., 0], occupied)
+    shade = ((blocks[..., 1:].sigmoid() - truth.color[..., 1:]).abs().mean(-1) * occupied).sum() / occupied.sum()
+    seen, position, tint = _patch_losses(patches, truth.shown)
+    losses |= {"position": position, "tint": tint}
+    loss = 4 * occupancy + 2 * shade + 0.5 * seen + 10 * position + 2 * tint + losses["visible"] + losses["palette"]
+    loss = loss + 0.2 * (losses["family"] + losses["azimuth"] + losses["elevation"]) + 0.1 * losses["pattern"]
+    hit = ((blocks[..., 0] > 0) & (occupied > 0)).sum() / ((blocks[..., 0] > 0) | (occupied > 0)).sum()
+    return loss, {"iou": hit, "color": shade} | losses
+
+
 def pretext_loss(
     model: ImagePretext,
     objects: Objects,
@@ -151,75 +211,26 @@ def pretext_loss(
     ``channels`` [B, 3]: the order of red, green and blue for each item, both in its image and in its colours.
     ``mirrored`` [B]: whether left and right are swapped, in the image and in the object. By default neither is done.
     """
-    mirrored = torch.zeros(len(index), dtype=torch.bool) if mirrored is None else mirrored
-    truth = _Truth.of(objects, index, view, model.side, mirrored)
+    truth = Truth.of(objects, index, view, model.side, mirrored)
     if channels is not None:
         truth = truth.with_channels(channels)
-    facts, blocks, patches = model(normalized(truth.image, device))
-    losses = _fact_losses(facts, objects, index, view, mirrored, truth.palette, device)
-    target = truth.color.to(device)
-    occupied = target[..., 0]
-    occupancy = F.binary_cross_entropy_with_logits(blocks[..., 0], occupied)
-    shade = ((blocks[..., 1:].sigmoid() - target[..., 1:]).abs().mean(-1) * occupied).sum() / occupied.sum()
-    seen, position, tint = _patch_losses(patches, truth.shown.to(device))
-    losses |= {"position": position, "tint": tint}
-    loss = 4 * occupancy + 2 * shade + 0.5 * seen + 10 * position + 2 * tint + losses["visible"] + losses["palette"]
-    loss = loss + 0.2 * (losses["family"] + losses["azimuth"] + losses["elevation"]) + 0.1 * losses["pattern"]
-    hit = ((blocks[..., 0] > 0) & (occupied > 0)).sum() / ((blocks[..., 0] > 0) | (occupied > 0)).sum()
-    metrics = {"iou": hit.item(), "color": shade.item()} | {name: value.item() for name, value in losses.items()}
-    return loss, metrics
+    truth = truth.to(device)
+    loss, metrics = pretext_losses(model(normalized(truth.image, device)), truth)
+    return loss, {name: value.item() for name, value in metrics.items()}
 
 
-class _Truth(NamedTuple):
-    """What B views of objects are, and what they show."""
-
-    image: Tensor  # [B, S, S, 3] uint8
-    shown: Tensor  # [B, patches, points, 7] in 0..1, see ``_by_patch``
-    palette: Tensor  # [B, 4, 3]
-    color: Tensor  # [B, queries, BLOCK^3, 4], see ``_colored_blocks``
-
-    @classmethod
-    def of(cls, objects: Objects, index: Tensor, view: Tensor, side: int, mirrored: Tensor) -> _Truth:
-        """The truth for these views of these objects, some of them mirrored."""
-        image, surface = _mirror_images(
-            objects.column["image"][index, view], objects.column["surface"][index, view], mirrored
-        )
-        blocks = _colored_blocks(objects, index, side, mirrored)
-        return cls(image, _by_patch(surface), objects.column["palette"][index], blocks)
-
-    def with_channels(self, channels: Tensor) -> _Truth:
-        """The same with red, green and blue in another order [B, 3] for each item, wherever there are colours."""
-        image = self.image.gather(3, channels[:, None, None].expand_as(self.image))
-        palette = self.palette.gather(2, channels[:, None].expand_as(self.palette))
-        order = F.pad(channels + 1, (1, 0))  # the first is the occupancy
-        color = self.color.gather(3, order[:, None, None].expand_as(self.color))
-        order = torch.cat([torch.arange(4).expand(len(channels), 4), channels + 4], 1)  # presence and position stay
-        shown = self.shown.gather(3, order[:, None, None].expand_as(self.shown))
-        return _Truth(image, shown, palette, color)
-
-
-def _fact_losses(
-    facts: Tensor,
-    objects: Objects,
-    index: Tensor,
-    view: Tensor,
-    mirrored: Tensor,
-    palette: Tensor,
-    device: torch.device,
-) -> dict[str, Tensor]:
+def _fact_losses(facts: Tensor, truth: Truth) -> dict[str, Tensor]:
     """The losses of the facts about an object as a whole, by name."""
     family, azimuth, elevation, visible, colors, pattern = facts.split(
         [len(FAMILIES), AZIMUTH_BINS, 1, MAX_VISIBLE, 12, 4], 1
     )
-    column = {n: objects.column[n][index].to(device) for n in ("family", "visible", "pattern")}
-    angles = objects.column["view"][index, view].to(device)
-    azimuths = angles[:, 0] * (1 - 2 * mirrored.to(device, angles.dtype))
-    known = column["visible"].isfinite()
+    known = truth.visible.isfinite()
+    off = torch.where(known, visible - truth.visible, torch.zeros_like(visible))
     return {
-        "family": F.cross_entropy(family, column["family"].long()),
-        "azimuth": F.cross_entropy(azimuth, azimuth_target(azimuths)),
-        "elevation": (elevation - angles[:, 1:2] / 45).square().mean(),
-        "visible": (visible - column["visible"])[known].square().mean(),
-        "palette": (colors.sigmoid() - palette.flatten(1).to(device)).abs().mean(),
-        "pattern": F.cross_entropy(pattern, column["pattern"].long()),
+        "family": F.cross_entropy(family, truth.family.long()),
+        "azimuth": F.cross_entropy(azimuth, azimuth_target(truth.angles[:, 0])),
+        "elevation": (elevation - truth.angles[:, 1:] / 45).square().mean(),
+        "visible": off.square().sum() / known.sum(),
+        "palette": (colors.sigmoid() - truth.palette.flatten(1)).abs().mean(),
+        "pattern": F.cross_entropy(pattern, truth.pattern.long()),
     }

@@ -45,7 +45,8 @@ class Run:
 
     def objects(self, *columns: str, shards: int | None = None) -> Objects:
         """These columns of the data set, or of its first shards. Raises FileNotFoundError for a missing shard."""
-        return Objects(self.data_folder, shards or self.preset.data.shards, columns)
+        numbers = self.preset.data.numbers
+        return Objects.load(self.data_folder, numbers if shards is None else numbers[:shards], columns)
 
     def finished(self, stage: Callable[[Run], Stage]) -> nn.Module:
         """An earlier stage's model with its averaged weights. Raises FileNotFoundError if the stage is not finished."""

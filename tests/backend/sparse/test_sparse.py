@@ -134,7 +134,11 @@ def test_convolution_of_subdivided_voxels_merges_taps_exactly(x: SparseTensor) -
     assert_close(conv(x, subdivide=True).feats, conv(subdivide(x)).feats, 2e-6)
 
 
-def test_convolution_of_upsampled_cells_multiplies_each_once(x: SparseTensor) -> None:
+@pytest.mark.parametrize("zeros", [1, 5])
+def test_convolution_of_upsampled_cells_multiplies_each_once(
+    x: SparseTensor, zeros: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(convolution.ZERO_ROWS, "cpu", zeros)
     conv, coarse = SparseConv3d(8, 5, 3), downsample(x, 2)
     assert_close(conv(coarse, upsample=x.voxels).feats, conv(upsample(coarse, x.voxels, 2)).feats, 2e-6)
 

@@ -77,6 +77,22 @@ def test_a_stage_begins_with_the_weights_of_a_model(trained: Path) -> None:
                 assert torch.equal(value, kept[f"ema/{name}"].half().float()), name
 
 
+def test_a_model_is_trained_further_on_objects_drawn_meanwhile(trained: Path, tmp_path: Path) -> None:
+    command = ["train", "endless", "--preset", "smoke", "--device", "cpu", "--threads", "1", "--seconds", "25"]
+    command += ["--start", str(trained / "model"), "--folder", str(trained), "--out", str(tmp_path), "--at-once", "1"]
+    done = run(*command, "--precision", "bf16")
+    assert done.returncode == 0, done.stderr + done.stdout
+    figures = json.loads((tmp_path / "metrics.json").read_text())
+    written = {"structure_flow": ("ss_flow_img_dit", "image_encoder"), "latent_flow": ("slat_flow_img_dit",)}
+    for name, files in written.items():
+        before, kept = (figures[name][which]["velocity_error"] for which in ("before", "kept"))
+        assert kept == min(before, *(found["velocity_error"] for found in figures[name]["tried"]))
+        assert all((tmp_path / "ckpts" / f"{file}.safetensors").exists() == (kept < before) for file in files)
+        assert figures[name]["course"]["steps"] > 0
+    assert Pipeline.load(ModelFolder.read(tmp_path), torch.device("cpu")).mesh_decoder.resolution == 8
+    assert "is not empty" in run(*command).stderr
+
+
 @pytest.mark.parametrize("stage", ["structure", "latents"])
 def test_a_student_of_it_is_distilled_and_exported(trained: Path, stage: str) -> None:
     model, student, folder = trained / "model", trained / f"student-{stage}", trained / f"distilled-{stage}"
@@ -102,7 +118,7 @@ def test_a_student_of_it_is_distilled_and_exported(trained: Path, stage: str) ->
 
 
 def test_data_is_complete_and_held_out_objects_are_the_last(trained: Path) -> None:
-    objects = Objects(trained / "data", 2, ("coords", "family"))
+    objects = Objects.load(trained / "data", range(2), ("coords", "family"))
     assert len(objects) == 2 * SHARD
     grid = objects.occupancy(torch.tensor([0, SHARD]), 8)
     assert grid.sum((1, 2, 3, 4)).tolist() == objects.column["count"][[0, SHARD]].tolist()
