@@ -186,7 +186,7 @@ def upsampled_conv(x: Tensor, weights: Tensor, bias: Tensor, voxels: VoxelSet) -
     taps, table, parent = 27, voxels.neighbours.long(), voxels.coarse(2).parent
     products = F.linear(x, weights)
     rows = F.pad(parent, (0, 1), value=len(x))[table] * taps + torch.arange(taps, device=x.device)
-    zeros = ZERO_ROWS.get(x.device.type, 1)  # for missing neighbours
+    zeros = ZERO_ROWS.get(x.device.type, 1) if torch.is_grad_enabled() else 1  # for missing neighbours
     missing: int | Tensor = len(x) * taps
     if zeros > 1:
         missing = missing + (torch.arange(table.numel(), device=x.device) % zeros).view_as(table)
