@@ -33,9 +33,11 @@ def image_icon(key: str, preview: bpy.types.ImagePreview, turn: Callable[[], int
     assert _previews is not None
     if key not in _turns:
         _turns[key] = turn()
-        if _turns[key] != 1:
-            _copy_turned(preview, _previews.new(key), _turns[key])
-    return preview.icon_id if _turns[key] == 1 else _previews[key].icon_id
+    if _turns[key] == 1 or not preview.image_size[0]:  # Blender has not drawn it yet
+        return preview.icon_id
+    if key not in _previews:
+        _copy_turned(preview, _previews.new(key), _turns[key])
+    return _previews[key].icon_id
 
 
 def turn_of(path: str) -> int:

@@ -97,6 +97,8 @@ def test_thumbnails_of_files_are_upright(settings: Any, tmp_path: Path, suffix: 
 def test_images_of_the_blend_are_upright_too(settings: Any, tmp_path: Path) -> None:
     image = bpy.data.images.load(str(photograph(tmp_path / "a.png", 6)))
     images.add_source(settings, images.DATABLOCK + image.name)
+    images.icon(settings.images[0])  # which Blender has not drawn yet, without a window
+    image.preview.image_size = (60, 40)
     images.icon(settings.images[0])
     assert thumbnails._previews is not None
     turned = shown(thumbnails._previews[images.DATABLOCK + image.name])
