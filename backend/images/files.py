@@ -13,15 +13,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 from ..errors import ImageError
 from .decode import READABLE, too_much
+from .frames import is_cut_out, solid, without_alpha, without_frame
 from .framing import OPAQUE
-
-#: Share of the image that must be transparent to take its alpha for a cut-out. Less is rounded corners or stray pixels.
-MIN_TRANSPARENT_SHARE = 0.01
 
 #: Seconds until a decoder is ended that has not ended itself: it has 4 seconds of a processor, others may be busy.
 PATIENCE = 30
@@ -42,12 +39,13 @@ def load_image(path: Path | str) -> Image.Image:
     """
     path = Path(path)
     image, note = read_image(path)
-    if (np.asarray(image.getchannel("A")) <= OPAQUE).mean() < MIN_TRANSPARENT_SHARE:
+    image, opacity_note = solid(image)
+    if not is_cut_out(image):
         from .background import remove_background  # imports scipy, which takes a while
 
-        image = remove_background(image.convert("RGB"), path.name)
+        image = remove_background(without_frame(without_alpha(image)), path.name)
     _require_object(image, path.name)
-    image.info["note"] = note
+    image.info["note"] = " ".join(filter(None, [note, opacity_note]))
     return image
 
 
