@@ -155,7 +155,8 @@ def _open(path: Path) -> Image.Image:
 
         pi_heif.register_heif_opener(decode_threads=1, thumbnails=False, depth_images=False, aux_images=False)
     try:
-        return Image.open(path, formats=kind.formats)
+        # Opened here: of a path, Pillow maps uncompressed pixels, and takes rows for columns in a TIFF that is turned.
+        return Image.open(path.open("rb"), formats=kind.formats)
     except MemoryError:
         raise
     except Image.UnidentifiedImageError as error:
