@@ -175,7 +175,8 @@ def memory_needed(image: Image.Image, pixels: int, file_size: int) -> int:
         return held + (_coefficients(image, pixels) if _is_buffered(image) else 0)
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         turned = held if image.tag_v2.get(_ORIENTATION, 1) != 1 else 0
-        return held + turned + _largest_part(image) + file_size  # libtiff maps the file into memory
+        mapped = file_size if image.use_load_libtiff else 0
+        return held + turned + _largest_part(image) + mapped
     return held
 
 

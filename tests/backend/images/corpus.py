@@ -36,7 +36,7 @@ class Case:
     """A file, and how to check what it was read as. Without a check it may also be refused."""
 
     name: str
-    write: Callable[[Path], None]
+    write: Callable[[Path], object]
     check: Callable[[Image.Image], str] | None = None  # says what is wrong
     suffix: str = ".img"
 
@@ -122,7 +122,7 @@ def _case(name: str, mode: str, size: tuple[int, int], options: dict[str, Any], 
         stored = _stored(read, turn)
         if stored.size != size:
             return f"{stored.size} for {size}"
-        at = [stored.getpixel((int(x * size[0]), int(y * size[1]))) for x, y in (OBJECT, CORNER)]
+        at = [pixel(stored, x, y) for x, y in (OBJECT, CORNER)]
         if np.abs(np.subtract(at[0], (*colour, 255))).max() > (1 if "lossless" in name or not space else 3) + _loss(
             name
         ):
@@ -139,10 +139,15 @@ def _loss(name: str) -> int:
     return 8 if name in ("jpeg", "progressive", "webp", "avif") else 2
 
 
-def _gray(colour: tuple[int, int, int]) -> int:
-    value = Image.new("RGB", (1, 1), colour).convert("L").getpixel((0, 0))
-    assert isinstance(value, int)
+def pixel(image: Image.Image, x: float, y: float) -> tuple[int, ...]:
+    """The pixel at a place that is a share of the sides."""
+    value = image.getpixel((int(x * image.width), int(y * image.height)))
+    assert isinstance(value, tuple)
     return value
+
+
+def _gray(colour: tuple[int, int, int]) -> int:
+    return int(np.asarray(Image.new("RGB", (1, 1), colour).convert("L"))[0, 0])
 
 
 def _in_mode(image: Image.Image, mode: str) -> Image.Image:
@@ -212,6 +217,11 @@ def _read(case: Case, path: Path) -> tuple[float, float, str, str]:
     return megabytes / 1024, seconds, refused, wrong
 
 
+def line(cost: Cost) -> str:
+    """What a file cost, for people."""
+    return f"{cost.megabytes:4.0f} MB  {cost.seconds:4.1f} s  {cost.name}: {cost.refused or 'read'}"
+
+
 def main() -> int:
     """Read everything, and say what it took."""
     with tempfile.TemporaryDirectory() as folder:
@@ -226,7 +236,7 @@ def main() -> int:
     for title, key in (("memory", lambda c: c.megabytes), ("time", lambda c: c.seconds)):
         print(f"most {title}:")
         for c in sorted(costs, key=key, reverse=True)[:8]:
-            print(f"  {c.megabytes:4.0f} MB  {c.seconds:4.1f} s  {c.name}: {c.refused or 'read'}")
+            print(line(c))
     for c in bad:
         print(f"BAD: {c}")
     return 1 if bad else 0

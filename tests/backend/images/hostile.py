@@ -136,7 +136,7 @@ def webp_canvas(path: Path, side: int) -> None:
 
 
 #: Read or refused, but within limits.
-FILES: dict[str, Callable[[Path], None]] = {
+FILES: dict[str, Callable[[Path], object]] = {
     "PNG, 16-bit grey, 8000": partial(png, side=8000, depth=16, kind=0),
     "PNG, 16-bit RGBA, 8000": partial(png, side=8000, depth=16, kind=6),
     "PNG, 16-bit RGB, 4000": partial(png, side=4000, depth=16, kind=2),

@@ -52,7 +52,8 @@ def _matrix(space: str) -> Floats:
     """Linear RGB to XYZ, for a white of D65."""
     x, y = 0.3127, 0.3290
     columns = np.array([[px / py, 1, (1 - px - py) / py] for px, py in SPACES[space][0]]).T
-    return columns * np.linalg.solve(columns, [x / y, 1, (1 - x - y) / y])
+    white = np.array([x / y, 1, (1 - x - y) / y])
+    return np.asarray(columns * np.linalg.solve(columns, white), np.float64)
 
 
 def _adapted(space: str) -> Floats:
