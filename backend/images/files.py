@@ -55,8 +55,9 @@ def read_image(path: Path) -> tuple[Image.Image, str]:
     The note is mostly empty. Raises ImageError.
     """
     _require_file(path)
-    command = [sys.executable, "-m", f"{__package__}.decode", str(path.absolute())]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OPENBLAS_NUM_THREADS": "1"}
+    command = [sys.executable, "-P", "-m", f"{__package__}.decode", str(path.absolute())]  # -P: nothing of this folder
+    modules = os.pathsep.join(folder or os.getcwd() for folder in sys.path)
+    environment = os.environ | {"PYTHONPATH": modules, "OPENBLAS_NUM_THREADS": "1"}
     try:
         done = subprocess.run(
             command,
