@@ -72,8 +72,20 @@ STAGES: dict[str, float] = {
     "finish": 0.15,
 }
 
-#: Suffixes of the image files that the backend reads, for file selectors and for listing folders.
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+#: The kinds of image files that are read, as Pillow names them, and the suffixes that their files have. Files are
+#: recognised by content; suffixes are for file selectors and for listing folders. No kind is here whose reader starts
+#: another program (EPS) or which has pages (PDF).
+IMAGE_FORMATS: dict[str, tuple[str, ...]] = {
+    "PNG": (".png", ".apng"),
+    "JPEG": (".jpg", ".jpeg", ".jfif", ".jpe"),
+    "WEBP": (".webp",),
+    "TIFF": (".tif", ".tiff"),
+    "BMP": (".bmp", ".dib"),
+    "GIF": (".gif",),
+    "AVIF": (".avif",),
+    "HEIF": (".heic", ".heif"),
+}
+IMAGE_SUFFIXES = tuple(suffix for suffixes in IMAGE_FORMATS.values() for suffix in suffixes)
 
 
 #: Environment variable with the folder that published models are installed in.

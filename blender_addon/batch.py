@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from ..backend import protocol
-from ..backend.files import write_whole, written_whole
+from ..backend.files import sha256, write_whole, written_whole
 from .jobs.client import Backend, BackendUnavailable
 from .jobs.file_lock import Busy, FileLock
 from .jobs.queue import Job, JobQueue
@@ -41,6 +41,7 @@ BACKEND_ERRORS = {"backend_unavailable", "backend_ended", "backend_not_ready", "
 POLL = 0.02  # seconds
 LOCK = ".batch.lock"  # in the folder of the assets; empty while no batch is running
 PREVIEW_SIZE = 512  # pixels
+MAX_NAMED = 10  # files that are passed over: more are counted
 
 
 #: Endings of file names that mark images as views of one object: ``mug_front.png``, ``mug_back.png``.
@@ -100,6 +101,9 @@ def main(arguments: list[str], launch: Launch, list_models: ListModels, *, name:
             f"Another batch is writing to {options.out}. Wait until it has finished, or choose another --out.",
             file=sys.stderr,
         )
+        return 1
+    except OSError as error:
+        print(f"{options.out} cannot be written to: {error.strerror}. Choose another --out.", file=sys.stderr)
         return 1
     try:
         return make_all(options, launch)
@@ -199,19 +203,31 @@ def parse(arguments: list[str], list_models: ListModels, name: str) -> argparse.
         known = ", ".join(sorted(models)) or "none"
         parser.error(f"--model {options.model}: choose one of the models ({known}) or the folder of a model")
     options.settings["model"] = options.model
-    options.images = list(find_images(options.images))
+    try:
+        options.images = list(find_images(options.images))
+    except OSError as error:
+        parser.error(f"{error.filename} cannot be read: {error.strerror}")
     if not options.images:
         parser.error("there are no images in these folders")
     return options
 
 
 def find_images(paths: list[Path]) -> Iterator[Path]:
-    """Files as they are given, and for each folder the images in it, sorted by name."""
+    """Files as they are given, and for each folder the images in it, sorted by name. Says what it passes over there.
+
+    Hidden files are passed over without a word: a Mac writes ``._mug.png`` beside ``mug.png``. Raises OSError.
+    """
     for path in paths:
-        if path.is_dir():
-            yield from sorted(p.resolve() for p in path.iterdir() if p.suffix.lower() in protocol.IMAGE_SUFFIXES)
-        else:
+        if not path.is_dir():
             yield path.resolve()
+            continue
+        shown = sorted(entry.resolve() for entry in path.iterdir() if not entry.name.startswith("."))
+        images = [entry for entry in shown if entry.suffix.lower() in protocol.IMAGE_SUFFIXES and not entry.is_dir()]
+        others = [entry.name for entry in shown if entry not in set(images)]
+        if others:
+            more = f" and {len(others) - MAX_NAMED} more" if len(others) > MAX_NAMED else ""
+            print(f"Not images, passed over in {path}: {', '.join(others[:MAX_NAMED])}{more}", file=sys.stderr)
+        yield from images
 
 
 def objects(images: Iterable[Path], views: bool) -> list[tuple[str, list[Path]]]:
@@ -245,10 +261,18 @@ def plan(options: argparse.Namespace) -> list[Asset]:
         if options.render:
             files["preview"] = f"previews/{name}.png"
         content = hashlib.sha256(stamp)
-        for image in images:  # if one is missing, the backend will say so
-            content.update(hashlib.sha256(image.read_bytes() if image.is_file() else b"").digest())
+        for image in images:
+            content.update(bytes.fromhex(digest(image)))
         assets.append(Asset(name, [str(image) for image in images], content.hexdigest(), files))
     return assets
+
+
+def digest(image: Path) -> str:
+    """The SHA-256 of an image file. If it is missing or may not be read, of nothing: the backend will say so."""
+    try:
+        return sha256(image) if image.is_file() else hashlib.sha256().hexdigest()
+    except OSError:
+        return hashlib.sha256().hexdigest()
 
 
 def folder_stamp(folder: Path) -> list[tuple[str, int, int]]:

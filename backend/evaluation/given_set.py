@@ -16,11 +16,11 @@ from scipy import ndimage
 from ..images.files import load_image
 from ..mesh import Mesh, Surface
 from ..mesh.voxelize import surface_voxels
+from ..protocol import IMAGE_SUFFIXES
 from ..training.objects.drawing import draw_colors
 from . import judge
 from .subjects import Solid, Truth, points_on
 
-PICTURES = (".png", ".webp", ".jpg", ".jpeg")
 RESOLUTION = 64  # of the lattice on which volumes are compared
 LONGEST_EDGE = 0.02  # of the box: triangles are split to this size, and take their texture's colours at the corners
 SIDE = 256  # pixels, of the compared pictures
@@ -64,9 +64,9 @@ def given_set(folder: Path) -> list[GivenSubject]:
         raise GivenSetError(f"{folder} is not a folder.")
     found = []
     for path in sorted(folder.glob("*.glb")):
-        pictures = [picture for suffix in PICTURES if (picture := path.with_suffix(suffix)).is_file()]
+        pictures = [picture for suffix in IMAGE_SUFFIXES if (picture := path.with_suffix(suffix)).is_file()]
         if not pictures:
-            raise GivenSetError(f"{path} has no picture with the same name ({', '.join(PICTURES)}) beside it.")
+            raise GivenSetError(f"{path} has no picture with the same name ({', '.join(IMAGE_SUFFIXES)}) beside it.")
         found.append(GivenSubject(pictures[0], path))
     if not found:
         raise GivenSetError(f"{folder} has no .glb files. A set has pictures NAME.png and objects NAME.glb.")

@@ -1,99 +1,107 @@
 """Read reference images: any file that a user may drop becomes an RGBA image with a cut-out object, or a clear error.
 
-Nothing is decoded before its header has been checked.
+A process of its own decodes the file (``decode.py``), so that no file can hold up or crash the backend.
 """
 
 from __future__ import annotations
 
-import warnings
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from ..errors import ImageError
-from ..images.framing import OPAQUE
+from .decode import READABLE, too_much
+from .frames import is_cut_out, solid, without_alpha, without_frame
+from .framing import OPAQUE
 
-#: Formats recognised by content. Some others that Pillow knows start external programs (EPS) or have no signature.
-FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
-MAX_PIXELS = 64_000_000
-MIN_SIDE = 16
-
-#: Share of the image that must be transparent to take its alpha for a cut-out. Less is rounded corners or stray pixels.
-MIN_TRANSPARENT_SHARE = 0.01
+#: Seconds until a decoder is ended that has not ended itself: it has 4 seconds of a processor, others may be busy.
+PATIENCE = 30
 
 _MIN_OBJECT_SIDE = 8
 
-_READABLE = f"Use an image of one of these kinds: {', '.join(FORMATS)}."
+if sys.platform == "win32":
+    _CREATION_FLAGS = subprocess.CREATE_NO_WINDOW
+else:
+    _CREATION_FLAGS = 0
 
 
 def load_image(path: Path | str) -> Image.Image:
     """One reference image as RGBA, upright, with an opaque object on a transparent background.
 
-    Raises ImageError if the file cannot be read or shows no object that can be cut out.
+    ``info["note"]`` says what the user should know about the file, if anything. Raises ImageError if the file cannot be
+    read or shows no object that can be cut out.
     """
     path = Path(path)
-    image = to_rgba(_decode(path))
-    if (np.asarray(image.getchannel("A")) <= OPAQUE).mean() < MIN_TRANSPARENT_SHARE:
+    image, note = read_image(path)
+    image, opacity_note = solid(image)
+    if not is_cut_out(image):
         from .background import remove_background  # imports scipy, which takes a while
 
-        image = remove_background(image.convert("RGB"), path.name)
+        image = remove_background(without_frame(without_alpha(image)), path.name)
     _require_object(image, path.name)
+    image.info["note"] = " ".join(filter(None, [note, opacity_note]))
     return image
 
 
-def _decode(path: Path) -> Image.Image:
-    """The first frame of an image file, decoded and upright. Raises ImageError."""
-    if not path.exists():
-        raise ImageError("image_missing", f"The image {path} does not exist.", "It may have been moved or renamed.")
-    if not path.is_file():
-        raise ImageError("image_unreadable", f"{path} is not a file.", _READABLE)
-    if path.stat().st_size == 0:
-        raise ImageError("image_empty", f"The image {path.name} is an empty file.", "Save or download it again.")
+def read_image(path: Path) -> tuple[Image.Image, str]:
+    """The first frame of an image file as RGBA, upright, in sRGB, with sides of up to 4096; and a note for the user.
+
+    The note is mostly empty. Raises ImageError.
+    """
+    _require_file(path)
+    command = [sys.executable, "-P", "-m", f"{__package__}.decode", str(path.absolute())]  # -P: nothing of this folder
+    modules = os.pathsep.join(folder or os.getcwd() for folder in sys.path)
+    environment = os.environ | {"PYTHONPATH": modules, "OPENBLAS_NUM_THREADS": "1"}
     try:
-        image = _open(path)
-    except Image.DecompressionBombError as error:
-        raise _too_large(path.name, "far more") from error
-    except Image.UnidentifiedImageError as error:
-        raise ImageError("image_unreadable", f"{path.name} is not an image that can be read.", _READABLE) from error
-    except Exception as error:  # with damaged headers, decoders raise almost anything
-        raise ImageError(
-            "image_unreadable", f"{path.name} is damaged: {error}.", "Save or download it again."
-        ) from error
-    with image:
-        width, height = image.size
-        if width * height > MAX_PIXELS:
-            raise _too_large(path.name, f"{width} x {height}")
-        if min(width, height) < MIN_SIDE:
-            message = f"The image {path.name} is only {width} x {height} pixels."
-            raise ImageError("image_too_small", message, f"Use an image of at least {MIN_SIDE} x {MIN_SIDE} pixels.")
-        try:
-            image.load()
-        except Exception as error:  # the same with damaged data
-            message = f"The image {path.name} is damaged or incomplete: {error}."
-            raise ImageError("image_truncated", message, "Save or download it again.") from error
-        return ImageOps.exif_transpose(image)
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            env=environment,
+            timeout=PATIENCE,
+            creationflags=_CREATION_FLAGS,
+        )
+    except subprocess.TimeoutExpired:
+        raise too_much(path.name) from None
+    if done.returncode:
+        raise _ended(done.returncode, path.name)
+    end = done.stdout.index(b"\n")
+    answer = json.loads(done.stdout[:end])
+    if "error" in answer:
+        raise ImageError(*answer["error"])
+    return Image.frombytes("RGBA", tuple(answer["size"]), done.stdout[end + 1 :]), answer["note"]
 
 
-def _open(path: Path) -> Image.Image:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower
-        return Image.open(path, formats=FORMATS)
+def _require_file(path: Path) -> None:
+    """Raise ImageError unless there is a file that may be read."""
+    try:
+        is_file, size = stat.S_ISREG(path.stat().st_mode), path.stat().st_size
+        if is_file:
+            path.open("rb").close()
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        hint = "It may have been moved or renamed."
+        raise ImageError("image_missing", f"The image {path} does not exist.", hint) from error
+    except OSError as error:
+        message = f"The image {path.name} may not be read: {error.strerror}."
+        raise ImageError("image_forbidden", message, "Change its permissions, or copy it elsewhere.") from error
+    if not is_file:
+        raise ImageError("image_unreadable", f"{path} is not a file.", READABLE)
+    if size == 0:
+        raise ImageError("image_empty", f"The image {path.name} is an empty file.", "Save or download it again.")
 
 
-def _too_large(name: str, size: str) -> ImageError:
-    message = f"The image {name} is too large ({size} pixels; the limit is {MAX_PIXELS // 1_000_000} million)."
-    return ImageError("image_too_large", message, "Scale it down; 1024 pixels per side are plenty.")
-
-
-def to_rgba(image: Image.Image) -> Image.Image:
-    """Any Pillow mode as 8-bit RGBA. Integers of 16 and 32 bits are rescaled; floats are expected in 0..1."""
-    if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image).astype(np.float64)
-        if image.mode.startswith("I"):
-            values = values / (65535 if values.max() <= 65535 else 2**31 - 1)
-        image = Image.fromarray((np.nan_to_num(values).clip(0, 1) * 255).round().astype(np.uint8))
-    return image.convert("RGBA")
+def _ended(code: int, name: str) -> ImageError:
+    """The error for a decoder that ended without an answer. A negative code is the signal that ended it."""
+    if sys.platform != "win32" and code in (-signal.SIGXCPU, -signal.SIGKILL):
+        return too_much(name)
+    message = f"The image {name} could not be decoded: the decoder ended with code {code}."
+    return ImageError("image_unreadable", message, "It may be damaged. Save or download it again.")
 
 
 def _require_object(image: Image.Image, name: str) -> None:

@@ -55,6 +55,7 @@ def run(
     for path in request.images:
         check()
         images.append(load_image(Path(path)))
+    notes = [image.info["note"] for image in images]
     shape = load_mesh(Path(request.mesh)) if request.mesh else None
     opened = time.perf_counter()
     pipeline = models.get(request.model, low_memory=request.low_memory)
@@ -89,7 +90,7 @@ def run(
         occlusion=str(files.get("occlusion", "")),
         raw=str(out / "raw.npz") if settings.keep_raw else "",
         files={kind: str(path) for kind, path in files.items() if kind in (*protocol.ABOUT["formats"].values, "raw")},
-        note=generated.note,
+        note=" ".join(filter(None, [*notes, generated.note])),
     )
 
 

@@ -1,4 +1,4 @@
-"""Writes pixels and arrays that exist only in Blender to files that the backend can read. No bpy.
+"""Writes images and arrays as they were at the press of a button to files that the backend can read. No bpy.
 
 Images are written as 32-bit BMP: uncompressed, with the rows from the bottom up, as in Blender. A thread converts and
 writes them, because that takes longer than a frame: about 60 ms for 2048 x 2048 pixels, and as much for a mesh of
@@ -7,17 +7,19 @@ writes them, because that takes longer than a frame: about 60 ms for 2048 x 2048
 
 from __future__ import annotations
 
+import shutil
 import struct
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import IO, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 BAND = 16  # rows
+BLOCK = 1 << 20  # bytes of a file that is copied
 
 _MASKS = (0x00FF0000, 0x0000FF00, 0x000000FF, 0xFF000000)  # of red, green, blue and alpha in a pixel
 
@@ -34,8 +36,8 @@ class Pixels:
     linear: bool = False
 
 
-#: The content of a file: bytes are written as they are, pixels as BMP, arrays as .npz.
-Content: TypeAlias = bytes | Pixels | Mapping[str, NDArray[Any]]
+#: The content of a file: bytes and opened files are written as they are, pixels as BMP, arrays as .npz.
+Content: TypeAlias = bytes | IO[bytes] | Pixels | Mapping[str, NDArray[Any]]
 
 
 class InputWriter(threading.Thread):
@@ -63,8 +65,13 @@ class InputWriter(threading.Thread):
 def _write(path: Path, content: Content) -> None:
     if isinstance(content, Mapping):
         np.savez(path, allow_pickle=False, **content)
-    else:
+    elif isinstance(content, bytes | Pixels):
         path.write_bytes(content if isinstance(content, bytes) else encode_bmp(content))
+    else:
+        content.seek(0)  # an earlier attempt may have read it
+        with path.open("wb") as stream:
+            shutil.copyfileobj(content, stream, BLOCK)
+        content.close()
 
 
 def encode_bmp(pixels: Pixels) -> bytes:

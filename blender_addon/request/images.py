@@ -1,15 +1,17 @@
 """Reference images: image files, and all kinds of images of the .blend.
 
-The backend reads files. It gets the path of an image file, and a copy of a packed file. Images that exist only as
-pixels (generated, painted, pasted, or of a format that the backend does not read) are copied when the button is
-pressed, which takes a few milliseconds; a thread then writes them to files. Python cannot read the pixels of the render
-result, so it is saved when it is added.
+The backend reads files, and gets each image as it is when the button is pressed: what happens to it afterwards harms
+nothing. Image files are opened then, packed files and pixels are copied, which takes a few milliseconds; a thread then
+writes all of them into the job's folder. Only pixels have what was generated, painted or pasted, and formats that the
+backend does not read. Python cannot read the pixels of the render result, so it is saved when it is added.
 """
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import bpy
 import numpy as np
@@ -19,10 +21,11 @@ from ..jobs.inputs import Content, Pixels
 from ..scene.mesh_import import create_image
 from ..translations import translate
 from . import thumbnails
+from .orientation import orientation, upright
 from .properties import EspalierImage, EspalierSettings
 
-#: The file formats that the backend reads, as Blender names them.
-READABLE = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
+#: Longest name of a copied file, in characters: the job's folder comes before it, and Windows allows 260 in all.
+MAX_NAME = 80
 #: Marks an image of the .blend where a path is expected: ``image:NAME``.
 DATABLOCK = "image:"
 
@@ -39,6 +42,7 @@ def add_source(settings: EspalierSettings, named: str) -> bool:
     image = bpy.data.images.get(named.removeprefix(DATABLOCK)) if named.startswith(DATABLOCK) else None
     if image is not None:
         image.preview_ensure()  # while the panel is drawn, no preview may be made
+        thumbnails.forget(named)
         settings.images.add().image = image
     elif named.startswith(DATABLOCK):
         return False
@@ -56,7 +60,9 @@ def title(item: EspalierImage) -> str:
 def icon(item: EspalierImage) -> int:
     """The thumbnail, for ``UILayout.template_icon``; 0 if there is none."""
     if item.image:
-        return item.image.preview.icon_id if item.image.preview else 0
+        if not item.image.preview:
+            return 0
+        return thumbnails.image_icon(source(item), item.image.preview, lambda: _turn(item.image))
     return thumbnails.icon(bpy.path.abspath(item.path)) if item.path else 0
 
 
@@ -94,20 +100,36 @@ def picture(named: str) -> Picture:
 
 
 def as_files(pictures: list[Picture], folder: Path) -> tuple[tuple[str, ...], dict[Path, Content]]:
-    """The paths of all pictures, and what must be written below ``folder`` for those that are not files yet."""
+    """The paths of all pictures, and what must be written below ``folder``.
+
+    The path of a file that cannot be opened is handed on as it is: the backend says what is wrong with it.
+    """
     paths: list[str] = []
     made: dict[Path, Content] = {}
     for number, picture in enumerate(pictures):
+        content: Content
         if isinstance(picture.content, str):
-            paths.append(picture.content)
-            continue
-        suffix = (
-            ".bmp" if isinstance(picture.content, Pixels) else ".png"
-        )  # the backend recognises a file by its content
-        path = folder / f"image {number}" / f"{bpy.path.clean_name(picture.name) or 'image'}{suffix}"
-        made[path] = picture.content
-        paths.append(str(path))
+            path = Path(picture.content)
+            opened = _opened(path)
+            if opened is None:
+                paths.append(picture.content)
+                continue
+            content, name = opened, path.stem[:MAX_NAME] + path.suffix
+        else:
+            content = picture.content
+            suffix = ".bmp" if isinstance(content, Pixels) else ".png"  # the backend recognises a file by its content
+            name = f"{bpy.path.clean_name(picture.name) or 'image'}{suffix}"
+        made[folder / f"image {number}" / name] = content
+        paths.append(str(folder / f"image {number}" / name))
     return tuple(paths), made
+
+
+def _opened(path: Path) -> IO[bytes] | None:
+    """An image file, opened. None if that is impossible."""
+    try:
+        return path.open("rb") if path.is_file() else None
+    except OSError:
+        return None
 
 
 def _content(image: bpy.types.Image) -> str | bytes | Pixels:
@@ -124,7 +146,7 @@ def read_pixels(image: bpy.types.Image) -> Pixels:
     values = np.empty(width * height * channels, np.float32)
     image.pixels.foreach_get(values)
     linear = image.is_float and not image.colorspace_settings.is_data
-    return Pixels(values.reshape(height, width, channels), linear)
+    return Pixels(upright(values.reshape(height, width, channels), _turn(image)), linear)
 
 
 def add_render(context: bpy.types.Context) -> bpy.types.Image:
@@ -172,9 +194,18 @@ def paste(context: bpy.types.Context) -> bpy.types.Image:
 
 def _is_readable(image: bpy.types.Image) -> bool:
     """Whether the backend can read the image's file, packed or not, and nothing has been painted on it since."""
-    if image.source != "FILE" or image.is_dirty or image.file_format not in READABLE:
+    if image.source != "FILE" or image.is_dirty or image.file_format not in protocol.IMAGE_FORMATS:
         return False
     return bool(image.packed_file) or Path(_file_of(image)).suffix.lower() in protocol.IMAGE_SUFFIXES
+
+
+def _turn(image: bpy.types.Image) -> int:
+    """The orientation that the image's file asks for. Blender shows its pixels as they are stored."""
+    if image.source != "FILE":
+        return 1
+    if image.packed_file:
+        return orientation(io.BytesIO(image.packed_file.data))
+    return thumbnails.turn_of(_file_of(image))
 
 
 def _file_of(image: bpy.types.Image) -> str:

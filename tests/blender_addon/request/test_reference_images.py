@@ -36,6 +36,7 @@ def file(tmp_path: Path, name: str = "mug.png") -> str:
 
 def laid_out(settings: Any, folder: Path) -> tuple[str, ...]:
     paths, files = images.as_files(images.collect(settings), folder)
+    folder.mkdir(exist_ok=True)
     writer = InputWriter(files)
     writer.run()
     assert writer.error == ""
@@ -55,7 +56,7 @@ def test_files(settings: Any, tmp_path: Path) -> None:
     bpy.ops.espalier.remove_image(index=0)
     assert [item.path for item in settings.images] == both[:1]
     assert bpy.ops.espalier.remove_image(index=3) == {"CANCELLED"}
-    assert laid_out(settings, tmp_path) == (both[0],)
+    assert laid_out(settings, tmp_path) == (both[0],)  # which does not exist: the backend says so
     assert images.is_missing(settings.images[0])
     bpy.ops.espalier.add_images("EXEC_DEFAULT", directory=str(tmp_path), files=[{"name": "mug.png"}], replace=True)
     assert [images.title(item) for item in settings.images] == ["mug.png"]
@@ -67,7 +68,27 @@ def test_an_image_that_was_loaded_goes_by_its_file(settings: Any, tmp_path: Path
     bpy.ops.espalier.add_image(image=image.name)
     assert images.title(settings.images[0]) == "mug.png"
     assert not images.is_missing(settings.images[0])
-    assert laid_out(settings, tmp_path) == (path,)
+    (written,) = laid_out(settings, tmp_path / "job")
+    assert Path(written).read_bytes() == Path(path).read_bytes()
+
+
+def test_a_file_goes_as_it_is_when_the_button_is_pressed(settings: Any, tmp_path: Path) -> None:
+    path = Path(file(tmp_path, "a mug, " + 90 * "m" + ".png"))
+    content = path.read_bytes()
+    images.add_source(settings, str(path))
+    paths, files = images.as_files(images.collect(settings), tmp_path / "job")
+    path.unlink()  # before the thread that copies it has begun
+    (tmp_path / "job").touch()
+    failed = InputWriter(files)
+    failed.run()
+    assert failed.error
+    (tmp_path / "job").unlink()
+    (tmp_path / "job").mkdir()
+    again = InputWriter(failed.files)
+    again.run()
+    assert again.error == ""
+    assert Path(paths[0]).read_bytes() == content
+    assert Path(paths[0]).name == "a mug, " + 73 * "m" + ".png"
 
 
 def test_a_packed_image_goes_as_the_file_in_it(settings: Any, tmp_path: Path) -> None:

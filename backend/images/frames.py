@@ -1,0 +1,85 @@
+"""What lies around a photograph and is not part of it: frames, rounded corners, the opacity of a layer."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from .framing import OPAQUE
+
+#: Share of the image that must be transparent to take its alpha for a cut-out. Less is stray pixels.
+MIN_TRANSPARENT_SHARE = 0.01
+#: An object may touch the frame of its image. If this much of all four sides is opaque, the image is a photograph with
+#: rounded corners.
+MAX_OPAQUE_SIDE = 0.5
+#: The most that an alpha may be below to be seen at all.
+INVISIBLE = 25
+#: Share of the visible pixels that must be opaque. If fewer are, the opacity of the object is what this share reaches.
+SOLID_SHARE = 0.1
+
+#: Widest frame, as a share of the side, and how many frames may lie in each other (a margin around a line is one).
+WIDEST, MOST = 0.06, 3
+#: Pixels of a frame differ from its colour by at most this much in any channel (of 255).
+TOLERANCE = 20
+#: Shares of a line of pixels that have the frame's colour, if it belongs to the frame, and that have not, just inside.
+FLAT, ENDED = 0.97, 0.8
+SOFT = 2  # pixels in which a frame and what it frames are mixed
+
+
+def solid(image: Image.Image) -> tuple[Image.Image, str]:
+    """An RGBA image whose object is opaque, and a note if it was not: its layer may have had an opacity of its own."""
+    counts = np.array(image.getchannel("A").histogram())
+    counts[: INVISIBLE + 1] = 0
+    reached = counts[::-1].cumsum()[::-1]  # pixels with at least this alpha
+    level = int(np.flatnonzero(reached >= SOLID_SHARE * reached[0])[-1])
+    if level > OPAQUE or not reached[0]:
+        return image, ""
+    image = image.copy()
+    image.putalpha(image.getchannel("A").point(lambda value: min(255, round(value * 255 / level))))
+    return image, f"The object is only {level / 255:.0%} opaque and was taken for solid."
+
+
+def is_cut_out(image: Image.Image) -> bool:
+    """Whether an RGBA image's alpha shows an object. Otherwise it is a photograph, perhaps with rounded corners."""
+    opaque = np.asarray(image.getchannel("A")) > OPAQUE
+    if 1 - opaque.mean() < MIN_TRANSPARENT_SHARE:
+        return False
+    return min(side.mean() for side in (opaque[0], opaque[-1], opaque[:, 0], opaque[:, -1])) < MAX_OPAQUE_SIDE
+
+
+def without_alpha(image: Image.Image) -> Image.Image:
+    """A photograph as RGB. Where it is transparent, at its corners, it gets the colour of its rim."""
+    pixels = np.asarray(image)
+    rim = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    rim = rim[rim[:, 3] > OPAQUE]
+    if pixels[..., 3].min() == 255 or not len(rim):
+        return image.convert("RGB")
+    flat = Image.new("RGB", image.size, tuple(int(value) for value in np.median(rim[:, :3], axis=0)))
+    flat.paste(image, mask=image.getchannel("A"))
+    return flat
+
+
+def without_frame(image: Image.Image) -> Image.Image:
+    """An RGB photograph without the lines or margins of one colour around it. A plain background is not one of them."""
+    for _ in range(MOST):
+        width, height = image.size
+        pixels = np.asarray(image)
+        sides = [pixels, pixels[::-1], pixels.swapaxes(0, 1), pixels.swapaxes(0, 1)[::-1]]
+        rim = np.concatenate([side[0] for side in sides])
+        widths = [_frame_width(side, np.median(rim, axis=0)) for side in sides]
+        if not all(widths):
+            break
+        top, bottom, left, right = (wide + SOFT for wide in widths)
+        image = image.crop((left, top, width - right, height - bottom))
+    return image
+
+
+def _frame_width(pixels: np.ndarray, colour: np.ndarray) -> int:
+    """How many of the first rows of [H, W, 3] are a frame of this colour, which ends all along a row; 0 if none."""
+    widest = int(WIDEST * min(pixels.shape[:2]))
+    inner = slice(widest, pixels.shape[1] - widest)
+    for row in range(widest + 1):
+        same = np.abs(pixels[row, inner].astype(np.int16) - colour).max(axis=1) <= TOLERANCE
+        if same.mean() < FLAT:
+            return row if same.mean() <= 1 - ENDED else 0
+    return 0
