@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from backend.errors import StoreError
-from backend.store.wheels import indexes
+from backend.store.index import indexes
 from scripts import build_extension
 from scripts.build_extension import PLATFORMS, ROOT, Pin, Wheels, manifest, pack, read_lock
 from tests.fakes.package_index import FakeIndex, Fault, make_wheel, serve_index

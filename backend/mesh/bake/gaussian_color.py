@@ -32,7 +32,7 @@ class GaussianColors:
         if not seen.any():
             raise ValueError("all Gaussians are transparent")
         self._centres = gaussians.xyz.float().cpu().numpy()[seen]
-        xx, xy, xz, yy, yz, zz = gaussians.covariance.double().cpu().numpy()[seen].T
+        xx, xy, xz, yy, yz, zz = gaussians.covariance.cpu().double().numpy()[seen].T
         precision = np.linalg.inv(np.stack([xx, xy, xz, xy, yy, yz, xz, yz, zz], axis=1).reshape(-1, 3, 3))
         color = gaussians.raw_features_dc[:, 0].float().cpu().numpy()[seen] * SH_DC + 0.5
         # One row for each Gaussian: centre, opacity, upper triangle of the precision, colour.

@@ -18,7 +18,7 @@ from espalier.blender_addon.extension import ROOT
 from espalier.blender_addon.server.install import State, Status
 from espalier.blender_addon.server.machine import Choice
 from espalier.blender_addon.server.models import ModelStore
-from espalier.blender_addon.server.steps import Plan
+from espalier.blender_addon.server.plan import Plan
 from espalier.blender_addon.ui import panels, setup_page
 
 from tests.blender_addon.request.test_quality import know
@@ -86,7 +86,7 @@ def panel() -> str:
     context: Any = types.SimpleNamespace(
         scene=bpy.context.scene,
         preferences=types.SimpleNamespace(
-            system=types.SimpleNamespace(ui_scale=1.0), addons=bpy.context.preferences.addons
+            system=types.SimpleNamespace(ui_scale=1.0, network_timeout=10), addons=bpy.context.preferences.addons
         ),
         region=types.SimpleNamespace(width=280),
         active_object=None,
