@@ -65,6 +65,10 @@ def explain(error: Exception) -> Fault | None:
         hint = f"Try again later, or use another package index. {RESUMED}"
         fault = StoreError("index_failed", words, hint)
         return Fault(fault, may_pass(response.status_code), asked_wait(response.headers))
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        words = f"The package index's certificate is not trusted ({error})."
+        hint = "If a proxy inspects connections, add its certificate to this system, or name its file in SSL_CERT_FILE."
+        return Fault(StoreError("certificate_unknown", words, hint), False)
     if isinstance(error, (httpx2.RequestError, ConnectionError)):
         words = f"The connection to the package index failed ({error})."
         return Fault(StoreError("no_network", words, f"Check the network and the proxy settings. {RESUMED}"), True)

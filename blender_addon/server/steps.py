@@ -404,6 +404,9 @@ def _explain(what: str, lines: list[str], log: Path) -> Problem:
     text = "\n".join(lines)
     if re.search(r"No space left on device|os error (28|112)\b|Errno 28|not enough space on the disk", text):
         return Problem("The disk is full.", "Free some disk space and try again. Downloaded data is kept.")
+    if "cpython-" in text and re.search(r"hash mismatch|failed to extract archive", text, re.IGNORECASE):
+        hint = "Try again, use another network, or choose a Python 3.11 in the preferences."
+        return Problem("The downloaded Python 3.11 is not the one that uv knows.", hint)
     if re.search(r"Failed to (download|fetch)|error sending request|dns error|connection", text, re.IGNORECASE):
         hint = "Check the network, or choose a Python 3.11 in the preferences."
         return Problem("Python 3.11 could not be downloaded.", f"{hint} See {log} for details.")

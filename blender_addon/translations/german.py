@@ -359,6 +359,9 @@ TEXTS = {
     "It was never tried": "Nie ausprobiert",
     "Processor": "Prozessor",
     "Works on every computer with Linux or Windows": "Läuft auf jedem Rechner mit Linux oder Windows",
+    "The downloaded Python 3.11 is not the one that uv knows.": (
+        "Das heruntergeladene Python 3.11 ist nicht das, das uv kennt."
+    ),
     "Install the Next Best": "Die nächstbeste installieren",
     "The download did not say which wheels it brought.": (
         "Der Download hat nicht gesagt, welche Wheels er gebracht hat."

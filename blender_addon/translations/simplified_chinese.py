@@ -314,6 +314,7 @@ TEXTS = {
     "It was never tried": "从未试过",
     "Processor": "处理器",
     "Works on every computer with Linux or Windows": "可在任何 Linux 或 Windows 计算机上运行",
+    "The downloaded Python 3.11 is not the one that uv knows.": "下载的 Python 3.11 与 uv 所知的不一致。",
     "Install the Next Best": "安装次优版本",
     "The download did not say which wheels it brought.": "下载没有说明它带来了哪些 wheel。",
     "Free Memory": "释放内存",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import ssl
 import threading
 import time
 import zipfile
@@ -38,6 +39,7 @@ class FakeIndex:
     faults: list[Fault] = field(default_factory=list)
     asked: list[tuple[str, str | None]] = field(default_factory=list)  # (file, range) of each download
     unhashed: set[str] = field(default_factory=set)  # files that are listed without their hash
+    anything: bytes | None = None  # the answer to what it does not know
     url: str = ""
     torch_url: str = ""
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -52,12 +54,14 @@ class FakeIndex:
 
 
 @contextmanager
-def serve_index() -> Iterator[FakeIndex]:
-    """An index that answers while the context lasts."""
+def serve_index(tls: ssl.SSLContext | None = None) -> Iterator[FakeIndex]:
+    """An index that answers while the context lasts, with ``tls`` over HTTPS. It can also be asked as a proxy."""
     index = FakeIndex()
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, index))
-    index.url = f"http://127.0.0.1:{server.server_port}/simple"
-    index.torch_url = f"http://127.0.0.1:{server.server_port}/whl"
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    start = f"{'http' if tls is None else 'https'}://127.0.0.1:{server.server_port}"
+    index.url, index.torch_url = f"{start}/simple", f"{start}/whl"
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
@@ -92,6 +96,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.index = index
         super().__init__(*args)
 
+    def handle(self) -> None:
+        try:
+            super().handle()
+        except (ssl.SSLError, ConnectionError):
+            self.close_connection = True  # the client does not trust the certificate, or was killed
+
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing."""
 
@@ -103,6 +113,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._list(rest[0])
         elif name in self.index.files:
             self._serve(name)
+        elif self.index.anything is not None:
+            self._answer(200, self.index.anything)
         else:
             self._answer(404, b"")
 
