@@ -12,7 +12,7 @@ import shutil
 import stat
 import time
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from ...backend import protocol
@@ -34,7 +34,7 @@ INTERVAL = 0.1
 CHECK_PATIENCE = 300.0
 
 #: What ``fetch`` says if a build cannot be had, so that the next best one is offered.
-NOT_TO_BE_HAD = ("hash_missing", "wheel_missing", "wheel_invalid")
+NOT_TO_BE_HAD = ("hash_missing", "hash_wrong", "wheel_missing", "wheel_invalid")
 
 #: How many seconds to try to move the environment to its place: on Windows a virus scanner may hold its files.
 PLACE_PATIENCE = 20.0
@@ -188,7 +188,7 @@ class Installation:
                 self._at(report.done / max(report.total, 1), words)
             elif isinstance(report, protocol.Wheels):
                 found = report
-                self._record(report)
+                self._log_hashes(report)
             elif isinstance(report, protocol.Error):
                 failure = report
 
@@ -202,48 +202,40 @@ class Installation:
             raise Problem(failure.message, failure.hint) from None
         if found is None:
             raise Problem("The download did not say which wheels it brought.", "Reinstall the extension.")
+        if found.source:
+            environment.record_hashes(self._folders.hashes, found.wheels)
         return found
 
-    def _record(self, found: protocol.Wheels) -> None:
-        """Remember the hashes that no lock has, and write them to the log."""
+    def _log_hashes(self, found: protocol.Wheels) -> None:
+        """Write the hashes that no lock has to the log."""
         if not found.source:
             return
-        environment.record_hashes(self._folders.hashes, found.wheels)
         with self._folders.log.open("a", encoding="utf-8") as log:
             log.writelines(f"{wheel.file}: SHA-256 {wheel.sha256}, by {found.source}\n" for wheel in found.wheels)
 
     def _try(self, part: Path, plan: Plan, torch: protocol.Wheels) -> Installed:
         """Import torch, ask it for the device, and let the device compute what the networks are made of."""
         reports: list[protocol.Report | None] = []
-        end = time.monotonic() + CHECK_PATIENCE
+        end, ended = time.monotonic() + CHECK_PATIENCE, ""
 
         def on_tick() -> None:
             if time.monotonic() > end:
                 raise Problem(f"torch did not answer within {CHECK_PATIENCE / 60:.0f} minutes.")
 
-        trouble = ""
         try:
             self._backend(part, ["device"], "torch", lambda line: reports.append(read_report(line)), on_tick)
         except Problem as problem:
+            ended = f"The test ended early: {problem}"
             if not any(isinstance(report, protocol.Device) for report in reports):
                 raise  # torch itself cannot be loaded
-            trouble = f"The test ended early: {problem}"
         found = next((report for report in reports if isinstance(report, protocol.Device)), None)
         if found is None:
             raise Problem("torch did not report a device.", f"See {self._folders.log} for details.", "Repair")
-        checked = next((report for report in reports if isinstance(report, protocol.DeviceCheck)), None)
-        build = plan.choice.build
-        if NAMED[build].vendor and found.device == "cpu":
-            trouble = "torch finds no GPU."
-        elif checked is not None and checked.failed:
-            trouble = " ".join(checked.failed)
-        elif checked is None:
-            trouble = trouble or "The test did not say how it ended."
+        trouble = _trouble(plan.choice.build, found, reports, ended)
         if trouble:
             raise self._offer(plan, trouble, about_gpu=True)
-        note = next((f"SHA-256 {w.sha256}, by {torch.source}" for w in torch.wheels if w.name == "torch"), "")
-        note = note if torch.source else ""
-        return Installed(build, self._packages.digest(build), found.device, found.memory, found.torch, note)
+        digest = self._packages.digest(plan.choice.build)
+        return Installed(plan.choice.build, digest, found.device, found.memory, found.torch, _note(torch))
 
     def _offer(self, plan: Plan, why: str, about_gpu: bool) -> Problem:
         """Remember that a build does not work here, drop its files, and offer the next best one with its size."""
@@ -359,6 +351,23 @@ def _shares(packages: Packages, build: str) -> dict[str, float]:
         "compile": COMPILE_SECONDS,
     }
     return {step: part / sum(seconds.values()) for step, part in seconds.items()}
+
+
+def _trouble(build: str, found: protocol.Device, reports: Iterable[protocol.Report | None], ended: str) -> str:
+    """What is wrong with the device that a new torch found; empty if nothing. ``ended`` says why the test broke off."""
+    if NAMED[build].vendor and found.device == "cpu":
+        return "torch finds no GPU."
+    checked = next((report for report in reports if isinstance(report, protocol.DeviceCheck)), None)
+    if checked is None:
+        return ended or "The test did not say how it ended."
+    return " ".join(checked.failed)
+
+
+def _note(torch: protocol.Wheels) -> str:
+    """What torch's hash is and who stated it, if no lock of the extension has it."""
+    if not torch.source:
+        return ""
+    return next((f"SHA-256 {wheel.sha256}, by {torch.source}" for wheel in torch.wheels if wheel.name == "torch"), "")
 
 
 def forget(folder: Path) -> None:

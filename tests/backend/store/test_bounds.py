@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import gzip
+import os
+import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx2
 import pytest
 
 from backend.errors import StoreError
 from backend.store import bounds
+from backend.store.catalog import PUBLISHED
+from backend.store.hub import Hub
 from backend.store.index import list_files
 
 Answer = Callable[[httpx2.Request], httpx2.Response]
@@ -114,3 +119,34 @@ def test_what_cannot_be_unpacked_is_said(content: bytes) -> None:
 )
 def test_what_nobody_can_change_on_the_way(address: str, private: bool) -> None:
     assert bounds.is_private(address) is private
+
+
+class Endless(BaseHTTPRequestHandler):
+    """A hub whose listing does not end."""
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        try:
+            for _ in range(1000):
+                self.wfile.write(b"[1, " * 20_000)
+        except ConnectionError:
+            return  # the client has had enough
+
+
+def test_the_hub_is_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("HF_") or name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Endless)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    try:
+        with pytest.raises(StoreError, match="longer than it may be"):
+            Hub().offer(PUBLISHED["dinov2-vitl14-reg"])
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -16,7 +16,7 @@ from espalier.blender_addon.server.install import Installer, State
 from espalier.blender_addon.server.plan import Options
 
 from tests.fakes.installing import finish, install, make_installer
-from tests.fakes.package_index import FakeIndex, make_wheel, serve_index
+from tests.fakes.package_index import FakeIndex, Fault, make_wheel, serve_index
 from tests.fakes.tiny_extension import gpu_wheel, make_extension, torch_wheel
 
 pytest.importorskip("uv", reason="the installer carries uv, which this Python lacks")
@@ -119,6 +119,17 @@ def test_a_file_without_a_hash_is_refused(installer: Installer, options: Options
     assert (status.remedy, index.asked) == (NEXT, []), "nothing was downloaded"
     assert install(installer, options) is State.READY
     assert build(installer) == "cpu"
+
+
+def test_a_file_that_is_not_the_published_one_is_refused(
+    installer: Installer, options: Options, index: FakeIndex
+) -> None:
+    """What the index says of it is not kept either: it may have been what was wrong."""
+    index.faults = [Fault(content=b"x" * len(CUDA[1]))]
+    index.files[CUDA[0]] = CUDA[1]
+    assert install(installer, options) is State.FAILED
+    assert installer.status().remedy == NEXT
+    assert not installer.folders.hashes.exists()
 
 
 def test_a_library_without_a_hash_is_refused_too(installer: Installer, options: Options, index: FakeIndex) -> None:
