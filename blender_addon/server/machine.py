@@ -13,8 +13,8 @@ class Build:
     """A build of torch, and what it needs.
 
     ``drivers`` has the lowest major version of the driver for each system. Compute capabilities run from ``lowest`` to
-    ``highest``: a build holds no kernels for cards newer than its CUDA. ``architectures`` are the beginnings of the
-    names of AMD's and Intel's GPUs that it has kernels for. An untested one is used only where it is asked for.
+    ``highest``: a build holds no kernels for cards newer than its CUDA. ``architectures`` are AMD's GPUs that it has
+    kernels for, or how Intel's series begin. An untested one is used only where it is asked for.
     """
 
     name: str
@@ -37,7 +37,10 @@ BUILDS = (
         "rocm7.2",
         "for AMD graphics cards (ROCm 7.2, untested)",
         "amd",
-        architectures=("gfx908", "gfx90a", "gfx94", "gfx95", "gfx103", "gfx110", "gfx115", "gfx120"),
+        architectures=(
+            *("gfx908", "gfx90a", "gfx942", "gfx950", "gfx1030", "gfx1100", "gfx1101", "gfx1102"),
+            *("gfx1150", "gfx1151", "gfx1200", "gfx1201"),
+        ),
         tested=False,
     ),
     Build("xpu", "for Intel graphics (XPU, untested)", "intel", architectures=("Intel",), tested=False),
