@@ -45,7 +45,10 @@ ELSEWHERE = "Install the next best build, or put its wheels into a folder and ch
 class Place(Protocol):
     """Where wheels come from."""
 
-    title: str
+    @property
+    def title(self) -> str:
+        """Who states their hashes."""
+        ...
 
     @property
     def problem(self) -> StoreError | None:
@@ -71,7 +74,12 @@ class IndexPlace:
     def __init__(self, client: httpx2.Client, addresses: list[str]) -> None:
         self._client, self._addresses = client, addresses
         self._failed: dict[str, StoreError] = {}
-        self.title = urlsplit(addresses[0]).hostname or addresses[0]
+        self._answered: dict[str, None] = {}  # the hosts whose listings were used, in order
+
+    @property
+    def title(self) -> str:
+        """The hosts whose listings were used; before the first one, the one that is asked first."""
+        return ", ".join(self._answered) or str(urlsplit(self._addresses[0]).hostname)
 
     @property
     def problem(self) -> StoreError | None:
@@ -89,6 +97,7 @@ class IndexPlace:
                 self._failed[address] = error  # a mirror may be reached where torch's own index is not
                 continue
             if found:
+                self._answered[str(urlsplit(address).hostname)] = None
                 return found
         return []
 
@@ -111,7 +120,12 @@ class FolderPlace:
     problem = None
 
     def __init__(self, folder: Path) -> None:
-        self._folder, self.title = folder, f"the folder {folder}"
+        self._folder = folder
+
+    @property
+    def title(self) -> str:
+        """The folder."""
+        return f"the folder {self._folder}"
 
     def files(self, name: str) -> list[Listed]:
         """The wheels of a package in the folder."""

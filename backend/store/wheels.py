@@ -54,10 +54,12 @@ def find_wheels(options: argparse.Namespace) -> Wheels:
     recorded = _read(options.recorded) if options.recorded and options.recorded.exists() else {}
     if options.source:
         place: unlocked.Place = unlocked.FolderPlace(options.source)
-        return Wheels(tuple(unlocked.resolve(version, place, recorded)), place.title)
+        found = unlocked.resolve(version, place, recorded)
+        return Wheels(tuple(found), place.title)
     with index.connect(options.timeout) as client:
         place = unlocked.IndexPlace(client, index.indexes(version, options.index_url, options.torch_index)[::-1])
-        return Wheels(tuple(unlocked.resolve(version, place, recorded)), place.title)
+        found = unlocked.resolve(version, place, recorded)
+        return Wheels(tuple(found), place.title)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -193,6 +193,26 @@ def test_torchs_own_index_is_asked_first(index: FakeIndex) -> None:
     assert asked == ["torch.example"]
 
 
+def test_who_stated_the_hashes_is_said() -> None:
+    """Where torch's own index does not answer, a mirror that was chosen does, and is named."""
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        if request.url.host == "torch.example":
+            raise httpx2.ConnectError("no way there")
+        return html(f'<a href="torch-1.0-py3-none-any.whl#sha256={DIGEST}">x</a>')
+
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        httpx2.Client(transport=httpx2.MockTransport(answer)) as client,
+    ):
+        patch.setattr(transfer, "WAITS", (0.0,))
+        place = IndexPlace(client, ["https://torch.example/cu126", "https://mirror.example/simple"])
+        assert place.title == "torch.example"
+        assert place.files("torch")[0].sha256 == DIGEST
+        assert place.title == "mirror.example"
+        assert place.problem is not None
+
+
 def test_a_folder_vouches_for_its_wheels(tmp_path: Path) -> None:
     wheel = make_wheel("torch", "1.0+cu126", {})
     (tmp_path / wheel[0]).write_bytes(wheel[1])
