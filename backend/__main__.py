@@ -14,7 +14,11 @@ from typing import Any
 from . import protocol
 from .errors import describe
 from .store.catalog import PUBLISHED
-from .store.wheels import PYPI
+from .store.index import PYPI, TORCH
+from .store.transfer import TIMEOUT
+
+#: Where networks can run: NVIDIA's and AMD's GPUs are cuda, Intel's xpu, Apple's mps.
+DEVICES = ("cpu", "cuda", "xpu", "mps")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -91,14 +95,15 @@ def generate(options: argparse.Namespace) -> int:
 
 
 def device() -> int:
-    """Print, as a report, which device the networks would run on. This also shows that torch can be imported."""
+    """Print, as reports, which device the networks would run on, and what it cannot compute."""
     import torch
 
-    from .serving.device import choose_device, device_memory, device_title
+    from .serving.device import check_device, choose_device, device_memory, device_title
 
     chosen = choose_device()
     report = protocol.Device(device_title(chosen), device_memory(chosen), torch.__version__)
-    print(protocol.encode(report), end="", flush=True)
+    print(protocol.encode(report), end="", flush=True)  # before the check, which a broken driver may not survive
+    print(protocol.encode(protocol.DeviceCheck(check_device(chosen))), end="", flush=True)
     return 0
 
 
@@ -205,6 +210,10 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("build", metavar="BUILD", help="the build, such as cpu")
     command.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="where the wheels go")
     command.add_argument("--index-url", default=PYPI, metavar="URL", help="the package index (default: %(default)s)")
+    command.add_argument("--torch-index", default=TORCH, metavar="URL", help="torch's own (default: %(default)s)")
+    command.add_argument("--recorded", type=Path, metavar="FILE", help="hashes of earlier installations, as JSON")
+    help = "how long a server may be silent (default: %(default)s)"
+    command.add_argument("--timeout", type=float, default=TIMEOUT, metavar="SECONDS", help=help)
     command.add_argument("--from", type=Path, dest="source", metavar="FOLDER", help="a folder of wheels: no network")
     _add_attached(command)
 
@@ -218,7 +227,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_device(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda if there is one, else cpu")
+    command.add_argument("--device", choices=DEVICES, help="default: cuda or xpu if there is one, else cpu")
 
 
 def _add_attached(command: argparse.ArgumentParser) -> None:

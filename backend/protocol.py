@@ -302,8 +302,9 @@ def _recognised(line: str, kinds: Mapping[str, Any]) -> tuple[Any, dict[str, Any
 
 # --- reports: printed by the commands that Blender starts as separate processes ---------------------------------------
 #
-# ``models`` prints a ModelList and ``device`` a Device. ``download``, ``verify``, ``delete`` and ``fetch`` print
-# Transfers while they work and Installed after each model, and end with Done, Error (``job`` None) or Interrupted.
+# ``models`` prints a ModelList, ``device`` a Device and then a DeviceCheck. ``download``, ``verify``, ``delete`` and
+# ``fetch`` print Transfers while they work and Installed after each model, and end with Done, Error (``job`` None) or
+# Interrupted. ``fetch`` prints Wheels first.
 # Libraries print on the same stream: a line that is not a report is for the log.
 
 
@@ -395,9 +396,12 @@ class Device:
     torch: str  # its version
 
 
-Report = ModelList | Transfer | Installed | Done | Error | Interrupted | Device
+@dataclass(frozen=True)
+class DeviceCheck:
+    """What the device of the last ``Device`` computed wrongly or not at all, a sentence for each; empty if nothing."""
 
-_REPORTS: dict[str, type] = {c.type: c for c in (ModelList, Transfer, Installed, Done, Error, Interrupted, Device)}
+    type: ClassVar[str] = "device_check"
+    failed: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -418,6 +422,29 @@ class Wheel:
     def requirement(self) -> str:
         """A line of a requirements file."""
         return f"{self.name}=={self.version} --hash=sha256:{self.sha256}"
+
+
+@dataclass(frozen=True)
+class Unlocked:
+    """An entry of ``packages.json``: a build of torch whose hashes no lock has. Sizes are estimates, in bytes."""
+
+    version: str  # of torch, such as 2.13.0+cu126
+    size: int  # of all wheels that the build adds to those that the extension carries
+    unpacked: int
+
+
+@dataclass(frozen=True)
+class Wheels:
+    """The wheels that ``fetch`` is about to bring. ``source`` says who states the hashes that no lock has, else ""."""
+
+    type: ClassVar[str] = "wheels"
+    wheels: tuple[Wheel, ...]
+    source: str = ""
+
+
+Report = ModelList | Transfer | Installed | Done | Error | Interrupted | Device | DeviceCheck | Wheels
+
+_REPORTS: dict[str, type] = {c.type: c for c in typing.get_args(Report)}
 
 
 def decode_report(line: str) -> Report:

@@ -19,7 +19,7 @@ from .server import process
 from .server.environment import Packages
 from .server.install import Installer, State
 from .server.models import BackendAt, ModelStore
-from .server.steps import Options
+from .server.plan import Options
 from .translations import translate
 
 INTERVAL = 0.2  # seconds between two redraws during background work
@@ -43,12 +43,16 @@ def installer() -> Installer | None:
 
 
 def options(context: bpy.types.Context) -> Options:
-    """The options of an installation, as set in the preferences."""
+    """The options of an installation, as set in the preferences, and Blender's own patience with the network."""
     chosen = choices.preferences(context)
     if chosen is None:
         return Options()
     return Options(
-        bpy.path.abspath(chosen.base_python), chosen.package_index.strip(), bpy.path.abspath(chosen.wheels_folder)
+        bpy.path.abspath(chosen.base_python),
+        chosen.package_index.strip(),
+        bpy.path.abspath(chosen.wheels_folder),
+        build="" if chosen.torch_build == "AUTOMATIC" else chosen.torch_build,
+        timeout=context.preferences.system.network_timeout,
     )
 
 

@@ -3,7 +3,8 @@
     python3.11 scripts/dev.py build [PLATFORM...] [--out dist] [--index]
 
 A zip holds the add-on, the backend with the bundled model, and in ``wheels/`` uv and everything that the backend needs
-except torch. ``packages.json`` names these wheels and those of each build of torch, with sizes and the locks' hashes.
+except torch. ``packages.json`` names these wheels and those of each build of torch, with the locks' hashes and the
+sizes of the locks' record, so that no index of torch's is needed. Builds without a lock are named by their version.
 Blender must not install the wheels into its own Python: its version may differ, and numpy and pillow may clash with
 other add-ons. So the manifest does not list them, and the add-on makes the backend's environment from them.
 
@@ -15,7 +16,6 @@ makes the folder a repository that Blender can install and update from.
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import os
 import re
@@ -24,7 +24,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -34,10 +34,12 @@ from typing import TYPE_CHECKING
 from backend.config import version
 from backend.errors import StoreError
 from backend.files import sha256, written_whole
-from backend.protocol import Wheel
-from backend.store import wheels as store
+from backend.protocol import Unlocked, Wheel
+from backend.store import index as store
+from backend.store.index import PYPI, Listed, list_files
 from backend.store.transfer import complete, copy, download
-from backend.store.wheels import PYPI, Listed, expected, list_files
+from backend.store.unlocked import tail
+from backend.store.wheels import expected
 
 if TYPE_CHECKING:
     from packaging.tags import Tag
@@ -45,24 +47,27 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 
 CARRIED = "requirements-backend.lock"
+#: A lock of torch that has, besides torch, only what every build needs: the zip holds that too.
+PURE = "requirements-torch-cpu.lock"
+#: Files and sizes of the wheels in torch's locks, by SHA-256: written by ``scripts/lock.py``.
+RECORD = "requirements-torch.json"
 TOOL = "uv"
-#: Packages that are not in the zip but fetched during the backend's installation: torch and its CUDA builds' needs.
-FETCHED = re.compile(r"torch|triton|(cuda|nvidia)-.*")
 PYTHON = (3, 11)
-#: The list of a wheel's files is within this many bytes of its end.
-TAIL = 8 << 20
-
 INIT = "from .blender_addon import register, unregister\n"
 
 
 @dataclass(frozen=True)
 class Platform:
-    """A platform: Blender's name, its markers and wheel tags, and the builds of torch for it, best first."""
+    """A platform: Blender's name, its markers and wheel tags, and the builds of torch for it.
+
+    A build whose lock does not exist is offered without one. For these there are estimates of their size.
+    """
 
     name: str
     markers: dict[str, str]
     tags: tuple[str, ...]
     torch: dict[str, str]  # build -> lock
+    estimates: dict[str, tuple[int, int]]  # build -> megabytes to download, and installed
 
 
 PLATFORMS = (
@@ -70,23 +75,33 @@ PLATFORMS = (
         "linux-x64",
         {"sys_platform": "linux", "platform_machine": "x86_64", "platform_system": "Linux", "os_name": "posix"},
         (*(f"manylinux_2_{minor}_x86_64" for minor in range(28, 4, -1)), "manylinux2014_x86_64"),
-        {"cu130": "requirements-torch.lock", "cpu": "requirements-torch-cpu.lock"},
+        {
+            "cu130": "requirements-torch.lock",
+            "cu126": "requirements-torch-cu126-linux.lock",
+            "rocm7.2": "requirements-torch-rocm7.2-linux.lock",
+            "xpu": "requirements-torch-xpu-linux.lock",
+            "cpu": "requirements-torch-cpu.lock",
+        },
+        {"cu126": (3_500, 6_500), "rocm7.2": (5_000, 16_000), "xpu": (2_000, 5_000)},
     ),
     Platform(
         "windows-x64",
         {"sys_platform": "win32", "platform_machine": "AMD64", "platform_system": "Windows", "os_name": "nt"},
         ("win_amd64",),
         {
-            "cu130": "requirements-torch-cu130.lock",
-            "cu126": "requirements-torch-cu126.lock",
+            "cu130": "requirements-torch-cu130-windows.lock",
+            "cu126": "requirements-torch-cu126-windows.lock",
+            "xpu": "requirements-torch-xpu-windows.lock",
             "cpu": "requirements-torch.lock",
         },
+        {"cu130": (1_900, 3_600), "xpu": (1_600, 4_000)},
     ),
     Platform(
         "macos-arm64",
         {"sys_platform": "darwin", "platform_machine": "arm64", "platform_system": "Darwin", "os_name": "posix"},
         tuple(f"macosx_{major}_0_{arch}" for major in (14, 13, 12, 11) for arch in ("arm64", "universal2")),
         {"apple": "requirements-torch.lock"},
+        {},
     ),
 )
 
@@ -149,30 +164,23 @@ class Wheels:
             download(store.origin(self._client), lambda: url, expected(wheel), part)
 
     def _candidates(self, pin: Pin) -> Iterator[tuple[int, Listed]]:
-        from packaging.utils import InvalidWheelFilename, parse_wheel_filename
-
         here = [
             Listed(path.name, path.as_uri(), digest) for digest, path in self._local.items() if digest in pin.hashes
         ]
         for listed in here or self._offered(pin):
             if listed.sha256 not in pin.hashes:
                 continue
-            try:
-                tags = parse_wheel_filename(listed.file)[3]
-            except InvalidWheelFilename:  # a source distribution
-                continue
-            ranks = [self._rank[tag] for tag in tags if tag in self._rank]
-            if ranks:
-                yield min(ranks), listed
+            rank = _rank(listed.file, self._rank)
+            if rank is not None:
+                yield rank, listed
 
     def _offered(self, pin: Pin) -> list[Listed]:
         import httpx2
 
-        address = store.indexes(pin.version, self.index)[-1]
         try:
-            return list_files(self._client, address, pin.name)
+            return list_files(self._client, self.index, pin.name)
         except httpx2.HTTPError as error:
-            message = f"{address} cannot be searched for {pin.name}: {error}."
+            message = f"{self.index} cannot be searched for {pin.name}: {error}."
             raise StoreError("no_network", message, "Check the network, or use another --index-url.") from error
 
     def _sizes(self, listed: Listed) -> tuple[int, int]:
@@ -181,11 +189,20 @@ class Wheels:
         if cached is not None:
             with zipfile.ZipFile(cached) as archive:
                 return cached.stat().st_size, sum(info.file_size for info in archive.infolist())
-        response = self._client.get(listed.url, headers={"Range": f"bytes=-{TAIL}"})
-        response.raise_for_status()
-        size = int(response.headers.get("Content-Range", f"/{len(response.content)}").rpartition("/")[2])
-        with zipfile.ZipFile(io.BytesIO(response.content)) as archive:
+        end, size = tail(self._client, listed.url)
+        with end, zipfile.ZipFile(end) as archive:
             return size, sum(info.file_size for info in archive.infolist())
+
+
+def _rank(file: str, ranks: Mapping[Tag, int]) -> int | None:
+    """How well a file suits a platform, 0 the best; None if it does not, or is no wheel."""
+    from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+
+    try:
+        tags = parse_wheel_filename(file)[3]
+    except InvalidWheelFilename:  # a source distribution
+        return None
+    return min((ranks[tag] for tag in tags if tag in ranks), default=None)
 
 
 def _tags(platform: Platform) -> Iterator[Tag]:
@@ -198,11 +215,12 @@ def _tags(platform: Platform) -> Iterator[Tag]:
 def resolve(platform: Platform, wheels: Wheels) -> tuple[dict[str, object], list[Path]]:
     """The content of packages.json for a platform, and the wheels that the zip holds."""
     locks = {build: ROOT / lock for build, lock in platform.torch.items() if (ROOT / lock).exists()}
-    for build in platform.torch.keys() - locks.keys():
-        print(f"  There is no lock for torch's build {build}: the zip will not offer it")
     torch = {build: read_lock(lock, platform) for build, lock in locks.items()}
-    carried = {pin.name: pin for pin in read_lock(ROOT / CARRIED, platform)}
-    carried |= {pin.name: pin for pins in torch.values() for pin in pins if not FETCHED.fullmatch(pin.name)}
+    unlocked = without_lock(platform)
+    for build in unlocked:
+        print(f"  There is no lock for torch's build {build}: its hash will be the one that torch's index publishes")
+    pure = {pin.name: pin for pin in read_lock(ROOT / PURE, platform) if pin.name != "torch"}
+    carried = {pin.name: pin for pin in read_lock(ROOT / CARRIED, platform)} | pure
     (tool,) = (pin for pin in read_lock(ROOT / "requirements.lock", platform) if pin.name == TOOL)
     found = [wheels.find(carried[name]) for name in sorted(carried)]
     uv, uv_url = wheels.find(tool)
@@ -211,11 +229,37 @@ def resolve(platform: Platform, wheels: Wheels) -> tuple[dict[str, object], list
         "uv": asdict(uv),
         "carried": [asdict(wheel) for wheel, _ in found],
         "torch": {
-            build: [asdict(wheels.find(pin)[0]) for pin in pins if FETCHED.fullmatch(pin.name)]
+            build: [asdict(recorded(pin, platform)) for pin in pins if pin.name not in pure]
             for build, pins in torch.items()
         },
+        "unlocked": {build: asdict(estimate) for build, estimate in unlocked.items()},
     }
     return packages, [wheels.get(wheel, url) for wheel, url in [*found, (uv, uv_url)]]
+
+
+def recorded(pin: Pin, platform: Platform) -> Wheel:
+    """A wheel of torch's locks, as the locks' record describes it. Raises StoreError if it does not."""
+    record = json.loads((ROOT / RECORD).read_text("utf-8"))
+    rank = {tag: number for number, tag in enumerate(_tags(platform))}
+    files = [(digest, record[digest]) for digest in sorted(pin.hashes) if digest in record]
+    ranked = [(best, digest, values) for digest, values in files if (best := _rank(values["file"], rank)) is not None]
+    if not ranked:
+        message = f"{RECORD} has no wheel of {pin.name} {pin.version} for {platform.name}."
+        raise StoreError("wheel_missing", message, "Run: python -m scripts.lock torch")
+    _, digest, values = min(ranked, key=lambda one: one[:2])
+    return Wheel(pin.name, pin.version, values["file"], digest, values["size"], values["unpacked"])
+
+
+def without_lock(platform: Platform) -> dict[str, Unlocked]:
+    """The builds of torch for a platform that no lock names, with estimates of their size in bytes."""
+    lock = (ROOT / "requirements-torch.lock").read_text("utf-8")
+    version = re.search(r"^torch==(\S+)", lock, re.MULTILINE)
+    assert version is not None
+    return {
+        build: Unlocked(f"{version.group(1)}+{build}", *(size * 10**6 for size in platform.estimates[build]))
+        for build, name in platform.torch.items()
+        if not (ROOT / name).exists()
+    }
 
 
 def pack(platform: Platform, packages: dict[str, object], wheels: list[Path], target: Path) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ..errors import StoreError
-from . import transfer
+from . import bounds, transfer
 from .catalog import PublishedModel
 from .transfer import RESUMED, Expected, Fault, OnBytes, Origin, asked_wait, may_pass, patiently
 
@@ -52,6 +52,7 @@ class Hub:
         from huggingface_hub.utils import build_hf_headers
 
         token = os.environ.get("HF_TOKEN", "").strip() or False  # False: do not look for another token
+        _bound_answers()
         self._api = HfApi(self.endpoint, token=token, library_name="espalier")
         self._reached = False  # whether the hub has answered yet
         self._headers = build_hf_headers(token=token, library_name="espalier")
@@ -131,6 +132,16 @@ class Hub:
             return StoreError("connection_broken", words, f"Check the network. {RESUMED}")
         hint = "Check the network and the proxy settings, or install from a folder with --from."
         return StoreError("no_network", f"{self.endpoint} cannot be reached ({error}).", hint)
+
+
+def _bound_answers() -> None:
+    """Bound what huggingface_hub's session reads, in bytes and time."""
+    from huggingface_hub.utils import get_session
+
+    session = get_session()
+    hooks = session.event_hooks
+    if bounds.limit not in hooks["response"]:
+        session.event_hooks = {**hooks, "response": [*hooks["response"], bounds.limit]}
 
 
 def endpoint() -> str:

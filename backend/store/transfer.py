@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import BackendError, StoreError
 from ..files import put_in_place, sha256
+from . import bounds
 
 if TYPE_CHECKING:
     import httpx2
@@ -67,12 +68,16 @@ Explain = Callable[[Exception], Fault | None]
 
 @dataclass(frozen=True)
 class Origin:
-    """A server that has files. ``check`` raises for an answer whose status is not a success."""
+    """A server that has files. ``check`` raises for an answer whose status is not a success.
+
+    ``timeout`` is how many seconds it may be silent; None is ``TIMEOUT``.
+    """
 
     client: httpx2.Client
     explain: Explain
     headers: Mapping[str, str] = field(default_factory=dict)
     check: Callable[[httpx2.Response], object] = lambda response: response.raise_for_status()
+    timeout: float | None = None
 
 
 def complete(file: Expected, target: Path, bring: Callable[[Path], None]) -> str:
@@ -171,7 +176,9 @@ def _stream(origin: Origin, url: str, file: Expected, part: Path, arrived: int, 
     headers = {"Accept-Encoding": "identity", **origin.headers}
     if arrived:
         headers["Range"] = f"bytes={arrived}-"
-    with origin.client.stream("GET", url, headers=headers, timeout=TIMEOUT) as response:
+    bound = bounds.at_most(file.size + _CHUNK)  # what is too long is said below
+    silence = TIMEOUT if origin.timeout is None else origin.timeout
+    with origin.client.stream("GET", url, headers=headers, extensions=bound, timeout=silence) as response:
         if response.status_code == 416:  # the file is shorter than what has arrived
             part.unlink()
             raise wrong_size(file.name)

@@ -12,12 +12,13 @@ import json
 import os
 import shutil
 import sys
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ...backend.files import write_whole
-from ...backend.protocol import Wheel
+from ...backend.protocol import Unlocked, Wheel
 
 MARKER = "espalier.json"
 PYTHON_VERSION = "3.11"
@@ -25,11 +26,16 @@ PYTHON_VERSION = "3.11"
 
 @dataclass(frozen=True)
 class Packages:
-    """The content of ``packages.json``: uv, the wheels that the extension carries, and those of torch's builds."""
+    """The content of ``packages.json``: uv, the wheels that the extension carries, and torch's builds.
+
+    ``torch`` has those whose wheels are known, with their hashes. Of those in ``unlocked`` only the version is known:
+    their hashes are the ones that torch's own index publishes.
+    """
 
     uv: Wheel
     carried: tuple[Wheel, ...]
     torch: dict[str, tuple[Wheel, ...]]
+    unlocked: dict[str, Unlocked] = field(default_factory=dict)
 
     @classmethod
     def read(cls, extension: Path) -> Packages | None:
@@ -42,23 +48,43 @@ class Packages:
             Wheel(**values["uv"]),
             tuple(Wheel(**wheel) for wheel in values["carried"]),
             {build: tuple(Wheel(**wheel) for wheel in wheels) for build, wheels in values["torch"].items()},
+            {build: Unlocked(**unlocked) for build, unlocked in values.get("unlocked", {}).items()},
         )
+
+    @property
+    def builds(self) -> tuple[str, ...]:
+        """The names of all builds of torch that can be installed."""
+        return (*self.torch, *self.unlocked)
 
     def digest(self, build: str) -> str:
         """A digest of the packages in an environment of this build: 64 hexadecimal digits."""
-        hashes = sorted(wheel.sha256 for wheel in (*self.carried, *self.torch[build]))
+        torch = [wheel.sha256 for wheel in self.torch[build]] if build in self.torch else [self.unlocked[build].version]
+        hashes = sorted([*(wheel.sha256 for wheel in self.carried), *torch])
         return hashlib.sha256("\n".join([PYTHON_VERSION, *hashes]).encode()).hexdigest()
+
+    def size(self, build: str) -> int:
+        """How many bytes a build's wheels have; of an unlocked one an estimate."""
+        return sum(wheel.size for wheel in self.torch[build]) if build in self.torch else self.unlocked[build].size
+
+    def unpacked(self, build: str) -> int:
+        """How many bytes a build's wheels have when installed; of an unlocked one an estimate."""
+        locked = self.torch.get(build)
+        return self.unlocked[build].unpacked if locked is None else sum(wheel.unpacked for wheel in locked)
 
 
 @dataclass(frozen=True)
 class Installed:
-    """The marker of an environment: what is in it, and the device that its torch found when it was tested."""
+    """The marker of an environment: what is in it, and the device that its torch found when it was tested.
+
+    ``note`` says what torch's hash is and who stated it, if no lock of the extension has it.
+    """
 
     build: str
     digest: str
     device: str
     memory: int | None  # bytes, of a GPU
     torch: str
+    note: str = ""
 
     @property
     def title(self) -> str:
@@ -99,6 +125,16 @@ class Folders:
         return self.root / "install.log"
 
     @property
+    def hashes(self) -> Path:
+        """The SHA-256 of each installed file that no lock of the extension names: ``{file: sha256}``."""
+        return self.root / "torch-hashes.json"
+
+    @property
+    def failures(self) -> Path:
+        """The builds of torch that did not work on this machine, and why: see ``failures.py``."""
+        return self.root / "failed-builds.json"
+
+    @property
     def lock(self) -> Path:
         """The lock that allows one installation at a time."""
         return self.root / "install.lock"
@@ -129,6 +165,15 @@ def read_marker(environment: Path) -> Installed | None:
 def write_marker(environment: Path, installed: Installed) -> None:
     """Write the marker whole or not at all, and make sure that it reaches the disk."""
     write_whole(environment / MARKER, json.dumps(asdict(installed)), durable=True)
+
+
+def record_hashes(path: Path, wheels: Iterable[Wheel]) -> None:
+    """Add the hashes of these wheels to those that earlier installations recorded: ``{file: sha256}``."""
+    try:
+        known: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        known = {}
+    write_whole(path, json.dumps({**known, **{wheel.file: wheel.sha256 for wheel in wheels}}, indent=1), durable=True)
 
 
 def remove_tree(folder: Path) -> None:

@@ -13,7 +13,8 @@ from pathlib import Path
 from ..jobs.file_lock import Busy, FileLock
 from . import environment
 from .environment import Folders, Packages, python_in
-from .steps import Cancelled, Installation, Options, Plan, Problem, disk_problem, forget, make_plan
+from .plan import Options, Plan, make_plan
+from .steps import Cancelled, Installation, Problem, disk_problem, forget
 
 
 class State(enum.Enum):
@@ -143,13 +144,15 @@ class Installer:
         except OSError as error:
             self._failure = disk_problem(error)
         finally:
-            self._known = None
+            self._known = self.surveyed = None  # what failed changes what the next attempt takes
 
     def _remove(self) -> None:
         forget(self.folders.environment)
         folders = self.folders
         for folder in (folders.environment, *folders.parts(), folders.downloads, folders.interpreters, folders.working):
             environment.remove_tree(folder)
+        for file in (folders.hashes, folders.failures):
+            file.unlink(missing_ok=True)
 
     def _installation(self, options: Options) -> Installation:
         return Installation(
@@ -157,7 +160,7 @@ class Installer:
         )
 
     def _survey(self, options: Options) -> None:
-        self.plan = make_plan(self.folders, self.packages, options)
+        self.plan = make_plan(self.folders, self.packages, options, self._environ)
 
     def _look(self) -> Status:
         if self._failure is not None:
@@ -168,7 +171,7 @@ class Installer:
         marker = environment.read_marker(self.folders.environment)
         if marker is None:
             return self._look_at_leftovers()
-        if marker.build not in self.packages.torch or marker.digest != self.packages.digest(marker.build):
+        if marker.build not in self.packages.builds or marker.digest != self.packages.digest(marker.build):
             return Status(State.OUTDATED, "This version of the extension needs different packages.", remedy="Update")
         if not python_in(self.folders.environment).exists():
             return Status(
@@ -177,7 +180,11 @@ class Installer:
                 "The Python it was created with is gone. Repair the backend.",
                 remedy="Repair",
             )
-        return Status(State.READY, marker.title, f"torch {marker.torch}")
+        return Status(
+            State.READY,
+            marker.title,
+            f"torch {marker.torch}. {marker.note}" if marker.note else f"torch {marker.torch}",
+        )
 
     def _look_at_leftovers(self) -> Status:
         arrived = environment.bytes_in(self.folders.downloads)

@@ -12,58 +12,35 @@ import shutil
 import stat
 import time
 import zipfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from ...backend import protocol
 from ...backend.files import sha256
 from ...backend.protocol import Wheel
-from . import environment, process
+from . import environment, network, process
 from .child import Child, read_report
 from .environment import Folders, Installed, Packages, python_in
-from .machine import TITLES, Choice, choose_build, find_gpu
+from .failures import Failure, add_failure
+from .machine import NAMED
+from .plan import COMPILE_SECONDS, DOWNLOAD_RATE, UNPACK_RATE, Options, Plan, arriving, choose, make_plan
 
 PYPI = "https://pypi.org/simple"
 
-#: Bytes on disk of the Python that uv downloads, bytes of that download, and bytes that must stay free.
-PYTHON_SIZE = 110 << 20
-PYTHON_DOWNLOAD = 30 << 20
-SPARE = 256 << 20
-
-#: Bytes a second, and seconds, that the estimates and the progress bar assume.
-DOWNLOAD_RATE = 5e6
-UNPACK_RATE = 30e6
-COMPILE_SECONDS = 30.0
-
 #: How often a silent child and a wish to cancel are checked, in seconds.
 INTERVAL = 0.1
+
+#: How many seconds a new torch may take to load and to compute a few things: the first time, virus scanners read it.
+CHECK_PATIENCE = 300.0
+
+#: What ``fetch`` says if a build cannot be had, so that the next best one is offered.
+NOT_TO_BE_HAD = ("hash_missing", "hash_wrong", "wheel_missing", "wheel_invalid")
 
 #: How many seconds to try to move the environment to its place: on Windows a virus scanner may hold its files.
 PLACE_PATIENCE = 20.0
 
 #: The archives of Python that uv installs. uv looks for each in a folder named after its date.
 PYTHON_ARCHIVE = re.compile(r"cpython-3\.11\.\d+(?:\+|%2B)(\d{8})-.*\.tar\.gz")
-
-
-@dataclass(frozen=True)
-class Options:
-    """The user's choices: a Python 3.11 (empty: downloaded), a package index, a wheels folder (empty: downloaded)."""
-
-    python: str = ""
-    index: str = ""
-    wheels: str = ""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What an installation will take, in bytes and seconds."""
-
-    choice: Choice
-    download: int
-    disk: int
-    free: int
-    seconds: float
 
 
 class Problem(Exception):
@@ -77,22 +54,6 @@ class Problem(Exception):
 
 class Cancelled(Exception):
     """The user has cancelled."""
-
-
-def make_plan(folders: Folders, packages: Packages, options: Options) -> Plan:
-    """Work out what an installation will take on this machine. This can take a few seconds."""
-    choice = choose_build(packages.torch, find_gpu())
-    wheels = packages.torch[choice.build]
-    there = environment.bytes_in(folders.downloads)
-    arriving = max(0, sum(wheel.size for wheel in wheels) - there)
-    arriving += 0 if options.python else PYTHON_DOWNLOAD
-    download = 0 if options.wheels else arriving  # wheels in a folder are copied
-    python = 0 if options.python else PYTHON_SIZE
-    unpacked = sum(wheel.unpacked for wheel in (*packages.carried, *wheels, packages.uv))
-    folders.root.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(folders.root).free
-    seconds = download / DOWNLOAD_RATE + unpacked / UNPACK_RATE + COMPILE_SECONDS + 20
-    return Plan(choice, download, arriving + python + unpacked + SPARE, free, seconds)
 
 
 class Installation:
@@ -120,16 +81,15 @@ class Installation:
         """Install the environment; with ``repair``, from scratch. Raises Problem, Cancelled and OSError."""
         folders = self._folders
         self._step("Checking this computer", 0.0)
-        plan = make_plan(folders, self._packages, self._options)
+        plan = make_plan(folders, self._packages, self._options, self._environ)
         build = plan.choice.build
         if repair:
             forget(folders.environment)
         for leftover in (*folders.parts(), folders.working):
             _clear(leftover, self._check)
         self._require_space(plan)
-        torch = self._packages.torch[build]
-        shares = _shares(self._packages, torch)
-        self._log_start(build)
+        shares = _shares(self._packages, build)
+        self._log_start(plan)
 
         self._step("Unpacking uv", shares["uv"])
         uv = self._unpack_uv()
@@ -143,11 +103,11 @@ class Installation:
         self._step("Installing packages", shares["carried"])
         self._install_wheels(uv, part, self._packages.carried, self._extension / "wheels")
         self._step("Downloading torch", shares["download"])
-        self._fetch(part, build)
+        torch = self._fetch(part, plan)
         self._step("Installing torch", shares["torch"])
-        self._install_wheels(uv, part, torch, folders.downloads, "--compile-bytecode")
+        self._install_wheels(uv, part, torch.wheels, folders.downloads, "--compile-bytecode")
         self._step("Testing the environment", shares["try"])
-        marker = self._try(part, build)
+        marker = self._try(part, plan, torch)
         self._step("Compiling", shares["compile"])
         # Otherwise the first job would have to wait for this, half a minute. The result lies in the environment.
         self._backend(part, ["compile"], "compiling", lambda line: None)
@@ -209,37 +169,90 @@ class Installation:
         free, unpacked = shutil.disk_usage(part).free, sum(wheel.unpacked for wheel in wheels) or 1
         self._uv(uv, *install, on_tick=lambda: self._at((free - shutil.disk_usage(part).free) / unpacked))
 
-    def _fetch(self, part: Path, build: str) -> None:
-        packages = self._extension / "packages.json"
-        command = ["fetch", str(packages), build, "--to", str(self._folders.downloads), "--attached"]
-        command += ["--index-url", self._options.index or PYPI]
-        if self._options.wheels:
-            command += ["--from", self._options.wheels]
-        failure: Problem | None = None
+    def _fetch(self, part: Path, plan: Plan) -> protocol.Wheels:
+        """Bring torch's wheels, and say which they are. Hashes that no lock has are recorded, to be checked again."""
+        options, build = self._options, plan.choice.build
+        command = ["fetch", str(self._extension / "packages.json"), build, "--to", str(self._folders.downloads)]
+        command += ["--attached", "--recorded", str(self._folders.hashes), "--index-url", options.index or PYPI]
+        command += ["--timeout", str(options.timeout or network.TIMEOUT)]
+        command += ["--torch-index", options.torch_index] if options.torch_index else []
+        command += ["--from", options.wheels] if options.wheels else []
+        found: protocol.Wheels | None = None
+        failure: protocol.Error | None = None
 
         def on_line(line: str) -> None:
-            nonlocal failure
+            nonlocal failure, found
             report = read_report(line)
             if isinstance(report, protocol.Transfer):
                 words = f"Downloading torch, {_megabytes(report.done)} of {_megabytes(report.total)}"
                 self._at(report.done / max(report.total, 1), words)
+            elif isinstance(report, protocol.Wheels):
+                found = report
+                self._log_hashes(report)
             elif isinstance(report, protocol.Error):
-                failure = Problem(report.message, report.hint)
+                failure = report
 
         try:
             self._backend(part, command, "downloading torch", on_line)
         except Problem as problem:
-            raise failure or problem from None
+            if failure is None:
+                raise problem from None
+            if failure.code in NOT_TO_BE_HAD and build in self._packages.unlocked:
+                raise self._offer(plan, failure.message, about_gpu=False) from None
+            raise Problem(failure.message, failure.hint) from None
+        if found is None:
+            raise Problem("The download did not say which wheels it brought.", "Reinstall the extension.")
+        if found.source:
+            environment.record_hashes(self._folders.hashes, found.wheels)
+        return found
 
-    def _try(self, part: Path, build: str) -> Installed:
-        """Import torch and ask it for the device."""
-        lines = self._backend(part, ["device"], "torch", lambda line: None)
-        reports = (read_report(line) for line in lines)
+    def _log_hashes(self, found: protocol.Wheels) -> None:
+        """Write the hashes that no lock has to the log."""
+        if not found.source:
+            return
+        with self._folders.log.open("a", encoding="utf-8") as log:
+            log.writelines(f"{wheel.file}: SHA-256 {wheel.sha256}, by {found.source}\n" for wheel in found.wheels)
+
+    def _try(self, part: Path, plan: Plan, torch: protocol.Wheels) -> Installed:
+        """Import torch, ask it for the device, and let the device compute what the networks are made of."""
+        reports: list[protocol.Report | None] = []
+        end, ended = time.monotonic() + CHECK_PATIENCE, ""
+
+        def on_tick() -> None:
+            if time.monotonic() > end:
+                raise Problem(f"torch did not answer within {CHECK_PATIENCE / 60:.0f} minutes.")
+
+        try:
+            self._backend(part, ["device"], "torch", lambda line: reports.append(read_report(line)), on_tick)
+        except Problem as problem:
+            ended = f"The test ended early: {problem}"
+            if not any(isinstance(report, protocol.Device) for report in reports):
+                raise  # torch itself cannot be loaded
         found = next((report for report in reports if isinstance(report, protocol.Device)), None)
         if found is None:
             raise Problem("torch did not report a device.", f"See {self._folders.log} for details.", "Repair")
-        digest = self._packages.digest(build)
-        return Installed(build, digest, found.device, found.memory, found.torch)
+        trouble = _trouble(plan.choice.build, found, reports, ended)
+        if trouble:
+            raise self._offer(plan, trouble, about_gpu=True)
+        digest = self._packages.digest(plan.choice.build)
+        return Installed(plan.choice.build, digest, found.device, found.memory, found.torch, _note(torch))
+
+    def _offer(self, plan: Plan, why: str, about_gpu: bool) -> Problem:
+        """Remember that a build does not work here, drop its files, and offer the next best one with its size."""
+        choice, folders = plan.choice, self._folders
+        name = choice.gpu.name if choice.gpu is not None else "this computer"
+        sentence = f"{choice.title} does not work on {name}: {why}" if about_gpu else why
+        gpu, driver = (name, choice.gpu.driver if choice.gpu else None) if about_gpu else ("", None)
+        add_failure(folders.failures, choice.build, Failure(sentence, self._packages.digest(choice.build), gpu, driver))
+        environment.remove_tree(folders.downloads)
+        following = choose(folders, self._packages, self._options, plan.gpus)
+        if following.build == choice.build:  # chosen by hand, or the last one
+            return Problem(
+                sentence, f"Choose another build of torch in the preferences. See {folders.log} for details."
+            )
+        size = _megabytes(arriving(folders, self._packages, following.build))
+        words = f"The next best is {following.title}: {size} to download."
+        return Problem(sentence, words, "Install the Next Best")
 
     # --- tools for the steps ---
 
@@ -262,10 +275,18 @@ class Installation:
             "UV_NO_CONFIG": "1",
             "UV_NO_PROGRESS": "1",
         }
+        env |= network.for_uv(self._environ, self._options.timeout)
         return self._child([str(uv), *arguments], "uv", lambda line: None, env, on_tick)
 
-    def _backend(self, part: Path, arguments: list[str], what: str, on_line: Callable[[str], None]) -> list[str]:
-        return self._child(process.backend_command(python_in(part), *arguments), what, on_line)
+    def _backend(
+        self,
+        part: Path,
+        arguments: list[str],
+        what: str,
+        on_line: Callable[[str], None],
+        on_tick: Callable[[], None] = lambda: None,
+    ) -> list[str]:
+        return self._child(process.backend_command(python_in(part), *arguments), what, on_line, None, on_tick)
 
     def _child(
         self,
@@ -306,23 +327,47 @@ class Installation:
             words = f"{needed} are needed in {self._folders.root}, but only {free} are free."
             raise Problem(f"Not enough disk space: {words}", "Free some disk space and try again.")
 
-    def _log_start(self, build: str) -> None:
-        self._folders.log.write_text(f"torch {TITLES[build]}, {self._options}\n", encoding="utf-8")
+    def _log_start(self, plan: Plan) -> None:
+        gpus = "; ".join(gpu.title for gpu in (*plan.gpus.visible, *plan.gpus.hidden)) or "none"
+        lines = (
+            f"{plan.choice.title}, {self._options}",
+            f"GPUs: {gpus}",
+            plan.choice.remark,
+            f"Network: {plan.network}",
+        )
+        self._folders.log.write_text("\n".join(filter(None, lines)) + "\n", encoding="utf-8")
 
 
-def _shares(packages: Packages, torch: tuple[Wheel, ...]) -> dict[str, float]:
+def _shares(packages: Packages, build: str) -> dict[str, float]:
     """How much of the progress bar each step takes: its share of the estimated time."""
     seconds = {
         "uv": 1.0,
         "python": 8.0,
         "environment": 1.0,
         "carried": sum(wheel.unpacked for wheel in packages.carried) / UNPACK_RATE,
-        "download": sum(wheel.size for wheel in torch) / DOWNLOAD_RATE,
-        "torch": sum(wheel.unpacked for wheel in torch) / UNPACK_RATE,
+        "download": packages.size(build) / DOWNLOAD_RATE,
+        "torch": packages.unpacked(build) / UNPACK_RATE,
         "try": 8.0,
         "compile": COMPILE_SECONDS,
     }
     return {step: part / sum(seconds.values()) for step, part in seconds.items()}
+
+
+def _trouble(build: str, found: protocol.Device, reports: Iterable[protocol.Report | None], ended: str) -> str:
+    """What is wrong with the device that a new torch found; empty if nothing. ``ended`` says why the test broke off."""
+    if NAMED[build].vendor and found.device == "cpu":
+        return "torch finds no GPU."
+    checked = next((report for report in reports if isinstance(report, protocol.DeviceCheck)), None)
+    if checked is None:
+        return ended or "The test did not say how it ended."
+    return " ".join(checked.failed)
+
+
+def _note(torch: protocol.Wheels) -> str:
+    """What torch's hash is and who stated it, if no lock of the extension has it."""
+    if not torch.source:
+        return ""
+    return next((f"SHA-256 {wheel.sha256}, by {torch.source}" for wheel in torch.wheels if wheel.name == "torch"), "")
 
 
 def forget(folder: Path) -> None:
@@ -368,6 +413,9 @@ def _explain(what: str, lines: list[str], log: Path) -> Problem:
     text = "\n".join(lines)
     if re.search(r"No space left on device|os error (28|112)\b|Errno 28|not enough space on the disk", text):
         return Problem("The disk is full.", "Free some disk space and try again. Downloaded data is kept.")
+    if "cpython-" in text and re.search(r"hash mismatch|failed to extract archive", text, re.IGNORECASE):
+        hint = "Try again, use another network, or choose a Python 3.11 in the preferences."
+        return Problem("The downloaded Python 3.11 is not the one that uv knows.", hint)
     if re.search(r"Failed to (download|fetch)|error sending request|dns error|connection", text, re.IGNORECASE):
         hint = "Check the network, or choose a Python 3.11 in the preferences."
         return Problem("Python 3.11 could not be downloaded.", f"{hint} See {log} for details.")

@@ -343,6 +343,29 @@ TEXTS = {
     ),
     "Failed: {why}": "Fehlgeschlagen: {why}",
     "Wheels Folder": "Wheels-Ordner",
+    "Torch Build": "Torch-Variante",
+    "Which build of torch is installed. A change takes effect with the next installation or repair": (
+        "Welche Variante von torch installiert wird. Eine Änderung gilt ab der nächsten Installation oder Reparatur"
+    ),
+    "Automatic": "Automatisch",
+    "The best tested build for this computer": "Die beste erprobte Variante für diesen Rechner",
+    "NVIDIA (CUDA 13.0)": "NVIDIA (CUDA 13.0)",
+    "Needs driver 580 and at least a GTX 16 or RTX 20": "Braucht Treiber 580 und mindestens eine GTX 16 oder RTX 20",
+    "NVIDIA (CUDA 12.6)": "NVIDIA (CUDA 12.6)",
+    "Needs driver 525 (Windows: 528), and no RTX 50": "Braucht Treiber 525 (Windows: 528) und keine RTX 50",
+    "AMD (ROCm 7.2, untested)": "AMD (ROCm 7.2, nicht erprobt)",
+    "Linux only. It was never tried": "Nur Linux. Nie ausprobiert",
+    "Intel (XPU, untested)": "Intel (XPU, nicht erprobt)",
+    "It was never tried": "Nie ausprobiert",
+    "Processor": "Prozessor",
+    "Works on every computer with Linux or Windows": "Läuft auf jedem Rechner mit Linux oder Windows",
+    "The downloaded Python 3.11 is not the one that uv knows.": (
+        "Das heruntergeladene Python 3.11 ist nicht das, das uv kennt."
+    ),
+    "Install the Next Best": "Die nächstbeste installieren",
+    "The download did not say which wheels it brought.": (
+        "Der Download hat nicht gesagt, welche Wheels er gebracht hat."
+    ),
     "Free Memory": "Speicher freigeben",
     "Free Memory After": "Speicher freigeben nach",
     "Free some disk space and try again.": "Speicherplatz schaffen und erneut versuchen.",

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import bpy
-from bpy.props import IntProperty, StringProperty
+from bpy.props import EnumProperty, IntProperty, StringProperty
 
 from ..extension import ROOT
 from . import setup_page
@@ -32,6 +32,18 @@ class EspalierPreferences(bpy.types.AddonPreferences):
         description="Folder with torch's wheels, for an installation without a network. "
         "It must also hold uv's archive of Python 3.11, unless a Python 3.11 is set",
         subtype="DIR_PATH",
+    )
+    torch_build: EnumProperty(
+        name="Torch Build",
+        description="Which build of torch is installed. A change takes effect with the next installation or repair",
+        items=(
+            ("AUTOMATIC", "Automatic", "The best tested build for this computer"),
+            ("cu130", "NVIDIA (CUDA 13.0)", "Needs driver 580 and at least a GTX 16 or RTX 20"),
+            ("cu126", "NVIDIA (CUDA 12.6)", "Needs driver 525 (Windows: 528), and no RTX 50"),
+            ("rocm7.2", "AMD (ROCm 7.2, untested)", "Linux only. It was never tried"),
+            ("xpu", "Intel (XPU, untested)", "It was never tried"),
+            ("cpu", "Processor", "Works on every computer with Linux or Windows"),
+        ),
     )
     backend_python: StringProperty(
         name="Backend Python",

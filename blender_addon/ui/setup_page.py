@@ -47,7 +47,7 @@ def draw(layout: bpy.types.UILayout, preferences: bpy.types.AddonPreferences, co
         draw_backend(box, here)
     column = box.column()
     column.use_property_split = True
-    for name in ("base_python", "package_index", "wheels_folder", "backend_python"):
+    for name in ("base_python", "package_index", "wheels_folder", "torch_build", "backend_python"):
         column.prop(preferences, name)
     column.separator()
     memory = column.row(align=True)

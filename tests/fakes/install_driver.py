@@ -17,7 +17,7 @@ sys.modules["espalier"] = package
 
 from espalier.blender_addon.server.environment import Packages  # noqa: E402
 from espalier.blender_addon.server.install import Installer  # noqa: E402
-from espalier.blender_addon.server.steps import Options  # noqa: E402
+from espalier.blender_addon.server.plan import Options  # noqa: E402
 
 packages = Packages.read(Path(extension))
 assert packages is not None

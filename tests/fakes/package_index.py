@@ -1,13 +1,17 @@
-"""A package index on loopback (PEP 503) that does what networks do, and wheels made for it."""
+"""A package index on loopback (PEP 503) that does what networks do, and wheels made for it.
+
+It also stands for torch's own index, which has a folder for each build (``torch_url``).
+"""
 
 from __future__ import annotations
 
 import hashlib
 import io
+import ssl
 import threading
 import time
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -34,7 +38,10 @@ class FakeIndex:
     files: dict[str, bytes] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     asked: list[tuple[str, str | None]] = field(default_factory=list)  # (file, range) of each download
+    unhashed: set[str] = field(default_factory=set)  # files that are listed without their hash
+    anything: bytes | None = None  # the answer to what it does not know
     url: str = ""
+    torch_url: str = ""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def next_fault(self) -> Fault:
@@ -47,11 +54,14 @@ class FakeIndex:
 
 
 @contextmanager
-def serve_index() -> Iterator[FakeIndex]:
-    """An index that answers while the context lasts."""
+def serve_index(tls: ssl.SSLContext | None = None) -> Iterator[FakeIndex]:
+    """An index that answers while the context lasts, with ``tls`` over HTTPS. It can also be asked as a proxy."""
     index = FakeIndex()
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, index))
-    index.url = f"http://127.0.0.1:{server.server_port}/simple"
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    start = f"{'http' if tls is None else 'https'}://127.0.0.1:{server.server_port}"
+    index.url, index.torch_url = f"{start}/simple", f"{start}/whl"
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
@@ -62,12 +72,13 @@ def serve_index() -> Iterator[FakeIndex]:
         thread.join()
 
 
-def make_wheel(name: str, version: str, files: Mapping[str, bytes]) -> tuple[str, bytes]:
+def make_wheel(name: str, version: str, files: Mapping[str, bytes], requires: Iterable[str] = ()) -> tuple[str, bytes]:
     """A wheel of pure Python: its file name and content."""
     info = f"{name}-{version}.dist-info"
+    needs = "".join(f"Requires-Dist: {requirement}\n" for requirement in requires)
     members = {
         **files,
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n".encode(),
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needs}".encode(),
         f"{info}/WHEEL": b"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
     record = "".join(f"{path},,\n" for path in (*members, f"{info}/RECORD"))
@@ -85,24 +96,36 @@ class _Handler(BaseHTTPRequestHandler):
         self.index = index
         super().__init__(*args)
 
+    def handle(self) -> None:
+        try:
+            super().handle()
+        except (ssl.SSLError, ConnectionError):
+            self.close_connection = True  # the client does not trust the certificate, or was killed
+
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing."""
 
     def do_GET(self) -> None:
-        _, kind, name = unquote(urlsplit(self.path).path).split("/")[:3]
+        _, kind, name, *rest = unquote(urlsplit(self.path).path).split("/")
         if kind == "simple":
             self._list(name)
+        elif kind == "whl":
+            self._list(rest[0])
         elif name in self.index.files:
             self._serve(name)
+        elif self.index.anything is not None:
+            self._answer(200, self.index.anything)
         else:
             self._answer(404, b"")
 
     def _list(self, package: str) -> None:
-        names = [name for name in self.index.files if name.partition("-")[0].lower() == package]
-        links = [
-            f'<a href="/files/{quote(name)}#sha256={hashlib.sha256(self.index.files[name]).hexdigest()}">{name}</a>'
-            for name in names
-        ]
+        names = [name for name in self.index.files if name.partition("-")[0].lower().replace("_", "-") == package]
+        links = []
+        for name in names:
+            digest = hashlib.sha256(self.index.files[name]).hexdigest()
+            fragment = "" if name in self.index.unhashed else f"#sha256={digest}"
+            other = f'data-dist-info-metadata="sha256={digest}"'  # here even the right one: it must not be believed
+            links.append(f'<a href="/files/{quote(name)}{fragment}" {other}>{name}</a>')
         self._answer(200 if links else 404, f"<!DOCTYPE html><html><body>{'<br>'.join(links)}</body></html>".encode())
 
     def _serve(self, name: str) -> None:

@@ -26,6 +26,40 @@ class device:
     def __init__(self, type): self.type = type
 cuda = types.SimpleNamespace(is_available=lambda: False)
 """
+#: A torch that has a GPU. BROKEN is the operation that the GPU cannot do, WRONG the one whose result is wrong.
+GPU_TORCH = """
+import os, sys, types
+__version__ = "1.0+cu126"
+BROKEN, WRONG = {broken!r}, {wrong!r}
+class device:
+    def __init__(self, type): self.type = type
+class Tensor:
+    def __init__(self, values, gpu=False): self.values, self.gpu = values, gpu
+    def half(self): return self
+    float = cpu = abs = half
+    def to(self, device): return Tensor(self.values, True)
+    def max(self): return max(self.values)
+    def __sub__(self, other): return Tensor([abs(a - b) for a, b in zip(self.values, other.values)])
+    def __matmul__(self, other): return computed("product", self)
+def computed(name, x, *others, **options):
+    if x.gpu and name == BROKEN == "crash": os._exit(139)
+    if x.gpu and name == BROKEN:
+        raise RuntimeError("CUDA error: no kernel image is available for execution on the device")
+    return Tensor([value * (2 if x.gpu and name == WRONG else 1) for value in x.values])
+class Generator:
+    def manual_seed(self, seed): return self
+def randn(shape, generator): return Tensor([1.0, 2.0, 3.0])
+functional = types.SimpleNamespace(
+    scaled_dot_product_attention=lambda *x: computed("crash" if BROKEN == "crash" else "attention", *x),
+    conv3d=lambda *x, **options: computed("convolution", *x),
+)
+nn = types.SimpleNamespace(functional=functional)
+cuda = types.SimpleNamespace(
+    is_available=lambda: BROKEN != "cuda",
+    get_device_name=lambda device: "RTX Fake",
+    get_device_properties=lambda device: types.SimpleNamespace(total_memory=8 << 30),
+)
+"""
 #: In place of what takes half a minute and needs the real torch.
 COMPILING = """
 import pathlib, sys
@@ -35,12 +69,20 @@ def warm(): pathlib.Path(sys.prefix, "compiled").mkdir()
 WAITS = ("WAITS = (1.0, 2.0, 4.0, 8.0)", "WAITS = (0.02, 0.02, 0.02, 0.02)")
 
 
-def torch_wheel(version: str = "1.0+cpu", code: bytes = TORCH) -> tuple[str, bytes]:
-    return make_wheel("torch", version, {"torch/__init__.py": code, "torch/noise.bin": NOISE})
+def torch_wheel(version: str = "1.0+cpu", code: bytes = TORCH, requires: tuple[str, ...] = ()) -> tuple[str, bytes]:
+    return make_wheel("torch", version, {"torch/__init__.py": code, "torch/noise.bin": NOISE}, requires)
 
 
-def make_extension(folder: Path, torch: tuple[str, bytes]) -> Path:
-    """Lay the extension out in ``folder``, with locks of this torch."""
+def gpu_wheel(broken: str = "", wrong: str = "", requires: tuple[str, ...] = ()) -> tuple[str, bytes]:
+    """A wheel of a torch with a GPU that cannot do an operation, or does it wrongly."""
+    return torch_wheel("1.0+cu126", GPU_TORCH.format(broken=broken, wrong=wrong).encode(), requires)
+
+
+def make_extension(folder: Path, torch: tuple[str, bytes], **builds: tuple[str, bytes] | str) -> Path:
+    """Lay the extension out in ``folder``, with locks of this torch.
+
+    ``builds`` are more of them: a wheel, which is locked, or only the version of one without a lock.
+    """
     ignored = shutil.ignore_patterns("__pycache__", "pretrained", "training", "goldens")
     shutil.copytree(ROOT / "backend", folder / "backend", ignore=ignored)
     transfer = folder / "backend" / "store" / "transfer.py"
@@ -53,7 +95,18 @@ def make_extension(folder: Path, torch: tuple[str, bytes]) -> Path:
     path_file = "\n".join(path for path in sys.path if path.endswith(("site-packages", "dist-packages"))).encode()
     bridge = make_wheel("bridge", "1.0", {"bridge.pth": path_file or site.getsitepackages()[0].encode()})
     (folder / "wheels" / bridge[0]).write_bytes(bridge[1])
-    packed = {"uv": locked(uv_wheel(folder / "wheels")), "carried": [locked(bridge)], "torch": {"cpu": [locked(torch)]}}
+    more = {name: [locked(wheel)] for name, wheel in builds.items() if isinstance(wheel, tuple)}
+    unlocked = {
+        name: {"version": version, "size": len(NOISE), "unpacked": len(NOISE)}
+        for name, version in builds.items()
+        if isinstance(version, str)
+    }
+    packed = {
+        "uv": locked(uv_wheel(folder / "wheels")),
+        "carried": [locked(bridge)],
+        "torch": {"cpu": [locked(torch)], **more},
+        "unlocked": unlocked,
+    }
     (folder / "packages.json").write_text(json.dumps(packed))
     return folder
 

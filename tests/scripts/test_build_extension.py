@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sys
 import tomllib
 import zipfile
@@ -13,9 +14,20 @@ from pathlib import Path
 import pytest
 
 from backend.errors import StoreError
-from backend.store.wheels import indexes
+from backend.store.index import indexes
 from scripts import build_extension
-from scripts.build_extension import PLATFORMS, ROOT, Pin, Wheels, manifest, pack, read_lock
+from scripts.build_extension import (
+    PLATFORMS,
+    PURE,
+    ROOT,
+    Pin,
+    Wheels,
+    manifest,
+    pack,
+    read_lock,
+    recorded,
+    without_lock,
+)
 from tests.fakes.package_index import FakeIndex, Fault, make_wheel, serve_index
 
 LINUX, WINDOWS, MACOS = PLATFORMS
@@ -140,8 +152,45 @@ def test_the_manifest_keeps_to_blenders_rules() -> None:
 
 def test_every_platform_has_a_lock_to_install_from() -> None:
     for platform in PLATFORMS:
-        assert any((ROOT / lock).exists() for lock in platform.torch.values())
-        assert {"cpu", "apple"} & platform.torch.keys()
+        plain = next(build for build in ("cpu", "apple") if build in platform.torch)
+        assert (ROOT / platform.torch[plain]).exists()
+
+
+def test_what_the_locks_record_needs_no_index() -> None:
+    """Every wheel of torch's locks is in the record, with a size that a wheel of its kind can have."""
+    for platform in PLATFORMS:
+        for build, lock in platform.torch.items():
+            if not (ROOT / lock).exists():
+                continue
+            pins = {pin.name: pin for pin in read_lock(ROOT / lock, platform)}
+            wheel = recorded(pins["torch"], platform)
+            assert wheel.unpacked > wheel.size > 50e6, (platform.name, build)
+            assert wheel.sha256 in pins["torch"].hashes
+            assert wheel.file.startswith(f"torch-{pins['torch'].version}-cp311-")
+            carried = {pin.name for pin in read_lock(ROOT / PURE, platform)}
+            assert all(recorded(pin, platform).size > 0 for name, pin in pins.items() if name not in carried)
+
+
+def test_the_cuda_build_for_windows_that_is_locked() -> None:
+    pins = {pin.name: pin for pin in read_lock(ROOT / WINDOWS.torch["cu126"], WINDOWS)}
+    wheel = recorded(pins["torch"], WINDOWS)
+    assert (wheel.file, wheel.size) == ("torch-2.13.0+cu126-cp311-cp311-win_amd64.whl", 2_594_548_547)
+    assert wheel.sha256 == "8095729db14e7fd5178a39676fdd679208eff4041407ea34e3d898336c90f5c5"
+
+
+def test_builds_without_a_lock_are_offered_by_their_version() -> None:
+    for platform in PLATFORMS:
+        missing = without_lock(platform)
+        assert missing.keys() == {build for build, lock in platform.torch.items() if not (ROOT / lock).exists()}
+        for build, unlocked in missing.items():
+            assert re.fullmatch(rf"[0-9.]+\+{re.escape(build)}", unlocked.version)
+            assert unlocked.unpacked > unlocked.size > 1e9
+
+
+def test_a_wheel_that_the_record_lacks_is_said() -> None:
+    with pytest.raises(StoreError, match="has no wheel of torch 9 for linux-x64") as caught:
+        recorded(Pin("torch", "9", frozenset({digest(b"")})), LINUX)
+    assert "scripts.lock torch" in caught.value.hint
 
 
 def test_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:

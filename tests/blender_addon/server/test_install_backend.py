@@ -16,10 +16,11 @@ from pathlib import Path
 
 import pytest
 from espalier.blender_addon.server import steps
-from espalier.blender_addon.server.environment import MARKER, Packages, python_in
+from espalier.blender_addon.server.environment import MARKER, python_in
 from espalier.blender_addon.server.install import Installer, State
-from espalier.blender_addon.server.steps import Options
+from espalier.blender_addon.server.plan import Options
 
+from tests.fakes.installing import finish, install, make_installer
 from tests.fakes.package_index import FakeIndex, Fault, serve_index
 from tests.fakes.tiny_extension import ROOT, locked, make_extension, torch_wheel
 
@@ -52,28 +53,9 @@ def installer(extension: Path, tmp_path: Path) -> Iterator[Installer]:
     made.close()
 
 
-def make_installer(folder: Path, extension: Path) -> Installer:
-    packages = Packages.read(extension)
-    assert packages is not None
-    return Installer(folder, extension, packages)
-
-
 @pytest.fixture
 def options(index: FakeIndex) -> Options:
     return Options(python=sys.executable, index=index.url)
-
-
-def finish(installer: Installer) -> State:
-    end = time.monotonic() + 120
-    while installer.working:
-        assert time.monotonic() < end, installer.status()
-        time.sleep(0.01)
-    return installer.status().state
-
-
-def install(installer: Installer, options: Options, repair: bool = False) -> State:
-    installer.start(options, repair)
-    return finish(installer)
 
 
 def until(condition: Callable[[], object]) -> None:

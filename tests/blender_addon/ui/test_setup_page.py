@@ -16,9 +16,9 @@ from espalier.backend.protocol import ModelInfo
 from espalier.blender_addon import installation
 from espalier.blender_addon.extension import ROOT
 from espalier.blender_addon.server.install import State, Status
-from espalier.blender_addon.server.machine import Choice
+from espalier.blender_addon.server.machine import NAMED, Choice
 from espalier.blender_addon.server.models import ModelStore
-from espalier.blender_addon.server.steps import Plan
+from espalier.blender_addon.server.plan import Plan
 from espalier.blender_addon.ui import panels, setup_page
 
 from tests.blender_addon.request.test_quality import know
@@ -86,7 +86,7 @@ def panel() -> str:
     context: Any = types.SimpleNamespace(
         scene=bpy.context.scene,
         preferences=types.SimpleNamespace(
-            system=types.SimpleNamespace(ui_scale=1.0), addons=bpy.context.preferences.addons
+            system=types.SimpleNamespace(ui_scale=1.0, network_timeout=10), addons=bpy.context.preferences.addons
         ),
         region=types.SimpleNamespace(width=280),
         active_object=None,
@@ -113,6 +113,15 @@ def test_first_of_all_the_panel_says_what_to_do(registered: None, monkeypatch: p
     assert "espalier.generate" not in told
     assert bpy.ops.espalier.install_backend() == {"FINISHED"}
     assert fake.started == [False]
+
+
+def test_every_build_of_torch_can_be_chosen(registered: None, addon: Any) -> None:
+    items = addon.bl_rna.properties["torch_build"].enum_items.keys()
+    assert set(items) == {"AUTOMATIC", *NAMED} - {"apple"}, "of which macOS has only one"
+    assert installation.options(bpy.context).build == ""
+    addon.torch_build = "cu126"
+    chosen = installation.options(bpy.context)
+    assert (chosen.build, chosen.timeout) == ("cu126", bpy.context.preferences.system.network_timeout)
 
 
 def test_without_the_network_it_says_how_to_allow_it(
