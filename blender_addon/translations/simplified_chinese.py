@@ -83,7 +83,9 @@ TEXTS = {
     "Always": "总是",
     "Backgrounds are removed, also from images with transparency": "移除背景，带透明度的图像也不例外",
     "Never": "从不",
-    "Images are used whole, for objects that already stand alone on black": "使用整张图像，适用于物体已单独位于黑色背景上的情况",
+    "Images are used whole, for objects that already stand alone on black": (
+        "使用整张图像，适用于物体已单独位于黑色背景上的情况"
+    ),
     "Background removed.": "背景已移除。",
     "The object touches the edge of the image, so a part of it may be missing.": (
         "物体碰到了图像边缘，可能缺少一部分。"
