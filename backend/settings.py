@@ -133,6 +133,17 @@ class Settings:
         high=8192,
         shown=Shown(values=(512, 1024, 2048, 4096)),
     )
+    background: str = _setting(
+        "automatic",
+        str,
+        "Background",
+        "Whether the background of the images is removed",
+        choices=(
+            Choice("automatic", "Automatic", "An image's own transparency is used. Other backgrounds are removed"),
+            Choice("always", "Always", "Backgrounds are removed, also from images with transparency"),
+            Choice("never", "Never", "Images are used whole, for objects that already stand alone on black"),
+        ),
+    )
     # All at once by default: a distilled flow takes one or two steps, so at most two images would get a turn.
     multi_image: str = _setting(
         "multidiffusion",
@@ -259,9 +270,9 @@ def problem(name: str, value: object) -> str:
 # --- command lines ---------------------------------------------------------------------------------------------------
 
 
-def add_options(parser: argparse.ArgumentParser, door: Door) -> None:
-    """Add an option for each setting that a door offers: ``texture_size`` becomes --texture-size."""
-    for name in names(door):
+def add_options(parser: argparse.ArgumentParser, door: Door, only: tuple[str, ...] = ()) -> None:
+    """Add an option for each setting that a door offers, or ``only`` for some: ``texture_size`` is --texture-size."""
+    for name in only or names(door):
         about, flag = ABOUT[name], "--" + name.replace("_", "-")
         words = about.words.replace("%", "%%")
         if about.kind is bool:

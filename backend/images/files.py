@@ -12,12 +12,14 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 from ..errors import ImageError
+from ..protocol import Point, Settings
 from .decode import READABLE, too_much
-from .frames import is_cut_out, solid, without_alpha, without_frame
+from .frames import inside_frame, is_cut_out, solid, without_alpha
 from .framing import OPAQUE
 
 #: Seconds until a decoder is ended that has not ended itself: it has 4 seconds of a processor, others may be busy.
@@ -31,22 +33,62 @@ else:
     _CREATION_FLAGS = 0
 
 
-def load_image(path: Path | str) -> Image.Image:
+class Cut(NamedTuple):
+    """An image as RGBA, and whether its background was removed: otherwise it is as the file has it."""
+
+    image: Image.Image
+    removed: bool
+
+
+def load_image(path: Path | str, background: str = Settings.background, point: Point | None = None) -> Image.Image:
     """One reference image as RGBA, upright, with an opaque object on a transparent background.
 
+    ``background`` is the setting of that name. The object is the one at ``point``, without it the largest.
     ``info["note"]`` says what the user should know about the file, if anything. Raises ImageError if the file cannot be
     read or shows no object that can be cut out.
     """
+    image = load_cut(path, background, point).image
+    _require_object(image, Path(path).name)
+    if image.getchannel("A").getextrema()[0] == 255:  # the whole image is the object; the networks need a background
+        note = image.info["note"]
+        image = ImageOps.expand(image, 1, (0, 0, 0, 0))
+        image.info["note"] = note
+    return image
+
+
+def load_cut(path: Path | str, background: str = Settings.background, point: Point | None = None) -> Cut:
+    """One image, cut out as ``background`` says. Raises ImageError as ``load_image`` does, except for tiny objects."""
     path = Path(path)
     image, note = read_image(path)
     image, opacity_note = solid(image)
-    if not is_cut_out(image):
-        from .background import remove_background  # imports scipy, which takes a while
-
-        image = remove_background(without_frame(without_alpha(image)), path.name)
-    _require_object(image, path.name)
+    masked = is_cut_out(image)
+    removed = background == "always" or (background == "automatic" and not masked)
+    if removed:
+        image = _without_background(image, masked, path.name, point)
     image.info["note"] = " ".join(filter(None, [note, opacity_note]))
-    return image
+    return Cut(image, removed)
+
+
+def _without_background(image: Image.Image, masked: bool, name: str, point: Point | None) -> Image.Image:
+    """An RGBA image cut out, in its own proportions. What frames a photograph is no part of it."""
+    from .background import remove_background  # imports scipy, which takes a while
+
+    if masked:
+        return remove_background(image, name, point)
+    photograph = without_alpha(image)
+    left, top, right, bottom = box = inside_frame(photograph)
+    if point is not None:
+        point = (
+            min(1.0, max(0.0, (point[0] * image.width - left) / (right - left))),
+            min(1.0, max(0.0, (point[1] * image.height - top) / (bottom - top))),
+        )
+    cut = remove_background(photograph.crop(box), name, point)
+    if box == (0, 0, *image.size):
+        return cut
+    scale = cut.width / (right - left)
+    whole = Image.new("RGBA", (round(image.width * scale), round(image.height * scale)))
+    whole.paste(cut, (round(left * scale), round(top * scale)))
+    return whole
 
 
 def read_image(path: Path) -> tuple[Image.Image, str]:

@@ -59,19 +59,24 @@ def without_alpha(image: Image.Image) -> Image.Image:
     return flat
 
 
-def without_frame(image: Image.Image) -> Image.Image:
-    """An RGB photograph without the lines or margins of one colour around it. A plain background is not one of them."""
+def inside_frame(image: Image.Image) -> tuple[int, int, int, int]:
+    """The box of an RGB photograph within the lines or margins of one colour around it: left, top, right, bottom.
+
+    A plain background is not one of them.
+    """
+    whole, (left, top, right, bottom) = np.asarray(image), (0, 0, *image.size)
     for _ in range(MOST):
-        width, height = image.size
-        pixels = np.asarray(image)
+        pixels = whole[top:bottom, left:right]
         sides = [pixels, pixels[::-1], pixels.swapaxes(0, 1), pixels.swapaxes(0, 1)[::-1]]
         rim = np.concatenate([side[0] for side in sides])
         widths = [_frame_width(side, np.median(rim, axis=0)) for side in sides]
         if not all(widths):
             break
-        top, bottom, left, right = (wide + SOFT for wide in widths)
-        image = image.crop((left, top, width - right, height - bottom))
-    return image
+        top, bottom, left, right = (
+            edge + sign * (wide + SOFT)
+            for edge, sign, wide in zip((top, bottom, left, right), (1, -1, 1, -1), widths, strict=True)
+        )
+    return left, top, right, bottom
 
 
 def _frame_width(pixels: np.ndarray, colour: np.ndarray) -> int:

@@ -77,6 +77,7 @@ def _difference(name: str, operation: Operation, shapes: Sequence[Sequence[int]]
     worst = float((result - expected).abs().max() / expected.abs().max())
     return "" if worst <= TOLERANCE else f"Its result of {name} is wrong (off by {worst:.1%})."
 
+
 def warm(device: torch.device) -> None:
     """Do what the first use of a GPU waits for: its context, and the libraries of products, attention and volumes."""
     if device.type == "cpu":

@@ -119,7 +119,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(404, b"")
 
     def _list(self, package: str) -> None:
-        names = [name for name in self.index.files if name.partition("-")[0].lower().replace("_", "-") == package]
+        wanted = package.replace("_", "-")
+        names = [name for name in self.index.files if name.partition("-")[0].lower().replace("_", "-") == wanted]
         links = []
         for name in names:
             digest = hashlib.sha256(self.index.files[name]).hexdigest()
