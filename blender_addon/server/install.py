@@ -144,7 +144,7 @@ class Installer:
         except OSError as error:
             self._failure = disk_problem(error)
         finally:
-            self._known = self.surveyed = None  # what failed changes what the next attempt takes
+            self._known = self.plan = self.surveyed = None  # what failed changes what the next attempt takes
 
     def _remove(self) -> None:
         forget(self.folders.environment)

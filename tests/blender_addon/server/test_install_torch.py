@@ -203,6 +203,7 @@ def test_a_new_driver_is_a_new_chance(tmp_path: Path, options: Options, index: F
     assert install(installer, options) is State.FAILED
     assert plan.make_plan(installer.folders, installer.packages, options).choice.build == "cpu"
     assert "does not work" in plan.make_plan(installer.folders, installer.packages, options).choice.remark
+    assert (installer.plan, installer.surveyed) == (None, None), "the size of the build that failed is not shown again"
     machine(570)
     assert plan.make_plan(installer.folders, installer.packages, options).choice.build == "cu126"
 
