@@ -21,6 +21,7 @@ from .extension import FOLDER, ROOT, is_checkout
 from .jobs.client import Backend
 from .jobs.journal import Journal
 from .jobs.queue import Job, JobQueue, State, Target
+from .jobs.timings import Timings
 from .scene import history, viewport
 from .scene.mesh_import import create_object
 from .scene.paint import paint
@@ -46,11 +47,11 @@ def log_path() -> Path:
     return Path(bpy.app.tempdir) / "backend.log"
 
 
-def journal_folder() -> Path:
-    """The folder for jobs that survive Blender: among the user's files of the extension. A checkout keeps no jobs."""
+def kept_folder() -> Path:
+    """The folder of what survives Blender: the user's files of the extension. What a checkout has ends with Blender."""
     if is_checkout():
-        return Path(bpy.app.tempdir) / "espalier-jobs"
-    return Path(bpy.utils.extension_path_user(ROOT, path="jobs", create=True))
+        return Path(bpy.app.tempdir) / "espalier"
+    return Path(bpy.utils.extension_path_user(ROOT, path="", create=True))
 
 
 jobs = JobQueue(lambda: launch(log_path()))
@@ -257,7 +258,10 @@ def _loaded_file(*_: object) -> None:
 def register() -> None:
     """Open the journal, and offer the jobs that were left behind."""
     bpy.app.handlers.load_post.append(_loaded_file)
-    jobs.journal = Journal(journal_folder())
+    folder = kept_folder()
+    folder.mkdir(exist_ok=True)
+    jobs.journal = Journal(folder / "jobs")
+    jobs.timings = Timings(folder / "timings.json")
     if not bpy.app.background:  # in a batch there is nobody to offer jobs to
         bpy.app.timers.register(recover, first_interval=INTERVAL, persistent=True)
 

@@ -17,6 +17,7 @@ from ...backend import protocol
 from .client import Backend, BackendUnavailable
 from .inputs import InputWriter
 from .journal import Journal, Left, SavedObject
+from .timings import Timings
 
 CANCEL_GRACE = 10.0  # seconds that a backend has to answer a cancel before it is ended by force
 
@@ -115,7 +116,7 @@ class JobQueue:
     def __init__(self, launch: Callable[[], Backend], journal: Journal | None = None) -> None:
         self.jobs: list[Job] = []  # all that have not been forgotten
         self.backend: Backend | None = None
-        self.timings: dict[tuple[str, int | None], dict[str, float]] = {}  # model and steps -> seconds by stage
+        self.timings = Timings()
         self.journal = journal
         self.busy_at = time.monotonic()  # when a job was last active
         self._launch = launch
@@ -207,7 +208,6 @@ class JobQueue:
                 job.preview = Path(message.arrays)
             case protocol.Result() if not job.cancelling:
                 job.state, job.fraction, job.result = State.DONE, 1.0, message
-                self.timings[job.request.model, job.request.steps] = message.timings
                 self._note(job, message)
             case protocol.Result() | protocol.Cancelled():
                 job.state = State.CANCELLED
@@ -216,13 +216,15 @@ class JobQueue:
         return [job]
 
     def _note(self, job: Job, result: protocol.Result) -> None:
-        """Write a result to the journal. If that fails, the result is lost only when this session ends."""
-        if self.journal is None:
-            return
+        """Keep what a job took, and its result in the journal. If that fails, they are known in this session only."""
         try:
-            self.journal.finished(job.request, result)
+            if not job.request.mesh and self.backend is not None and self.backend.ready is not None:
+                device = self.backend.ready.device
+                self.timings.note(job.request.model, job.request.steps, result.timings, device)
+            if self.journal is not None:
+                self.journal.finished(job.request, result)
         except OSError as error:
-            print(f"Espalier: the result of {job.name} could not be saved to the journal: {error}")
+            print(f"Espalier: {job.name} could not be noted, so that the next session will not know it: {error}")
 
     def _lose_backend(self, error: protocol.Error) -> list[Job]:
         """The process has ended or is of no use. The jobs that depend on it end; the next job gets a new process."""
