@@ -4,9 +4,10 @@ Standard library only. Both sides import it. Everything that a side may rely on 
 whose names this module re-exports. Arrays and images never travel on the wire: messages carry paths into the job's
 folder.
 
-Blender -> backend (requests): ``generate``, ``cancel``, ``unload``, ``shutdown``.
+Blender -> backend (requests): ``generate``, ``cutout``, ``cancel``, ``unload``, ``shutdown``.
 Backend -> Blender (messages): ``ready`` (always first), then for each job ``progress``, ``preview`` and exactly one of
-``result``, ``error`` or ``cancelled``. ``unloaded`` answers ``unload``.
+``result``, ``error`` or ``cancelled``. A ``cutout`` gets exactly one of ``cutout_done``, ``error`` or ``cancelled``,
+also while a job runs. ``unloaded`` answers ``unload``.
 Commands that Blender starts (``models``, ``download``, ``verify``, ``delete``, ``fetch``, ``device``) -> Blender
 (reports): see the end of this file.
 """
@@ -93,6 +94,20 @@ def _user_data(environ: Mapping[str, str]) -> Path:
     return chosen if chosen.is_absolute() else Path.home() / ".local" / "share"  # relative ones count as unset (XDG)
 
 
+#: A place in an image, as fractions of its width and height from the top left: the object there is meant. Without one,
+#: the largest is.
+Point = tuple[float, float]
+
+#: The longer side of a cut-out in pixels: a larger image is reduced to it.
+CUTOUT_SIDE = 1536
+
+#: What ``CutoutDone.notes`` may say, for people.
+BACKGROUND_REMOVED = "Background removed."
+EDGE_TOUCHED = "The object touches the edge of the image, so a part of it may be missing."
+NOTHING_STANDS_OUT = "No object stands out from the background."
+CUTOUT_NOTES = (BACKGROUND_REMOVED, EDGE_TOUCHED, NOTHING_STANDS_OUT)
+
+
 class ProtocolError(ValueError):
     """A line is not a message of this protocol. The text says why."""
 
@@ -106,6 +121,8 @@ class Generate(Settings):
     are used as they are if they do not overlap. Otherwise new ones are made: for ``cage_vertices`` and ``cage_faces``
     if the file has them (the mesh that a modifier makes the shape from), else for the mesh itself. With ``mesh``, the
     settings in ``FOR_A_GIVEN_MESH`` and ``faces`` are ignored.
+
+    ``points`` has a point for each image, or is empty: see ``Point``.
     """
 
     type: ClassVar[str] = "generate"
@@ -113,6 +130,7 @@ class Generate(Settings):
     images: tuple[str, ...]
     out: str
     mesh: str = field(default="", kw_only=True)
+    points: tuple[Point | None, ...] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
         """Check nothing yet: fields from the wire may hold anything. ``settings`` checks them, when a job can fail."""
@@ -123,8 +141,28 @@ class Generate(Settings):
 
 
 @dataclass(frozen=True)
+class Cutout:
+    """Ask for the object in an image, cut out. It is answered while a job runs, too; several are answered in order.
+
+    ``id`` must differ from those of all jobs: ``cancel`` and ``error`` carry it as their ``job``. ``image`` is the path
+    of an image file, and ``out`` that of the PNG to write, whole or not at all. ``background`` is the setting of that
+    name.
+    """
+
+    type: ClassVar[str] = "cutout"
+    id: str
+    image: str
+    out: str
+    background: str = Settings.background
+    point: Point | None = None
+
+
+@dataclass(frozen=True)
 class Cancel:
-    """End a job, queued or running. The answer is ``cancelled``, or ``result`` if the job was already done."""
+    """End a job, queued or running, or a cut-out that waits.
+
+    The answer is ``cancelled``, or the usual one if it was already done. A cut-out that is being made is completed.
+    """
 
     type: ClassVar[str] = "cancel"
     job: str
@@ -212,6 +250,22 @@ class Result:
 
 
 @dataclass(frozen=True)
+class CutoutDone:
+    """The cut-out is written.
+
+    ``out`` is a PNG with alpha, of the image's proportions, upright, and at most ``CUTOUT_SIDE`` pixels per side. If
+    ``removed`` is false, the image is as it was: its own transparency is used, nothing was to be removed, or no object
+    stands out. Then ``notes`` says so, and ``generate`` would refuse the image.
+    """
+
+    type: ClassVar[str] = "cutout_done"
+    id: str
+    out: str
+    removed: bool
+    notes: tuple[str, ...] = ()  # some of ``CUTOUT_NOTES``
+
+
+@dataclass(frozen=True)
 class Error:
     """A job failed (``job`` is set), or a request is unreadable or the process cannot continue (``job`` is None).
 
@@ -240,11 +294,13 @@ class Unloaded:
     type: ClassVar[str] = "unloaded"
 
 
-Request = Generate | Cancel | Unload | Shutdown
-Message = Ready | Progress | Preview | Result | Error | Cancelled | Unloaded
+Request = Generate | Cutout | Cancel | Unload | Shutdown
+Message = Ready | Progress | Preview | Result | CutoutDone | Error | Cancelled | Unloaded
 
-_REQUESTS: dict[str, type] = {c.type: c for c in (Generate, Cancel, Unload, Shutdown)}
-_MESSAGES: dict[str, type] = {c.type: c for c in (Ready, Progress, Preview, Result, Error, Cancelled, Unloaded)}
+_REQUESTS: dict[str, type] = {c.type: c for c in (Generate, Cutout, Cancel, Unload, Shutdown)}
+_MESSAGES: dict[str, type] = {
+    c.type: c for c in (Ready, Progress, Preview, Result, CutoutDone, Error, Cancelled, Unloaded)
+}
 
 
 def encode(message: Request | Message | Report) -> str:
@@ -266,11 +322,16 @@ def _decode(line: str, kinds: dict[str, type]) -> Any:
     kind, values = _recognised(line, kinds)
     # Unknown fields are dropped, so that a newer peer of the same protocol can add some.
     known = {f.name: f for f in dataclasses.fields(kind)}
-    values = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items() if name in known}
+    values = {name: _tuples(value) for name, value in values.items() if name in known}
     try:
         return kind(**values)
     except TypeError as error:
         raise ProtocolError(f"{kind.type}: {error}") from error
+
+
+def _tuples(value: Any) -> Any:
+    """A JSON value with its lists as tuples, also those inside lists."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def _recognised(line: str, kinds: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:

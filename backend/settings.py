@@ -133,6 +133,17 @@ class Settings:
         high=8192,
         shown=Shown(values=(512, 1024, 2048, 4096)),
     )
+    background: str = _setting(
+        "automatic",
+        str,
+        "Background",
+        "Whether the background of the images is removed",
+        choices=(
+            Choice("automatic", "Automatic", "An image's own transparency is used. Other backgrounds are removed"),
+            Choice("always", "Always", "Backgrounds are removed, also from images with transparency"),
+            Choice("never", "Never", "Images are used whole, for objects that already stand alone on black"),
+        ),
+    )
     # All at once by default: a distilled flow takes one or two steps, so at most two images would get a turn.
     multi_image: str = _setting(
         "multidiffusion",

@@ -86,6 +86,25 @@ TEXTS = {
     ),
     "Guidance": "Führung",
     "How strongly the images guide the object": "Wie stark die Bilder das Objekt bestimmen",
+    "Background": "Hintergrund",
+    "Whether the background of the images is removed": "Ob der Hintergrund der Bilder entfernt wird",
+    "Automatic": "Automatisch",
+    "An image's own transparency is used. Other backgrounds are removed": (
+        "Die Transparenz eines Bildes wird übernommen. Andere Hintergründe werden entfernt"
+    ),
+    "Always": "Immer",
+    "Backgrounds are removed, also from images with transparency": (
+        "Hintergründe werden entfernt, auch aus Bildern mit Transparenz"
+    ),
+    "Never": "Nie",
+    "Images are used whole, for objects that already stand alone on black": (
+        "Bilder werden ganz verwendet, für Objekte, die schon allein auf Schwarz stehen"
+    ),
+    "Background removed.": "Hintergrund entfernt.",
+    "The object touches the edge of the image, so a part of it may be missing.": (
+        "Das Objekt berührt den Rand des Bildes, also fehlt vielleicht ein Teil davon."
+    ),
+    "No object stands out from the background.": "Kein Objekt hebt sich vom Hintergrund ab.",
     "Views": "Ansichten",
     "How several images are combined": "Wie mehrere Bilder kombiniert werden",
     "All at Once": "Alle zugleich",

@@ -76,6 +76,21 @@ TEXTS = {
     ),
     "Guidance": "引导强度",
     "How strongly the images guide the object": "图像对物体的引导强度",
+    "Background": "背景",
+    "Whether the background of the images is removed": "是否移除图像的背景",
+    "Automatic": "自动",
+    "An image's own transparency is used. Other backgrounds are removed": "使用图像自带的透明度。其他背景会被移除",
+    "Always": "总是",
+    "Backgrounds are removed, also from images with transparency": "移除背景，带透明度的图像也不例外",
+    "Never": "从不",
+    "Images are used whole, for objects that already stand alone on black": (
+        "使用整张图像，适用于物体已单独位于黑色背景上的情况"
+    ),
+    "Background removed.": "背景已移除。",
+    "The object touches the edge of the image, so a part of it may be missing.": (
+        "物体碰到了图像边缘，可能缺少一部分。"
+    ),
+    "No object stands out from the background.": "没有物体从背景中凸显出来。",
     "Views": "视角",
     "How several images are combined": "多张图像的组合方式",
     "All at Once": "同时使用",

@@ -9,6 +9,9 @@ from backend import protocol
 
 REQUESTS = [
     protocol.Generate(job="a", images=("ä b.png", "c.png"), out="/tmp/x", steps=2, seed=7, guidance=3.5),
+    protocol.Generate(job="a", images=("b.png", "c.png"), out="/tmp/x", points=((0.25, 1.0), None)),
+    protocol.Cutout("c", "ä b.png", "/tmp/x/b.png", "always", (0.5, 0.25)),
+    protocol.Cutout("c", "b.png", "/tmp/x/b.png"),
     protocol.Cancel("a"),
     protocol.Unload(),
     protocol.Shutdown(),
@@ -18,6 +21,8 @@ MESSAGES = [
     protocol.Progress("a", "structure", 0.25, 1, 2),
     protocol.Preview("a", "/tmp/x/raw.npz"),
     protocol.Result("a", "m.npz", "t.png", "a.glb", {"total": 1.5}, {"faces": 3}, {"seed": 0, "steps": None}),
+    protocol.CutoutDone("c", "/tmp/x/b.png", True, (protocol.BACKGROUND_REMOVED, protocol.EDGE_TOUCHED)),
+    protocol.CutoutDone("c", "/tmp/x/b.png", False),
     protocol.Error(None, "internal", "Something\nwent “wrong”.", "hint"),
     protocol.Cancelled("a"),
     protocol.Unloaded(),

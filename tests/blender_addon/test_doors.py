@@ -30,6 +30,7 @@ OTHERS: dict[str, Any] = {
     "seed": 4321,
     "faces": 777,
     "texture_size": 2048,
+    "background": "never",
     "multi_image": "stochastic",
     "texture_source": "gaussians",
     "normal_map": False,

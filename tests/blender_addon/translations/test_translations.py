@@ -14,6 +14,7 @@ from typing import Any
 import bpy
 import pytest
 from espalier import blender_addon
+from espalier.backend import protocol
 from espalier.blender_addon import installation, request, scene, translations, ui
 from espalier.blender_addon.server import install, models, steps
 from espalier.blender_addon.ui import job_list, setup_page
@@ -87,6 +88,7 @@ def in_property(prop: Any) -> Iterator[str]:
 CHOSEN = (
     *job_list.STAGES.values(),
     *setup_page.MODEL_STATES.values(),
+    *protocol.CUTOUT_NOTES,
     "Starting",
     "Generated for a file or scene that is no longer open",
     "Finished before Blender was closed",
