@@ -19,6 +19,7 @@ from ..backend import protocol
 from . import choices, installation
 from .extension import FOLDER, ROOT, is_checkout
 from .jobs.client import Backend
+from .jobs.cutouts import CutOut
 from .jobs.journal import Journal
 from .jobs.queue import Job, JobQueue, State, Target
 from .jobs.timings import Timings
@@ -80,6 +81,10 @@ def submit(job: Job) -> None:
         forget(old)
     jobs.submit(job)
     step()
+    _keep_stepping()
+
+
+def _keep_stepping() -> None:
     if not bpy.app.background and not bpy.app.timers.is_registered(_tick):
         bpy.app.timers.register(_tick, first_interval=INTERVAL, persistent=True)
 
@@ -94,6 +99,12 @@ def unload() -> None:
     """Stop the backend, which must be idle. Nothing else frees all of its memory, including the driver's."""
     jobs.release()
     redraw("UI")
+
+
+def ask(cutout: CutOut) -> None:
+    """Ask the backend for a cut-out."""
+    jobs.cutouts.ask(cutout)
+    _keep_stepping()
 
 
 def cancel(job: Job) -> None:
@@ -111,7 +122,8 @@ def forget(job: Job) -> None:
 
 def step() -> None:
     """Handle the backend's messages, and insert the results that can be inserted now."""
-    changed = jobs.step()
+    changed = bool(jobs.step())
+    changed |= jobs.cutouts.take_news()
     for job in list(jobs.jobs):
         match job.state:
             case State.RUNNING if job.preview is not None and not viewport.shown(job.id):
@@ -177,7 +189,7 @@ def insert(
     """Make or change the object of a finished job, as one undo step. If its result is damaged, only the job fails."""
     assert job.result is not None
     size = job.target.size if job.target else 1.0
-    settings = job.result.settings | ({"images": job.sources} if job.sources else {})
+    settings = job.result.settings | ({"images": job.sources} if job.sources else {}) | {"points": job.request.points}
     there = replaced(job)
     try:
         if there is None:
@@ -237,7 +249,7 @@ def select(made: bpy.types.Object, scene: bpy.types.Scene) -> None:
 def _tick() -> float | None:
     step()
     waiting = any(job.state is State.DONE and home(job) is not None for job in jobs.jobs)
-    if jobs.active or waiting:
+    if jobs.active or jobs.cutouts.pending or waiting:
         return INTERVAL
     if jobs.backend is None:
         return None

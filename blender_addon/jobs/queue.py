@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ...backend import protocol
 from .client import Backend, BackendUnavailable
+from .cutouts import STOPPED, CutOuts
 from .inputs import InputWriter
 from .journal import Journal, Left, SavedObject
 from .timings import Timings
@@ -116,6 +117,7 @@ class JobQueue:
     def __init__(self, launch: Callable[[], Backend], journal: Journal | None = None) -> None:
         self.jobs: list[Job] = []  # all that have not been forgotten
         self.backend: Backend | None = None
+        self.cutouts = CutOuts()
         self.timings = Timings()
         self.journal = journal
         self.busy_at = time.monotonic()  # when a job was last active
@@ -167,19 +169,22 @@ class JobQueue:
                 changed += self._receive(message)
         changed += self._end_deaf_backend()
         changed += self._start_next()
-        if self.active:
+        self._ask_for_cutouts()
+        if self.active or self.cutouts.pending:
             self.busy_at = time.monotonic()
         return list(dict.fromkeys(changed))
 
     def release(self) -> None:
         """Stop the backend. No job may be active. The next job starts a new backend."""
         assert not self.active
+        self.cutouts.end(protocol.Error(None, STOPPED, "The backend was stopped."))
         if self.backend is not None:
             self.backend.kill()
             self.backend = None
 
     def close(self) -> None:
         """Stop the backend and remove all jobs, except for what the journal keeps. Waits at most a second."""
+        self.cutouts = CutOuts()
         if self.backend is not None:
             self.backend.close()
             self.backend = None
@@ -193,12 +198,14 @@ class JobQueue:
             self.journal.close()
 
     def _receive(self, message: protocol.Message) -> list[Job]:
+        if self.cutouts.receive(message):
+            return []
         if isinstance(message, protocol.Ready | protocol.Unloaded):
             return [job for job in self.jobs if job.active]
         if isinstance(message, protocol.Error) and message.job is None:
             return self._lose_backend(message)
         job = self.running
-        if job is None or message.job != job.id:
+        if job is None or isinstance(message, protocol.CutoutDone) or message.job != job.id:
             return []  # about a job that has already ended
         match message:
             case protocol.Progress():
@@ -233,6 +240,7 @@ class JobQueue:
         lost = [j for j in self.jobs if j.state is State.RUNNING or (j.active and self.backend.ready is None)]
         self.backend.kill()
         self.backend = None
+        self.cutouts.end(error)
         for job in lost:
             if job.cancelling:
                 job.state = State.CANCELLED
@@ -268,3 +276,15 @@ class JobQueue:
         self.backend.send(job.request)
         job.state, job.started = State.RUNNING, time.monotonic()
         return [job]
+
+    def _ask_for_cutouts(self) -> None:
+        """Send what was asked for. If there is no backend, one is started: the next job needs it, too."""
+        if not self.cutouts.pending:
+            return
+        if self.backend is None:
+            try:
+                self.backend = self._launch()
+            except BackendUnavailable as error:
+                self.cutouts.end(protocol.Error(None, "backend_unavailable", str(error), error.hint))
+        elif self.backend.ready is not None:
+            self.cutouts.send(self.backend)

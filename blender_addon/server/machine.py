@@ -33,14 +33,16 @@ class Gpu:
     name: str
     driver: int
     capability: float | None
+    memory: int | None = None  # bytes
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A build of torch. ``remark`` says why it is not a better one."""
+    """A build of torch, and the GPU it is for. ``remark`` says why it is not a better one."""
 
     build: str
     remark: str = ""
+    gpu: Gpu | None = None
 
 
 def find_gpu() -> Gpu | None:
@@ -76,7 +78,7 @@ def choose_build(builds: Collection[str], gpu: Gpu | None) -> Choice:
         return Choice(plain)
     for build, (driver, capability) in NEEDS.items():
         if build in builds and gpu.driver >= driver and (gpu.capability is None or gpu.capability >= capability):
-            return Choice(build)
+            return Choice(build, gpu=gpu)
     offered = [NEEDS[build] for build in NEEDS if build in builds]
     if not offered:
         return Choice(plain, f"{gpu.name} is not used: this release has no CUDA build for this system.")
