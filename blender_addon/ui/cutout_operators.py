@@ -46,7 +46,7 @@ class EspalierEditCutOut(_CutOut):
             return self.refuse(str(error))
         pump.redraw("UI")
         if not bpy.app.background:
-            image_editor.ready_brush(image_editor.show(image, "PAINT"), add=False)
+            image_editor.show(image.name, "PAINT", lambda editor: image_editor.ready_brush(editor, add=False))
         return {"FINISHED"}
 
 
@@ -92,11 +92,15 @@ class EspalierPickObject(_CutOut):
         answer = cutouts.answer(item)
         if why or answer is None:
             return self.refuse(why)
-        editor = image_editor.show(bpy.data.images.load(answer.out), "VIEW")
-        editor.area.spaces.active.display_channels = "COLOR"  # the other objects are there, but transparent
-        with context.temp_override(**editor.override()):
-            bpy.ops.espalier.click_object("INVOKE_DEFAULT", index=self.index, close=editor.own)
-        return {"FINISHED"}
+        index = self.index
+
+        def wait_for_click(editor: image_editor.Editor) -> None:
+            editor.area.spaces.active.display_channels = "COLOR"  # the other objects are there, but transparent
+            with bpy.context.temp_override(**editor.override()):
+                bpy.ops.espalier.click_object("INVOKE_DEFAULT", index=index, close=editor.own)
+
+        image_editor.show(bpy.data.images.load(answer.out).name, "VIEW", wait_for_click)
+        return {"INTERFACE"}
 
 
 class EspalierClickObject(_CutOut):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,10 @@ import bpy
 ERASER = "brushes/essentials_brushes-mesh_texture.blend/Brush/Erase Hard"
 #: Its name in earlier versions, which keep brushes in the .blend.
 OLD_ERASER = "Erase Alpha"
+
+
+#: Seconds after which what has changed is drawn.
+DRAWN = 0.2
 
 
 @dataclass(frozen=True)
@@ -37,15 +42,38 @@ class Editor:
                 bpy.ops.wm.window_close()
 
 
-def show(image: bpy.types.Image, mode: str) -> Editor:
-    """Show an image in an image editor, in the mode VIEW or PAINT. Raises RuntimeError if no window can be opened."""
-    editor = _find() or _open()
+def show(image: str, mode: str, then: Callable[[Editor], None]) -> None:
+    """Show an image of the .blend, by its name, in the mode VIEW or PAINT, and go on with ``then``.
+
+    That happens soon: Blender crashes if a window is opened and used at once, without having been drawn in between.
+    """
+    steps = _steps(image, mode, then)
+    bpy.app.timers.register(lambda: next(steps, None), first_interval=0.0)
+
+
+def _steps(name: str, mode: str, then: Callable[[Editor], None]) -> Iterator[float]:
+    """Yields the seconds until the next step. Meanwhile windows may be closed, and images undone."""
+    editor = _find()
+    if editor is None:
+        window = _new_window()
+        yield DRAWN
+        if window not in list(bpy.context.window_manager.windows):
+            return
+        editor = Editor(window, window.screen.areas[0], own=True)
+        editor.area.ui_type = "IMAGE_EDITOR"
+        yield DRAWN
+    image = bpy.data.images.get(name)
+    if image is None or editor.window not in list(bpy.context.window_manager.windows):
+        return
     space = editor.area.spaces.active
     space.image = image
     space.ui_mode = mode
+    yield DRAWN
+    if editor.window not in list(bpy.context.window_manager.windows):
+        return
     with bpy.context.temp_override(**editor.override()):
         bpy.ops.image.view_all(fit_view=True)
-    return editor
+    then(editor)
 
 
 def ready_brush(editor: Editor, add: bool) -> None:
@@ -67,10 +95,13 @@ def _find() -> Editor | None:
     return None
 
 
-def _open() -> Editor:
+def _viewport(window: bpy.types.Window) -> bpy.types.Area:
+    """The largest area, which a new window takes after."""
+    return max(window.screen.areas, key=lambda area: area.width * area.height)
+
+
+def _new_window() -> bpy.types.Window:
     known = list(bpy.context.window_manager.windows)
-    bpy.ops.wm.window_new()
-    window = next(window for window in bpy.context.window_manager.windows if window not in known)
-    area = window.screen.areas[0]
-    area.ui_type = "IMAGE_EDITOR"
-    return Editor(window, area, own=True)
+    with bpy.context.temp_override(window=known[0], area=_viewport(known[0])):
+        bpy.ops.wm.window_new()
+    return next(window for window in bpy.context.window_manager.windows if window not in known)
