@@ -1,5 +1,5 @@
-"""The command line, ``python -m backend COMMAND``: generate, serve, device, compile; models, download, verify, delete;
-fetch; check-goldens."""
+"""The command line, ``python -m backend COMMAND``: generate, cutout, serve, device, compile; models, download, verify,
+delete; fetch; check-goldens."""
 
 from __future__ import annotations
 
@@ -42,6 +42,10 @@ def main(arguments: list[str] | None = None) -> int:
         from .store import wheels
 
         return wheels.fetch(options)
+    if options.command == "cutout":
+        from .serving.cutouts import cut_out_all
+
+        return cut_out_all(options)
     if options.command == "device":
         return device()
     if options.command == "compile":
@@ -162,6 +166,20 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--json", action="store_true", help="print one line of JSON: times, counts, settings, files")
     command.add_argument("--traceback", action="store_true", help="show where an error comes from")
     _add_device(command)
+    _add_models_folder(command)
+
+    command = commands.add_parser("cutout", help="cut the objects out of images: a PNG with alpha for each")
+    command.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="images, each of one object or several")
+    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for them (made if missing)")
+    protocol.add_options(command, protocol.Door.COMMAND, only=("background",))
+    command.add_argument(
+        "--point",
+        nargs=2,
+        type=float,
+        metavar=("X", "Y"),
+        help="the object here is meant, not the largest: fractions of width and height from the top left",
+    )
+    command.add_argument("--traceback", action="store_true", help="show where an error comes from")
     _add_models_folder(command)
 
     command = commands.add_parser("serve", help="answer requests on stdin with messages on stdout, as Blender uses it")

@@ -270,9 +270,9 @@ def problem(name: str, value: object) -> str:
 # --- command lines ---------------------------------------------------------------------------------------------------
 
 
-def add_options(parser: argparse.ArgumentParser, door: Door) -> None:
-    """Add an option for each setting that a door offers: ``texture_size`` becomes --texture-size."""
-    for name in names(door):
+def add_options(parser: argparse.ArgumentParser, door: Door, only: tuple[str, ...] = ()) -> None:
+    """Add an option for each setting that a door offers, or ``only`` for some: ``texture_size`` is --texture-size."""
+    for name in only or names(door):
         about, flag = ABOUT[name], "--" + name.replace("_", "-")
         words = about.words.replace("%", "%%")
         if about.kind is bool:

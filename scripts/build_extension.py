@@ -2,10 +2,11 @@
 
     python3.11 scripts/dev.py build [PLATFORM...] [--out dist] [--index]
 
-A zip holds the add-on, the backend with the bundled model, and in ``wheels/`` uv and everything that the backend needs
-except torch. ``packages.json`` names these wheels and those of each build of torch, with sizes and the locks' hashes.
-Blender must not install the wheels into its own Python: its version may differ, and numpy and pillow may clash with
-other add-ons. So the manifest does not list them, and the add-on makes the backend's environment from them.
+A zip holds the add-on, the backend with the bundled model and the matting network, and in ``wheels/`` uv and everything
+that the backend needs except torch. ``packages.json`` names these wheels and those of each build of torch, with sizes
+and the locks' hashes. Blender must not install the wheels into its own Python: its version may differ, and numpy and
+pillow may clash with other add-ons. So the manifest does not list them, and the add-on makes the backend's environment
+from them.
 
 Wheels come from the package index into a cache outside the repository. They are used only if the locks have their hash.
 With a Blender in ``ESPALIER_BLENDER`` (default: ``blender``, if there is one), each zip is validated, and ``--index``
@@ -38,6 +39,7 @@ from backend.protocol import Wheel
 from backend.store import wheels as store
 from backend.store.transfer import complete, copy, download
 from backend.store.wheels import PYPI, Listed, expected, list_files
+from scripts import matting
 
 if TYPE_CHECKING:
     from packaging.tags import Tag
@@ -218,9 +220,17 @@ def resolve(platform: Platform, wheels: Wheels) -> tuple[dict[str, object], list
     return packages, [wheels.get(wheel, url) for wheel, url in [*found, (uv, uv_url)]]
 
 
+def bring_matting(platform: Platform, wheels: Wheels) -> None:
+    """Make sure that the checkout has the matting network. Raises StoreError."""
+    if not matting.is_there():
+        (pin,) = read_lock(matting.LOCK, platform)
+        matting.take_out(wheels.get(*wheels.find(pin)))
+
+
 def pack(platform: Platform, packages: dict[str, object], wheels: list[Path], target: Path) -> None:
     """Write the zip: sorted, with the commit's time, and uncompressed, because the result would depend on zlib."""
     files: dict[str, bytes | Path] = {name: ROOT / name for name in tracked("blender_addon", "backend", "LICENSE")}
+    files[matting.FILE.relative_to(ROOT).as_posix()] = matting.FILE
     files |= {f"wheels/{path.name}": path for path in wheels}
     files["__init__.py"] = INIT.encode()
     files["blender_manifest.toml"] = manifest(platform).encode()
@@ -305,9 +315,9 @@ def main(arguments: list[str]) -> int:
         target = options.out.resolve() / f"espalier-{version()}-{platform.name}.zip"
         print(target.name, flush=True)
         try:
-            packages, carried = resolve(
-                platform, Wheels(platform, options.index_url, options.find_links, cache_folder())
-            )
+            wheels = Wheels(platform, options.index_url, options.find_links, cache_folder())
+            bring_matting(platform, wheels)
+            packages, carried = resolve(platform, wheels)
         except StoreError as error:
             print(f"{error} {error.hint}".strip(), file=sys.stderr)
             return 1

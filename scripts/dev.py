@@ -34,6 +34,8 @@ ENVIRONMENT = ROOT / ".venv"
 MARKER = ENVIRONMENT / "espalier.json"  # {"state": "installing" | "ready", "locks": digest of the lock files}
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 CPU_LOCK = "requirements-torch-cpu.lock"
+#: The network that removes backgrounds. It is not committed; ``scripts.matting`` brings it.
+MATTING = ROOT / "backend" / "pretrained" / "matting" / "u2netp.onnx"
 FREE_DISK = 4e9  # bytes; 2.4 GB stay in use, pip works in the rest
 FREE_DISK_CUDA = 12e9  # on Linux, torch's ordinary build includes CUDA's libraries
 SILENCE = 15  # seconds without output from pip before this script prints a line
@@ -274,6 +276,16 @@ def run_talking(command: list[str]) -> tuple[int, str]:
             print("  " + line.strip()[:110], flush=True)
 
 
+def ensure_matting(python: Path) -> None:
+    """Bring the network that removes backgrounds, unless it is there. Raises Problem."""
+    if MATTING.exists():
+        return
+    print("Bringing the network that removes backgrounds (4 MB)", flush=True)
+    code, output = run_talking([str(python), "-m", "scripts.matting"])
+    if code != 0:
+        raise Problem(pip_problem(output))
+
+
 def check_imports(cpu: bool) -> None:
     """Raise Problem unless torch and bpy work, and torch is the intended build."""
     for module, attribute in (("torch", "version.cuda"), ("bpy", "app.version_string")):
@@ -381,7 +393,9 @@ def main() -> int:
         require(
             python_problem(sys.version_info[:2], windows, shutil.which("py" if windows else "python3.11") is not None)
         )
-        return COMMANDS[chosen.command](ensure_environment(), arguments)
+        python = ensure_environment()
+        ensure_matting(python)
+        return COMMANDS[chosen.command](python, arguments)
     except Problem as problem:
         print(f"\n{problem}", file=sys.stderr)
         return 1

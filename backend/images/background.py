@@ -1,70 +1,123 @@
-"""Cut the object out of a photograph without alpha: directly if the background is plain, else with rembg.
-
-rembg (https://github.com/danielgatis/rembg, MIT) is optional, the extra ``background`` of pyproject.toml. It runs
-U2-Net (Qin et al. 2020, https://arxiv.org/abs/2005.09007). The weights are downloaded like any model, with a hash, into
-``background-removal`` in the models folder; rembg is given that file, so that it downloads nothing itself.
-"""
+"""Remove the background of an image: directly if it is plain, else with a matting network."""
 
 from __future__ import annotations
-
-from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from ..errors import ImageError
-from ..protocol import models_folder
-from ..store.catalog import PUBLISHED, installed_lock
-from ..store.integrity import check_file
-from .cutout import MAX_SIDE, OBJECT_SHARE, background_unclear, cut_out
+from ..protocol import CUTOUT_SIDE, Point
+from . import matting, refine
+from .cutout import OBJECT_SHARE, background_unclear, cut_out
+from .framing import OPAQUE
 
-#: The model's name in the catalogue, and the name of its file.
-MODEL, FILE = "background-removal", "u2net.onnx"
+#: The parts of an image to search for an object around a point, as shares of its longer side.
+PARTS = (0.7, 0.5, 0.35, 0.25)
 
-#: What to install; pyproject.toml says why not a later version.
-REMBG = "rembg[cpu]==2.0.69"
+#: What to do where no network can be run.
+_SET_UP = (
+    "Install the backend again; in a checkout, run: python3.11 scripts/dev.py setup. "
+    "Or supply a PNG with a transparent background."
+)
 
-#: Pixels whose alpha is more than half belong to the object.
-_SOLID = 127
 
+def remove_background(image: Image.Image, name: str, point: Point | None = None) -> Image.Image:
+    """An image as RGBA with everything transparent but one object: that at ``point``, without it the largest.
 
-def remove_background(image: Image.Image, name: str) -> Image.Image:
-    """An RGB image as RGBA with a transparent background. ``name`` is that of the file, for messages.
-
-    Raises ImageError if the object cannot be told from the background, with what to install if that could help; and
-    CheckpointError if the installed model is damaged.
+    What was transparent stays so. ``name`` is that of the file, for messages. Raises ImageError if no object stands
+    out, and CheckpointError if the matting network is damaged.
     """
+    image = _reduced(image)
+    rgb = _on_white(image)
     try:
-        return cut_out(image, name)
+        cut = _one_object(cut_out(rgb, name), name, point)
     except ImageError as error:
-        missing = _missing()
-        if missing:
-            advice = f"install what removes any background: {' and '.join(missing)}"
-            raise background_unclear(str(error), advice) from error
-    return _segmented(image, models_folder() / MODEL / FILE, name)
+        cut = _matted(rgb, name, point, error)
+    if image.mode == "RGBA":
+        cut.putalpha(Image.fromarray(np.minimum(np.asarray(image.getchannel("A")), np.asarray(cut.getchannel("A")))))
+    return cut
 
 
-def _missing() -> list[str]:
-    """The commands that install what rembg needs, as far as it is missing."""
-    commands = {
-        f'python -m pip install "{REMBG}"': find_spec("rembg") is None,
-        f"python -m backend download {MODEL}": installed_lock(PUBLISHED[MODEL]) is None,
-    }
-    return [command for command, is_missing in commands.items() if is_missing]
-
-
-def _segmented(image: Image.Image, weights: Path, name: str) -> Image.Image:
-    """The image with U2-Net's mask as alpha. Raises ImageError if the mask covers everything or almost nothing."""
-    from rembg import new_session, remove  # takes seconds, and minutes the first time: it compiles code with numba
-
-    check_file(weights, content=True)
+def _reduced(image: Image.Image) -> Image.Image:
     image = image.copy()
-    image.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS, reducing_gap=2.0)
-    session = new_session("u2net_custom", model_path=str(weights), providers=["CPUExecutionProvider"])
-    mask = remove(image, session=session, only_mask=True)
-    share = float((np.asarray(mask) > _SOLID).mean())
-    if not OBJECT_SHARE[0] <= share <= OBJECT_SHARE[1]:
-        raise background_unclear(f"No object stands out from the background of {name}.")
-    image.putalpha(mask)
+    image.thumbnail((CUTOUT_SIDE, CUTOUT_SIDE), Image.Resampling.LANCZOS, reducing_gap=2.0)
     return image
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    """An RGB image: what is transparent may have any colour, and shall not count."""
+    if image.mode != "RGBA":
+        return image.convert("RGB")
+    white = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(white, image).convert("RGB")
+
+
+def _one_object(cut: Image.Image, name: str, point: Point | None) -> Image.Image:
+    """A cut-out without the objects that are not meant. Raises ImageError if there is none at ``point``."""
+    alpha = np.asarray(cut.getchannel("A"))
+    meant = refine.separate(alpha.astype(np.float32) / 255, point)
+    if not meant.any():
+        raise _nothing(name, point)
+    cut.putalpha(Image.fromarray(np.where(meant, alpha, 0).astype(np.uint8)))
+    return cut
+
+
+def _matted(rgb: Image.Image, name: str, point: Point | None, plain: ImageError) -> Image.Image:
+    """The image cut out by the best network; ``plain`` says why its background is not plain. Raises ImageError."""
+    network = matting.best()
+    if network is None:
+        raise _missing(plain)
+    try:
+        coarse = _coarse(rgb, network, point)
+    except ImportError as error:
+        raise _missing(plain) from error
+    colours = np.asarray(rgb, np.float32) / 255
+    alpha = refine.without_specks(refine.refined(colours, coarse))
+    if not OBJECT_SHARE[0] <= float((255 * alpha > OPAQUE).mean()) <= OBJECT_SHARE[1]:
+        raise _nothing(name, point)
+    cut = np.concatenate([refine.own_colours(colours, alpha), alpha[..., None]], axis=2)
+    return Image.fromarray((255 * cut).round().astype(np.uint8))
+
+
+def _nothing(name: str, point: Point | None) -> ImageError:
+    where = "" if point is None else " at the chosen point"
+    return background_unclear(f"No object stands out from the background of {name}{where}.")
+
+
+def _missing(plain: ImageError) -> ImageError:
+    return ImageError("matting_missing", f"{plain} What removes other backgrounds is not installed.", _SET_UP)
+
+
+def _coarse(rgb: Image.Image, network: matting.Network, point: Point | None) -> np.ndarray:
+    """The network's alpha [H, W] of the object that is meant; zeros if there is none.
+
+    A network finds what stands out in the whole image. If the point lies elsewhere, it is asked about ever smaller
+    parts of the image around the point, until it finds an object there that does not run out of that part.
+    """
+    alpha = matting.foreground(rgb, network)
+    found = np.where(refine.separate(alpha, point), alpha, 0)
+    if point is None or found.any():
+        return found
+    for share in PARTS:
+        box = _around(point, share, rgb.size)
+        part = matting.foreground(rgb.crop(box), network)
+        inside = (point[0] * rgb.width - box[0]) / part.shape[1], (point[1] * rgb.height - box[1]) / part.shape[0]
+        meant = np.where(refine.separate(part, inside), part, 0)
+        if meant.any() and not _runs_out(meant, box, rgb.size):
+            found[box[1] : box[3], box[0] : box[2]] = meant
+            break
+    return found
+
+
+def _around(point: Point, share: float, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The square part of an image around a point, as far as it lies in the image: left, top, right, bottom."""
+    x, y, half = point[0] * size[0], point[1] * size[1], share * max(size) / 2
+    return max(0, int(x - half)), max(0, int(y - half)), min(size[0], int(x + half)), min(size[1], int(y + half))
+
+
+def _runs_out(alpha: np.ndarray, box: tuple[int, int, int, int], size: tuple[int, int]) -> bool:
+    """Whether an object in a part of an image reaches a side of the part that is no side of the image."""
+    solid = alpha > 0.5
+    sides = (solid[:, 0], solid[0], solid[:, -1], solid[-1])
+    ends = (box[0] == 0, box[1] == 0, box[2] == size[0], box[3] == size[1])
+    return any(side.any() and not end for side, end in zip(sides, ends, strict=True))

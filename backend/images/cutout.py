@@ -15,9 +15,6 @@ from scipy import ndimage
 
 from ..errors import ImageError
 
-#: Images are reduced to this side first: the networks see 518 pixels of the object, and distances cost memory.
-MAX_SIDE = 1536
-
 #: Limits of the largest difference in any channel (of 255) at which a pixel is still background. Between them it
 #: depends on the noise in the border, so that a clean rendering keeps the pale parts of an object and JPEG noise goes.
 TOLERANCE = (8.0, 20.0)
@@ -55,8 +52,6 @@ def cut_out(image: Image.Image, name: str) -> Image.Image:
     Background has the border's colour *and* is connected to the border: holes enclosed by the object stay. ``name`` is
     that of the file, for messages. Raises ImageError if the background is not plain or cannot be told from the object.
     """
-    image = image.copy()
-    image.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS, reducing_gap=2.0)
     rgb = np.asarray(image, dtype=np.float32)
     backdrop = _backdrop(rgb)
     difference = np.abs(rgb - backdrop).max(axis=2)

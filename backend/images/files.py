@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from ..errors import ImageError
 from ..images.framing import OPAQUE
+from ..protocol import Point, Settings
 
 #: Formats recognised by content. Some others that Pillow knows start external programs (EPS) or have no signature.
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
@@ -27,19 +29,40 @@ _MIN_OBJECT_SIDE = 8
 _READABLE = f"Use an image of one of these kinds: {', '.join(FORMATS)}."
 
 
-def load_image(path: Path | str) -> Image.Image:
+class Cut(NamedTuple):
+    """An image as RGBA, and whether its background was removed: otherwise it is as the file has it."""
+
+    image: Image.Image
+    removed: bool
+
+
+def load_image(path: Path | str, background: str = Settings.background, point: Point | None = None) -> Image.Image:
     """One reference image as RGBA, upright, with an opaque object on a transparent background.
 
-    Raises ImageError if the file cannot be read or shows no object that can be cut out.
+    ``background`` is the setting of that name. The object is the one at ``point``, without it the largest. Raises
+    ImageError if the file cannot be read or shows no object that can be cut out.
     """
+    image = load_cut(path, background, point).image
+    _require_object(image, Path(path).name)
+    if np.asarray(image.getchannel("A")).min() == 255:  # the whole image is the object; the networks need a background
+        image = ImageOps.expand(image, 1, (0, 0, 0, 0))
+    return image
+
+
+def load_cut(path: Path | str, background: str = Settings.background, point: Point | None = None) -> Cut:
+    """One image, cut out as ``background`` says. Raises ImageError as ``load_image`` does, except for tiny objects."""
     path = Path(path)
     image = to_rgba(_decode(path))
-    if (np.asarray(image.getchannel("A")) <= OPAQUE).mean() < MIN_TRANSPARENT_SHARE:
-        from .background import remove_background  # imports scipy, which takes a while
+    if background == "never" or (background == "automatic" and _has_mask(image)):
+        return Cut(image, False)
+    from .background import remove_background  # imports scipy, which takes a while
 
-        image = remove_background(image.convert("RGB"), path.name)
-    _require_object(image, path.name)
-    return image
+    return Cut(remove_background(image, path.name, point), True)
+
+
+def _has_mask(image: Image.Image) -> bool:
+    """Whether the alpha of an RGBA image says what the object is."""
+    return bool((np.asarray(image.getchannel("A")) <= OPAQUE).mean() >= MIN_TRANSPARENT_SHARE)
 
 
 def _decode(path: Path) -> Image.Image:

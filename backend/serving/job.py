@@ -30,6 +30,7 @@ from ..mesh.export import write_gaussians, write_glb, write_obj, write_ply
 from ..pipeline import Generated, Pipeline
 from ..protocol import Settings
 from ..retexture import load_mesh, retexture
+from .cutouts import is_point
 from .warm_models import WarmModels
 
 OnProgress = Callable[[str, int, int], None]
@@ -52,9 +53,9 @@ def run(
     on_progress("load", 0, 1)
     # Images come first: a bad one is reported before seconds are spent on loading a model.
     images = []
-    for path in request.images:
+    for path, point in zip(request.images, _points(request), strict=True):
         check()
-        images.append(load_image(Path(path)))
+        images.append(load_image(Path(path), settings.background, point))
     shape = load_mesh(Path(request.mesh)) if request.mesh else None
     opened = time.perf_counter()
     pipeline = models.get(request.model, low_memory=request.low_memory)
@@ -116,6 +117,14 @@ def _settings(request: protocol.Generate) -> Settings:
     return replace(settings, **protocol.FOR_A_GIVEN_MESH) if request.mesh else settings
 
 
+def _points(request: protocol.Generate) -> tuple[protocol.Point | None, ...]:
+    """The point in each image of a request from the wire. Raises SettingsError."""
+    points = request.points or (None,) * len(request.images)
+    if not isinstance(points, tuple) or len(points) != len(request.images) or not all(map(is_point, points)):
+        raise SettingsError("settings_invalid", "The points must be a list of pairs from 0 to 1, one for each image.")
+    return points
+
+
 def _folder(out: str) -> Path:
     folder = Path(out)
     if not out or not folder.is_dir():
@@ -132,7 +141,8 @@ def _carried_out(request: protocol.Generate, pipeline: Pipeline, settings: Setti
         "guidance": structure.guidance if structure.guidance == latents.guidance else None,
         "formats": list(settings.formats),
     }
-    return {"images": list(request.images), **asdict(settings), **filled, "mesh": request.mesh}
+    asked = {"images": list(request.images), "points": list(request.points)}
+    return {**asked, **asdict(settings), **filled, "mesh": request.mesh}
 
 
 def _asset_name(image: str) -> str:

@@ -1,7 +1,7 @@
 """The backend process: requests on stdin, messages on stdout, one job at a time, models kept warm.
 
 The main thread runs jobs. A reader thread keeps reading meanwhile, so that a cancel arrives in the middle of a sampling
-step, and the end of stdin (Blender has gone) ends the process at once.
+step, and the end of stdin (Blender has gone) ends the process at once. A third thread makes cut-outs (``cutouts``).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from .. import protocol
 from ..config import version
 from ..errors import BackendError, JobCancelled, describe
+from .cutouts import Cutouts
 from .model_list import usable_models
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ def serve(device_name: str | None = None) -> int:
             models=usable_models(),
         )
     )
-    inbox = Inbox(outbox)
+    cutouts = Cutouts(outbox.send)
+    inbox = Inbox(outbox, cutouts)
     threading.Thread(target=inbox.read, args=(stdin,), daemon=True, name="reader").start()
 
     from ..mesh.finish import warm
@@ -65,6 +67,7 @@ def serve(device_name: str | None = None) -> int:
     from .warm_models import WarmModels
 
     threading.Thread(target=warm, daemon=True, name="warm").start()
+    threading.Thread(target=cutouts.work, daemon=True, name="cutouts").start()
     _answer(inbox, outbox, WarmModels(device))
     sys.stderr.flush()
     os._exit(0)  # not sys.exit: Python's normal shutdown does not survive a thread that compiles, as "warm" may
@@ -130,8 +133,9 @@ class Outbox:
 class Inbox:
     """Requests in order of arrival, and which of them have been cancelled since."""
 
-    def __init__(self, outbox: Outbox) -> None:
+    def __init__(self, outbox: Outbox, cutouts: Cutouts) -> None:
         self._outbox = outbox
+        self._cutouts = cutouts
         self._changed = threading.Condition()
         self._waiting: deque[protocol.Generate | protocol.Unload] = deque()
         self._running: str | None = None
@@ -157,9 +161,13 @@ class Inbox:
         time.sleep(EXIT_GRACE)
         os._exit(0)  # reached only if the main thread is in one long call: otherwise it has ended the process by now
 
-    def _receive(self, request: protocol.Generate | protocol.Cancel | protocol.Unload) -> None:
+    def _receive(self, request: protocol.Generate | protocol.Cutout | protocol.Cancel | protocol.Unload) -> None:
         if isinstance(request, protocol.Cancel):
+            self._cutouts.cancel(request.job)
             self._cancel(request.job)
+            return
+        if isinstance(request, protocol.Cutout):
+            self._cutouts.receive(request)
             return
         if isinstance(request, protocol.Generate) and (not isinstance(request.job, str) or not request.job):
             self._outbox.send(protocol.Error(None, "request_unreadable", "A job must have a name."))

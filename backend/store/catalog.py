@@ -2,9 +2,10 @@
 
 A published model is in ``MODELS_FOLDER/NAME``, laid out as its repository is, with ``models.lock.json`` beside its
 weights. That file is written last, so a folder without it is not installed. The table below states what was known when
-it was written: the sizes of TRELLIS's weights, and the size and SHA-256 of the U2-Net file. Revisions are the commits
-that others pin. No commit of mdt-dist or of the U2-Net mirror is known, so the newest one is taken. What is not stated
-here (the other sizes, all other hashes) comes from the hub's own answer at download time, and the lock pins it.
+it was written: the sizes of TRELLIS's weights, and the size and SHA-256 of the matting networks, as several projects
+that install them state in public. Revisions are the commits that others pin. No commit of mdt-dist is known, so the
+newest one is taken; so it is for the matting networks, whose hashes say which files are meant. What is not stated here
+(the other sizes, all other hashes) comes from the hub's own answer at download time, and the lock pins it.
 """
 
 from __future__ import annotations
@@ -105,16 +106,28 @@ _PUBLISHED = (
         aliases=("dinov2_vitl14_reg",),
     ),
     PublishedModel(
-        name="background-removal",
-        title="U2-Net (background removal)",
-        # A copy of rembg's release file: only the hash makes it that file.
-        repository="tomjackson2023/rembg",
+        name="isnet-general",
+        title="IS-Net (background removal, better)",
+        repository="imgly/isnet-general-onnx",
         revision="main",
-        licence="Apache-2.0",
-        size=175_997_641,
+        licence="Apache-2.0 (its ONNX file: MIT)",
+        size=176_149_806,
         files=(
             PublishedFile(
-                "u2net.onnx", 175_997_641, "8d10d2f3bb75ae3b6d527c77944fc5e7dcd94b29809d47a739a7a728a912b491"
+                "onnx/model.onnx", 176_149_806, "cc2c9f5c1751b9737cb81e708ff0c5e9542c2205daed22418a4fd2ab5d4c481a"
+            ),
+        ),
+    ),
+    PublishedModel(
+        name="birefnet-lite",
+        title="BiRefNet lite (background removal, best)",
+        repository="onnx-community/BiRefNet_lite-ONNX",
+        revision="main",
+        licence="MIT",
+        size=224_005_088,
+        files=(
+            PublishedFile(
+                "onnx/model.onnx", 224_005_088, "5600024376f572a557870a5eb0afb1e5961636bef4e1e22132025467d0f03333"
             ),
         ),
     ),

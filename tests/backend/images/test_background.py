@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import sys
-import tomllib
-from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,11 +14,12 @@ from scipy import ndimage
 
 from backend.errors import CheckpointError, ImageError
 from backend.files import sha256
-from backend.images import background
-from backend.images.background import FILE, MODEL, REMBG, remove_background
+from backend.images import matting
+from backend.images.background import remove_background
 from backend.images.cutout import cut_out
 from backend.images.files import load_image
 from backend.store.catalog import PUBLISHED, HashLock, LockedFile
+from tests.fakes.tiny_onnx import bright_pixels
 
 Floats = NDArray[np.float64]
 
@@ -132,126 +128,188 @@ UNCLEAR = {
 
 
 @pytest.mark.parametrize("pixels", UNCLEAR.values(), ids=UNCLEAR)
-def test_what_cannot_be_told_apart_is_refused_not_mangled(pixels: Floats) -> None:
+def test_what_is_not_plain_is_refused_not_mangled(pixels: Floats) -> None:
     with pytest.raises(ImageError) as caught:
-        remove_background(picture(pixels), "a.png")
+        cut_out(picture(pixels), "a.png")
     assert caught.value.code == "background_unclear"
     assert "a.png" in str(caught.value)
 
 
-# --- rembg -----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", ["noise", "nothing", "nothing but a gradient"])
+def test_where_no_object_stands_out_the_error_says_so(name: str) -> None:
+    with pytest.raises(ImageError, match="No object stands out") as caught:
+        remove_background(picture(UNCLEAR[name]), "a.png")
+    assert caught.value.code == "background_unclear"
+    assert "a.png" in str(caught.value)
+
+
+# --- matting networks ------------------------------------------------------------------------------------------------
 
 SCENE = picture(on(HORIZON, lit(RED)))
+TWO = on(HORIZON, lit(RED))
+TWO[20:110, 290:380] = TWO[155:245, 155:245]  # the middle of the ball again, as a small square
 
 
-def install_rembg(monkeypatch: pytest.MonkeyPatch, mask: Floats) -> list[dict[str, Any]]:
-    """A stand-in for rembg whose network answers with ``mask``. Returns what sessions were asked for."""
-    sessions: list[dict[str, Any]] = []
-
-    def new_session(name: str, **options: Any) -> object:
-        sessions.append({"name": name} | options)
-        return sessions[-1]
-
-    def remove(image: Image.Image, *, session: object, only_mask: bool) -> Image.Image:
-        assert only_mask
-        assert session is sessions[-1]
-        return Image.fromarray((mask * 255).astype(np.uint8)).resize(image.size)
-
-    module = ModuleType("rembg")
-    module.__spec__ = ModuleSpec("rembg", None)
-    module.__dict__.update(new_session=new_session, remove=remove)
-    monkeypatch.setitem(sys.modules, "rembg", module)
-    return sessions
-
-
-def install_model(monkeypatch: pytest.MonkeyPatch, folder: Path, content: bytes = b"weights") -> Path:
-    file = folder / MODEL / FILE
-    file.parent.mkdir(parents=True)
-    file.write_bytes(content)
-    HashLock("owner/name", None, {FILE: LockedFile(len(content), sha256(file))}).write(file.parent)
+def install(monkeypatch: pytest.MonkeyPatch, folder: Path, name: str) -> Path:
+    """As if a published network had been installed: a stand-in of its shape, for which bright pixels are the object."""
+    network = next(network for network in matting.NETWORKS if network.name == name)
+    content = bright_pixels(network.side, logits=network.logits)
     monkeypatch.setenv("ESPALIER_MODELS", str(folder))
-    return file
+    network.file.parent.mkdir(parents=True)
+    network.file.write_bytes(content)
+    lock = LockedFile(len(content), sha256(network.file))
+    HashLock("owner/name", None, {network.path: lock}).write(folder / name)
+    return network.file
 
 
-@pytest.fixture
-def no_rembg(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(background, "find_spec", lambda name: None)
-
-
-@pytest.mark.usefixtures("no_rembg")
-def test_without_rembg_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    with pytest.raises(ImageError) as caught:
-        remove_background(SCENE, "a.png")
-    assert REMBG in caught.value.hint
-    assert f"download {MODEL}" in caught.value.hint
-    assert "transparent" in caught.value.hint
-    install_model(monkeypatch, tmp_path)
-    with pytest.raises(ImageError) as caught:
-        remove_background(SCENE, "a.png")
-    assert REMBG in caught.value.hint
-    assert "download" not in caught.value.hint
-
-
-def test_without_its_model_rembg_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    sessions = install_rembg(monkeypatch, BALL)
-    with pytest.raises(ImageError) as caught:
-        remove_background(SCENE, "a.png")
-    assert "pip" not in caught.value.hint
-    assert f"download {MODEL}" in caught.value.hint
-    assert sessions == []
-
-
-def test_any_background_is_removed_by_rembg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    sessions = install_rembg(monkeypatch, BALL)
-    file = install_model(monkeypatch, tmp_path / "models")
+def test_any_background_is_removed(tmp_path: Path) -> None:
     SCENE.save(tmp_path / "a.png")
-    assert overlap(load_image(tmp_path / "a.png")) > 0.98
-    assert [session["model_path"] for session in sessions] == [str(file)]  # so that rembg downloads nothing
+    assert overlap(load_image(tmp_path / "a.png")) > 0.97
 
 
-def test_a_plain_background_needs_no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    sessions = install_rembg(monkeypatch, BALL)
-    install_model(monkeypatch, tmp_path)
+def test_the_edge_is_free_of_the_background() -> None:
+    cut = np.asarray(remove_background(SCENE, "a.png")).astype(float)
+    edge = (cut[..., 3] > 30) & (cut[..., 3] < 225)
+    true = lit(RED)[edge]
+    assert edge.sum() > 200
+    assert np.abs(cut[edge][:, :3] - true).mean() < 0.5 * np.abs(np.asarray(SCENE)[edge] - true).mean()
+
+
+def test_what_the_background_shows_through_stays_open() -> None:
+    ring = on(HORIZON, lit(RED))
+    hole = RADIUS < 0.25
+    ring[hole] = HORIZON[hole]
+    alpha = np.asarray(remove_background(picture(ring), "a.png").getchannel("A"))
+    assert alpha[RADIUS < 0.2].mean() < 0.1 * 255
+    assert alpha[(RADIUS > 0.3) & (RADIUS < 0.45)].mean() > 0.95 * 255
+
+
+def test_of_several_objects_the_largest_is_taken_or_the_one_at_the_point() -> None:
+    largest = np.asarray(remove_background(picture(TWO), "a.png").getchannel("A"))
+    assert largest[200, 200] > 250
+    assert largest[65, 335] < 5
+    other = np.asarray(remove_background(picture(TWO), "a.png", (335 / SIDE, 65 / SIDE)).getchannel("A"))
+    assert other[200, 200] < 5
+    assert other[65, 335] > 250
+
+
+def test_several_objects_on_a_plain_background() -> None:
+    pixels = on(plain(WHITE), lit(RED))
+    pixels[20:80, 20:80] = (40, 60, 200)
+    alpha = np.asarray(remove_background(picture(pixels), "a.png").getchannel("A"))
+    assert (alpha[200, 200], alpha[50, 50]) == (255, 0)
+    alpha = np.asarray(remove_background(picture(pixels), "a.png", (50 / SIDE, 50 / SIDE)).getchannel("A"))
+    assert (alpha[200, 200], alpha[50, 50]) == (0, 255)
+    with pytest.raises(ImageError, match="chosen point"):
+        remove_background(picture(pixels), "a.png", (0.9, 0.1))
+
+
+def test_a_plain_background_needs_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matting, "best", lambda: pytest.fail("a network was asked for"))
     remove_background(picture(on(plain(WHITE), lit(RED))), "a.png")
-    assert sessions == []
 
 
-@pytest.mark.parametrize("mask", [np.ones((8, 8)), np.zeros((8, 8))])
-def test_a_mask_of_everything_or_nothing_is_refused(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, mask: Floats
-) -> None:
-    install_rembg(monkeypatch, mask)
-    install_model(monkeypatch, tmp_path)
+def test_without_a_network_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matting, "best", lambda: None)
     with pytest.raises(ImageError) as caught:
         remove_background(SCENE, "a.png")
-    assert caught.value.code == "background_unclear"
+    assert caught.value.code == "matting_missing"
+    assert "a.png" in str(caught.value)
+    assert "dev.py setup" in caught.value.hint
 
 
-def test_a_changed_model_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    install_rembg(monkeypatch, BALL)
-    install_model(monkeypatch, tmp_path).write_bytes(b"wEights")
-    with pytest.raises(CheckpointError, match="SHA-256"):
+def test_without_onnxruntime_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    matting._loaded.clear()
+    with pytest.raises(ImageError) as caught:
         remove_background(SCENE, "a.png")
+    assert caught.value.code == "matting_missing"
 
 
-def test_the_advice_names_the_pinned_version() -> None:
-    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text("utf-8"))["project"]
-    assert project["optional-dependencies"]["background"] == [REMBG]
+def test_the_best_network_that_is_installed_is_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert [network.name for network in matting.NETWORKS] == ["birefnet-lite", "isnet-general", "u2netp"]
+    best = matting.best()
+    assert best is not None
+    assert best.name == "u2netp"
+    for name in ("isnet-general", "birefnet-lite"):
+        install(monkeypatch, tmp_path, name)
+        best = matting.best()
+        assert best is not None
+        assert best.name == name
 
 
-def test_the_model_is_in_the_catalogue() -> None:
-    assert [file.path for file in PUBLISHED[MODEL].files] == [FILE]
+TILED = ((8 * ROWS).round() + (8 * COLUMNS).round()) % 2 == 0
+BRIGHT = picture(on(np.where(TILED[..., None], plain((5, 5, 5)), plain((90, 90, 90))), plain((250, 240, 230))))
 
 
-#: A network of rembg's form in ONNX: the mean of the three channels.
-TINY_ONNX = base64.b64decode(
-    "CAg6fwo2CgVpbnB1dBIDb3V0IgpSZWR1Y2VNZWFuKgsKBGF4ZXNAAaABByoPCghrZWVwZGltcxgBoAECEgFnWiEKBWlucHV0EhgK"
-    "FggBEhIKAggBCgIIAwoDCMACCgMIwAJiHwoDb3V0EhgKFggBEhIKAggBCgIIAQoDCMACCgMIwAJCBAoAEA0="
-)
+@pytest.mark.parametrize("name", ["isnet-general", "birefnet-lite"])
+def test_an_installed_network_is_run_by_its_line_of_the_table(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    install(monkeypatch, tmp_path, name)
+    network = matting.best()
+    assert network is not None
+    greys = np.repeat(np.repeat(np.array([[0, 128, 255]], np.uint8), 30, axis=0), 60, axis=1)
+    found = matting.foreground(Image.fromarray(greys).convert("RGB"), network)
+    assert found.shape == greys.shape
+    # What the stand-in makes of a grey: the channels' mean, then a sigmoid, whether its own or the runner's.
+    means = [np.mean((np.array([v, v, v]) / 255 - network.mean) / network.deviation) for v in (0, 128, 255)]
+    black, grey, white = (1 / (1 + np.exp(-mean)) for mean in means)
+    expected = [0, (grey - black) / (white - black), 1]
+    assert found[15, [30, 90, 150]] == pytest.approx(expected, abs=1e-3)
 
 
-def test_rembg_itself_takes_the_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    pytest.importorskip("rembg", reason="the extra background is not installed")
-    install_model(monkeypatch, tmp_path, TINY_ONNX)
-    pixels = on(np.where((ROWS > 0.3)[..., None], plain((20, 20, 20)), plain((60, 60, 60))), plain((250, 240, 230)))
-    assert overlap(remove_background(picture(pixels), "a.png")) > 0.8
+def test_a_network_that_is_sure_of_nothing_finds_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    install(monkeypatch, tmp_path, "birefnet-lite")
+    assert not matting.foreground(picture(plain((90, 90, 90))), matting.NETWORKS[0]).any()
+
+
+@pytest.mark.parametrize("name", ["isnet-general", "birefnet-lite"])
+def test_networks_are_in_the_catalogue(name: str) -> None:
+    network = next(network for network in matting.NETWORKS if network.name == name)
+    assert [file.path for file in PUBLISHED[name].files] == [network.path]
+    assert network.licence in PUBLISHED[name].licence
+
+
+def test_a_changed_network_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = install(monkeypatch, tmp_path, "isnet-general")
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    with pytest.raises(CheckpointError, match="SHA-256"):
+        remove_background(BRIGHT, "a.png")
+
+
+def test_a_network_of_another_shape_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = install(monkeypatch, tmp_path, "isnet-general")
+    content = bright_pixels(512, logits=False)
+    file.write_bytes(content)
+    lock = LockedFile(len(content), sha256(file))
+    HashLock("owner/name", None, {"onnx/model.onnx": lock}).write(tmp_path / "isnet-general")
+    with pytest.raises(CheckpointError, match="isnet-general cannot be run"):
+        remove_background(BRIGHT, "a.png")
+
+
+def test_the_shipped_network_is_the_published_one() -> None:
+    matting.SHIPPED.require_unchanged()
+    assert matting.SHIPPED.file.stat().st_size == 4_574_861
+
+
+# --- the setting -----------------------------------------------------------------------------------------------------
+
+
+def test_transparency_is_kept_unless_backgrounds_are_always_removed(tmp_path: Path) -> None:
+    framed = SCENE.convert("RGBA")
+    framed.paste((0, 0, 0, 0), (0, 0, SIDE, 10))
+    framed.save(tmp_path / "a.png")
+    for background in ("automatic", "never"):
+        alpha = np.asarray(load_image(tmp_path / "a.png", background).getchannel("A"))
+        assert (alpha == np.asarray(framed.getchannel("A"))).all()
+    assert overlap(load_image(tmp_path / "a.png", "always")) > 0.97
+
+
+def test_an_image_may_be_taken_whole(tmp_path: Path) -> None:
+    SCENE.save(tmp_path / "a.png")
+    whole = load_image(tmp_path / "a.png", "never")
+    alpha = np.asarray(whole.getchannel("A"))
+    assert alpha[1:-1, 1:-1].min() == 255
+    assert alpha[0].max() == 0  # the networks need a background: it is one pixel wide
+    assert (np.asarray(whole.convert("RGB"))[1:-1, 1:-1] == np.asarray(SCENE)).all()

@@ -21,6 +21,7 @@ from PIL import Image
 
 from backend import protocol
 from backend.__main__ import main
+from tests.backend.images.test_background import SCENE
 from tests.backend.images.test_images import disc
 from tests.fakes.tiny_model import write_tiny_model
 
@@ -206,6 +207,10 @@ BAD_REQUESTS: list[tuple[dict[str, Any], str]] = [
     ({"faces": True}, "settings_invalid"),
     ({"low_memory": "yes"}, "settings_invalid"),
     ({"ambient_occlusion": 1}, "settings_invalid"),
+    ({"background": "sometimes"}, "settings_invalid"),
+    ({"points": ((0.5, 0.5), None)}, "settings_invalid"),
+    ({"points": ((0.5, 2),)}, "settings_invalid"),
+    ({"points": "a"}, "settings_invalid"),
 ]
 
 
@@ -248,8 +253,35 @@ def long_job(make: Make, job: str) -> protocol.Generate:
     return make(job, steps=1000)
 
 
+def in_progress(message: Any) -> bool:
+    return isinstance(message, protocol.Progress)
+
+
 def in_the_middle(message: Any) -> bool:
     return isinstance(message, protocol.Progress) and message.stage == "structure" and message.step > 0
+
+
+def test_a_cut_out_is_made_in_the_middle_of_a_job(server: Server, make: Make, tmp_path: Path) -> None:
+    SCENE.save(tmp_path / "scene.png")
+    server.send(long_job(make, "long"))
+    server.wait_for(in_the_middle)
+    server.send(
+        protocol.Cutout("x", str(tmp_path / "scene.png"), str(tmp_path / "x.png")),
+        protocol.Cutout("y", str(tmp_path / "nowhere.png"), str(tmp_path / "y.png")),
+    )
+    answers = [m for m in server.wait_for(lambda m: isinstance(m, protocol.Error)) if not in_progress(m)]
+    assert answers[0] == protocol.CutoutDone("x", str(tmp_path / "x.png"), True, (protocol.BACKGROUND_REMOVED,))
+    assert (answers[1].job, answers[1].code) == ("y", "image_missing")
+    assert len(answers) == 2
+    server.send(protocol.Cancel("long"))
+    server.wait_for(lambda m: m == protocol.Cancelled("long"))
+
+
+def test_a_photograph_becomes_an_object(server: Server, make: Make, tmp_path: Path) -> None:
+    SCENE.save(tmp_path / "scene.png")
+    result = server.run(make(images=(str(tmp_path / "scene.png"),), points=((0.5, 0.5),)))[-1]
+    assert isinstance(result, protocol.Result)
+    assert (result.settings["background"], result.settings["points"]) == ("automatic", [[0.5, 0.5]])
 
 
 def test_cancel_in_mid_job_leaves_the_model_warm(server: Server, make: Make) -> None:

@@ -78,17 +78,17 @@ def test_an_unknown_name_is_answered_with_those_that_are_known(folder: Path) -> 
 
 @pytest.mark.parametrize("lock", ["", "[]", '{"files": 3}', '{"repository": "a/b", "revision": null, "files": {}}'])
 def test_a_folder_with_an_invalid_lock_is_not_installed(folder: Path, lock: str) -> None:
-    (put(folder, "background-removal") / "models.lock.json").write_text(lock)
-    assert installed_lock(PUBLISHED["background-removal"]) is None
+    (put(folder, "isnet-general") / "models.lock.json").write_text(lock)
+    assert installed_lock(PUBLISHED["isnet-general"]) is None
 
 
 def test_a_file_that_was_lost_or_cut_uninstalls(folder: Path) -> None:
-    file = put(folder, "background-removal") / "u2net.onnx"
-    assert installed_lock(PUBLISHED["background-removal"]) is not None
+    file = put(folder, "isnet-general") / "onnx/model.onnx"
+    assert installed_lock(PUBLISHED["isnet-general"]) is not None
     file.write_bytes(b"")
-    assert installed_lock(PUBLISHED["background-removal"]) is None
+    assert installed_lock(PUBLISHED["isnet-general"]) is None
     file.unlink()
-    assert installed_lock(PUBLISHED["background-removal"]) is None
+    assert installed_lock(PUBLISHED["isnet-general"]) is None
 
 
 def test_the_lock_is_written_as_documented(tmp_path: Path) -> None:
