@@ -101,8 +101,10 @@ Point = tuple[float, float]
 #: The longer side of a cut-out in pixels. A larger image is reduced to it: the networks see 518 pixels of the object,
 #: and distances cost memory.
 CUTOUT_SIDE = 1536
-#: The longer side of its thumbnail.
+#: The longer side of its thumbnail in pixels, and the checkerboard behind it: the side of a square, two greys of 255.
 THUMBNAIL_SIDE = 256
+CHECKER_SQUARE = 16
+CHECKER_GREYS = (102, 153)
 
 #: What ``CutoutDone.notes`` may say, for people.
 BACKGROUND_REMOVED = "Background removed."

@@ -21,9 +21,6 @@ from .properties import EspalierImage
 
 #: Seconds after the last stroke at which the thumbnail is made again.
 PAUSE = 0.3
-#: The squares of the checkerboard: pixels of the thumbnail, and their two greys in sRGB.
-SQUARE = 16
-GREYS = (0.40, 0.60)
 #: Names of image datablocks are cut off: before 5.0 at 63 bytes.
 NAME_LENGTH = 40
 
@@ -111,8 +108,8 @@ def thumbnail(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """An image [H, W, 4] over a checkerboard, as [h, w, 4] of at most ``protocol.THUMBNAIL_SIDE``; opaque."""
     step = -(-max(values.shape[:2]) // protocol.THUMBNAIL_SIDE)
     small = np.array(values[::step, ::step])
-    rows, columns = np.indices(small.shape[:2]) // SQUARE
-    board = np.where((rows + columns) % 2, *GREYS).astype(np.float32)[..., None]
+    rows, columns = np.indices(small.shape[:2]) // protocol.CHECKER_SQUARE
+    board = np.where((rows + columns) % 2, *protocol.CHECKER_GREYS).astype(np.float32)[..., None] / 255
     alpha = small[..., 3:]
     small[..., :3] = alpha * small[..., :3] + (1 - alpha) * board
     small[..., 3] = 1

@@ -285,7 +285,9 @@ def test_the_thumbnail_lies_on_a_checkerboard() -> None:
     assert max(small.shape[:2]) <= protocol.THUMBNAIL_SIDE
     assert (small[..., 3] == 1).all()
     np.testing.assert_allclose(small[-1, 0, :3], (1, 0, 0))
-    assert {round(float(grey), 2) for grey in small[: small.shape[0] // 2 - 1, :, 0].ravel()} == set(painted.GREYS)
+    assert {round(float(grey), 2) for grey in small[: small.shape[0] // 2 - 1, :, 0].ravel()} == {
+        round(grey / 255, 2) for grey in protocol.CHECKER_GREYS
+    }
 
 
 def test_thumbnails_of_painted_images_are_made_and_follow_the_brush(cut: Callable[[], Any], settings: Any) -> None:
