@@ -122,7 +122,13 @@ class Picture:
 
 
 def collect(settings: EspalierSettings) -> list[Picture]:
-    """All images in the list. Raises ValueError if one of them has no pixels."""
+    """All images in the list. Raises ValueError if one of them has no pixels.
+
+    Edited cut-outs stay in the file from now on, even if they are reset: what is made of them remembers them.
+    """
+    for item in settings.images:
+        if item.cutout:
+            item.cutout.use_fake_user = True
     return [picture(source(item), point(item)) for item in settings.images]
 
 

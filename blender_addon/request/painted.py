@@ -129,14 +129,17 @@ def _key(image: bpy.types.Image) -> str:
 @persistent
 def _changed(*_: object) -> None:
     """A stroke in an image editor tells only that something has changed: look whether it may have been a cut-out."""
+    edited = _edited()
+    if bpy.app.background or not edited:
+        return
     shown = {
         area.spaces.active.image
         for window in bpy.context.window_manager.windows
         for area in window.screen.areas
         if area.type == "IMAGE_EDITOR"
     }
-    painted = [image.session_uid for image in _edited() if image in shown]
-    if painted and not bpy.app.background:
+    painted = [image.session_uid for image in edited if image in shown]
+    if painted:
         _out_of_date.update(painted)
         if bpy.app.timers.is_registered(draw_thumbnails):
             bpy.app.timers.unregister(draw_thumbnails)

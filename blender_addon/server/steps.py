@@ -57,13 +57,14 @@ class Options:
 
 @dataclass(frozen=True)
 class Plan:
-    """What an installation will take, in bytes and seconds."""
+    """What an installation will take, in bytes and seconds, and how it reaches the network, in words."""
 
     choice: Choice
     download: int
     disk: int
     free: int
     seconds: float
+    network: str = ""
 
 
 class Problem(Exception):

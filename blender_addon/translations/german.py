@@ -378,6 +378,7 @@ TEXTS = {
     "The first object measures how long one takes on this machine": (
         "Das erste Objekt misst, wie lange eines auf diesem Rechner braucht"
     ),
+    "Network: {way}.": "Netzwerk: {way}.",
     "This computer: {what}.": "Dieser Rechner: {what}.",
     "processor with {n} cores": "Prozessor mit {n} Kernen",
     "processor with {n} cores, {memory} GB of memory, no graphics card that can be used": (

@@ -326,6 +326,7 @@ TEXTS = {
     "{model}, {n} steps": "{model}，{n} 步",
     "{time} for an object ({how}), measured here": "每个物体 {time}（{how}），在本机测得",
     "The first object measures how long one takes on this machine": "生成第一个物体时会测量本机所需的时间",
+    "Network: {way}.": "网络：{way}。",
     "This computer: {what}.": "本机：{what}。",
     "processor with {n} cores": "{n} 核处理器",
     "processor with {n} cores, {memory} GB of memory, no graphics card that can be used": (

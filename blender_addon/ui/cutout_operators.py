@@ -8,6 +8,7 @@ from __future__ import annotations
 import bpy
 from bpy.props import BoolProperty, FloatVectorProperty, IntProperty
 
+from ...backend import protocol
 from .. import pump
 from ..request import cutouts, painted
 from ..request.properties import EspalierImage
@@ -114,37 +115,45 @@ class EspalierClickObject(_CutOut):
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         self.editor = image_editor.Editor(context.window, context.area, self.close)
-        self.image = context.space_data.image
+        self.image = context.space_data.image.name
         context.window.cursor_modal_set("EYEDROPPER")
-        context.workspace.status_text_set(translate("Click on the object. Esc: cancel"))
         context.area.header_text_set(translate("Click on the object. Esc: cancel"))
         context.window_manager.modal_handler_add(self)
         return {"RUNNING_MODAL"}
 
     def modal(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         if event.type in {"ESC", "RIGHTMOUSE"}:
-            self.end(context)
+            self.end(None)
             return {"CANCELLED"}
         if event.type != "LEFTMOUSE" or event.value != "PRESS":
             return {"PASS_THROUGH"}
         point = clicked(self.editor.region, event.mouse_x, event.mouse_y)
         if point is None:
             return {"PASS_THROUGH"}
-        self.end(context)
-        bpy.ops.espalier.pick_object("EXEC_DEFAULT", True, index=self.index, point=point)
+        self.end(point)
         return {"FINISHED"}
 
     def cancel(self, context: bpy.types.Context) -> None:
-        self.end(context)
+        self.end(None)  # the window was closed
 
-    def end(self, context: bpy.types.Context) -> None:
-        """Put away what was shown for the click."""
-        context.window.cursor_modal_restore()
-        context.workspace.status_text_set(None)
-        self.editor.area.header_text_set(None)
-        self.editor.area.spaces.active.display_channels = "COLOR_ALPHA"
-        bpy.data.images.remove(self.image)
-        self.editor.close()
+    def end(self, point: protocol.Point | None) -> None:
+        """Go on soon: Blender crashes if a window is closed by what still handles an event in it."""
+        editor, image, index = self.editor, self.image, self.index
+        bpy.app.timers.register(lambda: put_away(editor, image, index, point), first_interval=0.05)
+
+
+def put_away(editor: image_editor.Editor, image: str, index: int, point: protocol.Point | None) -> None:
+    """Take the object that was clicked, and put away what was shown for the click."""
+    if editor.is_open():
+        editor.window.cursor_modal_restore()
+        editor.area.header_text_set(None)
+        editor.area.spaces.active.display_channels = "COLOR_ALPHA"
+        if point is not None:
+            with bpy.context.temp_override(**editor.override()):
+                bpy.ops.espalier.pick_object("EXEC_DEFAULT", True, index=index, point=point)  # True: with its undo step
+        editor.close()
+    if image in bpy.data.images:
+        bpy.data.images.remove(bpy.data.images[image])
 
 
 def clicked(region: bpy.types.Region, x: int, y: int) -> tuple[float, float] | None:

@@ -35,9 +35,13 @@ class Editor:
         """The context in which operators work on this editor."""
         return {"window": self.window, "screen": self.window.screen, "area": self.area, "region": self.region}
 
+    def is_open(self) -> bool:
+        """Whether its window is still there. Undo keeps windows; loading a file does not always."""
+        return self.window in list(bpy.context.window_manager.windows)
+
     def close(self) -> None:
         """Close the window, if it was opened for the editor."""
-        if self.own and self.window in list(bpy.context.window_manager.windows):
+        if self.own and self.is_open():
             with bpy.context.temp_override(window=self.window):
                 bpy.ops.wm.window_close()
 
@@ -63,13 +67,13 @@ def _steps(name: str, mode: str, then: Callable[[Editor], None]) -> Iterator[flo
         editor.area.ui_type = "IMAGE_EDITOR"
         yield DRAWN
     image = bpy.data.images.get(name)
-    if image is None or editor.window not in list(bpy.context.window_manager.windows):
+    if image is None or not editor.is_open():
         return
     space = editor.area.spaces.active
     space.image = image
     space.ui_mode = mode
     yield DRAWN
-    if editor.window not in list(bpy.context.window_manager.windows):
+    if not editor.is_open():
         return
     with bpy.context.temp_override(**editor.override()):
         bpy.ops.image.view_all(fit_view=True)

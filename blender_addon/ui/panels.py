@@ -200,7 +200,8 @@ def draw_cutout(column: bpy.types.UILayout, item: EspalierImage, index: int, wid
     edits = [(cutout_operators.EspalierEditCutOut, "BRUSH_DATA"), (cutout_operators.EspalierPickObject, "EYEDROPPER")]
     for operator, symbol in edits:
         button = buttons.row(align=True)
-        button.enabled = not painted.obstacle(item)
+        edits_only = item.cutout and operator is cutout_operators.EspalierPickObject
+        button.enabled = not (painted.obstacle(item) or edits_only)
         button.operator(operator.bl_idname, text="" if narrow else operator.bl_label, icon=symbol).index = index
     if painted.is_changed(item):
         buttons.operator(cutout_operators.EspalierResetCutOut.bl_idname, text="", icon="LOOP_BACK").index = index

@@ -94,6 +94,9 @@ def draw_backend(layout: bpy.types.UILayout, here: Installer) -> None:
     draw_computer(layout, here, PAGE_WIDTH)
     if status.remedy and here.plan is not None:
         draw_text(layout, plan_text(here.plan), PAGE_WIDTH, active=False)
+        if here.plan.network:
+            words = translate("Network: {way}.").format(way=here.plan.network)
+            draw_text(layout, words, PAGE_WIDTH, active=False)
     if status.state is State.READY:
         draw_measured(layout)
     row = layout.row()

@@ -124,9 +124,9 @@ def cut_out(request: protocol.Cutout) -> protocol.CutoutDone | protocol.Error:
     def shown(u: float, v: float) -> tuple[int, ...]:
         return disc(u, v)[:3] if disc(u, v)[3] else ((100, 150)[(int(16 * u) + int(16 * v)) % 2],) * 3
 
-    write_png(Path(request.out), 64, disc)
+    write_png(Path(request.out), 128, disc)
     if request.thumbnail:
-        write_png(Path(request.thumbnail), 64, shown)
+        write_png(Path(request.thumbnail), 128, shown)
     notes = [protocol.BACKGROUND_REMOVED] if removed else []
     notes += [protocol.EDGE_TOUCHED] if "edge" in name else []
     notes += [protocol.NOTHING_STANDS_OUT] if "nothing" in name else []

@@ -70,6 +70,12 @@ def alpha(image: bpy.types.Image) -> np.ndarray:
     return values.reshape(image.size[1], image.size[0], 4)[..., 3]
 
 
+def shown_images() -> list[bpy.types.Image]:
+    """The images that image editors show."""
+    areas = [area for window in bpy.context.window_manager.windows for area in window.screen.areas]
+    return [area.spaces.active.image for area in areas if area.type == "IMAGE_EDITOR"]
+
+
 def editor() -> tuple[bpy.types.Window, bpy.types.Area, bpy.types.Region]:
     window, area = next(
         (window, area)
@@ -89,7 +95,7 @@ def place(across: float, up: float) -> tuple[int, int]:
 
 
 def stroke() -> Steps:
-    """A stroke of the brush down the middle of the image."""
+    """A stroke of the brush down the image, right of its middle."""
     if not with_mouse:
         image = item().cutout
         values = np.empty(len(image.pixels), np.float32)
@@ -97,11 +103,11 @@ def stroke() -> Steps:
         values.reshape(image.size[1], image.size[0], 4)[:, image.size[0] // 2 :, 3] = 0
         image.pixels.foreach_set(values)
         return
-    driver.mouse(*place(0.5, 0.8))
+    driver.mouse(*place(0.7, 0.84))
     yield 0.3
     subprocess.run(["xdotool", "mousedown", "1"], check=True)
-    for up in np.linspace(0.78, 0.3, 8):
-        driver.mouse(*place(0.5, float(up)))
+    for along in np.linspace(0.05, 1, 10):
+        driver.mouse(*place(0.7 - 0.1 * float(along), 0.84 - 0.6 * float(along)))
         yield 0.1
     subprocess.run(["xdotool", "mouseup", "1"], check=True)
     yield 0.3
@@ -123,12 +129,13 @@ def shown() -> Steps:
 def edited() -> Steps:
     yield from press("espalier.edit_cutout")
     yield from until(lambda: item().cutout, "the cut-out is an image of the file")
-    yield 1.5
-    _, area, _ = editor()
-    check(area.spaces.active.image == item().cutout, "the image editor shows it")
-    check(area.spaces.active.ui_mode == "PAINT", "in paint mode")
-    brush = bpy.context.scene.tool_settings.image_paint.brush
-    check(brush is not None and brush.blend == "ERASE_ALPHA", "with the brush that erases")
+    yield from until(lambda: item().cutout in shown_images(), "the image editor shows it")
+    yield from until(
+        lambda: (brush := bpy.context.scene.tool_settings.image_paint.brush) and brush.blend == "ERASE_ALPHA",
+        "with the brush that erases",
+    )
+    check(editor()[1].spaces.active.ui_mode == "PAINT", "in paint mode")
+    yield 1.0
     picture("2_editor")
     before = alpha(item().cutout)
     yield from until(lambda: painted.has_thumbnail(item().cutout), "it has a thumbnail")
@@ -187,8 +194,10 @@ def picked() -> Steps:
     if not with_mouse:
         call(bpy.ops.espalier.pick_object, "EXEC_DEFAULT", True, index=0, point=(0.3, 0.4))
     else:
-        yield from press("espalier.pick_object")
-        yield 1.5
+        yield from driver.find("bpy.ops.espalier.pick_object(")
+        subprocess.run(["xdotool", "click", "1"], check=True)
+        yield from until(shown_images, "the image editor waits for a click")
+        yield 2.0
         picture("6_click")
         windows = len(bpy.context.window_manager.windows)
         driver.mouse(*place(0.3, 0.6))

@@ -70,6 +70,15 @@ def test_the_panel_shows_the_cut_out(cut: Callable[[], Any], settings: Any) -> N
     assert Path(cutout.request.thumbnail).is_file()
 
 
+def test_two_images_have_buttons_without_text(cut: Callable[[], Any], settings: Any, tmp_path: Path) -> None:
+    add(settings, tmp_path, "edge")
+    cut()
+    assert "Edit Cut-Out" not in shown()
+    assert "The object touches" in shown()
+    settings.images.remove(1)
+    assert "Edit Cut-Out" in shown()
+
+
 def test_drawing_asks_for_nothing_by_itself(settings: Any) -> None:
     draw()
     assert pump.jobs.cutouts.pending == []
@@ -177,8 +186,8 @@ def test_a_painted_cut_out_is_used(cut: Callable[[], Any], settings: Any, tmp_pa
     job.writer.join()
     with Image.open(job.request.images[0]) as used:
         alpha = np.asarray(used.convert("RGBA"))[..., 3]
-    assert not alpha[:, :32].any()
-    assert alpha[32, 40] == 255
+    assert not alpha[:, :64].any()
+    assert alpha[64, 80] == 255
     assert job.request.painted == (True,)
     assert job.name == "mug"
     assert job.sources == (f"cutout:{image.name}",)
@@ -203,6 +212,10 @@ def test_reset(cut: Callable[[], Any], settings: Any) -> None:
     item = cut()
     bpy.ops.espalier.edit_cutout(index=0)
     assert painted.is_changed(item)
+    image = settings.images[0].cutout
+    assert not image.use_fake_user
+    generate.new_jobs(bpy.context)
+    assert image.use_fake_user, "what was made of it remembers it"
     assert bpy.ops.espalier.reset_cutout(index=0) == {"FINISHED"}
     assert not painted.is_changed(settings.images[0])
     assert protocol.BACKGROUND_REMOVED in shown()
@@ -217,7 +230,7 @@ def test_what_was_painted_is_saved_and_opened_again(cut: Callable[[], Any], tmp_
     bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "saved.blend"))
     (item,) = bpy.context.scene.espalier.images
     alpha = images.read_pixels(item.cutout).values[..., 3]
-    assert not alpha[:, :32].any()
+    assert not alpha[:, :64].any()
     assert alpha.max() == 1
     assert Path(item.path).name == "mug.png"
 

@@ -139,6 +139,13 @@ def test_what_this_computer_is_and_what_fits(
             assert fit in " ".join(told.split("\n"))
 
 
+def test_how_the_network_is_reached(addon: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = use(monkeypatch, State.ABSENT, "Not installed.", remedy="Install")
+    assert "Network:" not in page(addon)
+    fake.plan = dataclasses.replace(PLAN, network="through the proxy proxy:8080")
+    assert "Network: through the proxy proxy:8080." in page(addon)
+
+
 def test_the_measured_time(addon: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, State.READY, "CPU")
     know(monkeypatch, *BUNDLED)
