@@ -96,11 +96,12 @@ class EspalierPickObject(_CutOut):
         index = self.index
 
         def wait_for_click(editor: image_editor.Editor) -> None:
-            editor.area.spaces.active.display_channels = "COLOR"  # the other objects are there, but transparent
             with bpy.context.temp_override(**editor.override()):
                 bpy.ops.espalier.click_object("INVOKE_DEFAULT", index=index, close=editor.own)
 
-        image_editor.show(bpy.data.images.load(answer.out).name, "VIEW", wait_for_click)
+        image = bpy.data.images.load(answer.out)
+        image.alpha_mode = "NONE"  # the other objects are in it, but transparent
+        image_editor.show(image.name, "VIEW", wait_for_click)
         return {"INTERFACE"}
 
 
@@ -147,7 +148,6 @@ def put_away(editor: image_editor.Editor, image: str, index: int, point: protoco
     if editor.is_open():
         editor.window.cursor_modal_restore()
         editor.area.header_text_set(None)
-        editor.area.spaces.active.display_channels = "COLOR_ALPHA"
         if point is not None:
             with bpy.context.temp_override(**editor.override()):
                 bpy.ops.espalier.pick_object("EXEC_DEFAULT", True, index=index, point=point)  # True: with its undo step

@@ -64,10 +64,14 @@ def item() -> bpy.types.PropertyGroup:
     return bpy.context.scene.espalier.images[0]
 
 
-def alpha(image: bpy.types.Image) -> np.ndarray:
+def pixels(image: bpy.types.Image) -> np.ndarray:
     values = np.empty(len(image.pixels), np.float32)
     image.pixels.foreach_get(values)
-    return values.reshape(image.size[1], image.size[0], 4)[..., 3]
+    return values.reshape(image.size[1], image.size[0], 4)
+
+
+def alpha(image: bpy.types.Image) -> np.ndarray:
+    return pixels(image)[..., 3]
 
 
 def shown_images() -> list[bpy.types.Image]:
@@ -137,12 +141,14 @@ def edited() -> Steps:
     check(editor()[1].spaces.active.ui_mode == "PAINT", "in paint mode")
     yield 1.0
     picture("2_editor")
-    before = alpha(item().cutout)
+    before = pixels(item().cutout)
     yield from until(lambda: painted.has_thumbnail(item().cutout), "it has a thumbnail")
     key = str(item().cutout.session_uid)
     thumbnail = np.array(painted._icons[key].image_pixels_float[:])
     yield from stroke()
-    check(alpha(item().cutout).sum() < before.sum(), "a stroke takes alpha away")
+    after = pixels(item().cutout)
+    check(after[..., 3].sum() < before[..., 3].sum(), "a stroke takes alpha away")
+    check(np.abs(after - before)[..., :3].max() < 0.01, "and no color, so that it can be restored")
     picture("3_painted")
     if with_mouse:
         yield from until(
