@@ -116,6 +116,10 @@ Point = tuple[float, float]
 #: The longer side of a cut-out in pixels. A larger image is reduced to it: the networks see 518 pixels of the object,
 #: and distances cost memory.
 CUTOUT_SIDE = 1536
+#: The longer side of its thumbnail in pixels, and the checkerboard behind it: the side of a square, two greys of 255.
+THUMBNAIL_SIDE = 256
+CHECKER_SQUARE = 16
+CHECKER_GREYS = (102, 153)
 
 #: What ``CutoutDone.notes`` may say, for people.
 BACKGROUND_REMOVED = "Background removed."
@@ -138,7 +142,8 @@ class Generate(Settings):
     if the file has them (the mesh that a modifier makes the shape from), else for the mesh itself. With ``mesh``, the
     settings in ``FOR_A_GIVEN_MESH`` and ``faces`` are ignored.
 
-    ``points`` has a point for each image, or is empty: see ``Point``.
+    ``points`` has a point for each image, or is empty: see ``Point``. ``painted`` says for each image whether a person
+    has painted its transparency, or is empty. That transparency is used as it is, whatever ``background`` says.
     """
 
     type: ClassVar[str] = "generate"
@@ -147,6 +152,7 @@ class Generate(Settings):
     out: str
     mesh: str = field(default="", kw_only=True)
     points: tuple[Point | None, ...] = field(default=(), kw_only=True)
+    painted: tuple[bool, ...] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
         """Check nothing yet: fields from the wire may hold anything. ``settings`` checks them, when a job can fail."""
@@ -162,7 +168,8 @@ class Cutout:
 
     ``id`` must differ from those of all jobs: ``cancel`` and ``error`` carry it as their ``job``. ``image`` is the path
     of an image file, and ``out`` that of the PNG to write, whole or not at all. ``background`` is the setting of that
-    name.
+    name. ``thumbnail`` is the path of another PNG, for panels: the cut-out over a checkerboard, at most
+    ``THUMBNAIL_SIDE`` pixels a side; "" if none is wanted.
     """
 
     type: ClassVar[str] = "cutout"
@@ -171,6 +178,7 @@ class Cutout:
     out: str
     background: str = Settings.background
     point: Point | None = None
+    thumbnail: str = ""
 
 
 @dataclass(frozen=True)

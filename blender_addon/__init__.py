@@ -10,9 +10,10 @@ from types import ModuleType
 
 def _modules() -> tuple[ModuleType, ...]:
     from . import command, pump, translations
-    from .request import properties, thumbnails
+    from .request import cutouts, painted, properties, thumbnails
     from .scene import history
     from .ui import (
+        cutout_operators,
         image_operators,
         object_operators,
         operators,
@@ -28,8 +29,11 @@ def _modules() -> tuple[ModuleType, ...]:
         preferences,
         properties,
         thumbnails,
+        cutouts,
+        painted,
         setup_operators,
         image_operators,
+        cutout_operators,
         operators,
         object_operators,
         presets,

@@ -19,8 +19,10 @@ from ..backend import protocol
 from . import choices, installation
 from .extension import FOLDER, ROOT, is_checkout
 from .jobs.client import Backend
+from .jobs.cutouts import CutOut
 from .jobs.journal import Journal
 from .jobs.queue import Job, JobQueue, State, Target
+from .jobs.timings import Timings
 from .scene import history, viewport
 from .scene.mesh_import import create_object
 from .scene.paint import paint
@@ -46,11 +48,11 @@ def log_path() -> Path:
     return Path(bpy.app.tempdir) / "backend.log"
 
 
-def journal_folder() -> Path:
-    """The folder for jobs that survive Blender: among the user's files of the extension. A checkout keeps no jobs."""
+def kept_folder() -> Path:
+    """The folder of what survives Blender: the user's files of the extension. What a checkout has ends with Blender."""
     if is_checkout():
-        return Path(bpy.app.tempdir) / "espalier-jobs"
-    return Path(bpy.utils.extension_path_user(ROOT, path="jobs", create=True))
+        return Path(bpy.app.tempdir) / "espalier"
+    return Path(bpy.utils.extension_path_user(ROOT, path="", create=True))
 
 
 jobs = JobQueue(lambda: launch(log_path()))
@@ -79,6 +81,10 @@ def submit(job: Job) -> None:
         forget(old)
     jobs.submit(job)
     step()
+    _keep_stepping()
+
+
+def _keep_stepping() -> None:
     if not bpy.app.background and not bpy.app.timers.is_registered(_tick):
         bpy.app.timers.register(_tick, first_interval=INTERVAL, persistent=True)
 
@@ -93,6 +99,12 @@ def unload() -> None:
     """Stop the backend, which must be idle. Nothing else frees all of its memory, including the driver's."""
     jobs.release()
     redraw("UI")
+
+
+def ask(cutout: CutOut) -> None:
+    """Ask the backend for a cut-out."""
+    jobs.cutouts.ask(cutout)
+    _keep_stepping()
 
 
 def cancel(job: Job) -> None:
@@ -110,7 +122,8 @@ def forget(job: Job) -> None:
 
 def step() -> None:
     """Handle the backend's messages, and insert the results that can be inserted now."""
-    changed = jobs.step()
+    changed = bool(jobs.step())
+    changed |= jobs.cutouts.take_news()
     for job in list(jobs.jobs):
         match job.state:
             case State.RUNNING if job.preview is not None and not viewport.shown(job.id):
@@ -176,7 +189,7 @@ def insert(
     """Make or change the object of a finished job, as one undo step. If its result is damaged, only the job fails."""
     assert job.result is not None
     size = job.target.size if job.target else 1.0
-    settings = job.result.settings | ({"images": job.sources} if job.sources else {})
+    settings = job.result.settings | ({"images": job.sources} if job.sources else {}) | {"points": job.request.points}
     there = replaced(job)
     try:
         if there is None:
@@ -236,7 +249,7 @@ def select(made: bpy.types.Object, scene: bpy.types.Scene) -> None:
 def _tick() -> float | None:
     step()
     waiting = any(job.state is State.DONE and home(job) is not None for job in jobs.jobs)
-    if jobs.active or waiting:
+    if jobs.active or jobs.cutouts.pending or waiting:
         return INTERVAL
     if jobs.backend is None:
         return None
@@ -257,7 +270,10 @@ def _loaded_file(*_: object) -> None:
 def register() -> None:
     """Open the journal, and offer the jobs that were left behind."""
     bpy.app.handlers.load_post.append(_loaded_file)
-    jobs.journal = Journal(journal_folder())
+    folder = kept_folder()
+    folder.mkdir(exist_ok=True)
+    jobs.journal = Journal(folder / "jobs")
+    jobs.timings = Timings(folder / "timings.json")
     if not bpy.app.background:  # in a batch there is nobody to offer jobs to
         bpy.app.timers.register(recover, first_interval=INTERVAL, persistent=True)
 

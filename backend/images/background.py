@@ -75,7 +75,8 @@ def _matted(rgb: Image.Image, name: str, point: Point | None, plain: ImageError)
     alpha = refine.without_specks(refine.refined(colours, coarse))
     if not OBJECT_SHARE[0] <= float((255 * alpha > OPAQUE).mean()) <= OBJECT_SHARE[1]:
         raise _nothing(name, point)
-    cut = np.concatenate([refine.own_colours(colours, alpha), alpha[..., None]], axis=2)
+    shown = alpha[..., None]  # what is transparent keeps its colours: a person may paint it back
+    cut = np.concatenate([np.where(shown > 0.5 / 255, refine.own_colours(colours, alpha), colours), shown], axis=2)
     return Image.fromarray((255 * cut).round().astype(np.uint8))
 
 

@@ -101,6 +101,8 @@ def make(request: protocol.Cutout) -> protocol.CutoutDone:
         image, removed = load_cut(request.image, "never")
         notes = (protocol.NOTHING_STANDS_OUT,)
     write(image, Path(request.out))
+    if request.thumbnail:
+        write(on_checkerboard(image), Path(request.thumbnail))
     return protocol.CutoutDone(request.id, request.out, removed, notes)
 
 
@@ -165,6 +167,19 @@ def write(image: Image.Image, path: Path) -> None:
         image.save(part, "PNG", compress_level=_PNG_LEVEL)
 
 
+def on_checkerboard(image: Image.Image) -> Image.Image:
+    """A cut-out as a thumbnail: small, and over a checkerboard, which shows what is transparent."""
+    import numpy as np
+    from PIL import Image
+
+    small = image.convert("RGBA")
+    small.thumbnail((protocol.THUMBNAIL_SIDE, protocol.THUMBNAIL_SIDE))
+    rows, columns = np.indices((small.height, small.width)) // protocol.CHECKER_SQUARE
+    grey = np.where((rows + columns) % 2, *protocol.CHECKER_GREYS).astype(np.uint8)
+    board = Image.fromarray(grey).convert("RGBA")
+    return Image.alpha_composite(board, small).convert("RGB")
+
+
 def is_point(value: Any) -> bool:
     """Whether a value from the wire is a point, or None."""
     if value is None:
@@ -182,6 +197,8 @@ def _require_valid(request: protocol.Cutout) -> None:
         wrong = "The cut-out must be the path of a .png file."
     elif not Path(request.out).parent.is_dir():
         wrong = f"The folder of {request.out} does not exist."
+    elif not isinstance(request.thumbnail, str) or Path(request.thumbnail).suffix.lower() not in ("", ".png"):
+        wrong = "The thumbnail must be the path of a .png file, or empty."
     elif not is_point(request.point):
         wrong = f"The point must be two numbers from 0 to 1, not {request.point!r:.80}."
     if wrong:

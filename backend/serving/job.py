@@ -53,9 +53,9 @@ def run(
     on_progress("load", 0, 1)
     # Images come first: a bad one is reported before seconds are spent on loading a model.
     images = []
-    for path, point in zip(request.images, _points(request), strict=True):
+    for path, point, painted in zip(request.images, _points(request), _painted(request), strict=True):
         check()
-        images.append(load_image(Path(path), settings.background, point))
+        images.append(load_image(Path(path), "never" if painted else settings.background, point))
     notes = [image.info["note"] for image in images]
     shape = load_mesh(Path(request.mesh)) if request.mesh else None
     opened = time.perf_counter()
@@ -126,6 +126,14 @@ def _points(request: protocol.Generate) -> tuple[protocol.Point | None, ...]:
     return points
 
 
+def _painted(request: protocol.Generate) -> tuple[bool, ...]:
+    """Which images of a request from the wire were painted. Raises SettingsError."""
+    painted = request.painted or (False,) * len(request.images)
+    if not isinstance(painted, tuple) or len(painted) != len(request.images) or not {*map(type, painted)} <= {bool}:
+        raise SettingsError("settings_invalid", "Whether images are painted must be true or false for each image.")
+    return painted
+
+
 def _folder(out: str) -> Path:
     folder = Path(out)
     if not out or not folder.is_dir():
@@ -142,7 +150,7 @@ def _carried_out(request: protocol.Generate, pipeline: Pipeline, settings: Setti
         "guidance": structure.guidance if structure.guidance == latents.guidance else None,
         "formats": list(settings.formats),
     }
-    asked = {"images": list(request.images), "points": list(request.points)}
+    asked = {"images": list(request.images), "points": list(request.points), "painted": list(request.painted)}
     return {**asked, **asdict(settings), **filled, "mesh": request.mesh}
 
 

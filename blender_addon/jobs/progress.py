@@ -40,3 +40,10 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(max(1, round(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def duration(seconds: float) -> str:
+    """How long something takes, as text: *0.6 s*, *12 s*, *2:30 min*."""
+    if seconds < 9.95:
+        return f"{max(seconds, 0.1):.1f} s"
+    return f"{seconds:.0f} s" if seconds < 99.5 else f"{clock(seconds)} min"

@@ -15,8 +15,10 @@ from pathlib import Path
 
 from ...backend import protocol
 from .client import Backend, BackendUnavailable
+from .cutouts import STOPPED, CutOuts
 from .inputs import InputWriter
 from .journal import Journal, Left, SavedObject
+from .timings import Timings
 
 CANCEL_GRACE = 10.0  # seconds that a backend has to answer a cancel before it is ended by force
 
@@ -115,7 +117,8 @@ class JobQueue:
     def __init__(self, launch: Callable[[], Backend], journal: Journal | None = None) -> None:
         self.jobs: list[Job] = []  # all that have not been forgotten
         self.backend: Backend | None = None
-        self.timings: dict[tuple[str, int | None], dict[str, float]] = {}  # model and steps -> seconds by stage
+        self.cutouts = CutOuts()
+        self.timings = Timings()
         self.journal = journal
         self.busy_at = time.monotonic()  # when a job was last active
         self._launch = launch
@@ -166,19 +169,22 @@ class JobQueue:
                 changed += self._receive(message)
         changed += self._end_deaf_backend()
         changed += self._start_next()
-        if self.active:
+        self._ask_for_cutouts()
+        if self.active or self.cutouts.pending:
             self.busy_at = time.monotonic()
         return list(dict.fromkeys(changed))
 
     def release(self) -> None:
         """Stop the backend. No job may be active. The next job starts a new backend."""
         assert not self.active
+        self.cutouts.end(protocol.Error(None, STOPPED, "The backend was stopped."))
         if self.backend is not None:
             self.backend.kill()
             self.backend = None
 
     def close(self) -> None:
         """Stop the backend and remove all jobs, except for what the journal keeps. Waits at most a second."""
+        self.cutouts = CutOuts()
         if self.backend is not None:
             self.backend.close()
             self.backend = None
@@ -192,6 +198,8 @@ class JobQueue:
             self.journal.close()
 
     def _receive(self, message: protocol.Message) -> list[Job]:
+        if self.cutouts.receive(message):
+            return []
         if isinstance(message, protocol.Ready | protocol.Unloaded):
             return [job for job in self.jobs if job.active]
         if isinstance(message, protocol.CutoutDone):
@@ -199,7 +207,7 @@ class JobQueue:
         if isinstance(message, protocol.Error) and message.job is None:
             return self._lose_backend(message)
         job = self.running
-        if job is None or message.job != job.id:
+        if job is None or isinstance(message, protocol.CutoutDone) or message.job != job.id:
             return []  # about a job that has already ended
         match message:
             case protocol.Progress():
@@ -209,31 +217,32 @@ class JobQueue:
                 job.preview = Path(message.arrays)
             case protocol.Result() if not job.cancelling:
                 job.state, job.fraction, job.result = State.DONE, 1.0, message
-                self.timings[job.request.model, job.request.steps] = message.timings
                 self._note(job, message)
             case protocol.Result() | protocol.Cancelled():
                 job.state = State.CANCELLED
             case protocol.Error():
                 job.fail(message)
                 if message.code == protocol.DEVICE_LOST:  # it is about to end: the next job must not go to it
-                    self._drop_backend()
+                    self._drop_backend(message)
         return [job]
 
     def _note(self, job: Job, result: protocol.Result) -> None:
-        """Write a result to the journal. If that fails, the result is lost only when this session ends."""
-        if self.journal is None:
-            return
+        """Keep what a job took, and its result in the journal. If that fails, they are known in this session only."""
         try:
-            self.journal.finished(job.request, result)
+            if not job.request.mesh and self.backend is not None and self.backend.ready is not None:
+                device = self.backend.ready.device
+                self.timings.note(job.request.model, job.request.steps, result.timings, device)
+            if self.journal is not None:
+                self.journal.finished(job.request, result)
         except OSError as error:
-            print(f"Espalier: the result of {job.name} could not be saved to the journal: {error}")
+            print(f"Espalier: {job.name} could not be noted, so that the next session will not know it: {error}")
 
     def _lose_backend(self, error: protocol.Error) -> list[Job]:
         """The process has ended or is of no use. The jobs that depend on it end; the next job gets a new process."""
         assert self.backend is not None
         # A backend that never became ready would fail again, so the queued jobs fail too and do not start it again.
         lost = [j for j in self.jobs if j.state is State.RUNNING or (j.active and self.backend.ready is None)]
-        self._drop_backend()
+        self._drop_backend(error)
         for job in lost:
             if job.cancelling:
                 job.state = State.CANCELLED
@@ -241,10 +250,11 @@ class JobQueue:
                 job.fail(error)
         return lost
 
-    def _drop_backend(self) -> None:
+    def _drop_backend(self, error: protocol.Error) -> None:
         assert self.backend is not None
         self.backend.kill()
         self.backend = None
+        self.cutouts.end(error)
 
     def _end_deaf_backend(self) -> list[Job]:
         job = self.running
@@ -274,3 +284,15 @@ class JobQueue:
         self.backend.send(job.request)
         job.state, job.started = State.RUNNING, time.monotonic()
         return [job]
+
+    def _ask_for_cutouts(self) -> None:
+        """Send what was asked for. If there is no backend, one is started: the next job needs it, too."""
+        if not self.cutouts.pending:
+            return
+        if self.backend is None:
+            try:
+                self.backend = self._launch()
+            except BackendUnavailable as error:
+                self.cutouts.end(protocol.Error(None, "backend_unavailable", str(error), error.hint))
+        elif self.backend.ready is not None:
+            self.cutouts.send(self.backend)

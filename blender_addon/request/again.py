@@ -21,9 +21,9 @@ def restore(settings: Mapping[str, Any], panel: properties.EspalierSettings) -> 
     """Load the settings of an object into the panel. Returns what could not be restored, in words."""
     lost = []
     panel.images.clear()
-    for named in settings["images"]:
-        if not images.add_source(panel, named):
-            lost.append(translate("the image {name}").format(name=named.removeprefix(images.DATABLOCK)))
+    for named, point in zip(settings["images"], points(settings), strict=True):
+        if not images.add_source(panel, named, point):
+            lost.append(translate("the image {name}").format(name=named.partition(":")[2]))
     panel.lock_seed = True  # otherwise the next press would not make the same object
     panel.size = settings["size"]
     chosen = request_settings(settings)
@@ -43,11 +43,25 @@ def request_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def points(settings: Mapping[str, Any]) -> tuple[protocol.Point | None, ...]:
+    """The point on the object in each image that an object was made from; None where nobody picked it."""
+    found = settings.get("points", ())
+    return tuple(map(_point, found)) if len(found) == len(settings["images"]) else (None,) * len(settings["images"])
+
+
+def _point(value: object) -> protocol.Point | None:
+    """A point as it was remembered; None if it is none, for people can change what an object remembers."""
+    match value:
+        case [int() | float() as x, int() | float() as y] if 0 <= x <= 1 and 0 <= y <= 1:
+            return float(x), float(y)
+    return None
+
+
 def new_job(
     context: bpy.types.Context, settings: Mapping[str, Any], *, seed: int, location: Location, size: float
 ) -> Job:
     """A job that makes an object with these settings and this seed. Raises ValueError if an image is gone."""
-    pictures = [images.picture(named) for named in settings["images"]]
+    pictures = [images.picture(named, point) for named, point in zip(settings["images"], points(settings), strict=True)]
     return generate.job_with(
         request_settings(settings) | {"seed": seed},
         pictures,

@@ -89,7 +89,17 @@ def job_with(
         files[out / "shape.npz"] = mesh
         settings = {**settings, **protocol.FOR_A_GIVEN_MESH}
     shape = "" if mesh is None else str(out / "shape.npz")
-    request = protocol.Generate(uuid.uuid4().hex, paths, str(out), mesh=shape, **settings)
+    points = tuple(picture.point for picture in pictures)
+    painted = tuple(picture.painted for picture in pictures)
+    request = protocol.Generate(
+        uuid.uuid4().hex,
+        paths,
+        str(out),
+        mesh=shape,
+        points=points if any(points) else (),
+        painted=painted if any(painted) else (),
+        **settings,
+    )
     return start_writing(Job(request, target, sources=sources), files)
 
 

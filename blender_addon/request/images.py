@@ -28,33 +28,70 @@ from .properties import EspalierImage, EspalierSettings
 MAX_NAME = 80
 #: Marks an image of the .blend where a path is expected: ``image:NAME``.
 DATABLOCK = "image:"
+#: Marks a cut-out that was edited by hand, also an image of the .blend: ``cutout:NAME``.
+CUTOUT = "cutout:"
+#: The end of a cut-out's name.
+EDITED = " cut-out"
 
 
-def source(item: EspalierImage) -> str:
-    """The source of an image: a path, or ``image:NAME`` for one of this .blend. ``add_source`` accepts it."""
+def original(item: EspalierImage) -> str:
+    """The source of the image itself: a path, or ``image:NAME`` for one of this .blend."""
     return DATABLOCK + item.image.name if item.image else bpy.path.abspath(item.path)
 
 
-def add_source(settings: EspalierSettings, named: str) -> bool:
-    """Add an image to the list, unless it is there. False if it is an image of a .blend, but not of this one."""
+def source(item: EspalierImage) -> str:
+    """The source of what is used: the cut-out that was edited by hand, as ``cutout:NAME``, or else the image itself.
+
+    ``add_source`` accepts it.
+    """
+    return CUTOUT + item.cutout.name if item.cutout else original(item)
+
+
+def point(item: EspalierImage) -> protocol.Point | None:
+    """Where the object is in the image; None if nobody picked it, or if its cut-out was edited by hand."""
+    return (item.point[0], item.point[1]) if item.use_point and not item.cutout else None
+
+
+def add_source(settings: EspalierSettings, named: str, at: protocol.Point | None = None) -> bool:
+    """Add an image to the list, unless it is there, with the point on its object, if it was picked.
+
+    False if it is an image of a .blend, but not of this one.
+    """
     if named in map(source, settings.images):
         return True
-    image = bpy.data.images.get(named.removeprefix(DATABLOCK)) if named.startswith(DATABLOCK) else None
-    if image is not None:
+    image = _named(named)
+    if image is None and is_datablock(named):
+        return False
+    added = settings.images.add()
+    if named.startswith(CUTOUT):
+        added.cutout = image
+    elif image is not None:
         image.preview_ensure()  # while the panel is drawn, no preview may be made
         thumbnails.forget(named)
-        settings.images.add().image = image
-    elif named.startswith(DATABLOCK):
-        return False
+        added.image = image
     else:
         thumbnails.forget(named)
-        settings.images.add().path = named
+        added.path = named
+    if at is not None:
+        added.use_point, added.point = True, at
     return True
+
+
+def is_datablock(named: str) -> bool:
+    """Whether a source is an image of the .blend."""
+    return named.startswith((DATABLOCK, CUTOUT))
+
+
+def _named(named: str) -> bpy.types.Image | None:
+    """The image of the .blend that a source names; None if it names a file, or if the image is gone."""
+    return bpy.data.images.get(named.partition(":")[2]) if is_datablock(named) else None
 
 
 def title(item: EspalierImage) -> str:
     """The text below the thumbnail."""
-    return item.image.name if item.image else Path(bpy.path.abspath(item.path)).name
+    if item.image or not item.path:
+        return (item.image or item.cutout).name if item.image or item.cutout else ""
+    return Path(bpy.path.abspath(item.path)).name
 
 
 def icon(item: EspalierImage) -> int:
@@ -67,7 +104,9 @@ def icon(item: EspalierImage) -> int:
 
 
 def is_missing(item: EspalierImage) -> bool:
-    """Whether the image cannot be shown: its file was moved, or it has neither pixels nor a file."""
+    """Whether what is used cannot be read: its file was moved, or it has neither pixels nor a file."""
+    if item.cutout:
+        return False
     if item.image is None:
         return not Path(bpy.path.abspath(item.path)).is_file()
     return item.image.source == "FILE" and not (
@@ -77,26 +116,38 @@ def is_missing(item: EspalierImage) -> bool:
 
 @dataclass(frozen=True)
 class Picture:
-    """A reference image at the moment of the press. ``content`` is the path of a file, a file's bytes, or pixels."""
+    """A reference image at the moment of the press. ``content`` is the path of a file, a file's bytes, or pixels.
+
+    ``point`` is where its object is, if that was picked. ``painted``: its transparency was edited by hand.
+    """
 
     name: str
     content: str | bytes | Pixels
+    point: protocol.Point | None = None
+    painted: bool = False
 
 
 def collect(settings: EspalierSettings) -> list[Picture]:
-    """All images in the list. Raises ValueError if one of them has no pixels."""
-    return [picture(source(item)) for item in settings.images]
+    """All images in the list. Raises ValueError if one of them has no pixels.
+
+    Edited cut-outs stay in the file from now on, even if they are reset: what is made of them remembers them.
+    """
+    for item in settings.images:
+        if item.cutout:
+            item.cutout.use_fake_user = True
+    return [picture(source(item), point(item)) for item in settings.images]
 
 
-def picture(named: str) -> Picture:
+def picture(named: str, at: protocol.Point | None = None) -> Picture:
     """The image of a source as it is now. Raises ValueError if it has no pixels or is no longer in this .blend."""
-    if not named.startswith(DATABLOCK):
-        return Picture(Path(named).stem, named)
-    image = bpy.data.images.get(named.removeprefix(DATABLOCK))
+    if not is_datablock(named):
+        return Picture(Path(named).stem, named, at)
+    image = _named(named)
     if image is None:
         gone = translate("The image {name} is no longer in this file")
-        raise ValueError(gone.format(name=named.removeprefix(DATABLOCK)))
-    return Picture(Path(image.name).stem, _content(image))
+        raise ValueError(gone.format(name=named.partition(":")[2]))
+    name = Path(image.name).stem.removesuffix(EDITED)
+    return Picture(name, _content(image), at, named.startswith(CUTOUT))
 
 
 def as_files(pictures: list[Picture], folder: Path) -> tuple[tuple[str, ...], dict[Path, Content]]:

@@ -14,6 +14,7 @@ from bpy.props import (
     CollectionProperty,
     EnumProperty,
     FloatProperty,
+    FloatVectorProperty,
     IntProperty,
     PointerProperty,
     StringProperty,
@@ -30,11 +31,26 @@ _shown: dict[str, Items] = {}  # Blender keeps no reference to the strings of a 
 
 
 class EspalierImage(bpy.types.PropertyGroup):
-    """One reference image: a file, or an image of the .blend."""
+    """One reference image: a file, or an image of the .blend. Its object may be picked, its cut-out edited by hand."""
 
     path: StringProperty(name="Path", description="Path of the image file", subtype="FILE_PATH")
     image: PointerProperty(
         name="Image", description="An image of this blend-file, used instead of a file on disk", type=bpy.types.Image
+    )
+    cutout: PointerProperty(
+        name="Cut-Out",
+        description="The object cut out of the image, edited by hand. It is used instead of the image",
+        type=bpy.types.Image,
+    )
+    use_point: BoolProperty(
+        name="Pick Object", description="Use the object at a point of the image. Otherwise the largest one is used"
+    )
+    point: FloatVectorProperty(
+        name="Point",
+        description="Point on the object, as fractions of the image's width and height from the top left",
+        size=2,
+        min=0.0,
+        max=1.0,
     )
 
 

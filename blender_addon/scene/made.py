@@ -27,6 +27,9 @@ def remember(target: bpy.types.Object, settings: Mapping[str, Any], size: float)
     """
     if "images" in settings:
         target[PREFIX + "images"] = json.dumps(list(settings["images"]))
+        target.pop(PREFIX + "points", None)
+        if any(settings.get("points", ())):
+            target[PREFIX + "points"] = json.dumps(list(settings["points"]))
     target[PREFIX + "size"] = size
     for name in protocol.names(protocol.Door.OBJECT):
         value = settings.get(name)
@@ -41,12 +44,17 @@ def is_made(target: bpy.types.Object) -> bool:
 
 
 def recall(target: bpy.types.Object) -> dict[str, Any]:
-    """What ``remember`` wrote. ``images`` are their sources. Settings that are missing were None or not remembered."""
+    """What ``remember`` wrote. Settings that are missing were None or not remembered.
+
+    ``images`` are their sources. ``points`` says where the object is in each of them, if any was picked.
+    """
     settings: dict[str, Any] = {
         name: protocol.ABOUT[name].kind(target[PREFIX + name])
         for name in protocol.names(protocol.Door.OBJECT)
         if PREFIX + name in target
     }
     settings["images"] = tuple(json.loads(target[PREFIX + "images"]))
+    if PREFIX + "points" in target:
+        settings["points"] = tuple(json.loads(target[PREFIX + "points"]))
     settings["size"] = float(target.get(PREFIX + "size", 1.0))
     return settings

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ..jobs.file_lock import Busy, FileLock
 from . import environment
+from .computer import Computer, this_computer
 from .environment import Folders, Packages, python_in
 from .plan import Options, Plan, make_plan
 from .steps import Cancelled, Installation, Problem, disk_problem, forget
@@ -58,6 +59,8 @@ class Installer:
         self._now = Status(State.INSTALLING, "Starting")  # while the thread works
         self._failure: Problem | None = None
         self._known: tuple[float, Status] | None = None
+        self._found: Computer | None = None  # by the environment when it was tested
+        self._expected: Computer | None = None  # by the survey
 
     # --- what others ask ---
 
@@ -83,6 +86,14 @@ class Installer:
     def surveying(self) -> bool:
         """Whether ``survey`` is still at work."""
         return self._surveyor is not None and self._surveyor.is_alive()
+
+    @property
+    def computer(self) -> Computer | None:
+        """What the networks run on: as the environment found it, else as ``plan`` expects it; None if neither is known.
+
+        ``status`` and ``survey`` bring it up to date.
+        """
+        return self._found or self._expected
 
     def survey(self, options: Options) -> None:
         """Find out what an installation will take. The answer is in ``plan`` after a moment."""
@@ -161,6 +172,8 @@ class Installer:
 
     def _survey(self, options: Options) -> None:
         self.plan = make_plan(self.folders, self.packages, options, self._environ)
+        gpu = self.plan.choice.gpu
+        self._expected = this_computer() if gpu is None else this_computer(gpu.name, gpu.memory)
 
     def _look(self) -> Status:
         if self._failure is not None:
@@ -169,8 +182,10 @@ class Installer:
         if holder is not None:
             return Status(State.ELSEWHERE, f"Another Blender (process {holder}) is installing the backend.")
         marker = environment.read_marker(self.folders.environment)
+        self._found = None
         if marker is None:
             return self._look_at_leftovers()
+        self._found = this_computer("" if marker.device == "cpu" else marker.device, marker.memory)
         if marker.build not in self.packages.builds or marker.digest != self.packages.digest(marker.build):
             return Status(State.OUTDATED, "This version of the extension needs different packages.", remedy="Update")
         if not python_in(self.folders.environment).exists():

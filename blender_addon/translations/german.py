@@ -51,6 +51,46 @@ TEXTS = {
     "Path of the image file": "Pfad der Bilddatei",
     "Images": "Bilder",
     "The reference images of the object": "Die Referenzbilder des Objekts",
+    # cut-outs
+    "Cut-Out": "Freigestelltes Bild",
+    "The object cut out of the image, edited by hand. It is used instead of the image": (
+        "Das freigestellte Objekt, von Hand bearbeitet. Es wird anstelle des Bildes verwendet"
+    ),
+    "Point": "Punkt",
+    "Use the object at a point of the image. Otherwise the largest one is used": (
+        "Das Objekt an einem Punkt des Bildes verwenden. Sonst gilt das größte"
+    ),
+    "Point on the object, as fractions of the image's width and height from the top left": (
+        "Punkt auf dem Objekt, als Anteile von Breite und Höhe des Bildes von links oben"
+    ),
+    "Edit Cut-Out": "Freistellung bearbeiten",
+    "Paint in the image editor what is used of this image: erase what does not belong to the object, or restore it": (
+        "Im Bildeditor malen, was von diesem Bild verwendet wird: wegradieren, was nicht "
+        "zum Objekt gehört, oder es wiederherstellen"
+    ),
+    "Reset Cut-Out": "Freistellung zurücksetzen",
+    "Use the automatic cut-out again, of the largest object in the image": (
+        "Wieder automatisch freistellen, und zwar das größte Objekt im Bild"
+    ),
+    "Pick Object": "Objekt wählen",
+    "Click on another object in this image. Without a click, the largest one is used": (
+        "Ein anderes Objekt in diesem Bild anklicken. Ohne Klick gilt das größte"
+    ),
+    "Click Object": "Objekt anklicken",
+    "Wait for a click on an object in the image editor": "Auf einen Klick auf ein Objekt im Bildeditor warten",
+    "Click on the object. Esc: cancel": "Auf das Objekt klicken. Esc: abbrechen",
+    "Reset the cut-out first: it was edited by hand": (
+        "Erst die Freistellung zurücksetzen: Sie wurde von Hand bearbeitet"
+    ),
+    "The cut-out is not there yet": "Das Bild ist noch nicht freigestellt",
+    "Edited by hand": "Von Hand bearbeitet",
+    "Looking for the object...": "Das Objekt wird gesucht ...",
+    "Alpha Brush": "Alpha-Pinsel",
+    "Take the brush that erases from the cut-out, or the one that restores what was erased": (
+        "Den Pinsel nehmen, der vom freigestellten Bild wegradiert, oder den, der Wegradiertes wiederherstellt"
+    ),
+    "Erase": "Radieren",
+    "Restore": "Wiederherstellen",
     # model and quality
     "Model": "Modell",
     "Model that generates the object: its name or the path of its folder": (
@@ -330,6 +370,30 @@ TEXTS = {
     ),
     "The backend is being installed": "Das Backend wird gerade installiert",
     "The backend is being installed or removed": "Das Backend wird gerade installiert oder entfernt",
+    # the computer, and how long it takes
+    "About {time} for an object": "Etwa {time} für ein Objekt",
+    "{model}, default steps": "{model}, Vorgabe der Schritte",
+    "{model}, {n} steps": "{model}, {n} Schritte",
+    "{time} for an object ({how}), measured here": "{time} für ein Objekt ({how}), hier gemessen",
+    "The first object measures how long one takes on this machine": (
+        "Das erste Objekt misst, wie lange eines auf diesem Rechner braucht"
+    ),
+    "Network: {way}.": "Netzwerk: {way}.",
+    "This computer: {what}.": "Dieser Rechner: {what}.",
+    "processor with {n} cores": "Prozessor mit {n} Kernen",
+    "processor with {n} cores, {memory} GB of memory, no graphics card that can be used": (
+        "Prozessor mit {n} Kernen, {memory} GB Speicher, keine verwendbare Grafikkarte"
+    ),
+    "TRELLIS fits this computer.": "TRELLIS passt auf diesen Rechner.",
+    "TRELLIS fits this computer if Low Memory is turned on in the Advanced panel.": (
+        "TRELLIS passt auf diesen Rechner, wenn im Panel „Erweitert“ „Wenig Speicher“ eingeschaltet ist."
+    ),
+    "The demonstration model fits this computer. TRELLIS takes minutes for each object without a graphics card.": (
+        "Auf diesen Rechner passt das Demonstrationsmodell. TRELLIS braucht ohne Grafikkarte Minuten für jedes Objekt."
+    ),
+    "The demonstration model fits this computer. TRELLIS needs more memory than there is.": (
+        "Auf diesen Rechner passt das Demonstrationsmodell. TRELLIS braucht mehr Speicher, als da ist."
+    ),
     # the preferences, and what the installation and a job say
     "Python 3.11 with torch that runs the backend instead of the installed environment. If empty: the one in "
     "ESPALIER_PYTHON, else the installed environment, else that of the checkout": (

@@ -45,6 +45,41 @@ TEXTS = {
     "Path of the image file": "图像文件的路径",
     "Images": "图像",
     "The reference images of the object": "物体的参考图像",
+    # cut-outs
+    "Cut-Out": "抠图",
+    "The object cut out of the image, edited by hand. It is used instead of the image": (
+        "从图像中抠出并经手动编辑的物体。它代替该图像使用"
+    ),
+    "Point": "点",
+    "Use the object at a point of the image. Otherwise the largest one is used": (
+        "使用图像中某一点处的物体。否则使用最大的物体"
+    ),
+    "Point on the object, as fractions of the image's width and height from the top left": (
+        "物体上的点，以从左上角起占图像宽度和高度的比例表示"
+    ),
+    "Edit Cut-Out": "编辑抠图",
+    "Paint in the image editor what is used of this image: erase what does not belong to the object, or restore it": (
+        "在图像编辑器中绘制此图像要使用的部分：擦除不属于物体的部分，或将其恢复"
+    ),
+    "Reset Cut-Out": "重置抠图",
+    "Use the automatic cut-out again, of the largest object in the image": "重新使用自动抠图，即图像中最大的物体",
+    "Pick Object": "选取物体",
+    "Click on another object in this image. Without a click, the largest one is used": (
+        "点击此图像中的另一个物体。不点击则使用最大的物体"
+    ),
+    "Click Object": "点击物体",
+    "Wait for a click on an object in the image editor": "等待在图像编辑器中点击物体",
+    "Click on the object. Esc: cancel": "请点击物体。Esc：取消",
+    "Reset the cut-out first: it was edited by hand": "请先重置抠图：它已被手动编辑",
+    "The cut-out is not there yet": "抠图尚未完成",
+    "Edited by hand": "已手动编辑",
+    "Looking for the object...": "正在寻找物体...",
+    "Alpha Brush": "Alpha 笔刷",
+    "Take the brush that erases from the cut-out, or the one that restores what was erased": (
+        "使用擦除抠图的笔刷，或恢复已擦除部分的笔刷"
+    ),
+    "Erase": "擦除",
+    "Restore": "恢复",
     # model and quality
     "Model": "模型",
     "Model that generates the object: its name or the path of its folder": "用来生成物体的模型：名称或其文件夹的路径",
@@ -285,6 +320,28 @@ TEXTS = {
     ),
     "The backend is being installed": "正在安装后端",
     "The backend is being installed or removed": "正在安装或移除后端",
+    # the computer, and how long it takes
+    "About {time} for an object": "每个物体约 {time}",
+    "{model}, default steps": "{model}，默认步数",
+    "{model}, {n} steps": "{model}，{n} 步",
+    "{time} for an object ({how}), measured here": "每个物体 {time}（{how}），在本机测得",
+    "The first object measures how long one takes on this machine": "生成第一个物体时会测量本机所需的时间",
+    "Network: {way}.": "网络：{way}。",
+    "This computer: {what}.": "本机：{what}。",
+    "processor with {n} cores": "{n} 核处理器",
+    "processor with {n} cores, {memory} GB of memory, no graphics card that can be used": (
+        "{n} 核处理器，{memory} GB 内存，没有可用的显卡"
+    ),
+    "TRELLIS fits this computer.": "本机可以运行 TRELLIS。",
+    "TRELLIS fits this computer if Low Memory is turned on in the Advanced panel.": (
+        "在“高级”面板中开启“低内存”后，本机可以运行 TRELLIS。"
+    ),
+    "The demonstration model fits this computer. TRELLIS takes minutes for each object without a graphics card.": (
+        "本机适合演示模型。没有显卡时，TRELLIS 生成每个物体需要数分钟。"
+    ),
+    "The demonstration model fits this computer. TRELLIS needs more memory than there is.": (
+        "本机适合演示模型。TRELLIS 需要的内存超过现有内存。"
+    ),
     # the preferences, and what the installation and a job say
     "Python 3.11 with torch that runs the backend instead of the installed environment. If empty: the one in "
     "ESPALIER_PYTHON, else the installed environment, else that of the checkout": (

@@ -114,7 +114,8 @@ def progress_text(job: Job) -> str:
     if job.steps > 1:
         parts[0] += f" {job.step}/{job.steps}"
     parts.append(f"{job.fraction:.0%}")
-    left = seconds_left(job, pump.jobs.timings.get((job.request.model, job.request.steps)), time.monotonic())
+    earlier = None if job.request.mesh else pump.jobs.timings.stages(job.request.model, job.request.steps)
+    left = seconds_left(job, earlier, time.monotonic())
     if left is not None:
         parts.append(translate("{time} left").format(time=clock(left)))
     return "  ·  ".join(parts)

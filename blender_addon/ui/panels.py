@@ -5,19 +5,22 @@ from __future__ import annotations
 import bpy
 
 from ...backend import protocol
-from .. import installation
-from ..request import generate, images, properties
-from ..request.properties import EspalierSettings
+from .. import installation, pump
+from ..jobs.progress import duration
+from ..request import cutouts, generate, images, painted, properties
+from ..request.properties import EspalierImage, EspalierSettings
 from ..request.quality import family_of
 from ..scene.mesh_import import NOTE
 from ..translations import translate
-from . import image_operators, operators, setup_page
+from . import cutout_operators, image_operators, operators, setup_page
 from .job_list import draw_jobs
 from .presets import ESPALIER_PT_presets
 from .texts import characters, draw_text
 
 #: How many qualities fit beside each other.
 BUTTONS = 3
+#: In columns of fewer characters, the buttons of a cut-out have no text.
+NARROW = 26
 #: The settings in the subpanel *Object*, and all that are not in *Advanced*. The model is chosen by family and quality.
 OF_THE_OBJECT = ("faces", "texture_size")
 ELSEWHERE = ("model", "seed", *OF_THE_OBJECT)
@@ -30,7 +33,7 @@ class _EspalierPanel(bpy.types.Panel):
 
 
 class EspalierPanel(_EspalierPanel):
-    """The main panel: images, model, Generate 3D and the jobs. Before the installation: how to install."""
+    """The main panel: images, model, Generate 3D and the jobs. Before the installation: how to install, and images."""
 
     bl_idname = "ESPALIER_PT_generate"
     bl_label = "Espalier"
@@ -43,8 +46,9 @@ class EspalierPanel(_EspalierPanel):
         settings = context.scene.espalier
         if not installation.is_installed(context):
             setup_page.draw_first_run(self.layout, context, characters(context))
+            draw_images(self.layout, context)  # they may be dropped now and are used after the installation
             return
-        draw_images(self.layout, settings)
+        draw_images(self.layout, context)
         draw_choices(self.layout, settings)
         draw_button(self.layout, context)
         draw_jobs(self.layout, characters(context))
@@ -128,8 +132,11 @@ def draw_optional(layout: bpy.types.UILayout, settings: EspalierSettings, name: 
     number.prop(settings, name, text="")
 
 
-def draw_images(layout: bpy.types.UILayout, settings: EspalierSettings) -> None:
+def draw_images(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     """Draw a thumbnail for each image, and the buttons that add images."""
+    settings = context.scene.espalier
+    cutouts.prepare(context)
+    painted.prepare(context)
     column = layout.column(align=True)
     if settings.images:
         box = column.box()
@@ -138,7 +145,7 @@ def draw_images(layout: bpy.types.UILayout, settings: EspalierSettings) -> None:
             box.label(text=translate("{n} views of one object").format(n=count), translate=False)
         grid = box.grid_flow(row_major=True, columns=min(count, 3), even_columns=True, align=False)
         for index in range(count):
-            draw_image(grid.column(align=True), settings, index)
+            draw_image(grid.column(align=True), settings, index, characters(context))
     else:
         hint = column.box().column(align=True)
         hint.active = False
@@ -155,10 +162,11 @@ def draw_images(layout: bpy.types.UILayout, settings: EspalierSettings) -> None:
     row.operator(image_operators.EspalierPasteImage.bl_idname, text="", icon="PASTEDOWN")
 
 
-def draw_image(column: bpy.types.UILayout, settings: EspalierSettings, index: int) -> None:
-    """Draw an image's thumbnail, its name, and the buttons that move and remove it."""
+def draw_image(column: bpy.types.UILayout, settings: EspalierSettings, index: int, width: int) -> None:
+    """Draw an image's thumbnail, its name, what was cut out of it, and its buttons."""
     item, count = settings.images[index], len(settings.images)
-    column.template_icon(images.icon(item), scale=7.0 if count == 1 else 4.0)
+    picture = painted.icon(item) or cutouts.icon(item) or images.icon(item)
+    column.template_icon(picture, scale=7.0 if count == 1 else 4.0)
     name = column.row(align=True)
     missing = images.is_missing(item)
     name.alert = missing
@@ -173,6 +181,47 @@ def draw_image(column: bpy.types.UILayout, settings: EspalierSettings, index: in
             move = button.operator(image_operators.EspalierMoveImage.bl_idname, text="", icon=arrow)
             move.index, move.by = index, by
     buttons.operator(image_operators.EspalierRemoveImage.bl_idname, text="", icon="X").index = index
+    if not missing:
+        draw_cutout(column, item, index, width // min(count, 3))
+
+
+def draw_cutout(column: bpy.types.UILayout, item: EspalierImage, index: int, width: int) -> None:
+    """Draw what became of an image's background, and the buttons that change it by hand."""
+    text, warning = cutout_text(item)
+    if text:
+        words = column.row()
+        words.alert = warning
+        draw_text(words, text, width, active=warning)
+    if not item.cutout and cutouts.of(item) is None:
+        return
+    narrow = width < NARROW
+    buttons = column.row(align=True)
+    buttons.alignment = "CENTER" if narrow else "EXPAND"
+    edits = [(cutout_operators.EspalierEditCutOut, "BRUSH_DATA"), (cutout_operators.EspalierPickObject, "EYEDROPPER")]
+    for operator, symbol in edits:
+        button = buttons.row(align=True)
+        edits_only = item.cutout and operator is cutout_operators.EspalierPickObject
+        button.enabled = not (painted.obstacle(item) or edits_only)
+        button.operator(operator.bl_idname, text="" if narrow else operator.bl_label, icon=symbol).index = index
+    if painted.is_changed(item):
+        buttons.operator(cutout_operators.EspalierResetCutOut.bl_idname, text="", icon="LOOP_BACK").index = index
+
+
+def cutout_text(item: EspalierImage) -> tuple[str, bool]:
+    """What became of an image's background, and whether it is a warning; empty if there is nothing to say."""
+    if item.cutout:
+        return "Edited by hand", False
+    cutout = cutouts.of(item)
+    if cutout is None:
+        return "", False
+    if cutout.error is not None:
+        return cutout.error.message, True
+    if cutout.answer is None:
+        return "Looking for the object...", False
+    warnings = [translate(note) for note in cutout.answer.notes if note != protocol.BACKGROUND_REMOVED]
+    if warnings:
+        return " ".join(warnings), True
+    return protocol.BACKGROUND_REMOVED if cutout.answer.removed else "", False
 
 
 def draw_choices(layout: bpy.types.UILayout, settings: EspalierSettings) -> None:
@@ -194,7 +243,7 @@ def draw_choices(layout: bpy.types.UILayout, settings: EspalierSettings) -> None
 
 
 def draw_button(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
-    """Draw Generate 3D, and below it what must be done before it can be pressed."""
+    """Draw Generate 3D, and below it what must be done before it can be pressed, or how long an object takes."""
     button = layout.row()
     button.scale_y = 1.7
     button.operator(operators.EspalierGenerate.bl_idname, icon="MESH_MONKEY")
@@ -203,6 +252,12 @@ def draw_button(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
         draw_text(layout, obstacle, characters(context), active=False)
         if properties.lacks_model(context.scene.espalier):
             layout.operator(operators.EspalierPreferencesShow.bl_idname, icon="PREFERENCES")
+        return
+    chosen = properties.chosen_settings(context.scene.espalier)
+    seconds = pump.jobs.timings.seconds(chosen["model"], chosen["steps"])
+    if seconds is not None:
+        words = translate("About {time} for an object").format(time=duration(seconds))
+        draw_text(layout, words, characters(context), active=False)
 
 
 def draw_active(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:

@@ -9,6 +9,7 @@ import bpy
 from bpy.props import BoolProperty, StringProperty
 
 from .. import installation, pump
+from ..request import cutouts
 from ..translations import translate
 
 
@@ -32,6 +33,7 @@ class EspalierInstallBackend(bpy.types.Operator):
         here = installation.installer()
         assert here is not None
         pump.jobs.release()
+        cutouts.forget_failures()
         here.start(installation.options(context), self.repair)
         installation.watch()
         return {"FINISHED"}
@@ -86,9 +88,10 @@ class EspalierUnload(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        if pump.jobs.backend is None or pump.jobs.active:
-            busy = translate("Wait until all jobs have finished")
-            cls.poll_message_set(busy if pump.jobs.active else translate("The backend is not running"))
+        busy = pump.jobs.active or pump.jobs.cutouts.pending
+        if pump.jobs.backend is None or busy:
+            wait = translate("Wait until all jobs have finished")
+            cls.poll_message_set(wait if busy else translate("The backend is not running"))
             return False
         return True
 

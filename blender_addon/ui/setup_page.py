@@ -5,10 +5,13 @@ from __future__ import annotations
 import bpy
 
 from ...backend.protocol import ModelInfo
-from .. import installation
+from .. import installation, pump
+from ..jobs.progress import duration
+from ..server.computer import GB, Computer
 from ..server.install import Installer, State, Status
 from ..server.steps import Plan
 from ..translations import translate
+from .operators import EspalierPreferencesShow
 from .setup_operators import (
     EspalierCancelInstallation,
     EspalierCancelModel,
@@ -88,8 +91,14 @@ def draw_backend(layout: bpy.types.UILayout, here: Installer) -> None:
     row.label(text=state_text(status), icon=ICONS.get(status.state, "INFO"), translate=False)
     if status.hint:
         draw_text(layout, status.hint, PAGE_WIDTH, active=False)
+    draw_computer(layout, here, PAGE_WIDTH)
     if status.remedy and here.plan is not None:
         draw_text(layout, plan_text(here.plan), PAGE_WIDTH, active=False)
+        if here.plan.network:
+            words = translate("Network: {way}.").format(way=here.plan.network)
+            draw_text(layout, words, PAGE_WIDTH, active=False)
+    if status.state is State.READY:
+        draw_measured(layout)
     row = layout.row()
     if status.remedy:
         install = row.operator(EspalierInstallBackend.bl_idname, text=status.remedy, icon="IMPORT")
@@ -98,8 +107,48 @@ def draw_backend(layout: bpy.types.UILayout, here: Installer) -> None:
         row.operator(EspalierInstallBackend.bl_idname, text="Repair", icon="TOOL_SETTINGS").repair = True
     if status.remedy != "Install":  # there is something to remove
         row.operator(EspalierRemoveBackend.bl_idname, icon="TRASH")
-    if status.state is State.FAILED and here.folders.log.exists():
-        row.operator("wm.path_open", text="Open Log", icon="TEXT").filepath = str(here.folders.log)
+    if status.state is State.FAILED:
+        draw_open_log(row, here)
+
+
+def draw_open_log(layout: bpy.types.UILayout, here: Installer) -> None:
+    """Draw the button that opens the log of the installation, if there is one."""
+    if here.folders.log.exists():
+        layout.operator("wm.path_open", text="Open Log", icon="TEXT").filepath = str(here.folders.log)
+
+
+def draw_computer(layout: bpy.types.UILayout, here: Installer, width: int) -> None:
+    """Draw what this computer is, and which model fits it."""
+    if here.computer is not None:
+        words = f"{computer_text(here.computer)} {translate(here.computer.fit)}".strip()
+        draw_text(layout, words, width, active=False)
+
+
+def computer_text(computer: Computer) -> str:
+    """What the networks run on, as a sentence: *This computer: NVIDIA GeForce RTX 4070, 12 GB.*"""
+    if computer.gpu and computer.gpu_memory:
+        what = f"{computer.gpu}, {computer.gpu_memory / GB:.0f} GB"
+    elif computer.gpu:
+        what = computer.gpu
+    elif computer.memory:
+        what = translate("processor with {n} cores, {memory} GB of memory, no graphics card that can be used")
+        what = what.format(n=computer.cores, memory=f"{computer.memory / GB:.0f}")
+    else:
+        what = translate("processor with {n} cores").format(n=computer.cores)
+    return translate("This computer: {what}.").format(what=what)
+
+
+def draw_measured(layout: bpy.types.UILayout) -> None:
+    """Draw how long an object took on this machine, with each model and number of steps that was used."""
+    timings = pump.jobs.timings
+    for (model, steps), seconds in timings.measured().items():
+        how = translate("{model}, default steps") if steps is None else translate("{model}, {n} steps")
+        words = translate("{time} for an object ({how}), measured here").format(
+            time=duration(seconds), how=how.format(model=model, n=steps)
+        )
+        layout.label(text=words, icon="TIME", translate=False)
+    if not timings.measured():
+        layout.label(text="The first object measures how long one takes on this machine", icon="TIME")
 
 
 def state_text(status: Status) -> str:
@@ -206,6 +255,7 @@ def draw_first_run(layout: bpy.types.UILayout, context: bpy.types.Context, width
         draw_text(box, "One step left: install the backend, a separate program that does the computing.", width)
     if not status.remedy:
         return
+    draw_computer(box, here, width)
     if here.plan is not None:
         draw_text(box, plan_text(here.plan), width, active=False)
     reason = installation.install_obstacle(context)
@@ -217,6 +267,10 @@ def draw_first_run(layout: bpy.types.UILayout, context: bpy.types.Context, width
     text = "Install the Backend" if status.remedy == "Install" else status.remedy
     install = button.operator(EspalierInstallBackend.bl_idname, text=text, icon="IMPORT")
     install.repair = status.remedy == "Repair"
+    if status.state is State.FAILED:
+        others = box.row()
+        others.operator(EspalierPreferencesShow.bl_idname, icon="PREFERENCES")
+        draw_open_log(others, here)
 
 
 def draw_demonstration(layout: bpy.types.UILayout, context: bpy.types.Context, width: int) -> None:

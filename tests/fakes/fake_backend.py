@@ -36,9 +36,13 @@ RINGS, SIDES = 48, 24
 Array: TypeAlias = "tuple[array[float] | array[int], tuple[int, ...]]"  # flat values, shape
 
 
+_sending = threading.Lock()
+
+
 def send(message: protocol.Message) -> None:
-    sys.stdout.write(protocol.encode(message))
-    sys.stdout.flush()
+    with _sending:
+        sys.stdout.write(protocol.encode(message))
+        sys.stdout.flush()
 
 
 def torus() -> tuple[array[float], array[int], array[float], array[float]]:
@@ -75,16 +79,18 @@ def write_npz(path: Path, **arrays: Array) -> None:
             archive.writestr(name + ".npy", start + values.tobytes())
 
 
-def write_png(path: Path, size: int, color: Callable[[float, float], tuple[int, int, int]]) -> None:
+def write_png(path: Path, size: int, color: Callable[[float, float], tuple[int, ...]]) -> None:
+    """A square PNG. ``color`` gives RGB or RGBA at u, v, with v up."""
+    kind = 2 if len(color(0, 0)) == 3 else 6
     rows = []
     for y in range(size):
         pixels = (color(x / size, 1 - (y + 0.5) / size) for x in range(size))
         rows.append(b"\0" + b"".join(bytes(pixel) for pixel in pixels))
 
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
-    head = struct.pack(">IIBBBBB", size, size, 8, 2, 0, 0, 0)
+    head = struct.pack(">IIBBBBB", size, size, 8, kind, 0, 0, 0)
     body = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"".join(rows), 1)) + chunk(b"IEND", b"")
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
 
@@ -102,6 +108,30 @@ def lay_out(path: Path) -> tuple[array[float], int]:
         u, v = i % 4 / 4, i // 4 % 4 / 4
         uvs.extend((u, v, u + 0.25, v, u, v + 0.25))
     return uvs, count
+
+
+def cut_out(request: protocol.Cutout) -> protocol.CutoutDone | protocol.Error:
+    """A disc around the point, whatever the image shows. Its name says what becomes of it: broken, nothing, edge."""
+    name = Path(request.image).stem
+    if "broken" in name or not Path(request.image).is_file():
+        hint = "Choose a PNG or JPEG file."
+        return protocol.Error(request.id, "image_unreadable", f"{name} is not an image.", hint)
+    removed = "nothing" not in name and request.background != "never"
+    x, y = request.point or (0.5, 0.5)
+
+    def disc(u: float, v: float) -> tuple[int, ...]:
+        return (*paint(u, v), 255 if not removed or math.hypot(u - x, 1 - v - y) < 0.3 else 0)
+
+    def shown(u: float, v: float) -> tuple[int, ...]:
+        return disc(u, v)[:3] if disc(u, v)[3] else ((100, 150)[(int(16 * u) + int(16 * v)) % 2],) * 3
+
+    write_png(Path(request.out), 128, disc)
+    if request.thumbnail:
+        write_png(Path(request.thumbnail), 128, shown)
+    notes = [protocol.BACKGROUND_REMOVED] if removed else []
+    notes += [protocol.EDGE_TOUCHED] if "edge" in name else []
+    notes += [protocol.NOTHING_STANDS_OUT] if "nothing" in name else []
+    return protocol.CutoutDone(request.id, request.out, removed, tuple(notes))
 
 
 class Fake:
@@ -126,6 +156,8 @@ class Fake:
             match request:
                 case protocol.Generate():
                     self.queue.put(request)
+                case protocol.Cutout() if self.mode != "deaf":
+                    send(cut_out(request))
                 case protocol.Cancel() if self.mode != "deaf":
                     self.cancelled.add(request.job)
                 case protocol.Unload():

@@ -1,4 +1,4 @@
-"""Runs ``session.py`` and ``bundled.py`` in a real Blender with a window."""
+"""Runs ``session.py``, ``cutout.py`` and ``bundled.py`` in a real Blender with a window."""
 
 from __future__ import annotations
 
@@ -86,6 +86,12 @@ def test_the_history_outlives_the_add_on(blender: Blender) -> None:
 def test_blender_killed_in_mid_job(blender: Blender) -> None:
     with_fake_backend(blender, "killed", KILLED)
     assert len(with_fake_backend(blender, "restarted")["checks"]) >= 5
+
+
+def test_cut_outs(blender: Blender) -> None:
+    """With the fake backend, which cuts a disc out of any image."""
+    report = session(blender, "cutout.py", "cutout", python=blender.fake_python("ok"))
+    assert len(report["checks"]) >= 20
 
 
 def test_the_bundled_model(blender: Blender) -> None:

@@ -40,6 +40,29 @@ def test_a_cut_out_from_request_to_file(scene: Path) -> None:
     assert sorted(file.name for file in scene.parent.iterdir()) == ["a.png", "cut.png"]
 
 
+def test_what_is_transparent_keeps_its_colours(scene: Path) -> None:
+    """A person can paint it back, and sees the other objects when picking one."""
+    cut = np.asarray(Image.open(make(request(scene)).out))
+    whole = np.asarray(Image.open(scene).convert("RGB"))
+    hidden = cut[..., 3] == 0
+    assert hidden.mean() > 0.2
+    assert np.abs(cut[hidden][:, :3].astype(int) - whole[hidden]).max() <= 1
+
+
+def test_a_thumbnail_lies_on_a_checkerboard(scene: Path) -> None:
+    thumbnail = scene.with_name("thumbnail.png")
+    make(request(scene, thumbnail=str(thumbnail)))
+    with Image.open(thumbnail) as image:
+        assert image.mode == "RGB"
+        assert max(image.size) == protocol.THUMBNAIL_SIDE
+        shown = np.asarray(image)
+    square, (dark, light) = protocol.CHECKER_SQUARE, protocol.CHECKER_GREYS
+    assert shown[2, 2].tolist() == [light if dark == shown[2, 2 + square, 0] else dark] * 3
+    assert {int(shown[2, 2, 0]), int(shown[2, 2 + square, 0])} == {dark, light}
+    middle = shown[shown.shape[0] // 2, shown.shape[1] // 2].tolist()
+    assert middle[0] - middle[2] > 40, "the object is red, and in front of it"
+
+
 def test_an_object_that_is_cut_off_is_noted(tmp_path: Path) -> None:
     picture(on(HORIZON, lit(RED))).crop((0, 0, SIDE, 200)).save(tmp_path / "a.png")
     assert make(request(tmp_path / "a.png")).notes == (protocol.BACKGROUND_REMOVED, protocol.EDGE_TOUCHED)
@@ -73,6 +96,8 @@ def test_a_large_image_is_reduced(tmp_path: Path) -> None:
         {"out": "cut.jpg"},
         {"out": "/no/such/folder/cut.png"},
         {"out": None},
+        {"thumbnail": 5},
+        {"thumbnail": "thumbnail.jpg"},
         {"image": 5},
         {"point": (0.5,)},
         {"point": (0.5, 1.5)},

@@ -214,6 +214,8 @@ BAD_REQUESTS: list[tuple[dict[str, Any], str]] = [
     ({"points": ((0.5, 0.5), None)}, "settings_invalid"),
     ({"points": ((0.5, 2),)}, "settings_invalid"),
     ({"points": "a"}, "settings_invalid"),
+    ({"painted": (True, False)}, "settings_invalid"),
+    ({"painted": (1,)}, "settings_invalid"),
 ]
 
 
@@ -316,6 +318,21 @@ def test_a_photograph_becomes_an_object(server: Server, make: Make, tmp_path: Pa
     result = server.run(make(images=(str(tmp_path / "scene.png"),), points=((0.5, 0.5),)))[-1]
     assert isinstance(result, protocol.Result)
     assert (result.settings["background"], result.settings["points"]) == ("automatic", [[0.5, 0.5]])
+
+
+@pytest.mark.parametrize("background", ["automatic", "always"])
+def test_what_a_person_painted_is_used_as_it_is(server: Server, make: Make, tmp_path: Path, background: str) -> None:
+    """Nothing is removed from it: not even where hardly anything is transparent."""
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    opaque = np.concatenate([noise, np.full((64, 64, 1), 255, np.uint8)], axis=2)
+    Image.fromarray(opaque).save(tmp_path / "painted.png")
+    asked = {"images": (str(tmp_path / "painted.png"),), "background": background}
+    refused = server.run(make(**asked))[-1]
+    assert isinstance(refused, protocol.Error)
+    assert refused.code == "background_unclear"
+    result = server.run(make("b", **asked, painted=(True,)))[-1]
+    assert isinstance(result, protocol.Result)
+    assert result.settings["painted"] == [True]
 
 
 def test_cancel_in_mid_job_leaves_the_model_warm(server: Server, make: Make) -> None:

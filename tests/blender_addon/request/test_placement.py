@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from espalier import blender_addon
 from espalier.backend import protocol
-from espalier.blender_addon.jobs.progress import clock, seconds_left
+from espalier.blender_addon.jobs.progress import clock, duration, seconds_left
 from espalier.blender_addon.jobs.queue import Job
 from espalier.blender_addon.request import placement
 from espalier.blender_addon.scene.mesh_import import stand
@@ -82,3 +82,10 @@ def test_the_time_left() -> None:
 @pytest.mark.parametrize(("seconds", "words"), [(0.2, "0:01"), (7, "0:07"), (150, "2:30"), (3900, "1:05:00")])
 def test_clock(seconds: float, words: str) -> None:
     assert clock(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.02, "0.1 s"), (0.63, "0.6 s"), (9.97, "10 s"), (42, "42 s"), (150, "2:30 min")]
+)
+def test_duration(seconds: float, words: str) -> None:
+    assert duration(seconds) == words

@@ -16,7 +16,7 @@ import pytest
 from espalier import blender_addon
 from espalier.backend import protocol
 from espalier.blender_addon import installation, request, scene, translations, ui
-from espalier.blender_addon.server import install, models, steps
+from espalier.blender_addon.server import computer, install, models, steps
 from espalier.blender_addon.ui import job_list, setup_page
 
 
@@ -89,6 +89,11 @@ CHOSEN = (
     *job_list.STAGES.values(),
     *setup_page.MODEL_STATES.values(),
     *protocol.CUTOUT_NOTES,
+    *computer.FITTING,
+    "Edited by hand",
+    "Looking for the object...",
+    "Erase",
+    "Restore",
     "Starting",
     "Generated for a file or scene that is no longer open",
     "Finished before Blender was closed",

@@ -19,6 +19,7 @@ from espalier.backend import protocol
 from espalier.blender_addon import choices, pump, ui
 from espalier.blender_addon.extension import ROOT
 from espalier.blender_addon.jobs.queue import Job, State
+from espalier.blender_addon.jobs.timings import Timings
 from espalier.blender_addon.request import generate
 from espalier.blender_addon.scene import history
 from espalier.blender_addon.scene.made import remember
@@ -263,7 +264,7 @@ def test_panel_of_a_job(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
         job.stage, job.step, job.steps = stage, 2, 25
         assert ("progress", f"{job_list.STAGES[stage]} 2/25  ·  25%") in draw()
     job.started = 90.0
-    monkeypatch.setattr(pump.jobs, "timings", {})  # as in the first job: earlier tests may have left theirs
+    monkeypatch.setattr(pump.jobs, "timings", Timings())  # as in the first job: earlier tests may have left theirs
     monkeypatch.setattr(job_list, "time", types.SimpleNamespace(monotonic=lambda: 100.0))
     assert "Texture 2/25  ·  25%  ·  0:30 left" in texts(draw())
     job.cancelling = True

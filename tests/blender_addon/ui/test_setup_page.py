@@ -13,8 +13,11 @@ import bpy
 import pytest
 from espalier import blender_addon
 from espalier.backend.protocol import ModelInfo
-from espalier.blender_addon import installation
+from espalier.blender_addon import installation, pump
 from espalier.blender_addon.extension import ROOT
+from espalier.blender_addon.jobs.timings import Timings
+from espalier.blender_addon.server import computer
+from espalier.blender_addon.server.computer import GB, Computer
 from espalier.blender_addon.server.install import State, Status
 from espalier.blender_addon.server.machine import NAMED, Choice
 from espalier.blender_addon.server.models import ModelStore
@@ -30,6 +33,7 @@ PLAN = Plan(Choice("cpu"), 192_000_000, 1_460_000_000, 50_000_000_000, 90.0)
 class FakeInstaller:
     def __init__(self, status: Status) -> None:
         self.now, self.plan, self.surveying = status, PLAN, False
+        self.computer: Computer | None = Computer(8, 16 * GB)
         self.working = status.state is State.INSTALLING
         self.python = Path("/env/bin/python") if status.state is State.READY else None
         self.folders = types.SimpleNamespace(log=Path("/nowhere/install.log"))
@@ -122,6 +126,75 @@ def test_every_build_of_torch_can_be_chosen(registered: None, addon: Any) -> Non
     addon.torch_build = "cu126"
     chosen = installation.options(bpy.context)
     assert (chosen.build, chosen.timeout) == ("cu126", bpy.context.preferences.system.network_timeout)
+
+
+@pytest.mark.parametrize(
+    ("machine", "words", "fit"),
+    [
+        (Computer(8, 16 * GB), "processor with 8 cores, 16 GB of memory, no graphics card", computer.SLOW),
+        (Computer(2, None), "This computer: processor with 2 cores.", ""),
+        (Computer(8, 16 * GB, "NVIDIA GeForce RTX 4070", 12 * GB), "NVIDIA GeForce RTX 4070, 12 GB.", computer.FITS),
+    ],
+)
+def test_what_this_computer_is_and_what_fits(
+    addon: Any, monkeypatch: pytest.MonkeyPatch, machine: Computer, words: str, fit: str
+) -> None:
+    for state, remedy in ((State.ABSENT, "Install"), (State.READY, "")):
+        fake = use(monkeypatch, state, "Not installed.", remedy=remedy)
+        fake.computer = machine
+        allow_network(monkeypatch, True)
+        for told in (page(addon), *([panel()] if remedy else [])):
+            assert words in " ".join(told.split("\n"))
+            assert fit in " ".join(told.split("\n"))
+
+
+def test_how_the_network_is_reached(addon: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = use(monkeypatch, State.ABSENT, "Not installed.", remedy="Install")
+    assert "Network:" not in page(addon)
+    fake.plan = dataclasses.replace(PLAN, network="through the proxy proxy:8080")
+    assert "Network: through the proxy proxy:8080." in page(addon)
+
+
+def test_the_measured_time(addon: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, State.READY, "CPU")
+    know(monkeypatch, *BUNDLED)
+    monkeypatch.setattr(pump.jobs, "timings", Timings())
+    bpy.context.scene.espalier.images.add().path = "/images/mug.png"
+    assert "The first object measures" in page(addon)
+    assert "for an object" not in panel()
+    pump.jobs.timings.note("mini-mdt", None, {"load": 1.0, "total": 1.63}, "cpu")
+    pump.jobs.timings.note("mini", 25, {"total": 150.0}, "cpu")
+    told = page(addon)
+    assert "0.6 s for an object (mini-mdt, default steps), measured here" in told
+    assert "2:30 min for an object (mini, 25 steps), measured here" in told
+    assert "About 0.6 s for an object" in panel()
+
+
+def test_images_from_before_the_installation_are_shown(registered: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, State.ABSENT, "Not installed.", remedy="Install")
+    allow_network(monkeypatch, True)
+    assert "onto the viewport" in panel()
+    bpy.ops.espalier.add_images("EXEC_DEFAULT", directory="/images", files=[{"name": "mug.png"}])
+    assert "mug.png" in panel()
+    assert pump.jobs.backend is None
+    use(monkeypatch, State.READY, "CPU")
+    know(monkeypatch, *BUNDLED)
+    assert "mug.png" in panel()
+    assert bpy.ops.espalier.generate.poll()
+
+
+def test_a_failed_installation_has_three_buttons(
+    registered: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fake = use(monkeypatch, State.FAILED, "The disk is full.", "Free some space.", remedy="Try Again")
+    allow_network(monkeypatch, True)
+    told = panel()
+    assert "Open Log" not in told, "there is none"
+    fake.folders.log = tmp_path / "install.log"
+    fake.folders.log.touch()
+    told = panel()
+    for button in ("Try Again", "espalier.preferences_show", "Open Log"):
+        assert button in told, button
 
 
 def test_without_the_network_it_says_how_to_allow_it(
