@@ -430,7 +430,6 @@ TEXTS = {
     "Which build of torch is installed. A change takes effect with the next installation or repair": (
         "Welche Variante von torch installiert wird. Eine Änderung gilt ab der nächsten Installation oder Reparatur"
     ),
-    "Automatic": "Automatisch",
     "The best tested build for this computer": "Die beste erprobte Variante für diesen Rechner",
     "NVIDIA (CUDA 13.0)": "NVIDIA (CUDA 13.0)",
     "Needs driver 580 and at least a GTX 16 or RTX 20": "Braucht Treiber 580 und mindestens eine GTX 16 oder RTX 20",

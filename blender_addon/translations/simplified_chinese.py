@@ -374,7 +374,6 @@ TEXTS = {
     "Which build of torch is installed. A change takes effect with the next installation or repair": (
         "安装哪一种 torch。更改在下次安装或修复时生效"
     ),
-    "Automatic": "自动",
     "The best tested build for this computer": "适合此计算机的、经过测试的最佳版本",
     "NVIDIA (CUDA 13.0)": "NVIDIA（CUDA 13.0）",
     "Needs driver 580 and at least a GTX 16 or RTX 20": "需要 580 驱动，以及至少 GTX 16 或 RTX 20",

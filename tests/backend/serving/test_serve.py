@@ -272,7 +272,7 @@ def test_a_card_that_failed_for_good_ends_the_process(make: Make, monkeypatch: p
     monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
     said = io.BytesIO()
     outbox = loop.Outbox(said)
-    inbox = loop.Inbox(outbox)
+    inbox = loop.Inbox(outbox, loop.Cutouts(outbox.send))
     for job in ("first", "second"):
         inbox._receive(make(job))
     inbox._receive(protocol.Unload())

@@ -291,7 +291,8 @@ def test_groups_in_turn_on_the_gpu(x: SparseTensor) -> None:
     assert attention.takes_lengths(device)
     with torch.no_grad():
         ours = attention.self_attention(q, k, v, groups)
-    plain = attention.self_attention(*(a.float().cpu() for a in (q, k, v)), x.voxels.windows(4, 2))
+    q, k, v = (a.float().cpu() for a in (q, k, v))
+    plain = attention.self_attention(q, k, v, x.voxels.windows(4, 2))
     assert_close(ours.float().cpu(), plain, 2e-3)
 
 
