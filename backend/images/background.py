@@ -72,10 +72,11 @@ def _matted(rgb: Image.Image, name: str, point: Point | None, plain: ImageError)
     except ImportError as error:
         raise _missing(plain) from error
     colours = np.asarray(rgb, np.float32) / 255
-    alpha = refine.without_specks(refine.refined(colours, coarse))
+    alpha, own = refine.refined(colours, coarse)
+    alpha = refine.without_specks(alpha)
     if not OBJECT_SHARE[0] <= float((255 * alpha > OPAQUE).mean()) <= OBJECT_SHARE[1]:
         raise _nothing(name, point)
-    cut = np.concatenate([refine.own_colours(colours, alpha), alpha[..., None]], axis=2)
+    cut = np.concatenate([own, alpha[..., None]], axis=2)
     return Image.fromarray((255 * cut).round().astype(np.uint8))
 
 
