@@ -85,8 +85,9 @@ NETWORKS = (
     SHIPPED,
 )
 
-#: The largest probability of an image in which no object stands out.
-FAINT = 0.5
+#: The largest probability in an image in which no object stands out. Of 16 photographs of things it is above 0.99, of
+#: textures and of a crowd 0.02 to 0.86.
+FAINT = 0.9
 
 
 def best() -> Network | None:
