@@ -24,6 +24,8 @@ from .cutouts import Cutouts
 from .model_list import usable_models
 
 if TYPE_CHECKING:
+    import torch
+
     from .warm_models import WarmModels
 
 #: Seconds that a running job has to notice that stdin has closed. After that the process ends without waiting for it.
@@ -41,7 +43,7 @@ def serve(device_name: str | None = None) -> int:
 
     import torch  # only now that the streams are safe: anything below may print
 
-    from .device import choose_device, device_title, warm
+    from .device import choose_device, device_title
 
     try:
         device = choose_device(device_name)
@@ -62,16 +64,24 @@ def serve(device_name: str | None = None) -> int:
     inbox = Inbox(outbox, cutouts)
     threading.Thread(target=inbox.read, args=(stdin,), daemon=True, name="reader").start()
 
-    from ..mesh.finish import warm as warm_finishing
     from . import job  # noqa: F401  # imports what only a job needs, while Blender already shows "ready"
     from .warm_models import WarmModels
 
-    threading.Thread(target=warm_finishing, daemon=True, name="warm").start()
-    threading.Thread(target=warm, args=(device,), daemon=True, name="warm device").start()
+    threading.Thread(target=_warm, args=(device,), daemon=True, name="warm").start()
     threading.Thread(target=cutouts.work, daemon=True, name="cutouts").start()
     _answer(inbox, outbox, WarmModels(device))
     sys.stderr.flush()
     os._exit(0)  # not sys.exit: Python's normal shutdown does not survive a thread that compiles, as "warm" may
+
+
+def _warm(device: torch.device) -> None:
+    from ..images import refine
+    from ..mesh import finish
+    from .device import warm
+
+    warm(device)
+    finish.warm()
+    refine.warm()
 
 
 def _answer(inbox: Inbox, outbox: Outbox, models: WarmModels) -> None:

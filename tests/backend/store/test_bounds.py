@@ -100,7 +100,9 @@ def test_a_packed_listing_is_read() -> None:
     )
 
 
-@pytest.mark.parametrize("content", [b"no gzip at all", gzip.compress(b"x" * 1000)[:20] + b"damaged" * 9])
+@pytest.mark.parametrize(
+    "content", [b"no gzip at all", gzip.compress(b"x" * 1000)[:20] + b"damaged" * 9], ids=["none", "damaged"]
+)
 def test_what_cannot_be_unpacked_is_said(content: bytes) -> None:
     with pytest.raises(StoreError, match="cannot be unpacked"):
         ask(listing(Body(iter([content])), **{"Content-Encoding": "gzip"}))
