@@ -16,8 +16,8 @@ import httpx2
 from PIL import Image
 
 from ..protocol import Wheel
-from ..store.transfer import complete, download
 from ..store.index import PYPI, connect, find, origin
+from ..store.transfer import complete, download
 from ..store.wheels import expected
 
 _MANYLINUX = "cp311-cp311-manylinux_2_27_x86_64.manylinux_2_28_x86_64"
