@@ -106,7 +106,8 @@ class LayerNorm32(nn.LayerNorm):
         Both broadcast against ``x``. A single row of them, as for one object, serves as the norm's gain and bias.
         """
         if scale.numel() == x.shape[-1]:
-            return F.layer_norm(x, x.shape[-1:], (1 + scale).flatten(), shift.flatten(), self.eps).to(x.dtype)
+            gain, bias = ((1 + scale).flatten().to(x.dtype), shift.flatten().to(x.dtype))  # training mixes dtypes
+            return F.layer_norm(x, x.shape[-1:], gain, bias, self.eps).to(x.dtype)
         return self(x) * (1 + scale) + shift
 
 

@@ -147,6 +147,8 @@ def build_network(config: Path, kind: type[Network], half: bool) -> Network:
         raise CheckpointError(f'{config}: "args" must be an object.')
     if not half:
         args = {key: value for key, value in args.items() if key != "use_fp16"}
+    elif NETWORKS[name] is ImageEncoder:  # its published description, unlike the flows', says nothing of precision
+        args = {"use_fp16": True} | args
     try:
         with torch.device("meta"):
             return cast(Network, NETWORKS[name](**args).eval().requires_grad_(False))
