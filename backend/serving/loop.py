@@ -62,15 +62,22 @@ def serve(device_name: str | None = None) -> int:
     inbox = Inbox(outbox, cutouts)
     threading.Thread(target=inbox.read, args=(stdin,), daemon=True, name="reader").start()
 
-    from ..mesh.finish import warm
     from . import job  # noqa: F401  # imports what only a job needs, while Blender already shows "ready"
     from .warm_models import WarmModels
 
-    threading.Thread(target=warm, daemon=True, name="warm").start()
+    threading.Thread(target=_warm, daemon=True, name="warm").start()
     threading.Thread(target=cutouts.work, daemon=True, name="cutouts").start()
     _answer(inbox, outbox, WarmModels(device))
     sys.stderr.flush()
     os._exit(0)  # not sys.exit: Python's normal shutdown does not survive a thread that compiles, as "warm" may
+
+
+def _warm() -> None:
+    from ..images import refine
+    from ..mesh import finish
+
+    finish.warm()
+    refine.warm()
 
 
 def _answer(inbox: Inbox, outbox: Outbox, models: WarmModels) -> None:

@@ -6,22 +6,35 @@ else. The numbers of fields are those of https://github.com/onnx/onnx/blob/main/
 
 from __future__ import annotations
 
+#: How steep the network's answer is.
+GAIN = 8
+
 FLOAT, INTS = 1, 7  # TensorProto.FLOAT, AttributeProto.INTS
 
 
 def bright_pixels(side: int, *, logits: bool) -> bytes:
-    """A network from [1, 3, side, side] to [1, 1, side, side]: the channels' mean, through a sigmoid unless ``logits``
-    are wanted."""
-    nodes = [_node("ReduceMean", "input", "mean" if not logits else "output", _integers("axes", 1))]
+    """A network from [1, 3, side, side] to [1, 1, side, side]: the channels' mean times ``GAIN``, through a sigmoid
+    unless ``logits`` are wanted."""
+    last = "output" if logits else "eight"
+    nodes = [
+        _node("ReduceMean", ("input",), "one", _integers("axes", 1)),
+        _node("Add", ("one", "one"), "two"),
+        _node("Add", ("two", "two"), "four"),
+        _node("Add", ("four", "four"), last),
+    ]
     if not logits:
-        nodes.append(_node("Sigmoid", "mean", "output"))
+        nodes.append(_node("Sigmoid", ("eight",), "output"))
     graph = b"".join(_part(1, node) for node in nodes) + _part(2, b"tiny")
     graph += _part(11, _value("input", 1, 3, side, side)) + _part(12, _value("output", 1, 1, side, side))
     return _number(1, 8) + _part(7, graph) + _part(8, _number(2, 13))  # IR version 8, operators of version 13
 
 
-def _node(operator: str, source: str, target: str, *attributes: bytes) -> bytes:
-    node = _part(1, source.encode()) + _part(2, target.encode()) + _part(4, operator.encode())
+def _node(operator: str, sources: tuple[str, ...], target: str, *attributes: bytes) -> bytes:
+    node = (
+        b"".join(_part(1, source.encode()) for source in sources)
+        + _part(2, target.encode())
+        + _part(4, operator.encode())
+    )
     return node + b"".join(_part(5, attribute) for attribute in attributes)
 
 

@@ -1,4 +1,4 @@
-"""Compile loops over faces and texels to machine code, and keep it on disk.
+"""Compile loops over faces, texels and pixels to machine code, and keep it on disk.
 
 ``compiled`` is for plain loops over arrays. Each such function is called with one set of types only, so that it is
 compiled once: its callers convert their arguments to these types. It releases Python's lock, so that threads can divide
@@ -34,8 +34,9 @@ log = logging.getLogger(__name__)
 def _folder() -> Path | None:
     """The folder for machine code; None if it cannot be written."""
     sources = hashlib.sha256()
-    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
-        sources.update(path.read_bytes())
+    for room in ("mesh", "images"):  # those with compiled functions
+        for path in sorted((Path(__file__).parents[2] / room).rglob("*.py")):
+            sources.update(path.read_bytes())
     folder = Path(sys.prefix) / "compiled" / sources.hexdigest()[:16]
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ from backend.images.background import remove_background
 from backend.images.cutout import cut_out
 from backend.images.files import load_image
 from backend.store.catalog import PUBLISHED, HashLock, LockedFile
-from tests.fakes.tiny_onnx import bright_pixels
+from tests.fakes.tiny_onnx import GAIN, bright_pixels
 
 Floats = NDArray[np.float64]
 
@@ -254,7 +254,7 @@ def test_an_installed_network_is_run_by_its_line_of_the_table(
     assert found.shape == greys.shape
     # What the stand-in makes of a grey: the channels' mean, then a sigmoid, whether its own or the runner's.
     means = [np.mean((np.array([v, v, v]) / 255 - network.mean) / network.deviation) for v in (0, 128, 255)]
-    black, grey, white = (1 / (1 + np.exp(-mean)) for mean in means)
+    black, grey, white = (1 / (1 + np.exp(-GAIN * mean)) for mean in means)
     expected = [0, (grey - black) / (white - black), 1]
     assert found[15, [30, 90, 150]] == pytest.approx(expected, abs=1e-3)
 
