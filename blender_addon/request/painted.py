@@ -149,9 +149,19 @@ def _changed(*_: object) -> None:
 
 @persistent
 def _loaded(*_: object) -> None:
-    """Another file was opened, or undone: every thumbnail may be of something else."""
+    """Every thumbnail may be of something else now."""
     if _icons is not None:
         _icons.clear()
+
+
+@persistent
+def _undone(*_: object) -> None:
+    _loaded()
+
+
+@persistent
+def _redone(*_: object) -> None:
+    _loaded()
 
 
 @persistent
@@ -167,8 +177,8 @@ def _handlers() -> tuple[tuple[str, Callable[..., None]], ...]:
     return (
         ("depsgraph_update_post", _changed),
         ("load_post", _loaded),
-        ("undo_post", _loaded),
-        ("redo_post", _loaded),
+        ("undo_post", _undone),
+        ("redo_post", _redone),
         ("save_pre", _save),
     )
 
