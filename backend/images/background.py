@@ -15,8 +15,10 @@ from .framing import OPAQUE
 #: The largest share of transparent pixels that is taken for a frame, not for a background.
 FRAME = 0.25
 
-#: The parts of an image to search for an object around a point, as shares of its longer side.
-PARTS = (0.7, 0.5, 0.35, 0.25)
+#: The parts of an image to search for an object around a point, as shares of its longer side, and the least share of
+#: such a part that the object fills.
+PARTS = (0.25, 0.35, 0.5, 0.7)
+LEAST = 0.1
 
 #: What to do where no network can be run.
 _SET_UP = (
@@ -103,22 +105,21 @@ def _missing(plain: ImageError) -> ImageError:
 def _coarse(rgb: Image.Image, network: matting.Network, point: Point | None) -> np.ndarray:
     """The network's alpha [H, W] of the object that is meant; zeros if there is none.
 
-    A network finds what stands out in the whole image. If the point lies elsewhere, it is asked about ever smaller
-    parts of the image around the point, until it finds an object there that does not run out of that part.
+    A network finds what stands out in the whole image. If a point is given, it is asked first about parts of the image
+    around the point, ever larger ones, until it finds an object there that does not run out of that part.
     """
-    alpha = matting.foreground(rgb, network)
-    found = np.where(refine.separate(alpha, point), alpha, 0)
-    if point is None or found.any():
-        return found
-    for share in PARTS:
+    for share in () if point is None else PARTS:
+        assert point is not None
         box = _around(point, share, rgb.size)
         part = matting.foreground(rgb.crop(box), network)
         inside = (point[0] * rgb.width - box[0]) / part.shape[1], (point[1] * rgb.height - box[1]) / part.shape[0]
         meant = np.where(refine.separate(part, inside), part, 0)
-        if meant.any() and not _runs_out(meant, box, rgb.size):
+        if (meant > 0.5).mean() >= LEAST and not _runs_out(meant, box, rgb.size):
+            found = np.zeros((rgb.height, rgb.width), np.float32)
             found[box[1] : box[3], box[0] : box[2]] = meant
-            break
-    return found
+            return found
+    alpha = matting.foreground(rgb, network)
+    return np.where(refine.separate(alpha, point), alpha, 0)
 
 
 def _around(point: Point, share: float, size: tuple[int, int]) -> tuple[int, int, int, int]:

@@ -89,6 +89,9 @@ NETWORKS = (
 #: textures and of a crowd 0.02 to 0.86.
 FAINT = 0.9
 
+#: How much larger the look at the mirrored image may make the object.
+MOST_ADDED = 2.0
+
 
 def best() -> Network | None:
     """The best network that is installed; None if there is none, not even the bundled one."""
@@ -98,14 +101,17 @@ def best() -> Network | None:
 def foreground(image: Image.Image, network: Network) -> np.ndarray:
     """How surely each pixel of an RGB image [H, W] belongs to the object: float32, stretched to 0..1.
 
-    Of a network that looks at the mirrored image, too, the greater answer counts. Zeros if no object stands out. Raises
+    Of a network that looks at the mirrored image, too, the greater answer counts, unless the object would then be more
+    than ``MOST_ADDED`` times as large: that is another object. Zeros if no object stands out. Raises
     CheckpointError if the network cannot be used, and ImportError without onnxruntime.
     """
     scaled = image.resize((network.side, network.side), Image.Resampling.BILINEAR)
     pixels = np.asarray(scaled, np.float32) / 255
     found = answer(pixels, network)
     if network.mirrored:
-        found = np.maximum(found, answer(pixels[:, ::-1], network)[:, ::-1])
+        both = np.maximum(found, answer(pixels[:, ::-1], network)[:, ::-1])
+        if not found.any() or (both > 0.5).sum() <= MOST_ADDED * (found > 0.5).sum():
+            found = both
     return np.asarray(Image.fromarray(found).resize(image.size, Image.Resampling.BILINEAR))
 
 
