@@ -80,7 +80,7 @@ class CutOuts:
                 cutout = known[message.job]
                 cutout.state, cutout.error = State.FAILED, message
             case _:
-                return isinstance(message, protocol.CutoutDone)
+                return False
         self._end(cutout)
         return True
 

@@ -203,11 +203,11 @@ class JobQueue:
         if isinstance(message, protocol.Ready | protocol.Unloaded):
             return [job for job in self.jobs if job.active]
         if isinstance(message, protocol.CutoutDone):
-            return []
+            return []  # of one that has been given up
         if isinstance(message, protocol.Error) and message.job is None:
             return self._lose_backend(message)
         job = self.running
-        if job is None or isinstance(message, protocol.CutoutDone) or message.job != job.id:
+        if job is None or message.job != job.id:
             return []  # about a job that has already ended
         match message:
             case protocol.Progress():

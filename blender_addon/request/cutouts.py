@@ -77,6 +77,12 @@ def ask(scene: bpy.types.Scene) -> None:
         _forget(next(iter(_known)))
 
 
+def forget(named: str) -> None:
+    """Have the cut-outs of an image of the .blend asked for again: its pixels may have changed, which nothing tells."""
+    for wanted in [wanted for wanted in _known if wanted.named == named]:
+        _forget(wanted)
+
+
 def forget_failures() -> None:
     """Have those asked for again that failed: there will be another backend."""
     for wanted in [wanted for wanted, cutout in _known.items() if cutout.state is State.FAILED]:

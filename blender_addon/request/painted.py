@@ -5,6 +5,7 @@ Blender saves painted pixels of a packed image only if it is packed again, so th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import bpy
@@ -148,9 +149,19 @@ def _changed(*_: object) -> None:
 
 @persistent
 def _loaded(*_: object) -> None:
-    """Another file was opened, or undone: every thumbnail may be of something else."""
+    """Every thumbnail may be of something else now."""
     if _icons is not None:
         _icons.clear()
+
+
+@persistent
+def _undone(*_: object) -> None:
+    _loaded()
+
+
+@persistent
+def _redone(*_: object) -> None:
+    _loaded()
 
 
 @persistent
@@ -161,27 +172,29 @@ def _save(*_: object) -> None:
             image.pack()
 
 
-_HANDLERS = (
-    ("depsgraph_update_post", _changed),
-    ("load_post", _loaded),
-    ("undo_post", _loaded),
-    ("redo_post", _loaded),
-    ("save_pre", _save),
-)
+def _handlers() -> tuple[tuple[str, Callable[..., None]], ...]:
+    """Lists of ``bpy.app.handlers``, and what goes into them."""
+    return (
+        ("depsgraph_update_post", _changed),
+        ("load_post", _loaded),
+        ("undo_post", _undone),
+        ("redo_post", _redone),
+        ("save_pre", _save),
+    )
 
 
 def register() -> None:
     """Have thumbnails follow the brush, and what was painted saved with the file."""
     global _icons
     _icons = bpy.utils.previews.new()
-    for name, handler in _HANDLERS:
+    for name, handler in _handlers():
         getattr(bpy.app.handlers, name).append(handler)
 
 
 def unregister() -> None:
     """Undo ``register``."""
     global _icons
-    for name, handler in _HANDLERS:
+    for name, handler in _handlers():
         getattr(bpy.app.handlers, name).remove(handler)
     if bpy.app.timers.is_registered(draw_thumbnails):
         bpy.app.timers.unregister(draw_thumbnails)

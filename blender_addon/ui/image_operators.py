@@ -13,7 +13,7 @@ from bpy.props import BoolProperty, CollectionProperty, EnumProperty, IntPropert
 
 from ...backend import protocol
 from .. import pump
-from ..request import images
+from ..request import cutouts, images
 from ..translations import translate
 
 IMAGE_GLOB = ";".join(f"*{suffix}" for suffix in protocol.IMAGE_SUFFIXES)
@@ -66,6 +66,7 @@ def _images_to_choose(self: bpy.types.Operator, context: bpy.types.Context) -> l
 
 def _add(context: bpy.types.Context, name: str) -> set[str]:
     """Add an image of this blend-file to the list."""
+    cutouts.forget(images.DATABLOCK + name)
     images.add_source(context.scene.espalier, images.DATABLOCK + name)
     pump.redraw("UI")
     return {"FINISHED"}

@@ -37,6 +37,7 @@ from tests.real_blender.driver import (
 
 EXAMPLES = Path(driver.ARGUMENTS[2])
 JOB = 400.0
+cutouts = sys.modules[f"{driver.ROOT}.blender_addon.request.cutouts"]
 
 
 def cut(name: str, x: int, top: int, width: int, height: int) -> None:
@@ -77,6 +78,13 @@ def made(words: str) -> Steps:
     yield 1.0
 
 
+def cut_out() -> Steps:
+    """The cut-outs of all images are there, and drawn."""
+    listed = bpy.context.scene.espalier.images
+    yield from until(lambda: all(cutouts.answer(item) for item in listed), "the cut-outs are there", JOB)
+    yield 4.0
+
+
 def first() -> Steps:
     empty_scene()
     yield from wide()
@@ -92,8 +100,8 @@ def panel() -> Steps:
     add_images(EXAMPLES / "mushroom.png")
     for name in ("Camera", "Light"):
         bpy.data.objects.remove(bpy.data.objects[name])
-    yield 4.0
-    sidebar("using-pictures", 238)
+    yield from cut_out()
+    sidebar("using-pictures", 262)
     call(bpy.ops.espalier.generate)
     yield from made("an object is made")
     yield from framed()
@@ -108,11 +116,11 @@ def views_and_queue() -> Steps:
     add_images(*(EXAMPLES / f"{name}.png" for name in ("house", "car", "chair")))
     settings.variants = 3
     settings.use_steps, settings.steps = True, 400
-    yield 4.0
+    yield from cut_out()
     call(bpy.ops.espalier.generate)
     yield from until(running(0.25), "a queue of three", JOB)
     yield 1.0
-    sidebar("panel", 575)
+    sidebar("panel", 540)
     call(bpy.ops.espalier.cancel_all)
     yield from made("the queue is cancelled")
     settings.variants, settings.use_steps = 1, False

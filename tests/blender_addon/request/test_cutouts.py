@@ -139,6 +139,10 @@ def test_images_of_the_blend_are_cut_out_too(cut: Callable[[], Any], settings: A
     assert cutout is not None
     assert cutout.state is State.DONE
     assert Path(cutout.request.image).read_bytes()[:2] == b"BM"
+    bpy.ops.espalier.add_image(image="Vase")  # somebody has painted on it, and adds it again to say so
+    renewed = cutouts.of(cut())
+    assert renewed is not None
+    assert renewed is not cutout
 
 
 def test_an_image_that_is_gone_is_not_asked_for(cut: Callable[[], Any], settings: Any) -> None:
