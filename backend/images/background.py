@@ -7,6 +7,7 @@ from PIL import Image
 from scipy import ndimage
 
 from ..errors import ImageError
+from ..memory import give_back
 from ..protocol import CUTOUT_SIDE, Point
 from . import matting, refine
 from .cutout import OBJECT_SHARE, background_unclear, cut_out
@@ -33,7 +34,7 @@ def remove_background(image: Image.Image, name: str, point: Point | None = None)
     What was transparent stays so. ``name`` is that of the file, for messages. Raises ImageError if no object stands
     out, and CheckpointError if the matting network is damaged.
     """
-    image = _reduced(image)
+    image = reduced(image)
     rgb = _opaque(image)
     try:
         cut = _one_object(cut_out(rgb, name), name, point)
@@ -44,7 +45,8 @@ def remove_background(image: Image.Image, name: str, point: Point | None = None)
     return cut
 
 
-def _reduced(image: Image.Image) -> Image.Image:
+def reduced(image: Image.Image) -> Image.Image:
+    """The image with sides of at most ``CUTOUT_SIDE``."""
     image = image.copy()
     image.thumbnail((CUTOUT_SIDE, CUTOUT_SIDE), Image.Resampling.LANCZOS, reducing_gap=2.0)
     return image
@@ -83,6 +85,8 @@ def _matted(rgb: Image.Image, name: str, point: Point | None, plain: ImageError)
         coarse = _coarse(rgb, network, point)
     except ImportError as error:
         raise _missing(plain) from error
+    finally:
+        give_back()
     colours = np.asarray(rgb, np.float32) / 255
     alpha, own = refine.refined(colours, coarse)
     alpha = refine.without_specks(alpha)

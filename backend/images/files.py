@@ -22,7 +22,7 @@ from .decode import READABLE, too_much
 from .frames import inside_frame, is_cut_out, solid, without_alpha
 from .framing import OPAQUE
 
-#: Seconds until a decoder is ended that has not ended itself: it has 4 seconds of a processor, others may be busy.
+#: Seconds until a decoder is ended that has not ended itself: it has 3 seconds of a processor, others may be busy.
 PATIENCE = 30
 
 _MIN_OBJECT_SIDE = 8
@@ -71,8 +71,9 @@ def load_cut(path: Path | str, background: str = Settings.background, point: Poi
 
 def _without_background(image: Image.Image, masked: bool, name: str, point: Point | None) -> Image.Image:
     """An RGBA image cut out, in its own proportions. What frames a photograph is no part of it."""
-    from .background import remove_background  # imports scipy, which takes a while
+    from .background import reduced, remove_background  # imports scipy, which takes a while
 
+    image = reduced(image)
     if masked:
         return remove_background(image, name, point)
     photograph = without_alpha(image)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
-import sys
 
 import torch
 
+from ..memory import give_back
 from ..pipeline import Pipeline
 from ..weights.folders import ModelFolder
 
@@ -40,7 +39,4 @@ class WarmModels:
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        if sys.platform == "linux":
-            trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it
-            if trim is not None:
-                trim(0)
+        give_back()

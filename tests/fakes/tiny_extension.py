@@ -63,7 +63,7 @@ cuda = types.SimpleNamespace(
 #: In place of what takes half a minute and needs the real torch.
 COMPILING = """
 import pathlib, sys
-def warm(): pathlib.Path(sys.prefix, "compiled").mkdir()
+def warm(): pathlib.Path(sys.prefix, "compiled").mkdir(exist_ok=True)
 """
 #: Fast enough for a test: seconds that ``fetch`` waits between its tries.
 WAITS = ("WAITS = (1.0, 2.0, 4.0, 8.0)", "WAITS = (0.02, 0.02, 0.02, 0.02)")
@@ -89,7 +89,8 @@ def make_extension(folder: Path, torch: tuple[str, bytes], **builds: tuple[str, 
     text = transfer.read_text("utf-8")
     assert WAITS[0] in text
     transfer.write_text(text.replace(*WAITS), "utf-8")
-    (folder / "backend" / "mesh" / "finish.py").write_text(COMPILING, "utf-8")
+    for module in ("mesh/finish.py", "images/refine.py"):
+        (folder / "backend" / module).write_text(COMPILING, "utf-8")
     shutil.copy(ROOT / "blender_manifest.toml", folder)
     (folder / "wheels").mkdir()
     path_file = "\n".join(path for path in sys.path if path.endswith(("site-packages", "dist-packages"))).encode()
