@@ -89,7 +89,7 @@ def first() -> Steps:
     empty_scene()
     yield from wide()
     yield 8.0  # what an installation takes is found out in the background
-    sidebar("using-install", 330)
+    sidebar("using-install", 450)
 
 
 def panel() -> Steps:
