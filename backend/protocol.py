@@ -18,7 +18,6 @@ import dataclasses
 import json
 import os
 import sys
-import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -40,6 +39,7 @@ from .settings import (
     names,
     problem,
 )
+from .typed_json import ProtocolError, built, recognised
 
 __all__ = [
     "ABOUT",
@@ -49,6 +49,7 @@ __all__ = [
     "Choice",
     "Door",
     "InvalidSetting",
+    "ProtocolError",
     "Settings",
     "add_options",
     "default",
@@ -126,10 +127,6 @@ BACKGROUND_REMOVED = "Background removed."
 EDGE_TOUCHED = "The object touches the edge of the image, so a part of it may be missing."
 NOTHING_STANDS_OUT = "No object stands out from the background."
 CUTOUT_NOTES = (BACKGROUND_REMOVED, EDGE_TOUCHED, NOTHING_STANDS_OUT)
-
-
-class ProtocolError(ValueError):
-    """A line is not a message of this protocol. The text says why."""
 
 
 @dataclass(frozen=True)
@@ -343,7 +340,7 @@ def decode_message(line: str) -> Message:
 
 
 def _decode(line: str, kinds: dict[str, type]) -> Any:
-    kind, values = _recognised(line, kinds)
+    kind, values = recognised(line, kinds)
     # Unknown fields are dropped, so that a newer peer of the same protocol can add some.
     known = {f.name: f for f in dataclasses.fields(kind)}
     values = {name: _tuples(value) for name, value in values.items() if name in known}
@@ -358,18 +355,6 @@ def _tuples(value: Any) -> Any:
     if not isinstance(value, list):
         return value
     return tuple(tuple(one) if isinstance(one, list) else one for one in value)
-
-
-def _recognised(line: str, kinds: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """The class of the message that a line holds, and its fields as JSON has them. Raises ProtocolError."""
-    try:
-        values = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise ProtocolError(f"not JSON: {line[:80]!r}") from error
-    name = values.pop("type", None) if isinstance(values, dict) else None
-    if not isinstance(name, str) or name not in kinds:
-        raise ProtocolError(f"not a message of this protocol: {line[:80]!r}")
-    return kinds[name], values
 
 
 # --- reports: printed by the commands that Blender starts as separate processes ---------------------------------------
@@ -521,40 +506,6 @@ _REPORTS: dict[str, type] = {c.type: c for c in typing.get_args(Report)}
 
 def decode_report(line: str) -> Report:
     """Read a line that a command printed. Raises ProtocolError, also if a field has the wrong type."""
-    kind, values = _recognised(line, _REPORTS)
-    report: Report = _built(kind, values, kind.type)
+    kind, values = recognised(line, _REPORTS)
+    report: Report = built(kind, values, kind.type)
     return report
-
-
-def _built(kind: type, values: Mapping[str, Any], where: str) -> Any:
-    """An instance of a dataclass from a JSON object. Drops unknown fields, as ``_decode`` does."""
-    kinds = typing.get_type_hints(kind)
-    fields = {field.name: field for field in dataclasses.fields(kind)}
-    missing = [name for name, f in fields.items() if f.default is dataclasses.MISSING and name not in values]
-    if missing:
-        raise ProtocolError(f"{where} lacks {', '.join(missing)}")
-    return kind(**{name: _value(kinds[name], values[name], f"{where}.{name}") for name in fields if name in values})
-
-
-def _value(kind: Any, value: Any, where: str) -> Any:
-    """A JSON value as a field of this type. Raises ProtocolError."""
-    inner = typing.get_args(kind)
-    if typing.get_origin(kind) is tuple:
-        length = len(value) if isinstance(value, list) else -1
-        kinds = inner[:1] * length if inner[-1] is Ellipsis else inner
-        if len(kinds) == length:
-            return tuple(_value(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(kinds, value, strict=True)))
-    elif isinstance(kind, types.UnionType):
-        if any(_is(one, value) for one in inner):
-            return value
-    elif dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        if isinstance(value, dict):
-            return _built(kind, value, where)
-    elif _is(kind, value):
-        return value
-    raise ProtocolError(f"{where} must be {getattr(kind, '__name__', kind)}, not {value!r:.80}")
-
-
-def _is(kind: Any, value: Any) -> bool:
-    """Whether a plain value has a type. True and false do not count as numbers."""
-    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))

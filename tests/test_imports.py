@@ -36,7 +36,14 @@ WITH_BLENDER = {"scripts.finish_sheet"}
 WITHOUT_BLENDER = ("blender_addon.jobs", "blender_addon.server")
 #: What both sides import: standard library only.
 SHARED = ("backend.protocol", "backend.files")
-STANDARD_LIBRARY_ONLY = (*SHARED, "backend.settings", "backend.errors", "scripts.dev", "scripts.lock")
+STANDARD_LIBRARY_ONLY = (
+    *SHARED,
+    "backend.settings",
+    "backend.typed_json",
+    "backend.errors",
+    "scripts.dev",
+    "scripts.lock",
+)
 #: From the top. A module imports from its own layer and from those below. A room stands for all that is in it.
 LAYERS = (
     ("backend.__main__",),
@@ -55,7 +62,7 @@ LAYERS = (
     ("backend.config",),
     ("backend.errors",),
     ("backend.protocol",),
-    ("backend.settings", "backend.files"),
+    ("backend.settings", "backend.files", "backend.typed_json", "backend.memory"),
 )
 #: The same inside the training and the mesh.
 TRAINING = (
