@@ -6,7 +6,6 @@ took too much. The tests read some of them. Linux only: elsewhere nothing tells 
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import resource
@@ -186,16 +185,33 @@ def all_cases() -> list[Case]:
     return [*good(large=True), *(Case(name, write) for name, write in hostile.FILES.items())]
 
 
-def cost(case: Case, folder: Path) -> Cost:
-    """Write a file, and read it in a process of its own, as a job does."""
+def cost(case: Case, folder: Path, read: Callable[[Case, Path], str] | None = None) -> Cost:
+    """Write a file, and read it in a process of its own, as a job does. ``read`` starts that process."""
     path = folder / f"image{case.suffix}"
     if not os.fork():  # so that what writing takes is not taken for what reading takes
         case.write(path)
         os._exit(0)
     os.wait()
+    return Cost(case.name, *json.loads((read or read_afresh)(case, path)))
+
+
+def read_afresh(case: Case, path: Path) -> str:
+    """Read in a new process: nothing of this one, which may be a large one with tests, is measured."""
     command = [sys.executable, "-m", "tests.backend.images.corpus", "--one", case.name, str(path)]
-    answer = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout  # nothing of this process is measured
-    return Cost(case.name, *json.loads(answer))
+    return subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout
+
+
+def read_in_fork(case: Case, path: Path) -> str:
+    """Read in a copy of this process, which is quick. No network may be in its memory: its threads would be missing."""
+    receiver, sender = os.pipe()
+    if not os.fork():
+        os.write(sender, json.dumps(_read(case, path)).encode())
+        os._exit(0)
+    os.close(sender)
+    with open(receiver, encoding="utf-8") as stream:
+        answer = stream.read()
+    os.wait()
+    return answer
 
 
 def _read(case: Case, path: Path) -> tuple[float, float, str, str]:
@@ -221,26 +237,24 @@ def line(cost: Cost) -> str:
     return f"{cost.megabytes:4.0f} MB  {cost.seconds:4.1f} s  {cost.name}: {cost.refused or 'read'}"
 
 
-def one(name: str, path: Path) -> None:
-    """Read a case's file as a backend does that has cut something out before, and print what it took."""
-    from backend.images import refine
-    from backend.images.background import remove_background
+def warm() -> None:
+    """Do what a backend has done before its first job."""
+    from backend.images import background, refine
 
-    refine.warm()  # as a backend does before its first job
-    with contextlib.suppress(ImageError):
-        remove_background(Image.effect_noise((64, 64), 90).convert("RGB"), "noise")
-    print(json.dumps(_read(next(case for case in all_cases() if case.name == name), path)))
+    refine.warm()
+    assert background.remove_background
 
 
 def main() -> int:
     """Read everything, and say what it took."""
+    warm()
     if sys.argv[1:2] == ["--one"]:
-        one(sys.argv[2], Path(sys.argv[3]))
+        print(json.dumps(_read(next(case for case in all_cases() if case.name == sys.argv[2]), Path(sys.argv[3]))))
         return 0
     with tempfile.TemporaryDirectory() as folder:
         costs = []
         for case in all_cases():
-            costs.append(cost(case, Path(folder)))
+            costs.append(cost(case, Path(folder), read_in_fork))
             print(
                 f"{costs[-1].megabytes:4.0f} MB  {costs[-1].seconds:4.1f} s  {case.name}", file=sys.stderr, flush=True
             )
