@@ -6,8 +6,8 @@ is often another one, so it is asked for the object at a point, too. Half of the
 cast a shadow, a third stand in front of a background of similar colour. All images are compressed as JPEG.
 
 *raw* is what the network says of the image, *refined* is what Espalier makes of it, which for a fast network includes a
-look at the mirrored image. *IoU* compares where alpha is above one half, *error* is the mean absolute difference of
-alpha over the whole image. An image that is refused counts as an empty cut-out.
+look at the mirrored image, and mending by colour. *IoU* compares where alpha is above one half, *error* is the mean
+absolute difference of alpha over the whole image. An image that is refused counts as an empty cut-out.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from scipy import ndimage
 from ..errors import ImageError
 from ..memory import give_back
 from ..protocol import CUTOUT_SIDE, Point
-from . import matting, refine
+from . import graphcut, matting, refine
 from .cutout import OBJECT_SHARE, background_unclear, cut_out
 from .framing import OPAQUE
 
@@ -88,6 +88,8 @@ def _matted(rgb: Image.Image, name: str, point: Point | None, plain: ImageError)
     finally:
         give_back()
     colours = np.asarray(rgb, np.float32) / 255
+    if network.mended:
+        coarse = graphcut.mended(colours, coarse)
     alpha, own = refine.refined(colours, coarse)
     alpha = refine.without_specks(alpha)
     if not OBJECT_SHARE[0] <= float((255 * alpha > OPAQUE).mean()) <= OBJECT_SHARE[1]:

@@ -45,6 +45,7 @@ class Network:
     logits: bool
     licence: str
     mirrored: bool = False  # whether the mirrored image is looked at, too: a fast network misses less with both
+    mended: bool = False  # whether colour mends what it says: a fast network leaves out plain parts
     sha256: str = ""  # of the bundled one; locks have those of the others
 
     @property
@@ -75,6 +76,7 @@ SHIPPED = Network(
     logits=False,
     licence="Apache-2.0",
     mirrored=True,
+    mended=True,
     sha256="309c8469258dda742793dce0ebea8e6dd393174f89934733ecc8b14c76f4ddd8",
 )
 
