@@ -6,6 +6,7 @@ took too much. The tests read some of them. Linux only: elsewhere nothing tells 
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import resource
@@ -22,6 +23,7 @@ import numpy as np
 from PIL import Image
 
 from backend.errors import ImageError
+from backend.images import refine
 from backend.images.files import load_image, read_image
 from tests.backend.images import hostile, icc
 
@@ -239,10 +241,8 @@ def line(cost: Cost) -> str:
 
 def warm() -> None:
     """Do what a backend has done before its first job."""
-    from backend.images import background, refine
-
+    importlib.import_module("backend.images.background")
     refine.warm()
-    assert background.remove_background
 
 
 def main() -> int:
