@@ -29,7 +29,7 @@ MAX_PIXELS, MAX_JPEG_PIXELS = 64_000_000, 256_000_000
 MAX_FILE = 400_000_000  # bytes
 #: What decoding may need, reckoned from the header; and what the process may have, where the system can hold it to it.
 MAX_MEMORY, HARD_MEMORY = 520_000_000, 560_000_000  # bytes
-MAX_SECONDS = 3  # of a processor: cutting out takes up to 2 more
+MAX_SECONDS = 2  # of a processor: cutting out takes up to 3 more, and 5 are the limit of both
 
 READABLE = f"Save it as one of these kinds: {', '.join(IMAGE_FORMATS)}."
 _AGAIN = "Save or download it again."

@@ -22,7 +22,7 @@ from .decode import READABLE, too_much
 from .frames import inside_frame, is_cut_out, solid, without_alpha
 from .framing import OPAQUE
 
-#: Seconds until a decoder is ended that has not ended itself: it has 3 seconds of a processor, others may be busy.
+#: Seconds until a decoder is ended that has not ended itself: it has 2 seconds of a processor, others may be busy.
 PATIENCE = 30
 
 _MIN_OBJECT_SIDE = 8

@@ -13,6 +13,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -46,11 +47,13 @@ class Case:
 
 @dataclass(frozen=True)
 class Cost:
-    """What reading a file took: megabytes above idle of both processes, seconds of a processor; and what came out."""
+    """What an image took: megabytes above idle of the larger process, seconds until it was read and cut out, seconds of
+    a processor that the decoder took; and what came of it."""
 
     name: str
     megabytes: float
     seconds: float
+    decoding: float
     refused: str
     wrong: str
 
@@ -216,8 +219,8 @@ def read_in_fork(case: Case, path: Path) -> str:
     return answer
 
 
-def _read(case: Case, path: Path) -> tuple[float, float, str, str]:
-    before = resource.getrusage(resource.RUSAGE_SELF)
+def _read(case: Case, path: Path) -> tuple[float, float, float, str, str]:
+    before, started = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
     refused = wrong = ""
     try:
         if case.check is None:
@@ -227,11 +230,11 @@ def _read(case: Case, path: Path) -> tuple[float, float, str, str]:
     except ImageError as error:
         refused = f"{error} {error.hint}"
         wrong = "" if case.check is None else refused
+    seconds = time.perf_counter() - started
     own, decoder = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    seconds = sum((own.ru_utime - before.ru_utime, own.ru_stime - before.ru_stime, decoder.ru_utime, decoder.ru_stime))
     # The decoder has ended when its pixels are used. Its peak is at least that of the process that started it.
     megabytes = max(own.ru_maxrss - before.ru_maxrss, decoder.ru_maxrss if decoder.ru_maxrss > before.ru_maxrss else 0)
-    return megabytes / 1024, seconds, refused, wrong
+    return megabytes / 1024, seconds, decoder.ru_utime + decoder.ru_stime, refused, wrong
 
 
 def line(cost: Cost) -> str:

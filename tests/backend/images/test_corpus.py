@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from backend.errors import ImageError
+from backend.images.decode import MAX_SECONDS
 from backend.images.files import load_image, read_image
 from backend.protocol import IMAGE_FORMATS, IMAGE_SUFFIXES
 
@@ -37,7 +38,7 @@ def test_an_image_is_read_as_it_is_meant(tmp_path: Path, name: str) -> None:
 def test_what_would_take_too_much_is_refused_or_does_not(tmp_path: Path, name: str) -> None:
     cost = corpus.cost(corpus.Case(name, hostile.FILES[name]), tmp_path)
     assert cost.megabytes < corpus.MAX_MEGABYTES
-    assert cost.seconds < corpus.MAX_SECONDS
+    assert cost.decoding < MAX_SECONDS + 1  # the system ends it within a second
     if cost.refused:
         assert "internal" not in cost.refused
         assert cost.refused.count(".") >= 2  # what is wrong, and what to do
