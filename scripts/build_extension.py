@@ -41,7 +41,6 @@ from backend.store.index import PYPI, Listed, list_files
 from backend.store.transfer import complete, copy, download
 from backend.store.unlocked import tail
 from backend.store.wheels import expected
-from scripts import matting
 
 if TYPE_CHECKING:
     from packaging.tags import Tag
@@ -266,6 +265,8 @@ def without_lock(platform: Platform) -> dict[str, Unlocked]:
 
 def bring_matting(platform: Platform, wheels: Wheels) -> None:
     """Make sure that the checkout has the matting network. Raises StoreError."""
+    from scripts import matting  # needs Pillow, which a Blender that runs the add-on's tests may lack
+
     if not matting.is_there():
         (pin,) = read_lock(matting.LOCK, platform)
         matting.take_out(wheels.get(*wheels.find(pin)))
@@ -273,6 +274,8 @@ def bring_matting(platform: Platform, wheels: Wheels) -> None:
 
 def pack(platform: Platform, packages: dict[str, object], wheels: list[Path], target: Path) -> None:
     """Write the zip: sorted, with the commit's time, and uncompressed, because the result would depend on zlib."""
+    from scripts import matting  # needs Pillow, as above
+
     files: dict[str, bytes | Path] = {name: ROOT / name for name in tracked("blender_addon", "backend", "LICENSE")}
     files[matting.FILE.relative_to(ROOT).as_posix()] = matting.FILE
     files |= {f"wheels/{path.name}": path for path in wheels}
