@@ -1,8 +1,8 @@
 """The wire contract between Blender and the backend: newline-delimited JSON, one message per line.
 
-Standard library only. Both sides import it. Everything that a side may rely on is written here and in ``settings``,
-whose names this module re-exports. Arrays and images never travel on the wire: messages carry paths into the job's
-folder.
+Standard library only. Both sides import it. Everything that a side may rely on is written here, in ``settings`` and in
+``image_facts``, whose names this module re-exports. Arrays and images never travel on the wire: messages carry paths
+into the job's folder.
 
 Blender -> backend (requests): ``generate``, ``cutout``, ``cancel``, ``unload``, ``shutdown``.
 Backend -> Blender (messages): ``ready`` (always first), then for each job ``progress``, ``preview`` and exactly one of
@@ -24,6 +24,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from .image_facts import (
+    BACKGROUND_REMOVED,
+    CHECKER_GREYS,
+    CHECKER_SQUARE,
+    CUTOUT_NOTES,
+    CUTOUT_SIDE,
+    EDGE_TOUCHED,
+    IMAGE_FORMATS,
+    IMAGE_SUFFIXES,
+    NOTHING_STANDS_OUT,
+    THUMBNAIL_SIDE,
+)
 from .settings import (
     ABOUT,
     DEFAULT_MODEL,
@@ -39,12 +51,22 @@ from .settings import (
     names,
     problem,
 )
-from .typed_json import ProtocolError, built, recognised
+from .typed_json import ProtocolError, built, recognised, tuples
 
 __all__ = [
     "ABOUT",
+    "BACKGROUND_REMOVED",
+    "CHECKER_GREYS",
+    "CHECKER_SQUARE",
+    "CUTOUT_NOTES",
+    "CUTOUT_SIDE",
     "DEFAULT_MODEL",
+    "EDGE_TOUCHED",
     "FOR_A_GIVEN_MESH",
+    "IMAGE_FORMATS",
+    "IMAGE_SUFFIXES",
+    "NOTHING_STANDS_OUT",
+    "THUMBNAIL_SIDE",
     "About",
     "Choice",
     "Door",
@@ -74,22 +96,6 @@ STAGES: dict[str, float] = {
     "finish": 0.15,
 }
 
-#: The kinds of image files that are read, as Pillow names them, and the suffixes that their files have. Files are
-#: recognised by content; suffixes are for file selectors and for listing folders. No kind is here whose reader starts
-#: another program (EPS) or which has pages (PDF).
-IMAGE_FORMATS: dict[str, tuple[str, ...]] = {
-    "PNG": (".png", ".apng"),
-    "JPEG": (".jpg", ".jpeg", ".jfif", ".jpe"),
-    "WEBP": (".webp",),
-    "TIFF": (".tif", ".tiff"),
-    "BMP": (".bmp", ".dib"),
-    "GIF": (".gif",),
-    "AVIF": (".avif",),
-    "HEIF": (".heic", ".heif"),
-}
-IMAGE_SUFFIXES = tuple(suffix for suffixes in IMAGE_FORMATS.values() for suffix in suffixes)
-
-
 #: Environment variable with the folder that published models are installed in.
 MODELS_VARIABLE = "ESPALIER_MODELS"
 
@@ -113,20 +119,6 @@ def _user_data(environ: Mapping[str, str]) -> Path:
 #: A place in an image, as fractions of its width and height from the top left: the object there is meant. Without one,
 #: the largest is.
 Point = tuple[float, float]
-
-#: The longer side of a cut-out in pixels. A larger image is reduced to it: the networks see 518 pixels of the object,
-#: and distances cost memory.
-CUTOUT_SIDE = 1536
-#: The longer side of its thumbnail in pixels, and the checkerboard behind it: the side of a square, two greys of 255.
-THUMBNAIL_SIDE = 256
-CHECKER_SQUARE = 16
-CHECKER_GREYS = (102, 153)
-
-#: What ``CutoutDone.notes`` may say, for people.
-BACKGROUND_REMOVED = "Background removed."
-EDGE_TOUCHED = "The object touches the edge of the image, so a part of it may be missing."
-NOTHING_STANDS_OUT = "No object stands out from the background."
-CUTOUT_NOTES = (BACKGROUND_REMOVED, EDGE_TOUCHED, NOTHING_STANDS_OUT)
 
 
 @dataclass(frozen=True)
@@ -343,18 +335,11 @@ def _decode(line: str, kinds: dict[str, type]) -> Any:
     kind, values = recognised(line, kinds)
     # Unknown fields are dropped, so that a newer peer of the same protocol can add some.
     known = {f.name: f for f in dataclasses.fields(kind)}
-    values = {name: _tuples(value) for name, value in values.items() if name in known}
+    values = {name: tuples(value) for name, value in values.items() if name in known}
     try:
         return kind(**values)
     except TypeError as error:
         raise ProtocolError(f"{kind.type}: {error}") from error
-
-
-def _tuples(value: Any) -> Any:
-    """A JSON value with a list as a tuple, and the lists in it, too. Nothing deeper is a list in a message."""
-    if not isinstance(value, list):
-        return value
-    return tuple(tuple(one) if isinstance(one, list) else one for one in value)
 
 
 # --- reports: printed by the commands that Blender starts as separate processes ---------------------------------------

@@ -26,6 +26,13 @@ def recognised(line: str, kinds: Mapping[str, Any]) -> tuple[Any, dict[str, Any]
     return kinds[name], values
 
 
+def tuples(value: Any) -> Any:
+    """A JSON value with a list as a tuple, and the lists in it, too. Nothing deeper is a list in a message."""
+    if not isinstance(value, list):
+        return value
+    return tuple(tuple(one) if isinstance(one, list) else one for one in value)
+
+
 def built(kind: type, values: Mapping[str, Any], where: str) -> Any:
     """An instance of a dataclass from a JSON object. Drops unknown fields, as ``protocol`` does of all lines."""
     kinds = typing.get_type_hints(kind)

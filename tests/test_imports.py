@@ -39,6 +39,7 @@ SHARED = ("backend.protocol", "backend.files")
 STANDARD_LIBRARY_ONLY = (
     *SHARED,
     "backend.settings",
+    "backend.image_facts",
     "backend.typed_json",
     "backend.errors",
     "scripts.dev",
@@ -62,7 +63,7 @@ LAYERS = (
     ("backend.config",),
     ("backend.errors",),
     ("backend.protocol",),
-    ("backend.settings", "backend.files", "backend.typed_json", "backend.memory"),
+    ("backend.settings", "backend.image_facts", "backend.files", "backend.typed_json", "backend.memory"),
 )
 #: The same inside the training and the mesh.
 TRAINING = (
