@@ -20,6 +20,10 @@ from .store.transfer import TIMEOUT
 #: Where networks can run: NVIDIA's and AMD's GPUs are cuda, Intel's xpu, Apple's mps.
 DEVICES = ("cpu", "cuda", "xpu", "mps")
 
+#: The option that says which object in an image is meant.
+POINT = "the object here is meant, not the largest: fractions of width and height from the top left"
+XY: dict[str, Any] = {"nargs": 2, "type": float, "metavar": ("X", "Y")}
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command. Returns the exit code: 0 done, 1 failed (one sentence on stderr says why), 2 wrong usage."""
@@ -80,6 +84,7 @@ def generate(options: argparse.Namespace) -> int:
         images=tuple(str(Path(image).resolve()) for image in options.images),
         out=str(options.out),
         mesh="" if options.mesh is None else str(options.mesh.absolute()),
+        points=tuple(tuple(point) for point in options.point),
         **protocol.from_options(options, protocol.Door.COMMAND),
     )
     options.out.mkdir(parents=True, exist_ok=True)
@@ -175,6 +180,13 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--mesh", type=Path, metavar="NPZ", help="keep this mesh's shape (vertices, faces and uvs) and texture it"
     )
+    command.add_argument(
+        "--point",
+        action="append",
+        default=[],
+        help=f"{POINT}. With several images, once for each, in their order",
+        **XY,
+    )
     command.add_argument("--verify", action="store_true", help="compare downloaded weights with their recorded SHA-256")
     command.add_argument("--json", action="store_true", help="print one line of JSON: times, counts, settings, files")
     command.add_argument("--traceback", action="store_true", help="show where an error comes from")
@@ -185,13 +197,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="images, each of one object or several")
     command.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for them (made if missing)")
     protocol.add_options(command, protocol.Door.COMMAND, only=("background",))
-    command.add_argument(
-        "--point",
-        nargs=2,
-        type=float,
-        metavar=("X", "Y"),
-        help="the object here is meant, not the largest: fractions of width and height from the top left",
-    )
+    command.add_argument("--point", help=POINT, **XY)
     command.add_argument("--traceback", action="store_true", help="show where an error comes from")
     _add_models_folder(command)
 

@@ -10,12 +10,16 @@ import bpy
 
 #: Where Blender 4.3 and later keep the brush that changes alpha only.
 ERASER = "brushes/essentials_brushes-mesh_texture.blend/Brush/Erase Hard"
-#: Its name in earlier versions, which keep brushes in the .blend.
-OLD_ERASER = "Erase Alpha"
+#: The brush of the .blend that stands in for it: in earlier versions, and in packages that leave the essentials out.
+OWN_ERASER = "Erase Alpha"
 
 
-#: Seconds after which what has changed is drawn.
+#: Seconds after which what has changed is drawn, on a machine that is not busy.
 DRAWN = 0.2
+
+#: How often the image is fitted into the editor at most: a window that was not drawn yet forgets it. And the share of
+#: the editor that it then fills in width or height.
+FITTINGS, FILLED = 10, 0.7
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,14 @@ class Editor:
     def is_open(self) -> bool:
         """Whether its window is still there. Undo keeps windows; loading a file does not always."""
         return self.window in list(bpy.context.window_manager.windows)
+
+    def fits(self) -> bool:
+        """Whether its image is all in view, and not small."""
+        region = self.region
+        left, bottom = region.view2d.view_to_region(0, 0, clip=False)
+        right, top = region.view2d.view_to_region(1, 1, clip=False)
+        inside = min(left, bottom) >= 0 and right <= region.width and top <= region.height
+        return inside and max((right - left) / region.width, (top - bottom) / region.height) >= FILLED
 
     def close(self) -> None:
         """Close the window, if it was opened for the editor."""
@@ -72,11 +84,14 @@ def _steps(name: str, mode: str, then: Callable[[Editor], None]) -> Iterator[flo
     space = editor.area.spaces.active
     space.image = image
     space.ui_mode = mode
-    yield DRAWN
-    if not editor.is_open():
-        return
-    with bpy.context.temp_override(**editor.override()):
-        bpy.ops.image.view_all(fit_view=True)
+    for _ in range(FITTINGS):
+        yield DRAWN
+        if not editor.is_open():
+            return
+        if editor.fits():
+            break
+        with bpy.context.temp_override(**editor.override()):
+            bpy.ops.image.view_all(fit_view=True)
     then(editor)
 
 
@@ -84,11 +99,28 @@ def ready_brush(editor: Editor, add: bool) -> None:
     """Have the brush at hand that takes alpha away, or that adds it again."""
     paint = bpy.context.scene.tool_settings.image_paint
     with bpy.context.temp_override(**editor.override()):
-        if bpy.app.version >= (4, 3, 0):
-            bpy.ops.brush.asset_activate(asset_library_type="ESSENTIALS", relative_asset_identifier=ERASER)
-        else:
-            paint.brush = bpy.data.brushes.get(OLD_ERASER) or bpy.data.brushes.new(OLD_ERASER, mode="TEXTURE_PAINT")
+        if bpy.app.version < (4, 3, 0):
+            paint.brush = _own_eraser()
+        elif not _activate("ESSENTIALS", ERASER):
+            _activate("LOCAL", f"Brush/{_own_eraser().name}")
     paint.brush.blend = "ADD_ALPHA" if add else "ERASE_ALPHA"
+
+
+def _own_eraser() -> bpy.types.Brush:
+    """The eraser in the .blend. From 4.3, Blender paints with brushes that are assets only."""
+    brush = bpy.data.brushes.get(OWN_ERASER) or bpy.data.brushes.new(OWN_ERASER, mode="TEXTURE_PAINT")
+    if bpy.app.version >= (4, 3, 0):
+        brush.asset_mark()
+    return brush
+
+
+def _activate(library: str, path: str) -> bool:
+    """Take up a brush of an asset library. Whether it is there."""
+    try:
+        done = bpy.ops.brush.asset_activate(asset_library_type=library, relative_asset_identifier=path)
+    except RuntimeError:  # there is no such asset
+        return False
+    return bool(done == {"FINISHED"})
 
 
 def _find() -> Editor | None:

@@ -212,7 +212,8 @@ def picked() -> Steps:
         yield from until(lambda: item().use_point, "a click picks the object")
         yield 1.0
         check(len(bpy.context.window_manager.windows) < windows, "the window is closed again")
-    check(np.abs(np.array(item().point) - (0.3, 0.4)).max() < 0.02, "at the point of the click, from the top left")
+    found = tuple(round(value, 3) for value in item().point)
+    check(np.abs(np.array(found) - (0.3, 0.4)).max() < 0.02, f"{found} is the point of the click, from the top left")
     yield from until(lambda: cutouts.answer(item()) is not None, "its cut-out is there", JOB)
     check(cutouts.of(item()).request.point is not None, "of the object at that point")
     yield 2.0

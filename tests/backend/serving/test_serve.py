@@ -444,3 +444,15 @@ def test_the_command_line_says_what_is_wrong_in_one_sentence(
     assert captured.out == ""
     assert captured.err.count("\n") == 1
     assert captured.err.strip().endswith(".")
+
+
+def test_the_command_line_takes_the_object_at_a_point(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The points reach the request, one for each image: one too few is said, and nothing lies at the corner."""
+    SCENE.save(tmp_path / "scene.png")
+    command = ["generate", str(tmp_path / "scene.png"), "--model", str(folder / "tiny"), "--out", str(tmp_path / "out")]
+    assert main([*command, "--point", "0.5", "0.5", "--point", "0.5", "0.5"]) == 1
+    assert "one for each image" in capsys.readouterr().err
+    assert main([*command, "--point", "0.01", "0.01"]) == 1
+    assert "at the chosen point" in capsys.readouterr().err
