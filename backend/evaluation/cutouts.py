@@ -5,8 +5,8 @@ Each object stands in front of three kinds of background: a procedural texture, 
 is often another one, so it is asked for the object at a point, too. Half of the objects have a soft edge, two thirds
 cast a shadow, a third stand in front of a background of similar colour. All images are compressed as JPEG.
 
-*raw* is what the network says of the image, *refined* is what Espalier makes of it, which for a fast network includes a
-look at the mirrored image, and mending by colour. *IoU* compares where alpha is above one half, *error* is the mean
+*raw* is what the network says of the image, *refined* is what Espalier makes of it, which for a fast network includes
+what its colours tell. *IoU* compares where alpha is above one half, *error* is the mean
 absolute difference of alpha over the whole image. An image that is refused counts as an empty cut-out.
 """
 
@@ -15,7 +15,7 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,7 @@ def evaluate(count: int, seed: int, photographs: list[Image.Image], cache: Path,
         for kind in KINDS:
             case = compose(picture, kind, photographs, np.random.default_rng([seed, number, KINDS.index(kind)]))
             started = time.perf_counter()
-            alphas = {"raw": matting.foreground(case.image, replace(network, mirrored=False))}
+            alphas = {"raw": matting.foreground(case.image, network)}
             ran = time.perf_counter()
             alphas["refined"] = _alpha(remove_background, case.image, "image")
             seconds["network"].append(ran - started)

@@ -9,7 +9,7 @@ from scipy import ndimage
 from ..errors import ImageError
 from ..memory import give_back
 from ..protocol import CUTOUT_SIDE, Point
-from . import graphcut, matting, refine
+from . import graphcut, matting, pattern, refine
 from .cutout import OBJECT_SHARE, background_unclear, cut_out
 from .framing import OPAQUE
 
@@ -81,13 +81,13 @@ def _matted(rgb: Image.Image, name: str, point: Point | None, plain: ImageError)
     network = matting.best()
     if network is None:
         raise _missing(plain)
+    colours = np.asarray(rgb, np.float32) / 255
     try:
-        coarse = _coarse(rgb, network, point)
+        coarse = _coarse(rgb, colours, network, point)
     except ImportError as error:
         raise _missing(plain) from error
     finally:
         give_back()
-    colours = np.asarray(rgb, np.float32) / 255
     if network.mended:
         coarse = graphcut.mended(colours, coarse)
     alpha, own = refine.refined(colours, coarse)
@@ -108,8 +108,8 @@ def _missing(plain: ImageError) -> ImageError:
     return ImageError("matting_missing", f"{plain} What removes other backgrounds is not installed.", _SET_UP)
 
 
-def _coarse(rgb: Image.Image, network: matting.Network, point: Point | None) -> np.ndarray:
-    """The network's alpha [H, W] of the object that is meant; zeros if there is none.
+def _coarse(rgb: Image.Image, colours: np.ndarray, network: matting.Network, point: Point | None) -> np.ndarray:
+    """The rough alpha [H, W] of the object that is meant; zeros if there is none. ``colours`` are those of ``rgb``.
 
     A network finds what stands out in the whole image. If a point is given, it is asked first about parts of the image
     around the point, ever larger ones, until it finds an object there that does not run out of that part.
@@ -125,6 +125,8 @@ def _coarse(rgb: Image.Image, network: matting.Network, point: Point | None) -> 
             found[box[1] : box[3], box[0] : box[2]] = meant
             return found
     alpha = matting.foreground(rgb, network)
+    if network.mended:
+        alpha = pattern.with_unlike(colours, alpha)
     return np.where(refine.separate(alpha, point), alpha, 0)
 
 

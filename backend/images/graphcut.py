@@ -14,18 +14,14 @@ from PIL import Image
 from scipy import ndimage, sparse
 from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 
-#: The longer side of the reduced image that is cut.
-SIDE = 160
+from .colours import border, density, histogram, reduced_size, scaled, with_shades
 
-#: The background's colours are those of the image's border, this share of its longer side wide, where coarse alpha is
-#: below FREE. What lies further in may be a part of the object that was missed.
-BORDER, FREE = 0.03, 0.1
+#: The background's colours are those of the image's border where coarse alpha is below this. What lies further in may
+#: be a part of the object that was missed.
+FREE = 0.1
 
-#: How much darker a shadow makes the background, and what such a colour counts beside the colour itself.
-SHADES, SHADED = (0.8, 0.65, 0.5), 0.1
-
-#: Histograms of colour: bins along each axis, the deviation they are smoothed by, in bins, and the least density.
-BINS, SMOOTH, LEAST = 16, 0.6, 1e-5
+#: Histograms of colour: bins along each axis, and the least density.
+BINS, LEAST = 16, 1e-5
 
 #: The most that a pixel's colour may say, what the network's logit weighs against it, and its bound on probabilities.
 MOST, NETWORK, DOUBT = 4.0, 0.6, 0.003
@@ -48,8 +44,8 @@ def mended(colours: np.ndarray, coarse: np.ndarray) -> np.ndarray:
 
     It stays as it is where object and background have the same colours, or the object would change beyond ``RANGE``.
     """
-    size = _small(coarse.shape)
-    small, alpha = np.stack([_scaled(colours[..., k], size) for k in range(3)], axis=2), _scaled(coarse, size)
+    size = reduced_size(coarse.shape)
+    small, alpha = scaled(colours, size), scaled(coarse, size)
     found = alpha > 0.5
     evidence = _evidence(small, alpha)
     if evidence is None:
@@ -60,16 +56,6 @@ def mended(colours: np.ndarray, coarse: np.ndarray) -> np.ndarray:
     return _changed(coarse, mask, found)
 
 
-def _small(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Width and height of the reduced image."""
-    scale = SIDE / max(shape)
-    return max(1, round(shape[1] * scale)), max(1, round(shape[0] * scale))
-
-
-def _scaled(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    return np.asarray(Image.fromarray(np.ascontiguousarray(values, np.float32)).resize(size, Image.Resampling.BOX))
-
-
 def _logit(alpha: np.ndarray) -> np.ndarray:
     bounded = alpha.clip(DOUBT, 1 - DOUBT)
     return np.asarray(np.log(bounded / (1 - bounded)))
@@ -77,30 +63,16 @@ def _logit(alpha: np.ndarray) -> np.ndarray:
 
 def _evidence(colours: np.ndarray, alpha: np.ndarray) -> np.ndarray | None:
     """How much likelier each colour is in the object than in the background, as a logarithm; None if both are alike."""
-    inner = max(1, round(BORDER * max(alpha.shape)))
-    border = np.ones(alpha.shape, bool)
-    border[inner:-inner, inner:-inner] = False
-    border &= alpha < FREE
+    edge = border(alpha.shape) & (alpha < FREE)
     front = np.where(alpha > 0.5, alpha, 0)
-    if not border.any() or not front.any():
+    if not edge.any() or not front.any():
         return None
-    outside = colours[border]
-    shades = np.concatenate([outside, *(shade * outside for shade in SHADES)])
-    weights = np.full(len(shades), SHADED)
-    weights[: len(outside)] = 1
-    inside, behind = _histogram(colours.reshape(-1, 3), front.ravel()), _histogram(shades, weights)
+    inside = histogram(colours.reshape(-1, 3), front.ravel(), BINS)
+    behind = histogram(*with_shades(colours[edge]), BINS)
     if np.minimum(inside, behind).sum() > ALIKE:
         return None
-    at = np.moveaxis(colours * BINS - 0.5, -1, 0)
-    one, other = (ndimage.map_coordinates(of, at, order=1, mode="nearest") + LEAST for of in (inside, behind))
+    one, other = (density(of, colours) + LEAST for of in (inside, behind))
     return np.asarray(np.log(one / other).clip(-MOST, MOST))
-
-
-def _histogram(colours: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The density [BINS, BINS, BINS] of colours [N, 3], which sums up to 1."""
-    bins = (colours * BINS).astype(int).clip(0, BINS - 1)
-    counted = np.bincount(bins @ (BINS**2, BINS, 1), weights, BINS**3).reshape(BINS, BINS, BINS)
-    return np.asarray(ndimage.gaussian_filter(counted / counted.sum(), SMOOTH, mode="nearest"))
 
 
 def _cut(evidence: np.ndarray, colours: np.ndarray) -> np.ndarray:

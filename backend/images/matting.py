@@ -44,8 +44,7 @@ class Network:
     deviation: tuple[float, float, float]
     logits: bool
     licence: str
-    mirrored: bool = False  # whether the mirrored image is looked at, too: a fast network misses less with both
-    mended: bool = False  # whether colour mends what it says: a fast network leaves out plain parts
+    mended: bool = False  # whether colour mends what it says: a fast network leaves parts out, and is lost in patterns
     sha256: str = ""  # of the bundled one; locks have those of the others
 
     @property
@@ -75,7 +74,6 @@ SHIPPED = Network(
     deviation=IMAGENET_STD,
     logits=False,
     licence="Apache-2.0",
-    mirrored=True,
     mended=True,
     sha256="309c8469258dda742793dce0ebea8e6dd393174f89934733ecc8b14c76f4ddd8",
 )
@@ -91,9 +89,6 @@ NETWORKS = (
 #: textures and of a crowd 0.02 to 0.86.
 FAINT = 0.9
 
-#: How much larger the look at the mirrored image may make the object.
-MOST_ADDED = 2.0
-
 
 def best() -> Network | None:
     """The best network that is installed; None if there is none, not even the bundled one."""
@@ -103,17 +98,11 @@ def best() -> Network | None:
 def foreground(image: Image.Image, network: Network) -> np.ndarray:
     """How surely each pixel of an RGB image [H, W] belongs to the object: float32, stretched to 0..1.
 
-    Of a network that looks at the mirrored image, too, the greater answer counts, unless the object would then be more
-    than ``MOST_ADDED`` times as large: that is another object. Zeros if no object stands out. Raises
-    CheckpointError if the network cannot be used, and ImportError without onnxruntime.
+    Zeros if no object stands out. Raises CheckpointError if the network cannot be used, and ImportError without
+    onnxruntime.
     """
     scaled = image.resize((network.side, network.side), Image.Resampling.BILINEAR)
-    pixels = np.asarray(scaled, np.float32) / 255
-    found = answer(pixels, network)
-    if network.mirrored:
-        both = np.maximum(found, answer(pixels[:, ::-1], network)[:, ::-1])
-        if not found.any() or (both > 0.5).sum() <= MOST_ADDED * (found > 0.5).sum():
-            found = both
+    found = answer(np.asarray(scaled, np.float32) / 255, network)
     return np.asarray(Image.fromarray(found).resize(image.size, Image.Resampling.BILINEAR))
 
 
