@@ -39,7 +39,8 @@ def remove_background(image: Image.Image, name: str, point: Point | None = None)
     try:
         cut = _one_object(cut_out(rgb, name), name, point)
     except ImageError as error:
-        cut = _matted(rgb, name, point, error)
+        # Without its traceback, which would keep all arrays of ``cut_out`` in memory.
+        cut = _matted(rgb, name, point, error.with_traceback(None))
     if image.mode == "RGBA":
         cut.putalpha(Image.fromarray(np.minimum(np.asarray(image.getchannel("A")), np.asarray(cut.getchannel("A")))))
     return cut
@@ -81,6 +82,7 @@ def _matted(rgb: Image.Image, name: str, point: Point | None, plain: ImageError)
     network = matting.best()
     if network is None:
         raise _missing(plain)
+    give_back()  # what looking for a plain background took: the network needs much itself
     colours = np.asarray(rgb, np.float32) / 255
     try:
         coarse = _coarse(rgb, colours, network, point)
@@ -94,9 +96,18 @@ def _matted(rgb: Image.Image, name: str, point: Point | None, plain: ImageError)
     alpha = refine.without_specks(alpha)
     if not OBJECT_SHARE[0] <= float((255 * alpha > OPAQUE).mean()) <= OBJECT_SHARE[1]:
         raise _nothing(name, point)
-    shown = alpha[..., None]  # what is transparent keeps its colours: a person may paint it back
-    cut = np.concatenate([np.where(shown > 0.5 / 255, own, colours), shown], axis=2)
-    return Image.fromarray((255 * cut).round().astype(np.uint8))
+    hidden = alpha < 0.5 / 255  # what is transparent keeps its colours: a person may paint it back
+    own[hidden] = colours[hidden]
+    return _eight_bits(own, alpha)
+
+
+def _eight_bits(colours: np.ndarray, alpha: np.ndarray) -> Image.Image:
+    """The RGBA image of colours [H, W, 3], which are overwritten to save memory, and alpha [H, W]."""
+    rgba = np.empty((*alpha.shape, 4), np.uint8)
+    np.multiply(colours, 255, out=colours)
+    rgba[..., :3] = np.rint(colours, out=colours)
+    rgba[..., 3] = (255 * alpha).round()
+    return Image.fromarray(rgba)
 
 
 def _nothing(name: str, point: Point | None) -> ImageError:
