@@ -17,6 +17,7 @@ import bpy
 import numpy as np
 
 from ...backend import protocol
+from ...backend.names import ADDED, asset_name
 from ..jobs.inputs import Content, Pixels
 from ..scene.mesh_import import create_image
 from ..translations import translate
@@ -24,7 +25,7 @@ from . import thumbnails
 from .orientation import orientation, upright
 from .properties import EspalierImage, EspalierSettings
 
-#: Longest name of a copied file, in characters: the job's folder comes before it, and Windows allows 260 in all.
+#: Longest name of a copied file, in bytes: the job's folder comes before it, and Windows allows 260 in all.
 MAX_NAME = 80
 #: Marks an image of the .blend where a path is expected: ``image:NAME``.
 DATABLOCK = "image:"
@@ -165,7 +166,8 @@ def as_files(pictures: list[Picture], folder: Path) -> tuple[tuple[str, ...], di
             if opened is None:
                 paths.append(picture.content)
                 continue
-            content, name = opened, path.stem[:MAX_NAME] + path.suffix
+            suffix = path.suffix if path.suffix.lower() in protocol.IMAGE_SUFFIXES else ""
+            content, name = opened, asset_name(path.stem, MAX_NAME + ADDED) + suffix
         else:
             content = picture.content
             suffix = ".bmp" if isinstance(content, Pixels) else ".png"  # the backend recognises a file by its content
