@@ -369,6 +369,7 @@ def write_with_blender(asset: Asset, result: protocol.Result, part: Mapping[str,
     """Write the .blend and the preview to the paths in ``part``."""
     import bpy
 
+    from .scene import travel
     from .scene.mesh_import import create_object
     from .scene.render_preview import render_preview
 
@@ -378,15 +379,16 @@ def write_with_blender(asset: Asset, result: protocol.Result, part: Mapping[str,
         show_textures(bpy.data.screens)
         made.select_set(True)
         bpy.context.view_layer.objects.active = made
-        save_copy(part["blend"], made.name)
+        travel.make_relative(str(part["blend"].parent))
+        save_copy(part["blend"], asset.name, made.name)
     if "preview" in part:
         start = time.monotonic()
         render_preview(made, part["preview"], PREVIEW_SIZE)
         asset.seconds["render"] = round(time.monotonic() - start, 3)
 
 
-def save_copy(path: Path, name: str) -> None:
-    """Save what is open, and read back that the file has the object ``name``.
+def save_copy(path: Path, asset: str, made: str) -> None:
+    """Save what is open, the .blend of an asset, and read back that the file has the object ``made``.
 
     Blender says of a compressed file on a full disk that it was saved. Raises OSError, RuntimeError.
     """
@@ -396,11 +398,11 @@ def save_copy(path: Path, name: str) -> None:
     try:
         bpy.ops.wm.save_as_mainfile(filepath=str(path), copy=True, compress=True)
         if wrong := flaw(path):
-            raise CutOff(path, wrong)
+            raise CutOff(Path(f"{asset}.blend"), wrong)
         with bpy.data.libraries.load(str(path)) as (saved, _):
             objects_there = list(saved.objects)
-        if name not in objects_there:
-            raise CutOff(path, f"it lacks the object {name}")
+        if made not in objects_there:
+            raise CutOff(Path(f"{asset}.blend"), f"it lacks the object {made}")
     finally:
         beside.unlink(missing_ok=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -91,6 +92,8 @@ def read_report(out: Path) -> dict[str, Asset] | None:
         if not isinstance(entries, list):
             raise ValueError("its assets are not a list")
         assets = [built(Asset, entry, "an asset") for entry in entries]
+        for asset in assets:
+            asset.images = [os.path.normpath(out / image) for image in asset.images]
         return {asset.name: asset for asset in assets}
     except FileNotFoundError:
         return {}
@@ -100,9 +103,20 @@ def read_report(out: Path) -> dict[str, Asset] | None:
 
 
 def write_report(out: Path, settings: Mapping[str, object], assets: Iterable[Asset]) -> None:
-    """Write the report. Raises OSError."""
-    entries = [dataclasses.asdict(asset) | {"images": list(map(printable, asset.images))} for asset in assets]
+    """Write the report, with the paths of images relative to it. Raises OSError."""
+    entries = [
+        dataclasses.asdict(asset) | {"images": [printable(_relative(image, out)) for image in asset.images]}
+        for asset in assets
+    ]
     write_whole(out / REPORT, json.dumps({"settings": settings, "assets": entries}, indent=1), durable=True)
+
+
+def _relative(image: str, out: Path) -> str:
+    """The path of an image as the report has it: a folder that is moved or shared does not tell where it was."""
+    try:
+        return os.path.relpath(image, out).replace(os.sep, "/")
+    except ValueError:  # on another drive
+        return image
 
 
 def describe(asset: Asset) -> str:

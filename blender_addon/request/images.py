@@ -19,6 +19,7 @@ import numpy as np
 from ...backend import protocol
 from ...backend.names import ADDED, asset_name
 from ..jobs.inputs import Content, Pixels
+from ..scene import travel
 from ..scene.mesh_import import create_image
 from ..translations import translate
 from . import thumbnails
@@ -58,6 +59,7 @@ def add_source(settings: EspalierSettings, named: str, at: protocol.Point | None
 
     False if it is an image of a .blend, but not of this one.
     """
+    named = travel.absolute(named)
     if named in map(source, settings.images):
         return True
     image = _named(named)
@@ -142,7 +144,7 @@ def collect(settings: EspalierSettings) -> list[Picture]:
 def picture(named: str, at: protocol.Point | None = None) -> Picture:
     """The image of a source as it is now. Raises ValueError if it has no pixels or is no longer in this .blend."""
     if not is_datablock(named):
-        return Picture(Path(named).stem, named, at)
+        return Picture(Path(named).stem, travel.absolute(named), at)
     image = _named(named)
     if image is None:
         gone = translate("The image {name} is no longer in this file")

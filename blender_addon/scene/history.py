@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from ...backend import protocol
 from ..jobs.queue import Job
-from . import made
+from . import made, travel
 from .portrait import SIZE, draw_portrait
 
 MAX_ENTRIES = 60
@@ -105,9 +105,10 @@ def icon(entry: Entry) -> int:
     return int(_icons[entry.id].icon_id)
 
 
-def dump() -> str:
-    """The list as text, as it is saved with the file."""
-    return json.dumps([_as_json(entry) for entry in entries])
+def dump(path: str = "") -> str:
+    """The list as text, as it is saved with a file at ``path``."""
+    folder = travel.folder_of(path)
+    return json.dumps([_as_json(entry, folder) for entry in entries])
 
 
 def load(text: str) -> None:
@@ -180,12 +181,13 @@ def _draw(entry: Entry, surface: Path) -> None:
     entry.picture = draw_portrait(vertices, faces, colors)
 
 
-def _as_json(entry: Entry) -> dict[str, Any]:
+def _as_json(entry: Entry, folder: str) -> dict[str, Any]:
     picture = "" if entry.picture is None else base64.b64encode(zlib.compress(entry.picture.tobytes(), 9)).decode()
+    images = [travel.relative(image, folder) for image in entry.settings["images"]]
     return {
         "id": entry.id,
         "name": entry.name,
-        "settings": entry.settings,
+        "settings": entry.settings | {"images": images},
         "size": entry.size,
         "picture": picture,
     }
@@ -199,6 +201,7 @@ def _from_json(values: Any) -> Entry:
     if not isinstance(identifier, str) or not isinstance(name, str) or max(len(identifier), len(name)) > MAX_NAME:
         raise ValueError("an entry without id or name")
     settings = made.checked({**values["settings"], "size": values.get("size")})
+    settings["images"] = tuple(map(travel.absolute, settings["images"]))
     return Entry(identifier, name, settings, settings.pop("size"), picture=_pixels(picture) if picture else None)
 
 
@@ -214,11 +217,11 @@ def _pixels(packed: object) -> NDArray[np.uint8]:
 
 
 @persistent
-def _save(*_: object) -> None:
+def _save(path: str = "", *_: object) -> None:
     if not _read:
         _load()
     for number, scene in enumerate(scene for scene in bpy.data.scenes if scene.library is None):
-        scene.espalier_history = dump() if number == 0 else ""
+        scene.espalier_history = dump(path) if number == 0 else ""
 
 
 @persistent
@@ -260,7 +263,7 @@ def unregister() -> None:
     if bpy.app.timers.is_registered(_load_open_file):
         bpy.app.timers.unregister(_load_open_file)
     if _read and _may_read():
-        _save()  # into the scene: the extension may be enabled again before the file is saved
+        _save(bpy.data.filepath)  # into the scene: the extension may be enabled again before the file is saved
     _read = False
     clear()
     del bpy.types.Scene.espalier_history
