@@ -23,6 +23,10 @@ MOST_IMAGES, MOST_LETTERS, MOST_METRES, MOST_SHOWN, MOST_WORDS = 64, 4096, 1e6, 
 RAW = PREFIX + "raw"
 
 
+class Unreadable(ValueError):
+    """An object does not remember how it was made, but holds something else in its place."""
+
+
 def remember(target: bpy.types.Object, settings: Mapping[str, Any], size: float) -> None:
     """Write how an object was made to its custom properties: the settings of the request, the images, the size.
 
@@ -50,7 +54,7 @@ def recall(target: bpy.types.Object) -> dict[str, Any]:
     """What ``remember`` wrote. Settings that are missing were None or not remembered.
 
     ``images`` are their sources. ``points`` says where the object is in each of them, if any was picked. Raises
-    ValueError, in words, if the object holds something else: the file may be from anybody.
+    Unreadable, in words, if the object holds something else: the file may be from anybody.
     """
     stored = {name: target[PREFIX + name] for name in protocol.names(protocol.Door.OBJECT) if PREFIX + name in target}
     for name, value in stored.items():
@@ -60,7 +64,7 @@ def recall(target: bpy.types.Object) -> dict[str, Any]:
     try:
         return checked({**stored, **lists, "size": target.get(PREFIX + "size", 1.0)})
     except ValueError as error:
-        raise ValueError(f"{target.name}: {error}") from error
+        raise Unreadable(f"{target.name}: {error}") from error
 
 
 def checked(values: Mapping[str, Any]) -> dict[str, Any]:

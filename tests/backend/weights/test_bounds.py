@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -224,6 +225,19 @@ def test_a_header_has_some_megabytes_at_most(tmp_path: Path) -> None:
     (tmp_path / "a.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
     with pytest.raises(CheckpointError, match="header"):
         SafetensorsFile(tmp_path / "a.safetensors")
+
+
+def test_a_checkpoint_that_is_damaged_anywhere_is_refused_in_words(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(30)}, tmp_path / "a.pt")
+    content = (tmp_path / "a.pt").read_bytes()
+    end = content.rindex(b"PK\x01\x02")  # in the directory at the end: offsets, sizes, names
+    for place in [*range(end, len(content), 3), *range(0, end, 97)]:
+        changed = bytearray(content)
+        changed[place : place + 4] = b"\xff\xff\xff\x7f"
+        (tmp_path / "a.pt").write_bytes(changed)
+        (tmp_path / "a.safetensors").unlink(missing_ok=True)
+        with contextlib.suppress(CheckpointError):  # the change may do no harm
+            safetensors_at(tmp_path / "a")
 
 
 def test_a_pickle_that_is_no_checkpoint(tmp_path: Path) -> None:
