@@ -4,6 +4,7 @@ delete; fetch; check-goldens."""
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 
 from . import protocol
 from .errors import describe
+from .signals import end_as_interrupted
 from .store.catalog import PUBLISHED
 from .store.index import PYPI, TORCH
 from .store.transfer import TIMEOUT
@@ -26,8 +28,21 @@ XY: dict[str, Any] = {"nargs": 2, "type": float, "metavar": ("X", "Y")}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command. Returns the exit code: 0 done, 1 failed (one sentence on stderr says why), 2 wrong usage."""
+    """Run a command. Returns the exit code: 0 done, 1 failed (one sentence on stderr says why), 2 wrong usage, 130
+    interrupted, by Ctrl-C or by the system's request to end."""
     options = _parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name that the terminal cannot show must not end the work
+            stream.reconfigure(errors="backslashreplace")
+    if options.command != "serve":
+        end_as_interrupted()
+    try:
+        return _run(options)
+    except KeyboardInterrupt:
+        return _fail("Cancelled.", 130)
+
+
+def _run(options: argparse.Namespace) -> int:
     if options.command == "check-goldens":
         return check_goldens(options)
     if options.models_folder is not None:
@@ -65,8 +80,6 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     try:
         return generate(options)
-    except KeyboardInterrupt:
-        return _fail("Cancelled.", 130)
     except Exception as error:  # the command ends here, and says in words what went wrong (--traceback shows more)
         if options.traceback:
             raise
@@ -93,7 +106,14 @@ def generate(options: argparse.Namespace) -> int:
     from .serving.warm_models import WarmModels
 
     models = WarmModels(choose_device(options.device), verify=options.verify)
-    result = job.run(request, models, on_progress=_show_progress, on_preview=lambda path: None, check=lambda: None)
+    result = job.run(
+        request,
+        models,
+        on_progress=_show_progress,
+        on_preview=lambda path: None,
+        check=lambda: None,
+        durable=True,
+    )
     if stdout is not None:
         stdout.write(json.dumps(_summary(result, str(models.device))).encode() + b"\n")
         stdout.flush()

@@ -17,6 +17,11 @@ PRETRAINED = ROOT / "backend" / "pretrained"
 #: The JSON descriptions of published networks, without weights.
 DESCRIPTIONS = ROOT / "backend" / "models" / "published"
 
+#: The largest JSON file of a model's folder that is read, in bytes.
+MOST_JSON = 1 << 20
+#: The most channels that latents can have.
+MOST_CHANNELS = 1024
+
 #: Published sampler names, with whether each uses guidance and a guidance interval.
 _SAMPLERS = {
     "FlowEulerSampler": (False, False),
@@ -110,11 +115,13 @@ class PipelineConfig:
 def read_json(file: Path) -> dict[str, Any]:
     """A JSON object from a file of a model folder. Raises CheckpointError."""
     try:
+        if file.stat().st_size > MOST_JSON:
+            raise CheckpointError(f"{file} has more than {MOST_JSON >> 20} MB, which no description of a model has.")
         values = json.loads(file.read_text("utf-8"))
     except FileNotFoundError as error:
         raise CheckpointError(f"{file} is missing.") from error
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{file} cannot be read as JSON: {error}.") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{file} cannot be read as JSON: {error!s:.200}.") from error
     if not isinstance(values, dict):
         raise CheckpointError(f"{file} does not hold a JSON object.")
     return values
@@ -150,20 +157,20 @@ class _Section:
         value = self.get(key)
         # A published file is not trusted to reach outside its folder.
         if not isinstance(value, str) or not value or Path(value).is_absolute() or ".." in Path(value).parts:
-            raise self.fail(key, f"must be a path inside the model's folder, not {value!r}")
+            raise self.fail(key, f"must be a path inside the model's folder, not {value!r:.80}")
         return value
 
     def switch(self, key: str) -> bool:
         """True or false; false if the file does not say."""
         value = self.values.get(key, False)
         if not isinstance(value, bool):
-            raise self.fail(key, f"must be true or false, not {value!r}")
+            raise self.fail(key, f"must be true or false, not {value!r:.80}")
         return value
 
     def number(self, key: str, default: float | None = None) -> float:
         value = self.get(key) if default is None else self.values.get(key, default)
         if not _is_number(value):
-            raise self.fail(key, f"must be a number, not {value!r}")
+            raise self.fail(key, f"must be a number, not {value!r:.80}")
         return float(value)
 
     def numbers(self, key: str, default: list[float] | None = None) -> tuple[float, ...]:
@@ -180,13 +187,16 @@ def _encoder_path(name: str) -> str:
 def _sampler(section: _Section) -> SamplerSettings:
     """A sampler's settings. What ``params`` leaves out gets the published samplers' own defaults."""
     name = section.get("name")
-    if name not in _SAMPLERS:
-        raise section.fail("name", f"must be one of {', '.join(_SAMPLERS)}, not {name!r}")
+    if not isinstance(name, str) or name not in _SAMPLERS:
+        raise section.fail("name", f"must be one of {', '.join(_SAMPLERS)}, not {name!r:.80}")
     guided, has_interval = _SAMPLERS[name]
     params = section.section("params")
     steps = params.number("steps", 50)
     if steps != int(steps) or problem("steps", int(steps)):
         raise params.fail("steps", f"must be a whole number from 1 to {ABOUT['steps'].high}")
+    rescale = params.number("rescale_t", 1.0)
+    if rescale <= 0:
+        raise params.fail("rescale_t", "must be more than 0")
     interval = params.numbers("cfg_interval", [0.0, 1.0]) if has_interval else (0.0, 1.0)
     if len(interval) != 2:
         raise params.fail("cfg_interval", "must hold two numbers")
@@ -194,14 +204,14 @@ def _sampler(section: _Section) -> SamplerSettings:
         steps=int(steps),
         guidance=params.number("cfg_strength", 3.0) if guided else 0.0,
         interval=(interval[0], interval[1]),
-        rescale_t=params.number("rescale_t", 1.0),
+        rescale_t=rescale,
         sigma_min=section.section("args").number("sigma_min"),
     )
 
 
 def _normalization(section: _Section) -> Normalization:
     mean, std = section.numbers("mean"), section.numbers("std")
-    if len(mean) != len(std) or not all(s > 0 for s in std):
+    if len(mean) != len(std) or len(mean) > MOST_CHANNELS or not all(s > 0 for s in std):
         raise section.fail("std", "must hold one positive number for each mean")
     return Normalization(mean, std)
 

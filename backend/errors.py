@@ -6,8 +6,7 @@ to do about it. ``describe`` turns any exception into these three, so that the c
 
 from __future__ import annotations
 
-import errno
-
+from .files import FULL, CutOff
 from .protocol import InvalidSetting
 
 
@@ -56,8 +55,9 @@ def describe(error: BaseException) -> tuple[str, str, str]:
     if _is_out_of_memory(error):
         hint = "Close other programs that use a lot of memory, or choose a smaller model."
         return "out_of_memory", "There is not enough memory for this job.", hint
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return "disk_full", "The disk is full.", "Free some space and try again."
+    if isinstance(error, OSError) and error.errno in FULL:
+        words = f"The disk is full: {error.strerror}." if isinstance(error, CutOff) else "The disk is full."
+        return "disk_full", words, "Free some space and try again."
     if isinstance(error, OSError):
         return "file_error", f"A file could not be used: {error}.", "Check the folder and its permissions."
     words = f"{type(error).__name__}: {error}".rstrip(": ")

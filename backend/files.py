@@ -5,41 +5,88 @@ Standard library only: both sides import this module, like ``protocol``.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .whole import flaw
+
+#: How the name of a file begins while it is being written. The names of assets never begin with a dot.
+PART = ".espalier-"
+
+#: What the system says when a disk, a quota or a process's limit is full.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class CutOff(OSError):
+    """A file was written without an error, but it is not complete. Usually the disk is full."""
+
+    def __init__(self, path: Path, flaw: str) -> None:
+        super().__init__(errno.ENOSPC, f"{path.name} was cut off while it was written ({flaw})")
+
+
+@contextmanager
+def written_together(*paths: Path, durable: bool = False) -> Iterator[tuple[Path, ...]]:
+    """Give a path for each of several files that belong together, in its folder and with its suffix, to write to.
+
+    If the block succeeds and every file is complete by the marks of its format (``whole``), they replace ``paths``, and
+    never what a link there leads to. Whatever happens, each of ``paths`` holds either its old content or all of the
+    new, and nothing else is left behind. Only a killed process leaves its partial files: see ``left_behind``. With
+    ``durable`` the content is on the disk before it gets its name, so that a power cut cannot leave the name without
+    the content. Raises OSError, CutOff among them.
+    """
+    parts = tuple(path.with_name(f"{PART}{os.urandom(8).hex()}.part{path.suffix}") for path in paths)
+    try:
+        yield parts
+        for part, path in zip(parts, paths, strict=True):
+            if wrong := flaw(part):
+                raise CutOff(path, wrong)
+            if durable:
+                _flush(part)
+        for part, path in zip(parts, paths, strict=True):
+            os.replace(part, path)
+    finally:
+        for part in parts:
+            part.unlink(missing_ok=True)
+
 
 @contextmanager
 def written_whole(path: Path, *, durable: bool = False) -> Iterator[Path]:
-    """Give a path beside ``path``, with the same suffix, to write to. It replaces ``path`` if the block succeeds.
-
-    Whatever happens, ``path`` holds either its old content or all of the new, and nothing else is left behind. Only a
-    killed process leaves its partial file. With ``durable`` the content is on the disk before it gets its name, so that
-    a power cut cannot leave the name without the content.
-    """
-    part = path.with_name(f"{path.stem}.{os.getpid()}.part{path.suffix}")
-    try:
+    """As ``written_together``, for one file."""
+    with written_together(path, durable=durable) as (part,):
         yield part
-        put_in_place(part, path, durable=durable)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def put_in_place(part: Path, path: Path, *, durable: bool = False) -> None:
-    """Give a complete file its name, in one step. ``durable`` is as in ``written_whole``. Raises OSError."""
+    """Give a complete file its name, in one step. ``durable`` is as in ``written_together``. Raises OSError."""
     if durable:
-        with part.open("rb+") as stream:
-            os.fsync(stream.fileno())
+        _flush(part)
     os.replace(part, path)
 
 
 def write_whole(path: Path, content: str | bytes, *, durable: bool = False) -> None:
     """Write a file whole or not at all; text as UTF-8, with its line ends unchanged. Raises OSError."""
-    with written_whole(path, durable=durable) as part:
-        part.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    part = path.with_name(f"{PART}{os.urandom(8).hex()}.part{path.suffix}")
+    try:
+        with part.open("xb") as stream:
+            stream.write(data)
+        put_in_place(part, path, durable=durable)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def left_behind(folder: Path) -> list[Path]:
+    """The partial files in a folder that processes left which were killed. Whoever deletes them must be alone there."""
+    return sorted(path for path in folder.glob(f"{PART}*.part*") if path.is_symlink() or path.is_file())
+
+
+def _flush(file: Path) -> None:
+    with file.open("rb+") as stream:
+        os.fsync(stream.fileno())
 
 
 def sha256(file: Path) -> str:

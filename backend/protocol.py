@@ -133,6 +133,7 @@ class Generate(Settings):
 
     ``points`` has a point for each image, or is empty: see ``Point``. ``painted`` says for each image whether a person
     has painted its transparency, or is empty. That transparency is used as it is, whatever ``background`` says.
+    ``name`` is what the asset is called in its files; without one it has the name of the first image.
     """
 
     type: ClassVar[str] = "generate"
@@ -140,6 +141,7 @@ class Generate(Settings):
     images: tuple[str, ...]
     out: str
     mesh: str = field(default="", kw_only=True)
+    name: str = field(default="", kw_only=True)
     points: tuple[Point | None, ...] = field(default=(), kw_only=True)
     painted: tuple[bool, ...] = field(default=(), kw_only=True)
 
@@ -239,12 +241,12 @@ class Result:
 
     ``arrays`` is an ``.npz`` with ``vertices`` [V, 3] float32 (Blender's axes: z up, front to -Y, inside the cube
     [-0.5, 0.5]^3), ``faces`` [F, 3] int32 and ``uvs`` [F, 3, 2] float32 (one per face corner, v up);
-    ``texture`` is a PNG (sRGB, opaque); ``glb`` holds the same asset, y up. ``normal_map`` is a PNG (linear) of
-    tangent-space normals in MikkTSpace, green up; "" if it was not requested. ``occlusion`` is a greyscale PNG
-    (linear), white where the surface is open; "" if it was not requested. ``raw`` has the arrays of ``Preview``; "" if
-    the raw mesh was not to be kept. If the request had a mesh, the arrays are that mesh's (or its cage's), face by
-    face, moved into the cube, and ``counts["charts"]`` is 0 if its own UVs were used. ``files`` has the other formats
-    that were requested, and "raw", a .ply of the raw mesh.
+    ``texture`` is a PNG (sRGB, opaque); ``glb`` holds the same asset, y up, as ``asset_facts.standing`` puts it.
+    ``normal_map`` is a PNG (linear) of tangent-space normals in MikkTSpace, green up; "" if it was not requested.
+    ``occlusion`` is a greyscale PNG (linear), white where the surface is open; "" if it was not requested. ``raw`` has
+    the arrays of ``Preview``; "" if the raw mesh was not to be kept. If the request had a mesh, the arrays are that
+    mesh's (or its cage's), face by face, moved into the cube, and ``counts["charts"]`` is 0 if its own UVs were used.
+    ``files`` has the other formats that were requested, and "raw", a .ply of the raw mesh.
     """
 
     type: ClassVar[str] = "result"
@@ -322,24 +324,22 @@ def encode(message: Request | Message | Report) -> str:
 
 
 def decode_request(line: str) -> Request:
-    """Read a line that Blender sent. Raises ProtocolError."""
-    return _decode(line, _REQUESTS)
+    """Read a line that Blender sent, whose fields may hold anything. Raises ProtocolError."""
+    kind, values = recognised(line, _REQUESTS)
+    # Unknown fields are dropped, so that a newer peer of the same protocol can add some.
+    known = {f.name for f in dataclasses.fields(kind)}
+    try:
+        request: Request = kind(**{name: tuples(value) for name, value in values.items() if name in known})
+    except TypeError as error:
+        raise ProtocolError(f"{kind.type}: {error}") from error
+    return request
 
 
 def decode_message(line: str) -> Message:
-    """Read a line that the backend sent. Raises ProtocolError."""
-    return _decode(line, _MESSAGES)
-
-
-def _decode(line: str, kinds: dict[str, type]) -> Any:
-    kind, values = recognised(line, kinds)
-    # Unknown fields are dropped, so that a newer peer of the same protocol can add some.
-    known = {f.name: f for f in dataclasses.fields(kind)}
-    values = {name: tuples(value) for name, value in values.items() if name in known}
-    try:
-        return kind(**values)
-    except TypeError as error:
-        raise ProtocolError(f"{kind.type}: {error}") from error
+    """Read a line that the backend sent. Raises ProtocolError, also if a field has the wrong type."""
+    kind, values = recognised(line, _MESSAGES)
+    message: Message = built(kind, values, kind.type)
+    return message
 
 
 # --- reports: printed by the commands that Blender starts as separate processes ---------------------------------------

@@ -34,32 +34,49 @@ def tuples(value: Any) -> Any:
 
 
 def built(kind: type, values: Mapping[str, Any], where: str) -> Any:
-    """An instance of a dataclass from a JSON object. Drops unknown fields, as ``protocol`` does of all lines."""
+    """An instance of a dataclass from a JSON object. Drops unknown fields, as ``protocol`` does of all lines.
+
+    Raises ProtocolError if a field is missing or has the wrong type.
+    """
+    if not isinstance(values, Mapping):
+        raise ProtocolError(f"{where} must be an object, not {values!r:.80}")
     kinds = typing.get_type_hints(kind)
     fields = {field.name: field for field in dataclasses.fields(kind)}
-    missing = [name for name, f in fields.items() if f.default is dataclasses.MISSING and name not in values]
+    missing = [name for name, f in fields.items() if _is_needed(f) and name not in values]
     if missing:
         raise ProtocolError(f"{where} lacks {', '.join(missing)}")
     return kind(**{name: _value(kinds[name], values[name], f"{where}.{name}") for name in fields if name in values})
 
 
+def _is_needed(field: dataclasses.Field[Any]) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
 def _value(kind: Any, value: Any, where: str) -> Any:
     """A JSON value as a field of this type. Raises ProtocolError."""
-    inner = typing.get_args(kind)
-    if typing.get_origin(kind) is tuple:
-        length = len(value) if isinstance(value, list) else -1
-        kinds = inner[:1] * length if inner[-1] is Ellipsis else inner
-        if len(kinds) == length:
+    inner, origin = typing.get_args(kind), typing.get_origin(kind)
+    if origin in (types.UnionType, typing.Union):
+        for one in inner:
+            try:
+                return _value(one, value, where)
+            except ProtocolError:
+                continue
+    elif origin is tuple and isinstance(value, list):
+        kinds = inner[:1] * len(value) if inner[-1] is Ellipsis else inner
+        if len(kinds) == len(value):
             return tuple(_value(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(kinds, value, strict=True)))
-    elif isinstance(kind, types.UnionType):
-        if any(_is(one, value) for one in inner):
-            return value
+    elif origin is list and isinstance(value, list):
+        return [_value(inner[0], one, f"{where}[{i}]") for i, one in enumerate(value)]
+    elif origin is dict and isinstance(value, dict):
+        return {name: _value(inner[1], one, f"{where}.{name}") for name, one in value.items()}
     elif dataclasses.is_dataclass(kind) and isinstance(kind, type):
         if isinstance(value, dict):
             return built(kind, value, where)
-    elif _is(kind, value):
+    elif kind is Any or (origin is None and _is(kind, value)):
         return value
-    raise ProtocolError(f"{where} must be {getattr(kind, '__name__', kind)}, not {value!r:.80}")
+    elif kind is float and _is(int, value):  # JSON writes 1.0 as 1 in some languages
+        return float(value)
+    raise ProtocolError(f"{where:.80} must be {getattr(kind, '__name__', kind)}, not {value!r:.80}")
 
 
 def _is(kind: Any, value: Any) -> bool:

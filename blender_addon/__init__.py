@@ -11,7 +11,7 @@ from types import ModuleType
 def _modules() -> tuple[ModuleType, ...]:
     from . import command, pump, translations
     from .request import cutouts, painted, properties, thumbnails
-    from .scene import history
+    from .scene import history, travel
     from .ui import (
         cutout_operators,
         image_operators,
@@ -39,6 +39,7 @@ def _modules() -> tuple[ModuleType, ...]:
         presets,
         panels,
         result_panels,
+        travel,
         history,
         pump,
         command,

@@ -24,22 +24,26 @@ import tempfile
 import time
 import traceback
 import uuid
-import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from ..backend import protocol
-from ..backend.files import sha256, write_whole, written_whole
+from ..backend.files import FULL, CutOff, left_behind, sha256, written_together
+from ..backend.names import printable
+from ..backend.signals import end_as_interrupted
+from ..backend.whole import flaw, is_whole
 from .jobs.client import Backend, BackendUnavailable
 from .jobs.file_lock import Busy, FileLock
 from .jobs.queue import Job, JobQueue
+from .report import REPORT, Asset, Names, describe, read_report, write_report
 
 FORMATS = ("glb", "blend")
 #: Errors of the backend itself: the image may be fine.
 BACKEND_ERRORS = {"backend_unavailable", "backend_ended", "backend_not_ready", "backend_protocol"}
 POLL = 0.02  # seconds
 LOCK = ".batch.lock"  # in the folder of the assets; empty while no batch is running
+PREVIEWS = "previews"  # a folder in it
 PREVIEW_SIZE = 512  # pixels
 MAX_NAMED = 10  # files that are passed over: more are counted
 
@@ -54,28 +58,10 @@ Launch: TypeAlias = Callable[[Path], Backend]
 ListModels: TypeAlias = Callable[[], Mapping[str, protocol.ModelInfo]]
 
 
-@dataclasses.dataclass
-class Asset:
-    """One object and what happened to it: an entry of report.json."""
-
-    name: str
-    images: list[str]  # views of it
-    fingerprint: str  # of the images, the model and the settings: the same fingerprint means the same asset
-    files: dict[str, str]  # kind -> path relative to the report
-    status: str = "pending"  # done, skipped, failed
-    error: dict[str, str] | None = None  # code, message, hint
-    seconds: dict[str, float] = dataclasses.field(default_factory=dict)  # by stage, and "total"
-    counts: dict[str, int] = dataclasses.field(default_factory=dict)
-    note: str = ""  # what a person should know about how it was made
-
-    def fail(self, code: str, message: str, hint: str = "") -> None:
-        """Mark the asset as failed."""
-        self.status, self.error = "failed", {"code": code, "message": message, "hint": hint}
-
-
 def program(arguments: list[str], launch: Launch, list_models: ListModels, *, name: str) -> int:
     """Run a batch as a whole program: catch all its errors, and return the exit code."""
     keep_stdout()
+    end_as_interrupted()
     try:
         return main(arguments, launch, list_models, name=name)
     except KeyboardInterrupt:
@@ -93,6 +79,10 @@ def program(arguments: list[str], launch: Launch, list_models: ListModels, *, na
 def main(arguments: list[str], launch: Launch, list_models: ListModels, *, name: str = "batch.py") -> int:
     """Run a batch and return its exit code. Raises SystemExit (2) if options are wrong, and BackendUnavailable."""
     options = parse(arguments, list_models, name)
+    if options.known is not None and options.texture_source == "gaussians" and not options.known.gaussians:
+        words = f"--texture-source gaussians: the model {options.model} has none, so no object could be made."
+        print(words, file=sys.stderr)
+        return 2
     lock = FileLock(options.out / LOCK)
     try:
         lock.acquire()
@@ -106,40 +96,64 @@ def main(arguments: list[str], launch: Launch, list_models: ListModels, *, name:
         print(f"{options.out} cannot be written to: {error.strerror}. Choose another --out.", file=sys.stderr)
         return 1
     try:
-        return make_all(options, launch)
+        work = Path(tempfile.mkdtemp(prefix="espalier-"))
+    except OSError as error:
+        print(f"No temporary folder can be made: {error.strerror}. TMPDIR chooses another place.", file=sys.stderr)
+        lock.release()
+        return 1
+    try:
+        return make_all(options, launch, work)
     finally:
+        shutil.rmtree(work, ignore_errors=True)  # on Windows, something may still have a file of it open
         lock.release()
 
 
-def make_all(options: argparse.Namespace, launch: Launch) -> int:
-    """Make all assets that are missing, and return the exit code. The caller holds the lock on the folder."""
+def make_all(options: argparse.Namespace, launch: Launch, work: Path) -> int:
+    """Make all assets that are missing, and return the exit code. The caller holds the lock on the folder.
+
+    ``work`` is a folder for temporary files.
+    """
+    for part in (*left_behind(options.out), *left_behind(options.out / PREVIEWS)):
+        part.unlink()
     earlier = read_report(options.out)
-    assets = plan(options)
+    assets = plan(options, earlier)
+    before = earlier or {}
     # Other assets keep their entries, so that an interrupted run, or one with other images, loses nothing.
-    report = earlier | {asset.name: asset for asset in assets if asset.name not in earlier}
+    report = before | {asset.name: asset for asset in assets if asset.name not in before}
+    keep_report(options, report)  # now: what is interrupted has its name
     queue = JobQueue(lambda: launch(options.out / "backend.log"))
     losses = 0  # how many times in a row the backend has died
     pace = Pace(len(assets))
     try:
         for number, asset in enumerate(assets, 1):
-            old = earlier.get(asset.name)
+            old = before.get(asset.name)
             pace.number, pace.name = number, asset.name
             if old is not None and is_done(old, asset, options.out):
-                asset = dataclasses.replace(old, status="skipped")
+                asset = dataclasses.replace(old, status="skipped", images=asset.images, pictures=asset.pictures)
             elif losses > 1:
                 asset.fail("backend_lost", "Not tried: the backend failed twice in a row.", "See backend.log.")
             else:
-                make(asset, options, queue, pace)
+                make(asset, options, queue, pace, work)
                 lost = asset.error is not None and asset.error["code"] in BACKEND_ERRORS
                 losses = losses + 1 if lost else 0
             assets[number - 1] = report[asset.name] = asset
-            write_report(options, report)
-            print(f"{pace.label}: {describe(asset)}", flush=True)
+            is_kept = keep_report(options, report)
+            say(f"{pace.label}: {describe(asset)}")
     finally:
         queue.close()
     tally = {status: sum(asset.status == status for asset in assets) for status in ("done", "skipped", "failed")}
-    print(", ".join(f"{count} {status}" for status, count in tally.items()) + f": {options.out / 'report.json'}")
-    return 1 if tally["failed"] else 0
+    say(", ".join(f"{count} {status}" for status, count in tally.items()) + f": {options.out / REPORT}")
+    return 0 if is_kept and not tally["failed"] else 1
+
+
+def keep_report(options: argparse.Namespace, report: Mapping[str, Asset]) -> bool:
+    """Write the report. If that is impossible, say so, and return False: the assets are worth more than the report."""
+    try:
+        write_report(options.out, options.settings, report.values())
+    except OSError as error:
+        print(f"{options.out / REPORT} cannot be written: {error.strerror or error}.", file=sys.stderr)
+        return False
+    return True
 
 
 @dataclasses.dataclass
@@ -166,7 +180,8 @@ class Pace:
 
 
 def parse(arguments: list[str], list_models: ListModels, name: str) -> argparse.Namespace:
-    """Parse the options. Adds the ``settings`` of the requests, and a ``stamp`` that changes when the model's files do.
+    """Parse the options. Adds the ``settings`` of the requests, a ``stamp`` that changes when the model's files do, and
+    what is ``known`` of the model; None for a folder.
 
     Ends the process with exit code 2 if options are wrong. Raises BackendUnavailable.
     """
@@ -203,6 +218,7 @@ def parse(arguments: list[str], list_models: ListModels, name: str) -> argparse.
         known = ", ".join(sorted(models)) or "none"
         parser.error(f"--model {options.model}: choose one of the models ({known}) or the folder of a model")
     options.settings["model"] = options.model
+    options.known = models.get(options.model)
     try:
         options.images = list(find_images(options.images))
     except OSError as error:
@@ -247,23 +263,23 @@ def objects(images: Iterable[Path], views: bool) -> list[tuple[str, list[Path]]]
     return found
 
 
-def plan(options: argparse.Namespace) -> list[Asset]:
-    """An asset for each object, named after its images. If two have the same name, the second gets a number."""
+def plan(options: argparse.Namespace, earlier: Mapping[str, Asset] | None) -> list[Asset]:
+    """An asset for each object, named after its images: see ``Names``. ``earlier`` is what ``read_report`` gives."""
     stamp = json.dumps([options.settings, options.stamp]).encode()
+    endings = {kind: f".{kind}" for kind in options.formats}
+    endings |= {"raw": ".raw.ply"} if options.keep_raw else {}
+    names = Names(options.out, earlier)
     assets: list[Asset] = []
     for stem, images in objects(options.images, options.views):
-        name, taken, number = stem, {asset.name.casefold() for asset in assets}, 2
-        while name.casefold() in taken:
-            name, number = f"{stem}-{number}", number + 1
-        files = {kind: f"{name}.{kind}" for kind in options.formats}
-        if options.keep_raw:
-            files["raw"] = f"{name}.raw.ply"
-        if options.render:
-            files["preview"] = f"previews/{name}.png"
-        content = hashlib.sha256(stamp)
-        for image in images:
-            content.update(bytes.fromhex(digest(image)))
-        assets.append(Asset(name, [str(image) for image in images], content.hexdigest(), files))
+        paths = [str(image) for image in images]
+        digests = b"".join(bytes.fromhex(digest(image)) for image in images)
+        is_read = digests != hashlib.sha256().digest() * len(images)
+        pictures = hashlib.sha256(digests).hexdigest() if is_read else ""
+        name = names.give(stem, paths, pictures, endings.values())
+        files = {kind: name + ending for kind, ending in endings.items()}
+        files |= {"preview": f"{PREVIEWS}/{name}.png"} if options.render else {}
+        fingerprint = hashlib.sha256(stamp + digests).hexdigest()
+        assets.append(Asset(name, paths, fingerprint, files, pictures=pictures))
     return assets
 
 
@@ -281,27 +297,42 @@ def folder_stamp(folder: Path) -> list[tuple[str, int, int]]:
     return sorted((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files)
 
 
-def make(asset: Asset, options: argparse.Namespace, queue: JobQueue, pace: Pace) -> None:
-    """Generate an asset and write its files. If that fails, the error is kept in the asset."""
+def make(asset: Asset, options: argparse.Namespace, queue: JobQueue, pace: Pace, work: Path) -> None:
+    """Generate an asset and write its files. Whatever is raised is kept in the asset as its error.
+
+    ``work`` is the folder of this run for temporary files.
+    """
     start = time.monotonic()
-    folder = tempfile.mkdtemp(prefix="espalier-")
-    job = Job(protocol.Generate(uuid.uuid4().hex, tuple(asset.images), folder, **options.settings))
-    run(job, queue, pace)
+    folder = work / uuid.uuid4().hex
+    job: Job | None = None
     try:
+        folder.mkdir()
+        request = protocol.Generate(
+            uuid.uuid4().hex, tuple(asset.images), str(folder), name=asset.name, **options.settings
+        )
+        job = Job(request)
+        run(job, queue, pace)
         if job.result is None:
             error = job.error or protocol.Error(job.id, "cancelled", "The job was cancelled.")
-            asset.fail(error.code, error.message, error.hint)
+            where = f" The backend works in {work}: TMPDIR chooses another disk." if error.code == "disk_full" else ""
+            asset.fail(error.code, error.message, f"{error.hint}{where}")
             return
         asset.seconds, asset.counts = dict(job.result.timings), dict(job.result.counts)
         asset.note = job.result.note
         with contextlib.redirect_stdout(io.StringIO()):  # operators print what they do
             write_files(asset, job.result, options.out)
         asset.status = "done"
-    except (OSError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
+    except OSError as error:
+        code = "disk_full" if error.errno in FULL else "output_failed"
+        reason = f"The disk is full ({error.strerror})" if error.errno in FULL else str(error)
+        asset.fail(code, f"The asset could not be written: {printable(reason)}.", "Its earlier files are as they were.")
+    except Exception as error:  # one asset must not end the others, whatever is wrong with it
         traceback.print_exc()
-        asset.fail("output_failed", f"The asset could not be written: {error}")
+        words = f"{type(error).__name__}: {error}" if not isinstance(error, ValueError | RuntimeError) else str(error)
+        asset.fail("output_failed", f"The asset could not be written: {printable(words)}")
     finally:
-        queue.forget(job)
+        if job is not None and job in queue.jobs:
+            queue.give_up(job)
         asset.seconds["total"] = round(time.monotonic() - start, 3)
         pace.made.append(asset.seconds["total"])
 
@@ -312,39 +343,68 @@ def run(job: Job, queue: JobQueue, pace: Pace) -> None:
     while job.active:
         queue.step()
         if sys.stdout.isatty():
-            print(f"\r\033[K{pace.line(job)}", end="", flush=True)
+            say(f"\r\033[K{pace.line(job)}", end="")
         time.sleep(POLL)
     if sys.stdout.isatty():
-        print("\r\033[K", end="")
+        say("\r\033[K", end="")
 
 
 def write_files(asset: Asset, result: protocol.Result, out: Path) -> None:
-    """Write the asset's files: the backend's files are copied, bpy writes the others."""
-    for kind, source in {"glb": result.glb, "raw": result.files.get("raw", "")}.items():
-        if kind in asset.files:
-            with written_whole(out / asset.files[kind]) as part:
-                shutil.copyfile(source, part)
-    if not asset.files.keys() & {"blend", "preview"}:
-        return
+    """Write the asset's files, all of them or none: the backend's files are copied, bpy writes the others."""
+    paths = {kind: out / file for kind, file in asset.files.items()}
+    if "preview" in paths:
+        paths["preview"].parent.mkdir(exist_ok=True)
+        if paths["preview"].parent.is_symlink():
+            raise OSError(f"{paths['preview'].parent} is a link")
+    with written_together(*paths.values(), durable=True) as parts:
+        part = dict(zip(paths, parts, strict=True))
+        for kind, source in {"glb": result.glb, "raw": result.files.get("raw", "")}.items():
+            if kind in part:
+                shutil.copyfile(source, part[kind])
+        if part.keys() & {"blend", "preview"}:
+            write_with_blender(asset, result, part)
+
+
+def write_with_blender(asset: Asset, result: protocol.Result, part: Mapping[str, Path]) -> None:
+    """Write the .blend and the preview to the paths in ``part``."""
     import bpy
 
+    from .scene import travel
     from .scene.mesh_import import create_object
     from .scene.render_preview import render_preview
 
     bpy.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
     made = create_object(result, name=asset.name, collection=bpy.context.scene.collection, settings=result.settings)
-    if "blend" in asset.files:
+    if "blend" in part:
         show_textures(bpy.data.screens)
         made.select_set(True)
         bpy.context.view_layer.objects.active = made
-        with written_whole(out / asset.files["blend"]) as part:
-            bpy.ops.wm.save_as_mainfile(filepath=str(part), copy=True, compress=True)
-    if "preview" in asset.files:
+        travel.make_relative(str(part["blend"].parent))
+        save_copy(part["blend"], asset.name, made.name)
+    if "preview" in part:
         start = time.monotonic()
-        (out / asset.files["preview"]).parent.mkdir(exist_ok=True)
-        with written_whole(out / asset.files["preview"]) as part:
-            render_preview(made, part, PREVIEW_SIZE)
+        render_preview(made, part["preview"], PREVIEW_SIZE)
         asset.seconds["render"] = round(time.monotonic() - start, 3)
+
+
+def save_copy(path: Path, asset: str, made: str) -> None:
+    """Save what is open, the .blend of an asset, and read back that the file has the object ``made``.
+
+    Blender says of a compressed file on a full disk that it was saved. Raises OSError, RuntimeError.
+    """
+    import bpy
+
+    beside = path.with_name(path.name + "@")  # what Blender writes first
+    try:
+        bpy.ops.wm.save_as_mainfile(filepath=str(path), copy=True, compress=True)
+        if wrong := flaw(path):
+            raise CutOff(Path(f"{asset}.blend"), wrong)
+        with bpy.data.libraries.load(str(path)) as (saved, _):
+            objects_there = list(saved.objects)
+        if made not in objects_there:
+            raise CutOff(Path(f"{asset}.blend"), f"it lacks the object {made}")
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def show_textures(screens: Any) -> None:
@@ -362,57 +422,27 @@ def is_done(old: Asset, asset: Asset, out: Path) -> bool:
     return same and all(is_whole(out / file) for file in asset.files.values())
 
 
-def is_whole(path: Path) -> bool:
-    """Whether a file is complete. One that was edited may be complete, a truncated one is not.
+def say(text: str, end: str = "\n") -> None:
+    """Print something. What the output's encoding lacks is printed as escapes. If nobody reads it, nothing is printed.
 
-    Raises ValueError for a format that has no rule here.
+    What a batch makes does not depend on what it can print.
     """
-    if not path.is_file():
-        return False
-    content = path.read_bytes()
-    match path.suffix:
-        case ".glb":
-            return content[:4] == b"glTF" and int.from_bytes(content[8:12], "little") == len(content)
-        case ".png":
-            return content[-8:-4] == b"IEND"
-        case ".ply":  # its header tells the length; it is written in one piece
-            return content.startswith(b"ply\n")
-        case ".blend":  # ends with its ENDB block or, compressed, with the magic number of zstandard's seek table
-            return b"ENDB" in content[-64:] or content[-4:] == b"\xb1\xea\x92\x8f"
-    raise ValueError(f"nothing tells whether a file ending in {path.suffix} is complete")
-
-
-def read_report(out: Path) -> dict[str, Asset]:
-    """The assets of earlier runs, by name. Empty if the report cannot be read: then everything is made again."""
     try:
-        entries = json.loads((out / "report.json").read_text("utf-8"))["assets"]
-        return {entry["name"]: Asset(**entry) for entry in entries}
-    except FileNotFoundError:
-        return {}
-    except (ValueError, KeyError, TypeError) as error:
-        print(f"The report of an earlier run cannot be read ({error}). Everything is made again.", file=sys.stderr)
-        return {}
-
-
-def write_report(options: argparse.Namespace, report: dict[str, Asset]) -> None:
-    """Write report.json."""
-    content = {"settings": options.settings, "assets": [dataclasses.asdict(asset) for asset in report.values()]}
-    write_whole(options.out / "report.json", json.dumps(content, indent=1))
-
-
-def describe(asset: Asset) -> str:
-    """What happened to an asset, as the line that is printed."""
-    if asset.error is not None:
-        return f"failed: {asset.error['message']} {asset.error['hint']}".rstrip()
-    if asset.status == "skipped":
-        return "skipped: already done"
-    done = f"done in {asset.seconds['total']:.1f} s ({', '.join(asset.files.values())})"
-    return f"{done}. {asset.note}" if asset.note else done
+        print(text, end=end, flush=True)
+    except UnicodeEncodeError:
+        print(text.encode("ascii", "backslashreplace").decode(), end=end, flush=True)
+    except (OSError, ValueError) as error:  # the reader has gone, the disk of the log is full, or it is closed
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (open to the end)
+        print(f"The output cannot be written: {error}. The batch goes on.", file=sys.stderr)
 
 
 def keep_stdout() -> None:
-    """Keep stdout for the batch alone. Blender would print a line for each sample and each file, from C."""
+    """Keep stdout for the batch alone. Blender would print a line for each sample and each file, from C.
+
+    A name that the terminal's encoding cannot write is printed with escapes.
+    """
     sys.stdout.flush()
-    sys.stdout = open(os.dup(1), "w", encoding=sys.stdout.encoding, buffering=1)  # noqa: SIM115 (open to the end)
+    encoding = sys.stdout.encoding
+    sys.stdout = open(os.dup(1), "w", encoding=encoding, errors="backslashreplace", buffering=1)  # noqa: SIM115 (open to the end)
     with open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), 1)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 import traceback
-import zipfile
 from pathlib import Path
 from typing import TypeAlias
 
@@ -198,7 +197,7 @@ def insert(
             paint(there, job.result, settings, job.digests)
         else:
             put_in_place(there, job.result, settings)
-    except (OSError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
+    except Exception as error:  # whatever is wrong with one result, the others are inserted
         traceback.print_exc()
         hint = "Try again."
         job.fail(protocol.Error(job.id, "result_damaged", f"The result cannot be used: {error}.", hint))
@@ -213,7 +212,7 @@ def insert(
         bpy.ops.ed.undo_push(message=f"{'Retexture' if job.request.mesh else 'Regenerate'} {there.name}")
     try:
         history.keep(job, settings)
-    except OSError:  # the object has been made, even if the history cannot keep it
+    except Exception:  # the object has been made, even if the history cannot keep it
         traceback.print_exc()
     forget(job)
 
@@ -247,7 +246,10 @@ def select(made: bpy.types.Object, scene: bpy.types.Scene) -> None:
 
 
 def _tick() -> float | None:
-    step()
+    try:
+        step()
+    except Exception:  # Blender would end the timer, and with it the queue
+        traceback.print_exc()
     waiting = any(job.state is State.DONE and home(job) is not None for job in jobs.jobs)
     if jobs.active or jobs.cutouts.pending or waiting:
         return INTERVAL
@@ -270,8 +272,13 @@ def _loaded_file(*_: object) -> None:
 def register() -> None:
     """Open the journal, and offer the jobs that were left behind."""
     bpy.app.handlers.load_post.append(_loaded_file)
-    folder = kept_folder()
-    folder.mkdir(exist_ok=True)
+    try:
+        folder = kept_folder()
+        folder.mkdir(exist_ok=True)
+    except OSError as error:  # a full disk or a home that may not be written: Blender must start all the same
+        print(f"Espalier: nothing can be kept for the next session: {error}")
+        folder = Path(bpy.app.tempdir) / "espalier"
+        folder.mkdir(exist_ok=True)
     jobs.journal = Journal(folder / "jobs")
     jobs.timings = Timings(folder / "timings.json")
     if not bpy.app.background:  # in a batch there is nobody to offer jobs to

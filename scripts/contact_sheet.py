@@ -56,7 +56,7 @@ def contact_sheet(batches: list[tuple[Path, list[dict[str, Any]]]]) -> Image.Ima
         column, y = index % columns, GAP + index // columns * step[1]
         x = margin + column * step[0]
         write(sheet, (x, y + 4), asset["name"][:26], size=18, color=INK)
-        sheet.paste(input_tile(asset), (x, y + LABEL))
+        sheet.paste(input_tile(asset, batches[0][0]), (x, y + LABEL))
         for line, (folder, entries) in enumerate(named, start=1):
             top = y + LABEL + line * (TILE + 4)
             sheet.paste(result_tile(entries.get(asset["name"]), folder), (x, top))
@@ -65,10 +65,10 @@ def contact_sheet(batches: list[tuple[Path, list[dict[str, Any]]]]) -> Image.Ima
     return sheet
 
 
-def input_tile(asset: dict[str, Any]) -> Image.Image:
-    """The first image of an asset, or why it cannot be shown."""
+def input_tile(asset: dict[str, Any], folder: Path) -> Image.Image:
+    """The first image of an asset of the batch in a folder, or why it cannot be shown."""
     try:
-        with Image.open(asset["images"][0]) as image:
+        with Image.open(folder / asset["images"][0]) as image:
             return fit(image)
     except (OSError, Image.DecompressionBombError):
         return message("This image cannot be read.")

@@ -349,6 +349,17 @@ def check(python: Path, arguments: list[str]) -> int:
     return 1 if failed else 0
 
 
+def campaign(python: Path, arguments: list[str]) -> int:
+    """Try faults of many kinds and count what comes of them: [NAME ...] [--minutes N] [--seed N]."""
+    environment = dict(os.environ, OMP_NUM_THREADS="1")
+    return subprocess.run([str(python), "-m", "tests.campaign", *arguments], cwd=str(ROOT), env=environment).returncode
+
+
+def audit(python: Path, arguments: list[str]) -> int:
+    """Ask a public database for known vulnerabilities of what the locks name. Needs a network."""
+    return subprocess.run([str(python), "-m", "scripts.audit", *arguments], cwd=str(ROOT)).returncode
+
+
 def build(python: Path, arguments: list[str]) -> int:
     """Build the extension's zips, one for each platform. Arguments go to ``scripts.build_extension``."""
     return subprocess.run([str(python), "-m", "scripts.build_extension", *arguments], cwd=str(ROOT)).returncode
@@ -374,7 +385,7 @@ def setup(python: Path, arguments: list[str]) -> int:
     return 0
 
 
-COMMANDS = {command.__name__: command for command in (demo, test, check, build, setup)}
+COMMANDS = {command.__name__: command for command in (demo, test, check, campaign, audit, build, setup)}
 
 
 def main() -> int:

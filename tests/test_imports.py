@@ -35,12 +35,19 @@ WITH_BLENDER = {"scripts.finish_sheet"}
 #: The add-on's rooms that must work without Blender.
 WITHOUT_BLENDER = ("blender_addon.jobs", "blender_addon.server")
 #: What both sides import: standard library only.
-SHARED = ("backend.protocol", "backend.files")
+SHARED = (
+    "backend.protocol",
+    "backend.files",
+    "backend.names",
+    "backend.whole",
+    "backend.asset_facts",
+    "backend.signals",
+    "backend.typed_json",
+)
 STANDARD_LIBRARY_ONLY = (
     *SHARED,
     "backend.settings",
     "backend.image_facts",
-    "backend.typed_json",
     "backend.errors",
     "scripts.dev",
     "scripts.lock",
@@ -64,6 +71,7 @@ LAYERS = (
     ("backend.errors",),
     ("backend.protocol",),
     ("backend.settings", "backend.image_facts", "backend.files", "backend.typed_json", "backend.memory"),
+    ("backend.names", "backend.whole", "backend.asset_facts", "backend.signals"),
 )
 #: The same inside the training and the mesh.
 TRAINING = (
@@ -90,7 +98,7 @@ ADDON = (
     ("blender_addon.installation",),
     ("blender_addon.server",),
     ("blender_addon.jobs",),
-    ("blender_addon.choices", "blender_addon.translations"),
+    ("blender_addon.choices", "blender_addon.translations", "blender_addon.report"),
     ("blender_addon.extension",),
 )
 #: The goldens of the training's losses, which are imported lazily themselves.

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..asset_facts import ROUGHNESS, image_name
 from ..files import write_whole
 from . import Mesh
 from .bake.tangents import tangent_space, unique_rows, vertex_normals
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from ..models.gaussians import Gaussians
     from .finish import FinishedMesh
 
-ROUGHNESS = 0.8
 # Codes of the glTF 2.0 specification.
 FLOAT, UNSIGNED_INT = 5126, 5125
 ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER = 34962, 34963
@@ -56,15 +57,15 @@ def write_glb(
             "roughnessFactor": ROUGHNESS,
         },
     }
-    images = [texture]
+    images = {"texture": texture}
     if normal_map is not None:
         tangents = np.column_stack([_y_up(split.tangents), split.signs])
         attributes["TANGENT"] = data.accessor(tangents, "VEC4", ARRAY_BUFFER)
         material["normalTexture"] = {"index": len(images)}
-        images.append(normal_map)
+        images["normal_map"] = normal_map
     if occlusion is not None:
         material["occlusionTexture"] = {"index": len(images)}
-        images.append(occlusion)
+        images["occlusion"] = occlusion
     indices = data.accessor(split.faces.reshape(-1), "SCALAR", ELEMENT_ARRAY_BUFFER)
     document = {
         "asset": {"version": "2.0", "generator": "Espalier"},
@@ -75,7 +76,10 @@ def write_glb(
         "materials": [material],
         "textures": [{"sampler": 0, "source": number} for number in range(len(images))],
         "samplers": [{"magFilter": LINEAR, "minFilter": LINEAR_MIPMAP_LINEAR, "wrapS": REPEAT, "wrapT": REPEAT}],
-        "images": [{"bufferView": data.view(image), "mimeType": "image/png"} for image in images],
+        "images": [
+            {"name": image_name(name, kind), "bufferView": data.view(image), "mimeType": "image/png"}
+            for kind, image in images.items()
+        ],
         "accessors": data.accessors,
         "bufferViews": data.views,
         "buffers": [{"byteLength": len(data.bytes)}],
@@ -88,22 +92,34 @@ def write_glb(
 def write_obj(path: Path, mesh: FinishedMesh, texture: str, normal_map: str | None, name: str) -> None:
     """Write one textured object as ``.obj``, y up, and its material as ``.mtl`` beside it.
 
-    ``texture`` and ``normal_map`` are names of PNG files in the same folder; ``name`` is that of the object.
+    ``texture`` and ``normal_map`` are names of PNG files in the same folder; ``name`` is that of the object and of its
+    material.
     """
+    material = Path(path).with_suffix(".mtl")
+    write_whole(Path(path), obj_text(mesh, material.name, name))
+    write_whole(material, mtl_text(texture, normal_map, name))
+
+
+def obj_text(mesh: FinishedMesh, material: str, name: str) -> str:
+    """The content of an ``.obj``, y up. ``material`` is the name of its ``.mtl`` in the same folder."""
     normals = vertex_normals(mesh.vertices, mesh.faces)
     uvs, uv_numbers = np.unique(mesh.uvs.reshape(-1, 2), axis=0, return_inverse=True)
-    path, corners = Path(path), mesh.faces + 1
-    material = path.with_suffix(".mtl")
+    corners = mesh.faces + 1
     triple = np.stack([corners, uv_numbers.reshape(-1, 3) + 1, corners], axis=2).reshape(-1, 9)
-    lines = [f"mtllib {material.name}", f"o {name}"]
+    lines = [f"mtllib {material}", f"o {name}"]
     for word, rows in (("v", _y_up(mesh.vertices)), ("vt", uvs), ("vn", _y_up(normals))):
         lines += [f"{word} " + " ".join(f"{value:.6g}" for value in row) for row in rows.tolist()]
-    lines.append("usemtl material")
+    lines.append(f"usemtl {name}")
     lines += ["f {}/{}/{} {}/{}/{} {}/{}/{}".format(*row) for row in triple.tolist()]
-    write_whole(path, "\n".join(lines) + "\n")
-    words = ["newmtl material", "Ka 0 0 0", "Kd 1 1 1", "Ks 0 0 0", "illum 1", f"map_Kd {texture}"]
+    return "\n".join(lines) + "\n"
+
+
+def mtl_text(texture: str, normal_map: str | None, name: str) -> str:
+    """The content of an ``.mtl``. Readers without ``Pr`` take the roughness from ``Ns`` = 1000 (1 - roughness)^2."""
+    words = [f"newmtl {name}", "Ka 1 1 1", "Kd 1 1 1", "Ks 0.5 0.5 0.5", f"Ns {1000 * (1 - ROUGHNESS) ** 2:.6g}"]
+    words += ["Ni 1.5", "d 1", "illum 2", f"Pr {ROUGHNESS:.6g}", "Pm 0", f"map_Kd {texture}"]
     words += [] if normal_map is None else [f"norm {normal_map}"]  # the PBR extension's name of a tangent-space map
-    write_whole(material, "\n".join(words) + "\n")
+    return "\n".join(words) + "\n"
 
 
 def write_ply(path: Path, mesh: Mesh) -> None:
@@ -125,15 +141,18 @@ def write_ply(path: Path, mesh: Mesh) -> None:
     write_whole(path, "\n".join([*words, ""]).encode() + table.tobytes() + faces.tobytes())
 
 
-def write_gaussians(path: Path, gaussians: Gaussians) -> None:
+def write_gaussians(path: Path, gaussians: Gaussians, factor: float = 1.0, shift: Sequence[float] = (0, 0, 0)) -> None:
     """Write Gaussians as ``.ply`` in the usual form of 3-D Gaussian splatting (Kerbl et al. 2023), z up.
+
+    They are scaled by ``factor``, then moved by ``shift`` [3].
 
     It has centres, colours of degree 0 (as coefficients of spherical harmonics), opacities before the sigmoid,
     logarithms of the sizes, and unit quaternions (w, x, y, z); normals are zero.
     """
     opacity = gaussians.opacity.float().clamp(1e-6, 1 - 1e-6)
-    values = [gaussians.xyz, gaussians.xyz * 0, gaussians.raw_features_dc.flatten(1)]
-    values += [opacity.logit(), gaussians.scaling.log(), gaussians.rotation]
+    xyz = gaussians.xyz * factor + gaussians.xyz.new_tensor(shift)
+    values = [xyz, xyz * 0, gaussians.raw_features_dc.flatten(1)]
+    values += [opacity.logit(), (gaussians.scaling * factor).log(), gaussians.rotation]
     table = np.concatenate([value.float().cpu().numpy() for value in values], axis=1)
     names = ["x", "y", "z", "nx", "ny", "nz", "f_dc_0", "f_dc_1", "f_dc_2", "opacity"]
     names += [f"scale_{axis}" for axis in range(3)] + [f"rot_{axis}" for axis in range(4)]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import sys
 import threading
 import traceback
@@ -17,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from .. import protocol
 from ..errors import BackendError, ImageError, SettingsError, describe
-from ..files import written_whole
+from ..files import sha256, written_whole
+from ..names import asset_name, key, longest_in, numbered
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -27,6 +29,9 @@ MOST = 64
 
 #: The share of an image's border that an object must cover to count as cut off by it.
 TOUCHING = 0.005
+
+#: Where a cut-out says what image it is of.
+_SOURCE = "Source"
 
 #: zlib's level: the default takes three times as long for a few percent.
 _PNG_LEVEL = 3
@@ -135,18 +140,44 @@ def _cut_out_one(path: Path, out: Path, background: str, point: protocol.Point |
     from ..images.files import load_cut
 
     image, removed = load_cut(path, background, point)
-    write(image, out)
+    write(image, out, _source(path))
     return " ".join(noted(image)) if removed else "Background kept."
 
 
 def _free_name(folder: Path, path: Path, taken: set[str]) -> Path:
-    """Where an image's cut-out goes: NAME.png, or NAME-2.png after another image of this name. Never over the image."""
-    name, number = path.stem, 1
-    while name.lower() in taken or (folder / f"{name}.png").resolve() == path.resolve():
-        number += 1
-        name = f"{path.stem}-{number}"
-    taken.add(name.lower())
+    """Where an image's cut-out goes: NAME.png, or NAME-2.png where there is something else of that name.
+
+    The cut-out of the same image is replaced. Never the image itself, and nothing that no cut-out of it is.
+    """
+
+    def is_free(name: str) -> bool:
+        there = folder / f"{name}.png"
+        return key(name) not in taken and (not os.path.lexists(there) or _is_of(there, path))
+
+    name = numbered(asset_name(path.stem, longest_in(folder)), is_free)
+    taken.add(key(name))
     return folder / f"{name}.png"
+
+
+def _is_of(cutout: Path, path: Path) -> bool:
+    """Whether a file is an earlier cut-out of an image."""
+    from PIL import Image
+
+    try:
+        if cutout.resolve() == path.resolve():
+            return False
+        with Image.open(cutout, formats=("PNG",)) as image:
+            return image.info.get(_SOURCE) == _source(path) != ""
+    except (OSError, ValueError, SyntaxError):
+        return False
+
+
+def _source(path: Path) -> str:
+    """What tells an image from others of its name; "" if it cannot be read, which the work itself says."""
+    try:
+        return sha256(path)
+    except (OSError, ValueError):
+        return ""
 
 
 def noted(image: Image.Image) -> tuple[str, ...]:
@@ -159,12 +190,16 @@ def noted(image: Image.Image) -> tuple[str, ...]:
     return (protocol.BACKGROUND_REMOVED, *([protocol.EDGE_TOUCHED] if touched else []))
 
 
-def write(image: Image.Image, path: Path) -> None:
-    """Write a cut-out as PNG, whole or not at all. Raises OSError."""
-    image = image.copy()
+def write(image: Image.Image, path: Path, source: str = "") -> None:
+    """Write a cut-out as PNG, whole or not at all, with a note of its ``source``. Raises OSError."""
+    from PIL.PngImagePlugin import PngInfo
+
+    image, notes = image.copy(), PngInfo()
     image.thumbnail((protocol.CUTOUT_SIDE, protocol.CUTOUT_SIDE))
-    with written_whole(path) as part:
-        image.save(part, "PNG", compress_level=_PNG_LEVEL)
+    if source:
+        notes.add_text(_SOURCE, source)
+    with written_whole(path, durable=bool(source)) as part:
+        image.save(part, "PNG", compress_level=_PNG_LEVEL, pnginfo=notes)
 
 
 def on_checkerboard(image: Image.Image) -> Image.Image:

@@ -1,16 +1,13 @@
 """The work of one request: images and a model in, files in the job's folder out.
 
-A job leaves these files in its folder: ``raw.npz`` (the preview), ``mesh.npz``, ``texture.png``, ``normal_map.png``,
-``NAME.glb`` (named after the first image) and ``job.json``. On request it also leaves ``occlusion.png``,
-``NAME.raw.ply``, ``NAME.obj`` with its ``.mtl``, ``NAME.ply`` and ``NAME.gaussians.ply``. Each file appears whole or
-not at all.
+A job leaves these files in its folder, named after the first image: ``NAME.raw.npz`` (the preview), ``NAME.npz``,
+``NAME.texture.png``, ``NAME.normal_map.png``, ``NAME.glb`` and ``NAME.json``. On request it also leaves
+``NAME.occlusion.png``, ``NAME.raw.ply``, ``NAME.obj`` with its ``.mtl``, ``NAME.ply`` and ``NAME.gaussians.ply``. Each
+file appears whole or not at all.
 """
 
 from __future__ import annotations
 
-import io
-import json
-import re
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -18,38 +15,40 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
 from .. import protocol
 from ..errors import SettingsError
-from ..files import write_whole, written_whole
 from ..images.files import load_image
-from ..mesh import Mesh, RawMesh
-from ..mesh.export import write_gaussians, write_glb, write_obj, write_ply
-from ..pipeline import Generated, Pipeline
+from ..mesh import RawMesh
+from ..pipeline import Pipeline
 from ..protocol import Settings
 from ..retexture import load_mesh, retexture
 from .cutouts import is_point
+from .outputs import Place, write_asset, write_notes, write_raw
 from .warm_models import WarmModels
 
 OnProgress = Callable[[str, int, int], None]
 OnPreview = Callable[[Path], None]
 Check = Callable[[], None]
 
-#: zlib level of the texture: the default (6) takes far longer for a few percent.
-_PNG_LEVEL = 3
-
 
 def run(
-    request: protocol.Generate, models: WarmModels, *, on_progress: OnProgress, on_preview: OnPreview, check: Check
+    request: protocol.Generate,
+    models: WarmModels,
+    *,
+    on_progress: OnProgress,
+    on_preview: OnPreview,
+    check: Check,
+    durable: bool = False,
 ) -> protocol.Result:
     """Run a request. ``check()`` is called often, and ends the job by raising.
+
+    With ``durable`` the asset is on the disk before its files get their names.
 
     Raises BackendError for problems that a person can fix, and whatever ``check`` raises.
     """
     started = time.perf_counter()
-    settings, out = _settings(request), _folder(request.out)
+    settings = _settings(request)
+    place = Place.find(_folder(request.out), request.name or Path(request.images[0]).stem, request.images)
     on_progress("load", 0, 1)
     # Images come first: a bad one is reported before seconds are spent on loading a model.
     images = []
@@ -64,7 +63,7 @@ def run(
     check()
 
     def preview(raw: RawMesh) -> None:
-        on_preview(_write_raw(out / "raw.npz", raw))
+        on_preview(write_raw(place, raw))
         timings["preview"] = time.perf_counter() - started
 
     timings: dict[str, float] = {}
@@ -75,8 +74,8 @@ def run(
 
     written = time.perf_counter()
     carried_out = _carried_out(request, pipeline, settings)
-    files = _write(out, _asset_name(request.images[0]), generated, settings)
-    write_whole(out / "job.json", json.dumps({"settings": carried_out, "counts": generated.counts}, indent=2) + "\n")
+    files = write_asset(place, generated, settings, durable=durable)
+    write_notes(place, carried_out, generated.counts)
     timings["write"] = time.perf_counter() - written
     timings["total"] = time.perf_counter() - started
     return protocol.Result(
@@ -89,7 +88,7 @@ def run(
         settings=carried_out,
         normal_map=str(files.get("normal_map", "")),
         occlusion=str(files.get("occlusion", "")),
-        raw=str(out / "raw.npz") if settings.keep_raw else "",
+        raw=str(place.raw_arrays) if settings.keep_raw else "",
         files={kind: str(path) for kind, path in files.items() if kind in (*protocol.ABOUT["formats"].values, "raw")},
         note=" ".join(filter(None, [*notes, generated.note])),
     )
@@ -112,8 +111,8 @@ def _settings(request: protocol.Generate) -> Settings:
         raise SettingsError("settings_invalid", "The images must be a list of paths.")
     if not request.images:
         raise SettingsError("no_images", "There is no reference image.", "Add at least one image of the object.")
-    if not isinstance(request.out, str) or not isinstance(request.mesh, str):
-        raise SettingsError("settings_invalid", "The output folder and the mesh must be paths.")
+    if not all(isinstance(text, str) for text in (request.out, request.mesh, request.name)):
+        raise SettingsError("settings_invalid", "The output folder and the mesh must be paths, the name must be text.")
     settings = request.settings()
     return replace(settings, **protocol.FOR_A_GIVEN_MESH) if request.mesh else settings
 
@@ -152,65 +151,3 @@ def _carried_out(request: protocol.Generate, pipeline: Pipeline, settings: Setti
     }
     asked = {"images": list(request.images), "points": list(request.points), "painted": list(request.painted)}
     return {**asked, **asdict(settings), **filled, "mesh": request.mesh}
-
-
-def _asset_name(image: str) -> str:
-    """A file name that every system accepts, from the name of the asset's image."""
-    return re.sub(r'[\x00-\x1f<>:"/\\|?*]', "_", Path(image).stem)[:80].strip(" .") or "object"
-
-
-def _write(out: Path, name: str, generated: Generated, settings: Settings) -> dict[str, Path]:
-    """Write the asset's files. Returns the path of each kind."""
-    mesh = generated.mesh
-    files = {"arrays": out / "mesh.npz", "glb": out / f"{name}.glb"}
-    painted = {"texture": mesh.texture, "normal_map": mesh.normal_map, "occlusion": mesh.occlusion}
-    images = {kind: _png(image) for kind, image in painted.items() if image is not None}
-    for kind, png in images.items():
-        files[kind] = out / f"{kind}.png"
-        write_whole(files[kind], png)
-    with written_whole(files["arrays"]) as part:
-        np.savez(
-            part,
-            vertices=mesh.vertices.astype(np.float32),
-            faces=mesh.faces.astype(np.int32),
-            uvs=mesh.uvs.astype(np.float32),
-        )
-    write_glb(files["glb"], mesh, images["texture"], images.get("normal_map"), name, images.get("occlusion"))
-    return files | _write_others(out, name, generated, settings)
-
-
-def _write_others(out: Path, name: str, generated: Generated, settings: Settings) -> dict[str, Path]:
-    """Write the other files that a person chose. Returns the path of each kind."""
-    mesh, files = generated.mesh, {}
-    if settings.keep_raw:
-        files["raw"] = out / f"{name}.raw.ply"
-        write_ply(files["raw"], generated.raw.numpy())
-    if "obj" in settings.formats:
-        files["obj"] = out / f"{name}.obj"
-        write_obj(files["obj"], mesh, "texture.png", None if mesh.normal_map is None else "normal_map.png", name)
-    if "ply" in settings.formats:
-        files["ply"] = out / f"{name}.ply"
-        write_ply(files["ply"], Mesh(mesh.vertices, mesh.faces, mesh.vertex_colors()))
-    if "gaussians" in settings.formats and generated.gaussians is not None:
-        files["gaussians"] = out / f"{name}.gaussians.ply"
-        write_gaussians(files["gaussians"], generated.gaussians)
-    return files
-
-
-def _png(image: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG", compress_level=_PNG_LEVEL)
-    return buffer.getvalue()
-
-
-def _write_raw(path: Path, raw: RawMesh) -> Path:
-    surface = raw.numpy()
-    colors = np.full_like(surface.vertices, 0.8) if surface.colors is None else surface.colors
-    with written_whole(path) as part:
-        np.savez(
-            part,
-            vertices=surface.vertices.astype(np.float32),
-            faces=surface.faces.astype(np.int32),
-            colors=colors.astype(np.float32),
-        )
-    return path

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 #: The longest page or listing, in bytes, and the longest time that it may take, in seconds.
 PAGE_BYTES = 16 << 20
 PAGE_SECONDS = 120.0
+#: How many bytes a second a page must bring on average, once it has had some seconds: who sends less never ends.
+SLOWEST, BEFORE_SLOW = 1000, 8.0
 
 _BYTES = "espalier.bytes"
 
@@ -65,10 +67,14 @@ def _decoder(response: httpx2.Response) -> zlib._Decompress | None:
 def _bounded(
     source: httpx2.SyncByteStream, decoder: zlib._Decompress | None, server: str, count: int | None
 ) -> Iterator[bytes]:
-    end, left = time.monotonic() + PAGE_SECONDS, PAGE_BYTES if count is None else count
+    start, arrived, left = time.monotonic(), 0, PAGE_BYTES if count is None else count
     for chunk in source:
-        if count is None and time.monotonic() > end:
+        arrived += len(chunk)
+        seconds = time.monotonic() - start
+        if count is None and seconds > PAGE_SECONDS:
             raise _refused(f"The answer of {server} did not end within {PAGE_SECONDS:.0f} seconds.")
+        if count is None and seconds > BEFORE_SLOW and arrived < SLOWEST * seconds:
+            raise _refused(f"{server} sent only {arrived} bytes in {seconds:.0f} seconds.")
         for piece in (chunk,) if decoder is None else _unpacked(decoder, chunk, left + 1, server):
             left -= len(piece)
             if left < 0:

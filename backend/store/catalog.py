@@ -20,6 +20,8 @@ from ..files import write_whole
 from ..protocol import models_folder
 
 LOCK_NAME = "models.lock.json"
+#: The largest lock that is read, in bytes.
+MOST_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -155,19 +157,30 @@ class HashLock:
 
     @classmethod
     def read(cls, folder: Path) -> HashLock | None:
-        """The lock of a folder; None if there is none or it is invalid."""
+        """The lock of a folder; None if there is none or it is invalid, as one is that names files outside of it."""
         try:
+            if (folder / LOCK_NAME).stat().st_size > MOST_BYTES:
+                return None
             values = json.loads((folder / LOCK_NAME).read_text("utf-8"))
             files = {
-                str(path): LockedFile(int(file["size"]), str(file["sha256"])) for path, file in values["files"].items()
+                _inside(path): LockedFile(int(file["size"]), str(file["sha256"]))
+                for path, file in values["files"].items()
             }
             return cls(str(values["repository"]), values["revision"] and str(values["revision"]), files)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return None
 
     def write(self, folder: Path) -> None:
         """Write the lock whole or not at all, and flush it to the disk before it gets its name."""
         write_whole(folder / LOCK_NAME, json.dumps(asdict(self), indent=1) + "\n", durable=True)
+
+
+def _inside(path: str) -> str:
+    """A path in a lock, which must be plain and lead to no other folder. Raises ValueError: a lock may be anybody's."""
+    parts = path.split("/")
+    if not path or "\\" in path or ":" in path or "\0" in path or not set(parts).isdisjoint({"", ".", ".."}):
+        raise ValueError(f"{path!r:.80} is not a path inside the folder")
+    return path
 
 
 def installed_lock(model: PublishedModel) -> HashLock | None:

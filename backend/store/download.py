@@ -98,7 +98,8 @@ def verify_model(model: PublishedModel, on_progress: OnProgress) -> None:
     for path, file in lock.files.items():
         on_progress(Transfer(model.name, "verify", path, done, total))
         if not (folder / path).is_file() or sha256(folder / path) != file.sha256:
-            (folder / path).unlink(missing_ok=True)
+            if (folder / path).parent.resolve().is_relative_to(folder.resolve()):  # no link leads to another folder
+                (folder / path).unlink(missing_ok=True)
             damaged.append(path)
         done += file.size
     if damaged:

@@ -11,6 +11,7 @@ token from ``HF_TOKEN`` and never one that another program left in the home fold
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,9 @@ from .transfer import RESUMED, Expected, Fault, OnBytes, Origin, asked_wait, may
 if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError
     from huggingface_hub.hf_api import RepoSibling
+
+#: A SHA-256 or git's SHA-1.
+_HASH = re.compile(r"[0-9a-f]{64}|[0-9a-f]{40}")
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 
@@ -65,7 +69,7 @@ class Hub:
                 info = self._api.model_info(
                     model.repository, revision=model.revision, files_metadata=True, timeout=transfer.TIMEOUT
                 )
-            except (ValueError, TypeError, KeyError) as error:
+            except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
                 hint = "The network's login page or a proxy may have answered instead. Check both."
                 raise StoreError("hub_failed", f"The answer of {self.endpoint} is not a hub's.", hint) from error
             self._reached = True
@@ -152,7 +156,8 @@ def endpoint() -> str:
 def _offered(file: RepoSibling) -> Expected:
     """What the hub says about a file: the SHA-256 if it is in large file storage, else git's hash."""
     sha256 = file.lfs.sha256 if file.lfs else None
-    if file.size is None or not (sha256 or file.blob_id):
+    stated = sha256 or file.blob_id
+    if not isinstance(file.size, int) or file.size < 0 or not isinstance(stated, str) or not _HASH.fullmatch(stated):
         hint = "A mirror in HF_ENDPOINT may leave them out: unset it."
         raise StoreError("unverifiable", f"The hub does not state the size and hash of {file.rfilename}.", hint)
     return Expected(file.rfilename, file.size, sha256, None if sha256 else file.blob_id)

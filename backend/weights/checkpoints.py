@@ -49,6 +49,11 @@ NETWORKS: dict[str, type[nn.Module]] = {
 
 Network = TypeVar("Network", bound=nn.Module)
 
+#: What a description may ask for: numbers of layers under these names, lists of levels, voxels along a side, and any
+#: other number. TRELLIS has at most 24 layers, 3 levels, 64 voxels and 1024 channels.
+_LAYERS = {"depth", "num_blocks", "num_res_blocks", "num_res_blocks_middle", "num_io_res_blocks"}
+_MOST_LAYERS, _MOST_LEVELS, _MOST_VOXELS, _MOST_CHANNELS = 100, 16, 512, 1 << 14
+
 #: How many keys an error names. It only counts the others.
 _NAMED_KEYS = 8
 
@@ -145,6 +150,7 @@ def build_network(config: Path, kind: type[Network], half: bool) -> Network:
         raise CheckpointError(f"{config} names the class {name!r}. It must be one of: {known}.")
     if not isinstance(args, dict):
         raise CheckpointError(f'{config}: "args" must be an object.')
+    _require_modest(config, args)
     if not half:
         args = {key: value for key, value in args.items() if key != "use_fp16"}
     elif NETWORKS[name] is ImageEncoder:  # its published description, unlike the flows', says nothing of precision
@@ -154,6 +160,21 @@ def build_network(config: Path, kind: type[Network], half: bool) -> Network:
             return cast(Network, NETWORKS[name](**args).eval().requires_grad_(False))
     except (TypeError, ValueError, ArithmeticError, RuntimeError, AssertionError) as error:
         raise CheckpointError(f"{config} does not describe a {name}: {error}.") from error
+
+
+def _require_modest(config: Path, args: Mapping[str, Any]) -> None:
+    """Raise CheckpointError if a network would have far more layers or channels than any of those that are known.
+
+    Building it would take minutes and much memory, before its weights could be compared with the file's.
+    """
+    for key, value in args.items():
+        values = value if isinstance(value, list) else [value]
+        if len(values) > _MOST_LEVELS or any(isinstance(one, list | dict) for one in values if values is value):
+            raise CheckpointError(f'{config}: "{key}" must be at most {_MOST_LEVELS} numbers.')
+        most = _MOST_LAYERS if key in _LAYERS else _MOST_VOXELS if key == "resolution" else _MOST_CHANNELS
+        for one in values:
+            if isinstance(one, int | float) and not -1 <= one <= most:
+                raise CheckpointError(f'{config}: "{key}" must be at most {most}, not {one!r:.40}.')
 
 
 def _allocate(like: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:

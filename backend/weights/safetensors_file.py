@@ -29,6 +29,7 @@ from torch import Tensor
 from ..errors import CheckpointError
 from ..files import written_whole
 from ..store.integrity import check_file
+from .pickles import require_bounded, require_own_memory
 from .suffixes import SAFETENSORS, pickle_at, with_suffix
 
 #: Name in a safetensors header -> dtype, for the dtypes that weights have.
@@ -38,8 +39,12 @@ _DTYPE_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 #: Size in bytes of the buffer through which a tensor is read.
 _BUFFER = 1 << 20
 
-#: The largest header that is read, in bytes: the safetensors library has the same limit.
-_MAX_HEADER = 100_000_000
+#: The largest header that is read, in bytes: of some 50,000 tensors. The safetensors library reads ten times as much,
+#: which could become gigabytes of Python's objects.
+_MAX_HEADER = 8 << 20
+
+#: The most axes of a tensor, and one more than the longest one.
+_MAX_AXES, _MAX_LENGTH = 16, 1 << 48
 
 #: Metadata of a converted file: the original's name, size and time of change.
 _ORIGIN = ("converted_from", "original_size", "original_changed")
@@ -149,9 +154,9 @@ class SafetensorsFile:
         if not isinstance(dtype, str) or dtype not in _DTYPES:
             raise self._damaged(f"{key} has the type {dtype!r}, not one of {', '.join(_DTYPES)}")
         if not _are_sizes(shape):
-            raise self._damaged(f"{key} has the shape {shape!r}")
+            raise self._damaged(f"{key} has the shape {shape!r:.80}")
         if not _are_sizes(offsets) or len(offsets) != 2:
-            raise self._damaged(f"{key} has the offsets {offsets!r}")
+            raise self._damaged(f"{key} has the offsets {offsets!r:.80}")
         if offsets[1] - offsets[0] != math.prod(shape) * _DTYPES[dtype].itemsize:
             raise self._damaged(f"{key} has {offsets[1] - offsets[0]} bytes, which is not {shape} of {dtype}")
         return Stored(_DTYPES[dtype], tuple(shape), base + offsets[0], base + offsets[1])
@@ -172,7 +177,8 @@ class SafetensorsFile:
 
 
 def _are_sizes(values: Any) -> TypeGuard[list[int]]:
-    return isinstance(values, list) and all(type(value) is int and value >= 0 for value in values)
+    sizes = isinstance(values, list) and len(values) <= _MAX_AXES
+    return sizes and all(type(value) is int and 0 <= value < _MAX_LENGTH for value in values)
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -226,6 +232,7 @@ def convert(pickle: Path, file: Path) -> None:
 
 
 def _unpickle(pickle: Path) -> dict[str, Tensor]:
+    require_bounded(pickle)
     try:
         zipped = zipfile.is_zipfile(pickle)  # as torch has written them since 1.6; only such files can be mapped
         state = torch.load(pickle, map_location="cpu", weights_only=True, mmap=zipped)
@@ -239,6 +246,7 @@ def _unpickle(pickle: Path) -> dict[str, Tensor]:
     for key, tensor in state.items():
         if not isinstance(key, str) or not isinstance(tensor, Tensor) or tensor.dtype not in _DTYPE_NAMES:
             raise CheckpointError(f"{pickle} is not a plain state dict: {key!r} is not a tensor of weights.")
+    require_own_memory(pickle, state)
     return dict(state)
 
 

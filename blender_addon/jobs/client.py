@@ -53,9 +53,10 @@ class Backend:
 
         Raises BackendUnavailable if the process cannot be started at all.
         """
-        self.log_path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with open(self.log_path, "wb") as log:
+            self.log_path.parent.mkdir(parents=True, exist_ok=True)
+            self.log_path.unlink(missing_ok=True)  # if it is a link, only the link
+            with open(self.log_path, "xb") as log:
                 self._process = subprocess.Popen(
                     self.command,
                     stdin=subprocess.PIPE,
@@ -78,7 +79,7 @@ class Backend:
 
     def send(self, request: protocol.Request) -> None:
         """Send a request. Returns at once."""
-        self._told = self.log_path.stat().st_size if self.ready else 0
+        self._told = self._log_size() if self.ready else 0
         self._lines.put(protocol.encode(request))
 
     def poll(self) -> list[protocol.Message]:
@@ -156,10 +157,19 @@ class Backend:
         hint = f"The next job starts a new backend. See {self.log_path.name} for details."
         return protocol.Error(job=None, code=code, message=message, hint=hint)
 
+    def _log_size(self) -> int:
+        try:
+            return self.log_path.stat().st_size
+        except OSError:  # somebody has cleared the folder
+            return 0
+
     def _last_log_line(self) -> str:
-        with open(self.log_path, "rb") as log:
-            log.seek(max(self._told, log.seek(0, 2) - 4096))
-            lines = log.read().decode("utf-8", "replace").split("\n")
+        try:
+            with open(self.log_path, "rb") as log:
+                log.seek(max(self._told, log.seek(0, 2) - 4096))
+                lines = log.read().decode("utf-8", "replace").split("\n")
+        except OSError as error:
+            return f"its log cannot be read ({error.strerror})"
         return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 

@@ -6,7 +6,9 @@ that holds the lock. If there is a number but nobody holds the lock, the last ho
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import sys
 import time
 from pathlib import Path
@@ -19,6 +21,17 @@ else:
 
 #: The byte that Windows locks. It lies beyond the text, so that other processes can read that.
 LOCKED_BYTE = 1 << 20
+
+#: The longest content of a lock: a number.
+MOST_BYTES = 32
+
+#: Flags to open it with: never through a link, and without waiting for the other end of a pipe.
+_SAFELY = (
+    getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_NONBLOCK", 0)
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_BINARY", 0)
+)
 
 #: How many seconds to try: another Blender may hold the lock for a moment, to see whether it is free.
 PATIENCE = 0.5
@@ -40,7 +53,10 @@ class FileLock:
         self._file: IO[bytes] | None = None
 
     def acquire(self) -> None:
-        """Take the lock and write this process's number. Raises Busy, and OSError if the disk is read-only or full."""
+        """Take the lock and write this process's number.
+
+        Raises Busy, and OSError if the disk is read-only or full, or if there is something else than a lock.
+        """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         end = time.monotonic() + PATIENCE
         while (file := self._try()) is None:
@@ -74,7 +90,7 @@ class FileLock:
         return self._file is None and self._written() != 0 and self.holder() is None
 
     def _try(self) -> IO[bytes] | None:
-        file = open(self.path, "r+b" if self.path.exists() else "w+b")  # noqa: SIM115 - ``release`` closes it
+        file = self._opened()
         try:
             if sys.platform == "win32":
                 file.seek(LOCKED_BYTE)
@@ -90,8 +106,23 @@ class FileLock:
             raise
         return file
 
+    def _opened(self, flags: int = os.O_RDWR | os.O_CREAT) -> IO[bytes]:
+        """The file, opened, and nothing changed in it. Raises OSError if it is a link, or holds what no lock holds."""
+        if self.path.is_symlink():  # Windows has no O_NOFOLLOW
+            raise OSError(errno.ELOOP, "it is a link", str(self.path))
+        handle = os.open(self.path, flags | _SAFELY, 0o666)
+        try:
+            status = os.fstat(handle)
+            if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1 or status.st_size > MOST_BYTES:
+                raise OSError(errno.EEXIST, "it is no lock", str(self.path))
+            return os.fdopen(handle, "r+b" if flags & os.O_RDWR else "rb")
+        except BaseException:
+            os.close(handle)
+            raise
+
     def _written(self) -> int:
         try:
-            return int(self.path.read_bytes() or b"0")
+            with self._opened(os.O_RDONLY) as file:
+                return int(file.read(MOST_BYTES) or b"0")
         except (OSError, ValueError):
             return 0

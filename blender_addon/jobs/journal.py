@@ -31,6 +31,7 @@ ASKED = "asked.json"
 RESULT = "result.json"
 MOST_JOBS = 20
 MOST_BYTES = 1 << 30
+MOST_TEXT = 1 << 20  # bytes of a request or a result
 MOST_SECONDS = 30 * 24 * 3600.0
 
 
@@ -91,13 +92,16 @@ class Journal:
         """Take over the jobs that earlier sessions left behind, the newest first. They belong to this session now."""
         found: list[Left] = []
         for session in sorted(self.root.iterdir()) if self.root.is_dir() else []:
-            if session in self._locks or not session.is_dir() or FileLock(session / LOCK).holder() is not None:
-                continue
             try:
+                is_free = session not in self._locks and session.is_dir() and not session.is_symlink()
+                if not is_free or FileLock(session / LOCK).holder() is not None:
+                    continue
                 self._take(session)
+                found += _left(session)
             except Busy:  # another Blender was faster
                 continue
-            found += _left(session)
+            except OSError as error:  # the others are offered all the same
+                print(f"Espalier: the jobs in {session} cannot be taken over: {error}")
         found.sort(key=lambda left: -left.moment)
         kept: list[Left] = []
         size = 0
@@ -125,34 +129,64 @@ class Journal:
 
 
 def _left(session: Path) -> Iterator[Left]:
-    """The jobs in a session's folder. Those that cannot be read are deleted."""
-    for folder in [path for path in session.iterdir() if path.is_dir()]:
+    """The jobs in a session's folder. Those that cannot be read are deleted. Links are left alone."""
+    for folder in [path for path in session.iterdir() if path.is_dir() and not path.is_symlink()]:
         try:
-            noted = json.loads((folder / ASKED).read_text("utf-8"))
-            request = protocol.decode_request(noted["request"])
-            if not isinstance(request, protocol.Generate) or Path(request.out) != folder:
-                raise ValueError(f"{folder} is not the folder of this job")
-            sources, replaced = tuple(noted["sources"]), noted["replaces"]
-            replaces = None if replaced is None else SavedObject(*replaced)
-            first, second = noted["layout"]
-            moment = (folder / ASKED).stat().st_mtime
-            yield Left(request, sources, replaces, (str(first), str(second)), _result(folder), moment, _size(folder))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            print(f"Espalier: the job in {folder} cannot be read and is deleted: {error}")
+            yield _read(folder)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            print(f"Espalier: the job in {folder} cannot be read and is deleted: {error!s:.300}")
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def _read(folder: Path) -> Left:
+    """The job in a folder. Raises ValueError and others if it is none."""
+    noted = json.loads(_text(folder / ASKED))
+    request = protocol.decode_request(noted["request"])
+    if not isinstance(request, protocol.Generate) or Path(request.out) != folder:
+        raise ValueError("it is not the folder of this job")
+    if not isinstance(request.job, str) or not isinstance(request.images, tuple) or not request.images:
+        raise ValueError("its request is none")
+    if not all(map(_is_text, request.images)):
+        raise ValueError("its images are no paths")
+    request.settings()  # raises InvalidSetting, a ValueError
+    sources, replaced, digests = noted["sources"], noted["replaces"], noted["layout"]
+    if not isinstance(sources, list) or not all(map(_is_text, [*sources, *(replaced or ()), *digests])):
+        raise ValueError("its sources are no paths")
+    replaces = None if replaced is None else SavedObject(*replaced)
+    first, second = digests
+    moment = (folder / ASKED).stat().st_mtime
+    return Left(request, tuple(sources), replaces, (first, second), _result(folder), moment, _size(folder))
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _text(file: Path) -> str:
+    """The content of a file of the journal. Raises OSError, and ValueError if it is longer than any can be."""
+    if file.stat().st_size > MOST_TEXT:
+        raise ValueError(f"{file.name} is too large")
+    return file.read_text("utf-8")
+
+
 def _result(folder: Path) -> protocol.Result | None:
-    """The job's result; None if there is none, or if some of its files are missing."""
+    """The job's result; None if there is none, or if some of its files are missing.
+
+    Raises ValueError if what is there is no result, or names files outside the job's folder: they would be moved.
+    """
     if not (folder / RESULT).is_file():
         return None
     try:
-        result = protocol.decode_message((folder / RESULT).read_text("utf-8"))
+        result = protocol.decode_message(_text(folder / RESULT))
     except protocol.ProtocolError:  # of another version
         return None
-    assert isinstance(result, protocol.Result)
-    needed = (result.arrays, result.texture, result.normal_map, result.occlusion, result.raw)
-    return result if all(Path(path).is_file() for path in needed if path) else None
+    if not isinstance(result, protocol.Result):
+        raise ValueError(f"{RESULT} is no result")
+    inside = folder.resolve()
+    needed = [path for path in (result.arrays, result.texture, result.normal_map, result.occlusion, result.raw) if path]
+    if not all(Path(path).resolve().is_relative_to(inside) for path in needed):
+        raise ValueError(f"{RESULT} names files outside of its folder")
+    return result if all(Path(path).is_file() for path in needed) else None
 
 
 def _size(folder: Path) -> int:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...backend import protocol
+from ...backend.names import printable
 from .client import Backend, BackendUnavailable
 from .cutouts import STOPPED, CutOuts
 from .inputs import InputWriter
@@ -77,7 +78,7 @@ class Job:
     @property
     def name(self) -> str:
         """The name of the object: that of the first image."""
-        return Path(self.request.images[0]).stem
+        return printable(Path(self.request.images[0]).stem)
 
     @property
     def active(self) -> bool:
@@ -160,6 +161,13 @@ class JobQueue:
         assert not job.active
         self.jobs.remove(job)
         job.remove_files()
+
+    def give_up(self, job: Job) -> None:
+        """Remove a job in whatever state, with its folder. If it is running, its backend is stopped."""
+        if job.state is State.RUNNING and self.backend is not None:
+            self._drop_backend(protocol.Error(None, STOPPED, "The backend was stopped."))
+        job.state = State.CANCELLED if job.active else job.state
+        self.forget(job)
 
     def step(self) -> list[Job]:
         """Handle the backend's messages and give it work. Returns the jobs that changed."""

@@ -17,14 +17,16 @@ import bpy
 import numpy as np
 
 from ...backend import protocol
+from ...backend.names import ADDED, asset_name
 from ..jobs.inputs import Content, Pixels
+from ..scene import travel
 from ..scene.mesh_import import create_image
 from ..translations import translate
 from . import thumbnails
 from .orientation import orientation, upright
 from .properties import EspalierImage, EspalierSettings
 
-#: Longest name of a copied file, in characters: the job's folder comes before it, and Windows allows 260 in all.
+#: Longest name of a copied file, in bytes: the job's folder comes before it, and Windows allows 260 in all.
 MAX_NAME = 80
 #: Marks an image of the .blend where a path is expected: ``image:NAME``.
 DATABLOCK = "image:"
@@ -57,6 +59,7 @@ def add_source(settings: EspalierSettings, named: str, at: protocol.Point | None
 
     False if it is an image of a .blend, but not of this one.
     """
+    named = travel.absolute(named)
     if named in map(source, settings.images):
         return True
     image = _named(named)
@@ -141,7 +144,7 @@ def collect(settings: EspalierSettings) -> list[Picture]:
 def picture(named: str, at: protocol.Point | None = None) -> Picture:
     """The image of a source as it is now. Raises ValueError if it has no pixels or is no longer in this .blend."""
     if not is_datablock(named):
-        return Picture(Path(named).stem, named, at)
+        return Picture(Path(named).stem, travel.absolute(named), at)
     image = _named(named)
     if image is None:
         gone = translate("The image {name} is no longer in this file")
@@ -165,7 +168,8 @@ def as_files(pictures: list[Picture], folder: Path) -> tuple[tuple[str, ...], di
             if opened is None:
                 paths.append(picture.content)
                 continue
-            content, name = opened, path.stem[:MAX_NAME] + path.suffix
+            suffix = path.suffix if path.suffix.lower() in protocol.IMAGE_SUFFIXES else ""
+            content, name = opened, asset_name(path.stem, MAX_NAME + ADDED) + suffix
         else:
             content = picture.content
             suffix = ".bmp" if isinstance(content, Pixels) else ".png"  # the backend recognises a file by its content

@@ -30,10 +30,14 @@ Items: TypeAlias = list[tuple[str, str, str, int]]
 _shown: dict[str, Items] = {}  # Blender keeps no reference to the strings of a dynamic enumeration
 
 
+#: Paths may begin with "//". Blender 4.5 wants to be told; earlier ones do not know the option.
+RELATIVE_PATHS = {"ANIMATABLE", "PATH_SUPPORTS_BLEND_RELATIVE"} if bpy.app.version >= (4, 5, 0) else {"ANIMATABLE"}
+
+
 class EspalierImage(bpy.types.PropertyGroup):
     """One reference image: a file, or an image of the .blend. Its object may be picked, its cut-out edited by hand."""
 
-    path: StringProperty(name="Path", description="Path of the image file", subtype="FILE_PATH")
+    path: StringProperty(name="Path", description="Path of the image file", subtype="FILE_PATH", options=RELATIVE_PATHS)
     image: PointerProperty(
         name="Image", description="An image of this blend-file, used instead of a file on disk", type=bpy.types.Image
     )

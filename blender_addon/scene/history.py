@@ -8,12 +8,10 @@ settings give the same object. Undo does not affect the list.
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import shutil
 import threading
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,10 +24,13 @@ from numpy.typing import NDArray
 
 from ...backend import protocol
 from ..jobs.queue import Job
+from . import made, travel
 from .portrait import SIZE, draw_portrait
 
 MAX_ENTRIES = 60
 MAX_BYTES = 512 << 20  # of all the results' files
+MAX_TEXT = 8 << 20  # letters of a saved list: some twenty times what MAX_ENTRIES need
+MAX_NAME = 1000  # letters
 
 
 @dataclass(eq=False)
@@ -104,20 +105,38 @@ def icon(entry: Entry) -> int:
     return int(_icons[entry.id].icon_id)
 
 
-def dump() -> str:
-    """The list as text, as it is saved with the file."""
-    return json.dumps([_as_json(entry) for entry in entries])
+def dump(path: str = "") -> str:
+    """The list as text, as it is saved with a file at ``path``."""
+    folder = travel.folder_of(path)
+    return json.dumps([_as_json(entry, folder) for entry in entries])
 
 
 def load(text: str) -> None:
-    """Replace the list by a saved one. Entries that cannot be read are left out: they may be from a later version."""
+    """Replace the list by a saved one. Entries that cannot be read are left out: they may be from a later version.
+
+    The file may be from anybody. So nothing is unpacked beyond the size that it can have, and no more than
+    ``MAX_ENTRIES`` entries are taken.
+    """
     clear()
     try:
+        if len(text) > MAX_TEXT:
+            raise ValueError(f"it has {len(text)} letters")
         saved = json.loads(text or "[]")
-    except ValueError as error:
+        if not isinstance(saved, list):
+            raise ValueError("it is no list")
+    except (ValueError, RecursionError) as error:
         print(f"The history of this file cannot be read: {error}")
         return
-    entries.extend(_from_json(saved))
+    unread: list[str] = []
+    for values in saved[:MAX_ENTRIES]:
+        try:
+            entry = _from_json(values)
+            if find(entry.id) is None:
+                entries.append(entry)
+        except (ValueError, zlib.error) as error:
+            unread.append(str(error))
+    if unread:
+        print(f"{len(unread)} entries of this file's history cannot be read: {unread[0]:.200}")
 
 
 def clear() -> None:
@@ -162,37 +181,47 @@ def _draw(entry: Entry, surface: Path) -> None:
     entry.picture = draw_portrait(vertices, faces, colors)
 
 
-def _as_json(entry: Entry) -> dict[str, Any]:
+def _as_json(entry: Entry, folder: str) -> dict[str, Any]:
     picture = "" if entry.picture is None else base64.b64encode(zlib.compress(entry.picture.tobytes(), 9)).decode()
+    images = [travel.relative(image, folder) for image in entry.settings["images"]]
     return {
         "id": entry.id,
         "name": entry.name,
-        "settings": entry.settings,
+        "settings": entry.settings | {"images": images},
         "size": entry.size,
         "picture": picture,
     }
 
 
-def _from_json(saved: Any) -> Iterator[Entry]:
-    for values in saved if isinstance(saved, list) else []:
-        try:
-            entry = Entry(str(values["id"]), str(values["name"]), dict(values["settings"]), float(values["size"]))
-            entry.settings["images"] = tuple(entry.settings["images"])
-            if values["picture"]:
-                pixels = zlib.decompress(base64.b64decode(values["picture"]))
-                entry.picture = np.frombuffer(pixels, np.uint8).reshape(SIZE, SIZE, 4)
-        except (KeyError, TypeError, ValueError, zlib.error, binascii.Error) as error:
-            print(f"An entry of this file's history cannot be read: {error!r}")
-            continue
-        yield entry
+def _from_json(values: Any) -> Entry:
+    """An entry of a saved list. Raises ValueError or zlib.error if it is none."""
+    if not isinstance(values, dict) or not isinstance(values.get("settings"), dict):
+        raise ValueError("an entry without settings")
+    identifier, name, picture = values.get("id"), values.get("name"), values.get("picture")
+    if not isinstance(identifier, str) or not isinstance(name, str) or max(len(identifier), len(name)) > MAX_NAME:
+        raise ValueError("an entry without id or name")
+    settings = made.checked({**values["settings"], "size": values.get("size")})
+    settings["images"] = tuple(map(travel.absolute, settings["images"]))
+    return Entry(identifier, name, settings, settings.pop("size"), picture=_pixels(picture) if picture else None)
+
+
+def _pixels(packed: object) -> NDArray[np.uint8]:
+    """A saved picture, unpacked to the size that it must have and no further. Raises ValueError or zlib.error."""
+    if not isinstance(packed, str):
+        raise ValueError("a picture that is no text")
+    size = SIZE * SIZE * 4
+    pixels = zlib.decompressobj().decompress(base64.b64decode(packed), size + 1)
+    if len(pixels) != size:
+        raise ValueError("a picture of another size")
+    return np.frombuffer(pixels, np.uint8).reshape(SIZE, SIZE, 4)
 
 
 @persistent
-def _save(*_: object) -> None:
+def _save(path: str = "", *_: object) -> None:
     if not _read:
         _load()
     for number, scene in enumerate(scene for scene in bpy.data.scenes if scene.library is None):
-        scene.espalier_history = dump() if number == 0 else ""
+        scene.espalier_history = dump(path) if number == 0 else ""
 
 
 @persistent
@@ -234,7 +263,7 @@ def unregister() -> None:
     if bpy.app.timers.is_registered(_load_open_file):
         bpy.app.timers.unregister(_load_open_file)
     if _read and _may_read():
-        _save()  # into the scene: the extension may be enabled again before the file is saved
+        _save(bpy.data.filepath)  # into the scene: the extension may be enabled again before the file is saved
     _read = False
     clear()
     del bpy.types.Scene.espalier_history

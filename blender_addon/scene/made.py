@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,8 +17,14 @@ PREFIX = "espalier_"
 NOTE = PREFIX + "note"
 #: Integers beyond this limit do not fit into a custom property, and are kept as text.
 LIMIT = 2**31
+#: Bounds for what a .blend can make the add-on read: images, letters of a path, metres, letters shown and of an error.
+MOST_IMAGES, MOST_LETTERS, MOST_METRES, MOST_SHOWN, MOST_WORDS = 64, 4096, 1e6, 24, 200
 #: Marks the raw mesh that is kept beside an object.
 RAW = PREFIX + "raw"
+
+
+class Unreadable(ValueError):
+    """An object does not remember how it was made, but holds something else in its place."""
 
 
 def remember(target: bpy.types.Object, settings: Mapping[str, Any], size: float) -> None:
@@ -46,15 +53,71 @@ def is_made(target: bpy.types.Object) -> bool:
 def recall(target: bpy.types.Object) -> dict[str, Any]:
     """What ``remember`` wrote. Settings that are missing were None or not remembered.
 
-    ``images`` are their sources. ``points`` says where the object is in each of them, if any was picked.
+    ``images`` are their sources. ``points`` says where the object is in each of them, if any was picked. Raises
+    Unreadable, in words, if the object holds something else: the file may be from anybody.
     """
-    settings: dict[str, Any] = {
-        name: protocol.ABOUT[name].kind(target[PREFIX + name])
-        for name in protocol.names(protocol.Door.OBJECT)
-        if PREFIX + name in target
-    }
-    settings["images"] = tuple(json.loads(target[PREFIX + "images"]))
-    if PREFIX + "points" in target:
-        settings["points"] = tuple(json.loads(target[PREFIX + "points"]))
-    settings["size"] = float(target.get(PREFIX + "size", 1.0))
-    return settings
+    stored = {name: target[PREFIX + name] for name in protocol.names(protocol.Door.OBJECT) if PREFIX + name in target}
+    for name, value in stored.items():
+        if isinstance(value, str) and protocol.ABOUT[name].kind is int:
+            stored[name] = _integer(value)
+    lists = {name: _list(target[PREFIX + name]) for name in ("images", "points") if PREFIX + name in target}
+    try:
+        return checked({**stored, **lists, "size": target.get(PREFIX + "size", 1.0)})
+    except ValueError as error:
+        raise Unreadable(f"{target.name}: {error}") from error
+
+
+def checked(values: Mapping[str, Any]) -> dict[str, Any]:
+    """How something was made, as a .blend states it: the settings that an object remembers, images, points, size.
+
+    Unknown names are dropped. Raises ValueError, in words, if a value is none that ``remember`` could have written.
+    """
+    found: dict[str, Any] = {}
+    for name in protocol.names(protocol.Door.OBJECT):
+        value = values.get(name)
+        if value is None:
+            continue
+        kind = protocol.ABOUT[name].kind
+        if kind is bool and value in (0, 1) and isinstance(value, int):
+            value = bool(value)  # as Blender keeps it
+        if kind is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        if wrong := protocol.problem(name, value):
+            raise ValueError(wrong[:MOST_WORDS])
+        found[name] = value
+    images = values.get("images")
+    if not isinstance(images, list | tuple) or not 0 < len(images) <= MOST_IMAGES:
+        raise ValueError("it does not say what images it was made from")
+    if not all(isinstance(image, str) and 0 < len(image) <= MOST_LETTERS for image in images):
+        raise ValueError("what it says of its images are no paths")
+    found["images"] = tuple(images)
+    points = values.get("points")
+    if isinstance(points, list | tuple) and len(points) == len(images):
+        found["points"] = tuple(points)
+    size = values.get("size", 1.0)
+    if not isinstance(size, int | float) or not math.isfinite(size) or not 0 < size <= MOST_METRES:
+        raise ValueError("its size is not a length")
+    found["size"] = float(size)
+    return found
+
+
+def shown(target: bpy.types.Object, name: str) -> str:
+    """A setting that an object remembers as the panel shows it, whatever the file holds; empty if there is none."""
+    value = target.get(PREFIX + name, "")
+    return str(value)[:MOST_SHOWN] if isinstance(value, str | int | float) else ""
+
+
+def _list(text: object) -> object:
+    """The list that a custom property holds as JSON; None if it holds none."""
+    if not isinstance(text, str) or len(text) > MOST_LETTERS * MOST_IMAGES:
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _integer(text: str) -> object:
+    """A whole number that was kept as text; the text if it is none."""
+    digits = text.removeprefix("-")
+    return int(text) if digits.isascii() and digits.isdigit() and len(digits) < MOST_SHOWN else text

@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...backend import protocol
+from ...backend.asset_facts import ROUGHNESS, image_name, standing
+from ...backend.names import key, numbered
 from .made import NOTE, RAW, remember
 
 UV_MAP = "UVMap"
@@ -47,9 +49,11 @@ def create_object(
     factor, shift = stand(vertices, size)
     mesh = create_mesh(name, vertices * factor + shift, faces)
     mesh.uv_layers.new(name=UV_MAP, do_init=False).uv.foreach_set("vector", uvs.ravel())
-    normal_image = None if normals is None else create_image(f"{name} normal", normals, "Non-Color")
-    occlusion_image = None if occlusion is None else create_image(f"{name} occlusion", occlusion, "Non-Color")
-    mesh.materials.append(create_material(name, create_image(name, texture), normal_image, occlusion_image))
+    normal_image = None if normals is None else create_image(image_name(name, "normal_map"), normals, "Non-Color")
+    occlusion_image = None if occlusion is None else create_image(image_name(name, "occlusion"), occlusion, "Non-Color")
+    mesh.materials.append(
+        create_material(name, create_image(image_name(name, "texture"), texture), normal_image, occlusion_image)
+    )
     created = bpy.data.objects.new(name, mesh)
     remember(created, settings, size)
     if result.note:
@@ -68,10 +72,8 @@ def stand(vertices: NDArray[np.float32], size: float) -> tuple[np.float32, NDArr
 
     The longest side of their bounding box becomes ``size``, and the centre of its bottom becomes the origin.
     """
-    low, high = vertices.min(axis=0), vertices.max(axis=0)
-    factor = np.float32(size / max(float((high - low).max()), 1e-6))
-    bottom = np.array((*(low + high)[:2] / 2, low[2]), np.float32)
-    return factor, -factor * bottom
+    factor, shift = standing(vertices.min(axis=0).tolist(), vertices.max(axis=0).tolist(), size)
+    return np.float32(factor), np.array(shift, np.float32)
 
 
 def create_raw(
@@ -102,10 +104,12 @@ def create_mesh(name: str, vertices: NDArray[np.float32], faces: NDArray[np.int3
 
 
 def create_image(name: str, png: bytes, color_space: str = "sRGB") -> bpy.types.Image:
-    """An image that is packed into the .blend. Its path is where *Unpack* would write it."""
+    """An image that is packed into the .blend. Its path, where *Unpack* would write it, is no other image's."""
     image = bpy.data.images.new(name, 1, 1)
     image.colorspace_settings.name = color_space
-    image.filepath_raw = f"//textures/{bpy.path.clean_name(name)}.png"
+    taken = {key(other.filepath_raw) for other in bpy.data.images}
+    free = numbered(bpy.path.clean_name(image.name), lambda one: key(f"//textures/{one}.png") not in taken)
+    image.filepath_raw = f"//textures/{free}.png"
     image.source = "FILE"
     image.pack(data=png, data_len=len(png))
     return image
@@ -127,7 +131,7 @@ def create_material(
         material.use_nodes = True  # from 5.0 on every material has nodes
     nodes, links = material.node_tree.nodes, material.node_tree.links
     shader = next(node for node in nodes if node.type == "BSDF_PRINCIPLED")  # its name is translated
-    shader.inputs["Roughness"].default_value = 0.7
+    shader.inputs["Roughness"].default_value = ROUGHNESS
     texture = nodes.new("ShaderNodeTexImage")
     texture.image = image
     texture.location = (shader.location.x - 320, shader.location.y)

@@ -11,11 +11,12 @@ from typing import TypeVar
 import bpy
 from bpy.props import EnumProperty, IntProperty, StringProperty
 
+from ...backend import protocol
 from .. import pump
 from ..jobs.queue import Job
 from ..request import again, generate, images, placement, retexture
 from ..scene import history
-from ..scene.made import is_made, recall
+from ..scene.made import is_made, recall, shown
 from ..scene.mesh_import import create_object
 from ..translations import translate
 from . import operators
@@ -126,7 +127,12 @@ class EspalierRestoreSettings(bpy.types.Operator):
         return context.active_object is not None and is_made(context.active_object)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        lost = again.restore(recall(context.active_object), context.scene.espalier)
+        try:
+            settings = recall(context.active_object)
+        except ValueError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        lost = again.restore(settings, context.scene.espalier)
         if lost:
             self.report({"WARNING"}, translate("Could not restore: {what}").format(what=", ".join(lost)))
         pump.redraw("UI")
@@ -171,7 +177,7 @@ class EspalierMarkAsset(bpy.types.Operator):
             target.asset_mark()
             target.asset_generate_preview()
             target.asset_data.description = translate("Made with Espalier, seed {seed}").format(
-                seed=target["espalier_seed"]
+                seed=shown(target, "seed")
             )
         return {"FINISHED"}
 
@@ -194,8 +200,9 @@ class EspalierInsertAgain(_EntryOperator):
         location = tuple(context.scene.cursor.location)
         if entry.result is None:
             settings = entry.settings
+            seed = settings.get("seed", protocol.default("seed"))
             try:
-                job = again.new_job(context, settings, seed=settings["seed"], location=location, size=entry.size)
+                job = again.new_job(context, settings, seed=seed, location=location, size=entry.size)
             except (ValueError, OSError) as error:
                 self.report({"ERROR"}, str(error))
                 return {"CANCELLED"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bpy
 
 from ..scene import history
-from ..scene.made import is_made
+from ..scene.made import is_made, shown
 from . import object_operators
 from .panels import SubPanel
 
@@ -25,7 +25,7 @@ class EspalierIteratePanel(SubPanel):
         active = context.active_object
         if active is not None and is_made(active):
             row = column.row()
-            row.label(text=f"{active.name}  ·  {active['espalier_seed']}", icon="MESH_MONKEY", translate=False)
+            row.label(text=f"{active.name}  ·  {shown(active, 'seed')}", icon="MESH_MONKEY", translate=False)
             row.operator(object_operators.EspalierRestoreSettings.bl_idname, text="", icon="LOOP_BACK")
         regenerate = object_operators.EspalierRegenerate.bl_idname
         column.operator(regenerate, text="Regenerate with New Seed", icon="FILE_REFRESH").how = "SEED"

@@ -203,7 +203,7 @@ def test_retexture_keeps_the_faces_and_makes_a_texture(request_: protocol.Genera
     texture = np.asarray(Image.open(result.texture))
     assert texture.shape == (64, 64, 3)
     assert len(np.unique(texture.reshape(-1, 3), axis=0)) > 10  # it is painted
-    assert json.loads((Path(request_.out) / "job.json").read_text())["settings"]["mesh"] == request_.mesh
+    assert json.loads((Path(request_.out) / "ball.json").read_text())["settings"]["mesh"] == request_.mesh
     again = run(request_)
     assert np.array_equal(texture, np.asarray(Image.open(again.texture)))
 
@@ -227,4 +227,4 @@ def test_retexture_can_be_cancelled(request_: protocol.Generate) -> None:
 
     with pytest.raises(JobCancelled):
         run(request_, check)
-    assert not (Path(request_.out) / "mesh.npz").exists()
+    assert not (Path(request_.out) / "ball.npz").exists()

@@ -20,7 +20,7 @@ class Outlines:
     end: np.ndarray  # [P] complex128; the chart is on the left
     vertices: np.ndarray  # [P, 2] int64: the vertices of the mesh at both ends
     face: np.ndarray  # [P] int64: the face that has this side
-    chart: np.ndarray  # [P] int64, ascending, without gaps
+    chart: np.ndarray  # [P] int64, ascending; a chart that is a closed surface has no segments
 
     def transformed(self, factor: np.ndarray) -> Outlines:
         """The same outlines with the points of each chart multiplied by its factor [C]."""
@@ -28,7 +28,7 @@ class Outlines:
         return Outlines(self.start * factor, self.end * factor, self.vertices, self.face, self.chart)
 
     def begins(self) -> np.ndarray:
-        """[C] int64: the first segment of each chart."""
+        """[C] int64: the first segment of each chart that has one."""
         return np.flatnonzero(np.diff(self.chart, prepend=-1))
 
     def least(self, values: np.ndarray) -> np.ndarray:
@@ -65,13 +65,14 @@ def self_crossings(outlines: Outlines) -> tuple[np.ndarray, np.ndarray]:
     left, right = np.minimum(start.real, end.real), np.maximum(start.real, end.real)
     low = outlines.least(left)
     size = np.maximum(-outlines.least(-right) - low, 1e-300)
+    numbers, chart = np.unique(outlines.chart, return_inverse=True)  # a closed chart has no outline
     # Charts are put side by side, with a width of 1 and gaps of 1, so that only segments of the same chart can meet.
-    left = 2.0 * outlines.chart + (left - low[outlines.chart]) / size[outlines.chart]
-    right = 2.0 * outlines.chart + (right - low[outlines.chart]) / size[outlines.chart]
+    left = 2.0 * chart + (left - low[chart]) / size[chart]
+    right = 2.0 * chart + (right - low[chart]) / size[chart]
     order = np.argsort(left, kind="stable")
-    met = _meetings(start, end, left, right, order, outlines.chart, outlines.vertices, TOUCH * size)
-    chart = np.flatnonzero(met[:, 0] >= 0)
-    return chart, outlines.face[met[chart]]
+    met = _meetings(start, end, left, right, order, chart, outlines.vertices, TOUCH * size)
+    found = np.flatnonzero(met[:, 0] >= 0)
+    return numbers[found], outlines.face[met[found]]
 
 
 @compiled

@@ -47,7 +47,7 @@ def flat_charts(vertices: np.ndarray, dual: Dual) -> tuple[np.ndarray, np.ndarra
 def _divided(vertices: np.ndarray, dual: Dual, charts: np.ndarray, corners: np.ndarray, limit: float) -> np.ndarray:
     """Divide charts that are stretched too much by growing them again, with a stricter limit.
 
-    Those that cross themselves and those with few faces are cut in two.
+    Those that cross themselves, those with few faces and those without an outline are cut in two.
 
     Returns:
         [F] int64: the numbers of the new charts, from 0; -1 for faces whose chart is good.
@@ -60,7 +60,8 @@ def _divided(vertices: np.ndarray, dual: Dual, charts: np.ndarray, corners: np.n
     count = np.bincount(charts)
     grown = stretched & (count > FEW)
     ends = np.stack(farthest_faces(corners, charts, len(count)), axis=1)
-    halved = stretched & (count > 1)
+    closed = np.bincount(outlines.chart, minlength=len(count)) == 0  # such as two faces back to back
+    halved = (stretched | closed) & (count > 1)
     around = _more_than_a_turn(corners, fans(twins), charts, len(count))
     folded = np.flatnonzero(around[:, 0] >= 0)
     for chart, meeting in ((folded, around[folded]), self_crossings(outlines)):

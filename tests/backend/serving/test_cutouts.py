@@ -191,3 +191,32 @@ def test_the_command_never_writes_over_its_image(scene: Path) -> None:
 def test_the_command_refuses_a_point_outside(scene: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["cutout", str(scene), "--out", str(scene.parent), "--point", "0.5", "3"]) == 2
     assert "from 0 to 1" in capsys.readouterr().err
+
+
+def test_cut_outs_replace_only_those_of_the_same_image(tmp_path: Path) -> None:
+    from backend.serving.cutouts import _free_name, _source, write
+    from tests.backend.images.test_images import disc
+
+    out = tmp_path / "out"
+    out.mkdir()
+    for name, side in (("a", 64), ("b", 80)):
+        (tmp_path / name).mkdir()
+        disc(side=side).save(tmp_path / name / "item.png")
+
+    def cut(image: Path) -> str:
+        place = _free_name(out, image, set())
+        write(disc(side=48), place, _source(image))
+        return place.name
+
+    first, second = tmp_path / "a" / "item.png", tmp_path / "b" / "item.png"
+    assert [cut(first), cut(second), cut(first), cut(second)] == ["item.png", "item-2.png", "item.png", "item-2.png"]
+    (out / "mine.png").write_text("my own")
+    disc().save(tmp_path / "mine.png")
+    assert cut(tmp_path / "mine.png") == "mine-2.png"
+    (out / "linked.png").symlink_to(tmp_path / "mine.png")
+    disc(side=90).save(tmp_path / "linked.png")
+    assert cut(tmp_path / "linked.png") == "linked-2.png"
+    long = tmp_path / ("x" * 250 + ".png")
+    disc().save(long)
+    assert len(cut(long)) < 250
+    assert _free_name(tmp_path, first.rename(tmp_path / "item.png"), set()).name == "item-2.png"

@@ -11,7 +11,8 @@ import torch
 
 from backend import protocol
 from backend.errors import CheckpointError, describe
-from backend.serving.job import _asset_name, fraction
+from backend.files import CutOff
+from backend.serving.job import fraction
 from backend.serving.warm_models import WarmModels
 from backend.store.catalog import HashLock, LockedFile
 from tests.fakes.tiny_model import write_tiny_model
@@ -22,20 +23,6 @@ def test_progress_never_falls_and_ends_at_one() -> None:
     assert fractions == sorted(fractions)
     assert fractions[0] == 0
     assert fractions[-1] == 1
-
-
-@pytest.mark.parametrize(
-    ("image", "name"),
-    [
-        ("/a/b/mug.front.png", "mug.front"),
-        ("Stuhl grün.jpeg", "Stuhl grün"),
-        ('a<b>:"|?*.png', "a_b______"),
-        ("...png", "object"),
-        ("x" * 300 + ".png", "x" * 80),
-    ],
-)
-def test_assets_are_named_after_their_image_on_every_system(image: str, name: str) -> None:
-    assert _asset_name(image) == name
 
 
 def test_one_model_stays_loaded(tmp_path: Path) -> None:
@@ -70,6 +57,9 @@ def test_a_model_whose_files_have_changed_is_loaded_anew(tmp_path: Path) -> None
         (torch.OutOfMemoryError("CUDA out of memory"), "out_of_memory"),
         (RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: not enough memory"), "out_of_memory"),
         (OSError(errno.ENOSPC, "No space left on device"), "disk_full"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "disk_full"),
+        (OSError(errno.EFBIG, "File too large"), "disk_full"),
+        (CutOff(Path("mug.blend"), "its last block is missing"), "disk_full"),
         (PermissionError(errno.EACCES, "Permission denied", "/x"), "file_error"),
         (RuntimeError("shape mismatch"), "internal"),
         (ZeroDivisionError(), "internal"),

@@ -166,14 +166,16 @@ def test_a_job_from_request_to_files(server: Server, make: Make) -> None:
     assert result.settings["guidance"] == 2.0  # the model's, filled in
     assert result.counts["voxels"] > 0
     assert set(protocol.STAGES) | {"total", "preview"} <= result.timings.keys()
-    assert json.loads((Path(result.arrays).parent / "job.json").read_text())["settings"] == result.settings
+    assert json.loads((Path(result.arrays).parent / "disc.json").read_text())["settings"] == result.settings
     names = {path.name for path in Path(result.arrays).parent.iterdir()}
-    assert names == {"raw.npz", "mesh.npz", "texture.png", "normal_map.png", "disc.glb", "job.json"}
+    assert names == {
+        f"disc{ending}" for ending in (".raw.npz", ".npz", ".texture.png", ".normal_map.png", ".glb", ".json")
+    }
 
 
 def test_ambient_occlusion_lies_beside_the_texture(server: Server, make: Make) -> None:
     result = server.run(make(ambient_occlusion=True))[-1]
-    assert Path(result.occlusion).name == "occlusion.png"
+    assert Path(result.occlusion).name == "disc.occlusion.png"
     with Image.open(result.occlusion) as image:
         assert (image.mode, image.size) == ("L", (64, 64))
     assert result.settings["ambient_occlusion"] is True
@@ -184,7 +186,7 @@ def test_the_same_seed_gives_the_same_bytes(server: Server, make: Make) -> None:
     def digests(job: str, seed: int) -> dict[str, str]:
         request = make(job, seed=seed)
         server.run(request)
-        files = sorted(path for path in Path(request.out).iterdir() if path.name != "job.json")
+        files = sorted(path for path in Path(request.out).iterdir() if path.name != "disc.json")
         return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
     first = digests("a", seed=5)

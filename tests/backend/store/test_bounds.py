@@ -152,3 +152,11 @@ def test_the_hub_is_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
     finally:
         server.shutdown()
         server.server_close()
+
+
+def test_a_listing_that_is_sent_too_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounds, "BEFORE_SLOW", 0.2)
+    start = time.monotonic()
+    with pytest.raises(StoreError, match="sent only"):
+        ask(listing(Body(endless(b" ", 0.02))))
+    assert time.monotonic() - start < 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from espalier.backend import protocol
 from espalier.blender_addon.jobs import journal
 from espalier.blender_addon.jobs.client import Backend
 from espalier.blender_addon.jobs.journal import Journal
@@ -165,3 +167,88 @@ def test_a_result_whose_files_are_gone_is_unfinished(
     first.close()
     (left,) = Journal(tmp_path / "jobs").take_over()
     assert left.result is None
+
+
+STRANGE: list[tuple[str, str]] = [
+    ("result.json", '{"type":"progress","job":"j","stage":"x","fraction":1}'),
+    ("result.json", '{"type":"error","job":"j","code":"x","message":"y"}'),
+    ("result.json", '{"type":"result","job":"j","arrays":"/etc/passwd","texture":"/etc/passwd","glb":""}'),
+    ("result.json", '{"type":"result","job":"j","arrays":"JOB/../../x","texture":"JOB/asked.json","glb":""}'),
+    ("result.json", " " * (2 << 20)),
+    ("asked.json", "[" * 100_000),
+    ("asked.json", "[]"),
+    ("asked.json", "3"),
+    ("asked.json", '{"request": 3}'),
+    ("asked.json", '{"request": "{}"}'),
+    ("asked.json", " " * (2 << 20)),
+    ("asked.json", "\0\0\0"),
+]
+FIELDS: list[tuple[str, object]] = [
+    ("images", ()),
+    ("images", ([],)),
+    ("images", "a.png"),
+    ("job", ["j"]),
+    ("job", {}),
+    ("out", ["x"]),
+    ("steps", "many"),
+    ("model", None),
+    ("seed", [1]),
+]
+
+
+def left_job(root: Path, **changes: object) -> Path:
+    """A job as a Blender left it that died, changed."""
+    folder = root / "session" / "job"
+    folder.mkdir(parents=True)
+    request = protocol.Generate("j", ("a.png",), str(folder))
+    line = json.loads(protocol.encode(request)) | changes
+    noted = {"request": json.dumps(line), "sources": ["a"], "replaces": None, "layout": ["", ""]}
+    (folder / "asked.json").write_text(json.dumps(noted))
+    return folder
+
+
+def beside(root: Path) -> Path:
+    """Another session's job that is as it should be."""
+    folder = root / "session 2" / "job"
+    folder.mkdir(parents=True)
+    request = protocol.encode(protocol.Generate("k", ("b.png",), str(folder)))
+    noted = {"request": request, "sources": ["b"], "replaces": None, "layout": ["", ""]}
+    (folder / "asked.json").write_text(json.dumps(noted))
+    return folder
+
+
+@pytest.mark.parametrize(("name", "content"), STRANGE, ids=range(len(STRANGE)))
+def test_a_job_of_strange_content_is_dropped_and_said(
+    tmp_path: Path, name: str, content: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = left_job(tmp_path)
+    (folder / name).write_text(content.replace("JOB", str(folder)))
+    beside(tmp_path)
+    assert [left.request.job for left in Journal(tmp_path).take_over()] == ["k"]
+    assert "cannot be read and is deleted" in capsys.readouterr().out
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(("name", "value"), FIELDS, ids=range(len(FIELDS)))
+def test_a_request_of_strange_fields_is_dropped_and_said(
+    tmp_path: Path, name: str, value: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    left_job(tmp_path, **{name: value})
+    beside(tmp_path)
+    assert [left.request.job for left in Journal(tmp_path).take_over()] == ["k"]
+    assert "cannot be read and is deleted" in capsys.readouterr().out
+
+
+def test_links_in_the_journal_are_left_alone(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "file").write_text("precious")
+    root = tmp_path / "jobs"
+    (root / "session").mkdir(parents=True)
+    (root / "session" / "job").symlink_to(precious)
+    (root / "linked session").symlink_to(precious)
+    (root / "locked").mkdir()
+    (root / "locked" / "lock").symlink_to(precious / "file")
+    beside(root)
+    assert [left.request.job for left in Journal(root).take_over()] == ["k"]
+    assert (precious / "file").read_text() == "precious"

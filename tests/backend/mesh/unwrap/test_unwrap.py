@@ -83,6 +83,18 @@ def cone() -> Sheet:
     return vertices, np.minimum(faces, 4 * 24)  # the last ring is one vertex; some faces there have no area
 
 
+def chips() -> Sheet:
+    """A box, and beside it closed bodies so small that each becomes one chart: two faces back to back, tetrahedra."""
+    vertices, faces = box()
+    pieces, numbers, count = [vertices], [faces], len(vertices)
+    corners = np.array([(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)], dtype=np.float32)
+    for place, piece in enumerate([[(0, 1, 2), (0, 2, 1)], [(0, 2, 1), (0, 1, 3), (1, 2, 3), (0, 3, 2)]] * 3):
+        pieces.append(0.4 + 0.01 * place + 1e-3 * corners)
+        numbers.append(np.array(piece) + count)
+        count += 4
+    return np.concatenate(pieces), np.concatenate(numbers)
+
+
 def spikes() -> Sheet:
     """A ball whose vertices jump in and out: no part of it is nearly flat."""
     vertices, faces = simplified(sphere, 400)
@@ -102,6 +114,7 @@ KINDS = {
     "moebius": lambda: sheet(4, 24, twisted=True),
     "box": box,
     "cone": cone,
+    "chips": chips,
     "two_sided": two_sided,
     "flap": flap,
     "fins": fins,

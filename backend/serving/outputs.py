@@ -1,0 +1,174 @@
+"""The files of an asset: what they are called, and how they are written.
+
+Every name is made of the asset's, so that several assets can share a folder. ``NAME.json`` says which images an asset
+was made from. Made from the same images again, it replaces its earlier files; another asset of that name gets a number.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ..asset_facts import standing
+from ..files import sha256, write_whole, written_together, written_whole
+from ..mesh import Mesh, RawMesh
+from ..mesh.export import mtl_text, obj_text, write_gaussians, write_glb, write_ply
+from ..names import asset_name, key, longest_in, numbered
+from ..pipeline import Generated
+from ..protocol import Settings
+
+#: zlib level of the texture: the default (6) takes far longer for a few percent.
+_PNG_LEVEL = 3
+
+#: The endings of an asset's files, by kind. The name of an image is that of the field of ``FinishedMesh``.
+ENDINGS = {
+    "arrays": ".npz",
+    "glb": ".glb",
+    "texture": ".texture.png",
+    "normal_map": ".normal_map.png",
+    "occlusion": ".occlusion.png",
+    "raw": ".raw.ply",
+    "obj": ".obj",
+    "mtl": ".mtl",
+    "ply": ".ply",
+    "gaussians": ".gaussians.ply",
+}
+RAW_ARRAYS, NOTES = ".raw.npz", ".json"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the files of one asset go. ``pictures`` is the digest of the images that it is made from."""
+
+    folder: Path
+    name: str
+    pictures: str
+
+    @classmethod
+    def find(cls, folder: Path, wanted: str, images: Sequence[str]) -> Place:
+        """The place for an asset that is to be called ``wanted``, in an existing folder. Raises OSError."""
+        pictures = _digest(images)
+        there = {key(path.name): path for path in folder.iterdir()}
+
+        def is_free(name: str) -> bool:
+            if not any(key(name + ending) in there for ending in (*ENDINGS.values(), RAW_ARRAYS, NOTES)):
+                return True
+            notes = there.get(key(name + NOTES))
+            return notes is not None and _pictures_in(notes) == pictures
+
+        return cls(folder, numbered(asset_name(wanted, longest_in(folder)), is_free), pictures)
+
+    def path(self, kind: str) -> Path:
+        """The path of a kind of file."""
+        return self.folder / (self.name + ENDINGS[kind])
+
+    @property
+    def raw_arrays(self) -> Path:
+        """The path of the raw mesh's arrays."""
+        return self.folder / (self.name + RAW_ARRAYS)
+
+
+def _digest(images: Sequence[str]) -> str:
+    """A digest of the content of images that can be read, or of their paths: then the job says what is wrong."""
+    found = hashlib.sha256()
+    for image in images:
+        try:
+            found.update(sha256(Path(image)).encode())
+        except (OSError, ValueError):
+            found.update(image.encode("utf-8", "surrogatepass"))
+    return found.hexdigest()
+
+
+def _pictures_in(notes: Path) -> object:
+    """What the notes beside an asset say of its images; None if they cannot be read."""
+    try:
+        return json.loads(notes.read_text("utf-8")).get("pictures")
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return None
+
+
+def write_asset(place: Place, generated: Generated, settings: Settings, *, durable: bool) -> dict[str, Path]:
+    """Write an asset's files, all of them or none. Returns the path of each kind. Raises OSError.
+
+    The files for other programs hold the asset as Blender's object stands: see ``standing``. Only the arrays are as
+    they were made.
+    """
+    mesh = generated.mesh
+    factor, shift = standing(mesh.vertices.min(axis=0), mesh.vertices.max(axis=0))
+    stood = replace(mesh, vertices=_moved(mesh.vertices, factor, shift))
+    painted = {"texture": mesh.texture, "normal_map": mesh.normal_map, "occlusion": mesh.occlusion}
+    images = {kind: _png(image) for kind, image in painted.items() if image is not None}
+    kinds = ["arrays", "glb", *images, *_asked_for(generated, settings)]
+    files = {kind: place.path(kind) for kind in kinds}
+    with written_together(*files.values(), durable=durable) as parts:
+        part = dict(zip(kinds, parts, strict=True))
+        for kind, png in images.items():
+            part[kind].write_bytes(png)
+        np.savez(
+            part["arrays"],
+            vertices=mesh.vertices.astype(np.float32),
+            faces=mesh.faces.astype(np.int32),
+            uvs=mesh.uvs.astype(np.float32),
+        )
+        normal_map, occlusion = images.get("normal_map"), images.get("occlusion")
+        write_glb(part["glb"], stood, images["texture"], normal_map, place.name, occlusion)
+        if "raw" in part:
+            raw = generated.raw.numpy()
+            write_ply(part["raw"], replace(raw, vertices=_moved(raw.vertices, factor, shift)))
+        if "obj" in part:
+            normals = files["normal_map"].name if "normal_map" in files else None
+            part["obj"].write_text(obj_text(stood, files["mtl"].name, place.name), "utf-8", newline="\n")
+            words = mtl_text(files["texture"].name, normals, place.name)
+            part["mtl"].write_text(words, "utf-8", newline="\n")
+        if "ply" in part:
+            write_ply(part["ply"], Mesh(stood.vertices, mesh.faces, mesh.vertex_colors()))
+        if "gaussians" in part and generated.gaussians is not None:
+            write_gaussians(part["gaussians"], generated.gaussians, factor, shift)
+    return files
+
+
+def _asked_for(generated: Generated, settings: Settings) -> list[str]:
+    """The kinds of files that a person chose."""
+    kinds = ["raw"] if settings.keep_raw else []
+    kinds += ["obj", "mtl"] if "obj" in settings.formats else []
+    kinds += ["ply"] if "ply" in settings.formats else []
+    has_gaussians = "gaussians" in settings.formats and generated.gaussians is not None
+    return [*kinds, "gaussians"] if has_gaussians else kinds
+
+
+def write_raw(place: Place, raw: RawMesh) -> Path:
+    """Write the arrays of a raw mesh, and return their path. Raises OSError."""
+    surface = raw.numpy()
+    colors = np.full_like(surface.vertices, 0.8) if surface.colors is None else surface.colors
+    with written_whole(place.raw_arrays) as part:
+        np.savez(
+            part,
+            vertices=surface.vertices.astype(np.float32),
+            faces=surface.faces.astype(np.int32),
+            colors=colors.astype(np.float32),
+        )
+    return place.raw_arrays
+
+
+def write_notes(place: Place, settings: dict[str, Any], counts: dict[str, int]) -> None:
+    """Write how an asset was made. Raises OSError."""
+    notes = {"settings": settings, "counts": counts, "pictures": place.pictures}
+    write_whole(place.folder / (place.name + NOTES), json.dumps(notes, indent=2) + "\n")
+
+
+def _moved(vertices: np.ndarray, factor: float, shift: list[float]) -> np.ndarray:
+    return (vertices * np.float32(factor) + np.array(shift, np.float32)).astype(np.float32)
+
+
+def _png(image: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG", compress_level=_PNG_LEVEL)
+    return buffer.getvalue()

@@ -1,0 +1,200 @@
+"""All files of an asset agree, as Blender opens them: size, origin, orientation, material and names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import bpy
+import numpy as np
+import pytest
+import torch
+from espalier.blender_addon.scene.mesh_import import create_object
+from PIL import Image
+
+from backend import protocol
+from backend.asset_facts import ROUGHNESS
+from backend.mesh.extract.flexicubes import extract_mesh
+from backend.mesh.finish import finish
+from backend.models.gaussians import Gaussians
+from backend.pipeline import Generated
+from backend.protocol import Settings
+from backend.serving.outputs import ENDINGS, Place, write_asset, write_notes
+from tests.backend.shells import chair, features_of
+
+KINDS = tuple(ENDINGS)
+
+
+@pytest.fixture(scope="module")
+def generated() -> Generated:
+    raw = extract_mesh(*features_of(chair, 32), 32)
+    mesh = finish(raw, faces=800, texture_size=64, ambient_occlusion=True)
+    centres = raw.vertices[:50]
+    gaussians = Gaussians(
+        raw_xyz=centres + 0.5,
+        raw_features_dc=torch.zeros(50, 1, 3),
+        raw_scaling=torch.zeros(50, 3),
+        raw_rotation=torch.zeros(50, 4),
+        raw_opacity=torch.zeros(50, 1),
+        scaling_bias=0.004,
+        opacity_bias=0.1,
+        minimum_size=9e-4,
+    )
+    return Generated(raw=raw, mesh=mesh, gaussians=gaussians, counts={"faces": 800}, timings={})
+
+
+SETTINGS = Settings(formats=("obj", "ply", "gaussians"), keep_raw=True, ambient_occlusion=True)
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Callable[..., list[str]]:
+    """``images("a/mug", 3)`` is an image of that name and colour."""
+
+    def make(name: str, shade: int) -> list[str]:
+        path = tmp_path / f"{name}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.new("RGB", (4, 4), (shade, 9, 9)).save(path)
+        return [str(path)]
+
+    return make
+
+
+def bounds(objects: list[bpy.types.Object]) -> np.ndarray:
+    bpy.context.view_layer.update()
+    points = [target.matrix_world @ vertex.co for target in objects for vertex in target.data.vertices]
+    return np.array([np.min(points, axis=0), np.max(points, axis=0)])
+
+
+def shader(target: bpy.types.Object) -> bpy.types.ShaderNode:
+    nodes = target.active_material.node_tree.nodes
+    return next(node for node in nodes if node.type == "BSDF_PRINCIPLED")
+
+
+def described(target: bpy.types.Object) -> dict[str, object]:
+    material, node = target.active_material, shader(target)
+    return {
+        "name": target.name,
+        "material": material.name,
+        "roughness": round(node.inputs["Roughness"].default_value, 3),
+        "metallic": round(node.inputs["Metallic"].default_value, 3),
+    }
+
+
+def opened(read: Callable[[], object]) -> bpy.types.Object:
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    read()
+    (target,) = (one for one in bpy.data.objects if one.type == "MESH")
+    return target
+
+
+def test_all_files_agree(generated: Generated, images: Callable[..., list[str]], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    files = write_asset(Place.find(out, "Stuhl grün", images("a", 1)), generated, SETTINGS, durable=True)
+    assert set(files) == set(KINDS)
+    assert {path.name for path in out.iterdir()} == {f"Stuhl grün{ending}" for ending in ENDINGS.values()}
+    result: Any = protocol.Result(
+        "j",
+        str(files["arrays"]),
+        str(files["texture"]),
+        str(files["glb"]),
+        normal_map=str(files["normal_map"]),
+        occlusion=str(files["occlusion"]),
+    )
+    blend = opened(
+        lambda: create_object(
+            result, name="Stuhl grün", collection=bpy.context.scene.collection, settings={"images": []}
+        )
+    )
+    where, what = bounds([blend]), described(blend)
+    names = {image.name for image in bpy.data.images if image.source == "FILE"}
+    assert names == {"Stuhl grün", "Stuhl grün normal", "Stuhl grün occlusion"}
+    np.testing.assert_allclose((where[1] - where[0]).max(), 1.0, atol=1e-5)
+    np.testing.assert_allclose(where[0][2], 0.0, atol=1e-5)
+    np.testing.assert_allclose(where.mean(axis=0)[:2], 0.0, atol=1e-5)
+    assert what["roughness"] == ROUGHNESS
+    usd = tmp_path / "chair.usda"
+    bpy.ops.wm.usd_export(filepath=str(usd), export_textures=False)
+
+    glb = opened(lambda: bpy.ops.import_scene.gltf(filepath=str(files["glb"])))
+    np.testing.assert_allclose(bounds([glb]), where, atol=1e-5)
+    assert described(glb) == what
+    assert names <= {image.name for image in bpy.data.images}
+
+    obj = opened(lambda: bpy.ops.wm.obj_import(filepath=str(files["obj"])))
+    np.testing.assert_allclose(bounds([obj]), where, atol=1e-4)
+    assert described(obj) == what
+    (texture,) = (image for image in bpy.data.images if image.source == "FILE" and "texture" in image.name)
+    assert Path(bpy.path.abspath(texture.filepath)) == files["texture"]
+
+    ply = opened(lambda: bpy.ops.wm.ply_import(filepath=str(files["ply"])))
+    np.testing.assert_allclose(bounds([ply]), where, atol=1e-5)
+    raw = opened(lambda: bpy.ops.wm.ply_import(filepath=str(files["raw"])))
+    np.testing.assert_allclose(bounds([raw]), where, atol=0.1)
+    assert bounds([raw])[0][2] > -0.05
+
+    back = opened(lambda: bpy.ops.wm.usd_import(filepath=str(usd)))
+    np.testing.assert_allclose(bounds([back]), where, atol=1e-4)
+
+
+def test_gaussians_stand_where_the_mesh_does(
+    generated: Generated, images: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    files = write_asset(Place.find(tmp_path, "a", images("b", 1)), generated, SETTINGS, durable=False)
+    head, _, body = files["gaussians"].read_bytes().partition(b"end_header\n")
+    columns = [line.split()[-1].decode() for line in head.splitlines() if line.startswith(b"property float")]
+    values = dict(zip(columns, np.frombuffer(body, "<f4").reshape(50, -1).T, strict=True))
+    vertices = generated.mesh.vertices
+    size = float((vertices.max(axis=0) - vertices.min(axis=0)).max())
+    gaussians = generated.gaussians
+    assert gaussians is not None
+    np.testing.assert_allclose(values["z"], (gaussians.xyz[:, 2].numpy() - vertices[:, 2].min()) / size, atol=1e-5)
+    np.testing.assert_allclose(np.exp(values["scale_0"]), gaussians.scaling[:, 0].numpy() / size, rtol=1e-4)
+
+
+def test_several_assets_share_a_folder(generated: Generated, images: Callable[..., list[str]], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+
+    def write(wanted: str, pictures: list[str]) -> str:
+        place = Place.find(out, wanted, pictures)
+        write_asset(place, generated, SETTINGS, durable=False)
+        write_notes(place, {"images": pictures}, {})
+        return place.name
+
+    first, second, third = images("a/item", 1), images("b/item", 2), images("c/ITEM", 3)
+    assert [write("item", first), write("item", second), write("ITEM", third)] == ["item", "item-2", "ITEM-3"]
+    assert [write("item", first), write("item", second), write("ITEM", third)] == ["item", "item-2", "ITEM-3"]
+    assert (out / "item.mtl").read_text().count("item.texture.png") == 1
+    assert (out / "item-2.obj").read_text().startswith("mtllib item-2.mtl\no item-2\n")
+    (out / "lamp.glb").write_text("somebody else's")
+    assert write("lamp", first) == "lamp-2"
+    for strange in ("[" * 100_000, "[]", "{", '{"pictures": []}'):
+        (out / "item.json").write_text(strange)
+        assert Place.find(out, "item", first).name == "item-4"
+    assert json.loads((out / "item-2.json").read_text())["settings"] == {"images": second}
+
+
+def test_nothing_is_changed_if_one_file_cannot_be_written(
+    generated: Generated,
+    images: Callable[..., list[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from backend.serving import outputs
+
+    place = Place.find(tmp_path, "item", images("a", 1))
+    write_asset(place, generated, SETTINGS, durable=False)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+
+    def full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    for name in ("write_gaussians", "mtl_text", "write_glb"):
+        with monkeypatch.context() as patch:
+            patch.setattr(outputs, name, full)
+            with pytest.raises(OSError, match="No space"):
+                write_asset(place, generated, Settings(formats=SETTINGS.formats, seed=5), durable=False)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
