@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
         from .images import refine
         from .mesh import finish
 
-        finish.warm()
+        finish.warm_painting()
         refine.warm()
         return 0
     try:

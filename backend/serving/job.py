@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import re
 import time
 from collections.abc import Callable
@@ -27,6 +28,7 @@ from ..files import write_whole, written_whole
 from ..images.files import load_image
 from ..mesh import Mesh, RawMesh
 from ..mesh.export import write_gaussians, write_glb, write_obj, write_ply
+from ..mesh.paint.paint import View
 from ..pipeline import Generated, Pipeline
 from ..protocol import Settings
 from ..retexture import load_mesh, retexture
@@ -76,7 +78,9 @@ def run(
     written = time.perf_counter()
     carried_out = _carried_out(request, pipeline, settings)
     files = _write(out, _asset_name(request.images[0]), generated, settings)
-    write_whole(out / "job.json", json.dumps({"settings": carried_out, "counts": generated.counts}, indent=2) + "\n")
+    cameras = tuple(_camera(view) for view in generated.mesh.views)
+    about = {"settings": carried_out, "counts": generated.counts, **({"cameras": cameras} if cameras else {})}
+    write_whole(out / "job.json", json.dumps(about, indent=2) + "\n")
     timings["write"] = time.perf_counter() - written
     timings["total"] = time.perf_counter() - started
     return protocol.Result(
@@ -92,6 +96,7 @@ def run(
         raw=str(out / "raw.npz") if settings.keep_raw else "",
         files={kind: str(path) for kind, path in files.items() if kind in (*protocol.ABOUT["formats"].values, "raw")},
         note=" ".join(filter(None, [*notes, generated.note])),
+        cameras=cameras,
     )
 
 
@@ -152,6 +157,23 @@ def _carried_out(request: protocol.Generate, pipeline: Pipeline, settings: Setti
     }
     asked = {"images": list(request.images), "points": list(request.points), "painted": list(request.painted)}
     return {**asked, **asdict(settings), **filled, "mesh": request.mesh}
+
+
+def _camera(view: View) -> dict[str, float]:
+    """An image's camera, as ``protocol.Result`` describes it."""
+    camera = view.camera
+    if camera is None:
+        return {}
+    spread = math.tan(math.radians(camera.fov) / 2)
+    return {
+        "painted": view.trusted,
+        "azimuth": camera.azimuth % 360,
+        "elevation": camera.elevation,
+        "distance": camera.distance,
+        "angle": math.degrees(2 * math.atan(spread * camera.half)),
+        "shift_x": camera.u / (2 * camera.half),
+        "shift_y": camera.v / (2 * camera.half),
+    }
 
 
 def _asset_name(image: str) -> str:

@@ -15,8 +15,9 @@ from .camera import RADIUS, Camera, axes_of
 from .shape import Seen, Shape
 
 SLANTS = (0.12, 0.4)  # cosines between surface and view: nothing is painted below the first, all of it above the second
-BEHIND = 0.012  # how much deeper than what the camera sees a texel may be, in sides of the cube
-STEP = 0.05  # a difference of depths that is an edge
+#: How much deeper than what the camera sees a texel is still painted, and how much deeper it is not; sides of the cube.
+BEHIND, HIDDEN = 0.006, 0.018
+STEP = 0.025  # a difference of depths that is an edge
 EDGE = 0.008  # how far from edges of depth and outline a pixel is fully trusted, in sides of the picture
 STRIP = 64  # rows that one thread does at a time
 
@@ -29,9 +30,10 @@ def trusted(seen: Seen, alpha: np.ndarray) -> np.ndarray:
     size = len(alpha)
     depth = np.where(seen.shown, 1 / np.maximum(seen.near, 1e-6), 1e6)
     beside = seen.shown & (depth - ndimage.minimum_filter(depth, 3) > STEP)
-    from_outline = ndimage.distance_transform_edt(np.pad(alpha >= 0.5, 1))[1:-1, 1:-1] / size
-    from_nearer = ndimage.distance_transform_edt(~beside) / size
-    ramps = [np.clip(distance / EDGE, 0, 1) for distance in (from_outline, from_nearer)]
+    from_outline = ndimage.distance_transform_edt(np.pad(alpha >= 0.5, 1))[1:-1, 1:-1]
+    from_nearer = ndimage.distance_transform_edt(~beside)
+    # Not at all in the first pixel, so that the ramp begins at 0 between pixels, too.
+    ramps = [np.clip((distance - 1) / (EDGE * size), 0, 1) for distance in (from_outline, from_nearer)]
     return np.asarray(ramps[0] * ramps[1], dtype=np.float32)
 
 
@@ -122,13 +124,15 @@ def _look(
             if min(x, y) <= 0 or max(x, y) >= 1:
                 continue
             nearest = near[int(y * size), int(x * size)]
-            if nearest > 0 and depth > 1.0 / nearest + BEHIND + pixel * depth / max(slant, 0.2):
+            behind = depth - 1.0 / nearest - pixel * depth / max(slant, 0.2) if nearest > 0 else 0.0
+            if behind >= HIDDEN:
                 continue
             alpha = _sampled(layers, x, y, 3)
             if alpha < 0.5:
                 continue
             ramp = min((slant - SLANTS[0]) / (SLANTS[1] - SLANTS[0]), 1.0)
-            shares[row, column] = ramp * ramp * (3 - 2 * ramp) * _sampled(trust, x, y, 0)
+            open_to_view = min((HIDDEN - behind) / (HIDDEN - BEHIND), 1.0)
+            shares[row, column] = ramp * ramp * (3 - 2 * ramp) * open_to_view * _sampled(trust, x, y, 0)
             for k in range(3):
                 colors[row, column, k] = min(_sampled(layers, x, y, k) / alpha, 1.0)
 
