@@ -75,7 +75,7 @@ def _run(options: argparse.Namespace) -> int:
         from .images import refine
         from .mesh import finish
 
-        finish.warm()
+        finish.warm_painting()
         refine.warm()
         return 0
     try:

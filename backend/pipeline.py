@@ -24,6 +24,7 @@ from .mesh import MeshError, RawMesh
 from .mesh.extract.flexicubes import extract_mesh
 from .mesh.extract.seal import seal_cubes, seal_voxels
 from .mesh.finish import FinishedMesh, finish
+from .mesh.paint.paint import Pictures, note_on_views
 from .models.gaussians import Gaussians
 from .models.image_encoder import ImageEncoder
 from .models.latent_flow import LatentFlow
@@ -131,7 +132,9 @@ def decode_gaussians(decoder: LatentGaussianDecoder, latents: SparseTensor) -> G
     return decoder.gaussians(decoder(latents))[0]
 
 
-def finish_mesh(raw: RawMesh, gaussians: Gaussians | None, settings: Settings, check: Check) -> FinishedMesh:
+def finish_mesh(
+    raw: RawMesh, gaussians: Gaussians | None, images: Sequence[Image.Image], settings: Settings, check: Check
+) -> FinishedMesh:
     """Clean, simplify, unwrap and texture the surface. Raises GenerationError if no part of it is visible."""
     try:
         return finish(
@@ -141,10 +144,18 @@ def finish_mesh(raw: RawMesh, gaussians: Gaussians | None, settings: Settings, c
             normal_map=settings.normal_map,
             ambient_occlusion=settings.ambient_occlusion,
             gaussians=gaussians if settings.texture_source == "gaussians" else None,
+            pictures=pictures_for(images, settings),
             check=check,
         )
     except MeshError as error:
         raise _mesh_error(error) from error
+
+
+def pictures_for(images: Sequence[Image.Image], settings: Settings) -> Pictures | None:
+    """What to paint the texture from; None if it is not painted from the images."""
+    if settings.texture_source != "picture":
+        return None
+    return Pictures(images, settings.picture_strength, settings.keep_shading)
 
 
 def _sample(
@@ -316,9 +327,10 @@ class Pipeline:
         clock = Clock(self.device, on_progress, check)
         raw, voxels, gaussians, note = self.reconstruct(images, settings, clock, on_preview)
         with clock.stage("finish"):
-            mesh = finish_mesh(raw, gaussians, settings, check)
+            mesh = finish_mesh(raw, gaussians, images, settings, check)
         counts = {"images": len(images), "voxels": voxels, "raw_faces": len(raw.faces)} | mesh.counts
-        return Generated(mesh, raw, gaussians, clock.seconds, counts, note)
+        notes = " ".join(filter(None, [note, note_on_views(mesh.views)]))
+        return Generated(mesh, raw, gaussians, clock.seconds, counts, notes)
 
     @torch.inference_mode()
     def reconstruct(

@@ -20,8 +20,9 @@ from .mesh.bake.gaussian_color import GaussianColors
 from .mesh.clean.cleanup import check_mesh, drop_bad_faces
 from .mesh.finish import FinishedMesh
 from .mesh.given import GivenMesh, GivenMeshError, read_mesh
+from .mesh.paint.paint import Painter, note_on_views
 from .mesh.voxelize import surface_voxels
-from .pipeline import Check, Clock, Generated, OnProgress, Pipeline, Reconstruction
+from .pipeline import Check, Clock, Generated, OnProgress, Pipeline, Reconstruction, pictures_for
 from .protocol import Settings
 
 if TYPE_CHECKING:
@@ -59,12 +60,15 @@ def retexture(
     structure = torch.from_numpy(np.pad(voxels, ((0, 0), (1, 0)))).to(pipeline.device)
     made = pipeline.reconstruct(images, settings, clock, on_preview, structure=structure)
     with clock.stage("finish"):
-        painted = paint(mesh, made, settings, check)
+        painted = paint(mesh, made, images, settings, check)
     counts = {"images": len(images), "voxels": made.voxels, "raw_faces": len(made.raw.faces)} | painted.counts
-    return Generated(painted, made.raw, made.gaussians, clock.seconds, counts, made.note)
+    notes = " ".join(filter(None, [made.note, note_on_views(painted.views)]))
+    return Generated(painted, made.raw, made.gaussians, clock.seconds, counts, notes)
 
 
-def paint(mesh: GivenMesh, made: Reconstruction, settings: Settings, check: Check) -> FinishedMesh:
+def paint(
+    mesh: GivenMesh, made: Reconstruction, images: Sequence[Image.Image], settings: Settings, check: Check
+) -> FinishedMesh:
     """Unwrap the mesh and bake the reconstruction's colours onto it. Raises GenerationError if that has no surface."""
     surface = made.raw.numpy()
     try:
@@ -77,7 +81,9 @@ def paint(mesh: GivenMesh, made: Reconstruction, settings: Settings, check: Chec
     target = mesh.unwrapped(settings.texture_size)
     check()
     colors = GaussianColors(made.gaussians) if settings.texture_source == "gaussians" and made.gaussians else None
-    textures = bake(target, source, settings.texture_size, normal_map=False, gaussians=colors)
+    pictures = pictures_for(images, settings)
+    painter = None if pictures is None else Painter(target, pictures, check)
+    textures = bake(target, source, settings.texture_size, normal_map=False, gaussians=colors, retouch=painter)
     check()
     return FinishedMesh(
         vertices=target.vertices,
@@ -88,4 +94,5 @@ def paint(mesh: GivenMesh, made: Reconstruction, settings: Settings, check: Chec
         occlusion=None,
         counts={"faces": len(target.faces), "vertices": len(target.vertices), "charts": target.charts},
         seconds={},
+        views=painter.views if painter else (),
     )

@@ -163,9 +163,28 @@ class Settings:
         choices=(
             Choice("colors", "Vertex Colors", "The vertex colors of the decoded mesh. Every model has them"),
             Choice(
+                "picture",
+                "Picture",
+                "The images themselves, where they show the object, and its vertex colors elsewhere",
+            ),
+            Choice(
                 "gaussians", "Gaussians", "The 3D Gaussians around the surface. Sharper, but not every model has them"
             ),
         ),
+    )
+    picture_strength: float = _setting(
+        1.0,
+        float,
+        "Picture Strength",
+        "How much of the images is painted onto the texture, if its source is the picture",
+        low=0.0,
+        high=1.0,
+    )
+    keep_shading: bool = _setting(
+        False,
+        bool,
+        "Keep Shading",
+        "Leave the light and the shadows of the images in the texture, if its source is the picture",
     )
     normal_map: bool = _setting(
         True,

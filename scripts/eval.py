@@ -1,12 +1,14 @@
-"""Judge models on objects with known truth: ``python -m scripts.eval mini|students|painted|cutout``.
+"""Judge models on objects with known truth: ``python -m scripts.eval mini|students|painted|retextured|cutout``.
 
     mini        how close a small model comes to held-out objects: shape, colours, hidden choices
     students    few-step students beside their teacher, by distributions
-    painted     how well a picture is painted on a given shape
+    painted     what painting from the picture adds to finished objects
+    retextured  how well a picture is painted on a given shape
     cutout      how well objects are cut out of images
 
 ``--json`` prints one object as the last line of stdout, ``--out FILE`` writes it to a file. Progress goes to stderr.
-The object of ``mini`` has ``all.f_score``, ``all.iou`` and ``all.psnr``, that of ``painted`` has ``all.psnr`` and
+The object of ``mini`` has ``all.f_score``, ``all.iou`` and ``all.psnr``, that of ``painted`` has
+``unpainted.psnr_best_view`` and ``painted.psnr_best_view``, that of ``retextured`` has ``all.psnr`` and
 ``all.psnr_other_views``, that of ``cutout`` has ``soft.refined.iou`` and ``soft.refined.error``.
 """
 
@@ -23,7 +25,7 @@ from typing import Any
 import torch
 
 from backend.errors import BackendError
-from backend.evaluation import cutouts, mini, painted, photographs
+from backend.evaluation import cutouts, mini, painted, photographs, retextured
 from backend.evaluation.cases import cases
 from backend.evaluation.given_set import GivenSetError, given_set, set_digest
 from backend.evaluation.samples import Row, encoder_of
@@ -31,6 +33,7 @@ from backend.evaluation.students import report, rows_of, students_of
 from backend.evaluation.table import Evaluation, table
 from backend.files import write_whole
 from backend.pipeline import Pipeline
+from backend.settings import DEFAULT_MODEL
 from backend.store.amounts import in_words
 from backend.store.catalog import find_model
 from backend.weights.folders import ModelFolder
@@ -73,14 +76,20 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m scripts.eval", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    kinds = parser.add_subparsers(metavar="mini|students|painted|cutout", required=True)
-    for name, evaluation in (("mini", mini), ("painted", painted)):
+    kinds = parser.add_subparsers(metavar="mini|students|painted|retextured|cutout", required=True)
+    for name, evaluation, model, steps in (
+        ("mini", mini, "mini", 25),
+        ("painted", painted, DEFAULT_MODEL, None),
+        ("retextured", retextured, "mini", 25),
+    ):
         kind = _kind(kinds, name, evaluation.__doc__ or "", run_on_pipeline)
         kind.add_argument("--n", type=int, default=96, help="number of objects (default: %(default)s)")
         kind.add_argument("--seed", type=int, default=0, help="chooses the held-out objects")
-        kind.add_argument("--steps", type=int, default=25, help="steps of both flows (default: %(default)s)")
+        kind.add_argument(
+            "--steps", type=int, default=steps, help=f"steps of both flows (default: {steps or 'those of the model'})"
+        )
         kind.add_argument("--guidance", type=float, help="default: the model's own")
-        kind.add_argument("--model", default="mini", help="name or folder of a small model (default: %(default)s)")
+        kind.add_argument("--model", default=model, help="name or folder of a small model (default: %(default)s)")
         kind.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
         kind.set_defaults(evaluation=evaluation)
     _add_students(_kind(kinds, "students", STUDENTS, run_students))
@@ -115,7 +124,7 @@ def _add_students(kind: argparse.ArgumentParser) -> None:
 
 
 def run_on_pipeline(arguments: argparse.Namespace) -> int:
-    """Run ``mini`` or ``painted`` on a model's whole pipeline. Raises CheckpointError."""
+    """Run ``mini``, ``painted`` or ``retextured`` on a model's whole pipeline. Raises CheckpointError."""
     pipeline = Pipeline.load(ModelFolder.find(arguments.model), torch.device(arguments.device))
     options = arguments.n, arguments.seed, arguments.steps, arguments.guidance
     found = arguments.evaluation.evaluate(pipeline, *options, say)

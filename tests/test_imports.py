@@ -85,6 +85,7 @@ TRAINING = (
 MESH = (
     ("backend.mesh.export", "backend.mesh.given", "backend.mesh.voxelize"),
     ("backend.mesh.finish",),
+    ("backend.mesh.paint",),
     ("backend.mesh.bake",),
     ("backend.mesh.unwrap", "backend.mesh.clean", "backend.mesh.extract"),
     ("backend.mesh.base",),

@@ -16,6 +16,7 @@ from .clean.cleanup import check_mesh, drop_bad_faces, drop_dust, drop_scraps, k
 from .clean.holes import LEAK, close_holes
 from .clean.simplify import simplify
 from .clean.visibility import keep_visible_faces
+from .paint.paint import Painter, Pictures, View
 from .unwrap.unwrap import unwrap
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class FinishedMesh:
     occlusion: np.ndarray | None  # [T, T] uint8, linear, 255 where open; None if not requested
     counts: dict[str, int]  # raw_faces, faces, vertices, charts
     seconds: dict[str, float]  # clean, simplify, unwrap, bake
+    views: tuple[View, ...] = ()  # of the pictures that it was to be painted from, in their order
 
     def vertex_colors(self) -> np.ndarray:
         """[V, 3] float32 in 0..1 (sRGB): the texture's colours at the vertices, on one side of each seam."""
@@ -54,6 +56,7 @@ def finish(
     ambient_occlusion: bool = False,
     gaussians: Gaussians | None = None,
     max_error: float | None = None,
+    pictures: Pictures | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> FinishedMesh:
     """Drop what cannot be seen, simplify to about ``faces`` faces, unwrap, and bake the textures.
@@ -66,7 +69,8 @@ def finish(
         ambient_occlusion: also bake the ambient occlusion of the raw surface.
         gaussians: take the colours from these instead of the raw mesh's vertices.
         max_error: keep more faces if the surface would otherwise move by more than this, in the mesh's units.
-        check: called between the steps; it raises to cancel.
+        pictures: paint what these show onto the colours.
+        check: called between the steps, and often while painting; it raises to cancel.
 
     Raises:
         MeshError: ``empty_mesh`` if nothing can be seen from outside, ``bad_mesh`` if ``raw`` is no finite mesh.
@@ -81,6 +85,7 @@ def finish(
     unwrapped = unwrap(vertices, triangles, texture_size)
     clock.stop("unwrap")
     colors = None if gaussians is None else GaussianColors(gaussians)
+    paint = None if pictures is None else Painter(unwrapped, pictures, check)
     textures = bake(
         unwrapped,
         source,
@@ -88,6 +93,7 @@ def finish(
         normal_map=normal_map,
         ambient_occlusion=ambient_occlusion,
         gaussians=colors,
+        retouch=paint,
     )
     clock.stop("bake")
     return FinishedMesh(
@@ -104,6 +110,7 @@ def finish(
             "charts": unwrapped.charts,
         },
         seconds=clock.seconds,
+        views=paint.views if paint else (),
     )
 
 
@@ -123,8 +130,8 @@ def clean(raw: RawMesh | Mesh) -> Mesh:
     return drop_dust(close_holes(keep_visible_faces(mesh)))
 
 
-def warm() -> None:
-    """Load the machine code of finishing, or compile it if there is none yet, by finishing a small ball."""
+def warm(pictures: Pictures | None = None) -> None:
+    """Load the machine code of finishing, or compile it if there is none yet, by finishing a small grey ball."""
     import torch
 
     from .extract.flexicubes import extract_mesh
@@ -134,7 +141,16 @@ def warm() -> None:
     corners = torch.tensor([[k & 1, k >> 1 & 1, k >> 2 & 1] for k in range(8)])
     features = torch.zeros(len(coords), 101)
     features[:, :8] = ((coords[:, None] + corners) / side - 0.5).norm(dim=2) - 0.35
-    finish(extract_mesh(coords, features, side), faces=100, texture_size=64)
+    finish(extract_mesh(coords, features, side), faces=100, texture_size=64, pictures=pictures)
+
+
+def warm_painting() -> None:
+    """The same with a picture of the ball, for the machine code of painting as well."""
+    from PIL import Image, ImageDraw
+
+    picture = Image.new("RGBA", (64, 64))
+    ImageDraw.Draw(picture).ellipse((8, 8, 56, 56), fill=(128, 128, 128, 255))
+    warm(Pictures([picture]))
 
 
 class _Clock:

@@ -8,6 +8,7 @@ file appears whole or not at all.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -19,6 +20,7 @@ from .. import protocol
 from ..errors import SettingsError
 from ..images.files import load_image
 from ..mesh import RawMesh
+from ..mesh.paint.paint import View
 from ..pipeline import Pipeline
 from ..protocol import Settings
 from ..retexture import load_mesh, retexture
@@ -75,7 +77,8 @@ def run(
     written = time.perf_counter()
     carried_out = _carried_out(request, pipeline, settings)
     files = write_asset(place, generated, settings, durable=durable)
-    write_notes(place, carried_out, generated.counts)
+    cameras = tuple(_camera(view) for view in generated.mesh.views)
+    write_notes(place, carried_out, generated.counts, cameras)
     timings["write"] = time.perf_counter() - written
     timings["total"] = time.perf_counter() - started
     return protocol.Result(
@@ -91,6 +94,7 @@ def run(
         raw=str(place.raw_arrays) if settings.keep_raw else "",
         files={kind: str(path) for kind, path in files.items() if kind in (*protocol.ABOUT["formats"].values, "raw")},
         note=" ".join(filter(None, [*notes, generated.note])),
+        cameras=cameras,
     )
 
 
@@ -151,3 +155,20 @@ def _carried_out(request: protocol.Generate, pipeline: Pipeline, settings: Setti
     }
     asked = {"images": list(request.images), "points": list(request.points), "painted": list(request.painted)}
     return {**asked, **asdict(settings), **filled, "mesh": request.mesh}
+
+
+def _camera(view: View) -> dict[str, float]:
+    """An image's camera, as ``protocol.Result`` describes it."""
+    camera = view.camera
+    if camera is None:
+        return {}
+    spread = math.tan(math.radians(camera.fov) / 2)
+    return {
+        "painted": view.trusted,
+        "azimuth": camera.azimuth % 360,
+        "elevation": camera.elevation,
+        "distance": camera.distance,
+        "angle": math.degrees(2 * math.atan(spread * camera.half)),
+        "shift_x": camera.u / (2 * camera.half),
+        "shift_y": camera.v / (2 * camera.half),
+    }

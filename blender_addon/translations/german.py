@@ -197,6 +197,18 @@ TEXTS = {
     "The vertex colors of the decoded mesh. Every model has them": (
         "Die Punktfarben des dekodierten Meshs. Jedes Modell hat sie"
     ),
+    "Picture": "Bild",
+    "The images themselves, where they show the object, and its vertex colors elsewhere": (
+        "Die Bilder selbst, wo sie das Objekt zeigen, sonst dessen Punktfarben"
+    ),
+    "Picture Strength": "Bildstärke",
+    "How much of the images is painted onto the texture, if its source is the picture": (
+        "Wie viel von den Bildern auf die Textur gemalt wird, wenn diese aus dem Bild stammt"
+    ),
+    "Keep Shading": "Schattierung behalten",
+    "Leave the light and the shadows of the images in the texture, if its source is the picture": (
+        "Licht und Schatten der Bilder in der Textur lassen, wenn diese aus dem Bild stammt"
+    ),
     "Gaussians": "Gauß-Funktionen",
     "The 3D Gaussians around the surface. Sharper, but not every model has them": (
         "Die 3D-Gauß-Funktionen um die Oberfläche. Schärfer, aber nicht in jedem Modell vorhanden"

@@ -172,6 +172,18 @@ TEXTS = {
     "Where the colors of the texture come from": "纹理颜色的来源",
     "Vertex Colors": "顶点色",
     "The vertex colors of the decoded mesh. Every model has them": "解码网格的顶点色。所有模型都有",
+    "Picture": "图像",
+    "The images themselves, where they show the object, and its vertex colors elsewhere": (
+        "图像所示之处使用图像本身，其他部分使用顶点色"
+    ),
+    "Picture Strength": "图像强度",
+    "How much of the images is painted onto the texture, if its source is the picture": (
+        "纹理来源为图像时，将图像绘制到纹理上的程度"
+    ),
+    "Keep Shading": "保留明暗",
+    "Leave the light and the shadows of the images in the texture, if its source is the picture": (
+        "纹理来源为图像时，在纹理中保留图像的光照和阴影"
+    ),
     "Gaussians": "高斯",
     "The 3D Gaussians around the surface. Sharper, but not every model has them": (
         "表面周围的 3D 高斯。更清晰，但并非所有模型都有"

@@ -99,10 +99,10 @@ class EspalierAdvancedPanel(SubPanel):
     def draw(self, context: bpy.types.Context) -> None:
         settings = context.scene.espalier
         column = property_column(self.layout)
-        model = properties.chosen_model(settings)
         useful = {
             "multi_image": len(settings.images) > 1,
-            "texture_source": model is None or model.gaussians,
+            "picture_strength": settings.texture_source == "picture",
+            "keep_shading": settings.texture_source == "picture",
         }
         for name in protocol.names(protocol.Door.PANEL):
             if name in ELSEWHERE:

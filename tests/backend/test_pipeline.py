@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,17 @@ def test_the_same_seed_gives_the_same_bytes_whatever_ran_before(pipeline: Pipeli
     other = fingerprint(pipeline.generate([disc()], Settings(seed=4, steps=2, texture_size=64, faces=300)))
     assert other != first
     assert fingerprint(pipeline.generate([disc()], SETTINGS)) == first
+
+
+def test_a_texture_from_the_picture_has_the_same_mesh_and_says_where_the_picture_was_taken(pipeline: Pipeline) -> None:
+    plain = pipeline.generate([disc()], SETTINGS)
+    assert plain.mesh.views == ()
+    made = pipeline.generate([disc()], replace(SETTINGS, texture_source="picture"))
+    assert fingerprint(made)[:3] == fingerprint(plain)[:3]
+    (view,) = made.mesh.views
+    assert view.camera is not None
+    assert (made.mesh.texture.tobytes() != plain.mesh.texture.tobytes()) == view.trusted
+    assert ("not painted" in made.note) == (not view.trusted)
 
 
 def test_counts_and_times_cover_every_stage(pipeline: Pipeline) -> None:

@@ -33,6 +33,8 @@ OTHERS: dict[str, Any] = {
     "background": "never",
     "multi_image": "stochastic",
     "texture_source": "gaussians",
+    "picture_strength": 0.5,
+    "keep_shading": True,
     "normal_map": False,
     "ambient_occlusion": True,
     "keep_raw": True,

@@ -72,6 +72,7 @@ def bake(
     normal_map: bool = True,
     ambient_occlusion: bool = False,
     gaussians: GaussianColors | None = None,
+    retouch: Callable[[np.ndarray, Cover], np.ndarray] | None = None,
 ) -> Textures:
     """Bake the textures of ``mesh`` from a raw surface.
 
@@ -85,6 +86,7 @@ def bake(
         ambient_occlusion: whether to bake it too. It is that of the raw surface, which still has the details that
             simplification removes, and dense vertices: those of the simplified mesh miss shadows on large faces.
         gaussians: take the colours from these.
+        retouch: changes the colours inside the charts. It gets them, [T, T, 3] uint8, and the texels of all faces.
     """
     raw, faces = source.mesh, source.faces
     (cover, gutter), frame = together(
@@ -108,6 +110,8 @@ def bake(
     else:
         colors = np.full(raw.vertices.shape, np.divide(GREY, 255)) if raw.colors is None else raw.colors
         color = painted(_paint, *on_raw, colors.clip(0, 1).astype(np.float32), blank=GREY)
+    if retouch is not None and (cover.face >= 0).any():
+        color = gutter.fill(retouch(color, cover))
     normal = occlusion = None
     if normal_map:
         frames = frame.frames.reshape(-1, 3), frame.signs

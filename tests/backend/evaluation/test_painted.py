@@ -1,72 +1,62 @@
-"""The yardstick of painting: what it says of true colours, of wrong ones, and of the bundled model on two objects."""
+"""The yardstick of painting: its measures, its exhaustive search, and the command on one object."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
-import torch
 
-from backend.errors import GenerationError
 from backend.evaluation import painted
-from backend.evaluation.cases import cases
-from backend.evaluation.viewing import look
-from backend.pipeline import Pipeline
-from backend.weights.folders import ModelFolder
+from backend.mesh.paint.camera import Camera
 from scripts import eval as eval_script
+from tests.backend.mesh.paint.paint_cases import known
 
 
-def test_true_colors_are_nearer_than_any_other() -> None:
-    for case in cases(2):
-        shape = painted.surface_of(case)
-        assert len(shape.given.faces) <= painted.FACES < len(shape.true.faces)
-        made = painted.bounds(case, shape)
-        own, flat = (painted.score(case, made[way]) for way in ("true_colors", "one_color"))
-        upside_down = painted.score(case, made["true_colors"]._replace(texture=made["true_colors"].texture[::-1]))
-        assert min(own.psnr, own.psnr_other_views) > 25
-        assert own.psnr > flat.psnr + 5
-        assert own.psnr_other_views > flat.psnr_other_views + 5
-        assert own.psnr > upside_down.psnr + 5
+def drawn() -> painted.Drawn:
+    case = known("chair")
+    return painted.Drawn(case.shape, case.true)
 
 
-def test_other_views_go_around_the_object() -> None:
-    case = cases(1)[0]
-    views = list(painted.other_views(case))
-    assert [view.azimuth - case.view.azimuth for view, _ in views] == [90, 180, 270]
-    shape = painted.surface_of(case).given
-    for view, window in [(case.view, case.window), *views]:
-        seen = look(shape.vertices, shape.faces, view, 64, window)
-        rows, columns = seen.pixel // 64, seen.pixel % 64
-        assert 0 < min(rows.min(), columns.min()) <= max(rows.max(), columns.max()) < 63  # whole, in the window
+def test_the_exhaustive_search_finds_where_a_picture_was_taken() -> None:
+    true = Camera(205.0, 22.0, 33.0, 0.03, -0.02, 0.9)
+    truth = drawn().picture(true)
+    found = painted.best_view(drawn(), truth)
+    assert painted.angle(found, true) < 4
+    assert painted.psnr(drawn().picture(found), truth) > 22
 
 
-def test_it_is_one_object_on_the_last_line_and_in_a_file(
+def test_the_same_picture_is_perfect_and_others_are_worse() -> None:
+    camera = Camera(30.0, 20.0, 36.0)
+    truth = drawn().picture(camera)
+    assert painted.psnr(truth, truth) == pytest.approx(90)
+    assert painted.gradients(truth, truth) == pytest.approx(1)
+    other = truth.copy()
+    other[..., :3] = other[..., :3].mean(axis=(0, 1))
+    assert painted.psnr(other, truth) < 30
+    assert painted.gradients(other, truth) == 0  # no gradients at all
+    assert abs(painted.gradients(truth[::-1], truth)) < 0.5
+    shifted = np.roll(truth, 8, axis=1)
+    assert painted.psnr(shifted, truth) < painted.psnr(np.roll(truth, 2, axis=1), truth)
+
+
+def test_the_command_compares_painted_with_unpainted(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
+    monkeypatch.setattr(painted, "AZIMUTHS", range(0, 360, 60))
+    monkeypatch.setattr(painted, "ELEVATIONS", (20.0,))
+    monkeypatch.setattr(painted, "STARTS", 1)
     file = tmp_path / "painted.json"
-    options = ["--n", "2", "--steps", "1", "--device", "cpu", "--json", "--out", str(file)]
+    options = ["--n", "1", "--device", "cpu", "--json", "--out", str(file)]
     monkeypatch.setattr("sys.argv", ["eval.py", "painted", *options])
     assert eval_script.main() == 0
     printed = capsys.readouterr()
     found = json.loads(printed.out.splitlines()[-1])
     assert found == json.loads(file.read_text())
-    assert (found["n"], found["steps"], found["failed"]) == (2, 1, 0)
-    assert list(found["families"]) == ["chair", "stool"]
-    assert 8 < found["all"]["psnr"] < found["true_colors"]["psnr"]
-    assert found["all"]["psnr"] == pytest.approx(sum(f["psnr"] for f in found["families"].values()) / 2, abs=1e-3)
-    assert "2/2  stool" in printed.err
-
-
-def test_what_cannot_be_painted_counts_as_grey(monkeypatch: pytest.MonkeyPatch) -> None:
-    def nothing(*arguments: object, **options: object) -> None:
-        raise GenerationError("empty", "nothing was made")
-
-    monkeypatch.setattr(painted, "retexture", nothing)
-    pipeline = Pipeline.load(ModelFolder.find("mini"), torch.device("cpu"))
-    said: list[str] = []
-    found = painted.evaluate(pipeline, 1, 0, 1, None, said.append)
-    assert found["failed"] == 1
-    assert found["all"]["psnr"] < found["one_color"]["psnr"]
-    assert any("nothing was made" in words for words in said)
-    assert "not painted: 1" in painted.table(found)
+    assert (found["n"], found["steps"], found["failed"]) == (1, 2, 0)
+    assert found["unpainted"] == found["families"]["chair"]["unpainted"]
+    assert 8 < found["unpainted"]["psnr"] < 40
+    assert (found["painted"] != found["unpainted"]) == (found["trusted"] == 1)
+    assert "1/1  chair" in printed.err
+    assert "trusted" in painted.table(found)

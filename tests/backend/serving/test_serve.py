@@ -173,6 +173,15 @@ def test_a_job_from_request_to_files(server: Server, make: Make) -> None:
     }
 
 
+def test_cameras_of_the_images_come_with_a_texture_from_them(server: Server, make: Make) -> None:
+    result = server.run(make(texture_source="picture"))[-1]
+    (camera,) = result.cameras
+    assert {"painted", "azimuth", "elevation", "distance", "angle", "shift_x", "shift_y"} == camera.keys()
+    assert 5 < camera["angle"] < 90
+    assert json.loads((Path(result.arrays).parent / "job.json").read_text())["cameras"] == [camera]
+    assert ("not painted" in result.note) == (not camera["painted"])
+
+
 def test_ambient_occlusion_lies_beside_the_texture(server: Server, make: Make) -> None:
     result = server.run(make(ambient_occlusion=True))[-1]
     assert Path(result.occlusion).name == "disc.occlusion.png"

@@ -1,0 +1,65 @@
+"""An image of the object as painting reads it: the square around the object, in several sizes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .camera import Camera
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+MARGIN = 1.15  # the square's side, in the object's larger extent
+OPAQUE = 128
+MAX_SIDE = 1024  # of the square in pixels; larger ones are reduced
+MIN_SIDE = 24  # objects smaller than this in the image are not painted from
+
+
+@dataclass(frozen=True)
+class Picture:
+    """The square around the object in an image."""
+
+    pixels: np.ndarray  # [S, S, 4] float32 in 0..1, sRGB, straight alpha
+    left: float  # the square in the image, in its pixels
+    top: float
+    side: float
+    size: tuple[int, int]  # the image's width and height
+
+    @classmethod
+    def of(cls, image: Image.Image) -> Picture | None:
+        """From an RGBA image; None if the object is smaller than ``MIN_SIDE``."""
+        alpha = np.asarray(image.getchannel("A")) >= OPAQUE
+        rows, columns = np.flatnonzero(alpha.any(1)), np.flatnonzero(alpha.any(0))
+        if not len(rows) or max(np.ptp(rows), np.ptp(columns)) + 1 < MIN_SIDE:
+            return None
+        extent = max(np.ptp(rows), np.ptp(columns)) + 1
+        side = int(np.ceil(extent * MARGIN / 2)) * 2
+        left = (int(columns[0]) + int(columns[-1]) + 1 - side) // 2
+        top = (int(rows[0]) + int(rows[-1]) + 1 - side) // 2
+        square = image.crop((left, top, left + side, top + side))
+        pixels = np.asarray(square, dtype=np.float32) / 255
+        whole = cls(pixels, left, top, side, image.size)
+        return whole if side <= MAX_SIDE else cls(whole.reduced(MAX_SIDE), left, top, side, image.size)
+
+    def whole(self, camera: Camera) -> Camera:
+        """The camera of this square as that of the smallest square around the whole image."""
+        width, height = self.size
+        scale = 2 * camera.half / self.side  # of a pixel
+        right, down = width / 2 - self.left - self.side / 2, height / 2 - self.top - self.side / 2
+        half = scale * max(width, height) / 2
+        return replace(camera, u=camera.u + scale * right, v=camera.v - scale * down, half=half)
+
+    def reduced(self, size: int) -> np.ndarray:
+        """The square in ``size`` x ``size`` pixels, [size, size, 4]; colours are means over what is opaque."""
+        from PIL import Image
+
+        alpha = self.pixels[..., 3:]
+        layers = np.concatenate([self.pixels[..., :3] * alpha, alpha], axis=2)
+        small = [
+            np.asarray(Image.fromarray(layers[..., k]).resize((size, size), Image.Resampling.BOX)) for k in range(4)
+        ]
+        cover = np.maximum(small[3], 1e-6)
+        return np.stack([*(layer / cover for layer in small[:3]), small[3]], axis=2).astype(np.float32)
