@@ -162,7 +162,7 @@ def write_notes(
     place: Place, settings: dict[str, Any], counts: dict[str, int], cameras: tuple[dict[str, float], ...]
 ) -> None:
     """Write how an asset was made. Raises OSError."""
-    notes = {"settings": settings, "counts": counts, "pictures": place.pictures}
+    notes: dict[str, Any] = {"settings": settings, "counts": counts, "pictures": place.pictures}
     if cameras:
         notes["cameras"] = cameras
     write_whole(place.folder / (place.name + NOTES), json.dumps(notes, indent=2) + "\n")

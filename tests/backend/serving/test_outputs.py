@@ -161,7 +161,7 @@ def test_several_assets_share_a_folder(generated: Generated, images: Callable[..
     def write(wanted: str, pictures: list[str]) -> str:
         place = Place.find(out, wanted, pictures)
         write_asset(place, generated, SETTINGS, durable=False)
-        write_notes(place, {"images": pictures}, {})
+        write_notes(place, {"images": pictures}, {}, ())
         return place.name
 
     first, second, third = images("a/item", 1), images("b/item", 2), images("c/ITEM", 3)
