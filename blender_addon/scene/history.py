@@ -183,7 +183,7 @@ def _draw(entry: Entry, surface: Path) -> None:
 
 def _as_json(entry: Entry, folder: str) -> dict[str, Any]:
     picture = "" if entry.picture is None else base64.b64encode(zlib.compress(entry.picture.tobytes(), 9)).decode()
-    images = [travel.relative(image, folder) for image in entry.settings["images"]]
+    images = [travel.relative(image, folder) for image in entry.settings.get("images", ())]
     return {
         "id": entry.id,
         "name": entry.name,

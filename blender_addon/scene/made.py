@@ -10,6 +10,7 @@ from typing import Any
 import bpy
 
 from ...backend import protocol
+from ..translations import translate
 
 #: The prefix of the names of the custom properties.
 PREFIX = "espalier_"
@@ -87,16 +88,16 @@ def checked(values: Mapping[str, Any]) -> dict[str, Any]:
         found[name] = value
     images = values.get("images")
     if not isinstance(images, list | tuple) or not 0 < len(images) <= MOST_IMAGES:
-        raise ValueError("it does not say what images it was made from")
+        raise ValueError(translate("it does not say what images it was made from"))
     if not all(isinstance(image, str) and 0 < len(image) <= MOST_LETTERS for image in images):
-        raise ValueError("what it says of its images are no paths")
+        raise ValueError(translate("what it says of its images are no paths"))
     found["images"] = tuple(images)
     points = values.get("points")
     if isinstance(points, list | tuple) and len(points) == len(images):
         found["points"] = tuple(points)
     size = values.get("size", 1.0)
     if not isinstance(size, int | float) or not math.isfinite(size) or not 0 < size <= MOST_METRES:
-        raise ValueError("its size is not a length")
+        raise ValueError(translate("its size is not a length"))
     found["size"] = float(size)
     return found
 
