@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...backend import protocol
-from .made import NOTE, RAW, remember
+from .made import NOTE, RAW, remember, remember_cameras
 
 UV_MAP = "UVMap"
 #: Blender's glTF exporter looks for occlusion in a node group of this name, at the input of this name.
@@ -52,6 +52,7 @@ def create_object(
     mesh.materials.append(create_material(name, create_image(name, texture), normal_image, occlusion_image))
     created = bpy.data.objects.new(name, mesh)
     remember(created, settings, size)
+    remember_cameras(created, result, vertices)
     if result.note:
         created[NOTE] = result.note
     collection.objects.link(created)
