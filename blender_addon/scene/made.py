@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import bpy
+import numpy as np
+from numpy.typing import NDArray
 
 from ...backend import protocol
 from ..translations import translate
@@ -16,6 +18,8 @@ from ..translations import translate
 PREFIX = "espalier_"
 #: What the user should know about how the object was made.
 NOTE = PREFIX + "note"
+#: Where its images were taken from, see ``cameras``.
+CAMERAS = PREFIX + "cameras"
 #: Integers beyond this limit do not fit into a custom property, and are kept as text.
 LIMIT = 2**31
 #: Bounds for what a .blend can make the add-on read: images, letters of a path, metres, letters shown and of an error.
@@ -44,6 +48,16 @@ def remember(target: bpy.types.Object, settings: Mapping[str, Any], size: float)
         if value is not None:
             too_large = protocol.ABOUT[name].kind is int and not -LIMIT <= value < LIMIT
             target[PREFIX + name] = str(value) if too_large else value
+
+
+def remember_cameras(target: bpy.types.Object, result: protocol.Result, vertices: NDArray[np.float32]) -> None:
+    """Write where a result's images were taken from, and where the object is in their space: its vertices [V, 3]."""
+    if not any(result.cameras):
+        return
+    low, high = vertices.min(axis=0), vertices.max(axis=0)
+    bottom = [*((low + high)[:2] / 2).tolist(), float(low[2])]
+    cube = {"bottom": bottom, "side": float((high - low).max())}
+    target[CAMERAS] = json.dumps({"cube": cube, "cameras": list(result.cameras)})
 
 
 def is_made(target: bpy.types.Object) -> bool:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ...backend import protocol
 from ...backend.asset_facts import ROUGHNESS, image_name, standing
 from ...backend.names import key, numbered
-from .made import NOTE, RAW, remember
+from .made import NOTE, RAW, remember, remember_cameras
 
 UV_MAP = "UVMap"
 #: Blender's glTF exporter looks for occlusion in a node group of this name, at the input of this name.
@@ -56,6 +56,7 @@ def create_object(
     )
     created = bpy.data.objects.new(name, mesh)
     remember(created, settings, size)
+    remember_cameras(created, result, vertices)
     if result.note:
         created[NOTE] = result.note
     collection.objects.link(created)

@@ -191,6 +191,14 @@ TEXTS = {
     "Maximum number of triangles in the finished mesh": "Höchstzahl der Dreiecke im fertigen Mesh",
     "Texture": "Textur",
     "Width and height of the texture in pixels": "Breite und Höhe der Textur in Pixeln",
+    "Add Image Cameras": "Bildkameras hinzufügen",
+    "Add the cameras that the images of the active object were taken with, with the images as their backgrounds": (
+        "Die Kameras hinzufügen, mit denen die Bilder des aktiven Objekts aufgenommen wurden, "
+        "mit den Bildern als Hintergrund"
+    ),
+    "Select an object whose texture was painted from its images": (
+        "Ein Objekt auswählen, dessen Textur aus seinen Bildern gemalt wurde"
+    ),
     "Texture Source": "Texturquelle",
     "Where the colors of the texture come from": "Woher die Farben der Textur stammen",
     "Vertex Colors": "Punktfarben",

@@ -168,6 +168,11 @@ TEXTS = {
     "Maximum number of triangles in the finished mesh": "最终网格的三角面数量上限",
     "Texture": "纹理",
     "Width and height of the texture in pixels": "纹理的宽度和高度（像素）",
+    "Add Image Cameras": "添加图像摄像机",
+    "Add the cameras that the images of the active object were taken with, with the images as their backgrounds": (
+        "添加拍摄活动物体各图像所用的摄像机，并以图像为背景"
+    ),
+    "Select an object whose texture was painted from its images": "选择一个纹理由其图像绘制的物体",
     "Texture Source": "纹理来源",
     "Where the colors of the texture come from": "纹理颜色的来源",
     "Vertex Colors": "顶点色",

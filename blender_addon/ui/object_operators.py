@@ -15,7 +15,7 @@ from ...backend import protocol
 from .. import pump
 from ..jobs.queue import Job
 from ..request import again, generate, images, placement, retexture
-from ..scene import history
+from ..scene import cameras, history
 from ..scene.made import is_made, recall, shown
 from ..scene.mesh_import import create_object
 from ..translations import translate
@@ -160,6 +160,27 @@ class EspalierRetexture(_MadeOperator):
         return self.submit(paintable(context), lambda target: retexture.new_job(context, target))
 
 
+class EspalierAddCameras(bpy.types.Operator):
+    """Add the cameras that the images of the active object were taken with, with the images as their backgrounds"""
+
+    bl_idname = "espalier.add_cameras"
+    bl_label = "Add Image Cameras"
+    bl_options = {"REGISTER", "UNDO"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        cls.poll_message_set(translate("Select an object whose texture was painted from its images"))
+        active = context.active_object
+        return active is not None and is_made(active) and cameras.has_cameras(active)
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        active = context.active_object
+        added = cameras.add(active, context.collection, list(recall(active)["images"]))
+        if added and context.scene.camera is None:
+            context.scene.camera = added[0]
+        return {"FINISHED"}
+
+
 class EspalierMarkAsset(bpy.types.Operator):
     """Mark the selected objects as assets for the Asset Browser, with a preview"""
 
@@ -239,6 +260,7 @@ _classes = (
     EspalierVariants,
     EspalierRestoreSettings,
     EspalierRetexture,
+    EspalierAddCameras,
     EspalierMarkAsset,
     EspalierInsertAgain,
     EspalierForget,

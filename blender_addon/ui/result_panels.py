@@ -33,6 +33,7 @@ class EspalierIteratePanel(SubPanel):
         column.operator(object_operators.EspalierVariants.bl_idname, icon="DUPLICATE").count = 3
         column.separator()
         column.operator(object_operators.EspalierRetexture.bl_idname, icon="TEXTURE")
+        column.operator(object_operators.EspalierAddCameras.bl_idname, icon="CAMERA_DATA")
         column.operator(object_operators.EspalierMarkAsset.bl_idname, icon="ASSET_MANAGER")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,13 @@ from typing import Any
 import bpy
 import numpy as np
 import pytest
+from bpy_extras.object_utils import world_to_camera_view
 from espalier.backend import protocol
 from espalier.blender_addon import choices, pump
 from espalier.blender_addon.jobs.client import Backend
 from espalier.blender_addon.jobs.queue import Job, JobQueue, State
+from espalier.blender_addon.scene import cameras, mesh_import, viewport
 from espalier.blender_addon.scene import made as memory
-from espalier.blender_addon.scene import mesh_import, viewport
 from espalier.blender_addon.server import process
 
 Until = Callable[..., None]
@@ -42,6 +44,31 @@ def result(start: Callable[..., Backend], make_job: Callable[..., Job], until: U
     until(lambda: not queue.active, queue.step)
     assert job.result is not None
     return job.result
+
+
+def test_cameras_see_the_object_where_the_backend_saw_it(result: protocol.Result, tmp_path: Path) -> None:
+    """A corner of the mesh is at the same place in the camera's frame as the backend's formula says."""
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    about = {"painted": True, "azimuth": 40.0, "elevation": 25.0, "distance": 2.6, "angle": 30.0}
+    found = dataclasses.replace(result, cameras=(about | {"shift_x": 0.1, "shift_y": -0.05}, {}))
+    settings = result.settings | {"images": [str(tmp_path / "gone.png")]}
+    scene = bpy.context.scene
+    made = mesh_import.create_object(found, name="mug", collection=scene.collection, settings=settings, size=3.0)
+    made.location, made.rotation_euler = (5, -2, 1), (0.3, 0.2, 1.0)
+    (camera,) = cameras.add(made, scene.collection, list(memory.recall(made)["images"]))
+    scene.render.resolution_x = scene.render.resolution_y = 100
+    bpy.context.view_layer.update()
+    with np.load(result.arrays) as arrays:
+        point = arrays["vertices"][17].astype(float)
+    a, e = np.radians(40.0), np.radians(25.0)
+    forward = np.array([-np.sin(a) * np.cos(e), np.cos(a) * np.cos(e), -np.sin(e)])
+    right = np.array([np.cos(a), np.sin(a), 0.0])
+    relative = point + 2.6 * forward
+    width = 2 * np.tan(np.radians(15.0)) * (relative @ forward)
+    expected = 0.5 + relative @ right / width - 0.1, 0.5 + relative @ np.cross(right, forward) / width + 0.05
+    seen = world_to_camera_view(scene, camera, made.matrix_world @ made.data.vertices[17].co)
+    assert tuple(seen)[:2] == pytest.approx(expected, abs=1e-4)
+    assert not camera.data.background_images
 
 
 def idle() -> bool:
