@@ -550,6 +550,7 @@ TEXTS = {
     "the mesh already has the maximum number of UV maps": "das Mesh hat bereits die Höchstzahl an UV-Maps",
     "it does not say what images it was made from": "es sagt nicht, aus welchen Bildern es gemacht wurde",
     "what it says of its images are no paths": "was es über seine Bilder sagt, sind keine Pfade",
+    "What the object says of its cameras cannot be read": "Was das Objekt über seine Kameras sagt, ist nicht lesbar",
     "its size is not a length": "seine Größe ist keine Länge",
     "the mesh has changed since the job was started": "das Mesh hat sich seit dem Start des Auftrags geändert",
     "torch cannot be loaded: a Windows library is missing.": (

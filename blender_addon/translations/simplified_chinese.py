@@ -475,6 +475,7 @@ TEXTS = {
     "the mesh already has the maximum number of UV maps": "该网格的 UV 贴图数量已达上限",
     "it does not say what images it was made from": "未记录它由哪些图像生成",
     "what it says of its images are no paths": "其图像记录不是路径",
+    "What the object says of its cameras cannot be read": "无法读取该物体的相机信息",
     "its size is not a length": "其尺寸不是长度",
     "the mesh has changed since the job was started": "任务开始后该网格已被修改",
     "torch cannot be loaded: a Windows library is missing.": "无法加载 torch：缺少一个 Windows 库。",

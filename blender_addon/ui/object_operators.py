@@ -175,7 +175,11 @@ class EspalierAddCameras(bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         active = context.active_object
-        added = cameras.add(active, context.collection, list(recall(active)["images"]))
+        try:
+            added = cameras.add(active, context.collection, list(recall(active)["images"]))
+        except ValueError as error:  # the file may be from anybody
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
         if added and context.scene.camera is None:
             context.scene.camera = added[0]
         return {"FINISHED"}

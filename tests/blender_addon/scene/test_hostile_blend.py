@@ -13,7 +13,7 @@ import bpy
 import pytest
 from espalier.backend import protocol
 from espalier.blender_addon.request import again
-from espalier.blender_addon.scene import history, made
+from espalier.blender_addon.scene import cameras, history, made
 from espalier.blender_addon.scene.portrait import SIZE
 
 GOOD = {
@@ -192,3 +192,34 @@ def test_a_file_with_a_bomb_is_opened_in_little_memory(empty: None, tmp_path: Pa
         assert history.entries == []
     finally:
         history.unregister()
+
+
+CUBE = {"bottom": [0.0, 0.0, -0.5], "side": 1.0}
+PLACE = dict.fromkeys(cameras.NUMBERS, 1.0)
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        7,
+        "",
+        "[" * 100_000,
+        "{}",
+        json.dumps({"cube": CUBE, "cameras": [PLACE | {"distance": "far"}]}),
+        json.dumps({"cube": CUBE, "cameras": [PLACE | {"distance": 1e30}]}),
+        json.dumps({"cube": CUBE, "cameras": [{"angle": 1.0}]}),
+        json.dumps({"cube": CUBE, "cameras": [PLACE] * 1000}),
+        json.dumps({"cube": CUBE | {"side": 0}, "cameras": [PLACE]}),
+        json.dumps({"cube": CUBE | {"bottom": [0]}, "cameras": [PLACE]}),
+        json.dumps({"cube": CUBE, "cameras": 3}),
+    ],
+)
+def test_what_an_object_says_of_its_cameras_may_be_anything(stored: Any) -> None:
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    mesh = bpy.data.meshes.new("mug")
+    mesh.from_pydata([(0, 0, 0), (1, 0, 0), (0, 1, 1)], [], [(0, 1, 2)])
+    target = bpy.data.objects.new("mug", mesh)
+    target[made.CAMERAS] = stored
+    with pytest.raises(made.Unreadable):
+        cameras.add(target, bpy.context.scene.collection, ["/a/mug.png"])
+    assert not bpy.data.cameras
