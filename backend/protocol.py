@@ -247,10 +247,10 @@ class Result:
     the arrays of ``Preview``; "" if the raw mesh was not to be kept. If the request had a mesh, the arrays are that
     mesh's (or its cage's), face by face, moved into the cube, and ``counts["charts"]`` is 0 if its own UVs were used.
     ``files`` has the other formats that were requested, and "raw", a .ply of the raw mesh. ``cameras`` says for each
-    image where it was taken from, if the texture was to be painted from them: ``painted`` (whether it was), ``azimuth``
-    and ``elevation`` in degrees (azimuth 0 sees the front, 90 the side at +X), ``distance`` from the middle of the
-    cube, ``angle``, the field of view across the image's longer side in degrees, and ``shift_x`` and ``shift_y``, as
-    Blender's cameras have them. Empty where the object is too small.
+    image where it was taken from, if the texture was to be painted from them: ``painted`` (1 if it was, else 0),
+    ``azimuth`` and ``elevation`` in degrees (azimuth 0 sees the front, 90 the side at +X), ``distance`` from the middle
+    of the cube, ``angle``, the field of view across the image's longer side in degrees, and ``shift_x`` and
+    ``shift_y``, as Blender's cameras have them. Empty where the object is too small.
     """
 
     type: ClassVar[str] = "result"

@@ -164,7 +164,7 @@ def _camera(view: View) -> dict[str, float]:
         return {}
     spread = math.tan(math.radians(camera.fov) / 2)
     return {
-        "painted": view.trusted,
+        "painted": float(view.trusted),
         "azimuth": camera.azimuth % 360,
         "elevation": camera.elevation,
         "distance": camera.distance,

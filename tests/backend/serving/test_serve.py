@@ -178,7 +178,7 @@ def test_cameras_of_the_images_come_with_a_texture_from_them(server: Server, mak
     (camera,) = result.cameras
     assert {"painted", "azimuth", "elevation", "distance", "angle", "shift_x", "shift_y"} == camera.keys()
     assert 0 < camera["angle"] < 180
-    assert json.loads((Path(result.arrays).parent / "job.json").read_text())["cameras"] == [camera]
+    assert json.loads(Path(result.glb).with_suffix(".json").read_text())["cameras"] == [camera]
     assert ("not painted" in result.note) == (not camera["painted"])
 
 
