@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from scipy import ndimage
 
 from ..base.compiled import compiled, in_strips, inlined
 from ..base.vectors import Vector
@@ -122,6 +121,8 @@ def albedo(
         shown: [N, N] bool, where it is known.
         check: raises to cancel.
     """
+    from scipy import ndimage  # lazily: it takes long to load, and most jobs do without
+
     size = len(shade)
     reach = 2 * max(1, round(REACH * size)) + 1
     low = ndimage.minimum_filter(np.where(shown, shade, np.inf), reach)

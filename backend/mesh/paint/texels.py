@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from scipy import ndimage
 
 from ..bake.texels import Cover, weights_at
 from ..base.compiled import compiled, in_strips, inlined
@@ -27,6 +26,8 @@ def trusted(seen: Seen, alpha: np.ndarray) -> np.ndarray:
 
     alpha: [N, N], the picture's.
     """
+    from scipy import ndimage  # lazily: it takes long to load, and most jobs do without
+
     size = len(alpha)
     depth = np.where(seen.shown, 1 / np.maximum(seen.near, 1e-6), 1e6)
     beside = seen.shown & (depth - ndimage.minimum_filter(depth, 3) > STEP)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage
 
 CELLS = 12  # along each side of the cube of colours
 DOUBT = 0.004  # how much of all that is painted must have a colour before that colour follows
@@ -22,6 +21,8 @@ def moves(predicted: np.ndarray, painted: np.ndarray, shares: np.ndarray) -> np.
         painted: [T, T, 3] float32 in 0..1.
         shares: [T, T] of the picture in each texel.
     """
+    from scipy import ndimage  # lazily: it takes long to load, and most jobs do without
+
     shown = np.flatnonzero(shares > SHOWN)
     shown = shown[:: max(1, len(shown) // MOST)]
     own = predicted.reshape(-1, 3)[shown].astype(np.float32) / 255

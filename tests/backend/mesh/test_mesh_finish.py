@@ -232,7 +232,7 @@ def test_glb_holds_the_mesh_y_up(finished_chair: FinishedMesh, tmp_path: Path) -
     assert bounds["max"] == position.max(axis=0).tolist()
 
     material = document["materials"][0]["pbrMetallicRoughness"]
-    assert material == {"baseColorTexture": {"index": 0}, "metallicFactor": 0.0, "roughnessFactor": 0.8}
+    assert material == {"baseColorTexture": {"index": 0}, "metallicFactor": 0.0, "roughnessFactor": 0.7}
     view = document["bufferViews"][document["images"][0]["bufferView"]]
     binary = path.read_bytes()[-document["buffers"][0]["byteLength"] - (-document["buffers"][0]["byteLength"] % 4) :]
     assert binary[view["byteOffset"] :][: view["byteLength"]] == texture
