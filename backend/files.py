@@ -38,7 +38,7 @@ def written_together(*paths: Path, durable: bool = False) -> Iterator[tuple[Path
     ``durable`` the content is on the disk before it gets its name, so that a power cut cannot leave the name without
     the content. Raises OSError, CutOff among them.
     """
-    parts = tuple(path.with_name(f"{PART}{os.urandom(8).hex()}.part{path.suffix}") for path in paths)
+    parts = tuple(_part(path) for path in paths)
     try:
         yield parts
         for part, path in zip(parts, paths, strict=True):
@@ -70,7 +70,7 @@ def put_in_place(part: Path, path: Path, *, durable: bool = False) -> None:
 def write_whole(path: Path, content: str | bytes, *, durable: bool = False) -> None:
     """Write a file whole or not at all; text as UTF-8, with its line ends unchanged. Raises OSError."""
     data = content.encode("utf-8") if isinstance(content, str) else content
-    part = path.with_name(f"{PART}{os.urandom(8).hex()}.part{path.suffix}")
+    part = _part(path)
     try:
         with part.open("xb") as stream:
             stream.write(data)
@@ -82,6 +82,11 @@ def write_whole(path: Path, content: str | bytes, *, durable: bool = False) -> N
 def left_behind(folder: Path) -> list[Path]:
     """The partial files in a folder that processes left which were killed. Whoever deletes them must be alone there."""
     return sorted(path for path in folder.glob(f"{PART}*.part*") if path.is_symlink() or path.is_file())
+
+
+def _part(path: Path) -> Path:
+    """Where a file is while it is written: beside it, under a name that is nobody's."""
+    return path.with_name(f"{PART}{os.urandom(8).hex()}.part{path.suffix}")
 
 
 def _flush(file: Path) -> None:

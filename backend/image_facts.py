@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 #: The kinds of image files that are read, as Pillow names them, and the suffixes that their files have. Files are
 #: recognised by content; suffixes are for file selectors and for listing folders. No kind is here whose reader starts
 #: another program (EPS) or which has pages (PDF).
@@ -30,3 +32,16 @@ BACKGROUND_REMOVED = "Background removed."
 EDGE_TOUCHED = "The object touches the edge of the image, so a part of it may be missing."
 NOTHING_STANDS_OUT = "No object stands out from the background."
 CUTOUT_NOTES = (BACKGROUND_REMOVED, EDGE_TOUCHED, NOTHING_STANDS_OUT)
+
+
+@dataclass(frozen=True)
+class ImageCamera:
+    """Where an image of an object was taken from: its camera looks at the middle of the object's cube."""
+
+    painted: bool  # whether the texture was painted from the image
+    azimuth: float  # in degrees: 0 sees the front, 90 the side at +X
+    elevation: float  # in degrees
+    distance: float  # from the middle of the cube, whose side is 1
+    angle: float  # the field of view across the image's longer side, in degrees
+    shift_x: float  # as Blender's cameras have them
+    shift_y: float

@@ -35,6 +35,7 @@ from .image_facts import (
     IMAGE_SUFFIXES,
     NOTHING_STANDS_OUT,
     THUMBNAIL_SIDE,
+    ImageCamera,
 )
 from .settings import (
     ABOUT,
@@ -70,6 +71,7 @@ __all__ = [
     "About",
     "Choice",
     "Door",
+    "ImageCamera",
     "InvalidSetting",
     "ProtocolError",
     "Settings",
@@ -246,11 +248,8 @@ class Result:
     ``occlusion`` is a greyscale PNG (linear), white where the surface is open; "" if it was not requested. ``raw`` has
     the arrays of ``Preview``; "" if the raw mesh was not to be kept. If the request had a mesh, the arrays are that
     mesh's (or its cage's), face by face, moved into the cube, and ``counts["charts"]`` is 0 if its own UVs were used.
-    ``files`` has the other formats that were requested, and "raw", a .ply of the raw mesh. ``cameras`` says for each
-    image where it was taken from, if the texture was to be painted from them: ``painted`` (1 if it was, else 0),
-    ``azimuth`` and ``elevation`` in degrees (azimuth 0 sees the front, 90 the side at +X), ``distance`` from the middle
-    of the cube, ``angle``, the field of view across the image's longer side in degrees, and ``shift_x`` and
-    ``shift_y``, as Blender's cameras have them. Empty where the object is too small.
+    ``files`` has the other formats that were requested, and "raw", a .ply of the raw mesh. ``cameras`` has one for each
+    image if the texture was to be painted from them: None where the object is too small.
     """
 
     type: ClassVar[str] = "result"
@@ -266,7 +265,7 @@ class Result:
     raw: str = ""
     files: dict[str, str] = field(default_factory=dict)
     note: str = ""  # what a person should know about how it was made; usually ""
-    cameras: tuple[dict[str, float], ...] = ()
+    cameras: tuple[ImageCamera | None, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -120,7 +120,7 @@ def make_all(options: argparse.Namespace, launch: Launch, work: Path) -> int:
     before = earlier or {}
     # Other assets keep their entries, so that an interrupted run, or one with other images, loses nothing.
     report = before | {asset.name: asset for asset in assets if asset.name not in before}
-    keep_report(options, report)  # now: what is interrupted has its name
+    is_kept = keep_report(options, report)  # now: what is interrupted has its name
     queue = JobQueue(lambda: launch(options.out / "backend.log"))
     losses = 0  # how many times in a row the backend has died
     pace = Pace(len(assets))

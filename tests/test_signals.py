@@ -72,7 +72,8 @@ def test_a_batch_that_is_ended_leaves_nothing_in_the_temporary_folder(name: str,
     images.mkdir()
     work.mkdir()
     image.new("RGBA", (8, 8), (200, 90, 20, 255)).save(images / "mug.png")
-    command = [sys.executable, str(ROOT / "tests" / "fakes" / "slow_batch.py"), str(images), "--out", str(out)]
+    script = ROOT / "tests" / "fakes" / "batch_program.py"
+    command = [sys.executable, str(script), "slow", str(images), "--out", str(out)]
     program = subprocess.Popen(command, env={**os.environ, "TMPDIR": str(work)}, stderr=subprocess.PIPE, text=True)
     end = time.monotonic() + 60
     while not list(work.glob("espalier-*/*")):

@@ -157,18 +157,18 @@ def _carried_out(request: protocol.Generate, pipeline: Pipeline, settings: Setti
     return {**asked, **asdict(settings), **filled, "mesh": request.mesh}
 
 
-def _camera(view: View) -> dict[str, float]:
-    """An image's camera, as ``protocol.Result`` describes it."""
+def _camera(view: View) -> protocol.ImageCamera | None:
+    """An image's camera; None if the object is too small in it."""
     camera = view.camera
     if camera is None:
-        return {}
+        return None
     spread = math.tan(math.radians(camera.fov) / 2)
-    return {
-        "painted": float(view.trusted),
-        "azimuth": camera.azimuth % 360,
-        "elevation": camera.elevation,
-        "distance": camera.distance,
-        "angle": math.degrees(2 * math.atan(spread * camera.half)),
-        "shift_x": camera.u / (2 * camera.half),
-        "shift_y": camera.v / (2 * camera.half),
-    }
+    return protocol.ImageCamera(
+        painted=view.trusted,
+        azimuth=camera.azimuth % 360,
+        elevation=camera.elevation,
+        distance=camera.distance,
+        angle=math.degrees(2 * math.atan(spread * camera.half)),
+        shift_x=camera.u / (2 * camera.half),
+        shift_y=camera.v / (2 * camera.half),
+    )

@@ -10,7 +10,7 @@ import hashlib
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from ..mesh import Mesh, RawMesh
 from ..mesh.export import mtl_text, obj_text, write_gaussians, write_glb, write_ply
 from ..names import asset_name, key, longest_in, numbered
 from ..pipeline import Generated
-from ..protocol import Settings
+from ..protocol import ImageCamera, Settings
 
 #: zlib level of the texture: the default (6) takes far longer for a few percent.
 _PNG_LEVEL = 3
@@ -159,12 +159,12 @@ def write_raw(place: Place, raw: RawMesh) -> Path:
 
 
 def write_notes(
-    place: Place, settings: dict[str, Any], counts: dict[str, int], cameras: tuple[dict[str, float], ...]
+    place: Place, settings: dict[str, Any], counts: dict[str, int], cameras: tuple[ImageCamera | None, ...]
 ) -> None:
     """Write how an asset was made. Raises OSError."""
     notes: dict[str, Any] = {"settings": settings, "counts": counts, "pictures": place.pictures}
     if cameras:
-        notes["cameras"] = cameras
+        notes["cameras"] = [camera and asdict(camera) for camera in cameras]
     write_whole(place.folder / (place.name + NOTES), json.dumps(notes, indent=2) + "\n")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -10,13 +11,14 @@ from typing import Any
 import bpy
 from mathutils import Euler, Matrix, Vector
 
+from ...backend import protocol
 from ..translations import translate
 from .made import CAMERAS, MOST_IMAGES, MOST_LETTERS, MOST_METRES, Unreadable
 from .replace import extent
 from .travel import absolute
 
-#: What is known of a camera, see ``protocol.Result``.
-NUMBERS = ("azimuth", "elevation", "distance", "angle", "shift_x", "shift_y")
+#: The numbers that are known of a camera.
+NUMBERS = tuple(each.name for each in dataclasses.fields(protocol.ImageCamera) if each.name != "painted")
 
 
 def has_cameras(target: bpy.types.Object) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Mapping
@@ -57,7 +58,8 @@ def remember_cameras(target: bpy.types.Object, result: protocol.Result, vertices
     low, high = vertices.min(axis=0), vertices.max(axis=0)
     bottom = [*((low + high)[:2] / 2).tolist(), float(low[2])]
     cube = {"bottom": bottom, "side": float((high - low).max())}
-    target[CAMERAS] = json.dumps({"cube": cube, "cameras": list(result.cameras)})
+    cameras = [each and dataclasses.asdict(each) for each in result.cameras]
+    target[CAMERAS] = json.dumps({"cube": cube, "cameras": cameras})
 
 
 def is_made(target: bpy.types.Object) -> bool:

@@ -261,7 +261,7 @@ def batches(tally: Tally) -> None:
     """Batches over good, damaged and oddly named pictures, with kills, until each is done. Nothing good is lost."""
     from tests.fakes.fake_backend import write_png
 
-    script = [sys.executable, str(ROOT / "tests" / "fakes" / "fussy_batch.py")]
+    script = [sys.executable, str(ROOT / "tests" / "fakes" / "batch_program.py"), "fussy"]
     while not tally.enough:
         with folder() as work, tempfile.TemporaryDirectory(prefix="campaign-") as temporary:
             count = min(12, tally.wanted - tally.tried)

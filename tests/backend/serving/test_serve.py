@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -176,10 +177,9 @@ def test_a_job_from_request_to_files(server: Server, make: Make) -> None:
 def test_cameras_of_the_images_come_with_a_texture_from_them(server: Server, make: Make) -> None:
     result = server.run(make(texture_source="picture"))[-1]
     (camera,) = result.cameras
-    assert {"painted", "azimuth", "elevation", "distance", "angle", "shift_x", "shift_y"} == camera.keys()
-    assert 0 < camera["angle"] < 180
-    assert json.loads(Path(result.glb).with_suffix(".json").read_text())["cameras"] == [camera]
-    assert ("not painted" in result.note) == (not camera["painted"])
+    assert 0 < camera.angle < 180
+    assert json.loads(Path(result.glb).with_suffix(".json").read_text())["cameras"] == [asdict(camera)]
+    assert ("not painted" in result.note) == (not camera.painted)
 
 
 def test_ambient_occlusion_lies_beside_the_texture(server: Server, make: Make) -> None:

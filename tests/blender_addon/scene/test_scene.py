@@ -49,8 +49,10 @@ def result(start: Callable[..., Backend], make_job: Callable[..., Job], until: U
 def test_cameras_see_the_object_where_the_backend_saw_it(result: protocol.Result, tmp_path: Path) -> None:
     """A corner of the mesh is at the same place in the camera's frame as the backend's formula says."""
     bpy.ops.wm.read_factory_settings(use_empty=True)
-    about = {"painted": True, "azimuth": 40.0, "elevation": 25.0, "distance": 2.6, "angle": 30.0}
-    found = dataclasses.replace(result, cameras=(about | {"shift_x": 0.1, "shift_y": -0.05}, {}))
+    about = protocol.ImageCamera(
+        painted=True, azimuth=40.0, elevation=25.0, distance=2.6, angle=30.0, shift_x=0.1, shift_y=-0.05
+    )
+    found = dataclasses.replace(result, cameras=(about, None))
     settings = result.settings | {"images": [str(tmp_path / "gone.png")]}
     scene = bpy.context.scene
     made = mesh_import.create_object(found, name="mug", collection=scene.collection, settings=settings, size=3.0)
