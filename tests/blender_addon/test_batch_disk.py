@@ -13,7 +13,7 @@ import bpy
 import pytest
 from espalier.blender_addon import batch
 
-from tests.blender_addon.test_batch import Launcher, folder, launch, report, run, statuses
+from tests.blender_addon.batches import Launcher, folder, launch, report, run, statuses
 
 __all__ = ["folder", "launch"]  # fixtures
 

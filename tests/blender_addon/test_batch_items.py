@@ -12,7 +12,7 @@ import pytest
 from espalier.blender_addon import batch
 from espalier.blender_addon.jobs.queue import JobQueue
 
-from tests.blender_addon.test_batch import Launcher, folder, launch, report, run, statuses
+from tests.blender_addon.batches import Launcher, folder, launch, report, run, statuses
 
 __all__ = ["folder", "launch"]  # fixtures
 

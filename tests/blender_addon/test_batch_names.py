@@ -13,7 +13,7 @@ import pytest
 from espalier.blender_addon import batch
 from espalier.blender_addon.jobs.file_lock import FileLock
 
-from tests.blender_addon.test_batch import Image, Launcher, folder, launch, report, run, statuses
+from tests.blender_addon.batches import Image, Launcher, folder, launch, report, run, statuses
 
 __all__ = ["folder", "launch"]  # fixtures
 
