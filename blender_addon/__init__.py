@@ -10,7 +10,7 @@ from types import ModuleType
 
 def _modules() -> tuple[ModuleType, ...]:
     from . import command, pump, translations
-    from .request import cutouts, painted, properties, thumbnails
+    from .request import cutouts, opened, painted, properties, thumbnails
     from .scene import history, travel
     from .ui import (
         cutout_operators,
@@ -29,6 +29,7 @@ def _modules() -> tuple[ModuleType, ...]:
         preferences,
         properties,
         thumbnails,
+        opened,
         cutouts,
         painted,
         setup_operators,

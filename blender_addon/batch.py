@@ -142,7 +142,10 @@ def make_all(options: argparse.Namespace, launch: Launch, work: Path) -> int:
     finally:
         queue.close()
     tally = {status: sum(asset.status == status for asset in assets) for status in ("done", "skipped", "failed")}
-    say(", ".join(f"{count} {status}" for status, count in tally.items()) + f": {options.out / REPORT}")
+    say(
+        ", ".join(f"{count} {status}" for status, count in tally.items())
+        + f": {options.out / REPORT if is_kept else options.out}"
+    )
     return 0 if is_kept and not tally["failed"] else 1
 
 

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.signals import NAMES, heeded
+
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-NAMES = ("SIGTERM", "SIGHUP", "SIGINT")
 
 PROGRAM = """
 import sys, time
@@ -36,7 +37,11 @@ finally:
 @pytest.mark.parametrize("name", NAMES[:2])
 def test_a_second_signal_does_not_disturb_clearing_up(name: str, tmp_path: Path) -> None:
     program = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(tmp_path / "work")], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", PROGRAM, str(tmp_path / "work")],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=heeded(),
     )
     assert program.stdout is not None
     assert program.stdout.readline() == "ready\n"
@@ -53,7 +58,7 @@ def test_a_program_that_ignores_the_end_of_its_terminal_goes_on(tmp_path: Path) 
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),  # as under nohup
+        preexec_fn=heeded(ignored=("SIGHUP",)),  # as under nohup
     )
     assert program.stdout is not None
     assert program.stdout.readline() == "ready\n"
@@ -74,7 +79,8 @@ def test_a_batch_that_is_ended_leaves_nothing_in_the_temporary_folder(name: str,
     image.new("RGBA", (8, 8), (200, 90, 20, 255)).save(images / "mug.png")
     script = ROOT / "tests" / "fakes" / "batch_program.py"
     command = [sys.executable, str(script), "slow", str(images), "--out", str(out)]
-    program = subprocess.Popen(command, env={**os.environ, "TMPDIR": str(work)}, stderr=subprocess.PIPE, text=True)
+    environment = {**os.environ, "TMPDIR": str(work)}
+    program = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=heeded())
     end = time.monotonic() + 60
     while not list(work.glob("espalier-*/*")):
         assert time.monotonic() < end

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from .. import protocol
 from ..config import version
 from ..errors import BackendError, JobCancelled, describe
+from . import log
 from .cutouts import Cutouts
 from .model_list import usable_models
 
@@ -241,6 +242,7 @@ def claim_standard_streams() -> tuple[BinaryIO, BinaryIO]:
     os.dup2(empty, 0)
     os.close(empty)
     os.dup2(2, 1)
+    log.forgive()
     sys.stdout = sys.stderr
     return os.fdopen(stdin, "rb", buffering=0), os.fdopen(stdout, "wb")
 

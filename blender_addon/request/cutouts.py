@@ -20,7 +20,8 @@ from ...backend import protocol
 from .. import installation, pump
 from ..jobs.cutouts import STOPPED, CutOut, State
 from ..jobs.inputs import InputWriter
-from . import images, thumbnails
+from ..scene.made import MOST_IMAGES
+from . import images, opened, thumbnails
 from .properties import EspalierImage
 
 #: So many are kept with their files, beside those that are shown.
@@ -95,8 +96,8 @@ def _ask_soon() -> None:
 
 
 def _missing(scene: bpy.types.Scene) -> Iterator[tuple[Wanted, EspalierImage]]:
-    for item in scene.espalier.images:
-        wanted = _wanted(item)
+    for item in scene.espalier.images[:MOST_IMAGES]:
+        wanted = None if opened.waits(images.source(item)) else _wanted(item)
         if wanted is None:
             continue
         known = _known.get(wanted)

@@ -15,9 +15,10 @@ from bpy.app.handlers import persistent
 from numpy.typing import NDArray
 
 from ...backend import protocol
+from ..scene.made import MOST_IMAGES
 from ..scene.mesh_import import create_image
 from ..translations import translate
-from . import cutouts, images
+from . import cutouts, images, opened
 from .properties import EspalierImage
 
 #: Seconds after the last stroke at which the thumbnail is made again.
@@ -80,7 +81,9 @@ def prepare(context: bpy.types.Context) -> None:
     """Have missing thumbnails made soon. To be called while the panel is drawn."""
     if bpy.app.background or bpy.app.timers.is_registered(draw_thumbnails):
         return
-    if any(item.cutout and not has_thumbnail(item.cutout) for item in context.scene.espalier.images):
+    listed = context.scene.espalier.images[:MOST_IMAGES]
+    cut = [item.cutout for item in listed if item.cutout and not opened.waits(images.source(item))]
+    if not all(map(has_thumbnail, cut)):
         bpy.app.timers.register(draw_thumbnails, first_interval=0.0)
 
 
@@ -89,6 +92,8 @@ def draw_thumbnails() -> None:
     assert _icons is not None
     for image in _edited():
         key = _key(image)
+        if opened.waits(images.CUTOUT + image.name):
+            continue
         if has_thumbnail(image) and image.session_uid not in _out_of_date:
             continue
         try:
@@ -119,7 +124,7 @@ def thumbnail(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _edited() -> list[bpy.types.Image]:
     """All edited cut-outs of the .blend."""
-    listed = (item.cutout for scene in bpy.data.scenes for item in scene.espalier.images)
+    listed = (item.cutout for scene in bpy.data.scenes for item in scene.espalier.images[:MOST_IMAGES])
     return list(dict.fromkeys(image for image in listed if image is not None))
 
 

@@ -6,6 +6,7 @@ turned here. That takes Blender's reading the file at once: 80 ms for 12 megapix
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import bpy
@@ -19,9 +20,11 @@ _turns: dict[str, int] = {}  # the orientations of images of the .blend
 
 
 def icon(path: str) -> int:
-    """The icon of an image file, for ``UILayout.template_icon``."""
+    """The icon of an image file, for ``UILayout.template_icon``; 0 if there is no such file."""
     assert _previews is not None
     if path not in _previews:
+        if not os.path.isfile(path):  # a pipe, which a .blend may name, would have Blender wait for it
+            return 0
         preview = _previews.load(path, path, "IMAGE")
         if (turn := turn_of(path)) != 1:
             _copy_turned(preview, preview, turn)

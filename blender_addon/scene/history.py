@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import shutil
 import threading
 import zlib
@@ -29,8 +30,9 @@ from .portrait import SIZE, draw_portrait
 
 MAX_ENTRIES = 60
 MAX_BYTES = 512 << 20  # of all the results' files
-MAX_TEXT = 8 << 20  # letters of a saved list: some twenty times what MAX_ENTRIES need
+MAX_TEXT = 4 << 20  # letters of a saved list: MAX_ENTRIES of the least compressible pictures need 3 << 20
 MAX_NAME = 1000  # letters
+_END, _BETWEEN = re.compile(r"\s*\]"), re.compile(r"[\s,]*")  # of a list in JSON
 
 
 @dataclass(eq=False)
@@ -121,14 +123,12 @@ def load(text: str) -> None:
     try:
         if len(text) > MAX_TEXT:
             raise ValueError(f"it has {len(text)} letters")
-        saved = json.loads(text or "[]")
-        if not isinstance(saved, list):
-            raise ValueError("it is no list")
+        saved = _first(text or "[]")
     except (ValueError, RecursionError) as error:
         print(f"The history of this file cannot be read: {error}")
         return
     unread: list[str] = []
-    for values in saved[:MAX_ENTRIES]:
+    for values in saved:
         try:
             entry = _from_json(values)
             if find(entry.id) is None:
@@ -137,6 +137,18 @@ def load(text: str) -> None:
             unread.append(str(error))
     if unread:
         print(f"{len(unread)} entries of this file's history cannot be read: {unread[0]:.200}")
+
+
+def _first(text: str) -> list[Any]:
+    """The first ``MAX_ENTRIES`` values of a list in JSON: what comes after them is not even read. Raises ValueError."""
+    if text[:1] != "[":
+        raise ValueError("it is no list")
+    found: list[Any] = []
+    place, decoder = 1, json.JSONDecoder()
+    while len(found) < MAX_ENTRIES and not _END.match(text, place):
+        value, place = decoder.raw_decode(text, _BETWEEN.match(text, place).end())  # type: ignore[union-attr]
+        found.append(value)
+    return found
 
 
 def clear() -> None:

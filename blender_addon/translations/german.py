@@ -68,6 +68,11 @@ TEXTS = {
         "Im Bildeditor malen, was von diesem Bild verwendet wird: wegradieren, was nicht "
         "zum Objekt gehört, oder es wiederherstellen"
     ),
+    "{n} images of one object are enough": "{n} Bilder eines Objekts sind genug",
+    "Show Cut-Outs": "Freistellungen zeigen",
+    "Cut the object out of each image that came with this file. A file that is only looked at starts nothing": (
+        "Das Objekt in jedem Bild freistellen, das mit dieser Datei kam. Eine Datei nur anzusehen, startet nichts"
+    ),
     "Reset Cut-Out": "Freistellung zurücksetzen",
     "Use the automatic cut-out again, of the largest object in the image": (
         "Wieder automatisch freistellen, und zwar das größte Objekt im Bild"

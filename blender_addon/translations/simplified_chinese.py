@@ -61,6 +61,11 @@ TEXTS = {
     "Paint in the image editor what is used of this image: erase what does not belong to the object, or restore it": (
         "在图像编辑器中绘制此图像要使用的部分：擦除不属于物体的部分，或将其恢复"
     ),
+    "{n} images of one object are enough": "一个物体最多 {n} 幅图像",
+    "Show Cut-Outs": "显示抠图",
+    "Cut the object out of each image that came with this file. A file that is only looked at starts nothing": (
+        "从随此文件而来的每幅图像中抠出物体。仅仅查看文件不会启动任何东西"
+    ),
     "Reset Cut-Out": "重置抠图",
     "Use the automatic cut-out again, of the largest object in the image": "重新使用自动抠图，即图像中最大的物体",
     "Pick Object": "选取物体",

@@ -10,7 +10,7 @@ from bpy.props import BoolProperty, FloatVectorProperty, IntProperty
 
 from ...backend import protocol
 from .. import pump
-from ..request import cutouts, painted
+from ..request import cutouts, opened, painted
 from ..request.properties import EspalierImage
 from ..translations import translate
 from . import image_editor
@@ -28,6 +28,18 @@ class _CutOut(bpy.types.Operator):
         """End the operator with an error."""
         self.report({"ERROR"}, why)
         return {"CANCELLED"}
+
+
+class EspalierShowCutOuts(bpy.types.Operator):
+    """Cut the object out of each image that came with this file. A file that is only looked at starts nothing"""
+
+    bl_idname = "espalier.show_cutouts"
+    bl_label = "Show Cut-Outs"
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        opened.ask()
+        pump.redraw("UI")
+        return {"FINISHED"}
 
 
 class EspalierEditCutOut(_CutOut):
@@ -196,7 +208,14 @@ def draw_header(self: bpy.types.Header, context: bpy.types.Context) -> None:
         button.add = add
 
 
-_classes = (EspalierEditCutOut, EspalierResetCutOut, EspalierPickObject, EspalierClickObject, EspalierAlphaBrush)
+_classes = (
+    EspalierShowCutOuts,
+    EspalierEditCutOut,
+    EspalierResetCutOut,
+    EspalierPickObject,
+    EspalierClickObject,
+    EspalierAlphaBrush,
+)
 _register, _unregister = bpy.utils.register_classes_factory(_classes)
 
 

@@ -14,6 +14,7 @@ from bpy.props import BoolProperty, CollectionProperty, EnumProperty, IntPropert
 from ...backend import protocol
 from .. import pump
 from ..request import cutouts, images
+from ..scene.made import MOST_IMAGES
 from ..translations import translate
 
 IMAGE_GLOB = ";".join(f"*{suffix}" for suffix in protocol.IMAGE_SUFFIXES)
@@ -48,6 +49,9 @@ class EspalierAddImages(bpy.types.Operator):
         if self.replace:
             settings.images.clear()
         for file in self.files:
+            if len(settings.images) >= MOST_IMAGES:
+                self.report({"WARNING"}, translate("{n} images of one object are enough").format(n=MOST_IMAGES))
+                break
             path = str(Path(self.directory, file.name))
             if file.name:
                 images.add_source(settings, path)

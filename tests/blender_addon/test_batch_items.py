@@ -37,7 +37,7 @@ def test_whatever_is_raised_for_one_is_that_ones_failure(
     def fail(*arguments: Any) -> Any:
         nonlocal calls
         calls += 1
-        if calls == 1 + (where == "step") * 20:
+        if calls == 1 + (where == "step") * 2:
             raise error
         return work(*arguments)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -20,6 +21,7 @@ from typing import Any
 from backend import protocol
 from backend.errors import StoreError
 from backend.whole import is_whole
+from tests.signals import heeded
 
 from .files import folder
 from .tally import Tally, mutated, strange
@@ -258,56 +260,93 @@ def _server(tally: Tally) -> Iterator[str]:
 
 
 def batches(tally: Tally) -> None:
-    """Batches over good, damaged and oddly named pictures, with kills, until each is done. Nothing good is lost."""
-    from tests.fakes.fake_backend import write_png
+    """Batches over good, damaged and oddly named pictures, with signals, until each is done. Nothing good is lost.
 
-    script = [sys.executable, str(ROOT / "tests" / "fakes" / "batch_program.py"), "fussy"]
+    The first two begin on a disk that is full after some kilobytes.
+    """
+    ends = [signal.SIGKILL, signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT]
+    kills = disks = 0
     while not tally.enough:
         with folder() as work, tempfile.TemporaryDirectory(prefix="campaign-") as temporary:
             count = min(12, tally.wanted - tally.tried)
-            (work / "in").mkdir()
-            for number in range(count):
-                mode = tally.random.choice(["", "", "", "error_", "damaged_", "crash_"])
-                odd = tally.random.choice(["", "\U0001f600" * 20, "ä", "x" * 200, "a b", os.fsdecode(b"\xe9")])
-                write_png(work / "in" / f"{mode}{number}{odd}.png", 4, _plain(number))
-            command = [*script, str(work / "in"), "--out", str(work / "out"), "--format", "glb"]
+            command = _batch(work, count, tally)
             environment = os.environ | {"TMPDIR": temporary}
-            ends, code = [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT], -1
+            if disks < 2:
+                disks += 1
+                code = _run_batch(tally, work, command, environment, room=tally.random.randrange(1 << 13))
+                if code not in (0, 1):
+                    tally.fault(f"exit code {code} on a full disk")
+            code = -1
             for attempt in range(8):
-                process = subprocess.Popen(
-                    command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-                )
-                try:
-                    if attempt < 3:
-                        time.sleep(tally.random.uniform(0.2, 3.0))
-                        process.send_signal(tally.random.choice(ends))
-                    said = process.communicate(timeout=120)[1]
-                    code = process.returncode
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    said = process.communicate()[1]
-                    tally.fault(f"a batch did not end: {said[-300:]}")
-                for asset in (work / "out").glob("*.glb"):
-                    if not is_whole(asset):
-                        tally.fault(f"{asset.name} is not whole after {process.returncode}")
+                end = tally.random.choice(ends) if attempt < 4 else None
+                code = _run_batch(tally, work, command, environment, end)
+                kills += code == -signal.SIGKILL
                 if code in (0, 1):
                     break
-            with tally.trial():
-                tally.tried += count - 1
-                found = json.loads((work / "out" / "report.json").read_text())["assets"]
-                bad = [one for one in found if one["status"] not in ("done", "skipped", "failed")]
-                good = [
-                    one for one in found if not Path(one["images"][0]).name.startswith(("error", "damaged", "crash"))
-                ]
-                # Two crashes in a row end a batch; what was not tried is done by the next run.
-                missing = [
-                    one["name"] for one in good if one["status"] == "failed" and one["error"]["code"] != "backend_lost"
-                ]
-                tally.refused += sum(one["status"] == "failed" for one in found)
-                if len(found) != count or bad or missing:
-                    tally.fault(f"exit code {code}, {len(found)} of {count}, {bad}, lost {missing}")
-                if list((work / "out").glob(".espalier-*")):
-                    tally.fault("partial files are left after a whole run")
+            _judge_batch(tally, work / "out", count, code)
+    tally.notes.append(f"{kills} SIGKILL, {disks} full disks")
+
+
+def _batch(work: Path, count: int, tally: Tally) -> list[str]:
+    """Draw the pictures of a batch. Returns its command."""
+    from tests.fakes.fake_backend import write_png
+
+    (work / "in").mkdir()
+    for number in range(count):
+        mode = tally.random.choice(["", "", "", "error_", "damaged_", "crash_"])
+        odd = tally.random.choice(["", "\U0001f600" * 20, "ä", "x" * 200, "a b", os.fsdecode(b"\xe9")])
+        write_png(work / "in" / f"{mode}{number}{odd}.png", 4, _plain(number))
+    script = [sys.executable, str(ROOT / "tests" / "fakes" / "batch_program.py"), "fussy"]
+    return [*script, str(work / "in"), "--out", str(work / "out"), "--format", "glb"]
+
+
+def _run_batch(
+    tally: Tally,
+    work: Path,
+    command: list[str],
+    environment: dict[str, str],
+    end: signal.Signals | None = None,
+    room: int | None = None,
+) -> int:
+    """Run a batch until it ends, or is ended by a signal; files end after ``room`` bytes. Returns the exit code."""
+
+    def prepare() -> None:
+        heeded()()
+        if room is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=prepare
+    )
+    try:
+        if end is not None:
+            time.sleep(tally.random.uniform(0.2, 1.2))
+            process.send_signal(end)
+        process.communicate(timeout=120)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        tally.fault(f"a batch did not end: {process.communicate()[1][-300:]}")
+        return -1
+    for asset in (work / "out").glob("*.glb"):
+        if not is_whole(asset):
+            tally.fault(f"{asset.name} is not whole after {process.returncode}")
+    return process.returncode
+
+
+def _judge_batch(tally: Tally, out: Path, count: int, code: int) -> None:
+    """Count what came of a batch that is done."""
+    with tally.trial():
+        tally.tried += count - 1
+        found = json.loads((out / "report.json").read_text())["assets"]
+        bad = [one for one in found if one["status"] not in ("done", "skipped", "failed")]
+        good = [one for one in found if not Path(one["images"][0]).name.startswith(("error", "damaged", "crash"))]
+        # Two crashes in a row end a batch; what was not tried is done by the next run.
+        missing = [one["name"] for one in good if one["status"] == "failed" and one["error"]["code"] != "backend_lost"]
+        tally.refused += sum(one["status"] == "failed" for one in found)
+        if len(found) != count or bad or missing:
+            tally.fault(f"exit code {code}, {len(found)} of {count}, {bad}, lost {missing}")
+        if list(out.glob(".espalier-*")):
+            tally.fault("partial files are left after a whole run")
 
 
 def _plain(shade: int) -> Callable[[float, float], tuple[int, ...]]:
@@ -329,7 +368,10 @@ def downloads(tally: Tally) -> None:
         while not tally.enough:
             with tally.trial(refused=(StoreError,)):
                 process = subprocess.Popen(
-                    [sys.executable, str(program), str(len(content))], env=environment, stdout=subprocess.DEVNULL
+                    [sys.executable, str(program), str(len(content))],
+                    env=environment,
+                    stdout=subprocess.DEVNULL,
+                    preexec_fn=heeded(),
                 )
                 time.sleep(tally.random.uniform(0.2, 4.0))
                 process.send_signal(tally.random.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT]))

@@ -168,8 +168,11 @@ class Fake:
     def work(self) -> None:
         while True:
             request = self.queue.get()
-            if not self.run(request):
-                send(protocol.Cancelled(request.job))
+            try:
+                if not self.run(request):
+                    send(protocol.Cancelled(request.job))
+            except OSError as error:
+                send(protocol.Error(request.job, "disk_full", f"The result could not be written: {error.strerror}."))
 
     def run(self, request: protocol.Generate) -> bool:
         """One job. False if it was cancelled."""

@@ -1,4 +1,4 @@
-"""Runs ``session.py``, ``cutout.py`` and ``bundled.py`` in a real Blender with a window."""
+"""Runs ``session.py``, ``cutout.py``, ``project.py`` and ``bundled.py`` in a real Blender with a window."""
 
 from __future__ import annotations
 
@@ -92,6 +92,25 @@ def test_cut_outs(blender: Blender) -> None:
     """With the fake backend, which cuts a disc out of any image."""
     report = session(blender, "cutout.py", "cutout", python=blender.fake_python("ok"))
     assert len(report["checks"]) >= 20
+
+
+def test_a_project_is_kept_and_can_be_moved(blender: Blender) -> None:
+    python = blender.fake_python("ok")
+    session(blender, "project.py", "saved", "saved", python=python)
+    (blender.folder / "project").rename(blender.folder / "elsewhere")
+    assert len(session(blender, "project.py", "moved", "moved", python=python)["checks"]) >= 9
+
+
+def test_a_full_temporary_folder(blender: Blender) -> None:
+    report = session(blender, "project.py", "full", "full", python=blender.fake_python("ok"))
+    if "skipped" in report:
+        pytest.skip(report["skipped"])
+    assert len(report["checks"]) >= 9
+
+
+def test_files_of_strangers(blender: Blender) -> None:
+    report = session(blender, "project.py", "hostile", "hostile", python=blender.fake_python("ok"))
+    assert len(report["checks"]) >= 30
 
 
 def test_the_bundled_model(blender: Blender) -> None:

@@ -135,6 +135,17 @@ def make(folder: Path, tmp_path: Path) -> Callable[..., protocol.Generate]:
 Make = Callable[..., protocol.Generate]
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_log_on_a_full_disk_ends_nothing(make: Make) -> None:
+    server = Server(Path("/dev/full"))
+    assert isinstance(server.receive(), protocol.Ready)
+    (*_, failed) = server.run(make("a", images=("/nowhere.png",)))
+    assert failed.code == "image_missing"
+    assert isinstance(server.run(make("b"))[-1], protocol.Result)
+    server.send(protocol.Shutdown())
+    assert server.process.wait(TIMEOUT) == 0
+
+
 def test_a_job_from_request_to_files(server: Server, make: Make) -> None:
     messages = server.run(make())
     progress = [m for m in messages if isinstance(m, protocol.Progress)]
