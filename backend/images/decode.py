@@ -192,7 +192,7 @@ def _is_buffered(image: JpegImagePlugin.JpegImageFile) -> bool:
 def _coefficients(image: JpegImagePlugin.JpegImageFile, pixels: int) -> int:
     """The bytes of a JPEG's coefficients: two for each, as many as there are samples."""
     samples = [across * down for _, across, down, _ in image.layer]
-    return 2 * pixels * sum(samples) // max(samples)
+    return 2 * pixels * sum(samples) // max(1, *samples)  # a damaged header may state none
 
 
 def _largest_part(image: TiffImagePlugin.TiffImageFile) -> int:

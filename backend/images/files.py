@@ -98,7 +98,8 @@ def read_image(path: Path) -> tuple[Image.Image, str]:
     The note is mostly empty. Raises ImageError.
     """
     _require_file(path)
-    command = [sys.executable, "-P", "-m", f"{__package__}.decode", str(path.absolute())]  # -P: nothing of this folder
+    options = ["-P", "-W", "ignore"]  # nothing of this folder; and of what is odd in a file the log need not tell
+    command = [sys.executable, *options, "-m", f"{__package__}.decode", str(path.absolute())]
     modules = os.pathsep.join(folder or os.getcwd() for folder in sys.path)
     environment = os.environ | {"PYTHONPATH": modules, "OPENBLAS_NUM_THREADS": "1"}
     try:

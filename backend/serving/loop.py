@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from .. import protocol
 from ..config import version
 from ..errors import BackendError, JobCancelled, describe
+from ..memory import give_back
 from . import log
 from .cutouts import Cutouts
 from .model_list import usable_models
@@ -94,6 +95,7 @@ def _answer(inbox: Inbox, outbox: Outbox, models: WarmModels) -> None:
             message = _carry_out(request, models, inbox, outbox)
             inbox.finished()
             outbox.send(message)
+            give_back()  # else what a job leaves between the next one's blocks grows for hundreds of jobs
             if isinstance(message, protocol.Error) and message.code == protocol.DEVICE_LOST:
                 return  # the next process gets the device anew
 

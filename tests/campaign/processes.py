@@ -8,6 +8,7 @@ import resource
 import shutil
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -132,7 +133,8 @@ def soak(tally: Tally) -> None:
     with folder() as work, backend(work) as server:
         model = write_tiny_model(work / "tiny")
         disc().save(work / "disc.png")
-        first, tally.most_seconds = 0, 30.0  # an object is work: the first one also waits for compiling
+        memory: list[int] = []  # after each object from the 51st on: it depends on the object a little
+        tally.most_seconds = 30.0  # an object is work: the first one also waits for compiling
         while not tally.enough:
             out = work / "out"
             out.mkdir()
@@ -158,12 +160,12 @@ def soak(tally: Tally) -> None:
                 elif not is_whole(Path(answer.glb)):
                     tally.fault(f"{request.seed}: the .glb is not whole")
             shutil.rmtree(out)
-            if tally.tried == 50:
-                first = _resident(server.process.pid)
-        if first:
-            growth = _resident(server.process.pid) / first - 1
-            tally.notes.append(f"memory {growth:+.1%} since the 50th")
-            if growth > 0.02 and tally.tried >= 100:
+            if tally.tried > 50:
+                memory.append(_resident(server.process.pid))
+        if len(memory) >= 100:
+            growth = statistics.median(memory[-50:]) / statistics.median(memory[:50]) - 1
+            tally.notes.append(f"memory {growth:+.1%}, the last 50 against the 51st to 100th")
+            if growth > 0.02:
                 tally.fault(f"memory grew by {growth:.1%}")
 
 
@@ -362,7 +364,9 @@ def downloads(tally: Tally) -> None:
         model = catalog.PUBLISHED["isnet-general"]
         content = os.urandom(2_000_000)
         hub.repositories[model.repository] = {"onnx/model.onnx": content}
-        installations = 0
+        installations = kills = 0
+        longest = 4.0  # seconds; kept near what an installation takes, so that the signal comes before its end
+        ends = [signal.SIGKILL] * 4 + [signal.SIGTERM, signal.SIGINT]
         program = ROOT / "tests" / "fakes" / "download_driver.py"
         environment = os.environ | {"HF_ENDPOINT": hub.url, "ESPALIER_MODELS": str(work / "models")}
         while not tally.enough:
@@ -371,18 +375,21 @@ def downloads(tally: Tally) -> None:
                     [sys.executable, str(program), str(len(content))],
                     env=environment,
                     stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
                     preexec_fn=heeded(),
                 )
-                time.sleep(tally.random.uniform(0.2, 4.0))
-                process.send_signal(tally.random.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT]))
+                time.sleep(tally.random.uniform(0.1, longest))
+                process.send_signal(tally.random.choice(ends))
                 code = process.wait(60)
+                kills += code == -signal.SIGKILL
                 there = work / "models" / model.name
                 installed = there.is_dir()
                 if code not in (0, 130) and code > 0:  # a signal may come before there is a handler
                     tally.fault(f"exit code {code}")
                 if installed and (there / "onnx" / "model.onnx").read_bytes() != content:
                     tally.fault("an installed model is damaged")
+                longest = longest * 0.8 if installed else min(4.0, longest * 1.1)
                 if installed:
                     installations += 1
                     shutil.rmtree(work / "models")
-        tally.notes.append(f"{installations} installed in spite of it")
+        tally.notes.append(f"{kills} SIGKILL in time, {installations} installed in spite of it")

@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import Mesh
 from ..base.projection import Projector
+from .manifold import manifold
 
 STEP = 4  # with an error bound, the number of faces falls by this factor until the bound is exceeded
 REFINEMENTS = 3  # then the interval in which the bound is exceeded is halved this many times
@@ -27,18 +28,30 @@ _library = threading.Lock()
 def simplify(
     vertices: np.ndarray, faces: np.ndarray, target: int, max_error: float | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Reduce a mesh to about ``target`` faces. A mesh with no more than that is returned unchanged.
+    """Reduce a mesh to about ``target`` faces. Of one with no more than that only faces back to back are changed.
 
     Args:
         vertices: [V, 3].
         faces: [F, 3].
-        target: an upper bound, which the result may exceed by a few faces if nothing more can be collapsed.
+        target: an upper bound, which the result may exceed if nothing more can be collapsed, or nothing would be left.
         max_error: the largest distance of a raw vertex from the result, in the vertices' units. If necessary, more
             faces than ``target`` are kept.
 
     Returns:
-        Vertices [V', 3] float32 and faces [F', 3] int64, without faces that use a vertex twice.
+        Vertices [V', 3] float32 and faces [F', 3] int64, without faces that use a vertex twice, two at each edge if the
+        mesh was closed (``manifold``).
     """
+    while True:
+        coarse = _to(vertices, faces, target, max_error)
+        made = manifold(*coarse)
+        if len(made[1]):
+            return made
+        if target >= len(faces):
+            return coarse  # it is two faces back to back and nothing else
+        target = 2 * max(target, 2)  # a small body was collapsed to two such faces
+
+
+def _to(vertices: np.ndarray, faces: np.ndarray, target: int, max_error: float | None) -> tuple[np.ndarray, np.ndarray]:
     if max_error is None:
         return _collapse(vertices, faces, target)
     finest, coarsest = (vertices, faces), target

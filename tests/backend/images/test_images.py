@@ -82,6 +82,19 @@ def test_a_damaged_file_is_told_from_one_of_another_kind(tmp_path: Path) -> None
             load_image(path)
 
 
+def test_a_jpeg_that_states_no_samples_is_damaged(tmp_path: Path) -> None:
+    """Its header is reckoned with before anything is decoded."""
+    disc().convert("RGB").save(tmp_path / "none.jpg", progressive=True)
+    content = bytearray((tmp_path / "none.jpg").read_bytes())
+    frame = content.index(b"\xff\xc2")  # length 2, precision 1, height 2, width 2, count 1, then three of 3 bytes
+    for component in range(3):
+        content[frame + 11 + 3 * component] = 0
+    (tmp_path / "none.jpg").write_bytes(content)
+    with pytest.raises(ImageError, match="damaged") as raised:
+        load_image(tmp_path / "none.jpg")
+    assert raised.value.code == "image_truncated"
+
+
 def test_a_truncated_png_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "cut.png"
     path.write_bytes(truncated_png(path))
