@@ -7,8 +7,10 @@ a range among them, and it computes as numpy does: a division by zero gives an i
 Compiling takes seconds, so the machine code is kept on disk. By default numba keeps it beside the sources; but these
 may belong to an add-on, which must not contain other files, or may be read-only. Ours is kept in the Python environment
 that runs it, and is removed together with it. Numba also considers code up to date as long as its own file keeps its
-size and time, even if other files that it calls have changed, and all files of an archive may have the same time; so
-the folder's name is a hash of the sources. If no such folder can be made, each process compiles for itself. numba's
+content, even if other files that it calls have changed, so the folder's name is a hash of all sources. And it takes the
+same file in another place for another file; ours are known by their place in this package, so that an update that
+changes none of them, or a second Blender, finds what was compiled. If no such folder can be made, each process compiles
+for itself. numba's
 files are pickles: whoever can write them can also write the environment's own code beside them, and nothing is loaded
 from anywhere else.
 """
@@ -26,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numba
+from numba.core.caching import UserProvidedCacheLocator
 
 MAX_THREADS = 8  # more would wait for each other: these loops are limited by memory, not by computation
 log = logging.getLogger(__name__)
@@ -47,9 +50,22 @@ def _folder() -> Path | None:
     return folder
 
 
+class Locator(UserProvidedCacheLocator):
+    """Where numba keeps the code of a function: by its file's place in this package, wherever that lies."""
+
+    @classmethod
+    def get_suitable_cache_subpath(cls, py_file: str) -> str:
+        """The folder for the functions of a file, below the one for all."""
+        package, file = Path(__file__).absolute().parents[2], Path(py_file).absolute()
+        if not file.is_relative_to(package):
+            return str(super().get_suitable_cache_subpath(py_file))
+        return "-".join(file.relative_to(package).parts[:-1])
+
+
 _kept_in = _folder()
 if _kept_in is not None:
     numba.config.CACHE_DIR = str(_kept_in)
+    numba.config.CACHE_LOCATOR_CLASSES = f"{__name__}.Locator"
 #: Decorator: compile a function to machine code.
 compiled = numba.njit(cache=_kept_in is not None, nogil=True, error_model="numpy")
 #: Decorator: insert a function into the compiled ones that call it, for use in every step of a loop.

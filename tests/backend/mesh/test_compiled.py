@@ -1,0 +1,34 @@
+"""Machine code is found again where the sources are the same, wherever they lie."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from backend.mesh.base import compiled
+
+ROOT = Path(__file__).parents[3]
+PROGRAM = """
+from backend.mesh.base import topology
+import numpy as np
+topology.connected(np.array([0]), np.array([1]), 2)
+print(sum(topology.connected.stats.cache_hits.values()))
+"""
+
+
+@pytest.mark.skipif(compiled._kept_in is None, reason="this environment cannot keep machine code")
+def test_a_copy_of_the_package_compiles_nothing_again(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "backend", tmp_path / "backend", ignore=shutil.ignore_patterns("pretrained", "__pycache__"))
+    for place in (ROOT, tmp_path):
+        hits = subprocess.run([sys.executable, "-c", PROGRAM], cwd=place, stdout=subprocess.PIPE, check=True, text=True)
+    assert hits.stdout == "1\n"
+
+
+def test_functions_of_other_folders_have_their_own_place(tmp_path: Path) -> None:
+    folders = {compiled.Locator.get_suitable_cache_subpath(str(tmp_path / name / "a.py")) for name in ("one", "other")}
+    assert len(folders) == 2
+    assert compiled.Locator.get_suitable_cache_subpath(compiled.__file__) == "mesh-base"
