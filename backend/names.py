@@ -53,3 +53,16 @@ def numbered(name: str, is_free: Callable[[str], bool]) -> str:
     while not is_free(found):
         found, number = f"{name}-{number}", number + 1
     return found
+
+
+def seen_from(folder: Path, path: str) -> str:
+    """An absolute path as a file in ``folder`` has it: one that is shared or moved tells nobody's folders.
+
+    Names that are no absolute paths stay, and paths on another drive.
+    """
+    if not os.path.isabs(path):
+        return printable(path)
+    try:
+        return printable(os.path.relpath(path, folder).replace(os.sep, "/"))
+    except ValueError:  # on another drive
+        return printable(path)

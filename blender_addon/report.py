@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from ..backend.files import write_whole
-from ..backend.names import asset_name, key, longest_in, numbered, printable
+from ..backend.names import asset_name, key, longest_in, numbered, printable, seen_from
 from ..backend.typed_json import ProtocolError, built
 
 REPORT = "report.json"
@@ -105,18 +105,11 @@ def read_report(out: Path) -> dict[str, Asset] | None:
 def write_report(out: Path, settings: Mapping[str, object], assets: Iterable[Asset]) -> None:
     """Write the report, with the paths of images relative to it. Raises OSError."""
     entries = [
-        dataclasses.asdict(asset) | {"images": [printable(_relative(image, out)) for image in asset.images]}
+        dataclasses.asdict(asset) | {"images": [seen_from(out, os.path.abspath(image)) for image in asset.images]}
         for asset in assets
     ]
-    write_whole(out / REPORT, json.dumps({"settings": settings, "assets": entries}, indent=1), durable=True)
-
-
-def _relative(image: str, out: Path) -> str:
-    """The path of an image as the report has it: a folder that is moved or shared does not tell where it was."""
-    try:
-        return os.path.relpath(image, out).replace(os.sep, "/")
-    except ValueError:  # on another drive
-        return image
+    told = {name: seen_from(out, str(value)) if name == "model" else value for name, value in settings.items()}
+    write_whole(out / REPORT, json.dumps({"settings": told, "assets": entries}, indent=1), durable=True)
 
 
 def describe(asset: Asset) -> str:

@@ -20,6 +20,8 @@ import shutil
 import subprocess
 import sys
 import venv
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from backend.files import sha256, write_whole
@@ -74,15 +76,32 @@ def real_blenders() -> list[str]:
     return found
 
 
-def run_real(command: str, arguments: list[str]) -> int:
-    """Run the add-on's tests inside this Blender, then the zip and the session from outside. Returns the exit code."""
+def run_real(command: str, arguments: list[str]) -> tuple[int, str]:
+    """Run the add-on's tests inside this Blender, then the zip and the sessions from outside.
+
+    Returns the exit code and what they wrote.
+    """
     script = str(ROOT / "tests" / "real_blender" / "addon_tests.py")
     inside = [*shlex.split(command), "--background", "--factory-startup", "--python", script, "--", *arguments]
-    code = subprocess.run(inside, cwd=ROOT).returncode
+    first = subprocess.run(inside, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     outside = [sys.executable, "-m", "pytest", "tests/real_blender", "--real-blender", "-p", "no:cacheprovider"]
     seen = {"ESPALIER_PICTURES": str(ROOT / "dist" / "session")}  # in the checkout, which is visible inside a rig
-    done = subprocess.run(outside, cwd=ROOT, env={**os.environ, **seen, "ESPALIER_BLENDER": command})
-    return code or done.returncode
+    environment = {**os.environ, **seen, "ESPALIER_BLENDER": command}
+    then = subprocess.run(
+        outside, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    return first.returncode or then.returncode, first.stdout + then.stdout
+
+
+def run_side_by_side(commands: list[str], arguments: list[str]) -> Iterator[tuple[str, int]]:
+    """Run the tests in several real Blenders at once, each written out when it is done. A session mostly waits."""
+    with ThreadPoolExecutor(len(commands)) as threads:
+        runs = {threads.submit(run_real, command, arguments): command for command in commands}
+        print(f"--- {len(commands)} real Blenders at once, about ten minutes", flush=True)
+        for run in as_completed(runs):
+            code, said = run.result()
+            print(f"--- {runs[run]}\n{said}", flush=True)
+            yield runs[run], code
 
 
 def main(arguments: list[str]) -> int:
@@ -94,18 +113,15 @@ def main(arguments: list[str]) -> int:
     outcome: dict[str, str] = {}
     for version in chosen:
         try:
-            runs = real_blenders() if version == "real" else [version]
+            if version == "real":
+                runs = run_side_by_side(real_blenders(), rest)
+                outcome |= {command: "passed" if code == 0 else f"FAILED ({code})" for command, code in runs}
+                continue
+            print(f"--- bpy {version}", flush=True)
+            code = run_bpy(version, rest)
+            outcome[f"bpy {version}"] = "passed" if code == 0 else f"FAILED ({code})"
         except Missing as missing:
-            outcome[version] = f"missing: {missing}"
-            continue
-        for run in runs:
-            name = run if version == "real" else f"bpy {version}"
-            print(f"--- {name}", flush=True)
-            try:
-                code = run_real(run, rest) if version == "real" else run_bpy(version, rest)
-                outcome[name] = "passed" if code == 0 else f"FAILED ({code})"
-            except Missing as missing:
-                outcome[name] = f"missing: {missing}"
+            outcome[version if version == "real" else f"bpy {version}"] = f"missing: {missing}"
     print("\n" + "\n".join(f"{name}: {what}" for name, what in outcome.items()), flush=True)
     return 1 if any(what.startswith("FAILED") for what in outcome.values()) else 0
 

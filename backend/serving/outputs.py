@@ -21,7 +21,7 @@ from ..asset_facts import standing
 from ..files import sha256, write_whole, written_together, written_whole
 from ..mesh import Mesh, RawMesh
 from ..mesh.export import mtl_text, obj_text, write_gaussians, write_glb, write_ply
-from ..names import asset_name, key, longest_in, numbered
+from ..names import asset_name, key, longest_in, numbered, seen_from
 from ..pipeline import Generated
 from ..protocol import ImageCamera, Settings
 
@@ -161,8 +161,13 @@ def write_raw(place: Place, raw: RawMesh) -> Path:
 def write_notes(
     place: Place, settings: dict[str, Any], counts: dict[str, int], cameras: tuple[ImageCamera | None, ...]
 ) -> None:
-    """Write how an asset was made. Raises OSError."""
-    notes: dict[str, Any] = {"settings": settings, "counts": counts, "pictures": place.pictures}
+    """Write how an asset was made, with paths as seen from its folder. Raises OSError."""
+    told = dict(settings)
+    if "images" in told:
+        told["images"] = [seen_from(place.folder, image) for image in told["images"]]
+    if told.get("model"):
+        told["model"] = seen_from(place.folder, told["model"])
+    notes: dict[str, Any] = {"settings": told, "counts": counts, "pictures": place.pictures}
     if cameras:
         notes["cameras"] = [camera and asdict(camera) for camera in cameras]
     write_whole(place.folder / (place.name + NOTES), json.dumps(notes, indent=2) + "\n")

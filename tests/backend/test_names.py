@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.names import ADDED, asset_name, key, longest_in, numbered, printable
+from backend.names import ADDED, asset_name, key, longest_in, numbered, printable, seen_from
 
 MOST = 255 - ADDED
 
@@ -51,3 +51,10 @@ def test_names_that_a_file_system_takes_for_one_have_one_key() -> None:
     assert key("mug") != key("mug-2")
     assert numbered("mug", {"mug-3"}.__contains__) == "mug-3"
     assert printable(os.fsdecode(b"\xff.png")) == "\ufffd.png"
+
+
+def test_paths_are_told_as_seen_from_the_file_that_names_them(tmp_path: Path) -> None:
+    assert seen_from(tmp_path / "out", str(tmp_path / "in" / "mug.png")) == "../in/mug.png"
+    assert seen_from(tmp_path, str(tmp_path / "mug.png")) == "mug.png"
+    assert seen_from(tmp_path, "mini") == "mini"
+    assert seen_from(tmp_path, str(tmp_path / os.fsdecode(b"\xff.png"))) == "\ufffd.png"

@@ -298,7 +298,8 @@ def test_a_model_folder_may_be_relative_and_new_weights_make_new_assets(
     monkeypatch.chdir(tmp_path)
     assert run(launch, out, images, "--model", "model", "--format", "glb") == 0
     settings = json.loads((out / "report.json").read_text("utf-8"))["settings"]
-    assert settings["model"] == str(tmp_path / "model")
+    assert settings["model"] == "../model"
+    assert str(tmp_path) not in (out / "report.json").read_text("utf-8"), "it tells nobody's folders"
     assert run(launch, out, images, "--model", "model", "--format", "glb") == 0
     assert statuses(out) == {"mug": "skipped"}
     (tmp_path / "model" / "weights").write_bytes(b"newer")

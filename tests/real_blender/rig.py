@@ -34,7 +34,8 @@ PACKAGES = (
     "libgl1-mesa-dri",
     "libegl1",
 )
-XVFB = ("xvfb-run", "--auto-servernum", "--server-args=-screen 0 1280x800x24")
+#: No abstract socket: it would be seen by another rig, whose display has the same number.
+XVFB = ("xvfb-run", "--auto-servernum", "--server-args=-screen 0 1280x800x24 -nolisten local")
 #: What Blender is told from outside.
 PASSED_ON = ("BLENDER_USER_RESOURCES", "ESPALIER_PYTHON", "ESPALIER_PICTURES")
 MARKER = "espalier-rig"

@@ -161,7 +161,7 @@ def test_several_assets_share_a_folder(generated: Generated, images: Callable[..
     def write(wanted: str, pictures: list[str]) -> str:
         place = Place.find(out, wanted, pictures)
         write_asset(place, generated, SETTINGS, durable=False)
-        write_notes(place, {"images": pictures}, {}, ())
+        write_notes(place, {"images": pictures, "model": str(tmp_path / "model")}, {}, ())
         return place.name
 
     first, second, third = images("a/item", 1), images("b/item", 2), images("c/ITEM", 3)
@@ -174,7 +174,8 @@ def test_several_assets_share_a_folder(generated: Generated, images: Callable[..
     for strange in ("[" * 100_000, "[]", "{", '{"pictures": []}'):
         (out / "item.json").write_text(strange)
         assert Place.find(out, "item", first).name == "item-4"
-    assert json.loads((out / "item-2.json").read_text())["settings"] == {"images": second}
+    settings = json.loads((out / "item-2.json").read_text())["settings"]
+    assert settings == {"images": [f"../{Path(second[0]).relative_to(tmp_path).as_posix()}"], "model": "../model"}
 
 
 def test_nothing_is_changed_if_one_file_cannot_be_written(
