@@ -17,11 +17,14 @@ from anywhere else.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
+import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -31,6 +34,7 @@ import numba
 from numba.core.caching import UserProvidedCacheLocator
 
 MAX_THREADS = 8  # more would wait for each other: these loops are limited by memory, not by computation
+UNUSED = 30 * 86_400.0  # seconds after which code of other sources is removed
 log = logging.getLogger(__name__)
 
 
@@ -44,10 +48,20 @@ def _folder() -> Path | None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
+        _forget_others(folder)
     except OSError as error:
         log.warning("cannot keep machine code in %s: %s", folder, error)
         return None
     return folder
+
+
+def _forget_others(folder: Path) -> None:
+    """Remove the code of sources that nobody has used for long, as after an update. Raises OSError."""
+    os.utime(folder)
+    for other in folder.parent.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # another process does the same
+            if time.time() - other.stat().st_mtime > UNUSED:
+                shutil.rmtree(other, ignore_errors=True)  # on Windows, something may have a file of it open
 
 
 class Locator(UserProvidedCacheLocator):

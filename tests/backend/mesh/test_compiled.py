@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -32,3 +34,12 @@ def test_functions_of_other_folders_have_their_own_place(tmp_path: Path) -> None
     folders = {compiled.Locator.get_suitable_cache_subpath(str(tmp_path / name / "a.py")) for name in ("one", "other")}
     assert len(folders) == 2
     assert compiled.Locator.get_suitable_cache_subpath(compiled.__file__) == "mesh-base"
+
+
+def test_the_code_of_sources_that_nobody_uses_is_removed(tmp_path: Path) -> None:
+    for name, age in (("ours", 2.0), ("old", 1.1), ("other", 0.9)):
+        (tmp_path / name / "mesh-base").mkdir(parents=True)
+        long_ago = time.time() - age * compiled.UNUSED
+        os.utime(tmp_path / name, (long_ago, long_ago))
+    compiled._forget_others(tmp_path / "ours")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "ours"]
