@@ -263,7 +263,10 @@ def hostile() -> Steps:
             continue
         picture(f"5_{name}")
         check(took - usual < MOST_MEGABYTES, f"{name}: {took - usual:.0f} MB more than an empty file")
-        check(report_ms(name) < 200, f"a frame of it takes {report_ms(name):.0f} ms")
+        check(
+            frame(name) < 4 * frame("empty"),
+            f"a frame takes {frame(name):.0f} ms ({frame('empty'):.0f} of an empty file)",
+        )
         check(children() == before and pump.jobs.backend is None, "no process is started")
         check(len(bpy.context.window_manager.windows) == windows, "no window opens")
         check(len(history.entries) <= 60, f"{len(history.entries)} entries of its history are shown")
@@ -272,7 +275,8 @@ def hostile() -> Steps:
     check(not pump.jobs.jobs, "no job is there")
 
 
-def report_ms(name: str) -> float:
+def frame(name: str) -> float:
+    """Milliseconds that a frame of the window took with this file."""
     return float(driver.report["frame_ms"][name])
 
 
