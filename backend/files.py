@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from .whole import flaw
 PART = ".espalier-"
 
 #: What the system says when a disk, a quota or a process's limit is full.
+MAX_PICTURE = 400_000_000  # bytes of an image file; larger ones are not read
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -92,6 +94,15 @@ def _part(path: Path) -> Path:
 def _flush(file: Path) -> None:
     with file.open("rb+") as stream:
         os.fsync(stream.fileno())
+
+
+def picture_digest(file: Path) -> str:
+    """The SHA-256 of an image file; empty if it may not be read, or is none: a pipe or a device would have no end."""
+    try:
+        known = os.stat(file)
+        return sha256(file) if stat.S_ISREG(known.st_mode) and known.st_size <= MAX_PICTURE else ""
+    except (OSError, ValueError):
+        return ""
 
 
 def sha256(file: Path) -> str:

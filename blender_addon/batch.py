@@ -19,6 +19,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import sys
 import tempfile
 import time
@@ -29,7 +30,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from ..backend import protocol
-from ..backend.files import FULL, CutOff, left_behind, sha256, written_together
+from ..backend.files import FULL, CutOff, left_behind, picture_digest, written_together
 from ..backend.names import printable
 from ..backend.signals import end_as_interrupted
 from ..backend.whole import flaw, is_whole
@@ -93,7 +94,8 @@ def main(arguments: list[str], launch: Launch, list_models: ListModels, *, name:
         )
         return 1
     except OSError as error:
-        print(f"{options.out} cannot be written to: {error.strerror}. Choose another --out.", file=sys.stderr)
+        what = options.out if error.filename is None else error.filename
+        print(f"{what} cannot be written to: {error.strerror}. Choose another --out.", file=sys.stderr)
         return 1
     try:
         work = Path(tempfile.mkdtemp(prefix="espalier-"))
@@ -241,12 +243,20 @@ def find_images(paths: list[Path]) -> Iterator[Path]:
             yield path.resolve()
             continue
         shown = sorted(entry.resolve() for entry in path.iterdir() if not entry.name.startswith("."))
-        images = [entry for entry in shown if entry.suffix.lower() in protocol.IMAGE_SUFFIXES and not entry.is_dir()]
+        images = [entry for entry in shown if entry.suffix.lower() in protocol.IMAGE_SUFFIXES and is_image(entry)]
         others = [entry.name for entry in shown if entry not in set(images)]
         if others:
             more = f" and {len(others) - MAX_NAMED} more" if len(others) > MAX_NAMED else ""
             print(f"Not images, passed over in {path}: {', '.join(others[:MAX_NAMED])}{more}", file=sys.stderr)
         yield from images
+
+
+def is_image(entry: Path) -> bool:
+    """Whether an entry of a folder may be an image: not a folder, a pipe or a device. One that may not be read may."""
+    try:
+        return stat.S_ISREG(entry.stat().st_mode)
+    except OSError:
+        return True  # the backend says why
 
 
 def objects(images: Iterable[Path], views: bool) -> list[tuple[str, list[Path]]]:
@@ -288,10 +298,7 @@ def plan(options: argparse.Namespace, earlier: Mapping[str, Asset] | None) -> li
 
 def digest(image: Path) -> str:
     """The SHA-256 of an image file. If it is missing or may not be read, of nothing: the backend will say so."""
-    try:
-        return sha256(image) if image.is_file() else hashlib.sha256().hexdigest()
-    except OSError:
-        return hashlib.sha256().hexdigest()
+    return picture_digest(image) or hashlib.sha256().hexdigest()
 
 
 def folder_stamp(folder: Path) -> list[tuple[str, int, int]]:

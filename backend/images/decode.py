@@ -17,6 +17,7 @@ from pathlib import Path
 from PIL import AvifImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
 
 from ..errors import ImageError
+from ..files import MAX_PICTURE
 from ..protocol import IMAGE_FORMATS
 from .profiles import Converter
 from .signatures import kind_of
@@ -26,7 +27,7 @@ LARGEST = 4096
 MIN_SIDE = 16
 #: Limits by the header. JPEG can be reduced while it is decoded.
 MAX_PIXELS, MAX_JPEG_PIXELS = 64_000_000, 256_000_000
-MAX_FILE = 400_000_000  # bytes
+MAX_FILE = MAX_PICTURE  # bytes
 #: What decoding may need, reckoned from the header; and what the process may have, where the system can hold it to it.
 MAX_MEMORY, HARD_MEMORY = 520_000_000, 560_000_000  # bytes
 MAX_SECONDS = 2  # of a processor: cutting out takes up to 3 more, and 5 are the limit of both
@@ -106,19 +107,29 @@ def decode(path: Path) -> tuple[Image.Image, str]:
     with open_checked(path) as image:
         try:
             image.load()
-            orientation = image.getexif().get(_ORIENTATION)
         except MemoryError:
             raise
         except Exception as error:  # with damaged data, decoders raise almost anything
             message = f"The image {path.name} is damaged or incomplete: {error}."
             raise ImageError("image_truncated", message, _AGAIN) from error
-        converter = Converter(image, path.name)
+        turn = _orientation(image)
+        converter = Converter(image, path)
         result = _converted(image, converter)
-    if orientation in _UPRIGHT:
-        result = result.transpose(_UPRIGHT[orientation])
+    if turn in _UPRIGHT:
+        result = result.transpose(_UPRIGHT[turn])
     if min(result.size) < MIN_SIDE:
         raise _too_small(path.name, image.size)
     return result, converter.note
+
+
+def _orientation(image: Image.Image) -> object:
+    """How the image is to be turned, as its Exif data says. None if that is damaged: the picture is not."""
+    try:
+        return image.getexif().get(_ORIENTATION)
+    except MemoryError:
+        raise
+    except Exception:  # Pillow raises what its reader of TIFF does, SyntaxError among them
+        return None
 
 
 def open_checked(path: Path) -> Image.Image:

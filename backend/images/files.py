@@ -19,7 +19,7 @@ from PIL import Image, ImageOps
 from ..errors import ImageError
 from ..protocol import Point, Settings
 from .decode import READABLE, too_much
-from .frames import inside_frame, is_cut_out, solid, without_alpha
+from .frames import has_margin, inside_frame, is_cut_out, solid, without_alpha
 from .framing import OPAQUE
 
 #: Seconds until a decoder is ended that has not ended itself: it has 2 seconds of a processor, others may be busy.
@@ -63,28 +63,37 @@ def load_cut(path: Path | str, background: str = Settings.background, point: Poi
     image, opacity_note = solid(image)
     masked = is_cut_out(image)
     removed = background == "always" or (background == "automatic" and not masked)
+    margin_note = ""
     if removed:
-        image = _without_background(image, masked, path.name, point)
-    image.info["note"] = " ".join(filter(None, [note, opacity_note]))
+        from .background import reduced  # imports scipy, which takes a while
+
+        image = reduced(image)  # and nobody keeps the large one: the network needs much memory
+        try:
+            image = _without_background(image, masked, path.name, point)
+        except ImageError:
+            if background == "always" or not has_margin(image):
+                raise
+            margin_note, removed = f"{path.name} was taken as it is: nothing stands out in it.", False
+    image.info["note"] = " ".join(filter(None, [note, opacity_note, margin_note]))
     return Cut(image, removed)
 
 
 def _without_background(image: Image.Image, masked: bool, name: str, point: Point | None) -> Image.Image:
     """An RGBA image cut out, in its own proportions. What frames a photograph is no part of it."""
-    from .background import reduced, remove_background  # imports scipy, which takes a while
+    from .background import remove_background
 
-    image = reduced(image)
     if masked:
         return remove_background(image, name, point)
-    photograph = without_alpha(image)
-    left, top, right, bottom = box = inside_frame(photograph)
+    photograph, (x, y) = without_alpha(image)
+    box = inside_frame(photograph)
+    left, top, right, bottom = box[0] + x, box[1] + y, box[2] + x, box[3] + y
     if point is not None:
         point = (
             min(1.0, max(0.0, (point[0] * image.width - left) / (right - left))),
             min(1.0, max(0.0, (point[1] * image.height - top) / (bottom - top))),
         )
     cut = remove_background(photograph.crop(box), name, point)
-    if box == (0, 0, *image.size):
+    if (left, top, right, bottom) == (0, 0, *image.size):
         return cut
     scale = cut.width / (right - left)
     whole = Image.new("RGBA", (round(image.width * scale), round(image.height * scale)))
@@ -98,7 +107,8 @@ def read_image(path: Path) -> tuple[Image.Image, str]:
     The note is mostly empty. Raises ImageError.
     """
     _require_file(path)
-    options = ["-P", "-W", "ignore"]  # nothing of this folder; and of what is odd in a file the log need not tell
+    # Nothing of this folder, nothing written beside the sources; and of what is odd in a file the log need not tell.
+    options = ["-P", "-B", "-W", "ignore"]
     command = [sys.executable, *options, "-m", f"{__package__}.decode", str(path.absolute())]
     modules = os.pathsep.join(folder or os.getcwd() for folder in sys.path)
     environment = os.environ | {"PYTHONPATH": modules, "OPENBLAS_NUM_THREADS": "1"}
@@ -153,7 +163,8 @@ def _require_object(image: Image.Image, name: str) -> None:
     solid = image.getchannel("A").point(lambda alpha: 255 * (alpha > OPAQUE))
     box = solid.getbbox()
     if box is None:
-        raise ImageError("image_transparent", f"The image {name} is fully transparent.", "Its object must be opaque.")
+        message = f"The image {name} is fully transparent, or nearly so."
+        raise ImageError("image_transparent", message, "Its object must be opaque.")
     if max(box[2] - box[0], box[3] - box[1]) < _MIN_OBJECT_SIDE:
         message = f"The object in {name} is only {box[2] - box[0]} x {box[3] - box[1]} pixels."
         raise ImageError("object_too_small", message, "Crop the image to the object, or use a larger one.")

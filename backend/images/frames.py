@@ -10,8 +10,8 @@ from .framing import OPAQUE
 #: Share of the image that must be transparent to take its alpha for a cut-out. Less is stray pixels.
 MIN_TRANSPARENT_SHARE = 0.01
 #: An object may touch the frame of its image. If this much of all four sides is opaque, the image is a photograph with
-#: rounded corners.
-MAX_OPAQUE_SIDE = 0.5
+#: rounded corners. So it is within a transparent margin, if more of its sides and of all of it is.
+MAX_OPAQUE_SIDE, IN_MARGIN, FILLED = 0.5, 0.9, 0.97
 #: The most that an alpha may be below to be seen at all.
 INVISIBLE = 25
 #: Share of the visible pixels that must be opaque. If fewer are, the opacity of the object is what this share reaches.
@@ -44,11 +44,38 @@ def is_cut_out(image: Image.Image) -> bool:
     opaque = np.asarray(image.getchannel("A")) > OPAQUE
     if 1 - opaque.mean() < MIN_TRANSPARENT_SHARE:
         return False
-    return min(side.mean() for side in (opaque[0], opaque[-1], opaque[:, 0], opaque[:, -1])) < MAX_OPAQUE_SIDE
+    return _least_side(opaque) < MAX_OPAQUE_SIDE and not has_margin(image)
 
 
-def without_alpha(image: Image.Image) -> Image.Image:
-    """A photograph as RGB. Where it is transparent, at its corners, it gets the colour of its rim."""
+def has_margin(image: Image.Image) -> bool:
+    """Whether an RGBA image is a rectangle with a transparent margin: a photograph, or the front of a box."""
+    opaque = np.asarray(image.getchannel("A")) > OPAQUE
+    left, top, right, bottom = opaque_box(image)
+    inner = opaque[top:bottom, left:right]
+    return inner.size < opaque.size and bool(_least_side(inner) >= IN_MARGIN and inner.mean() >= FILLED)
+
+
+def opaque_box(image: Image.Image) -> tuple[int, int, int, int]:
+    """The box around all that is opaque: left, top, right, bottom. The whole image if nothing is."""
+    box = image.getchannel("A").point(lambda alpha: 255 * (alpha > OPAQUE)).getbbox()
+    return box or (0, 0, *image.size)
+
+
+def _least_side(opaque: np.ndarray) -> float:
+    return min(float(side.mean()) for side in (opaque[0], opaque[-1], opaque[:, 0], opaque[:, -1]))
+
+
+def without_alpha(image: Image.Image) -> tuple[Image.Image, tuple[int, int]]:
+    """A photograph as RGB without a transparent margin, and where in the image it begins: x, y.
+
+    Where it is transparent, at its corners, it gets the colour of its rim.
+    """
+    box = opaque_box(image) if has_margin(image) else (0, 0, *image.size)
+    image = image.crop(box)
+    return _filled(image), box[:2]
+
+
+def _filled(image: Image.Image) -> Image.Image:
     pixels = np.asarray(image)
     rim = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
     rim = rim[rim[:, 3] > OPAQUE]

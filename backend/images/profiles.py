@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 from PIL import Image, ImageCms
+
+from .stated import Colours, UnknownColours, stated_colours
 
 _INTENT, _FLAGS = ImageCms.Intent.RELATIVE_COLORIMETRIC, ImageCms.Flags.BLACKPOINTCOMPENSATION
 
@@ -18,12 +21,14 @@ class Converter:
     *Depth*. Of 16 bits the upper 8 are kept. Integers of 32 bits are taken for 16 if none is larger than that, else the
     upper 8 of 31 are kept. Floats: 0 is black, 1 is white; what lies beyond is cut off.
 
-    *Colour*. An embedded ICC profile is applied: relative colorimetric, with black point compensation. Numbers without
-    a profile are taken for sRGB; CMYK without one is converted without a model of ink.
+    *Colour*. An embedded ICC profile is applied: relative colorimetric, with black point compensation. Without one it
+    is what the file states in numbers (``stated``). Pixels without either are taken for sRGB; CMYK is then converted
+    without a model of ink.
     """
 
-    def __init__(self, image: Image.Image, name: str) -> None:
+    def __init__(self, image: Image.Image, path: Path) -> None:
         self.note = ""
+        self._stated: Colours | None = None
         self._is_long = image.mode == "I" and _largest(image) > 65535
         self._transform: ImageCms.ImageCmsTransform | None = None
         self._mode = ""
@@ -31,13 +36,19 @@ class Converter:
         try:
             if profile or image.mode == "LAB":
                 self._use(profile, image.mode)
+            else:
+                self._stated = stated_colours(image, path)
         except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-            self.note = f"The color profile of {name} is damaged or does not fit it, and was ignored."
+            self.note = f"The color profile of {path.name} is damaged or does not fit it, and was ignored."
+        except UnknownColours as unknown:
+            self.note = f"The colors of {path.name} are stated in a way that is not known ({unknown}): taken for sRGB."
 
     def srgb(self, band: Image.Image) -> Image.Image:
         """These rows of the image in sRGB: RGB, or RGBA if they have transparency."""
         band = self._eight_bits(band)
         whole = band.convert("RGBA" if band.has_transparency_data else "RGB")
+        if self._stated is not None:
+            return self._stated.to_srgb(whole)
         if self._transform is None:
             return whole
         result = ImageCms.applyTransform(band.convert(self._mode), self._transform)

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from ..asset_facts import standing
-from ..files import sha256, write_whole, written_together, written_whole
+from ..files import picture_digest, write_whole, written_together, written_whole
 from ..mesh import Mesh, RawMesh
 from ..mesh.export import mtl_text, obj_text, write_gaussians, write_glb, write_ply
 from ..names import asset_name, key, longest_in, numbered, seen_from
@@ -80,10 +80,7 @@ def _digest(images: Sequence[str]) -> str:
     """A digest of the content of images that can be read, or of their paths: then the job says what is wrong."""
     found = hashlib.sha256()
     for image in images:
-        try:
-            found.update(sha256(Path(image)).encode())
-        except (OSError, ValueError):
-            found.update(image.encode("utf-8", "surrogatepass"))
+        found.update((picture_digest(Path(image)) or image).encode("utf-8", "surrogatepass"))
     return found.hexdigest()
 
 

@@ -69,11 +69,13 @@ class Hub:
                 info = self._api.model_info(
                     model.repository, revision=model.revision, files_metadata=True, timeout=transfer.TIMEOUT
                 )
+                there = {file.rfilename: file for file in info.siblings or ()}
+                if not isinstance(info.sha, str | None) or not all(isinstance(name, str) for name in there):
+                    raise TypeError("its names are no texts")
             except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
                 hint = "The network's login page or a proxy may have answered instead. Check both."
                 raise StoreError("hub_failed", f"The answer of {self.endpoint} is not a hub's.", hint) from error
             self._reached = True
-            there = {file.rfilename: file for file in info.siblings or ()}
             for missing in (wanted.path for wanted in model.files if wanted.path not in there):
                 raise _not_found(f"{model.repository} does not contain {missing}")
             return Offer(info.sha, tuple(_offered(there[wanted.path]) for wanted in model.files))

@@ -178,7 +178,8 @@ def _result(folder: Path) -> protocol.Result | None:
         return None
     try:
         result = protocol.decode_message(_text(folder / RESULT))
-    except protocol.ProtocolError:  # of another version
+    except protocol.ProtocolError as error:  # of another version, or damaged: the job can be made again
+        print(f"Espalier: the result in {folder} cannot be read, so its job is offered again: {error!s:.300}")
         return None
     if not isinstance(result, protocol.Result):
         raise ValueError(f"{RESULT} is no result")

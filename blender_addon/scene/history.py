@@ -121,9 +121,7 @@ def load(text: str) -> None:
     """
     clear()
     try:
-        if len(text) > MAX_TEXT:
-            raise ValueError(f"it has {len(text)} letters")
-        saved = _first(text or "[]")
+        saved = _first(text[:MAX_TEXT] or "[]", is_whole=len(text) <= MAX_TEXT)
     except (ValueError, RecursionError) as error:
         print(f"The history of this file cannot be read: {error}")
         return
@@ -139,14 +137,22 @@ def load(text: str) -> None:
         print(f"{len(unread)} entries of this file's history cannot be read: {unread[0]:.200}")
 
 
-def _first(text: str) -> list[Any]:
-    """The first ``MAX_ENTRIES`` values of a list in JSON: what comes after them is not even read. Raises ValueError."""
+def _first(text: str, is_whole: bool) -> list[Any]:
+    """The first ``MAX_ENTRIES`` values of a list in JSON: what comes after them is not even read.
+
+    If the text was cut off, those before its end. Raises ValueError.
+    """
     if text[:1] != "[":
         raise ValueError("it is no list")
     found: list[Any] = []
     place, decoder = 1, json.JSONDecoder()
     while len(found) < MAX_ENTRIES and not _END.match(text, place):
-        value, place = decoder.raw_decode(text, _BETWEEN.match(text, place).end())  # type: ignore[union-attr]
+        try:
+            value, place = decoder.raw_decode(text, _BETWEEN.match(text, place).end())  # type: ignore[union-attr]
+        except ValueError:
+            if found and not is_whole:
+                break
+            raise
         found.append(value)
     return found
 

@@ -169,7 +169,7 @@ class ModelStore:
         Raises BackendUnavailable with the command's own message if it fails. ``check`` is called often; if it raises,
         the command is killed.
         """
-        env = process.backend_environment(backend.extension, models_folder=backend.folder)
+        env = process.backend_environment(backend.extension, models_folder=backend.folder, python=backend.python)
         command = process.backend_command(backend.python, *arguments)
         try:
             child = Child(command, env, backend.python.parent, "--attached" in arguments)

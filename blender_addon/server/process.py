@@ -43,18 +43,25 @@ def backend_command(python: Path, *arguments: str) -> list[str]:
     return [str(python), "-s", "-P", "-B", "-X", "utf8", "-m", "backend", *arguments]
 
 
-def backend_environment(root: Path, environ: Mapping[str, str] = os.environ, models_folder: str = "") -> dict[str, str]:
-    """Blender's environment variables without those for Blender's own Python. ``backend`` is found in ``root``."""
+def backend_environment(
+    root: Path, environ: Mapping[str, str] = os.environ, models_folder: str = "", python: Path | None = None
+) -> dict[str, str]:
+    """Blender's environment variables without those for Blender's own Python. ``backend`` is found in ``root``.
+
+    If the backend's ``python`` is the one that runs this, as without Blender, what that one was told stays.
+    """
     kept = {name: value for name, value in environ.items() if not name.startswith("PYTHON") and name != "VIRTUAL_ENV"}
     models = {protocol.MODELS_VARIABLE: models_folder} if models_folder else {}
-    return {**kept, **models, "PYTHONPATH": str(root)}
+    is_ours = python is not None and python == Path(sys.executable)
+    told = environ.get("PYTHONPATH", "") if is_ours else ""
+    return {**kept, **models, "PYTHONPATH": os.pathsep.join(filter(None, [str(root), told]))}
 
 
 def launch(
     python: Path, root: Path, log_path: Path, timeout: float = READY_TIMEOUT, models_folder: str = ""
 ) -> Backend:
     """Start the backend and return at once. Raises BackendUnavailable."""
-    env = backend_environment(root, models_folder=models_folder)
+    env = backend_environment(root, models_folder=models_folder, python=python)
     backend = Backend(backend_command(python, "serve"), log_path, env)
     backend.start(timeout)
     return backend

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,17 @@ from espalier.blender_addon.jobs.queue import JobQueue
 from tests.blender_addon.batches import Launcher, folder, launch, report, run, statuses
 
 __all__ = ["folder", "launch"]  # fixtures
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes of POSIX")
+def test_a_pipe_in_the_folder_is_passed_over_and_one_that_is_named_fails(
+    folder: Callable[..., Path], launch: Launcher, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = folder("mug")
+    os.mkfifo(images / "pipe.png")
+    assert run(launch, tmp_path / "out", images, "--format", "glb") == 0
+    assert statuses(tmp_path / "out") == {"mug": "done"}
+    assert "pipe.png" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

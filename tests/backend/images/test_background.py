@@ -298,7 +298,7 @@ def test_the_shipped_network_is_the_published_one() -> None:
 
 def test_transparency_is_kept_unless_backgrounds_are_always_removed(tmp_path: Path) -> None:
     framed = SCENE.convert("RGBA")
-    framed.paste((0, 0, 0, 0), (0, 0, SIDE, 10))
+    framed.paste((0, 0, 0, 0), (0, 0, 2 * SIDE // 3, 10))
     framed.save(tmp_path / "a.png")
     for background in ("automatic", "never"):
         alpha = np.asarray(load_image(tmp_path / "a.png", background).getchannel("A"))

@@ -232,3 +232,37 @@ def test_the_orientation_of_a_camera_is_applied(tmp_path: Path) -> None:
     assert turned.size == (32, 64)
     assert pixel(turned, 16, 16)[3] == 255
     assert pixel(turned, 16, 48)[3] == 0
+
+
+@pytest.mark.parametrize("kind", ["png", "webp"])
+def test_damaged_exif_data_does_not_damage_the_picture(tmp_path: Path, kind: str) -> None:
+    disc().save(tmp_path / f"a.{kind}", exif=b"Exif\0\0" + bytes(200_000))
+    assert load_image(tmp_path / f"a.{kind}").size == disc().size
+
+
+@pytest.mark.parametrize("margin", [(10, 10, 10, 10), (0, 40, 0, 40), (7, 0, 60, 0)])
+@pytest.mark.parametrize("rounded", [False, True])
+def test_a_photograph_in_a_transparent_margin_is_no_cut_out(
+    tmp_path: Path, margin: tuple[int, int, int, int], rounded: bool
+) -> None:
+    left, top, right, bottom = margin
+    photograph = disc((255, 255, 255))
+    alpha = Image.new("L", photograph.size, 0)
+    ImageDraw.Draw(alpha).rounded_rectangle((0, 0, alpha.width - 1, alpha.height - 1), 3 * rounded, fill=255)
+    photograph = photograph.convert("RGBA")
+    photograph.putalpha(alpha)
+    whole = Image.new("RGBA", (left + photograph.width + right, top + photograph.height + bottom))
+    whole.paste(photograph, (left, top))
+    alpha_read = np.asarray(load_image(save(whole, tmp_path / "a.png")).getchannel("A"))
+    truth = np.zeros(alpha_read.shape)
+    truth[top : top + photograph.height, left : left + photograph.width] = np.asarray(disc().getchannel("A"))
+    assert ((alpha_read > 127) == (truth > 127)).mean() > 0.99
+
+
+def test_a_rectangle_in_which_nothing_stands_out_is_the_object(tmp_path: Path) -> None:
+    """The front of a box, say: it is taken as it is, with a word."""
+    whole = Image.new("RGBA", (120, 120))
+    whole.paste((180, 60, 30, 255), (20, 10, 100, 110))
+    image = load_image(save(whole, tmp_path / "box.png"))
+    assert (np.asarray(image.getchannel("A")) == np.asarray(whole.getchannel("A"))).all()
+    assert "as it is" in image.info["note"]

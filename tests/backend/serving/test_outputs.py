@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -199,3 +201,13 @@ def test_nothing_is_changed_if_one_file_cannot_be_written(
             with pytest.raises(OSError, match="No space"):
                 write_asset(place, generated, Settings(formats=SETTINGS.formats, seed=5), durable=False)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes and devices of POSIX")
+def test_a_picture_that_has_no_end_is_not_read(tmp_path: Path) -> None:
+    """A pipe would be waited for, and a device read, for ever, before the picture is refused."""
+    os.mkfifo(tmp_path / "pipe.png")
+    places = [
+        Place.find(tmp_path, "a", [name]).pictures for name in (str(tmp_path / "pipe.png"), "/dev/zero", "/dev/full")
+    ]
+    assert len(set(places)) == 3

@@ -312,6 +312,21 @@ def test_a_login_page_in_place_of_the_hub(hub: FakeHub, folder: Path) -> None:
     assert "login page" in error.hint
 
 
+@pytest.mark.parametrize("name", [[1], {}, {"a": 1}, 3])
+@pytest.mark.parametrize("at", ["sha", "rfilename"])
+def test_an_answer_whose_names_are_no_texts(
+    hub: FakeHub, folder: Path, monkeypatch: pytest.MonkeyPatch, at: str, name: object
+) -> None:
+    asked = Hub()
+    info = asked._api.model_info("some/tiny", files_metadata=True)
+    assert info.siblings
+    setattr(info if at == "sha" else info.siblings[0], at, name)
+    monkeypatch.setattr(asked._api, "model_info", lambda *arguments, **options: info)
+    with pytest.raises(StoreError, match="is not a hub's") as raised:
+        asked.offer(MODEL)
+    assert raised.value.code == "hub_failed"
+
+
 # --- files that are not what they should be --------------------------------------------------------------------------
 
 

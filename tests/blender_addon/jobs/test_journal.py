@@ -252,3 +252,14 @@ def test_links_in_the_journal_are_left_alone(tmp_path: Path) -> None:
     beside(root)
     assert [left.request.job for left in Journal(root).take_over()] == ["k"]
     assert (precious / "file").read_text() == "precious"
+
+
+@pytest.mark.parametrize("content", ["", "[1, 2]", "null", "[" * 100_000, "{"])
+def test_a_job_whose_result_is_damaged_is_offered_again_and_that_is_said(
+    tmp_path: Path, content: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = left_job(tmp_path)
+    (folder / "result.json").write_text(content)
+    (left,) = Journal(tmp_path).take_over()
+    assert left.result is None
+    assert "is offered again" in capsys.readouterr().out

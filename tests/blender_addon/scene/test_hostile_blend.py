@@ -223,3 +223,10 @@ def test_what_an_object_says_of_its_cameras_may_be_anything(stored: Any) -> None
     with pytest.raises(made.Unreadable):
         cameras.add(target, bpy.context.scene.collection, ["/a/mug.png"])
     assert not bpy.data.cameras
+
+
+def test_of_a_list_that_is_too_long_the_first_entries_are_shown(empty: None) -> None:
+    history.load(json.dumps([GOOD | {"id": str(number)} for number in range(100_000)]))
+    assert [entry.id for entry in history.entries] == [str(number) for number in range(history.MAX_ENTRIES)]
+    history.load(json.dumps([GOOD | {"id": "a"}, GOOD | {"id": "b", "name": "x" * history.MAX_TEXT}]))
+    assert [entry.id for entry in history.entries] == ["a"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -44,6 +45,14 @@ def test_nothing_installed(tmp_path: Path) -> None:
 def test_the_environment_is_cleared_of_other_pythons(tmp_path: Path) -> None:
     environ = {"PATH": "p", "PYTHONHOME": "h", "PYTHONPATH": "x", "VIRTUAL_ENV": "v"}
     assert process.backend_environment(tmp_path, environ) == {"PATH": "p", "PYTHONPATH": str(tmp_path)}
+    other = process.backend_environment(tmp_path, environ, python=tmp_path / "python")
+    assert other["PYTHONPATH"] == str(tmp_path)
+
+
+def test_a_python_that_runs_both_keeps_its_path(tmp_path: Path) -> None:
+    environ = {"PYTHONPATH": "/packages", "PYTHONHOME": "/elsewhere"}
+    ours = process.backend_environment(tmp_path, environ, python=Path(sys.executable))
+    assert ours == {"PYTHONPATH": os.pathsep.join([str(tmp_path), "/packages"])}
 
 
 def test_launch(tmp_path: Path) -> None:
