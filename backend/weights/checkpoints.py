@@ -158,7 +158,7 @@ def build_network(config: Path, kind: type[Network], half: bool) -> Network:
     try:
         with torch.device("meta"):
             return cast(Network, NETWORKS[name](**args).eval().requires_grad_(False))
-    except (TypeError, ValueError, ArithmeticError, RuntimeError, AssertionError) as error:
+    except (TypeError, ValueError, ArithmeticError, RuntimeError, AssertionError, AttributeError, LookupError) as error:
         raise CheckpointError(f"{config} does not describe a {name}: {error}.") from error
 
 

@@ -28,7 +28,7 @@ RUNS: dict[str, tuple[Run, int]] = {
     "protocol": (processes.lines, 20_000),
     "models": (files.models, 1_500),
     "hub": (processes.hubs, 500),
-    "downloads": (processes.downloads, 200),
+    "downloads": (processes.downloads, 240),
     "batch": (processes.batches, 300),
     "soak": (processes.soak, 1_000),
     "blends": (files.blends, 200),

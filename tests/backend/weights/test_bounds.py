@@ -101,6 +101,21 @@ def test_lists_of_a_description_are_short(model: Path, channels: list[Any]) -> N
         Pipeline.load(ModelFolder.read(model), CPU)
 
 
+@pytest.mark.parametrize(
+    "value", [None, True, -1, 0, 2**63, 1e308, float("nan"), "", "x", [], [[]], {}, [0], {"a": {}}], ids=repr
+)
+def test_whatever_a_description_holds_it_is_built_or_refused_in_words(model: Path, value: object) -> None:
+    from torch import nn
+
+    for file in sorted((model / "ckpts").glob("*.json")):
+        described = json.loads(file.read_text())
+        for key in described["args"]:
+            file.write_text(json.dumps(described | {"args": described["args"] | {key: value}}))
+            with contextlib.suppress(CheckpointError):
+                build_network(file, nn.Module, half=True)
+        file.write_text(json.dumps(described))
+
+
 def test_what_is_published_is_within_the_bounds() -> None:
     from torch import nn
 
