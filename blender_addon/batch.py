@@ -94,7 +94,7 @@ def main(arguments: list[str], launch: Launch, list_models: ListModels, *, name:
         )
         return 1
     except OSError as error:
-        what = options.out if error.filename is None else error.filename
+        what = lock.path if os.path.lexists(lock.path) else options.out  # such as a link where the lock should be
         print(f"{what} cannot be written to: {error.strerror}. Choose another --out.", file=sys.stderr)
         return 1
     try:

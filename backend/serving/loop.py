@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from .. import protocol
 from ..config import version
 from ..errors import BackendError, JobCancelled, describe
-from ..memory import give_back
+from ..memory import give_back, share_one_arena
 from . import log
 from .cutouts import Cutouts
 from .model_list import usable_models
@@ -39,6 +39,7 @@ MAX_LINE = 1 << 20
 
 def serve(device_name: str | None = None) -> int:
     """Answer requests until stdin closes or a ``shutdown`` arrives, then end the process. Returns only on failure."""
+    share_one_arena()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in Blender's terminal is for Blender to handle
     stdin, stdout = claim_standard_streams()
     outbox = Outbox(stdout)

@@ -11,7 +11,7 @@ from typing import Any
 
 import bpy
 import pytest
-from espalier.backend import protocol
+from espalier.backend import files, protocol
 from espalier.blender_addon import batch
 from espalier.blender_addon.jobs.file_lock import FileLock
 from espalier.blender_addon.jobs.queue import Job
@@ -120,7 +120,7 @@ def test_an_image_that_may_not_be_read_fails_alone(
     def refuse(file: Path) -> str:
         raise PermissionError(13, "Permission denied", str(file))
 
-    monkeypatch.setattr(batch, "sha256", refuse)  # as root, everything may be read
+    monkeypatch.setattr(files, "sha256", refuse)  # as root, everything may be read
     assert run(launch, tmp_path / "out", images, "--format", "glb") == 1
     assert statuses(tmp_path / "out") == {"error_mug": "failed", "lamp": "done"}
 

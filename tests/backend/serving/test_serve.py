@@ -24,6 +24,7 @@ from PIL import Image
 
 from backend import protocol
 from backend.__main__ import main
+from backend.names import seen_from
 from backend.serving import loop
 from tests.backend.images.test_background import SCENE
 from tests.backend.images.test_images import disc
@@ -178,7 +179,10 @@ def test_a_job_from_request_to_files(server: Server, make: Make) -> None:
     assert result.settings["guidance"] == 2.0  # the model's, filled in
     assert result.counts["voxels"] > 0
     assert set(protocol.STAGES) | {"total", "preview"} <= result.timings.keys()
-    assert json.loads((Path(result.arrays).parent / "disc.json").read_text())["settings"] == result.settings
+    out = Path(result.arrays).parent
+    told: dict[str, Any] = {"images": [seen_from(out, image) for image in result.settings["images"]]}
+    told["model"] = seen_from(out, result.settings["model"])
+    assert json.loads((out / "disc.json").read_text())["settings"] == result.settings | told
     names = {path.name for path in Path(result.arrays).parent.iterdir()}
     assert names == {
         f"disc{ending}" for ending in (".raw.npz", ".npz", ".texture.png", ".normal_map.png", ".glb", ".json")
