@@ -25,7 +25,7 @@ from backend.whole import is_whole
 from tests.signals import heeded
 
 from .files import folder
-from .tally import Tally, mutated, strange
+from .tally import MOST_SECONDS, Tally, mutated, strange
 
 ROOT = Path(__file__).parents[2]
 
@@ -134,8 +134,8 @@ def soak(tally: Tally) -> None:
         model = write_tiny_model(work / "tiny")
         disc().save(work / "disc.png")
         memory: list[int] = []  # after each object from the 51st on: it depends on the object a little
-        tally.most_seconds = 30.0  # an object is work: the first one also waits for compiling
         while not tally.enough:
+            tally.most_seconds = MOST_SECONDS if tally.tried else 120.0  # the first one also waits for compiling
             out = work / "out"
             out.mkdir()
             request = protocol.Generate(
