@@ -15,7 +15,7 @@ from bpy.props import BoolProperty, StringProperty
 from .. import pump
 from ..extension import ROOT
 from ..jobs.queue import Job, State
-from ..request import generate, placement
+from ..request import generate, opened, placement
 from ..translations import translate
 
 ROLLED = 1_000_000  # random seeds are below this number; larger ones can be typed
@@ -41,6 +41,7 @@ class EspalierGenerate(bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         settings = context.scene.espalier
+        opened.ask()  # who has something made of a file's images wants to see their cut-outs
         if not settings.lock_seed:
             settings.seed = random_seed()
         try:

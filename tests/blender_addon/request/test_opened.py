@@ -46,6 +46,11 @@ def test_the_images_of_an_opened_file_wait_until_they_are_asked_for(reopened: An
     assert "espalier.show_cutouts" not in texts(draw())
 
 
+def test_generate_asks_for_them_too(reopened: Any) -> None:
+    assert bpy.ops.espalier.generate() == {"FINISHED"}
+    assert not opened.waits(images.source(reopened.images[0]))
+
+
 def test_an_image_that_the_user_adds_does_not_wait(reopened: Any, tmp_path: Path, until: Until) -> None:
     write_png(tmp_path / "cup.png", 64, paint)
     images.add_source(reopened, str(tmp_path / "cup.png"))
