@@ -12,13 +12,11 @@ _ROOM = 64 << 20  # bytes; all of this package and of what it imports takes some
 
 def _has_room() -> bool:
     """Whether the disk, and the limit on this process's files, have room for compiled modules."""
-    try:
+    if sys.platform != "win32":
         import resource
 
         if resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY:
             return False
-    except ImportError:  # Windows
-        pass
     try:
         return shutil.disk_usage(__path__[0]).free > _ROOM
     except OSError:

@@ -18,8 +18,10 @@ from .whole import flaw
 #: How the name of a file begins while it is being written. The names of assets never begin with a dot.
 PART = ".espalier-"
 
+#: The most bytes of an image file; larger ones are not read.
+MAX_PICTURE = 400_000_000
+
 #: What the system says when a disk, a quota or a process's limit is full.
-MAX_PICTURE = 400_000_000  # bytes of an image file; larger ones are not read
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 

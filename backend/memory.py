@@ -1,4 +1,4 @@
-"""Memory that was freed, given back to the system."""
+"""Memory of the C library: where it comes from, and what was freed given back to the system."""
 
 from __future__ import annotations
 

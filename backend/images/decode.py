@@ -27,7 +27,6 @@ LARGEST = 4096
 MIN_SIDE = 16
 #: Limits by the header. JPEG can be reduced while it is decoded.
 MAX_PIXELS, MAX_JPEG_PIXELS = 64_000_000, 256_000_000
-MAX_FILE = MAX_PICTURE  # bytes
 #: What decoding may need, reckoned from the header; and what the process may have, where the system can hold it to it.
 MAX_MEMORY, HARD_MEMORY = 520_000_000, 560_000_000  # bytes
 MAX_SECONDS = 2  # of a processor: cutting out takes up to 3 more, and 5 are the limit of both
@@ -135,8 +134,8 @@ def _orientation(image: Image.Image) -> object:
 def open_checked(path: Path) -> Image.Image:
     """An image file opened, not decoded yet, whose header promises that it can be. Raises ImageError."""
     size = path.stat().st_size
-    if size > MAX_FILE:
-        message = f"{path.name} is a file of {size // 1_000_000} MB; the limit is {MAX_FILE // 1_000_000} MB."
+    if size > MAX_PICTURE:
+        message = f"{path.name} is a file of {size // 1_000_000} MB; the limit is {MAX_PICTURE // 1_000_000} MB."
         raise ImageError("image_too_large", message, "Save a smaller version; 1024 pixels per side are plenty.")
     image = _open(path)
     width, height = image.size

@@ -19,8 +19,7 @@ from PIL import Image, ImageOps
 from ..errors import ImageError
 from ..protocol import Point, Settings
 from .decode import READABLE, too_much
-from .frames import has_margin, inside_frame, is_cut_out, solid, without_alpha
-from .framing import OPAQUE
+from .frames import has_margin, inside_frame, is_cut_out, opaque_box, solid, without_alpha
 
 #: Seconds until a decoder is ended that has not ended itself: it has 2 seconds of a processor, others may be busy.
 PATIENCE = 30
@@ -160,8 +159,7 @@ def _ended(code: int, name: str) -> ImageError:
 
 def _require_object(image: Image.Image, name: str) -> None:
     """Raise ImageError unless enough of the image is opaque to be an object. ``name`` is for messages."""
-    solid = image.getchannel("A").point(lambda alpha: 255 * (alpha > OPAQUE))
-    box = solid.getbbox()
+    box = opaque_box(image)
     if box is None:
         message = f"The image {name} is fully transparent, or nearly so."
         raise ImageError("image_transparent", message, "Its object must be opaque.")

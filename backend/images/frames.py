@@ -50,15 +50,14 @@ def is_cut_out(image: Image.Image) -> bool:
 def has_margin(image: Image.Image) -> bool:
     """Whether an RGBA image is a rectangle with a transparent margin: a photograph, or the front of a box."""
     opaque = np.asarray(image.getchannel("A")) > OPAQUE
-    left, top, right, bottom = opaque_box(image)
+    left, top, right, bottom = opaque_box(image) or (0, 0, *image.size)
     inner = opaque[top:bottom, left:right]
     return inner.size < opaque.size and bool(_least_side(inner) >= IN_MARGIN and inner.mean() >= FILLED)
 
 
-def opaque_box(image: Image.Image) -> tuple[int, int, int, int]:
-    """The box around all that is opaque: left, top, right, bottom. The whole image if nothing is."""
-    box = image.getchannel("A").point(lambda alpha: 255 * (alpha > OPAQUE)).getbbox()
-    return box or (0, 0, *image.size)
+def opaque_box(image: Image.Image) -> tuple[int, int, int, int] | None:
+    """The box around all that is opaque: left, top, right, bottom. None if nothing is."""
+    return image.getchannel("A").point(lambda alpha: 255 * (alpha > OPAQUE)).getbbox()
 
 
 def _least_side(opaque: np.ndarray) -> float:
@@ -70,7 +69,7 @@ def without_alpha(image: Image.Image) -> tuple[Image.Image, tuple[int, int]]:
 
     Where it is transparent, at its corners, it gets the colour of its rim.
     """
-    box = opaque_box(image) if has_margin(image) else (0, 0, *image.size)
+    box = (opaque_box(image) if has_margin(image) else None) or (0, 0, *image.size)
     image = image.crop(box)
     return _filled(image), box[:2]
 

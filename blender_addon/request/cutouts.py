@@ -20,7 +20,6 @@ from ...backend import protocol
 from .. import installation, pump
 from ..jobs.cutouts import STOPPED, CutOut, State
 from ..jobs.inputs import InputWriter
-from ..scene.made import MOST_IMAGES
 from . import images, opened, thumbnails
 from .properties import EspalierImage
 
@@ -96,7 +95,7 @@ def _ask_soon() -> None:
 
 
 def _missing(scene: bpy.types.Scene) -> Iterator[tuple[Wanted, EspalierImage]]:
-    for item in scene.espalier.images[:MOST_IMAGES]:
+    for item in images.listed(scene.espalier):
         wanted = None if opened.waits(images.source(item)) else _wanted(item)
         if wanted is None:
             continue

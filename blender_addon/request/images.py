@@ -20,6 +20,7 @@ from ...backend import protocol
 from ...backend.names import ADDED, asset_name
 from ..jobs.inputs import Content, Pixels
 from ..scene import travel
+from ..scene.made import MOST_IMAGES
 from ..scene.mesh_import import create_image
 from ..translations import translate
 from . import thumbnails
@@ -39,6 +40,11 @@ EDITED = " cut-out"
 def original(item: EspalierImage) -> str:
     """The source of the image itself: a path, or ``image:NAME`` for one of this .blend."""
     return DATABLOCK + item.image.name if item.image else bpy.path.abspath(item.path)
+
+
+def listed(settings: EspalierSettings) -> list[EspalierImage]:
+    """The images that are shown and cut out: of a file's list, no more than an object can have."""
+    return list(settings.images[:MOST_IMAGES])
 
 
 def source(item: EspalierImage) -> str:

@@ -34,7 +34,7 @@ def _loaded(*_: object) -> None:
             print(f"{scene.name} lists {len(listed)} images for Espalier: only the first {MOST_IMAGES} are kept")
             while len(listed) > MOST_IMAGES:
                 listed.remove(len(listed) - 1)
-        _waiting.update(images.source(item) for item in listed[:MOST_IMAGES])
+        _waiting.update(map(images.source, images.listed(scene.espalier)))
 
 
 def register() -> None:

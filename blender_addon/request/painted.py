@@ -15,7 +15,6 @@ from bpy.app.handlers import persistent
 from numpy.typing import NDArray
 
 from ...backend import protocol
-from ..scene.made import MOST_IMAGES
 from ..scene.mesh_import import create_image
 from ..translations import translate
 from . import cutouts, images, opened
@@ -81,7 +80,7 @@ def prepare(context: bpy.types.Context) -> None:
     """Have missing thumbnails made soon. To be called while the panel is drawn."""
     if bpy.app.background or bpy.app.timers.is_registered(draw_thumbnails):
         return
-    listed = context.scene.espalier.images[:MOST_IMAGES]
+    listed = images.listed(context.scene.espalier)
     cut = [item.cutout for item in listed if item.cutout and not opened.waits(images.source(item))]
     if not all(map(has_thumbnail, cut)):
         bpy.app.timers.register(draw_thumbnails, first_interval=0.0)
@@ -124,7 +123,7 @@ def thumbnail(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _edited() -> list[bpy.types.Image]:
     """All edited cut-outs of the .blend."""
-    listed = (item.cutout for scene in bpy.data.scenes for item in scene.espalier.images[:MOST_IMAGES])
+    listed = (item.cutout for scene in bpy.data.scenes for item in images.listed(scene.espalier))
     return list(dict.fromkeys(image for image in listed if image is not None))
 
 

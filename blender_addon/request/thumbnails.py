@@ -44,8 +44,10 @@ def image_icon(key: str, preview: bpy.types.ImagePreview, turn: Callable[[], int
 
 
 def turn_of(path: str) -> int:
-    """The orientation of an image file; 1 if it cannot be read."""
+    """The orientation of an image file; 1 if it cannot be read, or is none: a pipe would be waited for."""
     try:
+        if not os.path.isfile(path):
+            return 1
         with open(path, "rb") as stream:
             return orientation(stream)
     except OSError:  # the panel says that the file is missing

@@ -10,7 +10,6 @@ from ..jobs.progress import duration
 from ..request import cutouts, generate, images, opened, painted, properties
 from ..request.properties import EspalierImage, EspalierSettings
 from ..request.quality import family_of
-from ..scene.made import MOST_IMAGES
 from ..scene.mesh_import import NOTE
 from ..translations import translate
 from . import cutout_operators, image_operators, operators, setup_page
@@ -141,13 +140,14 @@ def draw_images(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     column = layout.column(align=True)
     if settings.images:
         box = column.box()
-        count = min(len(settings.images), MOST_IMAGES)
+        listed = images.listed(settings)
+        count = len(listed)
         if count > 1:
             box.label(text=translate("{n} views of one object").format(n=count), translate=False)
         grid = box.grid_flow(row_major=True, columns=min(count, 3), even_columns=True, align=False)
         for index in range(count):
             draw_image(grid.column(align=True), settings, index, characters(context))
-        if any(opened.waits(images.source(item)) and not cutouts.of(item) for item in settings.images[:MOST_IMAGES]):
+        if any(opened.waits(images.source(item)) and not cutouts.of(item) for item in listed):
             box.operator(cutout_operators.EspalierShowCutOuts.bl_idname, icon="HIDE_OFF")
     else:
         hint = column.box().column(align=True)

@@ -10,9 +10,8 @@ that runs it, and is removed together with it. Numba also considers code up to d
 content, even if other files that it calls have changed, so the folder's name is a hash of all sources. And it takes the
 same file in another place for another file; ours are known by their place in this package, so that an update that
 changes none of them, or a second Blender, finds what was compiled. If no such folder can be made, each process compiles
-for itself. numba's
-files are pickles: whoever can write them can also write the environment's own code beside them, and nothing is loaded
-from anywhere else.
+for itself. numba's files are pickles: whoever can write them can also write the environment's own code beside them, and
+nothing is loaded from anywhere else.
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ def manifold(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.nd
         faces: [F, 3] int64, each with three different vertices, anticlockwise from outside.
 
     Returns:
-        Vertices [V', 3], of which some lie on others now, and faces [F', 3] int64. No pair of faces back to back is
-        left. An edge with an odd number of faces stays as it is: the surface is open there.
+        Vertices [V', 3], of which some lie on others now or in the middle of an edge, and faces [F', 3] int64. No pair
+        of faces back to back is left. An edge along which not as many faces run one way as the other stays as it is.
     """
     faces = _without_pairs(np.ascontiguousarray(faces, np.int64))
     groups = _groups(faces)

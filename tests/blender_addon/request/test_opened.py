@@ -98,6 +98,7 @@ def test_a_pipe_that_a_file_names_is_not_waited_for(reopened: Any, tmp_path: Pat
     settings = reopen(tmp_path)
     draw()
     assert thumbnails.icon(str(tmp_path / "pipe.png")) == 0
+    assert thumbnails.turn_of(str(tmp_path / "pipe.png")) == 1, "of an image of the .blend, too"
     assert images.is_missing(settings.images[0])
     opened.ask()
     cutouts.ask(bpy.context.scene)
