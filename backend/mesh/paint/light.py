@@ -16,14 +16,19 @@ import numpy as np
 from ..base.compiled import compiled, in_strips, inlined
 from ..base.vectors import Vector
 
-GAIN, GAIN_SPREAD = 1.05, 0.1  # what a gain is expected to be: pictures are exposed for their bright side
+GAIN = 1.06  # pictures are exposed for their bright side
+GAINS = np.arange(0.8, 1.31, 0.05)  # by which predicted colours may be too dark or too bright, hue by hue
+DIRECT, DIRECT_SPREAD, UNUSUAL = 0.45, 0.15, 0.01  # what share is expected, and what another one costs
 MAX_DIRECT = 0.65
+OTHER_GAIN = 0.002  # what a gain costs that is off by a tenth
+HUES = 12  # groups along each of the two axes of hue
 TOLERATED = 0.05  # of squared colour differences: larger ones count ever less (Geman and McClure 1987)
+DIRECTIONS = 8  # that one thread tries at a time
 CELLS = 24  # along each side of the histogram of colours
-SURE = 0.02  # shades around a pixel that differ by less are taken as one
 STRIP = 32  # rows that one thread does at a time
-TRIES = 9  # shades that are tried for a pixel
-REACH = 0.016  # how far edges of shape and picture may be apart, in the side of the picture
+TRIES = 13  # shades that are tried for a pixel
+REACH = 0.03  # how far edges of shape and picture may be apart, in the side of the picture
+WOBBLE = 0.1  # by how much of itself a shade may be wrong, since the surface is not as smooth as the true one
 
 
 class Light(NamedTuple):
@@ -31,38 +36,63 @@ class Light(NamedTuple):
 
     direction: np.ndarray  # [3] unit vector towards it, in the object's axes
     direct: float  # the share of it that a surface turned away does not get
-    gain: float  # the shade of a surface that it meets squarely
+    gain: float = GAIN  # the shade of a surface that it meets squarely
 
     def shade(self, normals: np.ndarray) -> np.ndarray:
         """The shade [...] of surfaces with normals [..., 3]."""
         return self.gain * (1 - self.direct + self.direct * np.maximum(normals @ self.direction, 0))
 
 
-def fit(normals: np.ndarray, colors: np.ndarray, picture: np.ndarray, axes: np.ndarray) -> Light:
+def fit(
+    normals: np.ndarray,
+    colors: np.ndarray,
+    picture: np.ndarray,
+    axes: np.ndarray,
+    check: Callable[[], None] = lambda: None,
+) -> Light:
     """The light with which the predicted colours come nearest to the picture.
+
+    A model is often wrong about how bright a part is, and a part often faces one way. So each hue may be brighter or
+    darker than predicted as a whole; what counts is how it changes with the normals.
 
     Args:
         normals, colors, picture: [P, 3] of pixels that show the object.
         axes: [3, 3] the camera's right, up and forward.
+        check: raises to cancel.
     """
     pixels = [np.ascontiguousarray(values, np.float32) for values in (normals, colors, picture)]
+    groups = _hues(pixels[2])
+    count = int(groups.max(initial=0)) + 1
     view = np.array([axes[0], axes[1], -axes[2]])
 
-    def best(directions: np.ndarray, direct: np.ndarray, gain: np.ndarray) -> Light:
-        costs = np.empty((len(directions), len(direct), len(gain)))
-        _costs(*pixels, directions @ view, direct, gain, costs)
-        d, k, g = np.unravel_index(int(np.argmin(costs)), costs.shape)
-        return Light(directions[d] @ view, float(direct[k]), float(gain[g]))
+    def best(directions: np.ndarray, direct: np.ndarray) -> tuple[np.ndarray, float]:
+        costs = np.empty((len(directions), len(direct)))
 
-    found = best(_around(), np.linspace(0, 0.6, 7), np.linspace(0.9, 1.2, 4))
+        def compare(first: int, last: int) -> None:
+            check()
+            _costs(*pixels, groups, count, directions @ view, direct, GAINS, costs, first, last)
+
+        in_strips(compare, len(directions), DIRECTIONS)
+        costs += UNUSUAL * ((direct - DIRECT) / DIRECT_SPREAD) ** 2
+        d, k = np.unravel_index(int(np.argmin(costs)), costs.shape)
+        return directions[d], float(direct[k])
+
+    towards, share = best(_around(), np.linspace(0.05, MAX_DIRECT, 7))
     for step in (0.25, 0.1):
         turns = step * np.stack(np.meshgrid(*[(-1, 0, 1)] * 3), axis=-1).reshape(-1, 3)
-        directions = view @ found.direction + turns
+        directions = towards + turns
         directions[:, 2] = np.maximum(directions[:, 2], 0.02)  # from the camera's side
         directions /= np.linalg.norm(directions, axis=1, keepdims=True)
         near = step * np.linspace(-0.24, 0.24, 5)
-        found = best(directions, np.clip(found.direct + near, 0, MAX_DIRECT), found.gain + near)
-    return found
+        towards, share = best(directions, np.clip(share + near, 0, MAX_DIRECT))
+    return Light(towards @ view, share)
+
+
+def _hues(picture: np.ndarray) -> np.ndarray:
+    """The group of like hues of each pixel [P, 3], [P] int64, without gaps."""
+    total = picture.sum(axis=1) + 1e-3
+    cells = np.minimum((picture[:, :2] / total[:, None] * HUES).astype(np.int64), HUES - 1)
+    return np.unique(cells[:, 0] * HUES + cells[:, 1], return_inverse=True)[1]
 
 
 def _around() -> np.ndarray:
@@ -82,41 +112,54 @@ def _costs(
     normals: np.ndarray,
     colors: np.ndarray,
     picture: np.ndarray,
+    groups: np.ndarray,
+    count: int,
     directions: np.ndarray,
     direct: np.ndarray,
-    gain: np.ndarray,
+    gains: np.ndarray,
     costs: np.ndarray,
+    first: int,
+    last: int,
 ) -> None:
-    """Fill in the costs [D, K, G] of lights from each direction, with each share and each gain."""
-    for d in range(len(directions)):
+    """Fill in the costs [D, K] of lights from some directions, with each share. Each group has the gain that suits it
+    best."""
+    odds, totals = np.zeros((count, len(gains))), np.empty((count, len(gains)))
+    for p in range(len(groups)):
+        for g in range(len(gains)):
+            odds[groups[p], g] += OTHER_GAIN * ((gains[g] - GAIN) / 0.1) ** 2
+    for d in range(first, last):
         for k in range(len(direct)):
-            for g in range(len(gain)):
-                total = 0.0
-                for p in range(len(normals)):
-                    facing = 0.0
-                    for c in range(3):
-                        facing += normals[p, c] * directions[d, c]
-                    shade = gain[g] * (1 - direct[k] + direct[k] * max(facing, 0.0))
-                    error = 0.0
-                    for c in range(3):
-                        error += (picture[p, c] - colors[p, c] * shade) ** 2
-                    total += error / (error + TOLERATED)
-                off = (gain[g] - GAIN) / GAIN_SPREAD
-                costs[d, k, g] = total / max(len(normals), 1) + 0.001 * off * off
+            totals[:] = odds
+            for p in range(len(normals)):
+                facing, own, product, square = 0.0, 0.0, 0.0, 0.0
+                for c in range(3):
+                    facing += normals[p, c] * directions[d, c]
+                    own += picture[p, c] * picture[p, c]
+                    product += picture[p, c] * colors[p, c]
+                    square += colors[p, c] * colors[p, c]
+                shade = 1 - direct[k] + direct[k] * max(facing, 0.0)
+                for g in range(len(gains)):
+                    factor = gains[g] * shade
+                    error = max(own - 2 * factor * product + factor * factor * square, 0.0)
+                    totals[groups[p], g] += error / (error + TOLERATED)
+            cost = 0.0
+            for group in range(len(totals)):
+                cost += totals[group].min()
+            costs[d, k] = cost / max(len(normals), 1)
 
 
 def albedo(
     picture: np.ndarray, shade: np.ndarray, shown: np.ndarray, check: Callable[[], None] = lambda: None
 ) -> np.ndarray:
-    """The colours [S, S, 3] of a picture [S, S, 3] without its shade.
+    """The colours [S, S, 4] of a picture [S, S, 4] without its shade; transparent pixels are left as they are.
 
     Edges of shape and picture are never quite in the same place, and a dark side under a bright side's shade would get
-    a rim. So each pixel takes one of the shades around it: the one that makes its colour the most frequent in the
-    picture. Few colours explain most pictures (Shen and Yeo 2011, "Intrinsic images decomposition using a local and
+    a rim; and a made surface is wavy where the true one is flat. So each pixel takes one of the shades around it, more or
+    less: the one that makes its colour the most frequent in the picture. Few colours explain most pictures (Shen and Yeo 2011, "Intrinsic images decomposition using a local and
     global sparse representation of reflectance").
 
     Args:
-        picture: float32 in 0..1.
+        picture: float32 in 0..1, straight alpha.
         shade: [N, N], that of the shape as the camera sees it; N may be smaller than S.
         shown: [N, N] bool, where it is known.
         check: raises to cancel.
@@ -136,7 +179,7 @@ def albedo(
     _count(picture, *shades, shown, histogram)
     histogram = ndimage.gaussian_filter(histogram, 0.8, mode="constant")
     frequent = np.log(histogram / max(float(histogram.max()), 1e-9) + 1e-3).astype(np.float32)
-    result = np.empty_like(picture)
+    result = picture.copy()
 
     def choose(first: int, last: int) -> None:
         check()
@@ -160,7 +203,7 @@ def _count(
     for row in range(size):
         for column in range(size):
             i, j = row * side // size, column * side // size
-            if shown[i, j]:
+            if shown[i, j] and picture[row, column, 3] > 0.5:
                 x, y, z = _cell(picture, row, column, middle[i, j])
                 histogram[int(x + 0.5), int(y + 0.5), int(z + 0.5)] += math.exp(-8.0 * (high[i, j] - low[i, j]))
 
@@ -188,14 +231,17 @@ def _choose(
     size, side = len(picture), len(low)
     for row in range(first, last):
         for column in range(size):
+            if picture[row, column, 3] == 0:
+                continue
             i, j = row * side // size, column * side // size
             best, chosen = -np.inf, np.float64(middle[i, j])
-            spread = np.float64(high[i, j]) - low[i, j]
-            for step in range(TRIES if spread > SURE else 0):
-                shade = low[i, j] + spread * step / (TRIES - 1)
+            lowest = low[i, j] * (1.0 - WOBBLE)
+            spread = high[i, j] * (1.0 + WOBBLE) - lowest
+            for step in range(TRIES):
+                shade = lowest + spread * step / (TRIES - 1)
                 x, y, z = _cell(picture, row, column, shade)
                 a, b, c = int(x), int(y), int(z)
-                value = -0.5 * ((shade - middle[i, j]) / spread) ** 2
+                value = -(((shade - middle[i, j]) / spread) ** 2)
                 for corner in range(8):
                     da, db, dc = corner & 1, corner >> 1 & 1, corner >> 2
                     weight = abs(1 - da - x + a) * abs(1 - db - y + b) * abs(1 - dc - z + c)

@@ -102,11 +102,10 @@ def paint(
         seen = shape.seen(found.camera, SIZE)
         check()
         lit = picture.reduced(SIZE)
-        fitted = None if pictures.keep_shading else _light(seen, lit, found)
+        fitted = None if pictures.keep_shading else _light(seen, lit, found, check)
         pixels = picture.pixels
         if fitted is not None:
-            plain = light.albedo(np.ascontiguousarray(pixels[..., :3]), fitted.shade(seen.normals), seen.shown, check)
-            pixels = np.concatenate([plain, pixels[..., 3:]], axis=2)
+            pixels = light.albedo(pixels, fitted.shade(seen.normals), seen.shown, check)
         trust = texels.trusted(seen, lit[..., 3])
         own, share = texels.paint(shape, found.camera, seen, trust, pixels, cover, check)
         in_strips(partial(_add, own, share, colors, weights, shares), len(shares), STRIP)
@@ -195,7 +194,7 @@ def _these(count: int, total: int) -> str:
     return f"{count} of {total} images {'is' if count == 1 else 'are'}"
 
 
-def _light(seen: Seen, picture: np.ndarray, found: Pose) -> light.Light:
+def _light(seen: Seen, picture: np.ndarray, found: Pose, check: Callable[[], None]) -> light.Light:
     both = np.flatnonzero((seen.shown & (picture[..., 3] > 0.99)).reshape(-1))[:: LIT * LIT]
     normals, colors, lit = (maps.reshape(-1, maps.shape[2])[both, :3] for maps in (seen.normals, seen.colors, picture))
-    return light.fit(normals, colors, lit, found.camera.axes())
+    return light.fit(normals, colors, lit, found.camera.axes(), check)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +23,7 @@ MIN_SIDE = 24  # objects smaller than this in the image are not painted from
 class Picture:
     """The square around the object in an image."""
 
-    pixels: np.ndarray  # [S, S, 4] float32 in 0..1, sRGB, straight alpha
+    square: Image.Image  # RGBA, S x S
     left: float  # the square in the image, in its pixels
     top: float
     side: float
@@ -40,9 +41,12 @@ class Picture:
         left = (int(columns[0]) + int(columns[-1]) + 1 - side) // 2
         top = (int(rows[0]) + int(rows[-1]) + 1 - side) // 2
         square = image.crop((left, top, left + side, top + side))
-        pixels = np.asarray(square, dtype=np.float32) / 255
-        whole = cls(pixels, left, top, side, image.size)
-        return whole if side <= MAX_SIDE else cls(whole.reduced(MAX_SIDE), left, top, side, image.size)
+        return cls(_resized(square, min(side, MAX_SIDE)), left, top, side, image.size)
+
+    @cached_property
+    def pixels(self) -> np.ndarray:
+        """The square, [S, S, 4] float32 in 0..1, sRGB, straight alpha."""
+        return np.asarray(self.square, dtype=np.float32) / 255
 
     def whole(self, camera: Camera) -> Camera:
         """The camera of this square as that of the smallest square around the whole image."""
@@ -54,12 +58,11 @@ class Picture:
 
     def reduced(self, size: int) -> np.ndarray:
         """The square in ``size`` x ``size`` pixels, [size, size, 4]; colours are means over what is opaque."""
-        from PIL import Image
+        return np.asarray(_resized(self.square, size), dtype=np.float32) / 255
 
-        alpha = self.pixels[..., 3:]
-        layers = np.concatenate([self.pixels[..., :3] * alpha, alpha], axis=2)
-        small = [
-            np.asarray(Image.fromarray(layers[..., k]).resize((size, size), Image.Resampling.BOX)) for k in range(4)
-        ]
-        cover = np.maximum(small[3], 1e-6)
-        return np.stack([*(layer / cover for layer in small[:3]), small[3]], axis=2).astype(np.float32)
+
+def _resized(square: Image.Image, size: int) -> Image.Image:
+    """A square image in ``size`` x ``size`` pixels. Pillow weights colours by their alpha."""
+    from PIL import Image
+
+    return square if square.width == size else square.resize((size, size), Image.Resampling.BOX)

@@ -20,18 +20,21 @@ def painted(case: Known, **options: float) -> Painted:
 
 
 def test_on_the_true_shape_the_colors_are_the_true_ones() -> None:
-    found = []
+    gains, everywhere = [], []
     for family in FAMILIES:
         case = known(family)
         made = painted(case)
         visible, covered = made.shares > 0.5, case.cover.face >= 0
         assert made.views[0].trusted
         assert visible.sum() > 0.1 * covered.sum()
-        found.append(case.psnr(made.texture, visible))
-        assert found[-1] > case.psnr(case.blurred, visible) + 2
-        assert case.psnr(made.texture, covered) > case.psnr(case.blurred, covered)
-    assert np.mean(found) >= 28
-    assert min(found) >= 26
+        after, before = case.psnr(made.texture, visible), case.psnr(case.blurred, visible)
+        gains.append(after - before)
+        assert after >= 28
+        assert after > before - 0.5
+        everywhere.append(case.psnr(made.texture, covered) - case.psnr(case.blurred, covered))
+    assert np.mean(gains) > 4
+    assert np.mean(everywhere) > 0.5
+    assert min(everywhere) > -0.5
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -50,9 +50,9 @@ def test_a_picture_is_the_square_around_the_object() -> None:
     assert picture.left + picture.side / 2 == pytest.approx(85, abs=1)
     assert picture.top + picture.side / 2 == pytest.approx(40, abs=1)
     small = picture.reduced(16)
-    assert small[8, 8] == pytest.approx([200 / 255, 100 / 255, 50 / 255, 1], abs=1e-5)
+    assert small[8, 8] == pytest.approx([200 / 255, 100 / 255, 50 / 255, 1])
     cover = small[..., 3] > 0.05
-    assert np.abs(small[cover][:, :3] - np.array([200, 100, 50]) / 255).max() < 1e-4  # no dark rim
+    assert np.abs(small[cover][:, :3] - np.array([200, 100, 50]) / 255).max() < 1.1 / 255  # no dark rim
     assert small[..., 3].mean() == pytest.approx(40 * 30 / picture.side**2, rel=0.05)
 
 
@@ -92,15 +92,50 @@ def test_the_light_of_a_picture_is_found() -> None:
     assert np.abs(found.shade(normals) / true.shade(normals) - 1)[inside].max() < 0.12
 
 
+def test_a_part_that_was_predicted_too_bright_does_not_turn_the_light() -> None:
+    normals, inside = ball(48)
+    true = light.Light(CAMERA.axes().T @ np.array([-0.48, 0.36, -0.8]), 0.4)
+    colors = np.full((48, 48, 3), (0.7, 0.4, 0.2), np.float32)
+    colors[:20] = (0.2, 0.4, 0.5)
+    lit = colors * true.shade(normals)[..., None]
+    predicted = colors.copy()
+    predicted[:20] *= 1.25
+    found = light.fit(normals[inside], predicted[inside], lit[inside], CAMERA.axes())
+    assert found.direction @ true.direction > math.cos(math.radians(8))
+    assert np.abs(found.shade(normals) / true.shade(normals) - 1)[inside].max() < 0.08
+
+
+def test_without_pixels_there_is_a_light_all_the_same() -> None:
+    nothing = np.empty((0, 3))
+    assert 0 <= light.fit(nothing, nothing, nothing, CAMERA.axes()).direct <= light.MAX_DIRECT
+
+
+def opaque(colors: np.ndarray) -> np.ndarray:
+    """A picture [S, S, 4] of colours [S, S, 3]."""
+    return np.concatenate([colors, np.ones_like(colors[..., :1])], axis=2).astype(np.float32)
+
+
+def test_colors_without_shade_are_even_where_only_the_shape_is_wavy() -> None:
+    size = 128
+    wave = 0.8 * (1 + np.random.default_rng(0).normal(0, 0.04, size).clip(-0.08, 0.08))
+    shade = np.broadcast_to(wave, (size, size)).copy()
+    picture = opaque(np.full((size, size, 3), (0.8, 0.5, 0.2)) * 0.8)
+    picture[:8, :, 3] = 0
+    made = light.albedo(picture, shade, np.ones((size, size), bool))
+    divided = picture[8:, :, :3] / shade[8:, :, None]
+    assert made[8:, :, 0].std() < 0.8 * divided[..., 0].std()
+    assert np.array_equal(made[:8], picture[:8])  # what is transparent stays as it is
+
+
 def test_colors_without_shade_do_not_change_at_edges_that_are_a_little_off() -> None:
     size = 128
     shade, true_shade = np.ones((size, size)), np.ones((size, size))
     shade[:, 64:], true_shade[:, 65:] = 0.6, 0.6  # the shape's edge is a pixel off the picture's
     colors = np.zeros((size, size, 3), np.float32)
     colors[:64], colors[64:] = (0.8, 0.5, 0.2), (0.3, 0.5, 0.6)
-    picture = (colors * true_shade[..., None]).astype(np.float32)
-    made = light.albedo(picture, shade, np.ones((size, size), bool))
-    assert np.abs(picture / shade[..., None] - colors).max() > 0.3  # what dividing would do
+    picture = opaque(colors * true_shade[..., None])
+    made = light.albedo(picture, shade, np.ones((size, size), bool))[..., :3]
+    assert np.abs(picture[..., :3] / shade[..., None] - colors).max() > 0.3  # what dividing would do
     assert np.abs(made - colors).max() < 0.05
 
 
