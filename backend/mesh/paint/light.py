@@ -28,7 +28,10 @@ CELLS = 24  # along each side of the histogram of colours
 STRIP = 32  # rows that one thread does at a time
 TRIES = 13  # shades that are tried for a pixel
 REACH = 0.03  # how far edges of shape and picture may be apart, in the side of the picture
-WOBBLE = 0.1  # by how much of itself a shade may be wrong, since the surface is not as smooth as the true one
+SURE = 0.02  # shades around a pixel that differ by less are taken as one
+SHARP = 8.0  # how much less pixels count where the shades around them differ
+WAVES = 0.04  # over how much of the picture's side waves of the surface are smoothed
+WOBBLE = 0.15  # by how much of itself a shade may be wrong, since the surface is not as smooth as the true one
 
 
 class Light(NamedTuple):
@@ -154,9 +157,10 @@ def albedo(
     """The colours [S, S, 4] of a picture [S, S, 4] without its shade; transparent pixels are left as they are.
 
     Edges of shape and picture are never quite in the same place, and a dark side under a bright side's shade would get
-    a rim; and a made surface is wavy where the true one is flat. So each pixel takes one of the shades around it, more or
-    less: the one that makes its colour the most frequent in the picture. Few colours explain most pictures (Shen and Yeo 2011, "Intrinsic images decomposition using a local and
-    global sparse representation of reflectance").
+    a rim. So a pixel near an edge takes one of the shades around it: the one that makes its colour the most frequent in
+    the picture. Few colours explain most pictures (Shen and Yeo 2011, "Intrinsic images decomposition using a local and
+    global sparse representation of reflectance"). And a made surface is wavy where the true one is flat: the same
+    choice says by how much shades are wrong elsewhere, smoothly, so that no grain of the picture is taken for shade.
 
     Args:
         picture: float32 in 0..1, straight alpha.
@@ -167,23 +171,63 @@ def albedo(
     from scipy import ndimage  # lazily: it takes long to load, and most jobs do without
 
     size = len(shade)
-    reach = 2 * max(1, round(REACH * size)) + 1
+    at = ((np.arange(size) + 0.5) * len(picture) / size).astype(np.int64)
+    small = np.ascontiguousarray(picture[at][:, at])
+    shades = _around_each(shade, shown)
+    low, high, middle = shades
+    wrong = _chosen(small, middle * (1 - WOBBLE), middle * (1 + WOBBLE), middle, _frequent(small, *shades, shown))
+    check()
+    sure = shown * (small[..., 3] > 0.5) * np.exp(-SHARP * (high - low))
+    spread = [ndimage.gaussian_filter(values, WAVES * size) for values in (sure * np.log(wrong / middle), sure)]
+    waves = np.exp(spread[0] / np.maximum(spread[1], 1e-3)).astype(np.float32)
+    check()
+    shades = [values * waves for values in shades]
+    chosen = _chosen(picture, *shades, _frequent(small, *shades, shown), check)
+    result = picture.copy()
+    np.minimum(picture[..., :3] / chosen[..., None], 1, out=result[..., :3])
+    result[picture[..., 3] == 0] = picture[picture[..., 3] == 0]
+    return result
+
+
+def _around_each(shade: np.ndarray, shown: np.ndarray) -> list[np.ndarray]:
+    """The least and the greatest shade around each pixel, and its own, [N, N] float32 each; 1 where none is known."""
+    from scipy import ndimage
+
+    reach = 2 * max(1, round(REACH * len(shade))) + 1
     low = ndimage.minimum_filter(np.where(shown, shade, np.inf), reach)
     high = ndimage.maximum_filter(np.where(shown, shade, -np.inf), reach)
     known = np.isfinite(low)
     low, high = np.where(known, low, 1.0), np.where(known, high, 1.0)
     middle = np.where(shown, shade, (low + high) / 2)
-    shades = [np.ascontiguousarray(values, np.float32) for values in (low, high, middle)]
+    return [np.ascontiguousarray(values, np.float32) for values in (low, high, middle)]
+
+
+def _frequent(
+    picture: np.ndarray, low: np.ndarray, high: np.ndarray, middle: np.ndarray, shown: np.ndarray
+) -> np.ndarray:
+    """The logarithms of the frequencies of colours without shade, [C, C, C] float32."""
+    from scipy import ndimage
+
     histogram = np.zeros((CELLS,) * 3, np.float32)
-    check()
-    _count(picture, *shades, shown, histogram)
+    _count(picture, low, high, middle, shown, histogram)
     histogram = ndimage.gaussian_filter(histogram, 0.8, mode="constant")
-    frequent = np.log(histogram / max(float(histogram.max()), 1e-9) + 1e-3).astype(np.float32)
-    result = picture.copy()
+    return np.log(histogram / max(float(histogram.max()), 1e-9) + 1e-3).astype(np.float32)
+
+
+def _chosen(
+    picture: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    middle: np.ndarray,
+    frequent: np.ndarray,
+    check: Callable[[], None] = lambda: None,
+) -> np.ndarray:
+    """The shade of each pixel of a picture [S, S, 4] that makes its colour the most frequent, [S, S] float32."""
+    result = np.ones(picture.shape[:2], np.float32)
 
     def choose(first: int, last: int) -> None:
         check()
-        _choose(picture, *shades, frequent, result, first, last)
+        _choose(picture, low, high, middle, frequent, result, first, last)
 
     in_strips(choose, len(picture), STRIP)
     return result
@@ -199,13 +243,11 @@ def _count(
     histogram: np.ndarray,
 ) -> None:
     """Count the colours without shade, [C, C, C]; those where the shade is not sure count less."""
-    size, side = len(picture), len(low)
-    for row in range(size):
-        for column in range(size):
-            i, j = row * side // size, column * side // size
-            if shown[i, j] and picture[row, column, 3] > 0.5:
-                x, y, z = _cell(picture, row, column, middle[i, j])
-                histogram[int(x + 0.5), int(y + 0.5), int(z + 0.5)] += math.exp(-8.0 * (high[i, j] - low[i, j]))
+    for i in range(len(picture)):
+        for j in range(len(picture)):
+            if shown[i, j] and picture[i, j, 3] > 0.5:
+                x, y, z = _cell(picture, i, j, middle[i, j])
+                histogram[int(x + 0.5), int(y + 0.5), int(z + 0.5)] += math.exp(-SHARP * (high[i, j] - low[i, j]))
 
 
 @inlined
@@ -227,7 +269,7 @@ def _choose(
     first: int,
     last: int,
 ) -> None:
-    """Fill in some rows of the result of ``albedo``. frequent: [C, C, C], logarithms of frequencies."""
+    """Fill in some rows of the result of ``_chosen``."""
     size, side = len(picture), len(low)
     for row in range(first, last):
         for column in range(size):
@@ -235,9 +277,9 @@ def _choose(
                 continue
             i, j = row * side // size, column * side // size
             best, chosen = -np.inf, np.float64(middle[i, j])
-            lowest = low[i, j] * (1.0 - WOBBLE)
-            spread = high[i, j] * (1.0 + WOBBLE) - lowest
-            for step in range(TRIES):
+            lowest = np.float64(low[i, j])
+            spread = high[i, j] - lowest
+            for step in range(TRIES if spread > SURE else 0):
                 shade = lowest + spread * step / (TRIES - 1)
                 x, y, z = _cell(picture, row, column, shade)
                 a, b, c = int(x), int(y), int(z)
@@ -248,5 +290,4 @@ def _choose(
                     value += weight * frequent[a + da, b + db, c + dc]
                 if value > best:
                     best, chosen = value, shade
-            for k in range(3):
-                result[row, column, k] = min(picture[row, column, k] / chosen, 1.0)
+            result[row, column] = chosen
