@@ -75,7 +75,7 @@ def _run(options: argparse.Namespace) -> int:
         from .images import refine
         from .mesh import finish
 
-        finish.warm_painting()
+        finish.warm()
         refine.warm()
         return 0
     try:

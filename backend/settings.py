@@ -156,17 +156,17 @@ class Settings:
         ),
     )
     texture_source: str = _setting(
-        "colors",
+        "picture",
         str,
         "Texture Source",
         "Where the colors of the texture come from",
         choices=(
-            Choice("colors", "Vertex Colors", "The vertex colors of the decoded mesh. Every model has them"),
             Choice(
                 "picture",
                 "Picture",
                 "The images themselves, where they show the object, and its vertex colors elsewhere",
             ),
+            Choice("colors", "Vertex Colors", "The vertex colors of the decoded mesh. Every model has them"),
             Choice(
                 "gaussians", "Gaussians", "The 3D Gaussians around the surface. Sharper, but not every model has them"
             ),

@@ -95,7 +95,7 @@ def evaluate(
     judged: list[Judged] = []
     failed = 0
     for i, case in enumerate(cases(count, seed)):
-        settings = Settings(seed=i, steps=steps, guidance=guidance, normal_map=False)
+        settings = Settings(seed=i, steps=steps, guidance=guidance, normal_map=False, texture_source="colors")
         try:
             one = judge(pipeline, case, settings)
         except BackendError as error:

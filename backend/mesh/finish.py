@@ -130,9 +130,11 @@ def clean(raw: RawMesh | Mesh) -> Mesh:
     return drop_dust(close_holes(keep_visible_faces(mesh)))
 
 
-def warm(pictures: Pictures | None = None) -> None:
-    """Load the machine code of finishing, or compile it if there is none yet, by finishing a small grey ball."""
+def warm() -> None:
+    """Load the machine code of finishing and painting, or compile it if there is none yet, by finishing a small grey
+    ball with a picture of it."""
     import torch
+    from PIL import Image, ImageDraw
 
     from .extract.flexicubes import extract_mesh
 
@@ -141,16 +143,9 @@ def warm(pictures: Pictures | None = None) -> None:
     corners = torch.tensor([[k & 1, k >> 1 & 1, k >> 2 & 1] for k in range(8)])
     features = torch.zeros(len(coords), 101)
     features[:, :8] = ((coords[:, None] + corners) / side - 0.5).norm(dim=2) - 0.35
-    finish(extract_mesh(coords, features, side), faces=100, texture_size=64, pictures=pictures)
-
-
-def warm_painting() -> None:
-    """The same with a picture of the ball, for the machine code of painting as well."""
-    from PIL import Image, ImageDraw
-
     picture = Image.new("RGBA", (64, 64))
     ImageDraw.Draw(picture).ellipse((8, 8, 56, 56), fill=(128, 128, 128, 255))
-    warm(Pictures([picture]))
+    finish(extract_mesh(coords, features, side), faces=100, texture_size=64, pictures=Pictures([picture]))
 
 
 class _Clock:

@@ -64,7 +64,6 @@ cuda = types.SimpleNamespace(
 COMPILING = """
 import pathlib, sys
 def warm(): pathlib.Path(sys.prefix, "compiled").mkdir(exist_ok=True)
-warm_painting = warm
 """
 #: Fast enough for a test: seconds that ``fetch`` waits between its tries.
 WAITS = ("WAITS = (1.0, 2.0, 4.0, 8.0)", "WAITS = (0.02, 0.02, 0.02, 0.02)")

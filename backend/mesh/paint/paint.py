@@ -22,10 +22,11 @@ from .tone import moves
 if TYPE_CHECKING:
     from PIL import Image
 
-#: When a pose is trusted. Blurred predictions differ from crisp pictures, so colours may differ the more, the better the
-#: outlines agree. Of 48 made objects seven had a wrong pose: three are beyond these limits, two gained by it all the same.
+#: When a pose is trusted. Blurred predictions differ from crisp pictures: colours may differ the more, the better the
+#: outlines agree. Of 48 made objects seven had a wrong pose: three are beyond these limits, two gained all the same.
 MIN_OVERLAP = 0.85  # of the outlines
-MAX_MISMATCH, BY_OVERLAP, FROM_OVERLAP = 0.24, 2.0, 0.9  # of colours; by how much more for each overlap above that
+MAX_MISMATCH, FROM_OVERLAP = 0.24, 0.9  # of the colours, up to this overlap
+BY_OVERLAP = 2.0  # how much more they may differ for each overlap above that
 SIZE = 256  # of the render that says what a picture shows
 STRIP = 64  # rows that one thread does at a time
 LIT = 3  # every how many pixels of it the light is fitted to
