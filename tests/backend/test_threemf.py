@@ -24,9 +24,10 @@ def made() -> FinishedMesh:
     return finish(extract_mesh(*features_of(chair, 32), 32), faces=3000, texture_size=64)
 
 
-def write(
-    path: Path, made: FinishedMesh, closed: bool = True, colored: bool = True, name: str = "Stuhl <1> & 杯"
-) -> bytes:
+NAME = "Stuhl <1> & 杯"
+
+
+def write(path: Path, made: FinishedMesh, closed: bool = True, colored: bool = True, name: str = NAME) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(made.texture).save(buffer, "PNG")
     uvs, corners = np.unique(made.uvs.reshape(-1, 2), axis=0, return_inverse=True)
