@@ -55,7 +55,8 @@ def obstacle(name: str) -> str:
     try:
         operator().get_rna_type()
     except (KeyError, AttributeError):
-        return translate("This Blender cannot write {format}: it was built without it, or its add-on is turned off")
+        words = translate("This Blender cannot write {format}: it was built without it, or its add-on is turned off")
+        return words.format(format=FORMATS[name].title)
     return ""
 
 

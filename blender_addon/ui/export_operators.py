@@ -18,6 +18,10 @@ from ..translations import translate
 
 #: The format that fits the program best.
 BEST = "best"
+#: The items of the menus. Blender evaluates annotations by themselves, without what stands around them.
+PROGRAMS = [(each.name, each.title, each.words) for each in TARGETS.values()]
+WRITTEN = [(BEST, "Best for the Program", "The format that fits the program best")]
+WRITTEN += [(name, FORMATS[name].title, FORMATS[name].words) for name in offered(Offer.BUTTON)]
 
 
 def exportable(context: bpy.types.Context) -> list[bpy.types.Object]:
@@ -37,15 +41,12 @@ class EspalierExport(bpy.types.Operator):
     target: EnumProperty(
         name="Program",
         description="The program that the files are for",
-        items=[(each.name, each.title, each.words) for each in TARGETS.values()],
+        items=PROGRAMS,
     )
     format: EnumProperty(
         name="Format",
         description="The file format",
-        items=[
-            (BEST, "Best for the Program", "The format that fits the program best"),
-            *((name, FORMATS[name].title, FORMATS[name].words) for name in offered(Offer.BUTTON)),
-        ],
+        items=WRITTEN,
     )
     print_size: FloatProperty(
         name="Print Size",
@@ -100,7 +101,7 @@ class EspalierExport(bpy.types.Operator):
         elif not self.directory or not Path(self.directory).is_dir():
             wrong = translate("Choose a folder")
         if wrong:
-            self.report({"ERROR"}, wrong.format(format=FORMATS[self.chosen].title))
+            self.report({"ERROR"}, wrong)
             return {"CANCELLED"}
         wanted = export.Wanted(self.chosen, self.target, self.at_origin, self.print_size, self.replace)
         written = []
