@@ -126,9 +126,9 @@ TARGETS: Mapping[str, Target] = {
         Target(
             "unreal",
             "Unreal Engine",
-            "FBX in centimeters, green down in normal maps, textures named _BC, _N and _AO",
+            "FBX in centimeters, green down in normal maps, textures named _BC, _N and _ORM",
             ("fbx", "glb", "usd"),
-            textures={"texture": "_BC.png", "normal_map": "_N.png", "occlusion": "_AO.png"},
+            textures={"texture": "_BC.png", "normal_map": "_N.png", "occlusion": "_ORM.png"},
             green_up=False,
             most_pixels=8192,
             fbx={"apply_scale_options": "FBX_SCALE_NONE"},
@@ -149,7 +149,7 @@ TARGETS: Mapping[str, Target] = {
         Target(
             "threejs",
             "three.js",
-            "glTF with textures that every browser can show: at most 4096 pixels",
+            "glTF with textures of at most 4096 pixels, which nearly every browser can show",
             ("glb", "usdz"),
             most_pixels=4096,
         ),

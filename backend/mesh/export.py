@@ -51,7 +51,7 @@ def write_glb(
         normal_map: a PNG of tangent-space normals, embedded together with the tangents that it was baked with, since
             viewers may compute others.
         name: name of the node, the mesh and the material.
-        occlusion: a PNG whose red channel is 255 where the surface is open, embedded.
+        occlusion: a PNG whose red channel is 255 where the surface is open, such as that of ``packed``, embedded.
         draco: whether to compress the mesh, by the extension KHR_draco_mesh_compression.
     """
     split = split_seams(mesh)
@@ -99,6 +99,17 @@ def write_glb(
     text = json.dumps(document, separators=(",", ":")).encode()
     body = _chunk(b"JSON", text, b" ") + _chunk(b"BIN\0", bytes(data.bytes), b"\0")
     write_whole(path, struct.pack("<4sII", b"glTF", 2, 12 + len(body)) + body)
+
+
+def packed(occlusion: np.ndarray) -> np.ndarray:
+    """Occlusion [H, W] uint8 in its place among roughness and metalness, as engines pack them (ORM): [H, W, 3] uint8.
+
+    Red is how open the surface is, green the roughness, blue the metalness. The last two are constant: no model here
+    knows them. glTF has them as factors, which are exact, and takes only red of this image.
+    """
+    image = np.zeros((*occlusion.shape, 3), np.uint8)
+    image[..., 0], image[..., 1] = occlusion, round(255 * ROUGHNESS)
+    return image
 
 
 def _plain(data: _Buffer, attributes: dict[str, np.ndarray], faces: np.ndarray) -> dict[str, Any]:
@@ -181,7 +192,8 @@ def mtl_text(texture: str, normal_map: str | None, name: str) -> str:
     """The content of an ``.mtl``. Readers without ``Pr`` take the roughness from ``Ns`` = 1000 (1 - roughness)^2."""
     words = [f"newmtl {name}", "Ka 1 1 1", "Kd 1 1 1", "Ks 0.5 0.5 0.5", f"Ns {1000 * (1 - ROUGHNESS) ** 2:.6g}"]
     words += ["Ni 1.5", "d 1", "illum 2", f"Pr {ROUGHNESS:.6g}", "Pm 0", f"map_Kd {texture}"]
-    words += [] if normal_map is None else [f"norm {normal_map}"]  # the PBR extension's name of a tangent-space map
+    if normal_map is not None:  # "norm" is the PBR extension's name of a tangent-space map
+        words += ["# tangent space, green up (as OpenGL and glTF have it)", f"norm {normal_map}"]
     return "\n".join(words) + "\n"
 
 

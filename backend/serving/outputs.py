@@ -21,7 +21,7 @@ from ..asset_facts import standing
 from ..files import picture_digest, write_whole, written_together, written_whole
 from ..formats import FORMATS, TEXTURES, Offer, offered
 from ..mesh import Mesh, RawMesh, printing
-from ..mesh.export import mtl_text, obj_text, write_gaussians, write_glb, write_ply
+from ..mesh.export import mtl_text, obj_text, packed, write_gaussians, write_glb, write_ply
 from ..mesh.finish import FinishedMesh
 from ..names import asset_name, key, longest_in, numbered, seen_from
 from ..pipeline import Generated
@@ -106,7 +106,8 @@ def write_asset(
     mesh = generated.mesh
     factor, shift = standing(mesh.vertices.min(axis=0), mesh.vertices.max(axis=0))
     stood = replace(mesh, vertices=_moved(mesh.vertices, factor, shift))
-    painted = {"texture": mesh.texture, "normal_map": mesh.normal_map, "occlusion": mesh.occlusion}
+    occluded = None if mesh.occlusion is None else packed(mesh.occlusion)
+    painted = {"texture": mesh.texture, "normal_map": mesh.normal_map, "occlusion": occluded}
     images = {kind: _png(image) for kind, image in painted.items() if image is not None}
     kinds = ["arrays", "glb", *images, *_asked_for(generated, settings)]
     files = {kind: place.path(kind) for kind in kinds}

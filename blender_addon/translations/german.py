@@ -344,15 +344,15 @@ TEXTS = {
     "No conventions of any program: green is up in normal maps": (
         "Keine Konventionen eines Programms: Grün ist in Normal-Maps oben"
     ),
-    "FBX in centimeters, green down in normal maps, textures named _BC, _N and _AO": (
-        "FBX in Zentimetern, Grün in Normal-Maps unten, Texturen mit den Endungen _BC, _N und _AO"
+    "FBX in centimeters, green down in normal maps, textures named _BC, _N and _ORM": (
+        "FBX in Zentimetern, Grün in Normal-Maps unten, Texturen mit den Endungen _BC, _N und _ORM"
     ),
     "FBX with no scale and no rotation left on the object, textures named as its Lit shader names them": (
         "FBX ohne verbliebene Skalierung und Rotation am Objekt, Texturen benannt wie in Unitys Lit-Shader"
     ),
     "glTF, which Godot recommends": "glTF, wie Godot es empfiehlt",
-    "glTF with textures that every browser can show: at most 4096 pixels": (
-        "glTF mit Texturen, die jeder Browser zeigen kann: höchstens 4096 Pixel"
+    "glTF with textures of at most 4096 pixels, which nearly every browser can show": (
+        "glTF mit Texturen von höchstens 4096 Pixeln, die fast jeder Browser zeigen kann"
     ),
     "3D Print": "3D-Druck",
     "The shape in millimeters, checked for printing": "Die Form in Millimetern, für den Druck geprüft",

@@ -302,15 +302,15 @@ TEXTS = {
     "The program that the files are for": "文件所供的程序",
     "Any Program": "任意程序",
     "No conventions of any program: green is up in normal maps": "不按任何程序的惯例：法线贴图中绿色朝上",
-    "FBX in centimeters, green down in normal maps, textures named _BC, _N and _AO": (
-        "以厘米为单位的 FBX，法线贴图中绿色朝下，纹理名以 _BC、_N 和 _AO 结尾"
+    "FBX in centimeters, green down in normal maps, textures named _BC, _N and _ORM": (
+        "以厘米为单位的 FBX，法线贴图中绿色朝下，纹理名以 _BC、_N 和 _ORM 结尾"
     ),
     "FBX with no scale and no rotation left on the object, textures named as its Lit shader names them": (
         "物体上不留缩放和旋转的 FBX，纹理按 Unity 的 Lit 着色器命名"
     ),
     "glTF, which Godot recommends": "Godot 推荐的 glTF",
-    "glTF with textures that every browser can show: at most 4096 pixels": (
-        "glTF，纹理最多 4096 像素，所有浏览器都能显示"
+    "glTF with textures of at most 4096 pixels, which nearly every browser can show": (
+        "glTF，纹理最多 4096 像素，几乎所有浏览器都能显示"
     ),
     "3D Print": "3D 打印",
     "The shape in millimeters, checked for printing": "以毫米为单位的形状，并检查是否适合打印",

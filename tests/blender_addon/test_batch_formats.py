@@ -64,7 +64,7 @@ def test_what_blender_exports_finds_its_textures(
 def test_a_target_chooses_format_and_names(folder: Callable[..., Path], launch: Launcher, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert run(launch, out, folder("mug"), "--target", "unreal", "--ambient-occlusion") == 0
-    assert set(report(out)["mug"]["files"].values()) == {"mug.fbx", "mug_BC.png", "mug_N.png", "mug_AO.png"}
+    assert set(report(out)["mug"]["files"].values()) == {"mug.fbx", "mug_BC.png", "mug_N.png", "mug_ORM.png"}
     assert run(launch, tmp_path / "print", tmp_path / "images", "--target", "print") == 0
     assert set(report(tmp_path / "print")["mug"]["files"].values()) == {"mug.3mf"}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,7 +36,7 @@ def thickness_of(mesh: Mesh, origin: np.ndarray, way: np.ndarray) -> float:
 
 
 def test_rays_find_what_a_plain_loop_finds() -> None:
-    given = trimesh.util.concatenate([trimesh.creation.torus(3, 1), trimesh.creation.box((1, 2, 0.3))])
+    given: Any = trimesh.util.concatenate([trimesh.creation.torus(3, 1), trimesh.creation.box((1, 2, 0.3))])
     mesh = as_mesh(given)
     tree = printing.Projector(mesh).tree
     rng = np.random.default_rng(3)
@@ -59,7 +60,8 @@ def test_walls_are_as_thick_as_they_are() -> None:
     np.testing.assert_allclose(thickness[~flat], 40, atol=1e-2)
     outer, inner = trimesh.creation.icosphere(4, 10), trimesh.creation.icosphere(4, 9.2)
     inner.invert()
-    shell = printing.wall_thickness(as_mesh(trimesh.util.concatenate([outer, inner])), 2000)
+    both: Any = trimesh.util.concatenate([outer, inner])
+    shell = printing.wall_thickness(as_mesh(both), 2000)
     np.testing.assert_allclose(np.median(shell), 0.8, atol=0.02)
     np.testing.assert_array_equal(thickness, printing.wall_thickness(plate, 2000))  # the same places again
 

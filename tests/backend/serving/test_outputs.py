@@ -105,6 +105,11 @@ def test_all_files_agree(generated: Generated, images: Callable[..., list[str]],
     out.mkdir()
     files = write(Place.find(out, "Stuhl grün", images("a", 1)), generated, durable=True)
     assert set(files) == set(KINDS)
+    with Image.open(files["occlusion"]) as image:
+        orm = np.asarray(image)
+    assert generated.mesh.occlusion is not None
+    np.testing.assert_array_equal(orm[..., 0], generated.mesh.occlusion)
+    assert {tuple(pixel) for pixel in orm[..., 1:].reshape(-1, 2)} == {(round(255 * ROUGHNESS), 0)}  # not metal
     assert {path.name for path in out.iterdir()} == {f"Stuhl grün{ending}" for ending in ENDINGS.values()}
     result: Any = protocol.Result(
         "j",

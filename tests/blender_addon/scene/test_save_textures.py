@@ -48,9 +48,11 @@ def test_saving_textures_is_one_undo_step(saved: bpy.types.Object) -> None:
     bpy.ops.ed.undo_push(message="before")
     before = bytes(bpy.data.images["mug"].packed_file.data)
     assert bpy.ops.espalier.save_textures("EXEC_DEFAULT", True) == {"FINISHED"}
-    assert bpy.data.images["mug"].packed_file is None
+    assert not save_textures.packed_images([bpy.data.objects["mug"]])
     bpy.ops.ed.undo()
-    assert bytes(bpy.data.images["mug"].packed_file.data) == before
+    image = bpy.data.images["mug"]
+    assert image.packed_file is not None
+    assert bytes(image.packed_file.data) == before
     assert bpy.data.images["mug"].filepath_raw == "//textures/mug.png"
 
 
