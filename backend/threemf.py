@@ -6,12 +6,14 @@ XML. Standard library only: both sides write such files, the backend for assets,
 
 from __future__ import annotations
 
+import math
 import re
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain
 from pathlib import Path
+from typing import Any, TypeAlias
 from xml.sax.saxutils import escape, quoteattr
 
 CORE = "http://schemas.microsoft.com/3dmanufacturing/core/2015/02"
@@ -22,9 +24,12 @@ MODEL_RELATION = "http://schemas.microsoft.com/3dmanufacturing/2013/01/3dmodel"
 TEXTURE_RELATION = "http://schemas.microsoft.com/3dmanufacturing/2013/01/3dtexture"
 MODEL, TEXTURE = "3D/3dmodel.model", "3D/Textures/texture.png"
 
+#: Rows of numbers: a list of lists, or an array, of which only a piece at a time becomes lists.
+Rows: TypeAlias = Any
+
 _HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n'
 #: Rows that are written between two calls of ``check``.
-_PIECE = 4096
+_PIECE = 2048
 #: Characters that no XML document may have (XML 1.0, section 2.2).
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -34,14 +39,14 @@ class Colors:
     """A texture on a mesh: a PNG, UVs [N, 2] with v up, and for each face [F, 3] the indices of its corners' UVs."""
 
     png: bytes
-    uvs: Iterable[Sequence[float]]
-    corners: Iterable[Sequence[int]]
+    uvs: Rows
+    corners: Rows
 
 
 def write_3mf(
     path: Path,
-    vertices: Sequence[Sequence[float]],
-    faces: Iterable[Sequence[int]],
+    vertices: Rows,
+    faces: Rows,
     *,
     name: str,
     closed: bool,
@@ -79,7 +84,7 @@ def write_3mf(
         if colors is not None:
             add("3D/_rels/3dmodel.model.rels", [_relation(TEXTURE, TEXTURE_RELATION)])
             add(TEXTURE, [colors.png], zipfile.ZIP_STORED)
-        add(MODEL, _encoded(_model(vertices, faces, name, closed, colors)))
+        add(MODEL, (piece.encode() for piece in _model(vertices, faces, name, closed, colors)))
 
 
 def _relation(target: str, kind: str) -> bytes:
@@ -88,13 +93,13 @@ def _relation(target: str, kind: str) -> bytes:
 
 
 def _model(
-    vertices: Sequence[Sequence[float]],
-    faces: Iterable[Sequence[int]],
+    vertices: Rows,
+    faces: Rows,
     name: str,
     closed: bool,
     colors: Colors | None,
 ) -> Iterator[str]:
-    """The XML of the model, line by line."""
+    """The XML of the model, in pieces."""
     name = _NOT_XML.sub("\ufffd", name)
     more = "" if colors is None else f' xmlns:m="{MATERIALS}"'
     yield f'{_HEAD}<model unit="millimeter" xml:lang="en-US" xmlns="{CORE}"{more}>\n'
@@ -102,26 +107,36 @@ def _model(
     yield "<resources>\n"
     if colors is not None:
         yield f'<m:texture2d id="1" path="/{TEXTURE}" contenttype="image/png"/>\n<m:texture2dgroup id="2" texid="1">\n'
-        for u, v in colors.uvs:
-            yield f'<m:tex2coord u="{u:.7g}" v="{v:.7g}"/>\n'
+        yield from _lines('<m:tex2coord u="%.7g" v="%.7g"/>\n', colors.uvs)
         yield "</m:texture2dgroup>\n"
     kind = "model" if closed else "surface"
     looks = "" if colors is None else ' pid="2" pindex="0"'
     yield f'<object id="3" type="{kind}" name={quoteattr(name)}{looks}><mesh><vertices>\n'
-    for x, y, z in vertices:
-        yield f'<vertex x="{x:.7g}" y="{y:.7g}" z="{z:.7g}"/>\n'
+    yield from _lines('<vertex x="%.7g" y="%.7g" z="%.7g"/>\n', vertices)
     yield "</vertices><triangles>\n"
     if colors is None:
-        for a, b, c in faces:
-            yield f'<triangle v1="{a}" v2="{b}" v3="{c}"/>\n'
+        yield from _lines('<triangle v1="%d" v2="%d" v3="%d"/>\n', faces)
     else:
-        for (a, b, c), (p, q, r) in zip(faces, colors.corners, strict=True):
-            yield f'<triangle v1="{a}" v2="{b}" v3="{c}" pid="2" p1="{p}" p2="{q}" p3="{r}"/>\n'
-    shift = " ".join(f"{-min(vertex[axis] for vertex in vertices):.7g}" for axis in range(3))
+        line = '<triangle v1="%d" v2="%d" v3="%d" pid="2" p1="%d" p2="%d" p3="%d"/>\n'
+        yield from _lines(line, faces, colors.corners)
     yield "</triangles></mesh></object>\n</resources>\n"
+    low = [math.inf] * 3
+    for piece in _pieces(vertices):
+        low = [min(least, *values) for least, values in zip(low, zip(*piece, strict=True), strict=True)]
+        yield ""
+    shift = " ".join(f"{-least:.7g}" for least in low)
     yield f'<build><item objectid="3" transform="1 0 0 0 1 0 0 0 1 {shift}"/></build>\n</model>\n'
 
 
-def _encoded(lines: Iterator[str]) -> Iterator[bytes]:
-    while piece := "".join(islice(lines, _PIECE)):
-        yield piece.encode()
+def _lines(line: str, *rows: Rows) -> Iterator[str]:
+    """A line for each row, in pieces. Of several kinds of rows each line takes one of each."""
+    for pieces in zip(*map(_pieces, rows), strict=True):
+        together = [chain(*parts) for parts in zip(*pieces, strict=True)]
+        yield (line * len(together)) % tuple(chain.from_iterable(together))
+
+
+def _pieces(rows: Rows) -> Iterator[list[Any]]:
+    """The rows as lists, a few at a time."""
+    for start in range(0, len(rows), _PIECE):
+        piece = rows[start : start + _PIECE]
+        yield piece.tolist() if hasattr(piece, "tolist") else piece

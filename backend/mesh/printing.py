@@ -15,7 +15,7 @@ from ..print_facts import MIN_WALL, PrintCheck
 from . import Mesh
 from .base.compiled import compiled, inlined
 from .base.projection import DEEP, LEAF, Projector, Tree
-from .base.topology import connected
+from .base.topology import by_edges, connected
 from .base.vectors import Vector, corners_of, cross, dot, minus, vector
 
 #: Points of the surface at which its thickness is measured, and how many rays are followed between checks.
@@ -74,12 +74,22 @@ def checked(mesh: Mesh, check: Callable[[], None] = lambda: None) -> PrintCheck:
 
 def count_open_edges(faces: np.ndarray, count: int) -> int:
     """How many edges of faces [F, 3] on ``count`` vertices do not have exactly two faces, one in each direction."""
-    start, end = faces.reshape(-1).astype(np.int64), faces[:, [1, 2, 0]].reshape(-1).astype(np.int64)
-    edge = np.minimum(start, end) * count + np.maximum(start, end)
-    _, number = np.unique(edge, return_inverse=True)
-    forward = np.bincount(number, weights=start < end)
-    backward = np.bincount(number, weights=start > end)
-    return int(((forward != 1) | (backward != 1)).sum())
+    faces = np.ascontiguousarray(faces, np.int64)
+    return int(_count_open(faces.reshape(-1), *by_edges(faces, count)))
+
+
+@compiled
+def _count_open(corners: np.ndarray, order: np.ndarray, low: np.ndarray, high: np.ndarray) -> int:
+    """The same, of half-edges [3 F] that start at ``corners`` and are sorted as by ``by_edges``."""
+    found, at = 0, 0
+    while at < len(order):
+        one, end, forward = order[at], at, 0
+        while end < len(order) and low[order[end]] == low[one] and high[order[end]] == high[one]:
+            forward += corners[order[end]] == low[one]
+            end += 1
+        found += end - at != 2 or forward != 1
+        at = end
+    return found
 
 
 def wall_thickness(mesh: Mesh, points: int, check: Callable[[], None] = lambda: None) -> np.ndarray:
@@ -109,7 +119,8 @@ def wall_thickness(mesh: Mesh, points: int, check: Callable[[], None] = lambda: 
 def warm() -> None:
     """Have the machine code of this module made, with a tetrahedron: the first print would wait for it."""
     vertices = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float32)
-    wall_thickness(Mesh(vertices, np.array([[0, 2, 1], [0, 1, 3], [1, 2, 3], [0, 3, 2]]), None), 1)
+    mesh, _ = solid(Mesh(vertices, np.array([[0, 2, 1], [0, 1, 3], [1, 2, 3], [0, 3, 2]]), None))
+    checked(mesh)
 
 
 def _normals(corners: np.ndarray) -> np.ndarray:

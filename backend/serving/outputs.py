@@ -174,9 +174,8 @@ def _write_prints(
         printing.write_stl(part["stl"], mesh, check)
     if "3mf" in part:
         uvs, corners = np.unique(stood.uvs[kept].reshape(-1, 2), axis=0, return_inverse=True)
-        colors = Colors(texture, uvs.tolist(), corners.reshape(-1, 3).tolist())
-        vertices, faces = mesh.vertices.tolist(), mesh.faces.tolist()
-        write_3mf(part["3mf"], vertices, faces, name=name, closed=closed, colors=colors, check=check)
+        colors = Colors(texture, uvs, corners.reshape(-1, 3))
+        write_3mf(part["3mf"], mesh.vertices, mesh.faces, name=name, closed=closed, colors=colors, check=check)
 
 
 def write_raw(place: Place, raw: RawMesh) -> Path:

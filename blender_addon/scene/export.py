@@ -7,7 +7,7 @@ and not the backend, which need not even run. Only 3MF is ours: Blender has no e
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,17 +60,20 @@ def obstacle(name: str) -> str:
     return ""
 
 
-def export(context: bpy.types.Context, target: bpy.types.Object, folder: Path, wanted: Wanted) -> Exported:
+def export(
+    context: bpy.types.Context, target: bpy.types.Object, folder: Path, wanted: Wanted, written: Iterable[Path] = ()
+) -> Exported:
     """Write an object into a folder, under its own name: all of its files, or none.
 
-    Raises OSError, RuntimeError (what Blender's exporter says) and ValueError if the object has no faces.
+    ``written`` are the files that the same press of a button wrote: they are never replaced. Raises OSError, RuntimeError (what Blender's exporter says) and ValueError if the object has no faces.
     """
     base = asset_name(target.name, longest_in(folder))
     with ExitStack() as stack:
         copy = stack.enter_context(stand_in(context, target, wanted.at_origin))
         pictures = pictures_of(copy.data)
         endings = endings_of(wanted, pictures)
-        name = base if wanted.replace else numbered(base, _free_in(folder, endings, pictures))
+        there = written if wanted.replace else folder.iterdir()
+        name = numbered(base, _free_among(there, endings, pictures))
         paths = [folder / (name + ending) for ending in endings.values()]
         parts = stack.enter_context(written_together(named=paths))
         check = write(copy, parts[0].parent, name, wanted, pictures)
@@ -127,9 +130,11 @@ def _places(endings: Mapping[str, str], pictures: Mapping[str, Picture], folder:
     return found
 
 
-def _free_in(folder: Path, endings: Mapping[str, str], pictures: Mapping[str, Picture]) -> Callable[[str], bool]:
-    """Whether a name is no other file's. A texture that is there already, with the same content, may be shared."""
-    there = {key(path.name): path for path in folder.iterdir()}
+def _free_among(
+    files: Iterable[Path], endings: Mapping[str, str], pictures: Mapping[str, Picture]
+) -> Callable[[str], bool]:
+    """Whether a name is none of these files'. A texture that is there already, with the same content, may be shared."""
+    there = {key(path.name): path for path in files}
 
     def is_free(name: str) -> bool:
         for kind, ending in endings.items():
@@ -271,8 +276,8 @@ def _print(copy: bpy.types.Object, path: Path, size: float, pictures: Mapping[st
     colors, uvs, picture = None, active_uvs(mesh), pictures.get("texture")
     if picture is not None and len(uvs):
         places, numbers = np.unique(uvs, axis=0, return_inverse=True)
-        colors = Colors(picture.png(), places.tolist(), numbers.reshape(-1)[loops].tolist())
-    write_3mf(path, vertices.tolist(), faces.tolist(), name=copy.name, closed=check.closed, colors=colors)
+        colors = Colors(picture.png(), places, numbers.reshape(-1)[loops])
+    write_3mf(path, vertices, faces, name=copy.name, closed=check.closed, colors=colors)
     return check
 
 

@@ -26,7 +26,9 @@ def _images(target: bpy.types.Object) -> Iterator[bpy.types.Image]:
             continue
         for node in material.node_tree.nodes:
             image = node.image if node.type == "TEX_IMAGE" else None
-            if image is not None and image.library is None and image.packed_file is not None:
+            if image is None or image.library is not None or image.source not in ("FILE", "GENERATED"):
+                continue
+            if image.packed_file is not None:
                 yield image
 
 
@@ -54,6 +56,7 @@ def save(images: Iterable[bpy.types.Image]) -> list[Path]:
         if not path.is_file():
             write_whole(path, content)
         image.filepath_raw = FOLDER + path.name
+        image.source = "FILE"
         image.unpack(method="REMOVE")
         if image.is_dirty:
             image.reload()

@@ -104,19 +104,21 @@ class EspalierExport(bpy.types.Operator):
             self.report({"ERROR"}, wrong)
             return {"CANCELLED"}
         wanted = export.Wanted(self.chosen, self.target, self.at_origin, self.print_size, self.replace)
-        written = []
+        written: list[Path] = []
+        main = []
         for each in exportable(context):
             try:
-                done = export.export(context, each, Path(self.directory), wanted)
+                done = export.export(context, each, Path(self.directory), wanted, written)
             except (OSError, RuntimeError, ValueError) as error:
                 self.report({"ERROR"}, f"{each.name}: {error}")
                 continue
-            written.append(done.files[0].name)
+            written += done.files
+            main.append(done.files[0].name)
             for note in done.notes:
                 self.report({"WARNING"}, f"{each.name}: {note}")
-        if not written:
+        if not main:
             return {"CANCELLED"}
-        self.report({"INFO"}, translate("Exported: {files}").format(files=", ".join(written)))
+        self.report({"INFO"}, translate("Exported: {files}").format(files=", ".join(main)))
         return {"FINISHED"}
 
 

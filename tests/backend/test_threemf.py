@@ -31,9 +31,8 @@ def write(path: Path, made: FinishedMesh, closed: bool = True, colored: bool = T
     buffer = io.BytesIO()
     Image.fromarray(made.texture).save(buffer, "PNG")
     uvs, corners = np.unique(made.uvs.reshape(-1, 2), axis=0, return_inverse=True)
-    colors = Colors(buffer.getvalue(), uvs.tolist(), corners.reshape(-1, 3).tolist()) if colored else None
-    vertices = (made.vertices * 100).tolist()
-    write_3mf(path, vertices, made.faces.tolist(), name=name, closed=closed, colors=colors)
+    colors = Colors(buffer.getvalue(), uvs, corners.reshape(-1, 3)) if colored else None
+    write_3mf(path, made.vertices * 100, made.faces, name=name, closed=closed, colors=colors)
     return buffer.getvalue()
 
 
@@ -98,6 +97,13 @@ def test_the_same_input_gives_the_same_bytes(made: FinishedMesh, tmp_path: Path)
     assert (tmp_path / "a.3mf").read_bytes() == (tmp_path / "b.3mf").read_bytes()
     with zipfile.ZipFile(tmp_path / "a.3mf") as archive:
         assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+
+
+def test_lists_and_arrays_give_the_same(made: FinishedMesh, tmp_path: Path) -> None:
+    vertices = made.vertices.astype(np.float64)
+    write_3mf(tmp_path / "a.3mf", vertices, made.faces, name="a", closed=True)
+    write_3mf(tmp_path / "b.3mf", vertices.tolist(), made.faces.tolist(), name="a", closed=True)
+    assert (tmp_path / "a.3mf").read_bytes() == (tmp_path / "b.3mf").read_bytes()
 
 
 def test_a_name_that_xml_cannot_have_is_written(made: FinishedMesh, tmp_path: Path) -> None:

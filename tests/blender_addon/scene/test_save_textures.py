@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import types
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 from espalier.backend.formats import FORMATS, TARGETS
 from espalier.blender_addon.scene import export, save_textures
 from espalier.blender_addon.ui import export_operators
+
+from tests.blender_addon.ui.test_interface import Layout
 
 
 @pytest.fixture
@@ -120,6 +123,28 @@ def test_the_button_writes_each_selected_object(saved: bpy.types.Object, tmp_pat
     before = len(list(tmp_path.iterdir()))
     assert press(directory=str(tmp_path), format="obj", replace=True) == {"FINISHED"}
     assert len(list(tmp_path.iterdir())) == before
+
+
+def test_two_names_that_become_one_are_two_files(saved: bpy.types.Object, tmp_path: Path) -> None:
+    second = saved.copy()
+    saved.name, second.name = "a/b", "a_b"
+    bpy.context.scene.collection.objects.link(second)
+    second.select_set(True)
+    bpy.context.view_layer.update()
+    for _ in range(2):
+        assert press(directory=str(tmp_path), format="stl", replace=True) == {"FINISHED"}
+        assert sorted(path.name for path in tmp_path.glob("*.stl")) == ["a_b-2.stl", "a_b.stl"]
+
+
+def test_the_options_are_drawn(saved: bpy.types.Object) -> None:
+    drawn: list[tuple[str, Any]] = []
+    for chosen in ("fbx", "3mf"):
+        operator = types.SimpleNamespace(layout=Layout(drawn), chosen=chosen)
+        export_operators.EspalierExport.draw(operator, bpy.context)
+    options = ("target", "format", "print_size", "at_origin", "replace")
+    assert drawn == 2 * [("prop", name) for name in options]
+    known = bpy.ops.espalier.export.get_rna_type().properties.keys()
+    assert set(options) <= set(known)
 
 
 def test_the_best_format_of_a_program(saved: bpy.types.Object, tmp_path: Path) -> None:
