@@ -7,6 +7,8 @@ and not the backend, which need not even run. Only 3MF is ours: Blender has no e
 from __future__ import annotations
 
 import math
+import struct
+import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -65,7 +67,8 @@ def export(
 ) -> Exported:
     """Write an object into a folder, under its own name: all of its files, or none.
 
-    ``written`` are the files that the same press of a button wrote: they are never replaced. Raises OSError, RuntimeError (what Blender's exporter says) and ValueError if the object has no faces.
+    ``written`` are the files that the same press of a button wrote: they are never replaced. Raises OSError,
+    RuntimeError (what Blender's exporter says) and ValueError if the object has no faces.
     """
     base = asset_name(target.name, longest_in(folder))
     with ExitStack() as stack:
@@ -118,6 +121,8 @@ def write(
         _count_faces(main, len(copy.data.polygons))
     if wanted.format == "fbx":
         _forget_folder(main, folder)
+    if wanted.format == "usdz":
+        _forget_time(main)
     return None
 
 
@@ -170,6 +175,17 @@ def _forget_folder(path: Path, folder: Path) -> None:
         told = prefix.encode()
         here = ("./" * (len(told) // 2) + "/")[: len(told)].encode()
         content = content.replace(told, here)
+    path.write_bytes(content)
+
+
+def _forget_time(path: Path) -> None:
+    """Take the times of writing out of a zip, so that the same object gives the same bytes. Nothing in it moves."""
+    content, never = bytearray(path.read_bytes()), struct.pack("<2H", 0, 0x21)  # midnight, the first day of 1980
+    with zipfile.ZipFile(path) as archive:
+        entries, at = archive.infolist(), archive.start_dir
+    for entry in entries:
+        content[entry.header_offset + 10 : entry.header_offset + 14] = content[at + 12 : at + 16] = never
+        at += 46 + sum(struct.unpack_from("<3H", content, at + 28))
     path.write_bytes(content)
 
 
