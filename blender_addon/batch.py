@@ -32,17 +32,22 @@ from typing import Any, TypeAlias
 
 from ..backend import protocol
 from ..backend.files import FULL, CutOff, picture_digest, remove_left_behind, written_together
-from ..backend.formats import FORMATS, TARGETS, TEXTURES, Offer, files_of, offered
+from ..backend.formats import FORMATS
 from ..backend.names import printable
 from ..backend.signals import end_as_interrupted
 from ..backend.whole import flaw, is_whole
+from .batch_formats import (
+    add_format_options,
+    chosen_formats,
+    files_of_formats,
+    problem_with_formats,
+    written_by_blender,
+)
 from .jobs.client import Backend, BackendUnavailable
 from .jobs.file_lock import Busy, FileLock
 from .jobs.queue import Job, JobQueue
 from .report import REPORT, Asset, Names, describe, read_report, write_report
 
-#: What is written where nobody says.
-USUAL_FORMATS = ("glb", "blend")
 #: Errors of the backend itself: the image may be fine.
 BACKEND_ERRORS = {"backend_unavailable", "backend_ended", "backend_not_ready", "backend_protocol"}
 POLL = 0.02  # seconds
@@ -203,11 +208,7 @@ def parse(arguments: list[str], list_models: ListModels, name: str) -> argparse.
         help="treat images named NAME_front, NAME_back, ... in one folder as views of the object NAME (default: yes)",
     )
     protocol.add_options(parser, protocol.Door.BATCH)
-    known = ", ".join(offered(Offer.BATCH))
-    usual = ",".join(USUAL_FORMATS)
-    parser.add_argument("--format", metavar="A,B", help=f"what to write: {known} (default: {usual}, or the target's)")
-    targets = "; ".join(f"{name}: {each.words}" for name, each in TARGETS.items())
-    parser.add_argument("--target", choices=TARGETS, default="any", help=f"the program they are for. {targets}")
+    add_format_options(parser)
     parser.add_argument("--render", action="store_true", help="render a preview of each asset with Cycles on the CPU")
     options = parser.parse_args(arguments)
     options.formats = chosen_formats(options)
@@ -238,46 +239,6 @@ def parse(arguments: list[str], list_models: ListModels, name: str) -> argparse.
     if not options.images:
         parser.error("there are no images in these folders")
     return options
-
-
-def chosen_formats(options: argparse.Namespace) -> list[str]:
-    """The formats to write: those that were named, else the target's best, else the usual ones."""
-    if options.format is not None:
-        return list(dict.fromkeys(name.strip() for name in options.format.split(",")))
-    return list(USUAL_FORMATS if options.target == "any" else TARGETS[options.target].formats[:1])
-
-
-def problem_with_formats(options: argparse.Namespace) -> str:
-    """Why these formats cannot be written for this target by this Blender, in a sentence; empty if they can."""
-    target = TARGETS[options.target]
-    known = offered(Offer.BATCH)
-    if options.target != "any":
-        known = tuple(name for name in known if name in (*target.formats, "blend"))
-    if not set(options.formats) <= set(known):
-        given = "" if options.target == "any" else f"--target {options.target} "
-        return f"{given}--format {options.format}: choose from {', '.join(known)}"
-    if options.texture_size > target.most_pixels:
-        return f"--texture-size {options.texture_size}: {target.title} takes at most {target.most_pixels}"
-    if any(written_by_blender(name) for name in options.formats):
-        from .scene.export import obstacle
-
-        return next((f"--format {name}: {wrong}" for name in options.formats if (wrong := obstacle(name))), "")
-    return ""
-
-
-def written_by_blender(name: str) -> bool:
-    """Whether a format is written by one of Blender's exporters."""
-    return FORMATS[name].by_blender and name != "blend"
-
-
-def files_of_formats(options: argparse.Namespace, which: Callable[[str], bool] = lambda name: True) -> dict[str, str]:
-    """The endings of an asset's files, by kind, in those of the chosen formats for which ``which`` holds."""
-    has = {"texture": True, "normal_map": options.normal_map, "occlusion": options.ambient_occlusion}
-    images = tuple(kind for kind in TEXTURES if has[kind])
-    found: dict[str, str] = {}
-    for name in filter(which, options.formats):
-        found |= files_of(name, images, TARGETS[options.target])
-    return found
 
 
 def find_images(paths: list[Path]) -> Iterator[Path]:
