@@ -7,6 +7,7 @@ and not the backend, which need not even run. Only 3MF is ours: Blender has no e
 from __future__ import annotations
 
 import math
+import os
 import struct
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
@@ -70,6 +71,7 @@ def export(
     ``written`` are the files that the same press of a button wrote: they are never replaced. Raises OSError,
     RuntimeError (what Blender's exporter says) and ValueError if the object has no faces.
     """
+    folder = Path(os.path.abspath(folder))  # as exporters write it: see ``_forget_folder``
     base = asset_name(target.name, longest_in(folder))
     with ExitStack() as stack:
         copy = stack.enter_context(stand_in(context, target, wanted.at_origin))

@@ -98,7 +98,8 @@ class EspalierExport(bpy.types.Operator):
         if self.chosen not in target.formats:
             titles = ", ".join(FORMATS[name].title for name in target.formats)
             wrong = translate("Formats for {program}: {formats}").format(program=target.title, formats=titles)
-        elif not self.directory or not Path(self.directory).is_dir():
+        folder = Path(bpy.path.abspath(self.directory))
+        if not wrong and not (self.directory and folder.is_dir()):
             wrong = translate("Choose a folder")
         if wrong:
             self.report({"ERROR"}, wrong)
@@ -108,7 +109,7 @@ class EspalierExport(bpy.types.Operator):
         main = []
         for each in exportable(context):
             try:
-                done = export.export(context, each, Path(self.directory), wanted, written)
+                done = export.export(context, each, folder, wanted, written)
             except (OSError, RuntimeError, ValueError) as error:
                 self.report({"ERROR"}, f"{each.name}: {error}")
                 continue

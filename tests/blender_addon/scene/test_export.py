@@ -230,7 +230,7 @@ def test_the_same_object_gives_the_same_bytes(mug: bpy.types.Object, out: Path, 
 
 @pytest.mark.parametrize("format", ALL)
 def test_no_file_tells_where_it_was_made(mug: bpy.types.Object, out: Path, format: str) -> None:
-    for path in run(mug, out, format):
+    for path in run(mug, out / ".." / out.name, format):
         content = path.read_bytes()
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
