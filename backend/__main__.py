@@ -73,9 +73,10 @@ def _run(options: argparse.Namespace) -> int:
         return device()
     if options.command == "compile":
         from .images import refine
-        from .mesh import finish
+        from .mesh import finish, printing
 
         finish.warm()
+        printing.warm()
         refine.warm()
         return 0
     try:

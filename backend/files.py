@@ -8,8 +8,9 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from .whole import flaw
 
 #: How the name of a file begins while it is being written. The names of assets never begin with a dot.
 PART = ".espalier-"
+#: How the name of a folder ends in which files are written under their own names.
+STAGED = ".staged"
 
 #: The most bytes of an image file; larger ones are not read.
 MAX_PICTURE = 400_000_000
@@ -33,8 +36,11 @@ class CutOff(OSError):
 
 
 @contextmanager
-def written_together(*paths: Path, durable: bool = False) -> Iterator[tuple[Path, ...]]:
+def written_together(*paths: Path, named: Sequence[Path] = (), durable: bool = False) -> Iterator[tuple[Path, ...]]:
     """Give a path for each of several files that belong together, in its folder and with its suffix, to write to.
+
+    Those of ``named`` follow. They already have the names that the files will have, in a folder of their own: for files
+    that name each other, such as a .fbx and its textures.
 
     If the block succeeds and every file is complete by the marks of its format (``whole``), they replace ``paths``, and
     never what a link there leads to. Whatever happens, each of ``paths`` holds either its old content or all of the
@@ -42,8 +48,13 @@ def written_together(*paths: Path, durable: bool = False) -> Iterator[tuple[Path
     ``durable`` the content is on the disk before it gets its name, so that a power cut cannot leave the name without
     the content. Raises OSError, CutOff among them.
     """
-    parts = tuple(_part(path) for path in paths)
+    paths += tuple(named)
+    folders = {path.parent: _part(path.parent / "x", STAGED) for path in named}
+    parts = tuple(_part(path) for path in paths[: len(paths) - len(named)])
+    parts += tuple(folders[path.parent] / path.name for path in named)
     try:
+        for folder in folders.values():
+            folder.mkdir()
         yield parts
         for part, path in zip(parts, paths, strict=True):
             if wrong := flaw(part):
@@ -53,8 +64,10 @@ def written_together(*paths: Path, durable: bool = False) -> Iterator[tuple[Path
         for part, path in zip(parts, paths, strict=True):
             os.replace(part, path)
     finally:
-        for part in parts:
+        for part in parts[: len(paths) - len(named)]:
             part.unlink(missing_ok=True)
+        for folder in folders.values():
+            shutil.rmtree(folder, ignore_errors=True)  # on Windows, something may still have a file of it open
 
 
 @contextmanager
@@ -84,13 +97,24 @@ def write_whole(path: Path, content: str | bytes, *, durable: bool = False) -> N
 
 
 def left_behind(folder: Path) -> list[Path]:
-    """The partial files in a folder that processes left which were killed. Whoever deletes them must be alone there."""
-    return sorted(path for path in folder.glob(f"{PART}*.part*") if path.is_symlink() or path.is_file())
+    """The partial files in a folder, and folders of them, that processes left which were killed."""
+    folders = (path for path in folder.glob(f"{PART}*{STAGED}") if path.is_dir() and not path.is_symlink())
+    files = (path for path in folder.glob(f"{PART}*.part*") if path.is_symlink() or path.is_file())
+    return sorted({*folders, *files})
 
 
-def _part(path: Path) -> Path:
+def remove_left_behind(folder: Path) -> None:
+    """Delete what killed processes left in a folder. Whoever calls this must be alone there. Raises OSError."""
+    for path in left_behind(folder):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _part(path: Path, ending: str = "") -> Path:
     """Where a file is while it is written: beside it, under a name that is nobody's."""
-    return path.with_name(f"{PART}{os.urandom(8).hex()}.part{path.suffix}")
+    return path.with_name(f"{PART}{os.urandom(8).hex()}{ending or f'.part{path.suffix}'}")
 
 
 def _flush(file: Path) -> None:

@@ -245,9 +245,10 @@ class Result:
     [-0.5, 0.5]^3), ``faces`` [F, 3] int32 and ``uvs`` [F, 3, 2] float32 (one per face corner, v up);
     ``texture`` is a PNG (sRGB, opaque); ``glb`` holds the same asset, y up, as ``asset_facts.standing`` puts it.
     ``normal_map`` is a PNG (linear) of tangent-space normals in MikkTSpace, green up; "" if it was not requested.
-    ``occlusion`` is a greyscale PNG (linear), white where the surface is open; "" if it was not requested. ``raw`` has
-    the arrays of ``Preview``; "" if the raw mesh was not to be kept. If the request had a mesh, the arrays are that
-    mesh's (or its cage's), face by face, moved into the cube, and ``counts["charts"]`` is 0 if its own UVs were used.
+    ``occlusion`` is a PNG (linear) packed as ORM: red is 255 where the surface is open, green and blue are the constant
+    roughness and metalness; "" if it was not requested. ``raw`` has the arrays of ``Preview``; "" if the raw mesh was
+    not to be kept. If the request had a mesh, the arrays are that mesh's (or its cage's), face by face, moved into the
+    cube, and ``counts["charts"]`` is 0 if its own UVs were used.
     ``files`` has the other formats that were requested, and "raw", a .ply of the raw mesh. ``cameras`` has one for each
     image if the texture was to be painted from them: None where the object is too small.
     """

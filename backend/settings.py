@@ -14,6 +14,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from . import print_facts
+from .formats import FORMATS, Offer, offered
+
 #: The model that is used when none is named: the bundled student with two steps.
 DEFAULT_MODEL = "mini-mdt"
 
@@ -225,11 +228,25 @@ class Settings:
         "Formats",
         "Other files to write besides the .glb",
         doors=Door.COMMAND,
-        choices=(
-            Choice("obj", "OBJ", "The asset as .obj with its material and textures"),
-            Choice("ply", "PLY", "The simplified mesh as .ply with vertex colors"),
-            Choice("gaussians", "Gaussians", "The model's 3D Gaussians as .ply"),
+        choices=tuple(
+            Choice(name, FORMATS[name].title, FORMATS[name].words) for name in offered(Offer.COMMAND) if name != "glb"
         ),
+    )
+    draco: bool = _setting(
+        False,
+        bool,
+        "Draco",
+        "Compress the mesh in the .glb with Draco. Not every program can read it",
+        doors=Door.COMMAND | Door.BATCH,
+    )
+    print_size: float = _setting(
+        print_facts.SIZE,
+        float,
+        "Print Size",
+        "Length of the longest side in files for 3D printing, in millimeters",
+        doors=Door.COMMAND | Door.BATCH,
+        low=1.0,
+        high=10_000.0,
     )
 
     def __post_init__(self) -> None:
@@ -237,6 +254,11 @@ class Settings:
             wrong = problem(name, getattr(self, name))
             if wrong:
                 raise InvalidSetting(wrong)
+
+    @property
+    def is_printed(self) -> bool:
+        """Whether a format for 3-D printing was asked for."""
+        return any(FORMATS[name].print_size for name in self.formats)
 
     @property
     def gaussians(self) -> bool:

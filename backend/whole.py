@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import struct
+import zipfile
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,6 +24,11 @@ _LAST_BLOCK = b"ENDB"
 _PNG = b"\x89PNG\r\n\x1a\n"
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a PNG's colour types
 _PIECE = 1 << 20
+
+#: The magic number at the end of a binary FBX, as https://code.blender.org/2013/08/fbx-binary-file-format-specification
+#: describes it and Blender writes it.
+_FBX_END = bytes.fromhex("f85a8c6adef5d97eece90ce3758f290b")
+_MOST_SECTIONS = 64  # of a .usdc: there are six
 
 
 def is_whole(path: Path) -> bool:
@@ -45,7 +51,7 @@ def flaw(path: Path) -> str:
     try:
         with path.open("rb") as stream:
             return check(stream, size)
-    except (struct.error, zlib.error, ValueError, KeyError, RecursionError) as error:
+    except (struct.error, zlib.error, zipfile.BadZipFile, EOFError, ValueError, KeyError, RecursionError) as error:
         return f"its end is missing or damaged ({error})"
 
 
@@ -134,9 +140,64 @@ def _ply(stream: BinaryIO, size: int) -> str:
     return "" if stream.read(4) == b"ply\n" else "it does not begin as a .ply does"
 
 
+def _zip(stream: BinaryIO, size: int) -> str:
+    """A zip, such as .3mf and .usdz: its directory is at its end, and the content of each entry has its checksum."""
+    with zipfile.ZipFile(stream) as archive:
+        damaged = archive.testzip()
+    return f"{damaged} in it is damaged" if damaged else ""
+
+
+def _stl(stream: BinaryIO, size: int) -> str:
+    """Binary STL: a header of 80 bytes, the number of triangles, and 50 bytes for each."""
+    (count,) = struct.unpack("<80xI", stream.read(84))
+    return "" if size == 84 + 50 * count else f"it has {size} bytes, and says {84 + 50 * count}"
+
+
+def _fbx(stream: BinaryIO, size: int) -> str:
+    """Binary FBX: the nodes follow each other, each says where it ends, and a magic number ends the file."""
+    if stream.read(21) != b"Kaydara FBX Binary  \0":
+        return "it does not begin as a binary FBX does"
+    (version,) = struct.unpack("<2xI", stream.read(6))
+    wide, at = version >= 7500, 27
+    while True:
+        stream.seek(at)
+        (end,) = struct.unpack("<Q" if wide else "<I", stream.read(8 if wide else 4))
+        if end == 0:
+            break
+        if end <= at or end > size:
+            return "a node of it is cut off"
+        at = end
+    stream.seek(size - 16)
+    return "" if stream.read(16) == _FBX_END else "its end is missing"
+
+
+def _usdc(stream: BinaryIO, size: int) -> str:
+    """Binary USD: the header says where the table of contents begins, which Blender writes last."""
+    magic, _, contents = struct.unpack("<8s8sq", stream.read(24))
+    if magic != b"PXR-USDC":
+        return "it does not begin as a .usdc does"
+    stream.seek(contents)
+    (count,) = struct.unpack("<Q", stream.read(8))
+    sections = [struct.unpack("<16sqq", stream.read(32)) for _ in range(min(count, _MOST_SECTIONS))]
+    return "a section of it is cut off" if any(start + length > size for _, start, length in sections) else ""
+
+
+def _text(stream: BinaryIO, size: int) -> str:
+    """Text such as .obj and .mtl, whose last line ends. Nothing else shows that such a file was cut off."""
+    stream.seek(size - 1)
+    return "" if stream.read(1) == b"\n" else "its last line is cut off"
+
+
 _CHECKS: Mapping[str, Callable[[BinaryIO, int], str]] = {
     ".glb": _glb,
     ".blend": _blend,
     ".png": _png,
     ".ply": _ply,
+    ".3mf": _zip,
+    ".usdz": _zip,
+    ".stl": _stl,
+    ".fbx": _fbx,
+    ".usdc": _usdc,
+    ".obj": _text,
+    ".mtl": _text,
 }

@@ -14,6 +14,7 @@ def _modules() -> tuple[ModuleType, ...]:
     from .scene import history, travel
     from .ui import (
         cutout_operators,
+        export_operators,
         image_operators,
         object_operators,
         operators,
@@ -37,6 +38,7 @@ def _modules() -> tuple[ModuleType, ...]:
         cutout_operators,
         operators,
         object_operators,
+        export_operators,
         presets,
         panels,
         result_panels,

@@ -1,7 +1,8 @@
 """Turns folders of images into textured meshes, without a window: one asset for each object.
 
 Both ``blender --command espalier`` and a checkout's ``scripts/batch.py`` run this. It writes ``NAME.glb`` and
-``NAME.blend``, ``previews/NAME.png`` with --render, and ``report.json``, which says what happened to each object. An
+``NAME.blend`` or other formats, ``previews/NAME.png`` with --render, and ``report.json``, which says what happened to
+each object. An
 asset that exists already, made from the same images with the same settings, is skipped. An object that fails does not
 stop the others. If the backend dies, the present object has failed, and the next one gets a new backend.
 
@@ -30,16 +31,23 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from ..backend import protocol
-from ..backend.files import FULL, CutOff, left_behind, picture_digest, written_together
+from ..backend.files import FULL, CutOff, picture_digest, remove_left_behind, written_together
+from ..backend.formats import FORMATS
 from ..backend.names import printable
 from ..backend.signals import end_as_interrupted
 from ..backend.whole import flaw, is_whole
+from .batch_formats import (
+    add_format_options,
+    chosen_formats,
+    files_of_formats,
+    problem_with_formats,
+    written_by_blender,
+)
 from .jobs.client import Backend, BackendUnavailable
 from .jobs.file_lock import Busy, FileLock
 from .jobs.queue import Job, JobQueue
 from .report import REPORT, Asset, Names, describe, read_report, write_report
 
-FORMATS = ("glb", "blend")
 #: Errors of the backend itself: the image may be fine.
 BACKEND_ERRORS = {"backend_unavailable", "backend_ended", "backend_not_ready", "backend_protocol"}
 POLL = 0.02  # seconds
@@ -115,8 +123,8 @@ def make_all(options: argparse.Namespace, launch: Launch, work: Path) -> int:
 
     ``work`` is a folder for temporary files.
     """
-    for part in (*left_behind(options.out), *left_behind(options.out / PREVIEWS)):
-        part.unlink()
+    for folder in (options.out, options.out / PREVIEWS):
+        remove_left_behind(folder)
     earlier = read_report(options.out)
     assets = plan(options, earlier)
     before = earlier or {}
@@ -200,12 +208,12 @@ def parse(arguments: list[str], list_models: ListModels, name: str) -> argparse.
         help="treat images named NAME_front, NAME_back, ... in one folder as views of the object NAME (default: yes)",
     )
     protocol.add_options(parser, protocol.Door.BATCH)
-    parser.add_argument("--format", default="glb,blend", help="glb, blend or both (default: glb,blend)")
+    add_format_options(parser)
     parser.add_argument("--render", action="store_true", help="render a preview of each asset with Cycles on the CPU")
     options = parser.parse_args(arguments)
-    options.formats = [name.strip() for name in options.format.split(",")]
-    if not set(options.formats) <= set(FORMATS):
-        parser.error(f"--format {options.format}: choose from {', '.join(FORMATS)}")
+    options.formats = chosen_formats(options)
+    if wrong := problem_with_formats(options):
+        parser.error(wrong)
     if options.out.exists() and not options.out.is_dir():
         parser.error(f"--out {options.out} is a file")
     options.out = options.out.resolve()
@@ -279,7 +287,7 @@ def objects(images: Iterable[Path], views: bool) -> list[tuple[str, list[Path]]]
 def plan(options: argparse.Namespace, earlier: Mapping[str, Asset] | None) -> list[Asset]:
     """An asset for each object, named after its images: see ``Names``. ``earlier`` is what ``read_report`` gives."""
     stamp = json.dumps([options.settings, options.stamp]).encode()
-    endings = {kind: f".{kind}" for kind in options.formats}
+    endings = files_of_formats(options)
     endings |= {"raw": ".raw.ply"} if options.keep_raw else {}
     names = Names(options.out, earlier)
     assets: list[Asset] = []
@@ -317,8 +325,9 @@ def make(asset: Asset, options: argparse.Namespace, queue: JobQueue, pace: Pace,
     job: Job | None = None
     try:
         folder.mkdir()
+        formats = tuple(name for name in options.formats if not FORMATS[name].by_blender and name != "glb")
         request = protocol.Generate(
-            uuid.uuid4().hex, tuple(asset.images), str(folder), name=asset.name, **options.settings
+            uuid.uuid4().hex, tuple(asset.images), str(folder), name=asset.name, formats=formats, **options.settings
         )
         job = Job(request)
         run(job, queue, pace)
@@ -330,7 +339,7 @@ def make(asset: Asset, options: argparse.Namespace, queue: JobQueue, pace: Pace,
         asset.seconds, asset.counts = dict(job.result.timings), dict(job.result.counts)
         asset.note = job.result.note
         with contextlib.redirect_stdout(io.StringIO()):  # operators print what they do
-            write_files(asset, job.result, options.out)
+            write_files(asset, job.result, options)
         asset.status = "done"
     except OSError as error:
         code = "disk_full" if error.errno in FULL else "output_failed"
@@ -359,37 +368,56 @@ def run(job: Job, queue: JobQueue, pace: Pace) -> None:
         say("\r\033[K", end="")
 
 
-def write_files(asset: Asset, result: protocol.Result, out: Path) -> None:
+def write_files(asset: Asset, result: protocol.Result, options: argparse.Namespace) -> None:
     """Write the asset's files, all of them or none: the backend's files are copied, bpy writes the others."""
-    paths = {kind: out / file for kind, file in asset.files.items()}
+    paths = {kind: options.out / file for kind, file in asset.files.items()}
     if "preview" in paths:
         paths["preview"].parent.mkdir(exist_ok=True)
         if paths["preview"].parent.is_symlink():
             raise OSError(f"{paths['preview'].parent} is a link")
-    with written_together(*paths.values(), durable=True) as parts:
-        part = dict(zip(paths, parts, strict=True))
-        for kind, source in {"glb": result.glb, "raw": result.files.get("raw", "")}.items():
+    exported = files_of_formats(options, written_by_blender)
+    kinds = sorted(paths, key=lambda kind: kind in exported)  # those that are written under their own names come last
+    named = [paths[kind] for kind in kinds if kind in exported]
+    with written_together(*(paths[kind] for kind in kinds if kind not in exported), named=named, durable=True) as parts:
+        part = dict(zip(kinds, parts, strict=True))
+        for kind, source in copies(asset, result).items():
             if kind in part:
                 shutil.copyfile(source, part[kind])
-        if part.keys() & {"blend", "preview"}:
-            write_with_blender(asset, result, part)
+        if part.keys() & {"blend", "preview", *exported}:
+            write_with_blender(asset, result, part, options)
 
 
-def write_with_blender(asset: Asset, result: protocol.Result, part: Mapping[str, Path]) -> None:
-    """Write the .blend and the preview to the paths in ``part``."""
+def copies(asset: Asset, result: protocol.Result) -> dict[str, str]:
+    """The backend's files, by kind. Raises OSError if an OBJ would name its material and textures wrongly."""
+    if "obj" in result.files and Path(result.files["obj"]).stem != asset.name:
+        raise OSError(f"the temporary folder shortens the name {asset.name}: TMPDIR chooses another")
+    found = {"glb": result.glb, "texture": result.texture, "normal_map": result.normal_map}
+    return found | {"occlusion": result.occlusion} | dict(result.files)
+
+
+def write_with_blender(
+    asset: Asset, result: protocol.Result, part: Mapping[str, Path], options: argparse.Namespace
+) -> None:
+    """Write the .blend, the preview and what Blender exports to the paths in ``part``."""
     import bpy
 
-    from .scene import travel
+    from .scene import export, travel
+    from .scene.export_images import pictures_of
     from .scene.mesh_import import create_object
     from .scene.render_preview import render_preview
+    from .scene.stand_in import stand_in
 
     bpy.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
     made = create_object(result, name=asset.name, collection=bpy.context.scene.collection, settings=result.settings)
+    for name in filter(written_by_blender, options.formats):
+        with stand_in(bpy.context, made, at_origin=True) as copy:
+            wanted = export.Wanted(name, options.target)
+            export.write(copy, part[name].parent, asset.name, wanted, pictures_of(copy.data))
     if "blend" in part:
         show_textures(bpy.data.screens)
         made.select_set(True)
         bpy.context.view_layer.objects.active = made
-        travel.make_relative(str(part["blend"].parent))
+        travel.make_relative(str(options.out))
         save_copy(part["blend"], asset.name, made.name)
     if "preview" in part:
         start = time.monotonic()

@@ -41,6 +41,9 @@ SHARED = (
     "backend.names",
     "backend.whole",
     "backend.asset_facts",
+    "backend.formats",
+    "backend.print_facts",
+    "backend.threemf",
     "backend.signals",
     "backend.typed_json",
 )
@@ -71,7 +74,15 @@ LAYERS = (
     ("backend.errors",),
     ("backend.protocol",),
     ("backend.settings", "backend.image_facts", "backend.files", "backend.typed_json", "backend.memory"),
-    ("backend.names", "backend.whole", "backend.asset_facts", "backend.signals"),
+    (
+        "backend.names",
+        "backend.whole",
+        "backend.asset_facts",
+        "backend.formats",
+        "backend.print_facts",
+        "backend.threemf",
+        "backend.signals",
+    ),
 )
 #: The same inside the training and the mesh.
 TRAINING = (
@@ -83,7 +94,7 @@ TRAINING = (
     ("backend.training.flow_path", "backend.training.muon", "backend.training.run_folder"),
 )
 MESH = (
-    ("backend.mesh.export", "backend.mesh.given", "backend.mesh.voxelize"),
+    ("backend.mesh.export", "backend.mesh.given", "backend.mesh.printing", "backend.mesh.voxelize"),
     ("backend.mesh.finish",),
     ("backend.mesh.paint",),
     ("backend.mesh.bake",),
@@ -92,7 +103,7 @@ MESH = (
 )
 ADDON = (
     ("blender_addon.ui", "blender_addon.command"),
-    ("blender_addon.batch",),
+    ("blender_addon.batch", "blender_addon.batch_formats"),
     ("blender_addon.request",),
     ("blender_addon.pump",),
     ("blender_addon.scene",),

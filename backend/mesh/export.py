@@ -25,9 +25,22 @@ FLOAT, UNSIGNED_INT = 5126, 5125
 ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER = 34962, 34963
 LINEAR, LINEAR_MIPMAP_LINEAR, REPEAT = 9729, 9987, 10497
 
+#: The extension for meshes compressed with Draco. Positions and UVs are rounded to 1/16,384 of their range, normals to
+#: about 0.1 degrees. Tangents stay exact: the extension has no smaller type for them.
+DRACO = "KHR_draco_mesh_compression"
+DRACO_POSITION, DRACO_UV, DRACO_NORMAL = 14, 14, 10  # bits
+DRACO_LEVEL = 7  # of 10
+
 
 def write_glb(
-    path: Path, mesh: FinishedMesh, texture: bytes, normal_map: bytes | None, name: str, occlusion: bytes | None = None
+    path: Path,
+    mesh: FinishedMesh,
+    texture: bytes,
+    normal_map: bytes | None,
+    name: str,
+    occlusion: bytes | None = None,
+    *,
+    draco: bool = False,
 ) -> None:
     """Write one textured object as ``.glb``. The same input gives the same bytes.
 
@@ -38,16 +51,15 @@ def write_glb(
         normal_map: a PNG of tangent-space normals, embedded together with the tangents that it was baked with, since
             viewers may compute others.
         name: name of the node, the mesh and the material.
-        occlusion: a PNG whose red channel is 255 where the surface is open, embedded.
+        occlusion: a PNG whose red channel is 255 where the surface is open, such as that of ``packed``, embedded.
+        draco: whether to compress the mesh, by the extension KHR_draco_mesh_compression.
     """
     split = split_seams(mesh)
     data = _Buffer()
-    position = _y_up(split.vertices)
-    bounds = {"min": position.min(axis=0).tolist(), "max": position.max(axis=0).tolist()}
     attributes = {
-        "POSITION": data.accessor(position, "VEC3", ARRAY_BUFFER, **bounds),
-        "NORMAL": data.accessor(_y_up(split.normals), "VEC3", ARRAY_BUFFER),
-        "TEXCOORD_0": data.accessor(split.uvs * [1, -1] + [0, 1], "VEC2", ARRAY_BUFFER),
+        "POSITION": _y_up(split.vertices),
+        "NORMAL": _y_up(split.normals),
+        "TEXCOORD_0": (split.uvs * [1, -1] + [0, 1]).astype(np.float32),
     }
     material: dict[str, Any] = {
         "name": name,
@@ -59,20 +71,20 @@ def write_glb(
     }
     images = {"texture": texture}
     if normal_map is not None:
-        tangents = np.column_stack([_y_up(split.tangents), split.signs])
-        attributes["TANGENT"] = data.accessor(tangents, "VEC4", ARRAY_BUFFER)
+        attributes["TANGENT"] = np.column_stack([_y_up(split.tangents), split.signs])
         material["normalTexture"] = {"index": len(images)}
         images["normal_map"] = normal_map
     if occlusion is not None:
         material["occlusionTexture"] = {"index": len(images)}
         images["occlusion"] = occlusion
-    indices = data.accessor(split.faces.reshape(-1), "SCALAR", ELEMENT_ARRAY_BUFFER)
+    primitive = (_compressed if draco else _plain)(data, attributes, split.faces)
     document = {
         "asset": {"version": "2.0", "generator": "Espalier"},
+        **({"extensionsUsed": [DRACO], "extensionsRequired": [DRACO]} if draco else {}),
         "scene": 0,
         "scenes": [{"nodes": [0]}],
         "nodes": [{"mesh": 0, "name": name}],
-        "meshes": [{"name": name, "primitives": [{"attributes": attributes, "indices": indices, "material": 0}]}],
+        "meshes": [{"name": name, "primitives": [{**primitive, "material": 0}]}],
         "materials": [material],
         "textures": [{"sampler": 0, "source": number} for number in range(len(images))],
         "samplers": [{"magFilter": LINEAR, "minFilter": LINEAR_MIPMAP_LINEAR, "wrapS": REPEAT, "wrapT": REPEAT}],
@@ -87,6 +99,68 @@ def write_glb(
     text = json.dumps(document, separators=(",", ":")).encode()
     body = _chunk(b"JSON", text, b" ") + _chunk(b"BIN\0", bytes(data.bytes), b"\0")
     write_whole(path, struct.pack("<4sII", b"glTF", 2, 12 + len(body)) + body)
+
+
+def packed(occlusion: np.ndarray) -> np.ndarray:
+    """Occlusion [H, W] uint8 in its place among roughness and metalness, as engines pack them (ORM): [H, W, 3] uint8.
+
+    Red is how open the surface is, green the roughness, blue the metalness. The last two are constant: no model here
+    knows them. glTF has them as factors, which are exact, and takes only red of this image.
+    """
+    image = np.zeros((*occlusion.shape, 3), np.uint8)
+    image[..., 0], image[..., 1] = occlusion, round(255 * ROUGHNESS)
+    return image
+
+
+def _plain(data: _Buffer, attributes: dict[str, np.ndarray], faces: np.ndarray) -> dict[str, Any]:
+    """The attributes and indices of a primitive, as they are."""
+    numbers = {word: data.accessor(values, ARRAY_BUFFER, **_facts(word, values)) for word, values in attributes.items()}
+    indices = faces.reshape(-1)
+    return {"attributes": numbers, "indices": data.accessor(indices, ELEMENT_ARRAY_BUFFER, **_facts("", indices))}
+
+
+def _compressed(data: _Buffer, attributes: dict[str, np.ndarray], faces: np.ndarray) -> dict[str, Any]:
+    """The attributes and indices of a primitive, compressed with Draco.
+
+    Draco orders vertices and faces anew, and rounds. The tables describe what a decoder gets, so it is decoded here.
+    """
+    import DracoPy
+
+    position, normal, uv = (attributes[word].astype(float) for word in ("POSITION", "NORMAL", "TEXCOORD_0"))
+    tangent = attributes.get("TANGENT")
+    content = DracoPy.encode(
+        position,
+        faces.astype(np.uint32),
+        tex_coord=uv,
+        normals=normal,
+        generic_attributes=None if tangent is None else {0: tangent.astype(np.float32)},
+        compression_level=DRACO_LEVEL,
+        quantization_bits=DRACO_POSITION,
+        tex_coord_quantization_bits=DRACO_UV,
+        normal_quantization_bits=DRACO_NORMAL,
+    )
+    decoded = DracoPy.decode(content)
+    kinds = {DracoPy.AttributeType.POSITION: "POSITION", DracoPy.AttributeType.NORMAL: "NORMAL"}
+    kinds |= {DracoPy.AttributeType.TEX_COORD: "TEXCOORD_0", DracoPy.AttributeType.GENERIC: "TANGENT"}
+    stored = {kinds[each["attribute_type"]]: each for each in decoded.attributes}
+    numbers = {word: data.described(**_facts(word, stored[word]["data"])) for word in attributes}
+    ids = {word: int(stored[word]["unique_id"]) for word in attributes}
+    return {
+        "attributes": numbers,
+        "indices": data.described(**_facts("", decoded.faces.reshape(-1))),
+        "extensions": {DRACO: {"bufferView": data.view(content), "attributes": ids}},
+    }
+
+
+def _facts(word: str, values: np.ndarray) -> dict[str, Any]:
+    """What an accessor says of an attribute [V, C], or of indices [N]."""
+    kind = "SCALAR" if values.ndim == 1 else f"VEC{values.shape[1]}"
+    facts: dict[str, Any] = {"componentType": UNSIGNED_INT if values.ndim == 1 else FLOAT}
+    facts |= {"count": len(values), "type": kind}
+    if word == "POSITION":
+        ends = values.astype(np.float32)
+        facts |= {"min": ends.min(axis=0).tolist(), "max": ends.max(axis=0).tolist()}
+    return facts
 
 
 def write_obj(path: Path, mesh: FinishedMesh, texture: str, normal_map: str | None, name: str) -> None:
@@ -118,7 +192,8 @@ def mtl_text(texture: str, normal_map: str | None, name: str) -> str:
     """The content of an ``.mtl``. Readers without ``Pr`` take the roughness from ``Ns`` = 1000 (1 - roughness)^2."""
     words = [f"newmtl {name}", "Ka 1 1 1", "Kd 1 1 1", "Ks 0.5 0.5 0.5", f"Ns {1000 * (1 - ROUGHNESS) ** 2:.6g}"]
     words += ["Ni 1.5", "d 1", "illum 2", f"Pr {ROUGHNESS:.6g}", "Pm 0", f"map_Kd {texture}"]
-    words += [] if normal_map is None else [f"norm {normal_map}"]  # the PBR extension's name of a tangent-space map
+    if normal_map is not None:  # "norm" is the PBR extension's name of a tangent-space map
+        words += ["# tangent space, green up (as OpenGL and glTF have it)", f"norm {normal_map}"]
     return "\n".join(words) + "\n"
 
 
@@ -209,12 +284,15 @@ class _Buffer:
         self.bytes.extend(data)
         return len(self.views) - 1
 
-    def accessor(self, values: np.ndarray, kind: str, target: int, **more: Any) -> int:
-        """Append an array as float32, or as uint32 if it holds indices, and return the index of its accessor."""
-        component, dtype = (UNSIGNED_INT, "<u4") if target == ELEMENT_ARRAY_BUFFER else (FLOAT, "<f4")
-        form = {"componentType": component, "count": len(values), "type": kind, **more}
+    def accessor(self, values: np.ndarray, target: int, **facts: Any) -> int:
+        """Append an array, as float32 or, if it holds indices, as uint32. Returns the index of its accessor."""
+        dtype = "<u4" if target == ELEMENT_ARRAY_BUFFER else "<f4"
         view = self.view(np.ascontiguousarray(values, dtype=dtype).tobytes(), target=target)
-        self.accessors.append({"bufferView": view, **form})
+        return self.described(bufferView=view, **facts)
+
+    def described(self, **facts: Any) -> int:
+        """Add an accessor, and return its index. It has no view if its values are compressed."""
+        self.accessors.append(facts)
         return len(self.accessors) - 1
 
 

@@ -2,8 +2,7 @@
 
 A job leaves these files in its folder, named after the first image: ``NAME.raw.npz`` (the preview), ``NAME.npz``,
 ``NAME.texture.png``, ``NAME.normal_map.png``, ``NAME.glb`` and ``NAME.json``. On request it also leaves
-``NAME.occlusion.png``, ``NAME.raw.ply``, ``NAME.obj`` with its ``.mtl``, ``NAME.ply`` and ``NAME.gaussians.ply``. Each
-file appears whole or not at all.
+``NAME.occlusion.png``, ``NAME.raw.ply`` and the formats of ``formats.FORMATS``. Each file appears whole or not at all.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from typing import Any
 
 from .. import protocol
 from ..errors import SettingsError
+from ..formats import TEXTURES
 from ..images.files import load_image
 from ..mesh import RawMesh
 from ..mesh.paint.paint import View
@@ -25,12 +25,15 @@ from ..pipeline import Pipeline
 from ..protocol import Settings
 from ..retexture import load_mesh, retexture
 from .cutouts import is_point
-from .outputs import Place, write_asset, write_notes, write_raw
+from .outputs import Place, check_print, write_asset, write_notes, write_raw
 from .warm_models import WarmModels
 
 OnProgress = Callable[[str, int, int], None]
 OnPreview = Callable[[Path], None]
 Check = Callable[[], None]
+
+#: The kinds of files of a result that it names elsewhere than among those that were asked for.
+NOT_ASKED_FOR = ("arrays", "glb", *TEXTURES)
 
 
 def run(
@@ -76,7 +79,8 @@ def run(
 
     written = time.perf_counter()
     carried_out = _carried_out(request, pipeline, settings)
-    files = write_asset(place, generated, settings, durable=durable)
+    printed = check_print(generated, settings, check)
+    files = write_asset(place, generated, settings, durable=durable, check=check, printed=printed)
     cameras = tuple(_camera(view) for view in generated.mesh.views)
     write_notes(place, carried_out, generated.counts, cameras)
     timings["write"] = time.perf_counter() - written
@@ -92,8 +96,8 @@ def run(
         normal_map=str(files.get("normal_map", "")),
         occlusion=str(files.get("occlusion", "")),
         raw=str(place.raw_arrays) if settings.keep_raw else "",
-        files={kind: str(path) for kind, path in files.items() if kind in (*protocol.ABOUT["formats"].values, "raw")},
-        note=" ".join(filter(None, [*notes, generated.note])),
+        files={kind: str(path) for kind, path in files.items() if kind not in NOT_ASKED_FOR},
+        note=" ".join(filter(None, [*notes, generated.note, printed.note if printed is not None else ""])),
         cameras=cameras,
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,28 +19,23 @@ from PIL import Image
 
 from ..asset_facts import standing
 from ..files import picture_digest, write_whole, written_together, written_whole
-from ..mesh import Mesh, RawMesh
-from ..mesh.export import mtl_text, obj_text, write_gaussians, write_glb, write_ply
+from ..formats import FORMATS, TEXTURES, Offer, offered
+from ..mesh import Mesh, RawMesh, printing
+from ..mesh.export import mtl_text, obj_text, packed, write_gaussians, write_glb, write_ply
+from ..mesh.finish import FinishedMesh
 from ..names import asset_name, key, longest_in, numbered, seen_from
 from ..pipeline import Generated
+from ..print_facts import PrintCheck
 from ..protocol import ImageCamera, Settings
+from ..threemf import Colors, write_3mf
 
 #: zlib level of the texture: the default (6) takes far longer for a few percent.
 _PNG_LEVEL = 3
 
 #: The endings of an asset's files, by kind. The name of an image is that of the field of ``FinishedMesh``.
-ENDINGS = {
-    "arrays": ".npz",
-    "glb": ".glb",
-    "texture": ".texture.png",
-    "normal_map": ".normal_map.png",
-    "occlusion": ".occlusion.png",
-    "raw": ".raw.ply",
-    "obj": ".obj",
-    "mtl": ".mtl",
-    "ply": ".ply",
-    "gaussians": ".gaussians.ply",
-}
+ENDINGS = {"arrays": ".npz", **TEXTURES, "raw": ".raw.ply"}
+for _format in offered(Offer.COMMAND):
+    ENDINGS |= {_format: FORMATS[_format].ending, **FORMATS[_format].beside}
 RAW_ARRAYS, NOTES = ".raw.npz", ".json"
 
 
@@ -92,8 +87,18 @@ def _pictures_in(notes: Path) -> object:
         return None
 
 
-def write_asset(place: Place, generated: Generated, settings: Settings, *, durable: bool) -> dict[str, Path]:
+def write_asset(
+    place: Place,
+    generated: Generated,
+    settings: Settings,
+    *,
+    durable: bool,
+    check: Callable[[], None] = lambda: None,
+    printed: PrintCheck | None = None,
+) -> dict[str, Path]:
     """Write an asset's files, all of them or none. Returns the path of each kind. Raises OSError.
+
+    ``printed`` is what ``check_print`` found, if it is to be printed. ``check()`` may end the writing by raising.
 
     The files for other programs hold the asset as Blender's object stands: see ``standing``. Only the arrays are as
     they were made.
@@ -101,7 +106,8 @@ def write_asset(place: Place, generated: Generated, settings: Settings, *, durab
     mesh = generated.mesh
     factor, shift = standing(mesh.vertices.min(axis=0), mesh.vertices.max(axis=0))
     stood = replace(mesh, vertices=_moved(mesh.vertices, factor, shift))
-    painted = {"texture": mesh.texture, "normal_map": mesh.normal_map, "occlusion": mesh.occlusion}
+    occluded = None if mesh.occlusion is None else packed(mesh.occlusion)
+    painted = {"texture": mesh.texture, "normal_map": mesh.normal_map, "occlusion": occluded}
     images = {kind: _png(image) for kind, image in painted.items() if image is not None}
     kinds = ["arrays", "glb", *images, *_asked_for(generated, settings)]
     files = {kind: place.path(kind) for kind in kinds}
@@ -116,7 +122,7 @@ def write_asset(place: Place, generated: Generated, settings: Settings, *, durab
             uvs=mesh.uvs.astype(np.float32),
         )
         normal_map, occlusion = images.get("normal_map"), images.get("occlusion")
-        write_glb(part["glb"], stood, images["texture"], normal_map, place.name, occlusion)
+        write_glb(part["glb"], stood, images["texture"], normal_map, place.name, occlusion, draco=settings.draco)
         if "raw" in part:
             raw = generated.raw.numpy()
             write_ply(part["raw"], replace(raw, vertices=_moved(raw.vertices, factor, shift)))
@@ -125,6 +131,9 @@ def write_asset(place: Place, generated: Generated, settings: Settings, *, durab
             part["obj"].write_text(obj_text(stood, files["mtl"].name, place.name), "utf-8", newline="\n")
             words = mtl_text(files["texture"].name, normals, place.name)
             part["mtl"].write_text(words, "utf-8", newline="\n")
+        check()
+        if printed is not None:
+            _write_prints(part, stood, settings.print_size, images["texture"], place.name, printed.closed, check)
         if "ply" in part:
             write_ply(part["ply"], Mesh(stood.vertices, mesh.faces, mesh.vertex_colors()))
         if "gaussians" in part and generated.gaussians is not None:
@@ -135,10 +144,38 @@ def write_asset(place: Place, generated: Generated, settings: Settings, *, durab
 def _asked_for(generated: Generated, settings: Settings) -> list[str]:
     """The kinds of files that a person chose."""
     kinds = ["raw"] if settings.keep_raw else []
-    kinds += ["obj", "mtl"] if "obj" in settings.formats else []
-    kinds += ["ply"] if "ply" in settings.formats else []
-    has_gaussians = "gaussians" in settings.formats and generated.gaussians is not None
-    return [*kinds, "gaussians"] if has_gaussians else kinds
+    for name in settings.formats:
+        if name != "gaussians" or generated.gaussians is not None:
+            kinds += [kind for kind in (name, *FORMATS[name].beside) if kind not in kinds]
+    return kinds
+
+
+def check_print(generated: Generated, settings: Settings, check: Callable[[], None]) -> PrintCheck | None:
+    """What a printer should know of an asset; None if it is not to be printed. ``check()`` may end it by raising."""
+    if not settings.is_printed:
+        return None
+    mesh = generated.mesh
+    factor, _ = standing(mesh.vertices.min(axis=0), mesh.vertices.max(axis=0), settings.print_size)
+    return printing.checked(printing.solid(Mesh(mesh.vertices * np.float32(factor), mesh.faces, None))[0], check)
+
+
+def _write_prints(
+    part: dict[str, Path],
+    stood: FinishedMesh,
+    size: float,
+    texture: bytes,
+    name: str,
+    closed: bool,
+    check: Callable[[], None],
+) -> None:
+    """Write the files for printing, in millimetres, of a mesh whose longest side is a metre."""
+    mesh, kept = printing.solid(Mesh(stood.vertices * np.float32(size), stood.faces, None))
+    if "stl" in part:
+        printing.write_stl(part["stl"], mesh, check)
+    if "3mf" in part:
+        uvs, corners = np.unique(stood.uvs[kept].reshape(-1, 2), axis=0, return_inverse=True)
+        colors = Colors(texture, uvs, corners.reshape(-1, 3))
+        write_3mf(part["3mf"], mesh.vertices, mesh.faces, name=name, closed=closed, colors=colors, check=check)
 
 
 def write_raw(place: Place, raw: RawMesh) -> Path:

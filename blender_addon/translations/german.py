@@ -333,6 +333,86 @@ TEXTS = {
     "Mark the selected objects as assets for the Asset Browser, with a preview": (
         "Die ausgewählten Objekte mit Vorschaubild als Assets für den Asset-Browser markieren"
     ),
+    "Export": "Exportieren",
+    "Export...": "Exportieren ...",
+    "Save each selected object as a file for another program. The objects stay as they are": (
+        "Jedes ausgewählte Objekt als Datei für ein anderes Programm speichern. Die Objekte bleiben, wie sie sind"
+    ),
+    "Program": "Programm",
+    "The program that the files are for": "Das Programm, für das die Dateien sind",
+    "Any Program": "Beliebiges Programm",
+    "No conventions of any program: green is up in normal maps": (
+        "Keine Konventionen eines Programms: Grün ist in Normal-Maps oben"
+    ),
+    "FBX in centimeters, green down in normal maps, textures named _BC, _N and _ORM": (
+        "FBX in Zentimetern, Grün in Normal-Maps unten, Texturen mit den Endungen _BC, _N und _ORM"
+    ),
+    "FBX with no scale and no rotation left on the object, textures named as its Lit shader names them": (
+        "FBX ohne verbliebene Skalierung und Rotation am Objekt, Texturen benannt wie in Unitys Lit-Shader"
+    ),
+    "glTF, which Godot recommends": "glTF, wie Godot es empfiehlt",
+    "glTF with textures of at most 4096 pixels, which nearly every browser can show": (
+        "glTF mit Texturen von höchstens 4096 Pixeln, die fast jeder Browser zeigen kann"
+    ),
+    "3D Print": "3D-Druck",
+    "The shape in millimeters, checked for printing": "Die Form in Millimetern, für den Druck geprüft",
+    "Format": "Format",
+    "The file format": "Das Dateiformat",
+    "Best for the Program": "Das beste für das Programm",
+    "The format that fits the program best": "Das Format, das am besten zum Programm passt",
+    "One file with its textures, for the web and for engines": (
+        "Eine Datei mit ihren Texturen, für das Web und für Engines"
+    ),
+    "A simple format with its material and textures as files beside it": (
+        "Ein einfaches Format mit Material und Texturen als Dateien daneben"
+    ),
+    "What Unreal Engine and Unity import, with its textures as files beside it": (
+        "Was Unreal Engine und Unity importieren, mit den Texturen als Dateien daneben"
+    ),
+    "For film and layout, with its textures as files beside it": (
+        "Für Film und Layout, mit den Texturen als Dateien daneben"
+    ),
+    "USD in one file with its textures, also for phones": "USD in einer Datei mit ihren Texturen, auch für Telefone",
+    "The shape alone, in millimeters, for 3D printing": "Nur die Form, in Millimetern, für den 3D-Druck",
+    "The shape and its colors, in millimeters, for 3D printing": (
+        "Die Form und ihre Farben, in Millimetern, für den 3D-Druck"
+    ),
+    "Print Size": "Druckgröße",
+    "Length of the longest side in files for 3D printing, in millimeters": (
+        "Länge der längsten Seite in Dateien für den 3D-Druck, in Millimetern"
+    ),
+    "At the Origin": "Im Ursprung",
+    "Put the object's origin at the origin of the file. Otherwise it stays where it is in the scene": (
+        "Den Ursprung des Objekts in den Ursprung der Datei legen. Sonst bleibt es, wo es in der Szene steht"
+    ),
+    "Replace Files": "Dateien ersetzen",
+    "Replace files of the same names. Otherwise new files get a number": (
+        "Dateien mit denselben Namen ersetzen. Sonst bekommen neue Dateien eine Nummer"
+    ),
+    "Formats for {program}: {formats}": "Formate für {program}: {formats}",
+    "Choose a folder": "Einen Ordner wählen",
+    "Exported: {files}": "Exportiert: {files}",
+    "Save Textures": "Texturen speichern",
+    "Save the packed textures of the selected objects in the folder textures beside the .blend, and use these files": (
+        "Die gepackten Texturen der ausgewählten Objekte im Ordner textures neben der .blend-Datei speichern und "
+        "diese Dateien verwenden"
+    ),
+    "Save the .blend file first": "Zuerst die .blend-Datei speichern",
+    "Select an object made with Espalier that has packed textures": (
+        "Ein mit Espalier erstelltes Objekt mit gepackten Texturen auswählen"
+    ),
+    "Saved: {files}": "Gespeichert: {files}",
+    "This Blender cannot write {format}: it was built without it, or its add-on is turned off": (
+        "Dieses Blender kann {format} nicht schreiben: Es wurde ohne gebaut, oder das Add-on ist ausgeschaltet"
+    ),
+    "{name} has no size": "{name} hat keine Größe",
+    "{name} could not be written": "{name} konnte nicht geschrieben werden",
+    "At {n} edges the mesh is not closed. A printing program may refuse it, or repair it": (
+        "An {n} Kanten ist das Mesh nicht geschlossen. Ein Druckprogramm könnte es ablehnen oder reparieren"
+    ),
+    "Printed {size} mm large, {share} % of the surface has walls under {wall} mm, down to {thinnest} mm": (
+        "Bei {size} mm Druckgröße hat {share} % der Oberfläche Wände unter {wall} mm, bis hinab zu {thinnest} mm"
+    ),
     "Could not restore: {what}": "Nicht wiederhergestellt: {what}",
     "Panel Settings": "Panel-Einstellungen",
     "Insert this result at the 3D cursor. It is generated again if its files are gone": (

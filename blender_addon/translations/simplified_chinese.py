@@ -293,6 +293,69 @@ TEXTS = {
     "Mark the selected objects as assets for the Asset Browser, with a preview": (
         "将所选物体标记为资产并生成预览图，供资产浏览器使用"
     ),
+    "Export": "导出",
+    "Export...": "导出...",
+    "Save each selected object as a file for another program. The objects stay as they are": (
+        "将每个所选物体保存为供其他程序使用的文件。物体保持不变"
+    ),
+    "Program": "程序",
+    "The program that the files are for": "文件所供的程序",
+    "Any Program": "任意程序",
+    "No conventions of any program: green is up in normal maps": "不按任何程序的惯例：法线贴图中绿色朝上",
+    "FBX in centimeters, green down in normal maps, textures named _BC, _N and _ORM": (
+        "以厘米为单位的 FBX，法线贴图中绿色朝下，纹理名以 _BC、_N 和 _ORM 结尾"
+    ),
+    "FBX with no scale and no rotation left on the object, textures named as its Lit shader names them": (
+        "物体上不留缩放和旋转的 FBX，纹理按 Unity 的 Lit 着色器命名"
+    ),
+    "glTF, which Godot recommends": "Godot 推荐的 glTF",
+    "glTF with textures of at most 4096 pixels, which nearly every browser can show": (
+        "glTF，纹理最多 4096 像素，几乎所有浏览器都能显示"
+    ),
+    "3D Print": "3D 打印",
+    "The shape in millimeters, checked for printing": "以毫米为单位的形状，并检查是否适合打印",
+    "Format": "格式",
+    "The file format": "文件格式",
+    "Best for the Program": "最适合该程序",
+    "The format that fits the program best": "最适合该程序的格式",
+    "One file with its textures, for the web and for engines": "含纹理的单个文件，供网页和引擎使用",
+    "A simple format with its material and textures as files beside it": "简单的格式，材质和纹理为旁边的文件",
+    "What Unreal Engine and Unity import, with its textures as files beside it": (
+        "Unreal Engine 和 Unity 导入的格式，纹理为旁边的文件"
+    ),
+    "For film and layout, with its textures as files beside it": "供影视和布局使用，纹理为旁边的文件",
+    "USD in one file with its textures, also for phones": "含纹理的单个 USD 文件，也可用于手机",
+    "The shape alone, in millimeters, for 3D printing": "仅形状，以毫米为单位，供 3D 打印",
+    "The shape and its colors, in millimeters, for 3D printing": "形状及其颜色，以毫米为单位，供 3D 打印",
+    "Print Size": "打印尺寸",
+    "Length of the longest side in files for 3D printing, in millimeters": "3D 打印文件中最长边的长度（毫米）",
+    "At the Origin": "置于原点",
+    "Put the object's origin at the origin of the file. Otherwise it stays where it is in the scene": (
+        "将物体的原点置于文件的原点。否则保持其在场景中的位置"
+    ),
+    "Replace Files": "替换文件",
+    "Replace files of the same names. Otherwise new files get a number": "替换同名文件。否则新文件会带编号",
+    "Formats for {program}: {formats}": "适用于{program}的格式：{formats}",
+    "Choose a folder": "请选择文件夹",
+    "Exported: {files}": "已导出：{files}",
+    "Save Textures": "保存纹理",
+    "Save the packed textures of the selected objects in the folder textures beside the .blend, and use these files": (
+        "将所选物体已打包的纹理保存到 .blend 旁边的 textures 文件夹，并使用这些文件"
+    ),
+    "Save the .blend file first": "请先保存 .blend 文件",
+    "Select an object made with Espalier that has packed textures": "请选择由 Espalier 生成且纹理已打包的物体",
+    "Saved: {files}": "已保存：{files}",
+    "This Blender cannot write {format}: it was built without it, or its add-on is turned off": (
+        "此 Blender 无法写入 {format}：构建时未包含它，或其插件已关闭"
+    ),
+    "{name} has no size": "{name} 没有尺寸",
+    "{name} could not be written": "无法写入 {name}",
+    "At {n} edges the mesh is not closed. A printing program may refuse it, or repair it": (
+        "网格在 {n} 条边处未闭合。打印程序可能会拒绝或修补它"
+    ),
+    "Printed {size} mm large, {share} % of the surface has walls under {wall} mm, down to {thinnest} mm": (
+        "以 {size} mm 打印时，{share} % 的表面壁厚不足 {wall} mm，最薄 {thinnest} mm"
+    ),
     "Could not restore: {what}": "无法恢复：{what}",
     "Panel Settings": "面板设置",
     "Insert this result at the 3D cursor. It is generated again if its files are gone": (

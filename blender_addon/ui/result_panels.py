@@ -6,7 +6,7 @@ import bpy
 
 from ..scene import history
 from ..scene.made import is_made, shown
-from . import object_operators
+from . import export_operators, object_operators
 from .panels import SubPanel
 
 COLUMNS = 3
@@ -35,6 +35,9 @@ class EspalierIteratePanel(SubPanel):
         column.operator(object_operators.EspalierRetexture.bl_idname, icon="TEXTURE")
         column.operator(object_operators.EspalierAddCameras.bl_idname, icon="CAMERA_DATA")
         column.operator(object_operators.EspalierMarkAsset.bl_idname, icon="ASSET_MANAGER")
+        column.separator()
+        column.operator(export_operators.EspalierExport.bl_idname, text="Export...", icon="EXPORT")
+        column.operator(export_operators.EspalierSaveTextures.bl_idname, icon="FILE_IMAGE")
 
 
 class EspalierHistoryPanel(SubPanel):

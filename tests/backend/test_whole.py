@@ -5,12 +5,15 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from backend.files import CutOff, left_behind, written_together
+from backend.mesh import Mesh, printing
+from backend.threemf import write_3mf
 from backend.whole import flaw, is_whole
 
 
@@ -41,8 +44,35 @@ def png(mode: str) -> Callable[[Path], None]:
     return write
 
 
+def stl(path: Path) -> None:
+    printing.write_stl(path, Mesh(np.eye(3, dtype=np.float32), np.array([[0, 1, 2]] * 4), None))
+
+
+def threemf(path: Path) -> None:
+    write_3mf(path, np.eye(3).tolist(), [[0, 1, 2]], name="a", closed=False)
+
+
+def of_blender(operator: str, **options: Any) -> Callable[[Path], None]:
+    """A cube, as Blender's own exporter writes it."""
+
+    def write(path: Path) -> None:
+        import bpy
+
+        bpy.ops.wm.read_factory_settings()
+        module, name = operator.split(".")
+        getattr(getattr(bpy.ops, module), name)(filepath=str(path), **options)
+
+    return write
+
+
 KINDS = {
     "glb": (glb, "a.glb"),
+    "stl": (stl, "a.stl"),
+    "3mf": (threemf, "a.3mf"),
+    "fbx": (of_blender("export_scene.fbx"), "a.fbx"),
+    "usdc": (of_blender("wm.usd_export"), "a.usdc"),
+    "usdz": (of_blender("wm.usd_export"), "a.usdz"),
+    "blender stl": (of_blender("wm.stl_export"), "a.stl"),
     "blend": (blend, "a.blend"),
     "compressed": (compressed, "a.blend"),
     **{f"png {mode}": (png(mode), "a.png") for mode in ("RGB", "RGBA", "L", "LA", "P", "1")},
@@ -74,6 +104,13 @@ def test_what_is_not_there_is_not_whole_and_other_formats_pass(tmp_path: Path) -
     assert is_whole(tmp_path / "a.json")
     (tmp_path / "b.json").touch()
     assert not is_whole(tmp_path / "b.json")
+
+
+def test_a_text_whose_last_line_does_not_end_is_not_whole(tmp_path: Path) -> None:
+    (tmp_path / "a.obj").write_text("v 0 0 0\nf 1 1 ")
+    assert flaw(tmp_path / "a.obj") == "its last line is cut off"
+    (tmp_path / "a.obj").write_text("v 0 0 0\nf 1 1 1\n")
+    assert is_whole(tmp_path / "a.obj")
 
 
 def test_a_writer_that_does_not_notice_a_full_disk_changes_nothing(tmp_path: Path) -> None:

@@ -311,7 +311,7 @@ def test_a_model_folder_may_be_relative_and_new_weights_make_new_assets(
     ("arguments", "why"),
     [
         (["IMAGES"], "--out"),
-        (["IMAGES", "--out", "out", "--format", "obj"], "choose from glb, blend"),
+        (["IMAGES", "--out", "out", "--format", "gif"], "choose from glb, blend"),
         (["EMPTY", "--out", "out"], "no images"),
         (["IMAGES", "--out", "IMAGES/mug.png"], "is a file"),
         (["IMAGES", "--out", "out", "--model", "gone"], "choose one of the models (mini, mini-mdt)"),

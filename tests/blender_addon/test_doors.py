@@ -41,7 +41,11 @@ OTHERS: dict[str, Any] = {
     "low_memory": True,
     "retry_seconds": 4.0,
     "formats": ("obj", "ply"),
+    "draco": True,
+    "print_size": 80.0,
 }
+#: What only says how files are written: it is no part of how an object is made.
+OF_FILES = {"formats", "draco", "print_size"}
 
 
 @pytest.fixture
@@ -130,7 +134,7 @@ def test_batch_knows_every_setting(tmp_path: Path, capsys: pytest.CaptureFixture
 
 def test_the_panel_knows_every_setting(panel: Any) -> None:
     names = offered(Door.PANEL)
-    assert set(names) == protocol.ABOUT.keys() - {"formats"}
+    assert set(names) == protocol.ABOUT.keys() - OF_FILES
     for name in names:
         assert properties.show_setting(panel, name, OTHERS[name]), name
     assert properties.chosen_settings(panel) == {name: OTHERS[name] for name in names}
@@ -144,14 +148,14 @@ def test_the_panel_knows_every_setting(panel: Any) -> None:
 
 def test_presets_know_every_setting() -> None:
     names = offered(Door.PRESET)
-    assert set(names) == protocol.ABOUT.keys() - {"formats", "seed"}
+    assert set(names) == protocol.ABOUT.keys() - OF_FILES - {"seed"}
     ticks = {f"use_{name}" for name in names if protocol.ABOUT[name].own}
     assert set(presets.saved()) == {*names, *ticks, "size"}
 
 
 def test_an_object_knows_every_setting(panel: Any) -> None:
     names = offered(Door.OBJECT)
-    assert set(names) == protocol.ABOUT.keys() - {"formats"}
+    assert set(names) == protocol.ABOUT.keys() - OF_FILES
     target = bpy.data.objects.new("a", bpy.data.meshes.new("a"))
     made.remember(target, {**OTHERS, "images": ("a.png",), "seed": 2**40}, 2.0)
     expected = {name: OTHERS[name] for name in names} | {"seed": 2**40}
@@ -168,7 +172,7 @@ def test_an_object_made_with_every_setting_is_made_again_with_the_same(
         assert properties.show_setting(panel, name, OTHERS[name]), name
     (first,) = generate.new_jobs(bpy.context)
     wanted = {name: getattr(first.request, name) for name in protocol.ABOUT}
-    assert wanted == {**OTHERS, "formats": ()}
+    assert wanted == OTHERS | {name: protocol.default(name) for name in OF_FILES}
     pump.submit(first)
     until(lambda: not pump.jobs.jobs, pump.step)
     mug = bpy.data.objects["mug"]

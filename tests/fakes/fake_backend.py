@@ -31,6 +31,8 @@ from typing import TypeAlias
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from backend import protocol
+from backend.formats import files_of
+from backend.threemf import write_3mf
 
 RINGS, SIDES = 48, 24
 Array: TypeAlias = "tuple[array[float] | array[int], tuple[int, ...]]"  # flat values, shape
@@ -134,6 +136,22 @@ def cut_out(request: protocol.Cutout) -> protocol.CutoutDone | protocol.Error:
     return protocol.CutoutDone(request.id, request.out, removed, tuple(notes))
 
 
+def write_formats(request: protocol.Generate, out: Path) -> dict[str, str]:
+    """A file of each format that was asked for, complete by its own marks. Returns their paths by kind."""
+    files = {
+        kind: str(out / (request.name + ending))
+        for name in request.formats
+        for kind, ending in files_of(name, ()).items()
+    }
+    empty = {"obj": b"mtllib x.mtl\n", "mtl": b"newmtl x\n", "stl": bytes(84), "ply": b"ply\nend_header\n"}
+    for kind, path in files.items():
+        if kind == "3mf":
+            write_3mf(Path(path), [[0, 0, 0]], [], name="x", closed=False)
+        else:
+            Path(path).write_bytes(empty[kind])
+    return files
+
+
 class Fake:
     def __init__(self, mode: str = "ok", argument: str = "3") -> None:
         self.mode = mode
@@ -215,9 +233,9 @@ class Fake:
         mesh, texture, glb = (str(out / name) for name in ("mesh.npz", "texture.png", "asset.glb"))
         normal_map = str(out / "normal_map.png") if request.normal_map else ""
         occlusion = str(out / "occlusion.png") if request.ambient_occlusion else ""
-        raw, files = "", {}
+        raw, files = "", write_formats(request, out)
         if request.keep_raw:
-            raw, files = str(out / "preview.npz"), {"raw": str(out / "asset.raw.ply")}
+            raw, files = str(out / "preview.npz"), files | {"raw": str(out / "asset.raw.ply")}
             (out / "asset.raw.ply").write_text("ply\nformat ascii 1.0\nend_header\n")
         timings = {"total": self.seconds}
         send(

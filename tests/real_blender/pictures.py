@@ -160,7 +160,7 @@ def selected() -> Steps:
     yield from made("an object is made")
     select("mushroom")
     yield 1.5
-    yield from end_of_sidebar("using-selected", 198)
+    yield from end_of_sidebar("using-selected", 275)
 
 
 def past() -> Steps:

@@ -177,12 +177,24 @@ def again_in_place() -> Steps:
     picture("9_variants")
 
 
+def exported() -> Steps:
+    """The object for another program; the scene, its faces included, stays as it was."""
+    select("donut")
+    before, faces = objects(), len(bpy.data.objects["donut"].data.polygons)
+    (OUT / "exports").mkdir(exist_ok=True)
+    call(bpy.ops.espalier.export, directory=str(OUT / "exports"), format="glb", replace=True)
+    check((OUT / "exports" / "donut.glb").is_file(), "it is exported")
+    check(objects() == before and len(bpy.data.objects["donut"].data.polygons) == faces, "and the scene is as it was")
+    yield 0.1
+
+
 def whole() -> Steps:
     yield from the_way_once()
     yield from cancel_and_kill()
     yield from results_wait()
     yield from other_file()
     yield from again_in_place()
+    yield from exported()
 
 
 def killed() -> Steps:

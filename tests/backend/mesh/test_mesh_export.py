@@ -6,20 +6,23 @@ import io
 import json
 import os
 import shutil
+import struct
 import subprocess
 from pathlib import Path
 
 import bpy
+import DracoPy
 import numpy as np
 import pytest
 import torch
 import trimesh
 from PIL import Image
+from scipy.spatial import cKDTree
 from trimesh.visual import ColorVisuals, TextureVisuals
 from trimesh.visual.material import PBRMaterial, SimpleMaterial
 
 from backend.mesh import Mesh
-from backend.mesh.export import write_gaussians, write_glb, write_obj, write_ply
+from backend.mesh.export import split_seams, write_gaussians, write_glb, write_obj, write_ply
 from backend.mesh.extract.flexicubes import extract_mesh
 from backend.mesh.finish import FinishedMesh, finish
 from backend.models.gaussians import Gaussians
@@ -45,12 +48,23 @@ def png(image: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-@pytest.fixture
-def glb(mesh: FinishedMesh, tmp_path: Path) -> Path:
+def write(path: Path, mesh: FinishedMesh, draco: bool) -> Path:
     assert mesh.normal_map is not None
     assert mesh.occlusion is not None
-    write_glb(tmp_path / "chair.glb", mesh, png(mesh.texture), png(mesh.normal_map), "chair", png(mesh.occlusion))
-    return tmp_path / "chair.glb"
+    images = png(mesh.texture), png(mesh.normal_map), png(mesh.occlusion)
+    write_glb(path, mesh, images[0], images[1], "chair", images[2], draco=draco)
+    return path
+
+
+@pytest.fixture(scope="module")
+def fine() -> FinishedMesh:
+    """One without edges of no length, whose ends Draco makes one."""
+    return finish(extract_mesh(*features_of(chair, 32), 32), faces=3000, texture_size=64, ambient_occlusion=True)
+
+
+@pytest.fixture
+def glb(mesh: FinishedMesh, tmp_path: Path) -> Path:
+    return write(tmp_path / "chair.glb", mesh, draco=False)
 
 
 @pytest.mark.skipif(not VALIDATOR or shutil.which("node") is None, reason="needs node and GLTF_VALIDATOR, a folder")
@@ -96,6 +110,73 @@ def test_blender_reads_the_glb(mesh: FinishedMesh, glb: Path) -> None:
     channel = group.inputs["Occlusion"].links[0].from_socket
     assert channel.name == "Red"
     assert channel.node.inputs["Color"].links[0].from_node.image.colorspace_settings.name == "Non-Color"
+
+
+def read_by_blender(path: Path) -> bpy.types.Object:
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    bpy.ops.import_scene.gltf(filepath=str(path))
+    (made,) = (item for item in bpy.data.objects if item.type == "MESH")
+    return made
+
+
+def corners_of(made: bpy.types.Object) -> tuple[np.ndarray, np.ndarray]:
+    """Places [F, 3, 3] and UVs [F, 3, 2] of the corners, the faces in the order of their places."""
+    places = np.array([made.data.vertices[loop.vertex_index].co for loop in made.data.loops]).reshape(-1, 3, 3)
+    uvs = np.array([one.uv for one in made.data.uv_layers[0].data]).reshape(-1, 3, 2)
+    order = np.lexsort(np.round(places.mean(axis=1), 3).T)
+    return places[order], uvs[order]
+
+
+def test_blender_reads_the_glb_with_draco(fine: FinishedMesh, tmp_path: Path) -> None:
+    """Its own decoder finds the same mesh, to within the rounding, and the same images."""
+    large, small = write(tmp_path / "large.glb", fine, draco=False), write(tmp_path / "small.glb", fine, draco=True)
+    assert small.read_bytes() == write(tmp_path / "again.glb", fine, draco=True).read_bytes()
+    images = sum(len(png(image)) for image in (fine.texture, fine.normal_map, fine.occlusion) if image is not None)
+    assert small.stat().st_size - images < 0.5 * (large.stat().st_size - images)
+    places, uvs = corners_of(read_by_blender(large))
+    made = read_by_blender(small)
+    assert {"chair", "chair normal", "chair occlusion"} <= {image.name for image in bpy.data.images}
+    found = corners_of(made)
+    assert len(made.data.polygons) == len(fine.faces)
+    np.testing.assert_allclose(np.sort(found[0].mean(axis=1), axis=0), np.sort(places.mean(axis=1), axis=0), atol=2e-4)
+    np.testing.assert_allclose(np.sort(found[1].reshape(-1, 2), axis=0), np.sort(uvs.reshape(-1, 2), axis=0), atol=2e-4)
+
+
+def test_the_tables_describe_what_draco_decodes_to(fine: FinishedMesh, tmp_path: Path) -> None:
+    content = write(tmp_path / "small.glb", fine, draco=True).read_bytes()
+    (length,) = struct.unpack_from("<I", content, 12)
+    document, body = json.loads(content[20 : 20 + length]), content[28 + length :]
+    (primitive,) = document["meshes"][0]["primitives"]
+    extension = primitive["extensions"]["KHR_draco_mesh_compression"]
+    assert document["extensionsRequired"] == document["extensionsUsed"] == ["KHR_draco_mesh_compression"]
+    view = document["bufferViews"][extension["bufferView"]]
+    decoded = DracoPy.decode(body[view["byteOffset"] : view["byteOffset"] + view["byteLength"]])
+    stored = {each["unique_id"]: each["data"] for each in decoded.attributes}
+    accessors = document["accessors"]
+    assert accessors[primitive["indices"]]["count"] == decoded.faces.size
+    split = split_seams(fine)
+    expected = {
+        "POSITION": split.vertices[:, [0, 2, 1]] * [1, 1, -1],
+        "NORMAL": split.normals[:, [0, 2, 1]] * [1, 1, -1],
+        "TEXCOORD_0": split.uvs * [1, -1] + [0, 1],
+        "TANGENT": np.column_stack([split.tangents[:, [0, 2, 1]] * [1, 1, -1], split.signs]),
+    }
+    assert extension["attributes"].keys() == primitive["attributes"].keys() == expected.keys()
+    # Draco orders vertices anew: each is found by its exact tangent and its nearly exact place.
+    places = stored[extension["attributes"]["POSITION"]]
+    tangents = stored[extension["attributes"]["TANGENT"]]
+    keys = np.concatenate([expected["POSITION"], expected["TEXCOORD_0"], expected["TANGENT"]], axis=1)
+    found = np.concatenate([places, stored[extension["attributes"]["TEXCOORD_0"]], tangents], axis=1)
+    distance, nearest = cKDTree(keys).query(found)
+    assert distance.max() < 2e-4
+    assert len(set(nearest)) == len(keys)
+    normals = stored[extension["attributes"]["NORMAL"]]
+    np.testing.assert_allclose(normals, expected["NORMAL"][nearest], atol=5e-3)
+    for word, number in primitive["attributes"].items():
+        accessor = accessors[number]
+        assert accessor["count"] == len(places), word
+        assert "bufferView" not in accessor
+    np.testing.assert_allclose(accessors[primitive["attributes"]["POSITION"]]["min"], places.min(axis=0), atol=1e-7)
 
 
 def test_trimesh_reads_the_obj(mesh: FinishedMesh, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import bpy
 import numpy as np
 import pytest
 import torch
+import trimesh
 from espalier.blender_addon.scene.mesh_import import create_object
 from PIL import Image
 
@@ -23,7 +25,7 @@ from backend.mesh.finish import finish
 from backend.models.gaussians import Gaussians
 from backend.pipeline import Generated
 from backend.protocol import Settings
-from backend.serving.outputs import ENDINGS, Place, write_asset, write_notes
+from backend.serving.outputs import ENDINGS, Place, check_print, write_asset, write_notes
 from tests.backend.shells import chair, features_of
 
 KINDS = tuple(ENDINGS)
@@ -47,7 +49,14 @@ def generated() -> Generated:
     return Generated(raw=raw, mesh=mesh, gaussians=gaussians, counts={"faces": 800}, timings={})
 
 
-SETTINGS = Settings(formats=("obj", "ply", "gaussians"), keep_raw=True, ambient_occlusion=True)
+SETTINGS = Settings(
+    formats=("obj", "ply", "gaussians", "stl", "3mf"), keep_raw=True, ambient_occlusion=True, print_size=80.0
+)
+
+
+def write(place: Place, generated: Generated, settings: Settings = SETTINGS, **more: Any) -> dict[str, Path]:
+    printed = check_print(generated, settings, lambda: None)
+    return write_asset(place, generated, settings, printed=printed, **({"durable": False} | more))
 
 
 @pytest.fixture
@@ -94,8 +103,13 @@ def opened(read: Callable[[], object]) -> bpy.types.Object:
 def test_all_files_agree(generated: Generated, images: Callable[..., list[str]], tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    files = write_asset(Place.find(out, "Stuhl grün", images("a", 1)), generated, SETTINGS, durable=True)
+    files = write(Place.find(out, "Stuhl grün", images("a", 1)), generated, durable=True)
     assert set(files) == set(KINDS)
+    with Image.open(files["occlusion"]) as image:
+        orm = np.asarray(image)
+    assert generated.mesh.occlusion is not None
+    np.testing.assert_array_equal(orm[..., 0], generated.mesh.occlusion)
+    assert {tuple(pixel) for pixel in orm[..., 1:].reshape(-1, 2)} == {(round(255 * ROUGHNESS), 0)}  # not metal
     assert {path.name for path in out.iterdir()} == {f"Stuhl grün{ending}" for ending in ENDINGS.values()}
     result: Any = protocol.Result(
         "j",
@@ -140,11 +154,43 @@ def test_all_files_agree(generated: Generated, images: Callable[..., list[str]],
     back = opened(lambda: bpy.ops.wm.usd_import(filepath=str(usd)))
     np.testing.assert_allclose(bounds([back]), where, atol=1e-4)
 
+    stl = opened(lambda: bpy.ops.wm.stl_import(filepath=str(files["stl"])))
+    np.testing.assert_allclose(bounds([stl]), 80 * where, atol=1e-3)  # millimetres
+    print_ = trimesh.load_mesh(files["3mf"])
+    assert print_.units == "millimeter"
+    np.testing.assert_allclose(print_.extents, 80 * (where[1] - where[0]), atol=1e-3)
+    assert np.isclose(print_.volume, trimesh.load_mesh(files["stl"]).volume, rtol=1e-5)
+
+
+def test_all_formats_are_written_the_same_again(
+    generated: Generated, images: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        write(Place.find(tmp_path / folder, "item", images("a", 1)), generated, replace(SETTINGS, draco=True))
+    one, two = ({p.name: p.read_bytes() for p in (tmp_path / name).iterdir()} for name in ("one", "two"))
+    changing = {"item.npz"}  # np.savez writes the time
+    assert {name: data for name, data in one.items() if name not in changing} == {
+        name: data for name, data in two.items() if name not in changing
+    }
+    assert b"KHR_draco_mesh_compression" in one["item.glb"]
+
+
+def test_what_a_printer_should_know_is_found(generated: Generated) -> None:
+    assert check_print(generated, Settings(), lambda: None) is None
+    large = check_print(generated, SETTINGS, lambda: None)
+    small = check_print(generated, replace(SETTINGS, print_size=5.0), lambda: None)
+    assert large is not None
+    assert small is not None
+    assert (large.size, small.size) == pytest.approx((80, 5))
+    assert large.note == ""
+    assert "Printed 5 mm large" in small.note
+
 
 def test_gaussians_stand_where_the_mesh_does(
     generated: Generated, images: Callable[..., list[str]], tmp_path: Path
 ) -> None:
-    files = write_asset(Place.find(tmp_path, "a", images("b", 1)), generated, SETTINGS, durable=False)
+    files = write(Place.find(tmp_path, "a", images("b", 1)), generated)
     head, _, body = files["gaussians"].read_bytes().partition(b"end_header\n")
     columns = [line.split()[-1].decode() for line in head.splitlines() if line.startswith(b"property float")]
     values = dict(zip(columns, np.frombuffer(body, "<f4").reshape(50, -1).T, strict=True))
@@ -160,19 +206,21 @@ def test_several_assets_share_a_folder(generated: Generated, images: Callable[..
     out = tmp_path / "out"
     out.mkdir()
 
-    def write(wanted: str, pictures: list[str]) -> str:
+    def made(wanted: str, pictures: list[str]) -> str:
         place = Place.find(out, wanted, pictures)
-        write_asset(place, generated, SETTINGS, durable=False)
+        write(place, generated)
         write_notes(place, {"images": pictures, "model": str(tmp_path / "model")}, {}, ())
         return place.name
 
     first, second, third = images("a/item", 1), images("b/item", 2), images("c/ITEM", 3)
-    assert [write("item", first), write("item", second), write("ITEM", third)] == ["item", "item-2", "ITEM-3"]
-    assert [write("item", first), write("item", second), write("ITEM", third)] == ["item", "item-2", "ITEM-3"]
+    assert [made("item", first), made("item", second), made("ITEM", third)] == ["item", "item-2", "ITEM-3"]
+    assert [made("item", first), made("item", second), made("ITEM", third)] == ["item", "item-2", "ITEM-3"]
     assert (out / "item.mtl").read_text().count("item.texture.png") == 1
     assert (out / "item-2.obj").read_text().startswith("mtllib item-2.mtl\no item-2\n")
     (out / "lamp.glb").write_text("somebody else's")
-    assert write("lamp", first) == "lamp-2"
+    assert made("lamp", first) == "lamp-2"
+    (out / "bowl.3mf").write_text("somebody else's")
+    assert made("bowl", first) == "bowl-2"
     for strange in ("[" * 100_000, "[]", "{", '{"pictures": []}'):
         (out / "item.json").write_text(strange)
         assert Place.find(out, "item", first).name == "item-4"
@@ -189,17 +237,17 @@ def test_nothing_is_changed_if_one_file_cannot_be_written(
     from backend.serving import outputs
 
     place = Place.find(tmp_path, "item", images("a", 1))
-    write_asset(place, generated, SETTINGS, durable=False)
+    write(place, generated)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
 
-    def full(*arguments: object) -> None:
+    def full(*arguments: object, **more: object) -> None:
         raise OSError(28, "No space left on device")
 
-    for name in ("write_gaussians", "mtl_text", "write_glb"):
+    for name in ("write_gaussians", "mtl_text", "write_glb", "write_3mf"):
         with monkeypatch.context() as patch:
             patch.setattr(outputs, name, full)
             with pytest.raises(OSError, match="No space"):
-                write_asset(place, generated, Settings(formats=SETTINGS.formats, seed=5), durable=False)
+                write(place, generated, Settings(formats=SETTINGS.formats, seed=5))
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
 
 

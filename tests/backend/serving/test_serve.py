@@ -201,7 +201,8 @@ def test_ambient_occlusion_lies_beside_the_texture(server: Server, make: Make) -
     result = server.run(make(ambient_occlusion=True))[-1]
     assert Path(result.occlusion).name == "disc.occlusion.png"
     with Image.open(result.occlusion) as image:
-        assert (image.mode, image.size) == ("L", (64, 64))
+        assert (image.mode, image.size) == ("RGB", (64, 64))
+        assert image.getchannel("G").getextrema() == (178, 178)  # 255 times the roughness, 0.7
     assert result.settings["ambient_occlusion"] is True
     assert b'"occlusionTexture"' in Path(result.glb).read_bytes()
 

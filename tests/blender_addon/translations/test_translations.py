@@ -14,7 +14,8 @@ from typing import Any
 import bpy
 import pytest
 from espalier import blender_addon
-from espalier.backend import protocol
+from espalier.backend import print_facts, protocol
+from espalier.backend.formats import FORMATS
 from espalier.blender_addon import installation, request, scene, translations, ui
 from espalier.blender_addon.server import computer, install, models, steps
 from espalier.blender_addon.ui import job_list, setup_page
@@ -35,7 +36,7 @@ SHOWN = ("translate", "draw_text")
 #: The same in ``SERVER``. What has values in it stays in English there, as what the backend says does.
 SAID = ("Status", "Problem", "_step", "_report")
 #: What is the same in every language.
-NAMES = {"Espalier"}
+NAMES = {"Espalier", *(each.title for each in FORMATS.values()), "Unreal Engine", "Unity", "Godot", "three.js"}
 
 
 def literal(node: ast.expr) -> Iterator[str]:
@@ -90,6 +91,8 @@ CHOSEN = (
     *setup_page.MODEL_STATES.values(),
     *protocol.CUTOUT_NOTES,
     *computer.FITTING,
+    print_facts.NOT_CLOSED,
+    print_facts.THIN,
     "Edited by hand",
     "Looking for the object...",
     "Erase",
