@@ -8,8 +8,7 @@ Blender -> backend (requests): ``generate``, ``cutout``, ``cancel``, ``unload``,
 Backend -> Blender (messages): ``ready`` (always first), then for each job ``progress``, ``preview`` and exactly one of
 ``result``, ``error`` or ``cancelled``. A ``cutout`` gets exactly one of ``cutout_done``, ``error`` or ``cancelled``,
 also while a job runs. ``unloaded`` answers ``unload``.
-Commands that Blender starts (``models``, ``download``, ``verify``, ``delete``, ``fetch``, ``device``) -> Blender
-(reports): see the end of this file.
+Commands that Blender starts (``models``, ``download``, ``verify``, ``delete``, ``fetch``, ``device``): see the end.
 """
 
 from __future__ import annotations

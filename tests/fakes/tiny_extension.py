@@ -89,7 +89,7 @@ def make_extension(folder: Path, torch: tuple[str, bytes], **builds: tuple[str, 
     text = transfer.read_text("utf-8")
     assert WAITS[0] in text
     transfer.write_text(text.replace(*WAITS), "utf-8")
-    for module in ("mesh/finish.py", "images/refine.py"):
+    for module in ("mesh/finish.py", "mesh/printing.py", "images/refine.py"):
         (folder / "backend" / module).write_text(COMPILING, "utf-8")
     shutil.copy(ROOT / "blender_manifest.toml", folder)
     (folder / "wheels").mkdir()

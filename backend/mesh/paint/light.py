@@ -183,9 +183,10 @@ def albedo(
     check()
     shades = [values * waves for values in shades]
     chosen = _chosen(picture, *shades, _frequent(small, *shades, shown), check)
+    check()
     result = picture.copy()
-    np.minimum(picture[..., :3] / chosen[..., None], 1, out=result[..., :3])
-    result[picture[..., 3] == 0] = picture[picture[..., 3] == 0]
+    result[..., :3] /= chosen[..., None]
+    np.minimum(result, 1, out=result)
     return result
 
 
@@ -223,7 +224,7 @@ def _chosen(
     check: Callable[[], None] = lambda: None,
 ) -> np.ndarray:
     """The shade of each pixel of a picture [S, S, 4] that makes its colour the most frequent, [S, S] float32."""
-    result = np.ones(picture.shape[:2], np.float32)
+    result = np.ones(picture.shape[:2], np.float32)  # of transparent pixels, too
 
     def choose(first: int, last: int) -> None:
         check()

@@ -93,6 +93,7 @@ def paint(
     for image in pictures.images:
         check()
         picture = Picture.of(image)
+        check()
         found = None if picture is None else pose.find(shape, picture, check)
         if picture is None or found is None:
             views.append(View())
@@ -108,7 +109,9 @@ def paint(
         pixels = picture.pixels
         if fitted is not None:
             pixels = light.albedo(pixels, fitted.shade(seen.normals), seen.shown, check)
+            check()
         trust = texels.trusted(seen, lit[..., 3])
+        check()
         own, share = texels.paint(shape, found.camera, seen, trust, pixels, cover, check)
         in_strips(partial(_add, own, share, colors, weights, shares), len(shares), STRIP)
         views.append(View(camera, found, True, fitted))

@@ -10,6 +10,7 @@ import bpy
 import numpy as np
 import pytest
 from espalier import blender_addon
+from espalier.backend import protocol
 from espalier.blender_addon import pump
 from espalier.blender_addon.jobs.journal import Journal
 from espalier.blender_addon.jobs.queue import Job, State
@@ -40,6 +41,29 @@ def positions(target: bpy.types.Object) -> np.ndarray:
 def counts() -> list[int]:
     data = bpy.data
     return [len(kind) for kind in (data.objects, data.meshes, data.materials, data.images)]
+
+
+# --- cameras of its images ---
+
+
+def test_cameras_are_added_with_the_images_behind_the_object(mug: bpy.types.Object) -> None:
+    select(mug)
+    assert not bpy.ops.espalier.add_cameras.poll()
+    place = protocol.ImageCamera(
+        painted=True, azimuth=0.0, elevation=0.0, distance=2.6, angle=30.0, shift_x=0.0, shift_y=0.0
+    )
+    found = protocol.Result(job="mug", arrays="", texture="", glb="", cameras=(place,))
+    made.remember_cameras(mug, found, positions(mug))
+    (image,) = made.recall(mug)["images"]
+    picture = bpy.data.images.new("picture", 8, 8)
+    picture.filepath_raw, picture.file_format = image, "PNG"
+    picture.save()
+    bpy.data.images.remove(picture)
+    bpy.context.scene.camera = None
+    assert bpy.ops.espalier.add_cameras() == {"FINISHED"}
+    camera = bpy.context.scene.camera
+    assert camera.parent == mug
+    assert Path(camera.data.background_images[0].image.filepath) == Path(image)
 
 
 # --- regenerate ---
