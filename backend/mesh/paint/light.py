@@ -173,16 +173,16 @@ def albedo(
     size = len(shade)
     at = ((np.arange(size) + 0.5) * len(picture) / size).astype(np.int64)
     small = np.ascontiguousarray(picture[at][:, at])
-    shades = _around_each(shade, shown)
-    low, high, middle = shades
-    wrong = _chosen(small, middle * (1 - WOBBLE), middle * (1 + WOBBLE), middle, _frequent(small, *shades, shown))
+    low, high, middle = _around_each(shade, shown)
+    frequent = _frequent(small, low, high, middle, shown)
+    wrong = _chosen(small, middle * (1 - WOBBLE), middle * (1 + WOBBLE), middle, frequent)
     check()
     sure = shown * (small[..., 3] > 0.5) * np.exp(-SHARP * (high - low))
     spread = [ndimage.gaussian_filter(values, WAVES * size) for values in (sure * np.log(wrong / middle), sure)]
     waves = np.exp(spread[0] / np.maximum(spread[1], 1e-3)).astype(np.float32)
     check()
-    shades = [values * waves for values in shades]
-    chosen = _chosen(picture, *shades, _frequent(small, *shades, shown), check)
+    low, high, middle = low * waves, high * waves, middle * waves
+    chosen = _chosen(picture, low, high, middle, _frequent(small, low, high, middle, shown), check)
     check()
     result = picture.copy()
     result[..., :3] /= chosen[..., None]
@@ -190,7 +190,7 @@ def albedo(
     return result
 
 
-def _around_each(shade: np.ndarray, shown: np.ndarray) -> list[np.ndarray]:
+def _around_each(shade: np.ndarray, shown: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The least and the greatest shade around each pixel, and its own, [N, N] float32 each; 1 where none is known."""
     from scipy import ndimage
 
@@ -200,7 +200,7 @@ def _around_each(shade: np.ndarray, shown: np.ndarray) -> list[np.ndarray]:
     known = np.isfinite(low)
     low, high = np.where(known, low, 1.0), np.where(known, high, 1.0)
     middle = np.where(shown, shade, (low + high) / 2)
-    return [np.ascontiguousarray(values, np.float32) for values in (low, high, middle)]
+    return low.astype(np.float32), high.astype(np.float32), middle.astype(np.float32)
 
 
 def _frequent(
