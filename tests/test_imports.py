@@ -41,6 +41,7 @@ SHARED = (
     "backend.names",
     "backend.whole",
     "backend.asset_facts",
+    "backend.certificate",
     "backend.formats",
     "backend.print_facts",
     "backend.threemf",
@@ -78,6 +79,7 @@ LAYERS = (
         "backend.names",
         "backend.whole",
         "backend.asset_facts",
+        "backend.certificate",
         "backend.formats",
         "backend.print_facts",
         "backend.threemf",
@@ -98,7 +100,7 @@ MESH = (
     ("backend.mesh.finish",),
     ("backend.mesh.paint",),
     ("backend.mesh.bake",),
-    ("backend.mesh.unwrap", "backend.mesh.clean", "backend.mesh.extract"),
+    ("backend.mesh.unwrap", "backend.mesh.clean", "backend.mesh.sound", "backend.mesh.extract"),
     ("backend.mesh.base",),
 )
 ADDON = (

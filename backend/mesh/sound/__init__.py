@@ -1,0 +1,1 @@
+"""Whether a surface is sound, and mending one that is not."""
