@@ -17,6 +17,7 @@ from ..base.projection import Projector
 from ..sound.careful import collapsed
 from ..sound.inspect import Edges
 from ..sound.mend import mended, parted
+from ..sound.patch import patched
 from ..sound.shells import Shells
 from .cleanup import SCRAP
 from .manifold import manifold, used
@@ -90,13 +91,13 @@ def simplified(
         faces, only those that are at fault are changed.
     """
     coarse = _to(vertices, faces, target, max_error)
-    made = _made(*coarse, check)
+    made = _made(*coarse, check, len(coarse[1]) == len(faces))
     bound = max(target, len(coarse[1])) if max_error is not None else target
     room = len(faces) if len(coarse[1]) == len(faces) else bound
     while room < len(faces) and not (made.sound and ENOUGH * bound <= len(made.faces) <= bound):
         check()
         room = max(2 * room, EARLIER + room)
-        start = made if made.sound and len(made.faces) > bound else _made(*_collapse(vertices, faces, room), check)
+        start = made if made.sound and len(made.faces) > bound else _made(*_collapse(vertices, faces, room), check, room >= len(faces))
         made = made if len(made.faces) else start
         if not start.sound or len(start.faces) <= bound:
             continue
@@ -107,8 +108,8 @@ def simplified(
     return made
 
 
-def _made(vertices: np.ndarray, faces: np.ndarray, check: Callable[[], None]) -> Simplified:
-    """What the library has left, mended as far as small steps can."""
+def _made(vertices: np.ndarray, faces: np.ndarray, check: Callable[[], None], last: bool) -> Simplified:
+    """What the library has left, mended as far as small steps can, and with larger ones if it is the ``last`` hope."""
     unpaired = manifold(vertices, faces)
     if not len(unpaired[1]):
         return Simplified(vertices, faces, sound=False, seen=False)  # it is two faces back to back and nothing else
@@ -117,7 +118,10 @@ def _made(vertices: np.ndarray, faces: np.ndarray, check: Callable[[], None]) ->
     edges = Edges(faces, len(vertices))
     if edges.crowded or edges.opposed:
         return Simplified(*unpaired, sound=False, seen=False)
-    return Simplified(*mended(vertices, faces, check)).without_scraps()
+    made = mended(vertices, faces, check)
+    if last and not made.sound:
+        made = patched(made.vertices, made.faces, check)
+    return Simplified(*made).without_scraps()
 
 
 def _to(vertices: np.ndarray, faces: np.ndarray, target: int, max_error: float | None) -> tuple[np.ndarray, np.ndarray]:

@@ -18,7 +18,7 @@ MOST = 64  # pairs kept for each face of a strip, on average: a heap of crossing
 
 
 def crossings(
-    vertices: np.ndarray, faces: np.ndarray, check: Callable[[], None] = lambda: None
+    vertices: np.ndarray, faces: np.ndarray, check: Callable[[], None] = lambda: None, near: float = 0.0
 ) -> np.ndarray:
     """The pairs [P, 2] of faces that meet, the lower number first, in ascending order.
 
@@ -29,6 +29,7 @@ def crossings(
         vertices: [V, 3] finite float32.
         faces: [F, 3] int64, each with three different vertices.
         check: called often; it raises to cancel.
+        near: faces no farther apart than about this count as meeting, too.
     """
     if not len(faces):
         return np.empty((0, 2), np.int64)
@@ -39,7 +40,7 @@ def crossings(
 
     def strip(first: int, last: int) -> None:
         check()
-        found[first] = _pairs(vertices, faces, order, own, planes, boxes, first, last)
+        found[first] = _pairs(vertices, faces, order, own, planes, boxes, first, last, near)
 
     in_strips(strip, leaves, STRIP)
     pairs = np.concatenate([found[first] for first in sorted(found)])
@@ -56,13 +57,14 @@ def _pairs(
     boxes: np.ndarray,
     first: int,
     last: int,
+    near: float,
 ) -> np.ndarray:
     """The pairs whose first face, in the order of the tree, is in the leaves from ``first`` to before ``last``.
 
     own: [F, 6] the boxes of the faces, in the order of the tree. planes: [F, 4], see ``_planes``.
     """
     half, most = len(boxes) // 2, MOST * LEAF * (last - first)
-    clear = 0.0
+    clear = 2 * near
     for side in range(6):
         clear = max(clear, CLEAR * abs(boxes[1, side]))
     pairs, count, room = np.empty((64, 2), np.int64), 0, 64
@@ -91,7 +93,7 @@ def _pairs(
                         vertices, faces, planes, other, one, clear
                     ):
                         continue
-                    if count < most and faces_meet(vertices, faces, one, other):
+                    if count < most and faces_meet(vertices, faces, one, other, near):
                         if count == room:
                             grown = np.empty((2 * room, 2), np.int64)
                             grown[:room] = pairs

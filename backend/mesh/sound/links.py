@@ -16,6 +16,7 @@ from ..base.vectors import corners_of, cross, dot, minus
 from .meeting import faces_meet
 from .shape import slimness
 
+NEAR = 2.5e-7  # of a mesh's longest side: four times the distance between float32 numbers just below 1
 MOST = 96  # faces at a vertex: one with more is left as it is
 
 
@@ -27,9 +28,10 @@ class Links(NamedTuple):
     alive: np.ndarray  # [F] bool
     twin: np.ndarray  # [3 F] int64: the other half-edge of the edge; -1 if there is none
     leaving: np.ndarray  # [V] int64: a half-edge that begins at the vertex; -1 if none does
-    order: np.ndarray  # the last three are fields of ``projection.Tree``
+    order: np.ndarray  # these three are those of ``projection.Tree``
     ranks: np.ndarray
     boxes: np.ndarray
+    near: float  # faces no farther apart than this count as meeting
 
 
 def linked(points: np.ndarray, faces: np.ndarray) -> Links:
@@ -37,7 +39,12 @@ def linked(points: np.ndarray, faces: np.ndarray) -> Links:
     points, faces = np.array(points, np.float32, order="C"), np.array(faces, np.int64, order="C")
     order, ranks, boxes, _ = sorted_boxes(points, faces)
     twin, leaving = _halves(faces, len(points))
-    return Links(points, faces, np.ones(len(faces), bool), twin, leaving, order, ranks, boxes)
+    return Links(points, faces, np.ones(len(faces), bool), twin, leaving, order, ranks, boxes, nearness(points))
+
+
+def nearness(points: np.ndarray) -> float:
+    """How far apart faces must be: more than points [V, 3] move when they are rounded in another place and size."""
+    return NEAR * float(np.ptp(points, axis=0).max()) if len(points) else 0.0
 
 
 def compact(links: Links) -> tuple[np.ndarray, np.ndarray]:
@@ -139,7 +146,7 @@ def meetings(links: Links, face: int, enough: int) -> int:
         for place in range((node - half) * LEAF, min((node - half + 1) * LEAF, len(links.order))):
             other = links.order[place]
             if other != face and links.alive[other] and _near(points, faces, other, low, high):
-                count += faces_meet(points, faces, face, other)
+                count += faces_meet(points, faces, face, other, links.near)
                 if count >= enough:
                     return count
     return count

@@ -12,7 +12,7 @@ from ..base.topology import fans, twins
 from ..base.vectors import corners_of, dot, minus, plus, vector
 from .careful import SLIM, TURN
 from .crossings import crossings
-from .links import MOST, Links, collapse, compact, linked, meetings, move, star
+from .links import MOST, Links, collapse, compact, linked, meetings, move, nearness, star
 from .shape import NEEDLE, needles, slimness
 
 ROUNDS = 4
@@ -26,7 +26,7 @@ def faults(vertices: np.ndarray, faces: np.ndarray, check: Callable[[], None] = 
     """The faces [N], ascending, that are needles or meet others: vertices [V, 3] float32, faces [F, 3] int64."""
     slim = needles(vertices, faces)
     whole = np.flatnonzero(~slim)
-    pairs = crossings(vertices, faces[whole], check)
+    pairs = crossings(vertices, faces[whole], check, nearness(vertices))
     slim[whole[pairs.reshape(-1)]] = True
     return np.flatnonzero(slim)
 
