@@ -96,7 +96,7 @@ def segment_meets(p: Vector, q: Vector, a: Vector, b: Vector, c: Vector, near: f
     along = minus(q, p)
     low, high = 0, 0
     for s, t in ((a, b), (b, c), (c, a)):
-        side = side_of(p, along, minus(s, p), t, near)
+        side = side_of(p, along, minus(s, p), t, 0.0)
         low, high = min(low, side), max(high, side)
     return low * high == 0
 

@@ -13,7 +13,6 @@ from ..base.topology import connected
 from .careful import SLIM
 from .links import Links, compact, grow, linked, meetings
 from .mend import Mended, faults
-from .shape import slimness
 
 RINGS = 6  # so many rings of faces are cut out around those at fault, at most
 LARGEST = 200  # corners of a hole that is closed
@@ -56,22 +55,31 @@ def _regions(faces: np.ndarray, count: int, bad: np.ndarray, rings: int) -> Iter
 
 def _replace(links: Links, region: np.ndarray) -> bool:
     """Replace the faces ``region`` [N], if they are one disc, by others between the corners of its border."""
-    loop, before = _border(links, region), links.faces[region].copy()
-    if not 3 <= len(loop) <= min(LARGEST, len(region) + 1):
+    border, before = _border(links, region), links.faces[region].copy()
+    if not 3 <= len(border) <= min(LARGEST, len(region) + 1):
         return False
     links.alive[region] = False
+    for by_shape in (True, False):
+        if _fill(links, region, list(border), by_shape):
+            return True
+        links.alive[region] = False
+    links.faces[region], links.alive[region] = before, True
+    return False
+
+
+def _fill(links: Links, region: np.ndarray, loop: list[int], by_shape: bool) -> bool:
+    """Fill a hole, ear by ear, with faces at the places of those of ``region``. Leaves some there if it fails."""
     joined = _neighbours(links, loop)
     for slot in region.tolist():
-        at = _ear(links, loop, joined, slot)
+        at = _ear(links, loop, joined, slot, by_shape)
         if at < 0:
-            break
+            return False
         a, c = loop[at - 1], loop[(at + 1) % len(loop)]
         joined[a].add(c)
         joined[c].add(a)
         del loop[at]
         if len(loop) == 2:
             return True
-    links.faces[region], links.alive[region] = before, True
     return False
 
 
@@ -108,19 +116,21 @@ def _neighbours(links: Links, loop: list[int]) -> dict[int, set[int]]:
     return joined
 
 
-def _ear(links: Links, loop: list[int], joined: dict[int, set[int]], slot: int) -> int:
-    """Put a face into a hole, at the corner where it takes the shortest edge: the corner's index, -1 if none fits.
+def _ear(links: Links, loop: list[int], joined: dict[int, set[int]], slot: int, by_shape: bool) -> int:
+    """Put a face into a hole at one of its corners: the index of the corner, -1 if none fits.
 
-    The face is no needle, meets no other, and its edge is not there yet.
+    It is the one of the best shape, or with the shortest edge, that is no needle, meets no other face, and whose edge is
+    not there yet.
     """
     count = len(loop)
     points = links.points[loop].astype(np.float64)
-    lengths = np.linalg.norm(np.roll(points, 1, axis=0) - np.roll(points, -1, axis=0), axis=1)
-    for at in np.argsort(lengths, kind="stable").tolist():
+    before, after = np.roll(points, 1, axis=0), np.roll(points, -1, axis=0)
+    sides = np.stack([points - before, after - points, before - after])
+    longest = (sides**2).sum(axis=2).max(axis=0)
+    shape = np.linalg.norm(np.cross(sides[0], sides[1]), axis=1) / np.maximum(longest, 1e-30)
+    for at in np.argsort(-shape if by_shape else (sides[2] ** 2).sum(axis=1), kind="stable").tolist():
         face = loop[at - 1], loop[at], loop[(at + 1) % count]
-        if count > 3 and face[2] in joined[face[0]]:
-            continue
-        if slimness(*(tuple(points[i]) for i in (at - 1, at, (at + 1) % count))) < SLIM:
+        if shape[at] < SLIM or (count > 3 and face[2] in joined[face[0]]):
             continue
         links.faces[slot] = face
         links.alive[slot] = True
