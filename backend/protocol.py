@@ -1,8 +1,8 @@
 """The wire contract between Blender and the backend: newline-delimited JSON, one message per line.
 
 Standard library only. Both sides import it. Everything that a side may rely on is written here, in ``settings``,
-``certificate``, ``places`` and ``image_facts``, whose names this module re-exports. Arrays and images never travel on the wire: messages carry paths
-into the job's folder.
+``certificate``, ``places`` and ``image_facts``, whose names this module re-exports. Arrays and images never travel on
+the wire: messages carry paths into the job's folder.
 
 Blender -> backend (requests): ``generate``, ``cutout``, ``cancel``, ``unload``, ``shutdown``.
 Backend -> Blender (messages): ``ready`` (always first), then for each job ``progress``, ``preview`` and exactly one of

@@ -1,9 +1,9 @@
 """Judge whether finished meshes are sound: closed, manifold, outward, without faces that cross, needles, or crumbs.
 
 Held-out objects are generated with a model. Analytic ones are extracted as a perfect decoder would, on grids of 128^3
-and 208^3: the procedural families, and shapes that are hard on purpose, with thin parts, nested shells, parts that touch
-and narrow gaps. All are finished as a job does it, with the numbers of faces of ``FACES`` in turn, and inspected as the
-files hold them (``backend/mesh/sound/inspect.py``).
+and 208^3: the procedural families, and shapes that are hard on purpose, with thin parts, nested shells, parts that
+touch and narrow gaps. All are finished as a job does it, with the numbers of faces of ``FACES`` in turn, and inspected
+as the files hold them (``backend/mesh/sound/inspect.py``).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ from ..protocol import Settings
 from ..training.objects.families import FAMILIES
 from ..training.objects.lattice import MESH_CELLS
 from ..training.objects.shapes import HELD_OUT, draw
-from .cases import cases
+from .cases import Case, cases
 from .metrics import raw_surface
 
 FACES = (10_000, 2_000, 50_000, 500)  # asked for in turn
@@ -76,28 +77,29 @@ def _all(
     pipeline: Pipeline | None, count: int, analytic: int, seed: int, steps: int | None
 ) -> Iterator[tuple[str, str, int, Callable[[], RawMesh]]]:
     """Each object: its kind and name, the faces asked for, and what makes its raw surface."""
-    for i, case in enumerate(cases(count, seed) if pipeline else ()):
-        name = f"{case.family} {case.number}"
-        yield "generated", name, FACES[i % len(FACES)], lambda i=i, case=case: _generated(pipeline, case, i, steps)
+    if pipeline is not None:
+        for i, case in enumerate(cases(count, seed)):
+            make = partial(_generated, pipeline, case, i, steps)
+            yield "generated", f"{case.family} {case.number}", FACES[i % len(FACES)], make
+    families, shapes = list(FAMILIES), list(HARD)
     for grid in GRIDS if analytic else ():
         rng = np.random.default_rng([seed, grid])
         for i in range(analytic):
-            faces = FACES[i % len(FACES)]
             if i % 2:
-                family = list(FAMILIES)[i // 2 % len(FAMILIES)]
-                number = HELD_OUT + 10_000 * seed + 7_000 + i
-                make = lambda family=family, number=number, grid=grid: raw_surface(  # noqa: E731
-                    family, draw(family, [number]), grid // MESH_CELLS
-                )
-                yield f"analytic {grid}", f"{family} {number} {grid}^3", faces, make
+                name, number = families[i // 2 % len(families)], HELD_OUT + 10_000 * seed + 7_000 + i
+                kind, make = "analytic", partial(_analytic, name, number, grid)
             else:
-                shape = list(HARD)[i // 2 % len(HARD)]
-                distance = HARD[shape](rng)
-                yield f"hard {grid}", f"{shape} {i} {grid}^3", faces, lambda d=distance, g=grid: surface_of(d, g)
+                name, number = shapes[i // 2 % len(shapes)], i
+                kind, make = "hard", partial(surface_of, HARD[name](rng), grid)
+            yield f"{kind} {grid}", f"{name} {number} {grid}^3", FACES[i % len(FACES)], make
 
 
-def _generated(pipeline: Pipeline, case: Any, seed: int, steps: int | None) -> RawMesh:
+def _generated(pipeline: Pipeline, case: Case, seed: int, steps: int | None) -> RawMesh:
     return pipeline.reconstruct([case.image()], Settings(seed=seed, steps=steps)).raw
+
+
+def _analytic(family: str, number: int, grid: int) -> RawMesh:
+    return raw_surface(family, draw(family, [number]), grid // MESH_CELLS)
 
 
 def judged(kind: str, name: str, faces: int, made: FinishedMesh) -> dict[str, Any]:

@@ -100,7 +100,7 @@ def finish(
         retouch=paint,
     )
     clock.stop("bake")
-    crossing = 0 if simple.sound and simple.seen else None
+    crossing = 0 if simple.sound else None  # simplifying has looked for it
     certificate = inspect(unwrapped.vertices, unwrapped.faces, unwrapped.uvs, check, crossing=crossing)
     clock.stop("inspect")
     return FinishedMesh(

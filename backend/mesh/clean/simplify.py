@@ -41,7 +41,6 @@ class Simplified(NamedTuple):
     vertices: np.ndarray
     faces: np.ndarray
     sound: bool  # at most two faces at each edge, one fan at each vertex, no needles, and no faces that meet
-    seen: bool  # this very mesh was searched for faces that meet
 
     def without_scraps(self) -> Simplified:
         """Without the scraps that simplifying has left: crumbs, and small shells inside others or turned inside out."""
@@ -75,8 +74,8 @@ def simplified(
 ) -> Simplified:
     """Reduce a mesh to between ``ENOUGH`` times ``target`` and ``target`` faces, and keep it sound.
 
-    The library that collapses the edges does not look whether faces meet. What it leaves is mended by small steps; where
-    these do not suffice, it stops earlier, and ``careful`` collapses the rest.
+    The library that collapses the edges does not look whether faces meet. What it leaves is mended by small steps.
+    Where these do not suffice, it stops earlier, and ``careful`` collapses the rest.
 
     Args:
         vertices: [V, 3].
@@ -97,14 +96,18 @@ def simplified(
     while room < len(faces) and not (made.sound and ENOUGH * bound <= len(made.faces) <= bound):
         check()
         room = max(2 * room, EARLIER + room)
-        start = made if made.sound and len(made.faces) > bound else _made(*_collapse(vertices, faces, room), check, room >= len(faces))
+        start = (
+            made
+            if made.sound and len(made.faces) > bound
+            else _made(*_collapse(vertices, faces, room), check, room >= len(faces))
+        )
         made = made if len(made.faces) else start
         if not start.sound or len(start.faces) <= bound:
             continue
         fewer = collapsed(start.vertices, start.faces, bound, check)
         if max_error is not None and _error(vertices, *fewer) > max_error:
             return start
-        return Simplified(*fewer, sound=True, seen=False).without_scraps()
+        return Simplified(*fewer, sound=True).without_scraps()
     return made
 
 
@@ -112,12 +115,12 @@ def _made(vertices: np.ndarray, faces: np.ndarray, check: Callable[[], None], la
     """What the library has left, mended as far as small steps can, and with larger ones if it is the ``last`` hope."""
     unpaired = manifold(vertices, faces)
     if not len(unpaired[1]):
-        return Simplified(vertices, faces, sound=False, seen=False)  # it is two faces back to back and nothing else
+        return Simplified(vertices, faces, sound=False)  # it is two faces back to back and nothing else
     vertices, faces = parted(*unpaired)
     vertices = np.asarray(vertices, np.float32)
     edges = Edges(faces, len(vertices))
     if edges.crowded or edges.opposed:
-        return Simplified(*unpaired, sound=False, seen=False)
+        return Simplified(*unpaired, sound=False)
     made = mended(vertices, faces, check)
     if last and not made.sound:
         made = patched(made.vertices, made.faces, check)

@@ -130,12 +130,12 @@ def _best(links: Links, quadrics: np.ndarray, start: int, end: int) -> tuple[flo
         y = (j * gx + (a * f - c * c) * gy + (b * c - a * e) * gz) / det
         z = (k * gx + (b * c - a * e) * gy + (a * d - b * b) * gz) / det
     else:
-        x, y, z = 0.0, 0.0, 0.0
+        x = y = z = np.float64(0.0)
     along = 0.0
     for axis in range(3):
         along += (np.float64(links.points[start, axis]) - np.float64(links.points[end, axis])) ** 2
     if x * x + y * y + z * z > along:  # far off: faces nearly in one plane, or at a line
-        x, y, z = 0.0, 0.0, 0.0
+        x = y = z = np.float64(0.0)
     x, y, z = mx + x, my + y, mz + z
     cost = (
         x * (q[0] * x + 2 * (q[1] * y + q[2] * z + q[6]))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import numpy as np
 
@@ -160,11 +159,11 @@ def _apart(vertices: np.ndarray, faces: np.ndarray, planes: np.ndarray, one: int
             count += 1
     if low > clear or high < -clear:
         return count > 0
-    if count < 2:
+    if count == 0:
         return False
     for i, j in ((a, b), (b, c), (c, a)):
-        if count == 2 and not (i in ps or j in ps):
-            continue  # the corner that they share is on the other side
+        if (i in ps) + (j in ps) < 3 - count:
+            continue  # a corner that they share is on the inner side
         # The normal of the plane on this edge, outward, as long as the edge.
         u, v, w = (
             np.float64(vertices[j, 0]) - vertices[i, 0],

@@ -86,7 +86,9 @@ class Edges:
 
 
 @compiled
-def _joined(faces: np.ndarray, order: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[int, int, int, np.ndarray]:
+def _joined(
+    faces: np.ndarray, order: np.ndarray, low: np.ndarray, high: np.ndarray
+) -> tuple[int, int, int, np.ndarray]:
     """The numbers of open edges, of those with more than two faces, and of those whose two faces disagree; and twins.
 
     A twin [3 F] is the other half-edge of an edge with two faces; else -1.

@@ -213,9 +213,7 @@ def may_join(links: Links, half: int, one: np.ndarray, other: np.ndarray) -> tup
 
 
 @compiled
-def allowed(
-    links: Links, stars: np.ndarray, gone: int, also_gone: int, place: tuple, turn: float, slim: float
-) -> bool:
+def allowed(links: Links, stars: np.ndarray, gone: int, also_gone: int, place: tuple, turn: float, slim: float) -> bool:
     """Whether the faces of the half-edges ``stars`` [N] keep their shape if those corners move to a place.
 
     Args:

@@ -128,8 +128,16 @@ def faces_meet(vertices: np.ndarray, faces: np.ndarray, one: int, other: int, ne
     if shared == 2:
         a, b = vector(vertices, faces[one, (left + 1) % 3]), vector(vertices, faces[one, (left + 2) % 3])
         return folded(a, b, vector(vertices, faces[one, left]), vector(vertices, faces[other, right]))
-    a, b, c = vector(vertices, faces[one, i]), vector(vertices, faces[one, (i + 1) % 3]), vector(vertices, faces[one, (i + 2) % 3])
-    d, e, f = vector(vertices, faces[other, j]), vector(vertices, faces[other, (j + 1) % 3]), vector(vertices, faces[other, (j + 2) % 3])
+    a, b, c = (
+        vector(vertices, faces[one, i]),
+        vector(vertices, faces[one, (i + 1) % 3]),
+        vector(vertices, faces[one, (i + 2) % 3]),
+    )
+    d, e, f = (
+        vector(vertices, faces[other, j]),
+        vector(vertices, faces[other, (j + 1) % 3]),
+        vector(vertices, faces[other, (j + 2) % 3]),
+    )
     u, v = minus(b, a), minus(c, a)
     p, q = side_of(a, u, v, e, near), side_of(a, u, v, f, near)
     if shared == 1:

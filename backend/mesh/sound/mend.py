@@ -37,7 +37,6 @@ class Mended(NamedTuple):
     vertices: np.ndarray
     faces: np.ndarray
     sound: bool  # no face is a needle or meets others
-    as_it_was: bool  # nothing was changed
 
 
 def mended(vertices: np.ndarray, faces: np.ndarray, check: Callable[[], None] = lambda: None) -> Mended:
@@ -47,10 +46,13 @@ def mended(vertices: np.ndarray, faces: np.ndarray, check: Callable[[], None] = 
         vertices: [V, 3] float32.
         faces: [F, 3] int64, at most two at each edge, which agree, and one fan at each vertex.
         check: called often; it raises to cancel.
+
+    A step looks at the faces that it changes, and those that it does not change can meet only these. So at the end only
+    the faces that were at fault or have changed are looked at again.
     """
     bad = faults(vertices, faces, check)
     if not len(bad) or len(bad) > HOPELESS * len(faces):
-        return Mended(vertices, faces, not len(bad), True)
+        return Mended(vertices, faces, not len(bad))
     links = linked(vertices, faces)
     for _ in range(ROUNDS):
         check()
@@ -58,13 +60,15 @@ def mended(vertices: np.ndarray, faces: np.ndarray, check: Callable[[], None] = 
         bad = _still(links, np.unique(np.concatenate([bad, touched])))
         if not (len(bad) and steps):
             break
-    return Mended(*compact(links), not len(bad), False)
+    return Mended(*compact(links), not len(bad))
 
 
 def parted(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The mesh with a vertex for each fan of faces: where several fans meet in one, they get copies of it."""
     fan = fans(twins(faces))
-    if int(fan.max(initial=-1)) + 1 == len(np.unique(faces)):
+    used = np.zeros(len(vertices), bool)
+    used[faces] = True
+    if int(fan.max(initial=-1)) + 1 == used.sum():
         return vertices, faces
     vertex = np.empty(int(fan.max(initial=-1)) + 1, np.int64)
     vertex[fan] = faces.reshape(-1)
@@ -73,7 +77,7 @@ def parted(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 @compiled
 def _mend(links: Links, bad: np.ndarray) -> tuple[np.ndarray, int]:
-    """Try to mend the faces ``bad`` [N] in place. Returns the faces [M] that have changed, and how many steps it was."""
+    """Try to mend the faces ``bad`` [N] in place. Returns the faces [M] that have changed, and the number of steps."""
     one, other, steps = np.empty(MOST, np.int64), np.empty(MOST, np.int64), 0
     touched, count = np.empty(2 * MOST * len(bad), np.int64), 0
     for face in bad:
@@ -135,7 +139,7 @@ def _around(links: Links, vertex: int, found: np.ndarray) -> int:
 
 @compiled
 def _shrink(links: Links, half: int, one: np.ndarray, other: np.ndarray) -> int:
-    """Collapse an edge, if fewer faces meet then; it stays at one end or goes to the middle. Returns the vertex, or -1."""
+    """Collapse an edge, if fewer faces meet then, to its middle or one of its ends. Returns the vertex, or -1."""
     start, end = links.faces[half // 3, half % 3], links.faces[half // 3, (half + 1) % 3]
     before = max(_around(links, start, one) + _around(links, end, other) - 1, 0)
     a, b = vector(links.points, start), vector(links.points, end)

@@ -21,20 +21,20 @@ HOPELESS = 0.05  # with more than this share of faces at fault, nothing is tried
 
 def patched(vertices: np.ndarray, faces: np.ndarray, check: Callable[[], None] = lambda: None) -> Mended:
     """Replace the faces at fault: arguments and result are those of ``mended``."""
-    bad, as_it_was = faults(vertices, faces, check), True
+    bad = faults(vertices, faces, check)
     if len(bad) > HOPELESS * len(faces):
-        return Mended(vertices, faces, sound=False, as_it_was=True)
+        return Mended(vertices, faces, sound=False)
     for rings in range(1, RINGS + 1):
         if not len(bad):
             break
         links = linked(vertices, faces)
         for region in _regions(faces, len(vertices), bad, rings):
             check()
-            if links.alive[region].all() and _replace(links, region):
-                as_it_was = False
+            if links.alive[region].all():
+                _replace(links, region)
         vertices, faces = compact(links)
         bad = faults(vertices, faces, check)
-    return Mended(vertices, faces, not len(bad), as_it_was)
+    return Mended(vertices, faces, not len(bad))
 
 
 def _regions(faces: np.ndarray, count: int, bad: np.ndarray, rings: int) -> Iterator[np.ndarray]:
@@ -84,7 +84,7 @@ def _fill(links: Links, region: np.ndarray, loop: list[int], by_shape: bool) -> 
 
 
 def _border(links: Links, region: np.ndarray) -> list[int]:
-    """The vertices around a region, in the order of its faces; empty if it has not exactly one border that is closed."""
+    """The vertices around a region, in the order of its faces; empty if it is not one disc."""
     within = np.zeros(len(links.faces), bool)
     within[region] = True
     half = (3 * region[:, None] + np.arange(3)).reshape(-1)
@@ -119,8 +119,8 @@ def _neighbours(links: Links, loop: list[int]) -> dict[int, set[int]]:
 def _ear(links: Links, loop: list[int], joined: dict[int, set[int]], slot: int, by_shape: bool) -> int:
     """Put a face into a hole at one of its corners: the index of the corner, -1 if none fits.
 
-    It is the one of the best shape, or with the shortest edge, that is no needle, meets no other face, and whose edge is
-    not there yet.
+    It is the one of the best shape, or with the shortest edge. It is no needle, meets no other face, and its edge is not
+    there yet.
     """
     count = len(loop)
     points = links.points[loop].astype(np.float64)

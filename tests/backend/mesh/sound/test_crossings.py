@@ -55,10 +55,11 @@ def meet(one: list[int], other: list[int], points: list[Point]) -> bool:
         a, b = (points[i] for i in shared)
         c, d = (points[next(i for i in face if i not in shared)] for face in (one, other))
         left, right = cross(minus(b, a), minus(c, a)), cross(minus(b, a), minus(d, a))
-        return cross(left, right) == (0, 0, 0) and dot(left, right) > 0
+        return not any(cross(left, right)) and dot(left, right) > 0
     if len(shared) == 1:
         ends = [[points[i] for i in face if i not in shared] for face in (one, other)]
-        return segment_meets(*ends[0], second) or segment_meets(*ends[1], first)
+        (a, b), (c, d) = ends
+        return segment_meets(a, b, second) or segment_meets(c, d, first)
     edges = [(a, b, second) for a, b in combinations(first, 2)] + [(a, b, first) for a, b in combinations(second, 2)]
     return any(segment_meets(*edge) for edge in edges)
 
@@ -108,7 +109,7 @@ def test_a_flat_surface_does_not_meet_itself() -> None:
 
 def test_two_sheets_that_cross_meet_along_a_line() -> None:
     vertices, faces = sheet(21)
-    wall = vertices[:, [0, 2, 1]] + np.float32([0, 0.512, -0.51])
+    wall = vertices[:, [0, 2, 1]] + np.array([0, 0.512, -0.51], np.float32)
     pairs = crossings(np.concatenate([vertices, wall]), np.concatenate([faces, faces + len(vertices)]))
     assert len(pairs)
     assert (pairs[:, 0] < len(faces)).all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,15 +20,15 @@ def wrong(found: Certificate) -> tuple[str, ...]:
 
 def test_a_cube_is_sound() -> None:
     found = inspect(CUBE, SIDES, np.full((12, 3, 2), 0.5, np.float32))
-    assert found == Certificate(
+    assert replace(found, volume=round(found.volume, 6), area=round(found.area, 6)) == Certificate(
         faces=12,
         vertices=8,
         shells=1,
         watertight=True,
         manifold=True,
         outward=True,
-        volume=pytest.approx(1),
-        area=pytest.approx(6),
+        volume=1.0,
+        area=6.0,
         largest_hole=0.0,
         duplicates=0,
         degenerate=0,
@@ -42,7 +43,8 @@ def test_a_cube_is_sound() -> None:
 
 def test_lengths_are_scaled() -> None:
     found = inspect(CUBE, SIDES[1:]).scaled(2)
-    assert (found.area, found.largest_hole) == (pytest.approx(22), pytest.approx(2 * (2 + 2**0.5)))
+    assert found.area == pytest.approx(22)
+    assert found.largest_hole == pytest.approx(2 * (2 + 2**0.5))
     assert inspect(CUBE, SIDES).scaled(2).volume == pytest.approx(8)
 
 
@@ -102,7 +104,7 @@ def test_faces_that_are_there_twice() -> None:
 def test_needles() -> None:
     vertices, faces = ball()
     a, b, c = faces[5]
-    vertices[c] = vertices[a] * np.float32(0.5) + vertices[b] * np.float32(0.5) + np.float32([0, 0, 1e-7])
+    vertices[c] = vertices[a] * np.float32(0.5) + vertices[b] * np.float32(0.5) + np.array([0, 0, 1e-7], np.float32)
     found = inspect(vertices, faces)
     assert found.degenerate >= 1
     assert "faces have no area" in wrong(found)
@@ -111,7 +113,7 @@ def test_needles() -> None:
 
 def test_bodies_that_share_an_edge_or_a_vertex() -> None:
     for shift in ((1, 1, 0), (1, 1, 1)):
-        found = inspect(*joined((CUBE, SIDES), (CUBE + np.float32(shift), SIDES)))
+        found = inspect(*joined((CUBE, SIDES), (CUBE + np.array(shift, np.float32), SIDES)))
         assert not found.manifold
         assert found.watertight == (shift == (1, 1, 1))
 
@@ -170,11 +172,9 @@ def test_edges_are_those_of_the_plain_reference(seed: int) -> None:
 
 def test_welding_joins_only_the_same_places() -> None:
     rng = np.random.default_rng(0)
-    vertices = rng.integers(0, 3, (60, 3)).astype(np.float32) * np.float32([1, -1, 1])
+    vertices = rng.integers(0, 3, (60, 3)).astype(np.float32) * np.array([1, -1, 1], np.float32)
     faces = rng.integers(0, 60, (30, 3))
     points, found = welded(vertices, faces)
     assert np.array_equal(points[found], vertices[faces])
     assert max(Counter(map(tuple, points.tolist())).values()) == 1
     assert len(np.unique(found)) == len(points)
-
-
