@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ..base.compiled import compiled
-from ..base.vectors import corners_of, cross, dot, minus
+from ..base.vectors import corners_of, cross, dot, minus, vector
 from .links import MOST, Links, collapse, compact, linked, star
 
 TURN = 0.2  # the least cosine between a face's normal before and after a collapse
@@ -131,9 +131,8 @@ def _best(links: Links, quadrics: np.ndarray, start: int, end: int) -> tuple[flo
         z = (k * gx + (b * c - a * e) * gy + (a * d - b * b) * gz) / det
     else:
         x = y = z = np.float64(0.0)
-    along = 0.0
-    for axis in range(3):
-        along += (np.float64(links.points[start, axis]) - np.float64(links.points[end, axis])) ** 2
+    edge = minus(vector(links.points, start), vector(links.points, end))
+    along = dot(edge, edge)
     if x * x + y * y + z * z > along:  # far off: faces nearly in one plane, or at a line
         x = y = z = np.float64(0.0)
     x, y, z = mx + x, my + y, mz + z

@@ -119,8 +119,8 @@ def _neighbours(links: Links, loop: list[int]) -> dict[int, set[int]]:
 def _ear(links: Links, loop: list[int], joined: dict[int, set[int]], slot: int, by_shape: bool) -> int:
     """Put a face into a hole at one of its corners: the index of the corner, -1 if none fits.
 
-    It is the one of the best shape, or with the shortest edge. It is no needle, meets no other face, and its edge is not
-    there yet.
+    It is the one of the best shape, or with the shortest edge. It is no needle and meets no other face, and its edge is
+    not there yet.
     """
     count = len(loop)
     points = links.points[loop].astype(np.float64)
