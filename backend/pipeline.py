@@ -23,7 +23,7 @@ from .images.framing import images_to_tensor, prepare_image
 from .mesh import MeshError, RawMesh
 from .mesh.extract.flexicubes import extract_mesh
 from .mesh.extract.seal import seal_cubes, seal_voxels
-from .mesh.finish import FinishedMesh, finish
+from .mesh.finish import FinishedMesh, finish, note_on_surface
 from .mesh.paint.paint import Pictures, note_on_views
 from .models.gaussians import Gaussians
 from .models.image_encoder import ImageEncoder
@@ -329,7 +329,7 @@ class Pipeline:
         with clock.stage("finish"):
             mesh = finish_mesh(raw, gaussians, images, settings, check)
         counts = {"images": len(images), "voxels": voxels, "raw_faces": len(raw.faces)} | mesh.counts
-        notes = " ".join(filter(None, [note, note_on_views(mesh.views)]))
+        notes = " ".join(filter(None, [note, note_on_views(mesh.views), note_on_surface(mesh, settings.faces)]))
         return Generated(mesh, raw, gaussians, clock.seconds, counts, notes)
 
     @torch.inference_mode()

@@ -1,8 +1,8 @@
 """The wire contract between Blender and the backend: newline-delimited JSON, one message per line.
 
-Standard library only. Both sides import it. Everything that a side may rely on is written here, in ``settings`` and in
-``image_facts``, whose names this module re-exports. Arrays and images never travel on the wire: messages carry paths
-into the job's folder.
+Standard library only. Both sides import it. Everything that a side may rely on is written here, in ``settings``,
+``certificate``, ``places`` and ``image_facts``, whose names this module re-exports. Arrays and images never travel on
+the wire: messages carry paths into the job's folder.
 
 Blender -> backend (requests): ``generate``, ``cutout``, ``cancel``, ``unload``, ``shutdown``.
 Backend -> Blender (messages): ``ready`` (always first), then for each job ``progress``, ``preview`` and exactly one of
@@ -15,14 +15,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import sys
 import typing
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar
 
+from .certificate import Certificate
 from .image_facts import (
     BACKGROUND_REMOVED,
     CHECKER_GREYS,
@@ -36,6 +33,7 @@ from .image_facts import (
     THUMBNAIL_SIDE,
     ImageCamera,
 )
+from .places import MODELS_VARIABLE, models_folder
 from .settings import (
     ABOUT,
     DEFAULT_MODEL,
@@ -65,9 +63,11 @@ __all__ = [
     "FOR_A_GIVEN_MESH",
     "IMAGE_FORMATS",
     "IMAGE_SUFFIXES",
+    "MODELS_VARIABLE",
     "NOTHING_STANDS_OUT",
     "THUMBNAIL_SIDE",
     "About",
+    "Certificate",
     "Choice",
     "Door",
     "ImageCamera",
@@ -77,6 +77,7 @@ __all__ = [
     "add_options",
     "default",
     "from_options",
+    "models_folder",
     "names",
     "problem",
 ]
@@ -96,26 +97,6 @@ STAGES: dict[str, float] = {
     "decode": 0.15,
     "finish": 0.15,
 }
-
-#: Environment variable with the folder that published models are installed in.
-MODELS_VARIABLE = "ESPALIER_MODELS"
-
-
-def models_folder(environ: Mapping[str, str] = os.environ) -> Path:
-    """Where published models are installed: ``ESPALIER_MODELS``, else ``espalier/models`` in the user's data folder."""
-    chosen = environ.get(MODELS_VARIABLE)
-    return Path(chosen).expanduser().absolute() if chosen else _user_data(environ) / "espalier" / "models"
-
-
-def _user_data(environ: Mapping[str, str]) -> Path:
-    if sys.platform == "win32":
-        local = environ.get("LOCALAPPDATA")
-        return Path(local) if local else Path.home() / "AppData" / "Local"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Application Support"
-    chosen = Path(environ.get("XDG_DATA_HOME", ""))
-    return chosen if chosen.is_absolute() else Path.home() / ".local" / "share"  # relative ones count as unset (XDG)
-
 
 #: A place in an image, as fractions of its width and height from the top left: the object there is meant. Without one,
 #: the largest is.
@@ -249,7 +230,8 @@ class Result:
     not to be kept. If the request had a mesh, the arrays are that mesh's (or its cage's), face by face, moved into the
     cube, and ``counts["charts"]`` is 0 if its own UVs were used.
     ``files`` has the other formats that were requested, and "raw", a .ply of the raw mesh. ``cameras`` has one for each
-    image if the texture was to be painted from them: None where the object is too small.
+    image if the texture was to be painted from them: None where the object is too small. ``certificate`` says what was
+    checked of the mesh; its lengths are those of the .glb.
     """
 
     type: ClassVar[str] = "result"
@@ -266,6 +248,7 @@ class Result:
     files: dict[str, str] = field(default_factory=dict)
     note: str = ""  # what a person should know about how it was made; usually ""
     cameras: tuple[ImageCamera | None, ...] = ()
+    certificate: Certificate | None = None
 
 
 @dataclass(frozen=True)

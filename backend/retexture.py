@@ -21,6 +21,7 @@ from .mesh.clean.cleanup import check_mesh, drop_bad_faces
 from .mesh.finish import FinishedMesh
 from .mesh.given import GivenMesh, GivenMeshError, read_mesh
 from .mesh.paint.paint import Painter, note_on_views
+from .mesh.sound.inspect import inspect
 from .mesh.voxelize import surface_voxels
 from .pipeline import Check, Clock, Generated, OnProgress, Pipeline, Reconstruction, pictures_for
 from .protocol import Settings
@@ -94,5 +95,6 @@ def paint(
         occlusion=None,
         counts={"faces": len(target.faces), "vertices": len(target.vertices), "charts": target.charts},
         seconds={},
+        certificate=inspect(target.vertices, target.faces, target.uvs, check),
         views=painter.views if painter else (),
     )

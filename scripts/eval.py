@@ -1,15 +1,17 @@
-"""Judge models on objects with known truth: ``python -m scripts.eval mini|students|painted|retextured|cutout``.
+"""Judge models on objects with known truth: ``python -m scripts.eval mini|students|painted|retextured|cutout|sound``.
 
     mini        how close a small model comes to held-out objects: shape, colours, hidden choices
     students    few-step students beside their teacher, by distributions
     painted     what painting from the picture adds to finished objects
     retextured  how well a picture is painted on a given shape
     cutout      how well objects are cut out of images
+    sound       whether finished meshes are closed surfaces without faults
 
 ``--json`` prints one object as the last line of stdout, ``--out FILE`` writes it to a file. Progress goes to stderr.
 The object of ``mini`` has ``all.f_score``, ``all.iou`` and ``all.psnr``, that of ``painted`` has
 ``unpainted.psnr_best_view`` and ``painted.psnr_best_view``, that of ``retextured`` has ``all.psnr`` and
-``all.psnr_other_views``, that of ``cutout`` has ``soft.refined.iou`` and ``soft.refined.error``.
+``all.psnr_other_views``, that of ``cutout`` has ``soft.refined.iou`` and ``soft.refined.error``, that of ``sound``
+has ``all.count``, ``all.sound`` and ``all.budget``.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from typing import Any
 import torch
 
 from backend.errors import BackendError
-from backend.evaluation import cutouts, mini, painted, photographs, retextured
+from backend.evaluation import cutouts, mini, painted, photographs, retextured, sound
 from backend.evaluation.cases import cases
 from backend.evaluation.given_set import GivenSetError, given_set, set_digest
 from backend.evaluation.samples import Row, encoder_of
@@ -76,7 +78,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m scripts.eval", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    kinds = parser.add_subparsers(metavar="mini|students|painted|retextured|cutout", required=True)
+    kinds = parser.add_subparsers(metavar="mini|students|painted|retextured|cutout|sound", required=True)
     for name, evaluation, model, steps in (
         ("mini", mini, "mini", 25),
         ("painted", painted, DEFAULT_MODEL, None),
@@ -97,6 +99,13 @@ def parse() -> argparse.Namespace:
     kind.add_argument("--n", type=int, default=60, help="number of images, a third of each kind (default: %(default)s)")
     kind.add_argument("--seed", type=int, default=0, help="chooses the held-out objects and the backgrounds")
     kind.add_argument("--yes", action="store_true", help="fetch the packages with the photographs")
+    kind = _kind(kinds, "sound", sound.__doc__ or "", run_sound)
+    kind.add_argument("--n", type=int, default=96, help="number of generated objects (default: %(default)s)")
+    kind.add_argument("--analytic", type=int, default=0, help="number of analytic ones on each grid (default: 0)")
+    kind.add_argument("--seed", type=int, default=0, help="chooses the objects")
+    kind.add_argument("--steps", type=int, help="steps of both flows (default: those of the model)")
+    kind.add_argument("--model", default=DEFAULT_MODEL, help="name or folder of a model (default: %(default)s)")
+    kind.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     return parser.parse_args()
 
 
@@ -132,6 +141,18 @@ def run_on_pipeline(arguments: argparse.Namespace) -> int:
         print(arguments.evaluation.table(found))
     hand_out(found, arguments)
     return 0
+
+
+def run_sound(arguments: argparse.Namespace) -> int:
+    """Run ``sound``. The exit code is 1 if an object is not sound. Raises CheckpointError."""
+    device, pipeline = torch.device(arguments.device), None
+    if arguments.n:
+        pipeline = Pipeline.load(ModelFolder.find(arguments.model), device)
+    found = sound.evaluate(pipeline, arguments.n, arguments.analytic, arguments.seed, arguments.steps, say)
+    if not arguments.json:
+        print(sound.table(found))
+    hand_out({"model": arguments.model, "steps": arguments.steps, **found}, arguments)
+    return 0 if found["all"]["sound"] == found["all"]["count"] else 1
 
 
 def run_cutout(arguments: argparse.Namespace) -> int:

@@ -41,9 +41,12 @@ SHARED = (
     "backend.names",
     "backend.whole",
     "backend.asset_facts",
+    "backend.certificate",
+    "backend.certificate",
     "backend.formats",
     "backend.print_facts",
     "backend.threemf",
+    "backend.places",
     "backend.signals",
     "backend.typed_json",
 )
@@ -78,7 +81,9 @@ LAYERS = (
         "backend.names",
         "backend.whole",
         "backend.asset_facts",
+        "backend.certificate",
         "backend.formats",
+        "backend.places",
         "backend.print_facts",
         "backend.threemf",
         "backend.signals",
@@ -98,7 +103,7 @@ MESH = (
     ("backend.mesh.finish",),
     ("backend.mesh.paint",),
     ("backend.mesh.bake",),
-    ("backend.mesh.unwrap", "backend.mesh.clean", "backend.mesh.extract"),
+    ("backend.mesh.unwrap", "backend.mesh.clean", "backend.mesh.sound", "backend.mesh.extract"),
     ("backend.mesh.base",),
 )
 ADDON = (

@@ -10,7 +10,7 @@ import torch
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from ..mesh import Mesh, Surface
+from ..mesh import Mesh, RawMesh, Surface
 from ..mesh.clean.cleanup import reachable_corners
 from ..mesh.extract.flexicubes import extract_mesh
 from ..training.objects.drawing import draw_colors, outer_surface
@@ -38,6 +38,11 @@ def iou(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def true_surface(family: str, params: Params, voxel_resolution: int) -> Surface:
+    """The outer part of ``raw_surface``."""
+    return outer_surface(raw_surface(family, params, voxel_resolution))
+
+
+def raw_surface(family: str, params: Params, voxel_resolution: int) -> RawMesh:
     """What a perfect decoder would make of one object: the extractor's surface from analytic distances and colours."""
     voxels = surface_voxels(family, params, voxel_resolution, MESH_CELLS, with_corner_color=True)
     assert voxels.color is not None
@@ -51,7 +56,7 @@ def true_surface(family: str, params: Params, voxel_resolution: int) -> Surface:
     child = torch.stack([child >> 2 & 1, child >> 1 & 1, child & 1], 1)
     cells = (2 * child[:, None] + child[None]).reshape(64, 3)
     coords = (voxels.coords.int()[:, None] * MESH_CELLS + cells).flatten(0, 1).int()
-    return outer_surface(extract_mesh(coords, features, resolution))
+    return extract_mesh(coords, features, resolution)
 
 
 def sample_surface(surface: Mesh, count: int, seed: int) -> np.ndarray:

@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..certificate import Certificate
 from . import Mesh, MeshError, RawMesh
 from .bake.bake import Source, bake
 from .bake.gaussian_color import GaussianColors
 from .clean.cleanup import check_mesh, drop_bad_faces, drop_dust, drop_scraps, keep_outer_faces
 from .clean.holes import LEAK, close_holes
-from .clean.simplify import simplify
+from .clean.simplify import ENOUGH, simplified
 from .clean.visibility import keep_visible_faces
 from .paint.paint import Painter, Pictures, View
+from .sound import warm_mending
+from .sound.inspect import inspect
 from .unwrap.unwrap import unwrap
 
 if TYPE_CHECKING:
@@ -34,7 +37,8 @@ class FinishedMesh:
     normal_map: np.ndarray | None  # [T, T, 3] uint8, in the tangent space of ``tangents``; None if not requested
     occlusion: np.ndarray | None  # [T, T] uint8, linear, 255 where open; None if not requested
     counts: dict[str, int]  # raw_faces, faces, vertices, charts
-    seconds: dict[str, float]  # clean, simplify, unwrap, bake
+    seconds: dict[str, float]  # clean, simplify, unwrap, bake, inspect
+    certificate: Certificate  # what was checked of it, in the unit of its vertices
     views: tuple[View, ...] = ()  # of the pictures that it was to be painted from, in their order
 
     def vertex_colors(self) -> np.ndarray:
@@ -59,7 +63,7 @@ def finish(
     pictures: Pictures | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> FinishedMesh:
-    """Drop what cannot be seen, simplify to about ``faces`` faces, unwrap, and bake the textures.
+    """Drop what cannot be seen, simplify to about ``faces`` faces, unwrap, bake the textures, and inspect the mesh.
 
     Args:
         raw: from ``flexicubes.extract_mesh``, or any mesh.
@@ -80,9 +84,9 @@ def finish(
     surface = clean(raw)
     clock.stop("clean")
     source = Source(surface)
-    vertices, triangles = simplify(surface.vertices, surface.faces, faces, max_error)
+    simple = simplified(surface.vertices, surface.faces, faces, max_error, check)
     clock.stop("simplify")
-    unwrapped = unwrap(vertices, triangles, texture_size)
+    unwrapped = unwrap(simple.vertices, simple.faces, texture_size)
     clock.stop("unwrap")
     colors = None if gaussians is None else GaussianColors(gaussians)
     paint = None if pictures is None else Painter(unwrapped, pictures, check)
@@ -96,6 +100,9 @@ def finish(
         retouch=paint,
     )
     clock.stop("bake")
+    crossing = 0 if simple.sound else None  # simplifying has looked for it
+    certificate = inspect(unwrapped.vertices, unwrapped.faces, unwrapped.uvs, check, crossing=crossing)
+    clock.stop("inspect")
     return FinishedMesh(
         vertices=unwrapped.vertices,
         faces=unwrapped.faces,
@@ -110,6 +117,7 @@ def finish(
             "charts": unwrapped.charts,
         },
         seconds=clock.seconds,
+        certificate=certificate,
         views=paint.views if paint else (),
     )
 
@@ -130,6 +138,18 @@ def clean(raw: RawMesh | Mesh) -> Mesh:
     return drop_dust(close_holes(keep_visible_faces(mesh)))
 
 
+def note_on_surface(mesh: FinishedMesh, faces: int) -> str:
+    """What to tell the user about a mesh that was to have so many faces; empty if it has, and is sound."""
+    notes, wrong = [], mesh.certificate.problems()
+    if len(mesh.faces) < ENOUGH * faces:
+        notes.append(f"The surface has only {len(mesh.faces):,} faces.")
+    if len(mesh.faces) > faces:
+        notes.append(f"With fewer than {len(mesh.faces):,} faces, parts of the surface would cross.")
+    if wrong:
+        notes.append(f"The mesh is not sound: {', '.join(wrong)}.")
+    return " ".join(notes)
+
+
 def warm() -> None:
     """Load the machine code of finishing and painting, or compile it if there is none yet, by finishing a small grey
     ball with a picture of it."""
@@ -142,6 +162,7 @@ def warm() -> None:
     coords = torch.cartesian_prod(*[torch.arange(side, dtype=torch.int32)] * 3)
     corners = torch.tensor([[k & 1, k >> 1 & 1, k >> 2 & 1] for k in range(8)])
     features = torch.zeros(len(coords), 101)
+    warm_mending()
     features[:, :8] = ((coords[:, None] + corners) / side - 0.5).norm(dim=2) - 0.35
     picture = Image.new("RGBA", (64, 64))
     ImageDraw.Draw(picture).ellipse((8, 8, 56, 56), fill=(128, 128, 128, 255))

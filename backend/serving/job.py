@@ -25,7 +25,7 @@ from ..pipeline import Pipeline
 from ..protocol import Settings
 from ..retexture import load_mesh, retexture
 from .cutouts import is_point
-from .outputs import Place, check_print, write_asset, write_notes, write_raw
+from .outputs import Place, certificate_of, check_print, write_asset, write_notes, write_raw
 from .warm_models import WarmModels
 
 OnProgress = Callable[[str, int, int], None]
@@ -82,7 +82,8 @@ def run(
     printed = check_print(generated, settings, check)
     files = write_asset(place, generated, settings, durable=durable, check=check, printed=printed)
     cameras = tuple(_camera(view) for view in generated.mesh.views)
-    write_notes(place, carried_out, generated.counts, cameras)
+    certificate = certificate_of(generated.mesh)
+    write_notes(place, carried_out, generated.counts, cameras, certificate)
     timings["write"] = time.perf_counter() - written
     timings["total"] = time.perf_counter() - started
     return protocol.Result(
@@ -99,6 +100,7 @@ def run(
         files={kind: str(path) for kind, path in files.items() if kind not in NOT_ASKED_FOR},
         note=" ".join(filter(None, [*notes, generated.note, printed.note if printed is not None else ""])),
         cameras=cameras,
+        certificate=certificate,
     )
 
 

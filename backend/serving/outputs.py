@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from ..asset_facts import standing
+from ..certificate import Certificate
 from ..files import picture_digest, write_whole, written_together, written_whole
 from ..formats import FORMATS, TEXTURES, Offer, offered
 from ..mesh import Mesh, RawMesh, printing
@@ -192,16 +193,28 @@ def write_raw(place: Place, raw: RawMesh) -> Path:
     return place.raw_arrays
 
 
+def certificate_of(mesh: FinishedMesh) -> Certificate:
+    """The certificate of an asset as its files for other programs hold it."""
+    factor, _ = standing(mesh.vertices.min(axis=0), mesh.vertices.max(axis=0))
+    return mesh.certificate.scaled(factor)
+
+
 def write_notes(
-    place: Place, settings: dict[str, Any], counts: dict[str, int], cameras: tuple[ImageCamera | None, ...]
+    place: Place,
+    settings: dict[str, Any],
+    counts: dict[str, int],
+    cameras: tuple[ImageCamera | None, ...],
+    certificate: Certificate | None = None,
 ) -> None:
-    """Write how an asset was made, with paths as seen from its folder. Raises OSError."""
+    """Write how an asset was made and what was checked, with paths as seen from its folder. Raises OSError."""
     told = dict(settings)
     if "images" in told:
         told["images"] = [seen_from(place.folder, image) for image in told["images"]]
     if told.get("model"):
         told["model"] = seen_from(place.folder, told["model"])
     notes: dict[str, Any] = {"settings": told, "counts": counts, "pictures": place.pictures}
+    if certificate is not None:
+        notes["certificate"] = {**asdict(certificate), "sound": certificate.sound}
     if cameras:
         notes["cameras"] = [camera and asdict(camera) for camera in cameras]
     write_whole(place.folder / (place.name + NOTES), json.dumps(notes, indent=2) + "\n")

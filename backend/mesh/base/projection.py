@@ -62,7 +62,7 @@ class Projector:
         across, prisms, boxes = together(
             partial(_across, faces, len(vertices)),
             partial(_prisms, vertices, faces),
-            partial(_sorted_boxes, vertices, faces),
+            partial(sorted_boxes, vertices, faces),
         )
         self.tree = Tree(vertices, faces, across, prisms, *boxes)
 
@@ -221,7 +221,7 @@ def _across(faces: np.ndarray, vertices: int) -> np.ndarray:
 
 
 @compiled
-def _sorted_boxes(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+def sorted_boxes(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
     """The last four fields of a ``Tree`` of vertices [V, 3] float32 and faces [F, 3] int64."""
     order = _along_curve(vertices, faces)
     half = 1

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..base.compiled import compiled
 from ..base.topology import by_edges, connected
 
 
@@ -23,7 +24,10 @@ def manifold(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.nd
         Vertices [V', 3], of which some lie on others now or in the middle of an edge, and faces [F', 3] int64. No pair
         of faces back to back is left. An edge along which not as many faces run one way as the other stays as it is.
     """
-    faces = _without_pairs(np.ascontiguousarray(faces, np.int64))
+    faces = np.ascontiguousarray(faces, np.int64)
+    if _is_simple(faces, *by_edges(faces, len(vertices))):
+        return used(vertices, faces)
+    faces = _without_pairs(faces)
     groups = _groups(faces)
     if groups.crowded:
         joined = [groups.simple]
@@ -34,7 +38,21 @@ def manifold(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.nd
         new = np.empty(int(corner.max(initial=-1)) + 1, np.int64)
         new[corner] = faces.ravel()
         vertices, faces = vertices[new], corner.reshape(-1, 3)
-    return _used(*_divided(vertices, faces))
+    return used(*_divided(vertices, faces))
+
+
+@compiled
+def _is_simple(faces: np.ndarray, order: np.ndarray, low: np.ndarray, high: np.ndarray) -> bool:
+    """Whether no edge has more than two faces, and no two neighbours have the same vertices."""
+    for i in range(1, len(order)):
+        half, before = order[i], order[i - 1]
+        if low[half] != low[before] or high[half] != high[before]:
+            continue
+        if i > 1 and low[half] == low[order[i - 2]] and high[half] == high[order[i - 2]]:
+            return False
+        if faces[half // 3, (half + 2) % 3] == faces[before // 3, (before + 2) % 3]:
+            return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -126,7 +144,8 @@ def _pairs(vertices: np.ndarray, faces: np.ndarray, group: np.ndarray) -> np.nda
     return np.array(pairs)
 
 
-def _used(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def used(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Without the vertices of no face."""
-    used, inverse = np.unique(faces, return_inverse=True)
-    return vertices[used], inverse.reshape(-1, 3).astype(np.int64)
+    kept = np.zeros(len(vertices), bool)
+    kept[faces] = True
+    return vertices[kept], (np.cumsum(kept) - 1)[faces]

@@ -7,14 +7,24 @@ faces as on small ones.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
 from .. import Mesh
 from ..base.projection import Projector
-from .manifold import manifold
+from ..sound.careful import collapsed
+from ..sound.inspect import Edges
+from ..sound.mend import mended, parted
+from ..sound.patch import patched
+from ..sound.shells import Shells
+from .cleanup import SCRAP
+from .manifold import manifold, used
 
 STEP = 4  # with an error bound, the number of faces falls by this factor until the bound is exceeded
+ENOUGH = 0.98  # the least share of the faces asked for
+EARLIER = 4_000  # faces: so many does the library leave at least for careful collapses; they take a tenth of a second
 REFINEMENTS = 3  # then the interval in which the bound is exceeded is halved this many times
 #: How fast the threshold for collapses grows from round to round. The library's default of 7 allows bad collapses while
 #: better ones are left: with 4 the surface is 2 to 6 times as close in the same time (``bench.py --stage finish``), but
@@ -25,30 +35,96 @@ SAMPLES = 20_000  # vertices of the raw mesh whose distances are measured
 _library = threading.Lock()
 
 
+class Simplified(NamedTuple):
+    """A mesh: vertices [V, 3] float32 and faces [F, 3] int64, none of which uses a vertex twice."""
+
+    vertices: np.ndarray
+    faces: np.ndarray
+    sound: bool  # at most two faces at each edge, one fan at each vertex, no needles, and no faces that meet
+
+    def without_scraps(self) -> Simplified:
+        """Without the scraps that simplifying has left: crumbs, and small shells inside others or turned inside out."""
+        if not self.sound or Edges(self.faces, len(self.vertices)).open:
+            return self
+        shells = Shells(self.vertices, self.faces)
+        if shells.count < 2:
+            return self
+        small = shells.areas < SCRAP * shells.areas.sum()
+        left_over = shells.crumbs | (small & ((shells.depths > 0) | (shells.volumes <= 0)))
+        if not left_over.any() or left_over.all():
+            return self
+        vertices, faces = used(self.vertices, self.faces[~left_over[shells.of_face]])
+        return self._replace(vertices=vertices, faces=faces)
+
+
 def simplify(
     vertices: np.ndarray, faces: np.ndarray, target: int, max_error: float | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Reduce a mesh to about ``target`` faces. Of one with no more than that only faces back to back are changed.
+    """The vertices and faces of ``simplified``."""
+    made = simplified(vertices, faces, target, max_error)
+    return made.vertices, made.faces
+
+
+def simplified(
+    vertices: np.ndarray,
+    faces: np.ndarray,
+    target: int,
+    max_error: float | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> Simplified:
+    """Reduce a mesh to between ``ENOUGH`` times ``target`` and ``target`` faces, and keep it sound.
+
+    The library that collapses the edges does not look whether faces meet. What it leaves is mended by small steps.
+    Where these do not suffice, it stops earlier, and ``careful`` collapses the rest.
 
     Args:
         vertices: [V, 3].
         faces: [F, 3].
-        target: an upper bound, which the result may exceed if nothing more can be collapsed, or nothing would be left.
+        target: an upper bound, which the result may exceed if nothing more can be collapsed without harm.
         max_error: the largest distance of a raw vertex from the result, in the vertices' units. If necessary, more
             faces than ``target`` are kept.
+        check: called often; it raises to cancel.
 
     Returns:
-        Vertices [V', 3] float32 and faces [F', 3] int64, without faces that use a vertex twice, two at each edge if the
-        mesh was closed (``manifold``).
+        The mesh; closed if the given one was. If that is sound, so is this. Of a mesh with no more than ``target``
+        faces, only those that are at fault are changed.
     """
-    while True:
-        coarse = _to(vertices, faces, target, max_error)
-        made = manifold(*coarse)
-        if len(made[1]):
-            return made
-        if target >= len(faces):
-            return coarse  # it is two faces back to back and nothing else
-        target = 2 * max(target, 2)  # a small body was collapsed to two such faces
+    coarse = _to(vertices, faces, target, max_error)
+    made = _made(*coarse, check, len(coarse[1]) == len(faces))
+    bound = max(target, len(coarse[1])) if max_error is not None else target
+    room = len(faces) if len(coarse[1]) == len(faces) else bound
+    while room < len(faces) and not (made.sound and ENOUGH * bound <= len(made.faces) <= bound):
+        check()
+        room = max(2 * room, EARLIER + room)
+        start = (
+            made
+            if made.sound and len(made.faces) > bound
+            else _made(*_collapse(vertices, faces, room), check, room >= len(faces))
+        )
+        made = made if len(made.faces) else start
+        if not start.sound or len(start.faces) <= bound:
+            continue
+        fewer = collapsed(start.vertices, start.faces, bound, check)
+        if max_error is not None and _error(vertices, *fewer) > max_error:
+            return start
+        return Simplified(*fewer, sound=True).without_scraps()
+    return made
+
+
+def _made(vertices: np.ndarray, faces: np.ndarray, check: Callable[[], None], last: bool) -> Simplified:
+    """What the library has left, mended as far as small steps can, and with larger ones if it is the ``last`` hope."""
+    unpaired = manifold(vertices, faces)
+    if not len(unpaired[1]):
+        return Simplified(vertices, faces, sound=False)  # it is two faces back to back and nothing else
+    vertices, faces = parted(*unpaired)
+    vertices = np.asarray(vertices, np.float32)
+    edges = Edges(faces, len(vertices))
+    if edges.crowded or edges.opposed:
+        return Simplified(*unpaired, sound=False)
+    made = mended(vertices, faces, check)
+    if last and not made.sound:
+        made = patched(made.vertices, made.faces, check)
+    return Simplified(*made).without_scraps()
 
 
 def _to(vertices: np.ndarray, faces: np.ndarray, target: int, max_error: float | None) -> tuple[np.ndarray, np.ndarray]:
