@@ -92,7 +92,7 @@ def paint(
     colors = np.zeros((*cover.face.shape, 3), np.float32)
     for image in pictures.images:
         check()
-        picture = Picture.of(image)
+        picture = Picture.of(image, len(texture))
         check()
         found = None if picture is None else pose.find(shape, picture, check)
         if picture is None or found is None:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 MARGIN = 1.15  # the square's side, in the object's larger extent
 OPAQUE = 128
-MAX_SIDE = 1024  # of the square in pixels; larger ones are reduced
+MAX_SIDE = 2048  # of the square in pixels; larger ones are reduced
+DENSITY = 0.75  # of the square's pixels beside a texture's texels: what a camera sees takes a part of a texture
 MIN_SIDE = 24  # objects smaller than this in the image are not painted from
 
 
@@ -30,8 +31,8 @@ class Picture:
     size: tuple[int, int]  # the image's width and height
 
     @classmethod
-    def of(cls, image: Image.Image) -> Picture | None:
-        """From an RGBA image; None if the object is smaller than ``MIN_SIDE``."""
+    def of(cls, image: Image.Image, texture_size: int = 2 * MAX_SIDE) -> Picture | None:
+        """From an RGBA image, as fine as a texture can show; None if the object is smaller than ``MIN_SIDE``."""
         alpha = np.asarray(image.getchannel("A")) >= OPAQUE
         rows, columns = np.flatnonzero(alpha.any(1)), np.flatnonzero(alpha.any(0))
         if not len(rows) or max(np.ptp(rows), np.ptp(columns)) + 1 < MIN_SIDE:
@@ -41,7 +42,8 @@ class Picture:
         left = (int(columns[0]) + int(columns[-1]) + 1 - side) // 2
         top = (int(rows[0]) + int(rows[-1]) + 1 - side) // 2
         square = image.crop((left, top, left + side, top + side))
-        return cls(_resized(square, min(side, MAX_SIDE)), left, top, side, image.size)
+        most = min(MAX_SIDE, max(round(DENSITY * texture_size), MIN_SIDE))
+        return cls(_resized(square, min(side, most)), left, top, side, image.size)
 
     @cached_property
     def pixels(self) -> np.ndarray:
