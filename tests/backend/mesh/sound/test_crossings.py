@@ -8,8 +8,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from backend.mesh.sound import crossings as module
-from backend.mesh.sound.crossings import crossings
+from backend.mesh.sound.crossings import MOST, crossings
 
 Point = tuple[Fraction, ...]
 
@@ -118,12 +117,14 @@ def test_two_sheets_that_cross_meet_along_a_line() -> None:
     assert np.abs(middle[:, 1] - 0.512).max() < 0.05
 
 
-def test_many_crossing_faces_take_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST", 1)  # compiled code keeps the value that it was compiled with
-    rng = np.random.default_rng(0)
-    vertices = rng.random((900, 3)).astype(np.float32)
-    faces = np.arange(900).reshape(-1, 3)
-    assert len(crossings(vertices, faces)) <= 64 * 300
+def test_many_crossing_faces_take_bounded_memory() -> None:
+    count = 3000
+    vertices = np.random.default_rng(0).random((3 * count, 3)).astype(np.float32)
+    faces = np.arange(3 * count).reshape(-1, 3)
+    some = count // 10
+    share = len(crossings(vertices[: 3 * some], faces[:some])) / (some * (some - 1) / 2)
+    assert share * count * (count - 1) / 2 > 1.5 * MOST * count  # far more than are kept
+    assert count < len(crossings(vertices, faces)) <= MOST * count
 
 
 def test_a_search_is_cancelled() -> None:
