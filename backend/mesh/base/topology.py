@@ -45,6 +45,18 @@ def by_edges(faces: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.
 
 
 @compiled
+def join(root: np.ndarray, a: int, b: int) -> None:
+    """Make one tree of those of two items. ``root`` [N] leads from each item towards the first of its tree."""
+    while root[a] != a:
+        root[a] = root[root[a]]
+        a = root[a]
+    while root[b] != b:
+        root[b] = root[root[b]]
+        b = root[b]
+    root[max(a, b)] = min(a, b)
+
+
+@compiled
 def connected(one: np.ndarray, other: np.ndarray, count: int) -> np.ndarray:
     """[count] the component of each item, as joined by the links [L] from ``one`` to ``other``.
 
@@ -52,14 +64,7 @@ def connected(one: np.ndarray, other: np.ndarray, count: int) -> np.ndarray:
     """
     root = np.arange(count)
     for link in range(len(one)):
-        a, b = one[link], other[link]
-        while root[a] != a:
-            root[a] = root[root[a]]
-            a = root[a]
-        while root[b] != b:
-            root[b] = root[root[b]]
-            b = root[b]
-        root[max(a, b)] = min(a, b)
+        join(root, one[link], other[link])
     components = 0
     for item in range(count):
         if root[item] == item:
@@ -168,3 +173,18 @@ def oriented(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     )
     turned = label[count:] < label[:count]
     return np.where(turned[:, None], faces[:, ::-1], faces), np.minimum(label[:count], label[count:])
+
+
+@compiled
+def repeated(keys: np.ndarray, count: int) -> np.ndarray:
+    """[N] bool: whether the same key [3, N] comes before. Its numbers are below ``count``."""
+    order = np.arange(keys.shape[1])
+    for k in (2, 1, 0):
+        order = sorted_by(order, keys[k], count)
+    again = np.zeros(keys.shape[1], np.bool_)
+    for i in range(1, len(order)):
+        item, before = order[i], order[i - 1]
+        again[item] = True
+        for k in range(3):
+            again[item] &= keys[k, item] == keys[k, before]
+    return again

@@ -11,7 +11,7 @@ import numpy as np
 from .. import Mesh, MeshError, Surface
 from ..base.compiled import compiled
 from ..base.flood import flood
-from ..base.topology import components, open_edges, sorted_by
+from ..base.topology import components, open_edges, repeated
 from ..base.vectors import corners_of, cross, dot, minus
 
 DUST = 1e-3  # components with less than this share of the total area are dropped
@@ -198,13 +198,4 @@ def _repeated(faces: np.ndarray, count: int) -> np.ndarray:
         first = 0 if a <= b and a <= c else 1 if b <= c else 2
         for k in range(3):
             turned[k, face] = faces[face, (first + k) % 3]
-    order = np.arange(len(faces))
-    for k in (2, 1, 0):
-        order = sorted_by(order, turned[k], count)
-    again = np.zeros(len(faces), np.bool_)
-    for i in range(1, len(order)):
-        face, before = order[i], order[i - 1]
-        again[face] = True
-        for k in range(3):
-            again[face] &= turned[k, face] == turned[k, before]
-    return again
+    return repeated(turned, count)

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...certificate import Certificate
 from ..base.compiled import compiled
-from ..base.topology import by_edges, connected, sorted_by
+from ..base.topology import by_edges, connected, join, repeated
 from .crossings import crossings
 from .shape import needles
 from .shells import Shells
@@ -123,13 +123,7 @@ def _count_fans(faces: np.ndarray, twin: np.ndarray, count: int) -> int:
         after, beyond = half - half % 3 + (half + 1) % 3, other - other % 3 + (other + 1) % 3
         along = faces[half // 3, half % 3] == faces[other // 3, other % 3]
         for a, b in ((half, other if along else beyond), (after, beyond if along else other)):
-            while root[a] != a:
-                root[a] = root[root[a]]
-                a = root[a]
-            while root[b] != b:
-                root[b] = root[root[b]]
-                b = root[b]
-            root[max(a, b)] = min(a, b)
+            join(root, a, b)
     fans = 0
     for corner in range(len(twin)):
         fans += root[corner] == corner
@@ -144,16 +138,7 @@ def _same(faces: np.ndarray, count: int) -> np.ndarray:
         a, b, c = faces[face, 0], faces[face, 1], faces[face, 2]
         ends[0, face], ends[2, face] = min(a, b, c), max(a, b, c)
         ends[1, face] = a + b + c - ends[0, face] - ends[2, face]
-    order = np.arange(len(faces))
-    for k in (2, 1, 0):
-        order = sorted_by(order, ends[k], count)
-    again = np.zeros(len(faces), np.bool_)
-    for i in range(1, len(order)):
-        face, before = order[i], order[i - 1]
-        again[face] = True
-        for k in range(3):
-            again[face] &= ends[k, face] == ends[k, before]
-    return again
+    return repeated(ends, count)
 
 
 def _longest_border(vertices: np.ndarray, start: np.ndarray, end: np.ndarray) -> float:
