@@ -75,7 +75,7 @@ def _run(options: argparse.Namespace) -> int:
         from .images import refine
         from .mesh import finish, printing
 
-        finish.warm()
+        finish.warm(seldom=True)
         printing.warm()
         refine.warm()
         return 0

@@ -11,7 +11,7 @@ with Blender's own exporters. FBX and USD are Blender's in batch, too: the backe
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 
@@ -21,6 +21,9 @@ class Offer(enum.Flag):
     COMMAND = enum.auto()  # ``python -m backend generate``, beside the .glb that it always writes
     BATCH = enum.auto()  # ``scripts/batch.py`` and ``blender --command espalier``
     BUTTON = enum.auto()  # *Export* in Blender
+
+
+NOWHERE = Offer(0)
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,11 @@ class Format:
     textures: bool = False  # whether its textures lie beside it, as files of their own
     beside: Mapping[str, str] = field(default_factory=dict)  # kind -> ending of what else belongs to it
     print_size: bool = False  # whether it is for printing: in millimetres, and as large as the print
+    #: Whether Blender writes it with UDIM tiles; else it gets the texture whole: glTF has none, and in a .usdc Blender
+    #: writes their whole paths, which are nobody else's.
+    tiles: bool = False
+    levels: Offer = NOWHERE  # the doors at which each level of detail is a file of its own beside it
+    hulls: Offer = NOWHERE  # the doors at which the convex hulls are a file of their own, unless they are in it
 
 
 #: The endings of an asset's images, by kind. The kinds are fields of ``FinishedMesh``.
@@ -44,12 +52,18 @@ TEXTURES: Mapping[str, str] = {
     "normal_map": ".normal_map.png",
     "occlusion": ".occlusion.png",
 }
+#: The UDIM tiles that a texture is laid out in on request: four equal squares, from the lower left, row by row.
+TILES = (1001, 1002, 1011, 1012)
+#: What stands for a tile's number in the path of all tiles, as in MaterialX and Blender.
+UDIM = "<UDIM>"
 
 ALL = Offer.COMMAND | Offer.BATCH | Offer.BUTTON
 FORMATS: Mapping[str, Format] = {
     each.name: each
     for each in (
-        Format("glb", "glTF Binary", "One file with its textures, for the web and for engines", ".glb", ALL),
+        Format("glb", "glTF Binary", "One file with its textures, for the web and for engines", ".glb", ALL,
+            levels=Offer.BUTTON,  # the backend's has them itself
+            hulls=ALL),
         Format("blend", "Blender", "The asset in Blender, its textures packed", ".blend", Offer.BATCH, by_blender=True),
         Format(
             "obj",
@@ -58,7 +72,10 @@ FORMATS: Mapping[str, Format] = {
             ".obj",
             ALL,
             textures=True,
+            tiles=True,
             beside={"mtl": ".mtl"},
+            levels=ALL,
+            hulls=ALL,
         ),
         Format(
             "fbx",
@@ -68,6 +85,9 @@ FORMATS: Mapping[str, Format] = {
             Offer.BATCH | Offer.BUTTON,
             by_blender=True,
             textures=True,
+            tiles=True,
+            levels=ALL,
+            hulls=ALL,
         ),
         Format(
             "usd",
@@ -77,6 +97,8 @@ FORMATS: Mapping[str, Format] = {
             Offer.BATCH | Offer.BUTTON,
             by_blender=True,
             textures=True,
+            levels=ALL,
+            hulls=ALL,
         ),
         Format(
             "usdz",
@@ -85,13 +107,16 @@ FORMATS: Mapping[str, Format] = {
             ".usdz",
             Offer.BATCH | Offer.BUTTON,
             by_blender=True,
+            tiles=True,
+            levels=ALL,
+            hulls=ALL,
         ),
         Format("stl", "STL", "The shape alone, in millimeters, for 3D printing", ".stl", ALL, print_size=True),
         Format(
             "3mf", "3MF", "The shape and its colors, in millimeters, for 3D printing", ".3mf", ALL, print_size=True
         ),
         Format(
-            "ply", "PLY", "The simplified mesh with vertex colors", ".ply", Offer.COMMAND | Offer.BATCH
+            "ply", "PLY", "The simplified mesh with vertex colors", ".ply", Offer.COMMAND | Offer.BATCH, levels=ALL
         ),
         Format(
             "gaussians", "Gaussians", "The model's 3D Gaussians as .ply", ".gaussians.ply", Offer.COMMAND
@@ -112,7 +137,16 @@ class Target:
     green_up: bool = True  # handedness of normal maps: green is up (OpenGL, glTF), not down (DirectX)
     most_pixels: int = 16384  # the largest side of a texture
     fbx: Mapping[str, object] = field(default_factory=dict)  # options of Blender's exporter
+    lod_group: bool = False  # whether it takes the levels of detail of an FBX from one file, in a group
+    #: How it knows convex hulls by their names in the same file, by format. ``mesh`` is what the mesh is called there.
+    hulls: Mapping[str, str] = field(default_factory=dict)
 
+
+#: How convex hulls are called: by Unreal's convention, which others read too, and by Godot's.
+UCX, CONVEX_ONLY = "UCX_{mesh}_{number:02}", "{mesh}_{number:02}-convcolonly"
+#: The levels of detail after the first: as many as the backend makes.
+LEVELS = (1, 2, 3)
+HULLS = ".hulls"
 
 TARGETS: Mapping[str, Target] = {
     each.name: each
@@ -132,6 +166,8 @@ TARGETS: Mapping[str, Target] = {
             green_up=False,
             most_pixels=8192,
             fbx={"apply_scale_options": "FBX_SCALE_NONE"},
+            lod_group=True,
+            hulls={"fbx": UCX},
         ),
         Target(
             "unity",
@@ -144,8 +180,15 @@ TARGETS: Mapping[str, Target] = {
                 "occlusion": "_OcclusionMap.png",
             },
             fbx={"apply_scale_options": "FBX_SCALE_ALL", "bake_space_transform": True},
+            lod_group=True,
         ),
-        Target("godot", "Godot", "glTF, which Godot recommends", ("glb", "obj", "fbx")),
+        Target(
+            "godot",
+            "Godot",
+            "glTF, which Godot recommends",
+            ("glb", "obj", "fbx"),
+            hulls={"glb": CONVEX_ONLY, "fbx": CONVEX_ONLY},
+        ),
         Target(
             "threejs",
             "three.js",
@@ -161,6 +204,53 @@ TARGETS: Mapping[str, Target] = {
 def offered(door: Offer) -> tuple[str, ...]:
     """The names of the formats that a door offers."""
     return tuple(name for name, each in FORMATS.items() if door in each.offers)
+
+
+def hull_name(mesh: str, number: int, pattern: str = "") -> str:
+    """What the convex hull of a number, from 1, is called. ``pattern`` is one of ``Target.hulls``."""
+    return (pattern or UCX).format(mesh=mesh, number=number)
+
+
+def parts_of(
+    name: str, door: Offer, levels: Iterable[int], hulls: bool, target: Target | None = None
+) -> dict[str, str]:
+    """The endings of the files of a format that hold its levels of detail and its convex hulls, by kind.
+
+    A part that the main file has as well, because the program knows it there, is none of them. ``levels`` are the
+    numbers of those that the object has, and ``hulls`` says whether it has any.
+    """
+    chosen = FORMATS[name]
+    found: dict[str, str] = {}
+    if door in chosen.levels and not (target is not None and target.lod_group and name == "fbx"):
+        for number in levels:
+            found |= {f"{kind}_lod{number}": f"_LOD{number}{ending}" for kind, ending in _own(name, door)}
+    if hulls and door in chosen.hulls and not (target is not None and name in target.hulls):
+        found |= {f"{kind}_hulls": f"{HULLS}{ending}" for kind, ending in _own(name, door)}
+    return found
+
+
+def _own(name: str, door: Offer) -> list[tuple[str, str]]:
+    """The files of a part. Blender writes a material for each .obj; the backend's share that of the asset."""
+    chosen = FORMATS[name]
+    return [(name, chosen.ending), *(chosen.beside.items() if door is Offer.BUTTON else ())]
+
+
+def of_tile(name: str, tile: int | str) -> str:
+    """The name or ending of the file of one tile, or with ``UDIM`` of all: a.png is a.1001.png."""
+    stem, dot, suffix = name.rpartition(".")
+    return f"{stem}.{tile}{dot}{suffix}"
+
+
+def in_tiles(endings: Mapping[str, str], tiles: Mapping[str, Iterable[int]]) -> dict[str, str]:
+    """Endings by kind, where those of images in UDIM tiles are replaced: texture by ``texture_1001`` and so on.
+
+    ``tiles`` has the numbers of an image's tiles, by its kind. A target's kinds end with these.
+    """
+    found: dict[str, str] = {}
+    for label, ending in endings.items():
+        numbers = next((numbers for kind, numbers in tiles.items() if label.endswith(kind)), ())
+        found |= {f"{label}_{tile}": of_tile(ending, tile) for tile in numbers} or {label: ending}
+    return found
 
 
 def files_of(name: str, images: tuple[str, ...], target: Target | None = None) -> dict[str, str]:

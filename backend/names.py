@@ -10,7 +10,7 @@ from pathlib import Path
 
 #: The longest name of a file where the system does not say, in bytes.
 USUAL = 255
-#: Bytes that are kept for what is added to an asset's name: a number and the longest ending, ``.normal_map.png``.
+#: Bytes that are kept for what is added to an asset's name: a number and the longest ending, ``.normal_map.1001.png``.
 ADDED = 24
 
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]')

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
@@ -25,12 +25,14 @@ from .mesh.extract.flexicubes import extract_mesh
 from .mesh.extract.seal import seal_cubes, seal_voxels
 from .mesh.finish import FinishedMesh, finish, note_on_surface
 from .mesh.paint.paint import Pictures, note_on_views
+from .mesh.paint.roughness import note_on_roughness
 from .models.gaussians import Gaussians
 from .models.image_encoder import ImageEncoder
 from .models.latent_flow import LatentFlow
 from .models.latent_vae import LatentGaussianDecoder, LatentMeshDecoder
 from .models.structure_flow import StructureFlow
 from .models.structure_vae import StructureDecoder
+from .progress import Check, Clock, OnProgress, interruptible
 from .protocol import Settings
 from .sampling import Model, State, conditioned, euler_sample, of_several, time_steps, with_guidance
 from .sparse.tensor import SparseTensor
@@ -39,9 +41,6 @@ from .weights.folders import ModelFolder
 
 if TYPE_CHECKING:
     from PIL import Image
-
-OnProgress = Callable[[str, int, int], None]  # stage, steps done, steps in all
-Check = Callable[[], None]
 
 #: How often to resample a structure that cannot be what the images show; the last time with the teacher.
 RETRIES = 3
@@ -141,9 +140,14 @@ def finish_mesh(
             raw,
             faces=settings.faces,
             texture_size=settings.texture_size,
+            max_error=None if settings.max_error is None else settings.max_error / 100,
             normal_map=settings.normal_map,
             ambient_occlusion=settings.ambient_occlusion,
             gaussians=gaussians if settings.texture_source == "gaussians" else None,
+            quads=settings.quads,
+            lods=settings.lods,
+            collision=settings.collision,
+            udim=settings.udim,
             pictures=pictures_for(images, settings),
             check=check,
         )
@@ -155,7 +159,7 @@ def pictures_for(images: Sequence[Image.Image], settings: Settings) -> Pictures 
     """What to paint the texture from; None if it is not painted from the images."""
     if settings.texture_source != "picture":
         return None
-    return Pictures(images, settings.picture_strength, settings.keep_shading)
+    return Pictures(images, settings.picture_strength, settings.keep_shading, settings.roughness == "estimated")
 
 
 def _sample(
@@ -329,8 +333,11 @@ class Pipeline:
         with clock.stage("finish"):
             mesh = finish_mesh(raw, gaussians, images, settings, check)
         counts = {"images": len(images), "voxels": voxels, "raw_faces": len(raw.faces)} | mesh.counts
-        notes = " ".join(filter(None, [note, note_on_views(mesh.views), note_on_surface(mesh, settings.faces)]))
-        return Generated(mesh, raw, gaussians, clock.seconds, counts, notes)
+        wanted = settings.faces if settings.max_error is None else None
+        notes = [note, note_on_views(mesh.views), note_on_surface(mesh, wanted, settings.quads)]
+        if settings.roughness == "estimated":
+            notes.append(note_on_roughness(mesh.roughness))
+        return Generated(mesh, raw, gaussians, clock.seconds, counts, " ".join(filter(None, notes)))
 
     @torch.inference_mode()
     def reconstruct(
@@ -457,43 +464,3 @@ def _teacher(model: ModelFolder, device: torch.device, verify: bool) -> Teacher 
 
 def _silent(step: int, steps: int) -> None:
     pass
-
-
-class Clock:
-    """Times the stages of a job and reports its progress. ``seconds`` holds the time of each finished stage."""
-
-    def __init__(
-        self,
-        device: torch.device,
-        on_progress: OnProgress = lambda stage, step, steps: None,
-        check: Check = lambda: None,
-    ) -> None:
-        self.seconds: dict[str, float] = {}
-        self.check = check
-        self._device, self._on_progress = device, on_progress
-
-    @contextmanager
-    def stage(self, name: str, steps: int = 1) -> Iterator[Callable[[int, int], None]]:
-        """Run a stage of ``steps`` steps; yields a function to call after each."""
-        self.check()
-        self._on_progress(name, 0, steps)
-        started = time.perf_counter()
-        yield lambda done, total: self._on_progress(name, done, total)
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)  # else the next stage would be charged for this one
-        self.seconds[name] = time.perf_counter() - started
-
-
-@contextmanager
-def interruptible(networks: Sequence[nn.Module], check: Check) -> Iterator[None]:
-    """Call ``check`` before every block (member of a ModuleList) of the networks, so that it can interrupt a step."""
-
-    def before(module: nn.Module, arguments: object) -> None:
-        check()
-
-    with ExitStack() as hooks:
-        for network in networks:
-            for blocks in (module for module in network.modules() if isinstance(module, nn.ModuleList)):
-                for block in blocks:
-                    hooks.callback(block.register_forward_pre_hook(before).remove)
-        yield

@@ -222,13 +222,18 @@ class Result:
     """The finished object.
 
     ``arrays`` is an ``.npz`` with ``vertices`` [V, 3] float32 (Blender's axes: z up, front to -Y, inside the cube
-    [-0.5, 0.5]^3), ``faces`` [F, 3] int32 and ``uvs`` [F, 3, 2] float32 (one per face corner, v up);
+    [-0.5, 0.5]^3), ``faces`` [F, 3] int32 and ``uvs`` [F, 3, 2] float32 (one per face corner, v up), and the same of
+    each level of detail: ``lod1_vertices`` and so on; convex hulls are ``hull1_vertices``, ``hull1_faces`` and so
+    on. Of the faces the first ``counts["quads"]`` pairs are quads;
     ``texture`` is a PNG (sRGB, opaque); ``glb`` holds the same asset, y up, as ``asset_facts.standing`` puts it.
     ``normal_map`` is a PNG (linear) of tangent-space normals in MikkTSpace, green up; "" if it was not requested.
-    ``occlusion`` is a PNG (linear) packed as ORM: red is 255 where the surface is open, green and blue are the constant
-    roughness and metalness; "" if it was not requested. ``raw`` has the arrays of ``Preview``; "" if the raw mesh was
-    not to be kept. If the request had a mesh, the arrays are that mesh's (or its cage's), face by face, moved into the
-    cube, and ``counts["charts"]`` is 0 if its own UVs were used.
+    ``occlusion`` is a PNG (linear) packed as ORM: red is 255 where the surface is open or no occlusion was requested,
+    green is the roughness, blue the metalness, which is 0; "" if neither occlusion nor roughness was requested.
+    ``tiles`` is empty unless UDIM tiles were requested. Then it has a path for each image, such as
+    ``NAME.texture.<UDIM>.png``: with 1001, 1002, 1011 and 1012 for ``<UDIM>`` these are PNGs of its quarters, from the
+    lower left. The UVs are those of the whole image; no face lies in two quarters. ``raw`` has the arrays of
+    ``Preview``; "" if the raw mesh was not to be kept. If the request had a mesh, the arrays are that mesh's (or its
+    cage's), face by face, moved into the cube, and ``counts["charts"]`` is 0 if its own UVs were used.
     ``files`` has the other formats that were requested, and "raw", a .ply of the raw mesh. ``cameras`` has one for each
     image if the texture was to be painted from them: None where the object is too small. ``certificate`` says what was
     checked of the mesh; its lengths are those of the .glb.
@@ -244,9 +249,10 @@ class Result:
     settings: dict[str, Any] = field(default_factory=dict)  # the request as it was run, defaults filled in
     normal_map: str = ""
     occlusion: str = ""
+    tiles: dict[str, str] = field(default_factory=dict)
     raw: str = ""
     files: dict[str, str] = field(default_factory=dict)
-    note: str = ""  # what a person should know about how it was made; usually ""
+    note: str = ""  # what a person should know about how it was made; usually "", but for a given mesh
     cameras: tuple[ImageCamera | None, ...] = ()
     certificate: Certificate | None = None
 

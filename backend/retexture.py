@@ -23,7 +23,8 @@ from .mesh.given import GivenMesh, GivenMeshError, read_mesh
 from .mesh.paint.paint import Painter, note_on_views
 from .mesh.sound.inspect import inspect
 from .mesh.voxelize import surface_voxels
-from .pipeline import Check, Clock, Generated, OnProgress, Pipeline, Reconstruction, pictures_for
+from .pipeline import Generated, Pipeline, Reconstruction, pictures_for
+from .progress import Check, Clock, OnProgress
 from .protocol import Settings
 
 if TYPE_CHECKING:
@@ -61,16 +62,19 @@ def retexture(
     structure = torch.from_numpy(np.pad(voxels, ((0, 0), (1, 0)))).to(pipeline.device)
     made = pipeline.reconstruct(images, settings, clock, on_preview, structure=structure)
     with clock.stage("finish"):
-        painted = paint(mesh, made, images, settings, check)
+        painted, told = paint(mesh, made, images, settings, check)
     counts = {"images": len(images), "voxels": made.voxels, "raw_faces": len(made.raw.faces)} | painted.counts
-    notes = " ".join(filter(None, [made.note, note_on_views(painted.views)]))
+    notes = " ".join(filter(None, [told, made.note, note_on_views(painted.views)]))
     return Generated(painted, made.raw, made.gaussians, clock.seconds, counts, notes)
 
 
 def paint(
     mesh: GivenMesh, made: Reconstruction, images: Sequence[Image.Image], settings: Settings, check: Check
-) -> FinishedMesh:
-    """Unwrap the mesh and bake the reconstruction's colours onto it. Raises GenerationError if that has no surface."""
+) -> tuple[FinishedMesh, str]:
+    """Unwrap the mesh and bake the reconstruction's colours onto it. Raises GenerationError if that has no surface.
+
+    Also returns which UVs it got, and why, in words.
+    """
     surface = made.raw.numpy()
     try:
         check_mesh(surface)
@@ -79,14 +83,14 @@ def paint(
         raise GenerationError(error.code, f"There is no surface to take colors from: {error}.", hint) from error
     source = Source(drop_bad_faces(surface))
     check()
-    target = mesh.unwrapped(settings.texture_size)
+    target, told = mesh.unwrapped(settings.texture_size)
     check()
     colors = GaussianColors(made.gaussians) if settings.texture_source == "gaussians" and made.gaussians else None
     pictures = pictures_for(images, settings)
     painter = None if pictures is None else Painter(target, pictures, check)
     textures = bake(target, source, settings.texture_size, normal_map=False, gaussians=colors, retouch=painter)
     check()
-    return FinishedMesh(
+    painted = FinishedMesh(
         vertices=target.vertices,
         faces=target.faces,
         uvs=target.uvs,
@@ -98,3 +102,4 @@ def paint(
         certificate=inspect(target.vertices, target.faces, target.uvs, check),
         views=painter.views if painter else (),
     )
+    return painted, told

@@ -53,7 +53,7 @@ class Shown:
     high: int | float | None = None
     soft_high: int | float | None = None  # where its slider ends
     step: int | None = None
-    default: int | float | None = None  # for a setting that may be left to the model
+    default: int | float | None = None  # for a setting that may be None
     values: tuple[int, ...] = ()  # only these can be chosen
 
 
@@ -68,7 +68,8 @@ class About:
     low: int | float | None = None
     high: int | float | None = None
     choices: tuple[Choice, ...] = ()
-    own: str = ""  # for a setting that may be left to the model (None): the tooltip of the checkbox that overrides it
+    own: str = ""  # for a setting that may be None: the tooltip of the checkbox that sets it
+    unset: str = "the model's"  # what holds if it is None, for --help
     shown: Shown = Shown()
 
     @property
@@ -83,7 +84,11 @@ def _setting(default: Any, kind: type, title: str, words: str, **more: Any) -> A
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The settings of one object. None means that the model's pipeline.json decides. Raises InvalidSetting."""
+    """The settings of one object. Raises InvalidSetting.
+
+    ``steps`` and ``guidance`` are left to the model's pipeline.json by None, and ``faces`` counts unless ``max_error``
+    is set.
+    """
 
     model: str = _setting(
         DEFAULT_MODEL, str, "Model", "Model that generates the object: its name or the path of its folder"
@@ -127,6 +132,35 @@ class Settings:
         high=10_000_000,
         shown=Shown(low=100, high=1_000_000, soft_high=200_000, step=100_000),
     )
+    max_error: float | None = _setting(
+        None,
+        float,
+        "Maximum Error",
+        "Largest distance of the finished mesh from the decoded one, in percent of its longest side",
+        low=0.001,
+        high=100.0,
+        own="Use as few triangles as keep the mesh this close to the decoded one, however many that are",
+        unset="none: the number of faces counts",
+        shown=Shown(low=0.01, high=10.0, soft_high=2.0, default=0.5),
+    )
+    quads: bool = _setting(
+        False,
+        bool,
+        "Quads",
+        "Cover the surface with quads along its curvature instead of triangles. A quad counts as two triangles",
+    )
+    lods: bool = _setting(
+        False,
+        bool,
+        "Levels of Detail",
+        "Also make the mesh with 50, 25 and 12 percent of its faces, for the same texture, as hidden objects",
+    )
+    collision: bool = _setting(
+        False,
+        bool,
+        "Collision Hulls",
+        "Also make convex hulls for the collisions of game engines, as hidden objects",
+    )
     texture_size: int = _setting(
         1024,
         int,
@@ -134,7 +168,13 @@ class Settings:
         "Width and height of the texture in pixels",
         low=16,
         high=8192,
-        shown=Shown(values=(512, 1024, 2048, 4096)),
+        shown=Shown(values=(512, 1024, 2048, 4096, 8192)),
+    )
+    udim: bool = _setting(
+        False,
+        bool,
+        "UDIM Tiles",
+        "Lay the texture out in four UDIM tiles, each half as wide. glTF, which has no tiles, gets it whole",
     )
     background: str = _setting(
         "automatic",
@@ -189,11 +229,27 @@ class Settings:
         "Keep Shading",
         "Leave the light and the shadows of the images in the texture, if its source is the picture",
     )
+    roughness: str = _setting(
+        "constant",
+        str,
+        "Roughness",
+        "How rough the surface is. It is never metal: an image does not tell",
+        choices=(
+            Choice("constant", "Constant", "The same roughness everywhere"),
+            Choice(
+                "estimated",
+                "Estimated",
+                "By the highlights in the images, if the texture is painted from them. Where they show none, it is the "
+                "constant",
+            ),
+        ),
+    )
     normal_map: bool = _setting(
         True,
         bool,
         "Normal Map",
-        "Bake the detail of the decoded mesh into a normal map, so that few faces look like many",
+        "Bake the detail of the decoded mesh into a normal map, so that few faces look like many. Green is up, as in "
+        "OpenGL",
     )
     ambient_occlusion: bool = _setting(
         False,
@@ -239,6 +295,13 @@ class Settings:
         "Compress the mesh in the .glb with Draco. Not every program can read it",
         doors=Door.COMMAND | Door.BATCH,
     )
+    collision_nodes: bool = _setting(
+        False,
+        bool,
+        "Collision Nodes",
+        "Put the convex hulls into the .glb, named for Godot. Other programs show them",
+        doors=Door.COMMAND | Door.BATCH,
+    )
     print_size: float = _setting(
         print_facts.SIZE,
         float,
@@ -254,6 +317,8 @@ class Settings:
             wrong = problem(name, getattr(self, name))
             if wrong:
                 raise InvalidSetting(wrong)
+        if self.udim and self.texture_size % 2:
+            raise InvalidSetting(f"Texture size must be even for UDIM tiles, not {self.texture_size}.")
 
     @property
     def is_printed(self) -> bool:
@@ -267,7 +332,17 @@ class Settings:
 
 
 #: What has no effect when a given mesh is painted, with the value that says so.
-FOR_A_GIVEN_MESH: Mapping[str, Any] = {"normal_map": False, "ambient_occlusion": False, "keep_raw": False}
+FOR_A_GIVEN_MESH: Mapping[str, Any] = {
+    "max_error": None,
+    "quads": False,
+    "lods": False,
+    "collision": False,
+    "roughness": "constant",
+    "udim": False,
+    "normal_map": False,
+    "ambient_occlusion": False,
+    "keep_raw": False,
+}
 
 #: Every setting by its name, in the order in which people see them.
 ABOUT: dict[str, About] = {each.name: each.metadata["about"] for each in fields(Settings)}
@@ -331,7 +406,7 @@ def add_options(parser: argparse.ArgumentParser, door: Door, only: tuple[str, ..
                 flag, choices=about.values, default=default(name), help=f"{words} (default: %(default)s)"
             )
         else:
-            usual = "the model's" if about.own else "%(default)s"
+            usual = about.unset if about.own else "%(default)s"
             metavar = {int: "N", float: "X", str: "NAME"}[about.kind]
             parser.add_argument(
                 flag, type=about.kind, default=default(name), metavar=metavar, help=f"{words} (default: {usual})"

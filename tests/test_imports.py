@@ -31,7 +31,7 @@ BLENDER = {
     "mathutils",
 }
 #: Files outside the add-on that may import Blender's modules.
-WITH_BLENDER = {"scripts.finish_sheet"}
+WITH_BLENDER = {"scripts.finish_sheet", "scripts.quad_sheet"}
 #: The add-on's rooms that must work without Blender.
 WITHOUT_BLENDER = ("blender_addon.jobs", "blender_addon.server")
 #: What both sides import: standard library only.
@@ -66,7 +66,7 @@ LAYERS = (
     ("backend.serving",),
     ("backend.retexture",),
     ("backend.pipeline",),
-    ("backend.guard",),
+    ("backend.guard", "backend.progress"),
     ("backend.images",),
     ("backend.weights",),
     ("backend.store",),
@@ -101,9 +101,11 @@ TRAINING = (
 MESH = (
     ("backend.mesh.export", "backend.mesh.given", "backend.mesh.printing", "backend.mesh.voxelize"),
     ("backend.mesh.finish",),
+    ("backend.mesh.lods", "backend.mesh.hulls"),
+    ("backend.mesh.decompose",),
     ("backend.mesh.paint",),
     ("backend.mesh.bake",),
-    ("backend.mesh.unwrap", "backend.mesh.clean", "backend.mesh.sound", "backend.mesh.extract"),
+    ("backend.mesh.unwrap", "backend.mesh.quads", "backend.mesh.clean", "backend.mesh.sound", "backend.mesh.extract"),
     ("backend.mesh.base",),
 )
 ADDON = (

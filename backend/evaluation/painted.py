@@ -124,7 +124,7 @@ def evaluate(
         "within_10_degrees": round(sum(one.off <= NEAR for one in trusted) / max(1, len(trusted)), 4),
         "worst": {"family": worst.family, "unpainted": asdict(worst.unpainted), "painted": asdict(worst.painted)},
         "failed": failed,
-        "seconds_per_view": round(float(np.mean([one.seconds for one in judged])), 2),
+        "seconds_per_view": round(float(np.median([one.seconds for one in judged])), 2),
     }
 
 

@@ -135,7 +135,7 @@ def paint(
 
 def bounds(case: Case, shape: Shape) -> dict[str, Textured]:
     """The shape in one colour and in its true colours, by name in ``WAYS``."""
-    target = shape.given.unwrapped(TEXTURE_SIZE)
+    target, _ = shape.given.unwrapped(TEXTURE_SIZE)
     texture = bake(target, Source(shape.true), TEXTURE_SIZE, normal_map=False).color
     own = Textured(target.vertices, target.faces, target.uvs, texture)
     picture = metrics.true_picture(case.family, case.params, case.view, case.window)

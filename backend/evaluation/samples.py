@@ -18,7 +18,8 @@ import torch
 from ..errors import GenerationError
 from ..files import sha256, written_whole
 from ..models.image_encoder import ImageEncoder
-from ..pipeline import Clock, Pipeline
+from ..pipeline import Pipeline
+from ..progress import Clock
 from ..protocol import Settings
 from ..training.objects.drawing import outer_surface
 from ..weights.checkpoints import load_network

@@ -13,12 +13,14 @@ import numpy as np
 
 from ..asset_facts import ROUGHNESS, image_name
 from ..files import write_whole
+from ..formats import hull_name
 from . import Mesh
 from .bake.tangents import tangent_space, unique_rows, vertex_normals
 
 if TYPE_CHECKING:
     from ..models.gaussians import Gaussians
     from .finish import FinishedMesh
+    from .hulls import Hull
 
 # Codes of the glTF 2.0 specification.
 FLOAT, UNSIGNED_INT = 5126, 5125
@@ -31,6 +33,9 @@ DRACO = "KHR_draco_mesh_compression"
 DRACO_POSITION, DRACO_UV, DRACO_NORMAL = 14, 14, 10  # bits
 DRACO_LEVEL = 7  # of 10
 
+#: The extension for levels of detail, and down to which share of the screen each is meant for.
+LODS, COVERAGE = "MSFT_lod", (0.5, 0.2, 0.08, 0.0)
+
 
 def write_glb(
     path: Path,
@@ -40,27 +45,44 @@ def write_glb(
     name: str,
     occlusion: bytes | None = None,
     *,
+    rough: bool = False,
     draco: bool = False,
+    hulls: str = "",
 ) -> None:
     """Write one textured object as ``.glb``. The same input gives the same bytes.
 
     Args:
         path: file to write; an existing one is replaced.
-        mesh: z up; written y up, (x, y, z) -> (x, z, -y), in metres, and with v down.
+        mesh: z up; written y up, (x, y, z) -> (x, z, -y), in metres, and with v down. Its levels of detail follow, by
+            the extension MSFT_lod.
         texture: an sRGB PNG, embedded as base colour.
         normal_map: a PNG of tangent-space normals, embedded together with the tangents that it was baked with, since
             viewers may compute others.
         name: name of the node, the mesh and the material.
-        occlusion: a PNG whose red channel is 255 where the surface is open, such as that of ``packed``, embedded.
+        occlusion: a PNG such as that of ``packed``, embedded.
+        rough: whether roughness and metalness are taken from it. Otherwise they are constant.
         draco: whether to compress the mesh, by the extension KHR_draco_mesh_compression.
+        hulls: how to call its convex hulls (``formats.hull_name``), which follow as nodes of the scene; if empty, they
+            are left out: most viewers would show them.
     """
-    split = split_seams(mesh)
     data = _Buffer()
-    attributes = {
-        "POSITION": _y_up(split.vertices),
-        "NORMAL": _y_up(split.normals),
-        "TEXCOORD_0": (split.uvs * [1, -1] + [0, 1]).astype(np.float32),
-    }
+    levels = [mesh, *map(mesh.level, mesh.lods)]
+    primitives = [_primitive(data, level, tangents=normal_map is not None, draco=draco) for level in levels]
+    names = [name, *(f"{name}_LOD{number}" for number in range(1, len(levels)))]
+    nodes: list[dict[str, Any]] = [{"mesh": number, "name": word} for number, word in enumerate(names)]
+    extensions = [DRACO] if draco else []
+    if mesh.lods:
+        extensions.append(LODS)
+        nodes[0]["extensions"] = {LODS: {"ids": list(range(1, len(levels)))}}
+        nodes[0]["extras"] = {"MSFT_screencoverage": list(COVERAGE[: len(levels)])}
+    meshes: list[dict[str, Any]] = [
+        {"name": word, "primitives": [{**primitive, "material": 0}]}
+        for word, primitive in zip(names, primitives, strict=True)
+    ]
+    hull_meshes = _hull_meshes(data, mesh.hulls if hulls else (), name, hulls)
+    in_scene = [0, *range(len(nodes), len(nodes) + len(hull_meshes))]
+    nodes += [{"mesh": len(meshes) + number, "name": one["name"]} for number, one in enumerate(hull_meshes)]
+    meshes += hull_meshes
     material: dict[str, Any] = {
         "name": name,
         "pbrMetallicRoughness": {
@@ -71,20 +93,23 @@ def write_glb(
     }
     images = {"texture": texture}
     if normal_map is not None:
-        attributes["TANGENT"] = np.column_stack([_y_up(split.tangents), split.signs])
         material["normalTexture"] = {"index": len(images)}
         images["normal_map"] = normal_map
     if occlusion is not None:
-        material["occlusionTexture"] = {"index": len(images)}
+        if rough:
+            factors = {"metallicFactor": 1.0, "roughnessFactor": 1.0}
+            material["pbrMetallicRoughness"] |= factors | {"metallicRoughnessTexture": {"index": len(images)}}
+        if mesh.occlusion is not None:
+            material["occlusionTexture"] = {"index": len(images)}
         images["occlusion"] = occlusion
-    primitive = (_compressed if draco else _plain)(data, attributes, split.faces)
     document = {
         "asset": {"version": "2.0", "generator": "Espalier"},
-        **({"extensionsUsed": [DRACO], "extensionsRequired": [DRACO]} if draco else {}),
+        **({"extensionsUsed": extensions} if extensions else {}),
+        **({"extensionsRequired": [DRACO]} if draco else {}),
         "scene": 0,
-        "scenes": [{"nodes": [0]}],
-        "nodes": [{"mesh": 0, "name": name}],
-        "meshes": [{"name": name, "primitives": [{**primitive, "material": 0}]}],
+        "scenes": [{"nodes": in_scene}],
+        "nodes": nodes,
+        "meshes": meshes,
         "materials": [material],
         "textures": [{"sampler": 0, "source": number} for number in range(len(images))],
         "samplers": [{"magFilter": LINEAR, "minFilter": LINEAR_MIPMAP_LINEAR, "wrapS": REPEAT, "wrapT": REPEAT}],
@@ -92,6 +117,36 @@ def write_glb(
             {"name": image_name(name, kind), "bufferView": data.view(image), "mimeType": "image/png"}
             for kind, image in images.items()
         ],
+    }
+    _write(path, document, data)
+
+
+def write_hulls_glb(path: Path, hulls: Sequence[Hull], name: str) -> None:
+    """Write the convex hulls of the object ``name`` as ``.glb``, y up, each a node without a material."""
+    data = _Buffer()
+    meshes = _hull_meshes(data, hulls, name, "")
+    document = {
+        "asset": {"version": "2.0", "generator": "Espalier"},
+        "scene": 0,
+        "scenes": [{"nodes": list(range(len(meshes)))}],
+        "nodes": [{"mesh": number, "name": one["name"]} for number, one in enumerate(meshes)],
+        "meshes": meshes,
+    }
+    _write(path, document, data)
+
+
+def _hull_meshes(data: _Buffer, hulls: Sequence[Hull], name: str, pattern: str) -> list[dict[str, Any]]:
+    """The meshes of convex hulls, their attributes and indices in the buffer."""
+    found = []
+    for number, hull in enumerate(hulls, 1):
+        primitive = _plain(data, {"POSITION": _y_up(hull.vertices)}, hull.faces)
+        found.append({"name": hull_name(name, number, pattern), "primitives": [primitive]})
+    return found
+
+
+def _write(path: Path, document: dict[str, Any], data: _Buffer) -> None:
+    """Write a ``.glb``: what describes it, and its buffer."""
+    document |= {
         "accessors": data.accessors,
         "bufferViews": data.views,
         "buffers": [{"byteLength": len(data.bytes)}],
@@ -101,14 +156,28 @@ def write_glb(
     write_whole(path, struct.pack("<4sII", b"glTF", 2, 12 + len(body)) + body)
 
 
-def packed(occlusion: np.ndarray) -> np.ndarray:
-    """Occlusion [H, W] uint8 in its place among roughness and metalness, as engines pack them (ORM): [H, W, 3] uint8.
+def _primitive(data: _Buffer, mesh: FinishedMesh, *, tangents: bool, draco: bool) -> dict[str, Any]:
+    """The mesh as attributes and indices in the buffer."""
+    split = split_seams(mesh)
+    attributes = {
+        "POSITION": _y_up(split.vertices),
+        "NORMAL": _y_up(split.normals),
+        "TEXCOORD_0": (split.uvs * [1, -1] + [0, 1]).astype(np.float32),
+    }
+    if tangents:
+        attributes["TANGENT"] = np.column_stack([_y_up(split.tangents), split.signs])
+    return (_compressed if draco else _plain)(data, attributes, split.faces)
 
-    Red is how open the surface is, green the roughness, blue the metalness. The last two are constant: no model here
-    knows them. glTF has them as factors, which are exact, and takes only red of this image.
+
+def packed(occlusion: np.ndarray, roughness: np.ndarray | None = None) -> np.ndarray:
+    """Occlusion and roughness [H, W] uint8 as engines pack them with metalness (ORM): [H, W, 3] uint8.
+
+    Red is how open the surface is, green the roughness, blue the metalness. That is 0: nothing here knows it. Where no
+    roughness was estimated it is constant; then glTF has it as a factor, which is exact, and takes only red.
     """
     image = np.zeros((*occlusion.shape, 3), np.uint8)
-    image[..., 0], image[..., 1] = occlusion, round(255 * ROUGHNESS)
+    image[..., 0] = occlusion
+    image[..., 1] = round(255 * ROUGHNESS) if roughness is None else roughness
     return image
 
 
@@ -174,26 +243,50 @@ def write_obj(path: Path, mesh: FinishedMesh, texture: str, normal_map: str | No
     write_whole(material, mtl_text(texture, normal_map, name))
 
 
-def obj_text(mesh: FinishedMesh, material: str, name: str) -> str:
-    """The content of an ``.obj``, y up. ``material`` is the name of its ``.mtl`` in the same folder."""
+def obj_text(mesh: FinishedMesh, library: str, name: str, material: str = "") -> str:
+    """The content of an ``.obj``, y up. ``library`` is the name of its ``.mtl`` in the same folder, and ``material``
+    that of the material in it, if it is not that of the object."""
     normals = vertex_normals(mesh.vertices, mesh.faces)
     uvs, uv_numbers = np.unique(mesh.uvs.reshape(-1, 2), axis=0, return_inverse=True)
     corners = mesh.faces + 1
-    triple = np.stack([corners, uv_numbers.reshape(-1, 3) + 1, corners], axis=2).reshape(-1, 9)
-    lines = [f"mtllib {material}", f"o {name}"]
+    triple = np.stack([corners, uv_numbers.reshape(-1, 3) + 1, corners], axis=2)  # [F, 3, 3]
+    one, other = triple[0 : 2 * mesh.counts.get("quads", 0) : 2], triple[1 : 2 * mesh.counts.get("quads", 0) : 2]
+    whole = (one[:, [0, 2]] == other[:, [0, 1]]).all(axis=(1, 2))  # no seam between the halves
+    quads = np.concatenate([one[whole], other[whole, 2:]], axis=1)
+    rest = np.ones(len(triple), bool)
+    rest[: 2 * len(one)] = ~np.repeat(whole, 2)
+    lines = [f"mtllib {library}", f"o {name}"]
     for word, rows in (("v", _y_up(mesh.vertices)), ("vt", uvs), ("vn", _y_up(normals))):
         lines += [f"{word} " + " ".join(f"{value:.6g}" for value in row) for row in rows.tolist()]
-    lines.append(f"usemtl {name}")
-    lines += ["f {}/{}/{} {}/{}/{} {}/{}/{}".format(*row) for row in triple.tolist()]
+    lines.append(f"usemtl {material or name}")
+    for faces in (quads, triple[rest]):
+        lines += ["f " + " ".join("{}/{}/{}".format(*corner) for corner in row) for row in faces.tolist()]
     return "\n".join(lines) + "\n"
 
 
-def mtl_text(texture: str, normal_map: str | None, name: str) -> str:
-    """The content of an ``.mtl``. Readers without ``Pr`` take the roughness from ``Ns`` = 1000 (1 - roughness)^2."""
+def hulls_obj_text(hulls: Sequence[Hull], name: str) -> str:
+    """The content of an ``.obj``, y up, of the convex hulls of the object ``name``, each an object of its own."""
+    lines, before = [], 1
+    for number, hull in enumerate(hulls, 1):
+        lines.append(f"o {hull_name(name, number)}")
+        lines += ["v " + " ".join(f"{value:.6g}" for value in row) for row in _y_up(hull.vertices).tolist()]
+        lines += ["f {} {} {}".format(*row) for row in (hull.faces + before).tolist()]
+        before += len(hull.vertices)
+    return "\n".join(lines) + "\n"
+
+
+def mtl_text(texture: str, normal_map: str | None, name: str, packed_name: str | None = None) -> str:
+    """The content of an ``.mtl``. Readers without ``Pr`` take the roughness from ``Ns`` = 1000 (1 - roughness)^2.
+
+    ``packed_name`` is the file of an image as ``packed`` makes it, whose green replaces the roughness. Metalness stays
+    a number: readers that do not know channels, such as Blender's, would take all of the image for it.
+    """
     words = [f"newmtl {name}", "Ka 1 1 1", "Kd 1 1 1", "Ks 0.5 0.5 0.5", f"Ns {1000 * (1 - ROUGHNESS) ** 2:.6g}"]
     words += ["Ni 1.5", "d 1", "illum 2", f"Pr {ROUGHNESS:.6g}", "Pm 0", f"map_Kd {texture}"]
     if normal_map is not None:  # "norm" is the PBR extension's name of a tangent-space map
         words += ["# tangent space, green up (as OpenGL and glTF have it)", f"norm {normal_map}"]
+    if packed_name is not None:
+        words.append(f"map_Pr -imfchan g {packed_name}")
     return "\n".join(words) + "\n"
 
 

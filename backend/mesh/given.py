@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,7 +15,11 @@ from .unwrap.unwrap import Unwrapped, unwrap
 MAX_FACES = 5_000_000
 MAX_OVERLAP = 0.02  # share of the covered texels that may belong to several faces, for UVs to be used as they are
 MAX_BARE = 0.02  # share of the surface that may have no area in the texture
+MIN_FILLED = 0.01  # least share of the texture that UVs must fill
 OVERLAP_SIZE = 512  # texels along each side, to look for overlaps
+OUTSIDE = 1e-4  # how far UVs may reach out of their tile: less than half a texel of 4096
+NEXT_TO_NONE = 1e-4  # a face with this share of the mean area per surface counts as having none: a 100th of the detail
+WORTH_SAYING, SPARSE = 0.001, 0.1  # shares of what is wrong that are mentioned, and of the texture that is filled
 
 
 class GivenMeshError(ValueError):
@@ -45,16 +50,22 @@ class GivenMesh:
 
         return moved(self)
 
-    def unwrapped(self, texture_size: int) -> Unwrapped:
-        """The mesh with its own UVs if they are ``usable``; else the mesh or its cage with new ones.
+    def unwrapped(self, texture_size: int) -> tuple[Unwrapped, str]:
+        """The mesh with its own UVs if they can be used (see ``judged``); else the mesh or its cage with new ones.
 
-        ``charts`` of the result is 0 for its own UVs.
+        ``charts`` of the result is 0 for its own UVs. Also returns what a person should know about that.
         """
-        if self.uvs is not None and usable(self.vertices, self.faces, self.uvs):
-            area = _doubled_areas(self.uvs)
-            return Unwrapped(self.vertices, self.faces, self.uvs, np.where(area > 0, 0, -1), 0)
-        mesh = self.cage or self
-        return unwrap(mesh.vertices, mesh.faces, texture_size)
+        fault = "the mesh had none"
+        if self.uvs is not None:
+            own = judged(self.vertices, self.faces, self.uvs)
+            if not own.fault:
+                chart = np.where(_doubled_areas(own.uvs) > 0, 0, -1)
+                told = " ".join(("The mesh's own UVs are used.", *own.remarks))
+                return Unwrapped(self.vertices, self.faces, own.uvs, chart, 0), told
+            fault = own.fault
+        mesh, where = (self, "") if self.cage is None else (self.cage, " for the mesh without its modifiers")
+        told = f"New UVs were made{where}: {fault}."
+        return unwrap(mesh.vertices, mesh.faces, texture_size), told
 
 
 def read_mesh(path: Path) -> GivenMesh:
@@ -92,22 +103,78 @@ def _checked(given: dict[str, np.ndarray], prefix: str) -> GivenMesh:
     return GivenMesh(vertices.astype(np.float32), faces.astype(np.int64))
 
 
-def usable(vertices: np.ndarray, faces: np.ndarray, uvs: np.ndarray) -> bool:
+class Judged(NamedTuple):
+    """What becomes of a mesh's own UVs."""
+
+    uvs: np.ndarray  # [F, 3, 2] float32 in the unit square, where a repeated texture shows the same
+    fault: str = ""  # why they cannot be used, as the end of a sentence; empty if they can
+    remarks: tuple[str, ...] = ()  # sentences on what is not perfect
+
+
+def judged(vertices: np.ndarray, faces: np.ndarray, uvs: np.ndarray) -> Judged:
     """Whether a texture on these UVs can have a separate colour for each point of the surface.
 
-    They must be in the unit square and cover nearly all of the surface, and faces must not share texels, as they do in
-    mirrored or tiled textures.
+    They must be in one tile, so that a texture of one square holds them. They must cover nearly all of the surface, and
+    faces must not share texels, as they do in mirrored or repeated textures.
     """
-    if not np.isfinite(uvs).all() or uvs.min() < -1e-4 or uvs.max() > 1 + 1e-4:
-        return False
-    corners = vertices[faces].astype(np.float64)
-    areas = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
-    if areas[_doubled_areas(uvs) < 1e-12].sum() > MAX_BARE * areas.sum():
-        return False
+    if not np.isfinite(uvs).all():
+        return Judged(uvs, "some of its UVs are not numbers")
+    tile = np.floor(uvs.min(axis=(0, 1)) + OUTSIDE)
+    if (uvs.max(axis=(0, 1)) > tile + 1 + OUTSIDE).any():
+        return Judged(uvs, _outside(uvs))
+    moved = (uvs - tile).astype(np.float32)
+    remarks = [f"They lie in tile {_udim(tile)}, where the texture repeats."] if tile.any() else []
+    bare = _bare(vertices, faces, moved)
+    if bare > MAX_BARE:
+        return Judged(moved, f"{_percent(bare)} of its surface has no area in its UVs")
+    filled, shared = float(_doubled_areas(moved).sum() / 2), _shared(moved)
+    if shared > MAX_OVERLAP:
+        return Judged(moved, f"faces share {_percent(shared)} of the area of its UVs, as mirrored or stacked ones do")
+    if filled < MIN_FILLED:
+        return Judged(moved, f"its UVs fill less than {_percent(MIN_FILLED)} of the texture")
+    if bare > WORTH_SAYING:
+        remarks.append(f"{_percent(bare)} of the surface has no area in them.")
+    if shared > WORTH_SAYING:
+        remarks.append(f"Faces share {_percent(shared)} of their area.")
+    if filled < SPARSE:
+        remarks.append(f"They fill only {_percent(filled)} of the texture.")
+    return Judged(moved, "", tuple(remarks))
+
+
+def _outside(uvs: np.ndarray) -> str:
+    """Why UVs that are not in one tile cannot be used."""
+    tiles = np.floor(uvs.min(axis=1) + OUTSIDE)
+    if (uvs.max(axis=1) <= tiles + 1 + OUTSIDE).all() and tiles.min() >= 0 and tiles[:, 0].max() < 10:
+        return f"its UVs lie in {len(np.unique(tiles, axis=0))} UDIM tiles, and a texture has one"
+    (left, bottom), (right, top) = uvs.min(axis=(0, 1)), uvs.max(axis=(0, 1))
+    return f"its UVs reach out of the texture (U from {left:.4g} to {right:.4g}, V from {bottom:.4g} to {top:.4g})"
+
+
+def _udim(tile: np.ndarray) -> str:
+    """The number of a tile [2], or where it is if it has none."""
+    u, v = tile.astype(int).tolist()
+    return str(1001 + u + 10 * v) if 0 <= u < 10 and v >= 0 else f"({u}, {v})"
+
+
+def _bare(vertices: np.ndarray, faces: np.ndarray, uvs: np.ndarray) -> float:
+    """The share of the surface that has next to no area in the texture."""
+    a, b, c = vertices[faces].astype(np.float64).swapaxes(0, 1)
+    areas, flat = np.linalg.norm(np.cross(b - a, c - a), axis=1), _doubled_areas(uvs)
+    if not flat.any():
+        return 1.0
+    return float(areas[flat * areas.sum() <= NEXT_TO_NONE * areas * flat.sum()].sum() / max(areas.sum(), 1e-30))
+
+
+def _shared(uvs: np.ndarray) -> float:
+    """The share of the texels covered that belong to several faces."""
     middle = uvs.mean(axis=1, keepdims=True)  # faces shrink a little: neighbours must not share texels at their edge
     texels = rasterize((uvs + (middle - uvs) / 1000).clip(0, 1), OVERLAP_SIZE)
     count = np.bincount(texels.row * OVERLAP_SIZE + texels.column)
-    return bool((count > 1).sum() <= MAX_OVERLAP * (count > 0).sum())
+    return int((count > 1).sum()) / max(int((count > 0).sum()), 1)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
 
 
 def _doubled_areas(uvs: np.ndarray) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 A job leaves these files in its folder, named after the first image: ``NAME.raw.npz`` (the preview), ``NAME.npz``,
 ``NAME.texture.png``, ``NAME.normal_map.png``, ``NAME.glb`` and ``NAME.json``. On request it also leaves
-``NAME.occlusion.png``, ``NAME.raw.ply`` and the formats of ``formats.FORMATS``. Each file appears whole or not at all.
+``NAME.occlusion.png``, ``NAME.raw.ply``, the images' UDIM tiles and the formats of ``formats.FORMATS``. Each file
+appears whole or not at all.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from ..pipeline import Pipeline
 from ..protocol import Settings
 from ..retexture import load_mesh, retexture
 from .cutouts import is_point
-from .outputs import Place, certificate_of, check_print, write_asset, write_notes, write_raw
+from .outputs import TILE_ENDINGS, Place, certificate_of, check_print, write_asset, write_notes, write_raw
 from .warm_models import WarmModels
 
 OnProgress = Callable[[str, int, int], None]
@@ -33,7 +34,7 @@ OnPreview = Callable[[Path], None]
 Check = Callable[[], None]
 
 #: The kinds of files of a result that it names elsewhere than among those that were asked for.
-NOT_ASKED_FOR = ("arrays", "glb", *TEXTURES)
+NOT_ASKED_FOR = ("arrays", "glb", *TEXTURES, *TILE_ENDINGS)
 
 
 def run(
@@ -96,6 +97,7 @@ def run(
         settings=carried_out,
         normal_map=str(files.get("normal_map", "")),
         occlusion=str(files.get("occlusion", "")),
+        tiles={kind: str(place.tiles(kind)) for kind in TEXTURES if settings.udim and kind in files},
         raw=str(place.raw_arrays) if settings.keep_raw else "",
         files={kind: str(path) for kind, path in files.items() if kind not in NOT_ASKED_FOR},
         note=" ".join(filter(None, [*notes, generated.note, printed.note if printed is not None else ""])),

@@ -20,10 +20,20 @@ from PIL import Image
 from ..asset_facts import standing
 from ..certificate import Certificate
 from ..files import picture_digest, write_whole, written_together, written_whole
-from ..formats import FORMATS, TEXTURES, Offer, offered
+from ..formats import CONVEX_ONLY, FORMATS, LEVELS, TEXTURES, TILES, UDIM, Offer, in_tiles, of_tile, offered, parts_of
 from ..mesh import Mesh, RawMesh, printing
-from ..mesh.export import mtl_text, obj_text, packed, write_gaussians, write_glb, write_ply
+from ..mesh.export import (
+    hulls_obj_text,
+    mtl_text,
+    obj_text,
+    packed,
+    write_gaussians,
+    write_glb,
+    write_hulls_glb,
+    write_ply,
+)
 from ..mesh.finish import FinishedMesh
+from ..mesh.lods import Lod
 from ..names import asset_name, key, longest_in, numbered, seen_from
 from ..pipeline import Generated
 from ..print_facts import PrintCheck
@@ -33,10 +43,13 @@ from ..threemf import Colors, write_3mf
 #: zlib level of the texture: the default (6) takes far longer for a few percent.
 _PNG_LEVEL = 3
 
+#: The endings of the UDIM tiles of an asset's images, by kind.
+TILE_ENDINGS = in_tiles(TEXTURES, dict.fromkeys(TEXTURES, TILES))
 #: The endings of an asset's files, by kind. The name of an image is that of the field of ``FinishedMesh``.
-ENDINGS = {"arrays": ".npz", **TEXTURES, "raw": ".raw.ply"}
+ENDINGS = {"arrays": ".npz", **TEXTURES, **TILE_ENDINGS, "raw": ".raw.ply"}
 for _format in offered(Offer.COMMAND):
     ENDINGS |= {_format: FORMATS[_format].ending, **FORMATS[_format].beside}
+    ENDINGS |= parts_of(_format, Offer.COMMAND, LEVELS, True)
 RAW_ARRAYS, NOTES = ".raw.npz", ".json"
 
 
@@ -65,6 +78,10 @@ class Place:
     def path(self, kind: str) -> Path:
         """The path of a kind of file."""
         return self.folder / (self.name + ENDINGS[kind])
+
+    def tiles(self, kind: str) -> Path:
+        """The path of all tiles of a kind of image, with ``UDIM`` for their number."""
+        return self.folder / (self.name + of_tile(ENDINGS[kind], UDIM))
 
     @property
     def raw_arrays(self) -> Path:
@@ -106,40 +123,81 @@ def write_asset(
     """
     mesh = generated.mesh
     factor, shift = standing(mesh.vertices.min(axis=0), mesh.vertices.max(axis=0))
-    stood = replace(mesh, vertices=_moved(mesh.vertices, factor, shift))
-    occluded = None if mesh.occlusion is None else packed(mesh.occlusion)
-    painted = {"texture": mesh.texture, "normal_map": mesh.normal_map, "occlusion": occluded}
-    images = {kind: _png(image) for kind, image in painted.items() if image is not None}
+    stood = mesh.moved(factor, shift)
+    rough = settings.roughness == "estimated"
+    painted = {"texture": mesh.texture, "normal_map": mesh.normal_map, "occlusion": _packed(mesh, rough)}
+    present = {kind: image for kind, image in painted.items() if image is not None}
+    if settings.udim:
+        present |= {f"{kind}_{tile}": _quarter(image, tile) for kind, image in present.items() for tile in TILES}
+    images = {kind: _png(image) for kind, image in present.items()}
     kinds = ["arrays", "glb", *images, *_asked_for(generated, settings)]
     files = {kind: place.path(kind) for kind in kinds}
     with written_together(*files.values(), durable=durable) as parts:
         part = dict(zip(kinds, parts, strict=True))
         for kind, png in images.items():
             part[kind].write_bytes(png)
-        np.savez(
-            part["arrays"],
-            vertices=mesh.vertices.astype(np.float32),
-            faces=mesh.faces.astype(np.int32),
-            uvs=mesh.uvs.astype(np.float32),
-        )
+        np.savez(part["arrays"], **_arrays(mesh))
         normal_map, occlusion = images.get("normal_map"), images.get("occlusion")
-        write_glb(part["glb"], stood, images["texture"], normal_map, place.name, occlusion, draco=settings.draco)
+        embedded = images["texture"], normal_map, place.name, occlusion
+        pattern = CONVEX_ONLY if settings.collision_nodes else ""
+        write_glb(part["glb"], stood, *embedded, rough=rough, draco=settings.draco, hulls=pattern)
         if "raw" in part:
             raw = generated.raw.numpy()
-            write_ply(part["raw"], replace(raw, vertices=_moved(raw.vertices, factor, shift)))
+            moved = (raw.vertices * np.float32(factor) + np.array(shift, np.float32)).astype(np.float32)
+            write_ply(part["raw"], replace(raw, vertices=moved))
         if "obj" in part:
             normals = files["normal_map"].name if "normal_map" in files else None
             part["obj"].write_text(obj_text(stood, files["mtl"].name, place.name), "utf-8", newline="\n")
-            words = mtl_text(files["texture"].name, normals, place.name)
+            for number, lod in enumerate(stood.lods, 1):
+                text = obj_text(stood.level(lod), files["mtl"].name, f"{place.name}_LOD{number}", place.name)
+                part[f"obj_lod{number}"].write_text(text, "utf-8", newline="\n")
+            roughness = files["occlusion"].name if rough else None
+            words = mtl_text(files["texture"].name, normals, place.name, roughness)
             part["mtl"].write_text(words, "utf-8", newline="\n")
         check()
         if printed is not None:
             _write_prints(part, stood, settings.print_size, images["texture"], place.name, printed.closed, check)
         if "ply" in part:
-            write_ply(part["ply"], Mesh(stood.vertices, mesh.faces, mesh.vertex_colors()))
+            for number, level in enumerate([stood, *map(stood.level, stood.lods)]):
+                colored = Mesh(level.vertices, level.faces, level.vertex_colors())
+                write_ply(part[f"ply_lod{number}" if number else "ply"], colored)
+        if "glb_hulls" in part:
+            write_hulls_glb(part["glb_hulls"], stood.hulls, place.name)
+        if "obj_hulls" in part:
+            part["obj_hulls"].write_text(hulls_obj_text(stood.hulls, place.name), "utf-8", newline="\n")
         if "gaussians" in part and generated.gaussians is not None:
             write_gaussians(part["gaussians"], generated.gaussians, factor, shift)
     return files
+
+
+def _packed(mesh: FinishedMesh, rough: bool) -> np.ndarray | None:
+    """The image of occlusion and roughness, [T, T, 3] uint8; None if neither was asked for."""
+    if mesh.occlusion is None and not rough:
+        return None
+    unoccluded = np.full(mesh.texture.shape[:2], 255, np.uint8)
+    return packed(unoccluded if mesh.occlusion is None else mesh.occlusion, mesh.roughness)
+
+
+def _quarter(image: np.ndarray, tile: int) -> np.ndarray:
+    """A UDIM tile [T / 2, T / 2, ...] of an image [T, T, ...] with row 0 at the top. The first is the lower left."""
+    half, (row, column) = len(image) // 2, divmod(tile - TILES[0], 10)
+    top = half * (1 - row)
+    return image[top : top + half, half * column : half * (column + 1)]
+
+
+def _arrays(mesh: FinishedMesh) -> dict[str, Any]:
+    """The arrays of a mesh, see ``protocol.Result``."""
+    found = {}
+    levels: list[FinishedMesh | Lod] = [mesh, *mesh.lods]
+    for number, level in enumerate(levels):
+        prefix = f"lod{number}_" if number else ""
+        found[prefix + "vertices"] = level.vertices.astype(np.float32)
+        found[prefix + "faces"] = level.faces.astype(np.int32)
+        found[prefix + "uvs"] = level.uvs.astype(np.float32)
+    for number, hull in enumerate(mesh.hulls, 1):
+        found[f"hull{number}_vertices"] = hull.vertices.astype(np.float32)
+        found[f"hull{number}_faces"] = hull.faces.astype(np.int32)
+    return found
 
 
 def _asked_for(generated: Generated, settings: Settings) -> list[str]:
@@ -148,6 +206,10 @@ def _asked_for(generated: Generated, settings: Settings) -> list[str]:
     for name in settings.formats:
         if name != "gaussians" or generated.gaussians is not None:
             kinds += [kind for kind in (name, *FORMATS[name].beside) if kind not in kinds]
+    levels = range(1, len(generated.mesh.lods) + 1)
+    for name in ("glb", *settings.formats):
+        parts = parts_of(name, Offer.COMMAND, levels, bool(generated.mesh.hulls))
+        kinds += [kind for kind in parts if kind not in kinds]
     return kinds
 
 
@@ -218,10 +280,6 @@ def write_notes(
     if cameras:
         notes["cameras"] = [camera and asdict(camera) for camera in cameras]
     write_whole(place.folder / (place.name + NOTES), json.dumps(notes, indent=2) + "\n")
-
-
-def _moved(vertices: np.ndarray, factor: float, shift: list[float]) -> np.ndarray:
-    return (vertices * np.float32(factor) + np.array(shift, np.float32)).astype(np.float32)
 
 
 def _png(image: np.ndarray) -> bytes:

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from backend.config import SamplerSettings
 from backend.errors import CheckpointError, GenerationError, JobCancelled, SettingsError
 from backend.mesh import RawMesh
-from backend.pipeline import Generated, Pipeline, decode_structure, interruptible, sample_structure, structure_noise
+from backend.pipeline import Generated, Pipeline, decode_structure, sample_structure, structure_noise
+from backend.progress import interruptible
 from backend.protocol import InvalidSetting, Settings
 from backend.weights.folders import ModelFolder
 from tests.backend.images.test_images import disc

@@ -12,7 +12,9 @@ from PIL import Image, ImageDraw
 
 from backend import protocol
 from backend.errors import JobCancelled, SettingsError
-from backend.mesh.given import GivenMesh, GivenMeshError, read_mesh, usable
+from backend.mesh import Mesh
+from backend.mesh.bake.bake import Source, bake
+from backend.mesh.given import GivenMesh, GivenMeshError, judged, read_mesh
 from backend.mesh.voxelize import surface_voxels
 from backend.serving import job
 from backend.serving.warm_models import WarmModels
@@ -92,28 +94,111 @@ def grid(side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return vertices, faces, vertices[faces][..., :2]
 
 
+def usable(vertices: np.ndarray, faces: np.ndarray, uvs: np.ndarray) -> bool:
+    return not judged(vertices, faces, uvs).fault
+
+
 def test_uvs_that_do_not_overlap_are_usable() -> None:
     vertices, faces, uvs = grid(16)
-    assert usable(vertices, faces, uvs)
-    assert not usable(vertices, faces, uvs * 2)  # tiled
-    assert not usable(vertices, faces, np.where(uvs > 0.5, 1 - uvs, uvs))  # mirrored
-    assert not usable(vertices, faces, uvs * 0)
-    half = uvs.copy()
-    half[: len(half) // 2] = 0
-    assert not usable(vertices, faces, half)
-    assert not usable(vertices, faces, np.full_like(uvs, np.nan))
+    assert judged(vertices, faces, uvs)[1:] == ("", ())
+    assert usable(vertices, faces, np.stack([1 - uvs[..., 0], uvs[..., 1]], axis=-1))  # mirrored, but nothing shared
+
+
+def cases() -> dict[str, tuple[np.ndarray, str]]:
+    """UVs of a ``grid(16)`` that cannot be used, and what is said of them."""
+    _, _, uvs = grid(16)
+    right = uvs.mean(axis=1, keepdims=True)[..., :1] > 0.5
+    stacked = np.where(right, uvs - [0.5, 0], uvs)
+    without = np.where(np.arange(len(uvs))[:, None, None] < len(uvs) // 2, 0, uvs)
+    return {
+        "repeated": (uvs * 1.9, "reach out of the texture (U from 0 to 1.9, V from 0 to 1.9)"),
+        "slightly outside": (uvs * 1.01, "reach out of the texture (U from 0 to 1.01, V from 0 to 1.01)"),
+        "negative": (uvs - 0.3, "reach out of the texture (U from -0.3 to 0.7, V from -0.3 to 0.7)"),
+        "across tiles": (uvs + 0.47, "reach out of the texture (U from 0.47 to 1.47"),
+        "four tiles": (uvs * 2, "lie in 4 UDIM tiles"),
+        "several tiles": (np.where(right, uvs * 0.9 + [1.05, 0], uvs * 0.9), "lie in 2 UDIM tiles"),
+        "mirrored": (np.where(uvs > 0.5, 1 - uvs, uvs), "faces share 100.0 % of the area"),
+        "stacked": (stacked, "of the area of its UVs, as mirrored or stacked ones do"),
+        "one point": (uvs * 0, "100.0 % of its surface has no area"),
+        "half in a point": (without, "50.0 % of its surface has no area"),
+        "next to no area": (np.where(right, uvs, uvs * 1e-3), "of its surface has no area"),
+        "a corner": (uvs * 1e-3, "fill less than 1.0 % of the texture"),
+        "no numbers": (np.full_like(uvs, np.nan), "are not numbers"),
+        "infinite": (np.where(uvs == 1, np.inf, uvs), "are not numbers"),
+    }
+
+
+@pytest.mark.parametrize("kind", cases())
+def test_uvs_that_cannot_be_used_and_why(kind: str) -> None:
+    vertices, faces, _ = grid(16)
+    uvs, words = cases()[kind]
+    uvs = uvs.astype(np.float32)
+    assert words in judged(vertices, faces, uvs).fault
+    made, told = GivenMesh(vertices, faces, uvs).unwrapped(64)
+    assert made.charts > 0
+    assert told.startswith("New UVs were made: ")
+    assert words in told
+    assert usable(vertices, faces, made.uvs)
+
+
+def test_uvs_that_are_not_perfect_are_used_and_it_is_said() -> None:
+    vertices, faces, uvs = grid(32)
+    few = uvs.copy()
+    few[-20:] = 0
+    assert judged(vertices, faces, few).remarks == ("1.0 % of the surface has no area in them.",)
+    shared = uvs.copy()
+    shared[-20:] = uvs[-40:-20]
+    assert judged(vertices, faces, shared).remarks == ("Faces share 1.0 % of their area.",)
+    small = (uvs * 0.2).astype(np.float32)
+    assert judged(vertices, faces, small).remarks == ("They fill only 4.0 % of the texture.",)
+    _, told = GivenMesh(vertices, faces, small).unwrapped(64)
+    assert told == "The mesh's own UVs are used. They fill only 4.0 % of the texture."
+    almost = np.where(uvs == 1, np.float32(1.00005), uvs)
+    assert judged(vertices, faces, almost)[1:] == ("", ())
+    assert GivenMesh(vertices, faces, almost).unwrapped(64)[0].charts == 0
+
+
+@pytest.mark.parametrize(("tile", "name"), [((1, 0), "1002"), ((3, 2), "1024"), ((-1, 0), "(-1, 0)")])
+def test_uvs_in_another_tile_are_used_where_the_texture_repeats(tile: tuple[int, int], name: str) -> None:
+    vertices, faces, uvs = grid(4)
+    made, told = GivenMesh(vertices, faces, uvs + np.array(tile, np.float32)).unwrapped(64)
+    assert made.charts == 0
+    np.testing.assert_allclose(made.uvs, uvs, atol=1e-6)
+    assert told == f"The mesh's own UVs are used. They lie in tile {name}, where the texture repeats."
+
+
+def test_faces_without_area_on_the_surface_do_not_count() -> None:
+    vertices, faces, uvs = grid(4)
+    faces = np.concatenate([faces, np.repeat(faces[:8, :1], 3, axis=1)])
+    made, told = GivenMesh(vertices, faces, np.concatenate([uvs, np.zeros((8, 3, 2), np.float32)])).unwrapped(64)
+    assert told == "The mesh's own UVs are used."
+    assert (made.chart == -1).sum() == 8
+
+
+def test_mirrored_uvs_take_the_right_colours() -> None:
+    """A face that is turned over in the texture shows what lies on it, not on its mirror image."""
+    vertices, faces, uvs = grid(8)
+    colors = np.column_stack([vertices[:, :2], 0 * vertices[:, 0]]).astype(np.float32)
+    mirrored = np.stack([1 - uvs[..., 0], uvs[..., 1]], axis=-1)
+    source = Source(Mesh(vertices, faces, colors))
+    plain = bake(GivenMesh(vertices, faces, uvs).unwrapped(64)[0], source, 64, normal_map=False).color
+    turned = bake(GivenMesh(vertices, faces, mirrored).unwrapped(64)[0], source, 64, normal_map=False).color
+    assert np.abs(turned[:, ::-1].astype(int) - plain).max() <= 1
+    assert len(np.unique(plain[0, :, 0])) > 50
 
 
 def test_layout_keeps_usable_uvs_and_makes_new_ones_for_the_cage() -> None:
     vertices, faces, uvs = grid(4)
-    own = GivenMesh(vertices, faces, uvs).unwrapped(64)
-    assert own.charts == 0
+    own, told = GivenMesh(vertices, faces, uvs).unwrapped(64)
+    assert (own.charts, told) == (0, "The mesh's own UVs are used.")
     np.testing.assert_array_equal(own.uvs, uvs)
     cage = GivenMesh(CUBE, FACES.astype(np.int64))
-    new = GivenMesh(vertices, faces, uvs * 0, cage).unwrapped(64)
+    new, told = GivenMesh(vertices, faces, uvs * 0, cage).unwrapped(64)
+    assert told.startswith("New UVs were made for the mesh without its modifiers: ")
     assert new.charts > 0
     assert new.uvs.shape == (12, 3, 2)
     assert usable(CUBE, FACES, new.uvs)
+    assert GivenMesh(vertices, faces).unwrapped(64)[1] == "New UVs were made: the mesh had none."
 
 
 def test_in_cube_moves_the_cage_along() -> None:
@@ -198,6 +283,7 @@ def test_retexture_keeps_the_faces_and_makes_a_texture(request_: protocol.Genera
         np.testing.assert_allclose(arrays["vertices"], (CUBE - 0.5) * 0.75)
         assert usable(CUBE, FACES, arrays["uvs"])
     assert result.counts["charts"] > 0
+    assert result.note.startswith("New UVs were made: the mesh had none.")
     assert result.counts["voxels"] == len(surface_voxels((CUBE - 0.5) * 0.75, FACES, 8))
     assert result.normal_map == ""
     texture = np.asarray(Image.open(result.texture))

@@ -31,10 +31,12 @@ from typing import TypeAlias
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from backend import protocol
-from backend.formats import files_of
+from backend.formats import LEVELS, TEXTURES, TILES, UDIM, Offer, files_of, of_tile, parts_of
 from backend.threemf import write_3mf
 
 RINGS, SIDES = 48, 24
+#: A .glb that is whole by its own marks.
+GLB = struct.pack("<4sIIII", b"glTF", 2, 48, 28, 0x4E4F534A) + b'{"asset":{"version":"2.0"}} '
 Array: TypeAlias = "tuple[array[float] | array[int], tuple[int, ...]]"  # flat values, shape
 
 
@@ -97,6 +99,18 @@ def write_png(path: Path, size: int, color: Callable[[float, float], tuple[int, 
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
 
 
+def write_tiles(path: Path, size: int, color: Callable[[float, float], tuple[int, ...]]) -> str:
+    """The four quarters of a picture, as ``write_png`` has it. Returns the path of all tiles."""
+    for tile in TILES:
+        row, column = divmod(tile - TILES[0], 10)
+        write_png(
+            path.with_name(of_tile(path.name, tile)),
+            size // 2,
+            lambda u, v, row=row, column=column: color((u + column) / 2, (v + row) / 2),  # type: ignore[misc]
+        )
+    return str(path.with_name(of_tile(path.name, UDIM)))
+
+
 def lay_out(path: Path) -> tuple[array[float], int]:
     """UVs for a mesh that has none, each triangle in a cell of its own of 4 x 4, and how many charts these are."""
     with zipfile.ZipFile(path) as arrays:
@@ -136,6 +150,24 @@ def cut_out(request: protocol.Cutout) -> protocol.CutoutDone | protocol.Error:
     return protocol.CutoutDone(request.id, request.out, removed, tuple(notes))
 
 
+def besides(
+    request: protocol.Generate, vertices: array[float], faces: array[int], uvs: array[float]
+) -> dict[str, Array]:
+    """Levels of detail, which are parts of the torus, and as many convex hulls as the seed says, if there are to be."""
+    found: dict[str, Array] = {}
+    for number in LEVELS if request.lods else ():
+        count, used = len(faces) // 3 >> number, ((RINGS >> number) + 1) * SIDES
+        found[f"lod{number}_vertices"] = (vertices[: 3 * used], (used, 3))
+        found[f"lod{number}_faces"] = (faces[: 3 * count], (count, 3))
+        found[f"lod{number}_uvs"] = (uvs[: 6 * count], (count, 3, 2))
+    for number in range(1, 2 + request.seed % 5) if request.collision else ():
+        x = 0.1 * number - 0.5
+        corners = array("f", (x, 0, 0, x + 0.1, 0, 0, x, 0.1, 0, x, 0, 0.1))
+        found[f"hull{number}_vertices"] = (corners, (4, 3))
+        found[f"hull{number}_faces"] = (array("i", (0, 2, 1, 0, 1, 3, 0, 3, 2, 1, 2, 3)), (4, 3))
+    return found
+
+
 def write_formats(request: protocol.Generate, out: Path) -> dict[str, str]:
     """A file of each format that was asked for, complete by its own marks. Returns their paths by kind."""
     files = {
@@ -143,12 +175,17 @@ def write_formats(request: protocol.Generate, out: Path) -> dict[str, str]:
         for name in request.formats
         for kind, ending in files_of(name, ()).items()
     }
-    empty = {"obj": b"mtllib x.mtl\n", "mtl": b"newmtl x\n", "stl": bytes(84), "ply": b"ply\nend_header\n"}
+    if request.collision:
+        files["glb_hulls"] = str(out / f"{request.name}.hulls.glb")
+    for name in request.formats:
+        parts = parts_of(name, Offer.COMMAND, LEVELS if request.lods else (), request.collision)
+        files |= {kind: str(out / (request.name + ending)) for kind, ending in parts.items()}
+    empty = {"glb": GLB, "obj": b"mtllib x.mtl\n", "mtl": b"newmtl x\n", "stl": bytes(84), "ply": b"ply\nend_header\n"}
     for kind, path in files.items():
         if kind == "3mf":
             write_3mf(Path(path), [[0, 0, 0]], [], name="x", closed=False)
         else:
-            Path(path).write_bytes(empty[kind])
+            Path(path).write_bytes(empty[kind.partition("_")[0]])
     return files
 
 
@@ -218,21 +255,29 @@ class Fake:
             faces[0] = len(vertices)
         if request.mesh:
             uvs, charts = lay_out(Path(request.mesh))
-        write_npz(out / "mesh.npz", **shape, uvs=(uvs, (len(uvs) // 6, 3, 2)))
-        write_png(out / "texture.png", min(request.texture_size, 256), paint)
+        parts = besides(request, vertices, faces, uvs)
+        write_npz(out / "mesh.npz", **shape, uvs=(uvs, (len(uvs) // 6, 3, 2)), **parts)
+        pictures: dict[str, tuple[int, Callable[[float, float], tuple[int, ...]]]] = {
+            "texture": (min(request.texture_size, 256), paint)
+        }
         if request.normal_map:
-            write_png(out / "normal_map.png", 16, lambda u, v: (128, 128, 255))
-        if request.ambient_occlusion:
-            write_png(out / "occlusion.png", 16, lambda u, v: (int(255 * u),) * 3)
-        (out / "asset.glb").write_bytes(
-            struct.pack("<4sIIII", b"glTF", 2, 48, 28, 0x4E4F534A) + b'{"asset":{"version":"2.0"}} '
-        )
+            pictures["normal_map"] = 16, lambda u, v: (128, 128, 255)
+        has_orm = request.ambient_occlusion or request.roughness == "estimated"
+        if has_orm:
+            pictures["occlusion"] = 16, lambda u, v: (int(255 * u),) * 3
+        for kind, (size, color) in pictures.items():
+            write_png(out / f"{kind}.png", size, color)
+        udim = request.udim and not request.mesh
+        tiles = {
+            kind: write_tiles(out / f"{kind}.png", *pictures[kind]) for kind in TEXTURES if udim and kind in pictures
+        }
+        (out / "asset.glb").write_bytes(GLB)
         filled = {"steps": request.steps or 25, "guidance": 5.0 if request.guidance is None else request.guidance}
         settings = {"images": request.images, **dataclasses.asdict(request.settings()), **filled}
         counts = {"faces": len(faces) // 3, "vertices": len(vertices) // 3, "charts": charts}
         mesh, texture, glb = (str(out / name) for name in ("mesh.npz", "texture.png", "asset.glb"))
         normal_map = str(out / "normal_map.png") if request.normal_map else ""
-        occlusion = str(out / "occlusion.png") if request.ambient_occlusion else ""
+        occlusion = str(out / "occlusion.png") if has_orm else ""
         raw, files = "", write_formats(request, out)
         if request.keep_raw:
             raw, files = str(out / "preview.npz"), files | {"raw": str(out / "asset.raw.ply")}
@@ -240,7 +285,7 @@ class Fake:
         timings = {"total": self.seconds}
         send(
             protocol.Result(
-                request.job, mesh, texture, glb, timings, counts, settings, normal_map, occlusion, raw, files
+                request.job, mesh, texture, glb, timings, counts, settings, normal_map, occlusion, tiles, raw, files
             )
         )
         return True

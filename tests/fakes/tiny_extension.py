@@ -63,7 +63,7 @@ cuda = types.SimpleNamespace(
 #: In place of what takes half a minute and needs the real torch.
 COMPILING = """
 import pathlib, sys
-def warm(): pathlib.Path(sys.prefix, "compiled").mkdir(exist_ok=True)
+def warm(**how): pathlib.Path(sys.prefix, "compiled").mkdir(exist_ok=True)
 """
 #: Fast enough for a test: seconds that ``fetch`` waits between its tries.
 WAITS = ("WAITS = (1.0, 2.0, 4.0, 8.0)", "WAITS = (0.02, 0.02, 0.02, 0.02)")

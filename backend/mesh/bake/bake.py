@@ -29,6 +29,10 @@ STRIP = 128  # rows baked by one thread: more would occupy fewer threads, fewer 
 RUN = 4  # consecutive texels in a row that use the same Gaussians
 
 
+#: From colours [T, T, 3] uint8 and the texels of all faces to other colours, and the roughness [T, T] uint8 or None.
+Retouch = Callable[[np.ndarray, Cover], tuple[np.ndarray, np.ndarray | None]]
+
+
 @dataclass(frozen=True)
 class Textures:
     """The baked textures; row 0 is at v = 1."""
@@ -36,6 +40,7 @@ class Textures:
     color: np.ndarray  # [T, T, 3] uint8, sRGB, without alpha
     normal: np.ndarray | None  # [T, T, 3] uint8, linear, see ``tangents``; None if not requested
     occlusion: np.ndarray | None  # [T, T] uint8, linear, 255 where open; None if not requested
+    roughness: np.ndarray | None = None  # [T, T] uint8, linear; None if ``retouch`` made none
 
 
 class Source:
@@ -72,7 +77,7 @@ def bake(
     normal_map: bool = True,
     ambient_occlusion: bool = False,
     gaussians: GaussianColors | None = None,
-    retouch: Callable[[np.ndarray, Cover], np.ndarray] | None = None,
+    retouch: Retouch | None = None,
 ) -> Textures:
     """Bake the textures of ``mesh`` from a raw surface.
 
@@ -86,7 +91,7 @@ def bake(
         ambient_occlusion: whether to bake it too. It is that of the raw surface, which still has the details that
             simplification removes, and dense vertices: those of the simplified mesh miss shadows on large faces.
         gaussians: take the colours from these.
-        retouch: changes the colours inside the charts. It gets them, [T, T, 3] uint8, and the texels of all faces.
+        retouch: changes the colours inside the charts, and may say how rough they are.
     """
     raw, faces = source.mesh, source.faces
     (cover, gutter), frame = together(
@@ -110,15 +115,17 @@ def bake(
     else:
         colors = np.full(raw.vertices.shape, np.divide(GREY, 255)) if raw.colors is None else raw.colors
         color = painted(_paint, *on_raw, colors.clip(0, 1).astype(np.float32), blank=GREY)
+    normal = occlusion = roughness = None
     if retouch is not None and (cover.face >= 0).any():
-        color = gutter.fill(retouch(color, cover))
-    normal = occlusion = None
+        color, roughness = retouch(color, cover)
+        color = gutter.fill(color)
+        roughness = None if roughness is None else gutter.fill(roughness[..., None])[..., 0]
     if normal_map:
         frames = frame.frames.reshape(-1, 3), frame.signs
         normal = painted(_paint_normals, *frames, *on_mesh, *on_raw, normals, blank=SMOOTH)
     if ambient_occlusion:
         occlusion = painted(_paint, *on_raw, vertex_occlusion(raw, normals)[:, None], blank=OPEN)[..., 0]
-    return Textures(color, normal, occlusion)
+    return Textures(color, normal, occlusion, roughness)
 
 
 def _cover_and_gutter(mesh: Unwrapped, size: int) -> tuple[Cover, Gutter]:

@@ -12,6 +12,8 @@ import numpy as np
 from ..base.compiled import compiled
 from ..base.topology import by_edges, connected
 
+DRAWN = 0.02  # how far a new vertex on an edge is drawn in, as a share of the way to the corners beside it
+
 
 def manifold(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The same surface, with at most two faces at each edge where their orientations allow it.
@@ -21,8 +23,9 @@ def manifold(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.nd
         faces: [F, 3] int64, each with three different vertices, anticlockwise from outside.
 
     Returns:
-        Vertices [V', 3], of which some lie on others now or in the middle of an edge, and faces [F', 3] int64. No pair
-        of faces back to back is left. An edge along which not as many faces run one way as the other stays as it is.
+        Vertices [V', 3], of which some lie on others now or beside the middle of an edge, and faces [F', 3] int64. No
+        pair of faces back to back is left. An edge along which not as many faces run one way as the other stays as it
+        is.
     """
     faces = np.ascontiguousarray(faces, np.int64)
     if _is_simple(faces, *by_edges(faces, len(vertices))):
@@ -86,9 +89,24 @@ def _divided(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.nd
         face, corner = pairs[1] // 3, pairs[1] % 3
         a, b, c = (faces[face, (corner + k) % 3] for k in range(3))
         new = np.full(2, len(vertices))
-        vertices = np.concatenate([vertices, vertices[[a[0], b[0]]].mean(axis=0, keepdims=True)])
+        middle = _drawn_in(vertices[[a[0], b[0], c[0], c[1]]].astype(np.float64)).astype(vertices.dtype)
+        vertices = np.concatenate([vertices, middle[None]])
         halves = np.stack([a, new, c], axis=1), np.stack([new, b, c], axis=1)
         faces = np.concatenate([np.delete(faces, face, axis=0), *halves])
+
+
+def _drawn_in(corners: np.ndarray) -> np.ndarray:
+    """The middle of an edge a b, drawn a little into the body that its faces a b c and b a d are the skin of.
+
+    corners: [4, 3], a, b, c and d. On the edge it would touch the other bodies there, and once rounded in another place
+    and size it might lie in them.
+    """
+    a, b, c, d = corners
+    middle = (a + b) / 2
+    inward = (c + d) / 2 - middle
+    if np.cross(b - a, c - a) @ (d - a) > 0:  # the body is more than half of what is around the edge
+        inward = -inward
+    return np.asarray(middle + DRAWN * inward)
 
 
 def _corners(faces: np.ndarray, joined: np.ndarray) -> np.ndarray:

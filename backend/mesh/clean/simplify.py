@@ -25,7 +25,7 @@ from .manifold import manifold, used
 STEP = 4  # with an error bound, the number of faces falls by this factor until the bound is exceeded
 ENOUGH = 0.98  # the least share of the faces asked for
 EARLIER = 4_000  # faces: so many does the library leave at least for careful collapses; they take a tenth of a second
-REFINEMENTS = 3  # then the interval in which the bound is exceeded is halved this many times
+REFINEMENTS = 5  # then the interval in which the bound is exceeded is halved this many times
 #: How fast the threshold for collapses grows from round to round. The library's default of 7 allows bad collapses while
 #: better ones are left: with 4 the surface is 2 to 6 times as close in the same time (``bench.py --stage finish``), but
 #: its last threshold leaves some hundred faces that 7 collapses.
@@ -43,14 +43,14 @@ class Simplified(NamedTuple):
     sound: bool  # at most two faces at each edge, one fan at each vertex, no needles, and no faces that meet
 
     def without_scraps(self) -> Simplified:
-        """Without the scraps that simplifying has left: crumbs, and small shells inside others or turned inside out."""
+        """Without what nobody sees: crumbs, shells inside others, and small ones turned inside out."""
         if not self.sound or Edges(self.faces, len(self.vertices)).open:
             return self
         shells = Shells(self.vertices, self.faces)
         if shells.count < 2:
             return self
         small = shells.areas < SCRAP * shells.areas.sum()
-        left_over = shells.crumbs | (small & ((shells.depths > 0) | (shells.volumes <= 0)))
+        left_over = shells.crumbs | (shells.depths > 0) | (small & (shells.volumes <= 0))
         if not left_over.any() or left_over.all():
             return self
         vertices, faces = used(self.vertices, self.faces[~left_over[shells.of_face]])
@@ -105,7 +105,7 @@ def simplified(
         if not start.sound or len(start.faces) <= bound:
             continue
         fewer = collapsed(start.vertices, start.faces, bound, check)
-        if max_error is not None and _error(vertices, *fewer) > max_error:
+        if max_error is not None and error_of(vertices, *fewer) > max_error:
             return start
         return Simplified(*fewer, sound=True).without_scraps()
     return made
@@ -134,7 +134,7 @@ def _to(vertices: np.ndarray, faces: np.ndarray, target: int, max_error: float |
     while len(finest[1]) > target:
         count = max(target, len(finest[1]) // STEP)
         coarser = _collapse(*finest, count)
-        if _error(vertices, *coarser) > max_error:
+        if error_of(vertices, *coarser) > max_error:
             coarsest = count
             break
         if len(coarser[1]) >= len(finest[1]):  # nothing more can be collapsed
@@ -143,7 +143,7 @@ def _to(vertices: np.ndarray, faces: np.ndarray, target: int, max_error: float |
     for _ in range(REFINEMENTS):
         count = (coarsest + len(finest[1])) // 2
         coarser = _collapse(*finest, count)
-        if _error(vertices, *coarser) > max_error:
+        if error_of(vertices, *coarser) > max_error:
             coarsest = count
         else:
             finest = coarser
@@ -169,7 +169,7 @@ def _collapse(vertices: np.ndarray, faces: np.ndarray, target: int) -> tuple[np.
     return (points * size + low).astype(np.float32), triangles[(a != b) & (b != c) & (c != a)]
 
 
-def _error(raw: np.ndarray, vertices: np.ndarray, faces: np.ndarray) -> float:
+def error_of(raw: np.ndarray, vertices: np.ndarray, faces: np.ndarray) -> float:
     """The largest distance of raw vertices, a regular sample of them, from a mesh."""
     if not len(faces):
         return float("inf")

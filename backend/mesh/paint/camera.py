@@ -76,12 +76,20 @@ def project(camera: np.ndarray, points: np.ndarray, result: np.ndarray) -> None:
 
 
 @compiled
-def draw(screen: np.ndarray, faces: np.ndarray, face_at: np.ndarray, weights: np.ndarray, near: np.ndarray) -> None:
+def draw(
+    screen: np.ndarray,
+    faces: np.ndarray,
+    closed: bool,
+    face_at: np.ndarray,
+    weights: np.ndarray,
+    near: np.ndarray,
+) -> None:
     """What is nearest at the centre of each pixel.
 
     Args:
         screen: [V, 3] float64, see ``Camera.project``.
         faces: [F, 3] int64.
+        closed: whether only the faces' outer side can be seen, which saves half of the work.
         face_at: [N, N] int32, filled in: the face, -1 for none.
         weights: [N, N, 2] float32, filled in: the second and third barycentric coordinate on the face itself.
         near: [N, N] float32, filled in: 1 / depth, 0 for none.
@@ -91,17 +99,15 @@ def draw(screen: np.ndarray, faces: np.ndarray, face_at: np.ndarray, weights: np
     near[:] = 0.0
     for face in range(len(faces)):
         a, b, c = faces[face, 0], faces[face, 1], faces[face, 2]
-        if min(screen[a, 2], screen[b, 2], screen[c, 2]) < 1e-3:
-            continue
         x0, y0 = screen[a, 0] * size - 0.5, screen[a, 1] * size - 0.5
         x1, y1 = screen[b, 0] * size - 0.5, screen[b, 1] * size - 0.5
         x2, y2 = screen[c, 0] * size - 0.5, screen[c, 1] * size - 0.5
+        area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
+        if area == 0 or (closed and area > 0):
+            continue
         top, bottom = max(math.ceil(min(y0, y1, y2)), 0), min(math.floor(max(y0, y1, y2)), size - 1)
         left, right = max(math.ceil(min(x0, x1, x2)), 0), min(math.floor(max(x0, x1, x2)), size - 1)
-        if top > bottom or left > right:
-            continue
-        area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
-        if area == 0:
+        if top > bottom or left > right or min(screen[a, 2], screen[b, 2], screen[c, 2]) < 1e-3:
             continue
         scale = 1.0 / area
         z0, z1, z2 = 1.0 / screen[a, 2], 1.0 / screen[b, 2], 1.0 / screen[c, 2]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -16,7 +16,9 @@ from . import light, pose, texels
 from .camera import Camera
 from .picture import Picture
 from .pose import Pose
+from .roughness import RoughnessMap
 from .shape import Seen, Shape
+from .symmetry import twins
 from .tone import moves
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ class Painted:
     texture: np.ndarray  # [T, T, 3] uint8 sRGB; what no chart covers is as it was
     shares: np.ndarray  # [T, T] float32 in 0..1: how much of each texel pictures show, before ``strength``
     views: tuple[View, ...]  # one for each picture
+    roughness: np.ndarray | None = None  # [T, T] uint8, linear; None if not requested
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class Pictures:
     images: Sequence[Image.Image]  # RGBA, the object cut out
     strength: float = 1.0  # how much of the pictures is taken, 0..1
     keep_shading: bool = False  # leave the pictures' light in
+    roughness: bool = False  # also judge how rough the surface is
 
 
 class Painter:
@@ -67,12 +71,12 @@ class Painter:
         self.views: tuple[View, ...] = ()
         self._mesh, self._pictures, self._check = mesh, pictures, check
 
-    def __call__(self, texture: np.ndarray, cover: Cover) -> np.ndarray:
-        """The texture [T, T, 3] uint8, painted."""
+    def __call__(self, texture: np.ndarray, cover: Cover) -> tuple[np.ndarray, np.ndarray | None]:
+        """The texture [T, T, 3] uint8, painted, and the roughness [T, T] uint8 if it was requested."""
         shape = Shape.of(self._mesh.vertices, self._mesh.faces, self._mesh.uvs, texture)
         painted = paint(shape, texture, cover, self._pictures, self._check)
         self.views = painted.views
-        return painted.texture
+        return painted.texture, painted.roughness
 
 
 def paint(
@@ -88,8 +92,8 @@ def paint(
         check: called every few milliseconds; it raises to cancel.
     """
     views = []
-    weights, shares = np.zeros((2, *cover.face.shape), np.float32)
-    colors = np.zeros((*cover.face.shape, 3), np.float32)
+    direct, mirrored = (_Layer.empty(len(texture)) for _ in range(2))
+    rough = RoughnessMap(len(texture)) if pictures.roughness else None
     for image in pictures.images:
         check()
         picture = Picture.of(image, len(texture))
@@ -105,23 +109,49 @@ def paint(
         seen = shape.seen(found.camera, SIZE)
         check()
         lit = picture.reduced(SIZE)
-        fitted = None if pictures.keep_shading else _light(seen, lit, found, check)
+        fitted = None if pictures.keep_shading and rough is None else _light(seen, lit, found, check)
         pixels = picture.pixels
-        if fitted is not None:
+        if fitted is not None and not pictures.keep_shading:
             pixels = light.albedo(pixels, fitted.shade(seen.normals), seen.shown, check)
             check()
         trust = texels.trusted(seen, lit[..., 3])
         check()
-        own, share = texels.paint(shape, found.camera, seen, trust, pixels, cover, check)
-        in_strips(partial(_add, own, share, colors, weights, shares), len(shares), STRIP)
-        views.append(View(camera, found, True, fitted))
-    if not weights.any():
-        return Painted(texture, shares, tuple(views))
+        direct.add(*texels.paint(shape, found.camera, seen, trust, pixels, cover, check))
+        if rough is not None and fitted is not None:
+            rough.add(shape, found.camera, seen, trust, lit, fitted, cover, check)
+        for twin in twins(shape, found.camera, seen, check):
+            trust = texels.trusted(twin.seen, twin.turned(lit[..., 3])) * twin.agreement
+            check()
+            mirrored.fill(*texels.paint(shape, twin.camera, twin.seen, trust, twin.turned(pixels), cover, check))
+        views.append(View(camera, found, True, None if pictures.keep_shading else fitted))
+    if not direct.weights.any():
+        return Painted(texture, direct.shares, tuple(views), rough.image(texture, check) if rough else None)
     check()
-    table = moves(texture, colors, shares)
+    table = moves(texture, direct.colors, direct.shares)
     result = np.empty_like(texture)
-    in_strips(partial(_mix, texture, colors, shares, table, pictures.strength, result), len(shares), STRIP)
-    return Painted(result, shares, tuple(views))
+    layers = (direct.colors, direct.shares, mirrored.colors, mirrored.shares)
+    in_strips(partial(_mix, texture, *layers, table, pictures.strength, result), len(texture), STRIP)
+    return Painted(result, direct.shares, tuple(views), rough.image(result, check) if rough else None)
+
+
+class _Layer(NamedTuple):
+    """Several pictures on a texture."""
+
+    colors: np.ndarray  # [T, T, 3] float32
+    shares: np.ndarray  # [T, T] float32: the largest of any picture
+    weights: np.ndarray  # [T, T] float32: sums of what ``add`` has added
+
+    @classmethod
+    def empty(cls, side: int) -> _Layer:
+        return cls(np.zeros((side, side, 3), np.float32), *np.zeros((2, side, side), np.float32))
+
+    def add(self, colors: np.ndarray, shares: np.ndarray) -> None:
+        """Add a picture's colours with their shares, to the mean of those that are there."""
+        in_strips(partial(_add, colors, shares, *self), len(shares), STRIP)
+
+    def fill(self, colors: np.ndarray, shares: np.ndarray) -> None:
+        """Add them below those that are there: two that differ would make a double image."""
+        in_strips(partial(_fill, colors, shares, self.colors, self.shares), len(shares), STRIP)
 
 
 @compiled
@@ -129,12 +159,12 @@ def _add(
     own: np.ndarray,
     share: np.ndarray,
     colors: np.ndarray,
-    weights: np.ndarray,
     shares: np.ndarray,
+    weights: np.ndarray,
     first: int,
     last: int,
 ) -> None:
-    """Add a picture to the mean colours [T, T, 3] of all. Where several show a texel, the best one counts most."""
+    """Add some rows of a picture to a layer. Where several show a texel, the best one counts most."""
     for row in range(first, last):
         for column in range(len(share)):
             weight = share[row, column] ** 3
@@ -147,17 +177,33 @@ def _add(
 
 
 @compiled
+def _fill(own: np.ndarray, share: np.ndarray, colors: np.ndarray, shares: np.ndarray, first: int, last: int) -> None:
+    """Add some rows of a picture below a layer: as far as it shows more than is there."""
+    for row in range(first, last):
+        for column in range(len(share)):
+            free = share[row, column] - shares[row, column]
+            if free > 0:
+                shares[row, column] += free
+                part = free / shares[row, column]
+                for k in range(3):
+                    colors[row, column, k] += part * (own[row, column, k] - colors[row, column, k])
+
+
+@compiled
 def _mix(
     texture: np.ndarray,
     colors: np.ndarray,
     shares: np.ndarray,
+    mirrored: np.ndarray,
+    mirrored_shares: np.ndarray,
     table: np.ndarray,
     strength: float,
     result: np.ndarray,
     first: int,
     last: int,
 ) -> None:
-    """Fill in some rows of the painted texture: predicted colours as ``tone.moves`` says, then the pictures' shares."""
+    """Fill in some rows of the painted texture: predicted colours as ``tone.moves`` says, over them what symmetries
+    say, and over these the pictures' shares."""
     cells = len(table)
     for row in range(first, last):
         for column in range(len(texture)):
@@ -165,7 +211,7 @@ def _mix(
             y = min(max(texture[row, column, 1] / 255.0 * cells - 0.5, 0.0), cells - 1.001)
             z = min(max(texture[row, column, 2] / 255.0 * cells - 0.5, 0.0), cells - 1.001)
             a, b, c = int(x), int(y), int(z)
-            share = strength * shares[row, column]
+            share, below = strength * shares[row, column], strength * mirrored_shares[row, column]
             for k in range(3):
                 move = 0.0
                 for corner in range(8):
@@ -173,6 +219,7 @@ def _mix(
                     weight = abs(1 - da - x + a) * abs(1 - db - y + b) * abs(1 - dc - z + c)
                     move += weight * table[a + da, b + db, c + dc, k]
                 under = min(max(texture[row, column, k] / 255.0 + strength * move, 0.0), 1.0)
+                under += below * (mirrored[row, column, k] - under)
                 result[row, column, k] = int(255.0 * (under + share * (colors[row, column, k] - under)) + 0.5)
 
 

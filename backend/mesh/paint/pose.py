@@ -21,7 +21,9 @@ from .shape import Shape, fill
 AZIMUTHS, ELEVATIONS, FOV = range(0, 360, 15), (0, 15, 30, 45), 35.0  # of the coarse search, in degrees
 COARSE, FINE = 48, 96  # sides of the pictures that are compared
 STARTS, APART = 5, 18.0  # how many of the coarse poses are refined, and how many degrees they are apart
-FINALISTS = 2  # how many of these are refined on the finer picture
+EARLY, LEADERS = 4, 3  # after so many rounds, the best go on
+COARSE_ROUNDS, FINE_ROUNDS = 12, 14  # in all, on the coarse picture, and on the finer one
+FINALISTS = 2  # how many are refined on the finer picture
 STRIDES = (5.0, 5.0, 8.0, 0.03, 0.03, 0.04)  # of the refinement: degrees, then shares of the square
 COLOR_LIMIT = 0.15  # of squared colour differences: larger ones count ever less (Geman and McClure 1987)
 COLOR_WEIGHT = 2.0  # what colours count beside outlines
@@ -47,21 +49,20 @@ def find(shape: Shape, picture: Picture, check: Callable[[], None]) -> Pose:
     """The pose from which the object looks most like the picture. ``check`` raises to cancel."""
     compare = _Comparison(shape, picture.reduced(COARSE), check)
     grid = np.array([[a, e, FOV, 0, 0, 1] for a in AZIMUTHS for e in ELEVATIONS], dtype=np.float64)
-    costs = compare(grid, framed=True)[:, 0]
+    costs = compare.framed(grid)
     chosen: list[int] = []
     for i in np.argsort(costs, kind="stable"):
         if all(_angle(grid[i], grid[j]) > APART for j in chosen):
             chosen.append(int(i))
         if len(chosen) == STARTS:
             break
-    found = [_refined(compare, grid[i], 1.0, 0.24, 12) for i in chosen]
-    found.sort(key=lambda one: one[0])
+    searches = [_Search(grid[i], 1.0) for i in chosen]
+    searches = _gone_on(searches, compare, EARLY, 0.24)[:LEADERS]
+    searches = _gone_on(searches, compare, COARSE_ROUNDS - EARLY, 0.24)[:FINALISTS]
     compare = _Comparison(shape, picture.reduced(FINE), check)
-    cost, camera = min(
-        (_refined(compare, camera, 0.5, 0.06, 14) for _, camera in found[:FINALISTS]), key=lambda o: o[0]
-    )
-    values = compare(camera[None].copy())[0]
-    return Pose(Camera(*camera.tolist()), float(cost), float(values[1]), float(values[2]))
+    best = _gone_on([_Search(one.camera, 0.5) for one in searches], compare, FINE_ROUNDS, 0.06)[0]
+    _, overlap, mismatch = compare.these(best.camera[None])[0].tolist()
+    return Pose(Camera(*best.camera.tolist()), best.cost, overlap, mismatch)
 
 
 def _angle(one: np.ndarray, other: np.ndarray) -> float:
@@ -75,57 +76,78 @@ class _Comparison:
 
     def __init__(self, shape: Shape, pixels: np.ndarray, check: Callable[[], None]) -> None:
         surface = (shape.vertices, shape.faces, shape.uvs, shape.normals, shape.colors)
-        self._fixed = (*surface, np.ascontiguousarray(pixels))
+        self._fixed = (*surface, shape.closed, np.ascontiguousarray(pixels))
         self._check = check
 
-    def __call__(self, cameras: np.ndarray, framed: bool = False) -> np.ndarray:
-        """The fields of ``Pose`` after the first, [K, 3], for the values [K, 6] of cameras.
-
-        If ``framed``, their squares are first moved to where the object has the picture's extent.
-        """
+    def framed(self, cameras: np.ndarray) -> np.ndarray:
+        """The costs of cameras, after their squares [K, 6] are moved to where the object has the picture's extent."""
         costs = np.empty((len(cameras), 3))
 
         def compare(first: int, last: int) -> None:
             self._check()
-            _compare(cameras, framed, *self._fixed, costs, first, last)
+            _compare(cameras[first:last], True, *self._fixed, costs[first:last])
 
         in_strips(compare, len(cameras), STRIP)
+        return costs[:, 0]
+
+    def these(self, cameras: np.ndarray) -> np.ndarray:
+        """The fields of ``Pose`` after the first, [K, 3], for the values [K, 6] of cameras, in this thread."""
+        self._check()
+        costs = np.empty((len(cameras), 3))
+        _compare(cameras, False, *self._fixed, costs)
         return costs
 
 
-def _refined(
-    compare: _Comparison, camera: np.ndarray, stride: float, last: float, rounds: int
-) -> tuple[float, np.ndarray]:
-    """The cost and the camera after a search along the axes (Hooke and Jeeves 1961, "Direct search solution").
+@dataclass
+class _Search:
+    """A search along the axes of a camera (Hooke and Jeeves 1961, "Direct search solution")."""
 
-    A round tries a step both ways along each axis, then all that helped together, whole and half. If nothing helps,
-    the steps are halved, from ``stride`` down to ``last`` of ``STRIDES``.
-    """
-    cost = compare(camera[None].copy())[0, 0]
-    while stride >= last and rounds > 0:
-        tries = np.array([_stepped(camera, axis, sign * stride) for axis in range(6) for sign in (1, -1)])
-        costs = compare(tries)[:, 0]
-        pairs = costs.reshape(6, 2)
-        helps = np.flatnonzero(pairs.min(axis=1) < cost - 1e-6)
-        if not len(helps):
-            stride /= 2
-            continue
-        rounds -= 1
-        signs = 1 - 2 * pairs.argmin(axis=1)
-        joint, half = camera, camera
-        for axis in helps:
-            joint = _stepped(joint, axis, signs[axis] * stride)
-            half = _stepped(half, axis, signs[axis] * stride / 2)
-        tries = np.concatenate([tries, [joint, half]])
-        costs = np.concatenate([costs, compare(tries[12:])[:, 0]])
-        best = int(np.argmin(costs))
-        camera, cost = tries[best], costs[best]
-    return float(cost), camera
+    camera: np.ndarray  # [6]
+    stride: float  # of ``STRIDES``
+    cost: float = math.inf
+
+    def go_on(self, compare: _Comparison, rounds: int, last: float) -> None:
+        """Search for some more rounds.
+
+        A round tries a step both ways along each axis, then all that helped together, whole and half. If nothing
+        helps, the steps are halved, down to ``last`` of ``STRIDES``.
+        """
+        if self.cost == math.inf:
+            self.cost = float(compare.these(self.camera[None])[0, 0])
+        while self.stride >= last and rounds > 0:
+            steps = [{axis: sign * self.stride} for axis in range(6) for sign in (1, -1)]
+            tries = np.array([_stepped(self.camera, step) for step in steps])
+            costs = compare.these(tries)[:, 0]
+            pairs = costs.reshape(6, 2)
+            helps = np.flatnonzero(pairs.min(axis=1) < self.cost - 1e-6)
+            if not len(helps):
+                self.stride /= 2
+                continue
+            rounds -= 1
+            strides = (1 - 2 * pairs.argmin(axis=1)) * self.stride
+            together = [_stepped(self.camera, {k: share * strides[k] for k in helps}) for share in (1, 0.5)]
+            tries = np.concatenate([tries, together])
+            costs = np.concatenate([costs, compare.these(tries[12:])[:, 0]])
+            best = int(np.argmin(costs))
+            self.camera, self.cost = tries[best], float(costs[best])
 
 
-def _stepped(camera: np.ndarray, axis: int, strides: float) -> np.ndarray:
+def _gone_on(searches: list[_Search], compare: _Comparison, rounds: int, last: float) -> list[_Search]:
+    """The searches after some more rounds, each in a thread of its own, the best one first."""
+
+    def search(first: int, end: int) -> None:
+        for one in searches[first:end]:
+            one.go_on(compare, rounds, last)
+
+    in_strips(search, len(searches), 1)
+    return sorted(searches, key=lambda one: one.cost)
+
+
+def _stepped(camera: np.ndarray, strides: dict[int, float]) -> np.ndarray:
+    """A camera [6] after steps along some of its axes."""
     moved = camera.copy()
-    moved[axis] += strides * STRIDES[axis] * (camera[5] if axis > 2 else 1)
+    for axis, count in strides.items():
+        moved[axis] += count * STRIDES[axis] * (camera[5] if axis > 2 else 1)
     moved[1], moved[2] = min(max(moved[1], -20.0), 80.0), min(max(moved[2], 10.0), 75.0)
     return moved
 
@@ -139,24 +161,23 @@ def _compare(
     uvs: np.ndarray,
     normals: np.ndarray,
     texture: np.ndarray,
+    closed: bool,
     picture: np.ndarray,
     costs: np.ndarray,
-    first: int,
-    last: int,
 ) -> None:
-    """Fill in some rows of the costs, see ``_Comparison``."""
+    """Fill in the costs of cameras, see ``_Comparison``."""
     size = len(picture)
     screen = np.empty((len(vertices), 3))
     face_at, near = np.empty((size, size), np.int32), np.empty((size, size), np.float32)
     weights = np.empty((size, size, 2), np.float32)
     color, normal = np.empty((size, size, 3), np.float32), np.empty((size, size, 3), np.float32)
-    for k in range(first, last):
+    for k in range(len(cameras)):
         camera = cameras[k]
         project(camera, vertices, screen)
         if framed:
             _frame(camera, screen, picture)
             project(camera, vertices, screen)
-        draw(screen, faces, face_at, weights, near)
+        draw(screen, faces, closed, face_at, weights, near)
         fill(face_at, weights, uvs, normals, texture, normal, color)
         alone, either, both = 0.0, 0.0, 0
         for row in range(size):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from ..bake.tangents import vertex_normals
 from ..base.compiled import compiled
+from ..base.topology import open_edges
 from .camera import Camera, draw
 
 CREASE = math.cos(math.radians(45))  # faces that meet at a sharper angle do not share normals
@@ -42,12 +44,20 @@ class Shape:
         colors = blocks.mean(axis=(1, 3), dtype=np.float32) / 255
         return cls(vertices, faces, np.ascontiguousarray(uvs, np.float32), np.ascontiguousarray(normals), colors)
 
+    @cached_property
+    def closed(self) -> bool:
+        """Whether the surface encloses a volume, so that only its outer side can be seen."""
+        if len(open_edges(self.faces)[0]):
+            return False
+        a, b, c = (self.vertices[self.faces[:, k]].astype(np.float64) for k in range(3))
+        return float((a * np.cross(b, c)).sum()) > 0
+
     def drawn(self, camera: Camera, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Face, weights and nearness of ``size`` x ``size`` pixels, see ``camera.draw``."""
         face_at = np.empty((size, size), dtype=np.int32)
         weights = np.empty((size, size, 2), dtype=np.float32)
         near = np.empty((size, size), dtype=np.float32)
-        draw(camera.project(self.vertices), self.faces, face_at, weights, near)
+        draw(camera.project(self.vertices), self.faces, self.closed, face_at, weights, near)
         return face_at, weights, near
 
     def seen(self, camera: Camera, size: int) -> Seen:

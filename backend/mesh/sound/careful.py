@@ -40,7 +40,7 @@ def collapsed(
     quadrics = None
     while len(faces) > target:
         links = linked(vertices, faces)
-        quadrics = _quadrics(links) if quadrics is None else quadrics
+        quadrics = quadrics_of(links) if quadrics is None else quadrics
         stop = max(target, int(AGAIN * len(faces)))
         left = _run(links, quadrics, stop, check)
         used = np.zeros(len(vertices), bool)
@@ -69,7 +69,7 @@ def _run(links: Links, quadrics: np.ndarray, target: int, check: Callable[[], No
 
 
 @compiled
-def _quadrics(links: Links) -> np.ndarray:
+def quadrics_of(links: Links) -> np.ndarray:
     """[V, 10] the quadric of each vertex: the upper triangle of A [3, 3], b [3] and c of p A p + 2 b p + c.
 
     It is the sum over its faces of their area times the squared distance from their plane; a border counts as the edge

@@ -292,16 +292,47 @@ def collapse(
             if also_gone >= 0:
                 links.alive[also_gone] = True
             return -1
-    for h in (half, back):
-        if h >= 0:
-            _sew(links, h)
-    links.leaving[start] = -1
+    _close(links, half, start, one[:count], other[:others])
     for i in range(count + others):
-        h = one[i] if i < count else other[i - count]
-        if links.alive[h // 3]:
-            links.leaving[end] = h
-            grow(links, h // 3)
+        face = one[i] // 3 if i < count else other[i - count] // 3
+        if links.alive[face]:
+            grow(links, face)
     return end
+
+
+@compiled
+def merge(links: Links, half: int, one: np.ndarray, other: np.ndarray) -> bool:
+    """Make the ends of an edge one vertex where the surface stays one, whatever becomes of the shapes of faces.
+
+    The start of the half-edge goes, and its end stays, where it was. The tree of boxes is not kept up to date. Returns
+    whether it was done; ``one`` and ``other`` [MOST] are to work in.
+    """
+    count, others = may_join(links, half, one, other)
+    if count == 0:
+        return False
+    start, end = links.faces[half // 3, half % 3], links.faces[half // 3, (half + 1) % 3]
+    back = links.twin[half]
+    for i in range(count):
+        links.faces[one[i] // 3, one[i] % 3] = end
+    links.alive[half // 3] = False
+    if back >= 0:
+        links.alive[back // 3] = False
+    _close(links, half, start, one[:count], other[:others])
+    return True
+
+
+@compiled
+def _close(links: Links, half: int, start: int, one: np.ndarray, other: np.ndarray) -> None:
+    """Close the gap that a collapsed half-edge leaves; ``one`` and ``other`` are the stars of its ends."""
+    end, back = links.faces[half // 3, (half + 1) % 3], links.twin[half]
+    _sew(links, half)
+    if back >= 0:
+        _sew(links, back)
+    links.leaving[start] = -1
+    for stars in (one, other):
+        for h in stars:
+            if links.alive[h // 3]:
+                links.leaving[end] = h
 
 
 @compiled

@@ -30,6 +30,7 @@ BENDING = 0.2  # weight of the normals' variance beside their distance from a ci
 SAME = 1e-3  # costs below this share of the last merge's cost count as equal
 PATCH = 0.02  # share of that cost up to which single faces join several others at once
 ROUNDS = 12  # rounds of ``smooth``
+TOGETHER = 1e-6  # how much of a step one between the halves of a quad is
 CREASE = 10.0  # how much longer a step over a right angle is when a chart is cut in two
 
 NONE = np.iinfo(np.int64).max  # a rank after all others
@@ -49,6 +50,7 @@ class Dual:
     edges: np.ndarray  # [E, 2] int64: the half-edges on both sides, in opposite directions
     lengths: np.ndarray  # [E] float64
     defects: np.ndarray  # [V] float64: 2 pi minus the angles around a vertex: its Gaussian curvature if it is inside
+    inner: np.ndarray  # [E] bool: the diagonal of a quad, which no chart ends at
 
     def twins(self, charts: np.ndarray) -> np.ndarray:
         """[3 F] int64: for each half-edge the one on the other side; -1 at the border of its chart. charts: [F]."""
@@ -62,7 +64,13 @@ class Dual:
         edges = self.edges[within]
         edges = 3 * number[edges // 3] + edges % 3
         return Dual(
-            self.faces[faces], self.normals[faces], self.areas[faces], edges, self.lengths[within], self.defects
+            self.faces[faces],
+            self.normals[faces],
+            self.areas[faces],
+            edges,
+            self.lengths[within],
+            self.defects,
+            self.inner[within],
         )
 
 
@@ -76,16 +84,20 @@ def _twins(edges: np.ndarray, charts: np.ndarray) -> np.ndarray:
     return twins
 
 
-def dual_graph(vertices: np.ndarray, faces: np.ndarray) -> Dual:
+def dual_graph(vertices: np.ndarray, faces: np.ndarray, quads: np.ndarray | None = None) -> Dual:
     """Connect faces across the edges that exactly two of them share, in opposite directions. All must have area.
 
     No chart continues where three or more faces meet, or two with opposite orientations, or a face and its own back.
+    ``quads``: [F] the number of the quad that each face is half of; -1 for none. None if there are none at all.
     """
     vertices = np.ascontiguousarray(vertices, dtype=np.float64)
     faces = np.ascontiguousarray(faces, dtype=np.int64)
     edges = _paired(faces, len(vertices))
     normals, areas, lengths, defects = _measured(vertices, faces)
-    return Dual(faces, normals, areas, edges, lengths.reshape(-1)[edges[:, 0]], defects)
+    inner = np.zeros(len(edges), bool)
+    if quads is not None:
+        inner = (quads[edges[:, 0] // 3] == quads[edges[:, 1] // 3]) & (quads[edges[:, 0] // 3] >= 0)
+    return Dual(faces, normals, areas, edges, lengths.reshape(-1)[edges[:, 0]], defects, inner)
 
 
 @compiled
@@ -155,7 +167,7 @@ def grow(dual: Dual, limit: float) -> np.ndarray:
     uses = np.bincount(dual.faces.ravel(), minlength=len(dual.defects))
     enclosed = uses == np.bincount(ends.ravel(), minlength=len(uses))  # as many edges as faces around the vertex
     sides = dual.edges // 3
-    chosen = _cheap(sides, dual.lengths, dual.normals, dual.areas, limit)
+    chosen = _cheap(sides, dual.lengths, dual.normals, dual.areas, limit) | dual.inner
     patch = connected(sides[chosen, 0], sides[chosen, 1], len(dual.faces))
     sides = patch[sides]
     sums = _sums(patch, dual.normals, dual.areas, sides, ends, enclosed, dual.defects, int(patch.max()) + 1)
@@ -365,32 +377,39 @@ def smooth(dual: Dual, charts: np.ndarray) -> np.ndarray:
 
     charts: [F] int64. Returns the new charts [F]; some numbers may not be used any more.
     """
-    return np.asarray(_smooth(dual.twins(np.zeros_like(charts)), dual.normals, dual.edges, dual.lengths, charts))
+    return np.asarray(
+        _smooth(dual.twins(np.zeros_like(charts)), dual.normals, dual.edges, dual.lengths, dual.inner, charts)
+    )
 
 
 @compiled
 def _smooth(
-    twins: np.ndarray, normals: np.ndarray, edges: np.ndarray, lengths: np.ndarray, charts: np.ndarray
+    twins: np.ndarray,
+    normals: np.ndarray,
+    edges: np.ndarray,
+    lengths: np.ndarray,
+    inner: np.ndarray,
+    charts: np.ndarray,
 ) -> np.ndarray:
     hold = np.empty(len(twins))
     for edge in range(len(edges)):
         one, other = edges[edge, 0], edges[edge, 1]
         turned = dot(vector(normals, one // 3), vector(normals, other // 3))
-        hold[one] = hold[other] = lengths[edge] * math.exp(-CREASE * (1.0 - turned))
+        hold[one] = hold[other] = math.inf if inner[edge] else lengths[edge] * math.exp(-CREASE * (1.0 - turned))
     for turn in range(ROUNDS):
         before = charts
         charts = before.copy()
         for face in range(len(charts)):
-            target, held, pulled, inner, outer = before[face], 0.0, 0.0, 0, 0
+            target, held, pulled, within, outer = before[face], 0.0, 0.0, 0, 0
             for half in range(3 * face, 3 * face + 3):
                 if twins[half] < 0:
                     continue
                 chart = before[twins[half] // 3]
                 if chart == before[face]:
-                    inner, held = inner + 1, held + hold[half]
+                    within, held = within + 1, held + hold[half]
                 elif target in (before[face], chart):
                     outer, pulled, target = outer + 1, pulled + hold[half], chart
-            leaf = inner == 1 and outer == 2 and pulled > held
+            leaf = within == 1 and outer == 2 and pulled > held
             if leaf and _gives(before[face], turn) and not _gives(target, turn):
                 charts[face] = target
     return charts
@@ -422,6 +441,7 @@ def bisect(dual: Dual, charts: np.ndarray, ends: np.ndarray, chosen: np.ndarray)
     first, second = first[within], second[within]
     steps = np.sqrt(dual.areas[first] + dual.areas[second])
     steps *= 1.0 + CREASE * (1.0 - (dual.normals[first] * dual.normals[second]).sum(axis=1))
+    steps[dual.inner[within]] *= TOGETHER
     graph = coo_matrix((steps, (first, second)), shape=(count, count)).tocsr()
     seeds = ends[chosen].ravel()
     _, _, nearest = dijkstra(graph, directed=False, indices=seeds, min_only=True, return_predecessors=True)

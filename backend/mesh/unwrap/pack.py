@@ -7,6 +7,7 @@ charts on a horizon; here all positions in a grid of cells are tried, for the la
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from ..base.compiled import compiled
 from .outlines import Outlines
 
-ANGLES, REFINEMENTS = 24, 3  # angles tried for the smallest rectangle around a chart, and rounds with closer ones
+STRAIGHT = 0.005  # how much larger than the smallest the rectangle around a chart may be, to be straight
 MARGIN = 1  # cells around a chart that stay free
 ROUNDING = 1e-6  # in cells
 FILLED = 0.72  # share of the square that charts with their margins usually fill
@@ -33,58 +34,95 @@ class Placement:
     shift: np.ndarray
 
 
-def pack(outlines: Outlines, area: float, cells: int) -> Placement:
+def pack(outlines: Outlines, area: float, cells: int, up: np.ndarray, quarters: bool = False) -> Placement:
     """Pack charts into the unit square, all at the same scale, about 2 / ``cells`` of its side apart.
 
-    They are never closer than three quarters of that, unless there are too many of them.
+    They are never closer than three quarters of that, unless there are too many of them. Charts are straight, and stand
+    upright unless that wastes room.
 
     Args:
         outlines: those of at least one chart.
         area: the total area of all charts.
         cells: the approximate number of cells along each side of the square.
+        up: [C] complex128, the direction in each chart that is to be up in the square, of any length.
+        quarters: no chart is in two quarters of the square.
     """
-    turned = _smallest_rectangles(outlines)
+    turned = _straightened(outlines, up)
     cells = max(cells, int(MANY * np.sqrt(len(turned))))
     # Cells covered by charts with their margins, rounded up to whole cells: area scale^2 + length scale (MARGIN + 1/2).
     half = (MARGIN + 0.5) * np.abs(outlines.end - outlines.start).sum() / (2 * area)
     scale = np.sqrt(half**2 + FILLED * cells**2 / area) - half
     while True:
         masks = rasterized(outlines.transformed(turned * scale))
-        side, positions, quarters = _place_all(masks)
+        side, positions, turns = _place_all(masks, 4 if quarters else 1)
         if side <= cells * 4 // 3:
             break
         scale *= cells / side
-    turn = 1j**quarters
+    turn = 1j**turns
     opposite = np.stack([0 * turn, masks.height + 0j, masks.width + 1j * masks.height, 1j * masks.width])
-    shift = turn * masks.shift + opposite[quarters, np.arange(len(turn))] + positions
+    shift = turn * masks.shift + opposite[turns, np.arange(len(turn))] + positions
     return Placement(turn * turned * scale / side, shift / side)
 
 
-def _smallest_rectangles(outlines: Outlines) -> np.ndarray:
-    """[C] complex of length 1: turns each chart so that the rectangle around it is the smallest."""
-    return np.exp(1j * _best_angles(outlines.start, np.append(outlines.begins(), len(outlines.start))))
+def _straightened(outlines: Outlines, up: np.ndarray) -> np.ndarray:
+    """[C] complex of length 1: turns each chart so that it is straight, and ``up`` [C] as far up as that leaves.
+
+    The longest straight piece of its outline is level or upright, unless another one makes the rectangle around the
+    chart smaller.
+    """
+    turned = _best_turns(outlines.start, np.append(outlines.begins(), len(outlines.start)))
+    quarters = np.rint(1 - np.angle(up * turned) / (np.pi / 2)).astype(np.int64)
+    return np.asarray(turned * np.array([1, 1j, -1, -1j])[quarters % 4])
 
 
 @compiled
-def _best_angles(points: np.ndarray, begins: np.ndarray) -> np.ndarray:
-    """[C] the angle, in radians, of each chart's smallest rectangle. begins: [C + 1], where a chart's points begin."""
-    best = np.zeros(len(begins) - 1)
+def _best_turns(points: np.ndarray, begins: np.ndarray) -> np.ndarray:
+    """[C] complex of length 1: turns each chart for ``_straightened``. begins: [C + 1], where a chart's points begin.
+
+    The smallest rectangle around a chart has a side along one of its convex hull (Freeman and Shapira 1975).
+    """
+    best = np.ones(len(begins) - 1, np.complex128)
     for chart in range(len(best)):
-        step = math.pi / 2 / ANGLES
-        for _ in range(REFINEMENTS):
-            middle, least = best[chart], np.inf
-            for k in range(-(ANGLES // 2), ANGLES // 2 + 1):
-                angle = middle + step * k
-                cosine, sine = math.cos(angle), math.sin(angle)
-                left = bottom = np.inf
-                right = top = -np.inf
-                for point in points[begins[chart] : begins[chart + 1]]:
-                    x, y = point.real * cosine - point.imag * sine, point.real * sine + point.imag * cosine
-                    left, right, bottom, top = min(left, x), max(right, x), min(bottom, y), max(top, y)
-                if (right - left) * (top - bottom) < least:
-                    least, best[chart] = (right - left) * (top - bottom), angle
-            step *= 2 / ANGLES
+        hull = _hull(points[begins[chart] : begins[chart + 1]])
+        areas, least, longest = np.empty(len(hull)), np.inf, 0.0
+        for side in range(len(hull)):
+            along = hull[(side + 1) % len(hull)] - hull[side]
+            left = bottom = np.inf
+            right = top = -np.inf
+            for point in hull:
+                turned = point * along.conjugate()
+                left, right = min(left, turned.real), max(right, turned.real)
+                bottom, top = min(bottom, turned.imag), max(top, turned.imag)
+            length = abs(along)
+            areas[side] = (right - left) * (top - bottom) / (length * length) if length > 0 else np.inf
+            least = min(least, areas[side])
+        for side in range(len(hull)):
+            along = hull[(side + 1) % len(hull)] - hull[side]
+            length = abs(along)
+            if length > longest and areas[side] <= (1 + STRAIGHT) * least:
+                longest, best[chart] = length, along.conjugate() / length
     return best
+
+
+@compiled
+def _hull(points: np.ndarray) -> np.ndarray:
+    """The convex hull [H] of points [P], counterclockwise, from the leftmost (Andrew's monotone chain, 1979)."""
+    order = np.argsort(points.imag, kind="mergesort")
+    order = order[np.argsort(points.real[order], kind="mergesort")]
+    hull, count = np.empty(2 * len(points), np.complex128), 0
+    for way in range(2):  # below, then above
+        begin = count
+        for i in range(len(order)):
+            point = points[order[i if way == 0 else len(order) - 1 - i]]
+            while count > begin + 1:
+                before, last = hull[count - 2], hull[count - 1]
+                if ((last - before).conjugate() * (point - before)).imag > 0:
+                    break
+                count -= 1
+            hull[count] = point
+            count += 1
+        count -= 1  # the other way begins with it
+    return hull[: max(count, 1)]
 
 
 @dataclass(frozen=True)
@@ -131,10 +169,12 @@ def _covered(start: np.ndarray, end: np.ndarray, first: np.ndarray, stride: np.n
         a, b = start[segment], end[segment]
         low, high = (a, b) if a.imag < b.imag else (b, a)
         left, right = min(a.real, b.real), max(a.real, b.real)
-        slope = (b - a).real / ((b - a).imag if a.imag != b.imag else 1.0)
+        level = a.imag == b.imag
+        slope = (b - a).real / (1.0 if level else (b - a).imag)
         # The cells that the segment runs through, and those around them.
         for row in range(math.floor(low.imag), math.floor(high.imag) + 1):
-            one, two = a.real + (row - a.imag) * slope, a.real + (row + 1 - a.imag) * slope
+            one = left if level else a.real + (row - a.imag) * slope
+            two = right if level else a.real + (row + 1 - a.imag) * slope
             begin = math.floor(min(max(min(one, two), left), right)) - MARGIN
             behind = math.floor(min(max(max(one, two), left), right)) + MARGIN + 1
             for beside in range(row - MARGIN, row + MARGIN + 1):
@@ -153,28 +193,32 @@ def _covered(start: np.ndarray, end: np.ndarray, first: np.ndarray, stride: np.n
     return touched
 
 
-def _place_all(masks: Masks) -> tuple[int, np.ndarray, np.ndarray]:
-    """Place all charts without overlap.
+def _place_all(masks: Masks, count: int) -> tuple[int, np.ndarray, np.ndarray]:
+    """Place all charts without overlap, in one square or in the four quarters of one.
 
     Returns:
         The side of the square, the lower left corner [C] of each chart's cells as a complex number, and the number of
         quarter turns [C] that the chart is turned by first.
     """
-    positions, quarters = np.zeros(len(masks.width), dtype=np.complex128), np.zeros(len(masks.width), dtype=np.int64)
+    positions, turned = np.zeros(len(masks.width), dtype=np.complex128), np.zeros(len(masks.width), dtype=np.int64)
+    within = np.zeros(len(masks.width), dtype=np.int64)
     size = np.maximum(masks.width, masks.height)
-    rows = _rows(masks, np.flatnonzero(size <= SMALL))
+    rows = _rows(masks, np.flatnonzero(size <= SMALL), count)
     large = np.flatnonzero(size > SMALL)
     filled = masks.cells.sum() + sum(row.mask.size for row in rows)
-    square = _Square(int(np.ceil(np.sqrt(filled / HOPED))))
+    squares = [_Square(int(np.ceil(np.sqrt(filled / count / HOPED)))) for _ in range(count)]
     extent = masks.width * masks.height
     for chart in large[np.argsort(-extent[large], kind="stable")]:
-        positions[chart], quarters[chart] = square.place(masks.mask(chart))
+        within[chart], positions[chart], turned[chart] = _place(squares, masks.mask(chart))
     for row in rows:
-        position, turns = square.place(row.mask)
+        within[row.charts], position, turns = _place(squares, row.mask)
         above = len(row.mask) - masks.height[row.charts]  # how much lower each chart is than its row
         positions[row.charts] = position + (row.offsets if turns == 0 else above + 1j * row.offsets)
-        quarters[row.charts] = turns
-    return square.used, positions, quarters
+        turned[row.charts] = turns
+    used = max(square.used for square in squares)
+    if count == 1:
+        return used, positions, turned
+    return 2 * used, positions + used * np.array([0, 1, 1j, 1 + 1j])[within], turned
 
 
 @dataclass(frozen=True)
@@ -186,11 +230,11 @@ class _Row:
     mask: np.ndarray  # [height, width] bool, all true
 
 
-def _rows(masks: Masks, charts: np.ndarray) -> list[_Row]:
-    """Put small charts, sorted by height, into rows that would make a square together."""
+def _rows(masks: Masks, charts: np.ndarray, squares: int) -> list[_Row]:
+    """Put small charts, sorted by height, into rows that would make so many squares together."""
     charts = charts[np.lexsort((charts, -masks.width[charts], -masks.height[charts]))]
     width = masks.width[charts]
-    longest = max(int(np.sqrt((width * masks.height[charts]).sum())), SMALL)
+    longest = max(int(np.sqrt((width * masks.height[charts]).sum() / squares)), SMALL)
     behind = np.cumsum(width)
     rows = []
     while len(charts):
@@ -202,33 +246,52 @@ def _rows(masks: Masks, charts: np.ndarray) -> list[_Row]:
     return rows
 
 
+def _place(squares: Sequence[_Square], mask: np.ndarray) -> tuple[int, complex, int]:
+    """Take cells for a mask where the squares, all of one size, grow least, and then where its upper end is lowest.
+
+    Returns:
+        The number of the square, the lower left corner of the cells, and the number of quarter turns that the mask was
+        turned by.
+    """
+    turned = [np.ascontiguousarray(shape) for shape in (mask, mask.T[:, ::-1], mask[::-1, ::-1], mask.T[::-1])]
+    if mask.mean() > RECTANGLE:
+        turned = turned[:2]
+    found = [square.fit(turned) for square in squares]
+    number = min(range(len(squares)), key=lambda each: found[each][:2])
+    side, top, column, row, turns = found[number]
+    squares[number].take(turned[turns], top, column, row)
+    for square in squares:
+        square.side = side
+    return number, complex(column, row), turns
+
+
 class _Square:
     """A grid of cells that are free or taken, from a lower left corner. It grows when something does not fit."""
 
     def __init__(self, side: int) -> None:
+        self.side = side
         self.used = 1  # the side of the smallest square around everything placed so far
-        self._side = side
         self._taken = np.zeros((0, 0), dtype=bool)
         self._runs = np.zeros((0, 0), dtype=np.int32)  # see ``_count``
 
-    def place(self, mask: np.ndarray) -> tuple[complex, int]:
-        """Take cells for a mask where the square grows least, and then where the mask's upper end is lowest.
+    def fit(self, turned: Sequence[np.ndarray]) -> tuple[int, int, int, int, int]:
+        """The best place for a mask that is given as it is and turned: as ``_fit`` has it, and the number of turns.
 
-        Returns:
-            The lower left corner of the cells, and the number of quarter turns that the mask was turned by.
+        It stays as it is where that grows the square no more than turning it, and ends at most its own height higher.
         """
-        turned = [np.ascontiguousarray(shape) for shape in (mask, mask.T[:, ::-1], mask[::-1, ::-1], mask.T[::-1])]
-        if mask.mean() > RECTANGLE:
-            turned = turned[:2]
-        step = COARSE if max(mask.shape) >= LARGE else FINE
-        self._make_room(self._side + step + max(mask.shape) + 1)
-        fits = [(*_fit(self._runs, self._side, shape, step), turns) for turns, shape in enumerate(turned)]
-        self._side, top, column, row, turns = min(fits)
-        behind = column + turned[turns].shape[1]
-        self._taken[row:top, column:behind] |= turned[turns]
+        largest = max(turned[0].shape)
+        step = COARSE if largest >= LARGE else FINE
+        self._make_room(self.side + step + largest + 1)
+        fits = [(*_fit(self._runs, self.side, shape, step), turns) for turns, shape in enumerate(turned)]
+        upright, best = fits[0], min(fits)
+        return upright if upright[0] <= best[0] and upright[1] <= best[1] + len(turned[0]) else best
+
+    def take(self, mask: np.ndarray, top: int, column: int, row: int) -> None:
+        """Take the cells of a mask at a place."""
+        behind = column + mask.shape[1]
+        self._taken[row:top, column:behind] |= mask
         _count(self._taken, self._runs, row, top, behind)
         self.used = max(self.used, top, behind)
-        return complex(column, row), turns
 
     def _make_room(self, side: int) -> None:
         """Extend the grid to at least this side."""

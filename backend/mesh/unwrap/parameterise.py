@@ -27,12 +27,15 @@ FULL_TURN = 2 * math.pi + 1e-6
 UNTANGLING = 10  # attempts to turn such faces back
 
 
-def flat_charts(vertices: np.ndarray, dual: Dual) -> tuple[np.ndarray, np.ndarray]:
-    """Charts [F] and their corners [F, 3] in the plane. Bad charts are divided repeatedly."""
+def flat_charts(vertices: np.ndarray, dual: Dual, longest: float = math.inf) -> tuple[np.ndarray, np.ndarray]:
+    """Charts [F] and their corners [F, 3] in the plane. Bad charts are divided repeatedly.
+
+    Those are bad, too, in which two faces are farther apart than ``longest``.
+    """
     limit = MAX_COST * np.sqrt(dual.areas.sum())
     charts = renumbered(smooth(dual, grow(dual, limit)))[1]
     corners = flatten(vertices, dual, charts)
-    again = _divided(vertices, dual, charts, corners, STRICTER * limit)
+    again = _divided(vertices, dual, charts, corners, STRICTER * limit, longest)
     for turn in range(1, TURNS + 1):
         some = np.flatnonzero(again >= 0)
         if not len(some):
@@ -40,14 +43,17 @@ def flat_charts(vertices: np.ndarray, dual: Dual) -> tuple[np.ndarray, np.ndarra
         part = dual.part(some)
         new = again[some] if turn < TURNS else np.arange(len(some))  # a single face is always good
         charts[some], corners[some] = charts.max() + 1 + new, flatten(vertices, part, new)
-        again[some] = _divided(vertices, part, new, corners[some], STRICTER ** (turn + 1) * limit)
+        again[some] = _divided(vertices, part, new, corners[some], STRICTER ** (turn + 1) * limit, longest)
     return renumbered(charts)[1], corners
 
 
-def _divided(vertices: np.ndarray, dual: Dual, charts: np.ndarray, corners: np.ndarray, limit: float) -> np.ndarray:
+def _divided(
+    vertices: np.ndarray, dual: Dual, charts: np.ndarray, corners: np.ndarray, limit: float, longest: float
+) -> np.ndarray:
     """Divide charts that are stretched too much by growing them again, with a stricter limit.
 
-    Those that cross themselves, those with few faces and those without an outline are cut in two.
+    Those that cross themselves, those that are too long, those with few faces and those without an outline are cut in
+    two.
 
     Returns:
         [F] int64: the numbers of the new charts, from 0; -1 for faces whose chart is good.
@@ -61,7 +67,8 @@ def _divided(vertices: np.ndarray, dual: Dual, charts: np.ndarray, corners: np.n
     grown = stretched & (count > FEW)
     ends = np.stack(farthest_faces(corners, charts, len(count)), axis=1)
     closed = np.bincount(outlines.chart, minlength=len(count)) == 0  # such as two faces back to back
-    halved = (stretched | closed) & (count > 1)
+    middles = corners.mean(axis=1)[ends]
+    halved = (stretched | closed | (np.abs(middles[:, 1] - middles[:, 0]) > longest)) & (count > 1)
     around = _more_than_a_turn(corners, fans(twins), charts, len(count))
     folded = np.flatnonzero(around[:, 0] >= 0)
     for chart, meeting in ((folded, around[folded]), self_crossings(outlines)):

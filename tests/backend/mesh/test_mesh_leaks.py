@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from backend.mesh import Mesh
+from backend.mesh import Mesh, finish
 from backend.mesh.base.flood import CORE, OPEN, RADII, flood
 from backend.mesh.base.topology import open_edges
 from backend.mesh.clean.cleanup import drop_scraps, keep_outer_faces
@@ -47,6 +47,15 @@ def test_a_shell_with_a_pin_hole_is_filled(hole: int) -> None:
     assert np.linalg.norm(mesh.vertices, axis=1).min() > 11.4 / (SIDE - 1)  # nothing of the inner side
     ball = clean(raw_of(torch.from_numpy(truth)))
     assert volume(mesh) == pytest.approx(volume(ball), rel=0.01)
+
+
+def test_holes_that_are_large_for_their_shell_are_closed_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = raw_of(torch.from_numpy(shell(4)))
+    opened = keep_outer_faces(raw.numpy())
+    monkeypatch.setattr(finish, "LEAK", 1e-6)
+    left = close_holes(Mesh(opened.vertices, opened.faces, opened.colors), 1e-6)
+    assert len(open_edges(left.faces)[0]), "the hole is not for the limit"
+    assert not len(open_edges(clean(raw).faces)[0])
 
 
 def test_a_wide_hole_is_an_opening() -> None:

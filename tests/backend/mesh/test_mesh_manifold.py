@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backend.mesh.clean.manifold import manifold
+from backend.mesh.clean.manifold import _drawn_in, manifold
 from backend.mesh.clean.simplify import simplify
 from backend.mesh.extract.flexicubes import extract_mesh
 from tests.backend.shells import chair, features_of, raw_of, sphere
@@ -115,3 +115,16 @@ def test_few_faces_are_still_a_closed_object(distance: object, target: int) -> N
     vertices, faces = simplify(raw.vertices, raw.faces.astype(np.int64), target)
     assert is_closed(faces)
     assert volume(vertices, faces) > 0
+
+
+@pytest.mark.parametrize("width", [20, 90, 170, 190, 270, 340])
+def test_a_vertex_on_an_edge_is_drawn_into_its_body(width: float) -> None:
+    """Rounded in another place and size, it would else lie in the other body at that edge."""
+    for first in range(0, 360, 40):
+        ways = np.radians([first, first - width])
+        c, d = np.stack([np.cos(ways), np.sin(ways), [0.3, 0.6]], axis=1)
+        x, y, z = _drawn_in(np.array([(0, 0, 0), (0, 0, 1), c, d]))
+        behind = (first - np.degrees(np.arctan2(y, x))) % 360
+        assert 0 < behind < width
+        assert 0.001 < np.hypot(x, y) < 0.05
+        assert z == pytest.approx(0.5, abs=0.05)

@@ -20,7 +20,7 @@ from backend.mesh.clean.holes import close_holes
 from backend.mesh.clean.simplify import simplify
 from backend.mesh.clean.visibility import keep_visible_faces, seen_sides
 from backend.mesh.extract.flexicubes import extract_mesh
-from backend.mesh.finish import FinishedMesh, clean, finish
+from backend.mesh.finish import FinishedMesh, clean, finish, note_on_surface
 from tests.backend.shells import chair, features_of, sphere
 
 few = settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
@@ -270,6 +270,24 @@ def test_simplification_keeps_to_an_error_bound(bound: float) -> None:
     place = Projector(Mesh(vertices, faces, None)).project(raw.vertices, np.zeros_like(raw.vertices))
     assert np.linalg.norm(place.interpolate(faces, vertices) - raw.vertices, axis=1).max() <= bound
     assert len(faces) < len(raw.faces)
+
+
+@pytest.mark.parametrize("quads", [False, True])
+def test_an_asset_within_an_error_has_few_faces(quads: bool) -> None:
+    raw = extract_mesh(*features_of(chair, 32), 32)
+    surface = clean(raw)
+    size = float(np.ptp(surface.vertices, axis=0).max())
+    counts = []
+    for bound in (0.02, 0.05) if quads else (0.005, 0.02):
+        made = finish(raw, faces=100_000, texture_size=64, max_error=bound, quads=quads)
+        found = Mesh(made.vertices, made.faces, None)
+        place = Projector(found).project(surface.vertices, np.zeros_like(surface.vertices))
+        moved = place.interpolate(made.faces, made.vertices) - surface.vertices
+        assert np.linalg.norm(moved, axis=1).max() <= bound * size
+        assert note_on_surface(made, None, quads) == ""
+        assert bool(made.counts["quads"]) == quads
+        counts.append(len(made.faces))
+    assert counts[1] < counts[0] < len(surface.faces)
 
 
 def test_a_bound_that_nothing_breaks_leaves_the_target() -> None:

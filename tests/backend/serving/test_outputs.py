@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -25,10 +26,11 @@ from backend.mesh.finish import finish
 from backend.models.gaussians import Gaussians
 from backend.pipeline import Generated
 from backend.protocol import Settings
-from backend.serving.outputs import ENDINGS, Place, check_print, write_asset, write_notes
+from backend.serving.outputs import ENDINGS, TILE_ENDINGS, Place, check_print, write_asset, write_notes
 from tests.backend.shells import chair, features_of
 
-KINDS = tuple(ENDINGS)
+#: The others are in test_besides.py and test_tiles.py.
+KINDS = tuple(kind for kind in ENDINGS if "_lod" not in kind and "_hulls" not in kind and kind not in TILE_ENDINGS)
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +102,43 @@ def opened(read: Callable[[], object]) -> bpy.types.Object:
     return target
 
 
+@pytest.mark.parametrize("occluded", [True, False])
+def test_an_estimated_roughness_is_in_all_files(
+    generated: Generated, images: Callable[..., list[str]], tmp_path: Path, occluded: bool
+) -> None:
+    roughness = np.arange(64 * 64, dtype=np.uint8).reshape(64, 64)
+    mesh = replace(generated.mesh, roughness=roughness, occlusion=generated.mesh.occlusion if occluded else None)
+    settings = Settings(formats=("obj",), ambient_occlusion=occluded, roughness="estimated")
+    files = write(Place.find(tmp_path, "pot", images("a", 1)), replace(generated, mesh=mesh), settings)
+    with Image.open(files["occlusion"]) as image:
+        orm = np.asarray(image)
+    np.testing.assert_array_equal(orm[..., 0], mesh.occlusion if mesh.occlusion is not None else 255)
+    np.testing.assert_array_equal(orm[..., 1], roughness)
+    assert not orm[..., 2].any()
+    content = files["glb"].read_bytes()
+    document = json.loads(content[20 : 20 + struct.unpack_from("<I", content, 12)[0]])
+    (material,) = document["materials"]
+    shading = material["pbrMetallicRoughness"]
+    assert (shading["metallicFactor"], shading["roughnessFactor"]) == (1.0, 1.0)
+    assert ("occlusionTexture" in material) == occluded
+    assert not occluded or material["occlusionTexture"] == shading["metallicRoughnessTexture"]
+    view = document["bufferViews"][document["images"][shading["metallicRoughnessTexture"]["index"]]["bufferView"]]
+    start = 28 + struct.unpack_from("<I", content, 12)[0] + view.get("byteOffset", 0)
+    assert content[start : start + view["byteLength"]] == files["occlusion"].read_bytes()
+    lines = files["mtl"].read_text("utf-8").splitlines()
+    assert {"map_Pr -imfchan g pot.occlusion.png", "Pm 0"} <= set(lines)
+    target = opened(lambda: bpy.ops.wm.obj_import(filepath=str(files["obj"])))
+    (link,) = shader(target).inputs["Roughness"].links
+    assert link.from_node.image.filepath.endswith("pot.occlusion.png")
+    assert not shader(target).inputs["Metallic"].is_linked
+
+    # Blender's reader links the roughness and the metalness to the channels that they are in.
+    target = opened(lambda: bpy.ops.import_scene.gltf(filepath=str(files["glb"])))
+    for name, channel in (("Roughness", "Green"), ("Metallic", "Blue")):
+        (link,) = shader(target).inputs[name].links
+        assert link.from_socket.name == channel
+
+
 def test_all_files_agree(generated: Generated, images: Callable[..., list[str]], tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
@@ -110,7 +149,7 @@ def test_all_files_agree(generated: Generated, images: Callable[..., list[str]],
     assert generated.mesh.occlusion is not None
     np.testing.assert_array_equal(orm[..., 0], generated.mesh.occlusion)
     assert {tuple(pixel) for pixel in orm[..., 1:].reshape(-1, 2)} == {(round(255 * ROUGHNESS), 0)}  # not metal
-    assert {path.name for path in out.iterdir()} == {f"Stuhl grün{ending}" for ending in ENDINGS.values()}
+    assert {path.name for path in out.iterdir()} == {f"Stuhl grün{ENDINGS[kind]}" for kind in KINDS}
     result: Any = protocol.Result(
         "j",
         str(files["arrays"]),

@@ -31,7 +31,7 @@ from tests.backend.images.test_images import disc
 from tests.fakes.tiny_model import write_tiny_model
 
 ROOT = Path(__file__).parents[3]
-TIMEOUT = 60.0  # generous: the machine may be busy
+TIMEOUT = 300.0  # seconds: a first job may have to wait for machine code, on a machine with other things to do
 ENDINGS = (protocol.Result, protocol.Error, protocol.Cancelled)
 
 

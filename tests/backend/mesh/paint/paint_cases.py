@@ -47,7 +47,7 @@ def known(family: str, number: int = 30_000) -> Known:
     """The object of a family with this number among those that were never trained on."""
     case = Case.draw(family, HELD_OUT + number)
     made = retextured.surface_of(case)
-    target, true = made.given.unwrapped(TEXTURE_SIZE), made.true
+    (target, _), true = made.given.unwrapped(TEXTURE_SIZE), made.true
     assert true.colors is not None
     some = true.vertices[:: max(1, len(true.vertices) // 4000)]
     around = cKDTree(true.vertices).query_ball_point(some, BLUR)

@@ -195,7 +195,7 @@ def test_comparing_agrees_with_a_plain_reference() -> None:
     assert picture is not None
     pixels = picture.reduced(48)
     camera = Camera(20.0, 25.0, pose.USUAL_FOV, 0.02, -0.05, 0.75)
-    (cost, overlap, mismatch) = pose._Comparison(case.shape, pixels, lambda: None)(camera.values()[None])[0]
+    (cost, overlap, mismatch) = pose._Comparison(case.shape, pixels, lambda: None).these(camera.values()[None])[0]
     seen = case.shape.seen(camera, 48)
     alpha = pixels[..., 3]
     alone = np.where(seen.shown, 1 - alpha, alpha).sum()

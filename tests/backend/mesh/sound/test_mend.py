@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from backend.mesh.clean.simplify import ENOUGH, simplified
+from backend.mesh.clean.simplify import ENOUGH, Simplified, simplified
 from backend.mesh.sound.careful import collapsed
 from backend.mesh.sound.inspect import Edges, inspect
 from backend.mesh.sound.links import compact, linked
@@ -158,6 +158,14 @@ def test_bodies_that_touch_in_a_vertex_are_drawn_apart() -> None:
     assert found.sound
     assert found.shells == 2
     assert found.volume == pytest.approx(2 * inspect(*one).volume, rel=0.01)
+
+
+def test_a_shell_that_nobody_sees_goes_however_large_it_is() -> None:
+    whole = Simplified(*joined(ball(0.4), ball(0.38, (0.0, 0.0, 0.0), 2)), sound=True)
+    assert "there are walls inside" in inspect(whole.vertices, whole.faces).problems()
+    left = whole.without_scraps()
+    assert len(left.faces) == len(ball(0.4)[1])
+    assert inspect(left.vertices, left.faces).sound
 
 
 def test_what_is_beyond_mending_is_said() -> None:

@@ -219,6 +219,59 @@ def test_all_charts_have_the_scale_of_their_surface(layout: Unwrapped) -> None:
     np.testing.assert_allclose(flat / flat.sum(), space / space.sum(), rtol=2e-3, atol=1e-6)
 
 
+@pytest.mark.parametrize("texture_size", [64, SIZE])
+def test_in_quarters_no_chart_crosses_a_middle_line(kind: str, texture_size: int) -> None:
+    mesh = unwrap(*KINDS[kind](), texture_size, quarters=True)
+    check_layout(mesh, texture_size)
+    for holds in (
+        test_no_face_is_turned_over,
+        test_a_chart_is_one_piece,
+        test_all_charts_have_the_scale_of_their_surface,
+    ):
+        holds(mesh)
+    corners = 2 * mesh.uvs[mesh.chart >= 0].astype(float)
+    assert (np.floor(corners.min(axis=1)) == np.floor(corners.max(axis=1))).all()
+    border = np.abs(corners - np.rint(corners)).min() / 2  # of the tiles
+    assert border > 0.75 / texture_size - ROUNDING
+    assert mesh.uvs.tobytes() == unwrap(*KINDS[kind](), texture_size, quarters=True).uvs.tobytes()
+
+
+def test_quarters_are_about_as_full_as_one_square() -> None:
+    """Charts that are too long for a quarter are cut, so that one of them does not leave the others empty."""
+    for name, least in (("chair", 0.8), ("ball", 0.8), ("spikes", 0.8)):
+        whole, quarters = (
+            layout_quality(unwrap(*KINDS[name](), SIZE, quarters=each), RASTER)["packing"] for each in (False, True)
+        )
+        assert quarters > least * whole, name
+
+
+def heights(layout: Unwrapped) -> tuple[np.ndarray, np.ndarray]:
+    """For each chart the direction [C, 2] in which z rises in the layout, of length 1, and the area [C] of its side.
+
+    A line is fitted to the corners; the area counts only as far as the chart is upright.
+    """
+    directions, sides = np.zeros((layout.charts, 2)), np.zeros(layout.charts)
+    for chart in range(layout.charts):
+        chosen = layout.chart == chart
+        uvs, z = layout.uvs[chosen].reshape(-1, 2).astype(float), layout.vertices[layout.faces[chosen], 2].ravel()
+        slope = np.linalg.lstsq(uvs - uvs.mean(axis=0), z - z.mean(), rcond=None)[0]
+        a, b, c = layout.vertices[layout.faces[chosen]].astype(float).swapaxes(0, 1)
+        normal = np.cross(b - a, c - a).sum(axis=0)
+        if np.linalg.norm(normal[:2]) > abs(normal[2]):
+            directions[chart], sides[chart] = slope / np.linalg.norm(slope), np.linalg.norm(normal)
+    return directions, sides
+
+
+def test_sides_stand_upright_where_that_wastes_no_room() -> None:
+    turned, area = heights(unwrap(*box(), SIZE))
+    assert np.abs(turned[area > 0]).max(axis=1) == pytest.approx(np.ones(4), abs=1e-3)  # straight, at least
+    upright = whole = 0.0
+    for distance, faces in ((chair, 800), (chair, 2000), (sphere, 500), (sphere, 2000)):
+        turned, area = heights(unwrap(*simplified(distance, faces), SIZE))
+        upright, whole = upright + area[turned[:, 1] > 0.7].sum(), whole + area.sum()
+    assert upright > 0.6 * whole  # of four ways to turn them
+
+
 def test_little_is_stretched(layout: Unwrapped, kind: str) -> None:
     quality = layout_quality(layout, RASTER)
     assert quality["angle"] < 1.05

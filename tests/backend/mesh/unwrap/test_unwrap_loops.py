@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.spatial import ConvexHull
 
 from backend.mesh import Mesh
 from backend.mesh.base.flood import _filled, _regions
@@ -11,7 +12,7 @@ from backend.mesh.base.topology import open_edges
 from backend.mesh.clean.cleanup import _repeated, face_areas, select_faces
 from backend.mesh.unwrap.charts import BENDING, COLUMNS, EULER, _energy, dual_graph
 from backend.mesh.unwrap.outlines import TOUCH, Outlines, self_crossings
-from backend.mesh.unwrap.pack import COARSE, FINE, Masks, _count, _fit, _smallest_rectangles, rasterized
+from backend.mesh.unwrap.pack import COARSE, FINE, STRAIGHT, Masks, _count, _fit, _hull, _straightened, rasterized
 from backend.mesh.unwrap.parameterise import _factorise, _laplacian, _more_than_a_turn, _solve, farthest_faces
 
 SEEDS = range(4)
@@ -158,15 +159,48 @@ def test_outlines_that_cross_themselves_are_found(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_the_smallest_rectangles_are_found(seed: int) -> None:
-    """One side of the smallest lies on a side of the convex hull: so on the line through some two points."""
+def test_hulls_are_those_of_scipy(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    grid = np.stack(np.meshgrid(*[np.arange(4.0)] * 2), axis=-1).reshape(-1, 2)  # with points on straight lines
+    for points in (rng.normal(size=(40, 2)), rng.permutation(grid), np.repeat(rng.normal(size=(6, 2)), 3, axis=0)):
+        hull = _hull(points[:, 0] + 1j * points[:, 1])
+        expected = points[ConvexHull(points).vertices]
+        first = np.lexsort((expected[:, 1], expected[:, 0]))[0]  # both are counterclockwise
+        expected = np.roll(expected, -first, axis=0)
+        np.testing.assert_array_equal(np.stack([hull.real, hull.imag], axis=1), expected)
+    line = np.array([0, 1 + 1j, 2 + 2j, 1 + 1j])
+    assert set(_hull(line).tolist()) == {0, 2 + 2j}
+    assert set(_hull(np.full(3, 1 + 2j)).tolist()) == {1 + 2j}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_charts_are_straight_and_upright(seed: int) -> None:
+    """Their rectangles are the smallest, found by trying all angles, or have a longer side along them."""
     outlines = polygons(seed)
-    turned = _smallest_rectangles(outlines)
-    for chart, turn in enumerate(turned):
+    count = int(outlines.chart.max()) + 1
+    up = np.exp(2j * np.pi * np.random.default_rng(seed).random(count))
+    turned = _straightened(outlines, up)
+    np.testing.assert_allclose(np.abs(turned), 1)
+    assert (np.abs(np.angle(turned * up / 1j)) <= np.pi / 4 + 1e-9).all()  # no quarter turn brings it further up
+    angles = np.exp(1j * np.linspace(0, np.pi / 2, 2000))
+    for chart in range(count):
         points = outlines.start[outlines.chart == chart]
-        lines = (points[:, None] - points)[~np.eye(len(points), dtype=bool)]
-        areas = [np.ptp((points * t).real) * np.ptp((points * t).imag) for t in [turn, *(lines.conj() / abs(lines))]]
-        assert areas[0] <= min(areas) * 1.001
+
+        def area(turn: np.ndarray, points: np.ndarray = points) -> np.ndarray:
+            inside = points * turn[:, None]
+            return np.asarray(np.ptp(inside.real, axis=1) * np.ptp(inside.imag, axis=1))
+
+        assert area(turned[chart : chart + 1])[0] <= (1 + STRAIGHT) * area(angles).min() * (1 + 1e-3)
+
+
+def test_a_long_straight_side_is_level_or_upright() -> None:
+    """The rectangle along the long side is a little larger than the smallest one, which lies along a short side."""
+    shape = np.array([0, 10, 10.02 + 1j, 9 + 2j, 2 + 2.01j, -0.01 + 1j]) * np.exp(0.4j)
+    ends, numbers = np.roll(shape, -1), np.arange(len(shape))
+    outlines = Outlines(shape, ends, np.stack([numbers, numbers], 1), numbers, np.zeros(len(shape), int))
+    (turn,) = _straightened(outlines, np.array([np.exp(2.0j)]))
+    along = (ends[0] - shape[0]) * turn
+    assert min(abs(along.real), abs(along.imag)) < 1e-9
 
 
 def winding(point: complex, start: np.ndarray, end: np.ndarray) -> float:
@@ -193,6 +227,14 @@ def test_cells_are_those_near_a_chart(seed: int) -> None:
         wrong = mask != (expected | inside)
         assert not (wrong & ~mask).any()
         assert wrong.sum() <= 2  # samples of a segment may miss a cell at whose corner it passes
+
+
+@pytest.mark.parametrize("height", [3.0, 3.25, 3.5, 3.999])
+def test_exactly_level_sides_are_covered_from_end_to_end(height: float) -> None:
+    points = np.array([0, 9, 9 + 1j * height, 1j * height])
+    ends, numbers = np.roll(points, -1), np.arange(len(points))
+    outlines = Outlines(points, ends, np.stack([numbers, numbers], 1), numbers, np.zeros(len(points), int))
+    assert rasterized(outlines).mask(0).all()
 
 
 @pytest.mark.parametrize("seed", SEEDS)
