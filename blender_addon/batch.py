@@ -32,7 +32,7 @@ from typing import Any, TypeAlias
 
 from ..backend import protocol
 from ..backend.files import FULL, CutOff, picture_digest, remove_left_behind, written_together
-from ..backend.formats import FORMATS
+from ..backend.formats import FORMATS, TARGETS
 from ..backend.names import printable
 from ..backend.signals import end_as_interrupted
 from ..backend.whole import flaw, is_whole
@@ -219,6 +219,7 @@ def parse(arguments: list[str], list_models: ListModels, name: str) -> argparse.
     options.out = options.out.resolve()
     try:
         options.settings = protocol.from_options(options, protocol.Door.BATCH)
+        options.settings["collision_nodes"] |= "glb" in TARGETS[options.target].hulls
     except protocol.InvalidSetting as error:
         parser.error(str(error))
     models = list_models()
@@ -338,6 +339,8 @@ def make(asset: Asset, options: argparse.Namespace, queue: JobQueue, pace: Pace,
             return
         asset.seconds, asset.counts = dict(job.result.timings), dict(job.result.counts)
         asset.note = job.result.note
+        if "glb_hulls" not in job.result.files:  # none could be made: the note says why
+            asset.files = {kind: file for kind, file in asset.files.items() if not kind.endswith("_hulls")}
         with contextlib.redirect_stdout(io.StringIO()):  # operators print what they do
             write_files(asset, job.result, options)
         asset.status = "done"
@@ -405,14 +408,14 @@ def write_with_blender(
     from .scene.export_images import pictures_of
     from .scene.mesh_import import create_object
     from .scene.render_preview import render_preview
-    from .scene.stand_in import stand_in
 
     bpy.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
     made = create_object(result, name=asset.name, collection=bpy.context.scene.collection, settings=result.settings)
     for name in filter(written_by_blender, options.formats):
-        with stand_in(bpy.context, made, at_origin=True) as copy:
-            wanted = export.Wanted(name, options.target)
-            export.write(copy, part[name].parent, asset.name, wanted, pictures_of(copy.data))
+        wanted = export.Wanted(name, options.target)
+        with export.stand_ins(bpy.context, made, wanted) as copies:
+            pictures = pictures_of(copies.main.data)
+            export.write(bpy.context, copies, part[name].parent, asset.name, wanted, pictures)
     if "blend" in part:
         show_textures(bpy.data.screens)
         made.select_set(True)

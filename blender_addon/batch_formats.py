@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from ..backend.formats import FORMATS, TARGETS, TEXTURES, Offer, files_of, offered
+from ..backend.formats import FORMATS, LEVELS, TARGETS, TEXTURES, TILES, Offer, files_of, in_tiles, offered, parts_of
 
 #: What is written where nobody says.
 USUAL = ("glb", "blend")
@@ -35,7 +35,8 @@ def problem_with_formats(options: argparse.Namespace) -> str:
     if not set(options.formats) <= set(known):
         given = "" if options.target == "any" else f"--target {options.target} "
         return f"{given}--format {options.format}: choose from {', '.join(known)}"
-    if options.texture_size > target.most_pixels:
+    tiles = options.udim and all(_has_tiles(name, options) or name == "blend" for name in options.formats)
+    if options.texture_size > target.most_pixels * (2 if tiles else 1):
         return f"--texture-size {options.texture_size}: {target.title} takes at most {target.most_pixels}"
     if any(written_by_blender(name) for name in options.formats):
         from .scene.export import obstacle
@@ -49,11 +50,21 @@ def written_by_blender(name: str) -> bool:
     return FORMATS[name].by_blender and name != "blend"
 
 
+def _has_tiles(name: str, options: argparse.Namespace) -> bool:
+    """Whether the textures of a format are UDIM tiles: the backend writes them whole."""
+    return options.udim and written_by_blender(name) and FORMATS[name].tiles
+
+
 def files_of_formats(options: argparse.Namespace, which: Callable[[str], bool] = lambda name: True) -> dict[str, str]:
     """The endings of an asset's files, by kind, in those of the chosen formats for which ``which`` holds."""
-    has = {"texture": True, "normal_map": options.normal_map, "occlusion": options.ambient_occlusion}
+    packed = options.ambient_occlusion or options.roughness == "estimated"
+    has = {"texture": True, "normal_map": options.normal_map, "occlusion": packed}
     images = tuple(kind for kind in TEXTURES if has[kind])
     found: dict[str, str] = {}
     for name in filter(which, options.formats):
-        found |= files_of(name, images, TARGETS[options.target])
+        target, levels = TARGETS[options.target], LEVELS if options.lods else ()
+        tiles = dict.fromkeys(images, TILES) if _has_tiles(name, options) else {}
+        found |= in_tiles(files_of(name, images, target), tiles) | parts_of(
+            name, Offer.BATCH, levels, options.collision, target
+        )
     return found

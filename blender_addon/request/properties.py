@@ -198,7 +198,7 @@ class EspalierSettings(bpy.types.PropertyGroup):
 
 
 def panel_properties() -> dict[str, Any]:
-    """A property for each setting of the panel. A setting that may be left to the model also gets ``use_NAME``."""
+    """A property for each setting of the panel. A setting that may be None also gets ``use_NAME``."""
     found: dict[str, Any] = {}
     for name in protocol.names(protocol.Door.PANEL):
         about = protocol.ABOUT[name]
@@ -245,7 +245,7 @@ def chosen_settings(settings: EspalierSettings) -> dict[str, Any]:
 
 
 def show_setting(settings: EspalierSettings, name: str, value: Any) -> bool:
-    """Show a value of a setting in the panel (None: it is left to the model). False if the panel cannot show it."""
+    """Show a value of a setting in the panel (or None). False if the panel cannot show it."""
     about = protocol.ABOUT[name]
     if about.own:
         setattr(settings, f"use_{name}", value is not None)

@@ -10,8 +10,8 @@ import math
 import os
 import struct
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,15 +20,21 @@ import bpy
 import numpy as np
 
 from ...backend.files import CutOff, written_together
-from ...backend.formats import FORMATS, TARGETS, files_of
+from ...backend.formats import FORMATS, TARGETS, UDIM, Offer, files_of, hull_name, in_tiles, of_tile, parts_of
 from ...backend.names import asset_name, key, longest_in, numbered
 from ...backend.print_facts import SIZE, PrintCheck
 from ...backend.threemf import Colors, write_3mf
 from ..translations import translate
 from . import print_check
-from .export_images import Picture, pictures_of, replace_images
+from .export_images import Picture, halve_uvs, pictures_of, replace_images
+from .made import HULL, LEVEL, besides
 from .mesh_arrays import active_uvs, read_integers, triangle_loops
-from .stand_in import stand_in
+from .stand_in import group, named, part_stand_in, selected, stand_in
+
+#: Bytes of an object's name that are kept in those of its levels and hulls: before Blender 5.0 a name has up to 63.
+MOST_BASE = 40
+#: What a .glb says if its mesh is compressed.
+DRACO = b"KHR_draco_mesh_compression"
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,7 @@ class Wanted:
     at_origin: bool = True  # whether the object's origin is that of the file
     print_size: float = SIZE  # mm: the longest side in formats for printing
     replace: bool = False  # whether files of the same names are replaced; else new ones get a number
+    draco: bool = False  # whether the mesh in a .glb is compressed
 
 
 @dataclass(frozen=True)
@@ -74,66 +81,166 @@ def export(
     folder = Path(os.path.abspath(folder))  # as exporters write it: see ``_forget_folder``
     base = asset_name(target.name, longest_in(folder))
     with ExitStack() as stack:
-        copy = stack.enter_context(stand_in(context, target, wanted.at_origin))
-        pictures = pictures_of(copy.data)
-        endings = endings_of(wanted, pictures)
+        copies = stack.enter_context(stand_ins(context, target, wanted))
+        pictures = pictures_of(copies.main.data)
+        endings = endings_of(wanted, pictures) | copies.endings(wanted)
         there = written if wanted.replace else folder.iterdir()
         name = numbered(base, _free_among(there, endings, pictures))
         paths = [folder / (name + ending) for ending in endings.values()]
         parts = stack.enter_context(written_together(named=paths))
-        check = write(copy, parts[0].parent, name, wanted, pictures)
+        check = write(context, copies, parts[0].parent, name, wanted, pictures)
         said = () if check is None else tuple(check.said())
         return Exported(tuple(paths), tuple(translate(words).format(**values) for words, values in said))
 
 
 def endings_of(wanted: Wanted, pictures: Mapping[str, Picture]) -> dict[str, str]:
     """The endings of the files of an object with these pictures, by kind, the main one first."""
+    return in_tiles(_endings(wanted.format, wanted, pictures), _tiles(wanted, pictures))
+
+
+def _endings(format: str, wanted: Wanted, pictures: Mapping[str, Picture]) -> dict[str, str]:
+    """As ``endings_of`` has them, but for images in tiles one each."""
     known = tuple(kind for kind, picture in pictures.items() if not picture.other)
-    endings = files_of(wanted.format, known, TARGETS[wanted.target])
-    if FORMATS[wanted.format].textures:
+    endings = files_of(format, known, TARGETS[wanted.target])
+    if FORMATS[format].textures:
         endings |= {kind: picture.other for kind, picture in pictures.items() if picture.other}
     return endings
 
 
-def write(
-    copy: bpy.types.Object, folder: Path, name: str, wanted: Wanted, pictures: Mapping[str, Picture]
-) -> PrintCheck | None:
-    """Write the files of a stand-in, which is selected, into a folder of its own. Raises as ``export`` does.
+def _tiles(wanted: Wanted, pictures: Mapping[str, Picture]) -> dict[str, tuple[int, ...]]:
+    """The UDIM tiles of the images that keep them, by kind."""
+    keeps = FORMATS[wanted.format].tiles
+    return {kind: picture.tiles for kind, picture in pictures.items() if keeps and picture.tiles}
 
-    ``pictures`` are those of its mesh. Returns what a printer should know, if it is to be printed.
+
+@dataclass(frozen=True)
+class StandIns:
+    """Stand-ins of an object and of what is kept beside it, by number, with these names."""
+
+    main: bpy.types.Object  # the only one that is selected
+    levels: Mapping[int, bpy.types.Object]
+    hulls: Mapping[int, bpy.types.Object]
+
+    def endings(self, wanted: Wanted) -> dict[str, str]:
+        """The endings of the files that the levels of detail and the convex hulls have of their own, by kind."""
+        return parts_of(wanted.format, Offer.BUTTON, self.levels, bool(self.hulls), TARGETS[wanted.target])
+
+
+def _shortened(name: str) -> str:
+    """As much of an object's name as those of its levels and hulls have room for."""
+    return name.encode()[:MOST_BASE].decode(errors="ignore")
+
+
+@contextmanager
+def stand_ins(context: bpy.types.Context, target: bpy.types.Object, wanted: Wanted) -> Iterator[StandIns]:
+    """Give the stand-ins of an object, and take them away again."""
+    with ExitStack() as stack:
+
+        def part(one: bpy.types.Object, name: str) -> bpy.types.Object:
+            return stack.enter_context(part_stand_in(context, target, one, name, wanted.at_origin))
+
+        base = _shortened(target.name)
+        main = stack.enter_context(stand_in(context, target, wanted.at_origin))
+        for_print = FORMATS[wanted.format].print_size
+        kept = {} if for_print else besides(target, LEVEL)
+        levels = {number: part(level, f"{base}_LOD{number}") for number, level in kept.items()}
+        kept = {} if for_print else besides(target, HULL)
+        hulls = {number: part(hull, hull_name(base, number)) for number, hull in kept.items()}
+        yield StandIns(main, levels, hulls)
+
+
+def write(
+    context: bpy.types.Context,
+    copies: StandIns,
+    folder: Path,
+    name: str,
+    wanted: Wanted,
+    pictures: Mapping[str, Picture],
+) -> PrintCheck | None:
+    """Write the files of stand-ins into a folder of its own. Raises as ``export`` does.
+
+    ``pictures`` are those of the object's mesh. Returns what a printer should know, if it is to be printed.
     """
+    copy = copies.main
     if not copy.data.polygons:
         raise ValueError(translate("{name} has no faces").format(name=copy.name))
     chosen, target = FORMATS[wanted.format], TARGETS[wanted.target]
     main = folder / (name + chosen.ending)
+    meshes = [copy.data, *(level.data for level in copies.levels.values())]
+    joined = not chosen.tiles and any(picture.tiles for picture in pictures.values())
+    if joined:
+        halve_uvs(meshes, pictures.values())
     if chosen.print_size:
         return _print(copy, main, wanted.print_size, pictures)
     down = not target.green_up and wanted.format == "fbx"  # the other formats say themselves that green is up
     too_large = any(picture.side > target.most_pixels for picture in pictures.values())
     with ExitStack() as stack:
-        if chosen.textures or wanted.format == "usdz" or too_large:
-            endings = endings_of(wanted, pictures) if chosen.textures else files_of("obj", tuple(pictures))
-            places = _places(endings, pictures, folder, name)
+        if chosen.textures or wanted.format == "usdz" or joined or too_large:
+            places = _places(wanted, pictures, folder, name)
             for kind, picture in pictures.items():
                 picture.write(places[kind], target.most_pixels, flipped=down and kind == "normal_map")
-            stack.enter_context(replace_images(copy.data, pictures, places))
-        if _WRITERS[wanted.format](str(main), target.fbx) != {"FINISHED"} or not main.is_file():
-            raise RuntimeError(translate("{name} could not be written").format(name=main.name))
-    if wanted.format == "obj":
-        _count_faces(main, len(copy.data.polygons))
-    if wanted.format == "fbx":
-        _forget_folder(main, folder)
-    if wanted.format == "usdz":
-        _forget_time(main)
+            stack.enter_context(replace_images(meshes, pictures, places))
+        own = copies.endings(wanted)
+        for number, level in copies.levels.items():
+            if ending := own.get(f"{wanted.format}_lod{number}"):
+                _write_file(context, [level], folder / (name + ending), wanted)
+        if ending := own.get(f"{wanted.format}_hulls"):
+            _write_file(context, list(copies.hulls.values()), folder / (name + ending), wanted)
+        what = stack.enter_context(_together(context, copies, wanted))
+        _write_file(context, what, main, wanted)
     return None
 
 
-def _places(endings: Mapping[str, str], pictures: Mapping[str, Picture], folder: Path, name: str) -> dict[str, Path]:
-    """Where each picture is written. The kinds of a target's textures end with the kind itself."""
-    found = {}
-    for kind, picture in pictures.items():
-        ending = picture.other or next(one for label, one in endings.items() if label.endswith(kind))
-        found[kind] = folder / (name + ending)
+@contextmanager
+def _together(context: bpy.types.Context, copies: StandIns, wanted: Wanted) -> Iterator[list[bpy.types.Object]]:
+    """Give what belongs into an object's main file, called as its program expects."""
+    target, what, name = TARGETS[wanted.target], [copies.main], copies.main.name
+    pattern = target.hulls.get(wanted.format, "") if copies.hulls else ""
+    with ExitStack() as stack:
+        if copies.levels and target.lod_group and wanted.format == "fbx":
+            what += copies.levels.values()
+            base = _shortened(name)
+            name = f"{base}_LOD0"
+            stack.enter_context(named(name, copies.main, bpy.data.objects))
+            empty = stack.enter_context(group(context, base, what))
+            empty["fbx_type"] = "LodGroup"  # what Blender's exporter makes of an empty object
+            what.insert(0, empty)
+        elif pattern:
+            name = _shortened(name)
+            stack.enter_context(named(name, copies.main, bpy.data.objects))
+        if pattern:
+            for number, hull in copies.hulls.items():
+                stack.enter_context(named(hull_name(name, number, pattern), hull, bpy.data.objects))
+            what += copies.hulls.values()
+        yield what
+
+
+def _write_file(context: bpy.types.Context, what: list[bpy.types.Object], path: Path, wanted: Wanted) -> None:
+    """Write objects into one file. Raises OSError and RuntimeError."""
+    with selected(context, what):
+        context.view_layer.objects.active = what[-1]
+        compressed = {"export_draco_mesh_compression_enable": wanted.draco}
+        options = compressed if wanted.format == "glb" else TARGETS[wanted.target].fbx
+        if _WRITERS[wanted.format](str(path), options) != {"FINISHED"} or not path.is_file():
+            raise RuntimeError(translate("{name} could not be written").format(name=path.name))
+    if wanted.format == "glb" and wanted.draco and DRACO not in path.read_bytes():
+        # Without the library, Blender's exporter writes the mesh as it is, and calls that finished.
+        raise RuntimeError(translate("This Blender was built without Draco. Turn Draco off"))
+    if wanted.format == "obj":
+        _count_faces(path, sum(len(each.data.polygons) for each in what))
+    if wanted.format == "fbx":
+        _forget_folder(path, path.parent)
+    if wanted.format == "usdz":
+        _forget_time(path)
+
+
+def _places(wanted: Wanted, pictures: Mapping[str, Picture], folder: Path, name: str) -> dict[str, Path]:
+    """Where each picture is written; for tiles with ``UDIM``. The kinds of a target's textures end with the kind."""
+    endings = _endings(wanted.format if FORMATS[wanted.format].textures else "obj", wanted, pictures)
+    tiles, found = _tiles(wanted, pictures), {}
+    for kind in pictures:
+        ending = next(one for label, one in endings.items() if label.endswith(kind))
+        found[kind] = folder / (name + (of_tile(ending, UDIM) if kind in tiles else ending))
     return found
 
 
@@ -144,17 +251,22 @@ def _free_among(
     there = {key(path.name): path for path in files}
 
     def is_free(name: str) -> bool:
-        for kind, ending in endings.items():
-            path = there.get(key(name + ending))
-            if path is not None and (kind not in pictures or not _is_same(path, pictures[kind].png())):
-                return False
-        return True
+        found = {kind: there.get(key(name + ending)) for kind, ending in endings.items()}
+        return all(path is None or _is_same(path, _content(kind, pictures)) for kind, path in found.items())
 
     return is_free
 
 
-def _is_same(path: Path, content: bytes) -> bool:
-    return path.is_file() and path.stat().st_size == len(content) and path.read_bytes() == content
+def _content(kind: str, pictures: Mapping[str, Picture]) -> bytes | None:
+    """The PNG of a kind of image, or of one of its tiles, as ``in_tiles`` calls it; None if it is none of these."""
+    if kind in pictures:
+        return pictures[kind].png()
+    kind, _, tile = kind.rpartition("_")
+    return pictures[kind].tile_pngs().get(int(tile)) if kind in pictures and tile.isdigit() else None
+
+
+def _is_same(path: Path, content: bytes | None) -> bool:
+    return content is not None and path.is_file() and path.read_bytes() == content
 
 
 def _count_faces(path: Path, count: int) -> None:
@@ -201,7 +313,7 @@ def _run(operator: Callable[[], Any], path: str, **options: object) -> set[str]:
     return result
 
 
-def _glb(path: str, _: Mapping[str, object]) -> set[str]:
+def _glb(path: str, more: Mapping[str, object]) -> set[str]:
     return _run(
         _OPERATORS["glb"],
         path,
@@ -213,6 +325,7 @@ def _glb(path: str, _: Mapping[str, object]) -> set[str]:
         export_skins=False,
         export_morph=False,
         export_yup=True,
+        **more,
     )
 
 
@@ -232,7 +345,7 @@ def _obj(path: str, _: Mapping[str, object]) -> set[str]:
 def _fbx(path: str, more: Mapping[str, object]) -> set[str]:
     options: dict[str, object] = {
         "use_selection": True,
-        "object_types": {"MESH"},
+        "object_types": {"MESH", "EMPTY"},  # an empty one is a group of levels of detail
         "mesh_smooth_type": "FACE",
         "use_tspace": True,
         "use_triangles": True,

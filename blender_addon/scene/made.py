@@ -25,8 +25,10 @@ CAMERAS = PREFIX + "cameras"
 LIMIT = 2**31
 #: Bounds for what a .blend can make the add-on read: images, letters of a path, metres, letters shown and of an error.
 MOST_IMAGES, MOST_LETTERS, MOST_METRES, MOST_SHOWN, MOST_WORDS = 64, 4096, 1e6, 24, 200
-#: Marks the raw mesh that is kept beside an object.
-RAW = PREFIX + "raw"
+MOST_BESIDE = 64  # levels of detail, and convex hulls
+#: Marks what is kept beside an object and goes with it: the raw mesh, levels of detail, convex hulls, and the
+#: collections that these are in. Levels and hulls are numbered from 1.
+BESIDE, LEVEL, HULL = PREFIX + "raw", PREFIX + "level", PREFIX + "hull"
 
 
 class Unreadable(ValueError):
@@ -116,6 +118,16 @@ def checked(values: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(translate("its size is not a length"))
     found["size"] = float(size)
     return found
+
+
+def besides(target: bpy.types.Object, kind: str) -> dict[int, bpy.types.Object]:
+    """The levels of detail (``LEVEL``) or convex hulls (``HULL``) of an object that still exist, by their numbers."""
+    found: dict[int, bpy.types.Object] = {}
+    for child in target.children:
+        number = child.get(kind)
+        if child.type == "MESH" and isinstance(number, int) and 0 < number <= MOST_BESIDE:
+            found.setdefault(number, child)
+    return dict(sorted(found.items()))
 
 
 def shown(target: bpy.types.Object, name: str) -> str:

@@ -7,9 +7,10 @@ nothing here reads them. ``mesh.validate()`` takes 100 ms, so numpy checks the i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import bpy
 import numpy as np
@@ -17,10 +18,14 @@ from numpy.typing import NDArray
 
 from ...backend import protocol
 from ...backend.asset_facts import ROUGHNESS, image_name, standing
+from ...backend.formats import TEXTURES, TILES, UDIM, hull_name
 from ...backend.names import key, numbered
-from .made import NOTE, RAW, remember, remember_cameras
+from .made import BESIDE, HULL, LEVEL, MOST_BESIDE, NOTE, remember, remember_cameras
+from .seams import mark_seams
 
 UV_MAP = "UVMap"
+#: What the collections of levels of detail and of convex hulls are called.
+COLLECTIONS = {LEVEL: "{name} LODs", HULL: "{name} Collision"}
 #: Blender's glTF exporter looks for occlusion in a node group of this name, at the input of this name.
 GLTF_GROUP, GLTF_OCCLUSION = "glTF Material Output", "Occlusion"
 
@@ -40,32 +45,63 @@ def create_object(
     Raises ValueError, OSError or zipfile.BadZipFile if the result's files are damaged. Then nothing is made.
     """
     with np.load(result.arrays, allow_pickle=False) as arrays:
-        vertices, faces, uvs = (_array(arrays, key) for key in ("vertices", "faces", "uvs"))
-    vertices, faces, uvs = _checked(vertices, faces, uvs)
-    texture = _png(result.texture)
-    normals = _png(result.normal_map) if result.normal_map else None
-    occlusion = _png(result.occlusion) if result.occlusion else None
+        vertices, faces, uvs = _level(arrays, "")
+        lods = [_level(arrays, prefix) for prefix in _numbered(arrays, "lod")]
+        hulls = [_hull(arrays, prefix) for prefix in _numbered(arrays, "hull")]
+    polygons = Polygons.of(faces, uvs, result.counts.get("quads", 0))
+    contents = _contents(result)
     raw = _raw_arrays(result.raw) if result.raw else None
     factor, shift = stand(vertices, size)
-    mesh = create_mesh(name, vertices * factor + shift, faces)
-    mesh.uv_layers.new(name=UV_MAP, do_init=False).uv.foreach_set("vector", uvs.ravel())
-    normal_image = None if normals is None else create_image(image_name(name, "normal_map"), normals, "Non-Color")
-    occlusion_image = None if occlusion is None else create_image(image_name(name, "occlusion"), occlusion, "Non-Color")
-    mesh.materials.append(
-        create_material(name, create_image(image_name(name, "texture"), texture), normal_image, occlusion_image)
-    )
+    widths = np.float32(2 if result.tiles else 1)  # of the texture, in the unit of UVs
+    mesh = create_mesh(name, vertices * factor + shift, polygons.corners, polygons.starts)
+    lay_out(mesh, polygons.uvs * widths)
+    images = {kind: _image(image_name(name, kind), kind, content) for kind, content in contents.items()}
+    maps = images["texture"], images.get("normal_map"), images.get("occlusion")
+    mesh.materials.append(create_material(name, *maps, rough=is_rough(result.settings)))
     created = bpy.data.objects.new(name, mesh)
     remember(created, settings, size)
     remember_cameras(created, result, vertices)
     if result.note:
         created[NOTE] = result.note
     collection.objects.link(created)
+    levels = [
+        create_lod(f"{name}_LOD{number}", points * factor + shift, corners, corner_uvs * widths, mesh.materials[0])
+        for number, (points, corners, corner_uvs) in enumerate(lods, start=1)
+    ]
+    _put_beside(created, levels, _collection(LEVEL, name, collection, levels), LEVEL)
+    shapes = [
+        create_hull(hull_name(name, number), points * factor + shift, corners)
+        for number, (points, corners) in enumerate(hulls, start=1)
+    ]
+    _put_beside(created, shapes, _collection(HULL, name, collection, shapes), HULL)
     if raw is not None:
-        beside = create_raw(f"{name} raw", raw[0] * factor + shift, *raw[1:])
-        beside.parent = created  # so that it moves with the object
-        beside[RAW] = True
-        collection.objects.link(beside)
+        _put_beside(created, [create_raw(f"{name} raw", raw[0] * factor + shift, *raw[1:])], collection)
     return created
+
+
+def _collection(
+    kind: str, name: str, within: bpy.types.Collection, what: list[bpy.types.Object]
+) -> bpy.types.Collection:
+    """A new collection for the levels of detail or the convex hulls of an object; ``within`` if there are none."""
+    if not what:
+        return within
+    made = bpy.data.collections.new(COLLECTIONS[kind].format(name=name))
+    made[BESIDE] = kind
+    within.children.link(made)
+    return made
+
+
+def _put_beside(
+    target: bpy.types.Object, besides: list[bpy.types.Object], collection: bpy.types.Collection, kind: str = ""
+) -> None:
+    """Hide objects beside another one, in a collection. They are its children, so that they move with it."""
+    for number, beside in enumerate(besides, start=1):
+        beside.hide_viewport = beside.hide_render = True
+        beside.parent = target
+        beside[BESIDE] = True
+        if kind:
+            beside[kind] = number
+        collection.objects.link(beside)
 
 
 def stand(vertices: NDArray[np.float32], size: float) -> tuple[np.float32, NDArray[np.float32]]:
@@ -77,43 +113,133 @@ def stand(vertices: NDArray[np.float32], size: float) -> tuple[np.float32, NDArr
     return np.float32(factor), np.array(shift, np.float32)
 
 
+def create_lod(
+    name: str,
+    vertices: NDArray[np.float32],
+    faces: NDArray[np.int32],
+    uvs: NDArray[np.float32],
+    material: bpy.types.Material,
+) -> bpy.types.Object:
+    """A level of detail."""
+    mesh = create_mesh(name, vertices, faces)
+    lay_out(mesh, uvs.reshape(-1, 2))
+    mesh.materials.append(material)
+    return bpy.data.objects.new(name, mesh)
+
+
+def create_hull(name: str, vertices: NDArray[np.float32], faces: NDArray[np.int32]) -> bpy.types.Object:
+    """A convex hull, drawn as a wire where it is shown."""
+    mesh = create_mesh(name, vertices, faces)
+    mesh.polygons.foreach_set("use_smooth", np.zeros(len(faces), bool))
+    created = bpy.data.objects.new(name, mesh)
+    created.display_type = "WIRE"
+    return created
+
+
 def create_raw(
     name: str, vertices: NDArray[np.float32], faces: NDArray[np.int32], colors: NDArray[np.float32]
 ) -> bpy.types.Object:
-    """The mesh as it was decoded, hidden in viewports and renders, with ``colors`` [V, 3] sRGB as a color attribute."""
+    """The mesh as it was decoded, with ``colors`` [V, 3] sRGB as a color attribute."""
     mesh = create_mesh(name, vertices, faces)
     shades = np.ones((len(vertices), 4), np.float32)
     shades[:, :3] = colors
     attribute = mesh.color_attributes.new("Color", "BYTE_COLOR", "POINT")
     attribute.data.foreach_set("color_srgb", shades.ravel())
-    created = bpy.data.objects.new(name, mesh)
-    created.hide_viewport = created.hide_render = True
-    return created
+    return bpy.data.objects.new(name, mesh)
 
 
-def create_mesh(name: str, vertices: NDArray[np.float32], faces: NDArray[np.int32]) -> bpy.types.Mesh:
-    """A smooth-shaded mesh from ``vertices`` [V, 3] and ``faces`` [F, 3]."""
+class Polygons(NamedTuple):
+    """Faces as Blender takes them: the quads first."""
+
+    corners: NDArray[np.int32]  # [L] the vertices of one face after the other
+    uvs: NDArray[np.float32]  # [L, 2]
+    starts: NDArray[np.int32]  # [P] where each face begins
+
+    @classmethod
+    def of(cls, faces: NDArray[np.int32], uvs: NDArray[np.float32], quads: int) -> Polygons:
+        """From triangles [F, 3] with UVs [F, 3, 2]: of the first ones, up to ``quads`` pairs become quads.
+
+        A pair is (a, b, c) and (a, c, d) with the same UVs on both sides; others stay two triangles.
+        """
+        end = 2 * min(quads, len(faces) // 2)
+        one, other, uv, other_uv = faces[0:end:2], faces[1:end:2], uvs[0:end:2], uvs[1:end:2]
+        whole = (one[:, 0] == other[:, 0]) & (one[:, 2] == other[:, 1])
+        whole &= (uv[:, 0] == other_uv[:, 0]).all(axis=1) & (uv[:, 2] == other_uv[:, 1]).all(axis=1)
+        rest = np.ones(len(faces), bool)
+        rest[:end] = ~np.repeat(whole, 2)
+        corners = [np.concatenate([one[whole], other[whole, 2:]], axis=1), faces[rest]]
+        corner_uvs = [np.concatenate([uv[whole], other_uv[whole, 2:]], axis=1), uvs[rest]]
+        sizes = np.repeat(np.array([4, 3], np.int32), [len(part) for part in corners])
+        starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int32)
+        return cls(
+            np.concatenate([part.ravel() for part in corners]),
+            np.concatenate([part.reshape(-1, 2) for part in corner_uvs]),
+            starts,
+        )
+
+
+def create_mesh(
+    name: str, vertices: NDArray[np.float32], faces: NDArray[np.int32], starts: NDArray[np.int32] | None = None
+) -> bpy.types.Mesh:
+    """A smooth-shaded mesh from ``vertices`` [V, 3] and ``faces``: triangles [F, 3], or corners [L] of faces that begin
+    at ``starts`` [P]."""
+    if starts is None:
+        starts = np.arange(0, faces.size, 3, dtype=np.int32)
     mesh = bpy.data.meshes.new(name)
     mesh.vertices.add(len(vertices))
     mesh.loops.add(faces.size)
-    mesh.polygons.add(len(faces))
+    mesh.polygons.add(len(starts))
     mesh.attributes["position"].data.foreach_set("vector", vertices.ravel())
     mesh.attributes[".corner_vert"].data.foreach_set("value", faces.ravel())
-    mesh.polygons.foreach_set("loop_start", np.arange(0, faces.size, 3, dtype=np.int32))
+    mesh.polygons.foreach_set("loop_start", starts)
     mesh.update(calc_edges=True)
     return mesh
+
+
+def lay_out(mesh: bpy.types.Mesh, uvs: NDArray[np.float32]) -> None:
+    """Give a mesh that has none a UV map [L, 2], and seams where it is cut."""
+    mesh.uv_layers.new(name=UV_MAP, do_init=False).uv.foreach_set("vector", uvs.ravel())
+    mark_seams(mesh, uvs)
 
 
 def create_image(name: str, png: bytes, color_space: str = "sRGB") -> bpy.types.Image:
     """An image that is packed into the .blend. Its path, where *Unpack* would write it, is no other image's."""
     image = bpy.data.images.new(name, 1, 1)
     image.colorspace_settings.name = color_space
-    taken = {key(other.filepath_raw) for other in bpy.data.images}
-    free = numbered(bpy.path.clean_name(image.name), lambda one: key(f"//textures/{one}.png") not in taken)
-    image.filepath_raw = f"//textures/{free}.png"
+    image.filepath_raw = _free_path(image, ".png")
     image.source = "FILE"
     image.pack(data=png, data_len=len(png))
     return image
+
+
+def create_tiled_image(name: str, path: str, color_space: str = "sRGB") -> bpy.types.Image:
+    """An image of ``TILES`` that is packed as ``create_image`` packs it. ``path`` has ``UDIM`` for their numbers."""
+    image = load_tiles(path, TILES)
+    image.name = name
+    image.colorspace_settings.name = color_space
+    image.pack()
+    image.filepath_raw = _free_path(image, f".{UDIM}.png")
+    for tile in image.packed_files:  # packing gives them the path of their file, with all its folders
+        tile.filepath = image.filepath_raw.replace(UDIM, str(tile.tile_number))
+    return image
+
+
+def load_tiles(path: str, tiles: Iterable[int]) -> bpy.types.Image:
+    """An image whose UDIM tiles are files; ``path`` has ``UDIM`` for their numbers."""
+    image = bpy.data.images.load(path)
+    image.source = "TILED"
+    there = {tile.number for tile in image.tiles}
+    for number in tiles:
+        if number not in there:
+            image.tiles.new(number)
+    return image
+
+
+def _free_path(image: bpy.types.Image, ending: str) -> str:
+    """Where *Unpack* would write an image: no other image has this path."""
+    taken = {key(other.filepath_raw) for other in bpy.data.images if other != image}
+    free = numbered(bpy.path.clean_name(image.name), lambda one: key(f"//textures/{one}{ending}") not in taken)
+    return f"//textures/{free}{ending}"
 
 
 def create_material(
@@ -121,11 +247,13 @@ def create_material(
     image: bpy.types.Image,
     normal_image: bpy.types.Image | None = None,
     occlusion_image: bpy.types.Image | None = None,
+    *,
+    rough: bool = False,
 ) -> bpy.types.Material:
     """A Principled BSDF with the image as its base colour and, if given, a map of tangent-space normals (green up).
 
     An ambient occlusion map is only for exported files. It changes no render, because Cycles and EEVEE compute
-    occlusion themselves.
+    occlusion themselves. If it is ``rough``, its green and blue are the roughness and the metalness.
     """
     material = bpy.data.materials.new(name)
     if bpy.app.version < (5, 0, 0):
@@ -157,8 +285,16 @@ def create_material(
         exported.location = (channels.location.x + 200, channels.location.y)
         links.new(occlusion.outputs["Color"], channels.inputs["Color"])
         links.new(channels.outputs["Red"], exported.inputs[GLTF_OCCLUSION])
+        if rough:
+            links.new(channels.outputs["Green"], shader.inputs["Roughness"])
+            links.new(channels.outputs["Blue"], shader.inputs["Metallic"])
     nodes.active = texture  # Solid shading set to Texture shows the active image node
     return material
+
+
+def is_rough(settings: Mapping[str, Any]) -> bool:
+    """Whether the roughness of an asset that was made with these settings was estimated."""
+    return settings.get("roughness") == "estimated"
 
 
 def _gltf_group() -> bpy.types.ShaderNodeTree:
@@ -169,6 +305,27 @@ def _gltf_group() -> bpy.types.ShaderNodeTree:
     if GLTF_OCCLUSION not in group.interface.items_tree:
         group.interface.new_socket(GLTF_OCCLUSION, socket_type="NodeSocketFloat")
     return group
+
+
+def _contents(result: protocol.Result) -> dict[str, bytes | str]:
+    """The content of a result's images by kind, or the path of their tiles. Raises OSError, ValueError."""
+    found: dict[str, bytes | str] = {}
+    for kind in TEXTURES:
+        if result.tiles.get(kind):
+            for tile in TILES:
+                _png(result.tiles[kind].replace(UDIM, str(tile)))
+            found[kind] = result.tiles[kind]
+        elif path := getattr(result, kind):
+            found[kind] = _png(path)
+    return found
+
+
+def _image(name: str, kind: str, content: bytes | str) -> bpy.types.Image:
+    """The image of a kind, from what ``_contents`` found."""
+    color_space = "sRGB" if kind == "texture" else "Non-Color"
+    if isinstance(content, bytes):
+        return create_image(name, content, color_space)
+    return create_tiled_image(name, content, color_space)
 
 
 def _png(path: str) -> bytes:
@@ -187,6 +344,26 @@ def _raw_arrays(path: str) -> tuple[NDArray[np.float32], NDArray[np.int32], NDAr
     if colors.shape != vertices.shape:
         raise ValueError(f"colours {colors.shape} do not match {len(vertices)} vertices")
     return vertices, faces, colors.astype(np.float32)
+
+
+def _numbered(arrays: Mapping[str, NDArray[Any]], kind: str) -> list[str]:
+    """The prefixes of the levels of detail (``lod``) or of the convex hulls (``hull``)."""
+    prefixes = [f"{kind}{number}_" for number in range(1, MOST_BESIDE + 1)]
+    return list(itertools.takewhile(lambda prefix: prefix + "vertices" in arrays, prefixes))
+
+
+def _hull(arrays: Mapping[str, NDArray[Any]], prefix: str) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """The vertices and faces of a convex hull. Raises ValueError."""
+    vertices, faces = (_array(arrays, prefix + key) for key in ("vertices", "faces"))
+    return _checked(vertices, faces, np.zeros((len(faces), 3, 2), np.float32))[:2]
+
+
+def _level(
+    arrays: Mapping[str, NDArray[Any]], prefix: str
+) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.float32]]:
+    """The vertices, faces and UVs of the mesh or one of its levels of detail. Raises ValueError."""
+    vertices, faces, uvs = (_array(arrays, prefix + key) for key in ("vertices", "faces", "uvs"))
+    return _checked(vertices, faces, uvs)
 
 
 def _array(arrays: Mapping[str, NDArray[Any]], key: str) -> NDArray[Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,10 @@ from numpy.typing import NDArray
 
 from ...backend import protocol
 from ..translations import translate
-from .made import NOTE, PREFIX
+from .made import LEVEL, NOTE, PREFIX, besides
 from .mesh_arrays import active_uvs, read_integers, triangle_loops
 from .mesh_import import create_image, create_material
+from .seams import has_seams, mark_seams
 
 #: The custom property that keeps how an object was painted. How its shape was made is kept too.
 TEXTURE = PREFIX + "texture"
@@ -55,25 +58,57 @@ def paint(
             raise ValueError(f"uvs {uvs.shape} do not match the mesh")
     if target.data.users > 1:  # other objects keep their texture
         target.data = target.data.copy()
-    cut = 0 if uvs is None else add_uv_map(target.data, uvs)
+    notes = [result.note]
+    if uvs is not None:
+        notes += _lay_out_anew(target.data, uvs)
+    elif (own := target.data.uv_layers.active) is not None:
+        own.active_render = True  # the texture is for the map that was chosen, not for another one that was rendered
     name = f"{target.name} texture"
     for slot in target.material_slots:
         slot.link = "DATA"
     target.data.materials.clear()
-    target.data.materials.append(create_material(name, create_image(name, texture)))
+    material = create_material(name, create_image(name, texture))
+    target.data.materials.append(material)
+    for level in besides(target, LEVEL).values():
+        if _has_the_uvs_of(level.data, target.data):
+            if level.data.users > 1:
+                level.data = level.data.copy()
+            level.data.materials.clear()
+            level.data.materials.append(material)
     target.data.polygons.foreach_set("material_index", np.zeros(len(target.data.polygons), np.int32))
     target.data.update()
     target[TEXTURE] = json.dumps(
         {key: settings[key] for key in ("images", "model", "seed", "steps") if key in settings}
     )
-    if cut:
-        target[NOTE] = translate("{n} faces were split along the seams of the texture").format(n=cut)
+    if note := " ".join(filter(None, notes)):
+        target[NOTE] = note
+    elif NOTE in target:
+        del target[NOTE]  # it was about another texture
+
+
+def _lay_out_anew(mesh: bpy.types.Mesh, uvs: NDArray[np.float32]) -> list[str]:
+    """Give the mesh a UV map as ``add_uv_map`` does, and say what else that changes."""
+    marked = has_seams(mesh)
+    split = add_uv_map(mesh, uvs)
+    notes = []
+    if split:
+        notes.append(translate("{n} faces were split along the seams of the texture.").format(n=split))
+    if marked:
+        notes.append(translate("The marked seams are now those of the new UVs; Undo brings yours back."))
+    return notes
+
+
+def _has_the_uvs_of(level: bpy.types.Mesh, mesh: bpy.types.Mesh) -> bool:
+    """Whether a level of detail has no other UVs than the mesh, so that the same texture fits it."""
+    mine, all_uvs = (np.ascontiguousarray(active_uvs(each), np.float32).view(np.int64) for each in (level, mesh))
+    return bool(len(mine)) and bool(np.isin(mine, all_uvs).all())
 
 
 def add_uv_map(mesh: bpy.types.Mesh, uvs: NDArray[np.float32]) -> int:
-    """Give the mesh a UV map from the UVs of its triangles [F, 3, 2].
+    """Give the mesh a UV map from the UVs of its triangles [F, 3, 2], and seams where it is cut.
 
-    Faces that a seam runs through are split into triangles. Returns their number.
+    Faces that a seam runs through are split into triangles. Returns their number. Sharp edges, normals and other UV
+    maps stay as they are.
     """
     corners, sides = triangle_loops(mesh), read_integers(mesh.polygons, "loop_total", (len(mesh.polygons),))
     polygon = np.repeat(np.arange(len(sides)), sides - 2)  # of each triangle
@@ -84,47 +119,84 @@ def add_uv_map(mesh: bpy.types.Mesh, uvs: NDArray[np.float32]) -> int:
     if layer is None:
         raise ValueError(translate("the mesh already has the maximum number of UV maps"))
     layer.active = layer.active_render = True
-    layer.uv.foreach_set("vector", flat.ravel())
+    # Not by ``layer.uv``: that writes into the arrays that a duplicate of this mesh shares with it.
+    mesh.attributes[layer.name].data.foreach_set("vector", flat.ravel())
     if len(torn):
         inside = np.isin(polygon, torn)
-        _cut(mesh, torn, polygon[inside], corners[inside], uvs[inside])
+        with _kept_normals(mesh):
+            _cut(mesh, polygon[inside], corners[inside], uvs[inside])
+    mark_seams(mesh, active_uvs(mesh))
     return len(torn)
 
 
-def _cut(
-    mesh: bpy.types.Mesh,
-    torn: NDArray[np.intp],
-    polygon: NDArray[np.intp],
-    corners: NDArray[np.int32],
-    uvs: NDArray[np.float32],
-) -> None:
-    """Replace the polygons ``torn`` with their triangles, which get these UVs."""
+@contextmanager
+def _kept_normals(mesh: bpy.types.Mesh) -> Iterator[None]:
+    """Keep the custom normals of a mesh while its faces are split.
+
+    Blender stores them relative to the faces around a vertex, so they would turn with these. From 5.0 on they may also
+    be plain vectors, which stay by themselves.
+    """
+    stored = mesh.attributes.get("custom_normal")
+    if not mesh.has_custom_normals or (stored is not None and stored.data_type == "FLOAT_VECTOR"):
+        yield
+        return
+    normals = np.empty((len(mesh.loops), 3), np.float32)
+    mesh.corner_normals.foreach_get("vector", normals.ravel())
+    kept = mesh.attributes.new("kept normals", "FLOAT_VECTOR", "CORNER")
+    kept.data.foreach_set("vector", normals.ravel())
+    name = kept.name
+    try:
+        yield
+    finally:
+        kept = mesh.attributes[name]
+        normals = np.empty((len(mesh.loops), 3), np.float32)
+        kept.data.foreach_get("vector", normals.ravel())
+        mesh.attributes.remove(kept)
+        mesh.normals_split_custom_set(normals)
+
+
+def _cut(mesh: bpy.types.Mesh, polygon: NDArray[np.intp], corners: NDArray[np.int32], uvs: NDArray[np.float32]) -> None:
+    """Split polygons into triangles, which get these UVs.
+
+    Args:
+        mesh: whose polygons are split.
+        polygon: [T] the polygon of each triangle, ascending.
+        corners: [T, 3] the loops at its corners.
+        uvs: [T, 3, 2].
+    """
     first = read_integers(mesh.polygons, "loop_start", (len(mesh.polygons),))
+    begins = np.flatnonzero(np.diff(polygon, prepend=-1))
     work = bmesh.new()
     try:
         work.from_mesh(mesh)
         work.faces.ensure_lookup_table()
         layer = work.loops.layers.uv[UV_MAP]
-        old = {int(index): work.faces[index] for index in torn}
-        for index, triangle, places in zip(polygon, corners - first[polygon][:, None], uvs, strict=True):
-            loops = [old[int(index)].loops[corner] for corner in triangle]
-            face = work.faces.new([loop.vert for loop in loops], old[int(index)])
-            for loop, before, place in zip(face.loops, loops, places, strict=True):
-                _copy(work.loops.layers, before, loop)
-                loop[layer].uv = place
-        bmesh.ops.delete(work, geom=list(old.values()), context="FACES_ONLY")
+        faces = [work.faces[index] for index in polygon[begins]]
+        local = corners - first[polygon][:, None]
+        for face, own, places in zip(faces, np.split(local, begins[1:]), np.split(uvs, begins[1:]), strict=True):
+            _split(face, own.tolist(), places.tolist(), layer)
         work.to_mesh(mesh)
     finally:
         work.free()
 
 
-def _copy(layers: Any, corner: Any, to: Any) -> None:
-    """Copy all attributes from one corner of a face to another.
+def _split(face: bmesh.types.BMFace, triangles: list[list[int]], uvs: list[list[list[float]]], layer: Any) -> None:
+    """Split a face into triangles, given by the numbers of its corners.
 
-    ``BMLoop.copy_from`` would leave Python with an invalid loop.
+    Blender's own splitting copies all that the face and its corners have.
     """
-    for uv in layers.uv.values():
-        to[uv].uv = corner[uv].uv
-    for group in (layers.float, layers.int, layers.float_vector, layers.float_color, layers.color, layers.string):
-        for layer in group.values():
-            to[layer] = corner[layer]
+    vertices = [loop.vert for loop in face.loops]
+    number = {vertex: corner for corner, vertex in enumerate(vertices)}
+    pieces, count = [face], len(vertices)
+    sides = {(min(a, b), max(a, b)) for a, b, c in triangles for a, b in ((a, b), (b, c), (c, a))}
+    for one, other in sorted(sides):
+        if other - one in (1, count - 1):
+            continue  # a side of the face itself
+        ends = {vertices[one], vertices[other]}
+        piece = next(piece for piece in pieces if ends <= set(piece.verts))
+        pieces.append(bmesh.utils.face_split(piece, vertices[one], vertices[other])[0])
+    places = {frozenset(own): dict(zip(own, uv, strict=True)) for own, uv in zip(triangles, uvs, strict=True)}
+    for piece in pieces:
+        own = places[frozenset(number[vertex] for vertex in piece.verts)]
+        for loop in piece.loops:
+            loop[layer].uv = own[number[loop.vert]]

@@ -15,7 +15,7 @@ from mathutils import Matrix
 from numpy.typing import NDArray
 
 from ...backend import protocol
-from .made import PREFIX, RAW
+from .made import BESIDE, HULL, LEVEL, PREFIX
 from .mesh_import import create_object
 
 
@@ -36,25 +36,40 @@ def put_in_place(target: bpy.types.Object, result: protocol.Result, settings: Ma
         del target[name]
     for name in made.keys():  # noqa: SIM118
         target[name] = made[name]
-    _replace_raw(target, made, bottom)
+    _replace_besides(target, made, bottom)
     bpy.data.objects.remove(made)
     _drop(old, new)
 
 
-def _replace_raw(target: bpy.types.Object, made: bpy.types.Object, bottom: NDArray[np.float32]) -> None:
-    """Replace the raw mesh of an object with that of another one, if there is one. The names are kept."""
-    names = []
-    for child in [child for child in target.children if RAW in child]:
-        raw = child.data
-        names.append((child.name, raw.name))
+def _replace_besides(target: bpy.types.Object, made: bpy.types.Object, bottom: NDArray[np.float32]) -> None:
+    """Replace what is beside an object with what is beside another one. Names are kept, and no collection is left."""
+    names: dict[tuple[object, ...], tuple[str, str]] = {}
+    emptied: dict[str, bpy.types.Collection] = {}
+    for child in [child for child in target.children if BESIDE in child]:
+        mesh = child.data
+        names[_kind(child)] = child.name, mesh.name
+        emptied |= {each[BESIDE]: each for each in child.users_collection if BESIDE in each}
         bpy.data.objects.remove(child)
-        if not raw.users:
-            bpy.data.meshes.remove(raw)
-    for number, child in enumerate([child for child in made.children if RAW in child]):
+        if not mesh.users:
+            bpy.data.meshes.remove(mesh)
+    called = {}
+    for kind, each in emptied.items():
+        if not each.objects and not each.children:  # else somebody keeps other things in it
+            called[kind] = each.name
+            bpy.data.collections.remove(each)
+    for child in [child for child in made.children if BESIDE in child]:
         child.data.transform(Matrix.Translation(bottom.tolist()))
         child.parent = target
-        if number < len(names):
-            child.name, child.data.name = names[number]
+        if _kind(child) in names:
+            child.name, child.data.name = names[_kind(child)]
+        for each in child.users_collection:
+            if each.get(BESIDE) in called:
+                each.name = called[each[BESIDE]]
+
+
+def _kind(beside: bpy.types.Object) -> tuple[object, ...]:
+    """What an object beside another one is: the raw mesh, or a level of detail or convex hull of a number."""
+    return beside.get(LEVEL), beside.get(HULL)
 
 
 def extent(mesh: bpy.types.Mesh) -> tuple[NDArray[np.float32], float]:

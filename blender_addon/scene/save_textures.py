@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import bpy
 
 from ...backend.files import write_whole
+from ...backend.formats import UDIM
 from ...backend.names import asset_name, key, longest_in, numbered
 from .export_images import Picture
 
@@ -26,7 +28,7 @@ def _images(target: bpy.types.Object) -> Iterator[bpy.types.Image]:
             continue
         for node in material.node_tree.nodes:
             image = node.image if node.type == "TEX_IMAGE" else None
-            if image is None or image.library is not None or image.source not in ("FILE", "GENERATED"):
+            if image is None or image.library is not None or image.source not in ("FILE", "GENERATED", "TILED"):
                 continue
             if image.packed_file is not None:
                 yield image
@@ -40,25 +42,34 @@ def save(images: Iterable[bpy.types.Image]) -> list[Path]:
     """
     folder = Path(bpy.path.abspath(FOLDER))
     folder.mkdir(exist_ok=True)
-    saved = []
+    saved: list[Path] = []
     for image in images:
-        content = Picture(image).png()
-        named = asset_name(Path(bpy.path.abspath(image.filepath_raw) or image.name).stem, longest_in(folder))
+        tiles = Picture(image).tile_pngs()
+        contents = {f".{tile}.png": png for tile, png in tiles.items()} if tiles else {".png": Picture(image).png()}
+        ending = f".{UDIM}.png" if tiles else ".png"
+        stem = Path(bpy.path.abspath(image.filepath_raw) or image.name).stem.removesuffix(f".{UDIM}")
+        named = asset_name(stem, longest_in(folder))
         there = {key(path.name): path for path in folder.iterdir()}
         used = {key(other.filepath_raw) for other in bpy.data.images if other != image}
 
-        def is_free(name: str, content: bytes = content, there: dict[str, Path] = there, used: set[str] = used) -> bool:
-            path = there.get(key(f"{name}.png"))
-            is_same = path is None or (path.is_file() and path.read_bytes() == content)
-            return is_same and key(f"{FOLDER}{name}.png") not in used
-
-        path = folder / f"{numbered(named, is_free)}.png"
-        if not path.is_file():
-            write_whole(path, content)
-        image.filepath_raw = FOLDER + path.name
-        image.source = "FILE"
+        free = numbered(named, partial(_is_free, contents, ending, there, used))
+        paths = {folder / (free + each): png for each, png in contents.items()}
+        for path, png in paths.items():
+            if not path.is_file():
+                write_whole(path, png)
+        image.filepath_raw = FOLDER + free + ending
+        image.source = "TILED" if tiles else "FILE"
         image.unpack(method="REMOVE")
         if image.is_dirty:
             image.reload()
-        saved.append(path)
+        saved += paths
     return saved
+
+
+def _is_free(
+    contents: Mapping[str, bytes], ending: str, there: Mapping[str, Path], used: Collection[str], name: str
+) -> bool:
+    """Whether an image can have this name: its files, by ending, are not there or the same, and its path is unused."""
+    files = [(there.get(key(name + each)), png) for each, png in contents.items()]
+    same = all(path is None or (path.is_file() and path.read_bytes() == png) for path, png in files)
+    return same and key(FOLDER + name + ending) not in used

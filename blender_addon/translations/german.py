@@ -194,6 +194,14 @@ TEXTS = {
     "Length of the object's longest side": "Länge der längsten Seite des Objekts",
     "Faces": "Flächen",
     "Maximum number of triangles in the finished mesh": "Höchstzahl der Dreiecke im fertigen Mesh",
+    "Maximum Error": "Größter Fehler",
+    "Custom Maximum Error": "Eigener größter Fehler",
+    "Largest distance of the finished mesh from the decoded one, in percent of its longest side": (
+        "Größter Abstand des fertigen Meshs vom dekodierten, in Prozent seiner längsten Seite"
+    ),
+    "Use as few triangles as keep the mesh this close to the decoded one, however many that are": (
+        "So wenige Dreiecke verwenden, wie das Mesh so nah am dekodierten halten, gleich wie viele das sind"
+    ),
     "Texture": "Textur",
     "Width and height of the texture in pixels": "Breite und Höhe der Textur in Pixeln",
     "Add Image Cameras": "Bildkameras hinzufügen",
@@ -203,6 +211,31 @@ TEXTS = {
     ),
     "Select an object whose texture was painted from its images": (
         "Ein Objekt auswählen, dessen Textur aus seinen Bildern gemalt wurde"
+    ),
+    "Quads": "Vierecke",
+    "Cover the surface with quads along its curvature instead of triangles. A quad counts as two triangles": (
+        "Die Oberfläche entlang ihrer Krümmung mit Vierecken statt Dreiecken belegen. Ein Viereck zählt doppelt"
+    ),
+    "Levels of Detail": "Detailstufen",
+    "Also make the mesh with 50, 25 and 12 percent of its faces, for the same texture, as hidden objects": (
+        "Das Netz auch mit 50, 25 und 12 Prozent seiner Flächen erzeugen, für dieselbe Textur, als verborgene Objekte"
+    ),
+    "Collision Hulls": "Kollisionshüllen",
+    "Also make convex hulls for the collisions of game engines, as hidden objects": (
+        "Auch konvexe Hüllen für die Kollisionen von Spiel-Engines erzeugen, als verborgene Objekte"
+    ),
+    "UDIM Tiles": "UDIM-Kacheln",
+    "Lay the texture out in four UDIM tiles, each half as wide. glTF, which has no tiles, gets it whole": (
+        "Die Textur auf vier UDIM-Kacheln verteilen, jede halb so breit. glTF kennt keine Kacheln und bekommt sie ganz"
+    ),
+    "{name} has other UDIM tiles than 1001, 1002, 1011 and 1012. Choose OBJ, FBX or USDZ": (
+        "{name} hat andere UDIM-Kacheln als 1001, 1002, 1011 und 1012. Bitte OBJ, FBX oder USDZ wählen"
+    ),
+    "{name} has no UDIM tiles, but other images of the object do. Choose OBJ, FBX or USDZ": (
+        "{name} hat keine UDIM-Kacheln, andere Bilder des Objekts aber schon. Bitte OBJ, FBX oder USDZ wählen"
+    ),
+    "{name} was painted on. Save it in the image editor first": (
+        "{name} wurde bemalt. Bitte das Bild zuerst im Bildeditor speichern"
     ),
     "Texture Source": "Texturquelle",
     "Where the colors of the texture come from": "Woher die Farben der Textur stammen",
@@ -227,8 +260,21 @@ TEXTS = {
         "Die 3D-Gauß-Funktionen um die Oberfläche. Schärfer, aber nicht in jedem Modell vorhanden"
     ),
     "Normal Map": "Normalmap",
-    "Bake the detail of the decoded mesh into a normal map, so that few faces look like many": (
-        "Die Details des dekodierten Meshs in eine Normalmap backen, sodass wenige Flächen wie viele aussehen"
+    "Roughness": "Rauheit",
+    "How rough the surface is. It is never metal: an image does not tell": (
+        "Wie rau die Oberfläche ist. Metall ist sie nie: Ein Bild verrät das nicht"
+    ),
+    "Constant": "Konstant",
+    "The same roughness everywhere": "Überall dieselbe Rauheit",
+    "Estimated": "Geschätzt",
+    "By the highlights in the images, if the texture is painted from them. Where they show none, it is the constant": (
+        "Nach den Glanzlichtern in den Bildern, wenn die Textur aus ihnen gemalt wird. Wo keine zu sehen sind, gilt "
+        "der konstante Wert"
+    ),
+    "Bake the detail of the decoded mesh into a normal map, so that few faces look like many. Green is up, as in "
+    "OpenGL": (
+        "Die Details des dekodierten Meshs in eine Normalmap backen, sodass wenige Flächen wie viele aussehen. Grün "
+        "zeigt nach oben, wie in OpenGL"
     ),
     "Ambient Occlusion": "Ambient Occlusion",
     "Bake an ambient occlusion map for game engines. It is part of exported glTF files and does not change renders": (
@@ -386,6 +432,10 @@ TEXTS = {
         "Den Ursprung des Objekts in den Ursprung der Datei legen. Sonst bleibt es, wo es in der Szene steht"
     ),
     "Replace Files": "Dateien ersetzen",
+    "Compress the mesh in a .glb with Draco. Not every program can read it": (
+        "Das Mesh in einer .glb mit Draco verkleinern. Nicht jedes Programm kann es lesen"
+    ),
+    "This Blender was built without Draco. Turn Draco off": "Dieses Blender hat kein Draco. Schalten Sie es aus",
     "Replace files of the same names. Otherwise new files get a number": (
         "Dateien mit denselben Namen ersetzen. Sonst bekommen neue Dateien eine Nummer"
     ),
@@ -652,6 +702,9 @@ TEXTS = {
         "{name} hat keine Pixel. Die Datei wurde vielleicht verschoben"
     ),
     "{needed} to download, {free} free in {folder}": "{needed} herunterzuladen, {free} frei in {folder}",
-    "{n} faces were split along the seams of the texture": "{n} Flächen wurden entlang der Nähte der Textur geteilt",
+    "{n} faces were split along the seams of the texture.": "{n} Flächen wurden entlang der Nähte der Textur geteilt.",
+    "The marked seams are now those of the new UVs; Undo brings yours back.": (
+        "Die markierten Nähte sind jetzt die der neuen UVs; Rückgängig bringt deine zurück."
+    ),
     "{present} of {size} downloaded": "{present} von {size} heruntergeladen",
 }

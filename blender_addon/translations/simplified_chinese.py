@@ -171,6 +171,14 @@ TEXTS = {
     "Length of the object's longest side": "物体最长边的长度",
     "Faces": "面",
     "Maximum number of triangles in the finished mesh": "最终网格的三角面数量上限",
+    "Maximum Error": "最大误差",
+    "Custom Maximum Error": "自定义最大误差",
+    "Largest distance of the finished mesh from the decoded one, in percent of its longest side": (
+        "最终网格与解码网格之间的最大距离，以其最长边的百分比表示"
+    ),
+    "Use as few triangles as keep the mesh this close to the decoded one, however many that are": (
+        "使用尽可能少的三角面，使网格与解码网格保持在此距离之内，无论数量多少"
+    ),
     "Texture": "纹理",
     "Width and height of the texture in pixels": "纹理的宽度和高度（像素）",
     "Add Image Cameras": "添加图像摄像机",
@@ -178,6 +186,29 @@ TEXTS = {
         "添加拍摄活动物体各图像所用的摄像机，并以图像为背景"
     ),
     "Select an object whose texture was painted from its images": "选择一个纹理由其图像绘制的物体",
+    "Quads": "四边形",
+    "Cover the surface with quads along its curvature instead of triangles. A quad counts as two triangles": (
+        "沿曲率用四边形而非三角形覆盖表面。一个四边形计为两个三角形"
+    ),
+    "Levels of Detail": "细节层次",
+    "Also make the mesh with 50, 25 and 12 percent of its faces, for the same texture, as hidden objects": (
+        "另生成面数为 50%、25% 和 12% 的网格，使用同一纹理，作为隐藏物体"
+    ),
+    "Collision Hulls": "碰撞凸包",
+    "Also make convex hulls for the collisions of game engines, as hidden objects": (
+        "另生成用于游戏引擎碰撞的凸包，作为隐藏物体"
+    ),
+    "UDIM Tiles": "UDIM 图块",
+    "Lay the texture out in four UDIM tiles, each half as wide. glTF, which has no tiles, gets it whole": (
+        "将纹理分布到四个 UDIM 图块，每个宽度减半。glTF 没有图块，使用整张纹理"
+    ),
+    "{name} has other UDIM tiles than 1001, 1002, 1011 and 1012. Choose OBJ, FBX or USDZ": (
+        "{name} 的 UDIM 图块不是 1001、1002、1011 和 1012。请选择 OBJ、FBX 或 USDZ"
+    ),
+    "{name} has no UDIM tiles, but other images of the object do. Choose OBJ, FBX or USDZ": (
+        "{name} 没有 UDIM 图块，但物体的其他图像有。请选择 OBJ、FBX 或 USDZ"
+    ),
+    "{name} was painted on. Save it in the image editor first": ("{name} 已被绘制。请先在图像编辑器中保存"),
     "Texture Source": "纹理来源",
     "Where the colors of the texture come from": "纹理颜色的来源",
     "Vertex Colors": "顶点色",
@@ -199,9 +230,18 @@ TEXTS = {
         "表面周围的 3D 高斯。更清晰，但并非所有模型都有"
     ),
     "Normal Map": "法线贴图",
-    "Bake the detail of the decoded mesh into a normal map, so that few faces look like many": (
-        "将解码网格的细节烘焙到法线贴图，使较少的面看起来细节丰富"
+    "Roughness": "糙度",
+    "How rough the surface is. It is never metal: an image does not tell": (
+        "表面的粗糙程度。绝不视为金属：图像无法判断"
     ),
+    "Constant": "恒定",
+    "The same roughness everywhere": "各处糙度相同",
+    "Estimated": "估算",
+    "By the highlights in the images, if the texture is painted from them. Where they show none, it is the constant": (
+        "纹理由图像绘制时，根据图像中的高光估算。没有高光之处使用恒定值"
+    ),
+    "Bake the detail of the decoded mesh into a normal map, so that few faces look like many. Green is up, as in "
+    "OpenGL": ("将解码网格的细节烘焙到法线贴图，使较少的面看起来细节丰富。绿色通道朝上，与 OpenGL 相同"),
     "Ambient Occlusion": "环境光遮蔽",
     "Bake an ambient occlusion map for game engines. It is part of exported glTF files and does not change renders": (
         "为游戏引擎烘焙环境光遮蔽贴图。导出的 glTF 文件会包含它，渲染结果不受影响"
@@ -334,6 +374,10 @@ TEXTS = {
         "将物体的原点置于文件的原点。否则保持其在场景中的位置"
     ),
     "Replace Files": "替换文件",
+    "Compress the mesh in a .glb with Draco. Not every program can read it": (
+        "用 Draco 压缩 .glb 中的网格。并非所有程序都能读取"
+    ),
+    "This Blender was built without Draco. Turn Draco off": "此 Blender 未包含 Draco，请关闭 Draco",
     "Replace files of the same names. Otherwise new files get a number": "替换同名文件。否则新文件会带编号",
     "Formats for {program}: {formats}": "适用于{program}的格式：{formats}",
     "Choose a folder": "请选择文件夹",
@@ -556,6 +600,9 @@ TEXTS = {
     "{name} has no faces": "{name} 没有面",
     "{name} has no pixels. Its file may have been moved": "{name} 没有像素。其文件可能已被移动",
     "{needed} to download, {free} free in {folder}": "需下载 {needed}，{folder} 中可用 {free}",
-    "{n} faces were split along the seams of the texture": "沿纹理接缝切分了 {n} 个面",
+    "{n} faces were split along the seams of the texture.": "沿纹理接缝切分了 {n} 个面。",
+    "The marked seams are now those of the new UVs; Undo brings yours back.": (
+        "标记的缝合边现在属于新的 UV；撤销可恢复您的标记。"
+    ),
     "{present} of {size} downloaded": "已下载 {present}（共 {size}）",
 }

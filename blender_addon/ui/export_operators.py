@@ -55,6 +55,11 @@ class EspalierExport(bpy.types.Operator):
         min=1.0,
         max=10_000.0,
     )
+    draco: BoolProperty(
+        name="Draco",
+        description="Compress the mesh in a .glb with Draco. Not every program can read it",
+        default=False,
+    )
     at_origin: BoolProperty(
         name="At the Origin",
         description="Put the object's origin at the origin of the file. Otherwise it stays where it is in the scene",
@@ -82,9 +87,10 @@ class EspalierExport(bpy.types.Operator):
         column = self.layout.column()
         column.use_property_split = True
         column.use_property_decorate = False
-        for name in ("target", "format", "print_size", "at_origin", "replace"):
+        useful = {"print_size": FORMATS[self.chosen].print_size, "draco": self.chosen == "glb"}
+        for name in ("target", "format", "print_size", "draco", "at_origin", "replace"):
             row = column.row()
-            row.active = name != "print_size" or FORMATS[self.chosen].print_size
+            row.active = useful.get(name, True)
             row.prop(self, name)
 
     @property
@@ -104,7 +110,7 @@ class EspalierExport(bpy.types.Operator):
         if wrong:
             self.report({"ERROR"}, wrong)
             return {"CANCELLED"}
-        wanted = export.Wanted(self.chosen, self.target, self.at_origin, self.print_size, self.replace)
+        wanted = export.Wanted(self.chosen, self.target, self.at_origin, self.print_size, self.replace, self.draco)
         written: list[Path] = []
         main = []
         for each in exportable(context):

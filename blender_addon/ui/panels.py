@@ -22,7 +22,7 @@ BUTTONS = 3
 #: In columns of fewer characters, the buttons of a cut-out have no text.
 NARROW = 26
 #: The settings in the subpanel *Object*, and all that are not in *Advanced*. The model is chosen by family and quality.
-OF_THE_OBJECT = ("faces", "texture_size")
+OF_THE_OBJECT = ("faces", "max_error", "quads", "texture_size")
 ELSEWHERE = ("model", "seed", *OF_THE_OBJECT)
 
 
@@ -85,7 +85,12 @@ class EspalierObjectPanel(SubPanel):
         size.prop(settings, "size")
         column.separator()
         for name in OF_THE_OBJECT:
-            column.prop(settings, name)
+            if protocol.ABOUT[name].own:
+                draw_optional(column, settings, name, protocol.ABOUT[name].title)
+                continue
+            row = column.row()
+            row.active = name != "faces" or not settings.use_max_error
+            row.prop(settings, name)
 
 
 class EspalierAdvancedPanel(SubPanel):
@@ -103,6 +108,7 @@ class EspalierAdvancedPanel(SubPanel):
             "multi_image": len(settings.images) > 1,
             "picture_strength": settings.texture_source == "picture",
             "keep_shading": settings.texture_source == "picture",
+            "roughness": settings.texture_source == "picture",
         }
         for name in protocol.names(protocol.Door.PANEL):
             if name in ELSEWHERE:
@@ -124,7 +130,7 @@ def property_column(layout: bpy.types.UILayout) -> bpy.types.UILayout:
 
 
 def draw_optional(layout: bpy.types.UILayout, settings: EspalierSettings, name: str, heading: str) -> None:
-    """Draw a number that may be left to the model, with the checkbox that overrides the model's."""
+    """Draw a number that may be None, with the checkbox that sets it."""
     row = layout.row(heading=heading)
     row.prop(settings, f"use_{name}", text="")
     number = row.row()

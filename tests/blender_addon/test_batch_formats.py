@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import bpy
 import pytest
 from espalier.backend.formats import FORMATS, Offer, offered
 from espalier.backend.whole import is_whole
 from espalier.blender_addon import batch
+from espalier.blender_addon.jobs.queue import Job
 from espalier.blender_addon.scene import export
 
 from tests.blender_addon.batches import Launcher, report, run, statuses
@@ -69,12 +72,78 @@ def test_a_target_chooses_format_and_names(folder: Callable[..., Path], launch: 
     assert set(report(tmp_path / "print")["mug"]["files"].values()) == {"mug.3mf"}
 
 
+def test_levels_and_hulls_are_files_or_in_the_file(
+    folder: Callable[..., Path], launch: Launcher, tmp_path: Path
+) -> None:
+    images, more = folder("mug"), ("--lods", "--collision", "--seed", "3")
+    assert run(launch, tmp_path / "unreal", images, "--target", "unreal", *more) == 0
+    assert set(report(tmp_path / "unreal")["mug"]["files"].values()) == {"mug.fbx", "mug_BC.png", "mug_N.png"}
+    assert b"LodGroup" in (tmp_path / "unreal" / "mug.fbx").read_bytes()
+    assert b"UCX_mug_LOD0_04" in (tmp_path / "unreal" / "mug.fbx").read_bytes()
+    out = tmp_path / "any"
+    assert run(launch, out, images, "--format", "glb,obj,fbx", *more) == 0
+    files = set(report(out)["mug"]["files"].values())
+    levels = {f"mug_LOD{number}{ending}" for number in (1, 2, 3) for ending in (".obj", ".fbx")}
+    assert files == {"mug.glb", "mug.obj", "mug.mtl", "mug.fbx", *(f"mug{ending}" for ending in IMAGES.values())} | {
+        *levels,
+        "mug.hulls.glb",
+        "mug.hulls.obj",
+        "mug.hulls.fbx",
+    }
+    assert {path.name for path in out.iterdir() if path.name.startswith("mug")} == files
+    assert run(launch, out, images, "--format", "glb,obj,fbx", *more) == 0
+    assert statuses(out) == {"mug": "skipped"}
+    assert run(launch, tmp_path / "godot", images, "--target", "godot", *more) == 0
+    assert set(report(tmp_path / "godot")["mug"]["files"].values()) == {"mug.glb"}
+    settings = json.loads((tmp_path / "godot" / "report.json").read_text())["settings"]
+    assert settings["collision_nodes"]
+
+
+def test_tiles_are_what_blender_writes(folder: Callable[..., Path], launch: Launcher, tmp_path: Path) -> None:
+    images, out = folder("mug"), tmp_path / "out"
+    assert run(launch, out, images, "--format", "glb,obj,fbx", "--udim") == 0
+    kinds, tiles = ("texture", "normal_map"), (1001, 1002, 1011, 1012)
+    files = set(report(out)["mug"]["files"].values())
+    assert files == {"mug.glb", "mug.obj", "mug.mtl", "mug.fbx", *(f"mug.{kind}.png" for kind in kinds)} | {
+        f"mug.{kind}.{tile}.png" for kind in kinds for tile in tiles
+    }
+    assert {path.name for path in out.iterdir() if path.name.startswith("mug")} == files
+    assert b"mug.texture.<UDIM>.png" in (out / "mug.fbx").read_bytes()
+    assert run(launch, out, images, "--format", "glb,obj,fbx", "--udim") == 0
+    assert statuses(out) == {"mug": "skipped"}
+
+
+def test_an_asset_without_hulls_is_an_asset(
+    folder: Callable[..., Path], launch: Launcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If none could be made, as its note says, no file is missed, and the next run tries again."""
+    run_job = batch.run
+
+    def without(job: Job, *more: Any) -> None:
+        run_job(job, *more)
+        assert job.result is not None
+        files = {kind: file for kind, file in job.result.files.items() if not kind.endswith("_hulls")}
+        job.result = dataclasses.replace(job.result, files=files)
+
+    monkeypatch.setattr(batch, "run", without)
+    out, images = tmp_path / "out", folder("mug")
+    for _ in range(2):
+        assert run(launch, out, images, "--format", "glb", "--collision") == 0
+        assert statuses(out) == {"mug": "done"}
+        assert set(report(out)["mug"]["files"].values()) == {"mug.glb"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
         (["--format", "obj,gaussians"], "choose from glb, blend, obj, fbx, usd, usdz, stl, 3mf, ply"),
         (["--target", "unity", "--format", "usdz"], "--target unity --format usdz: choose from glb, blend, fbx"),
         (["--target", "threejs", "--texture-size", "8192"], "--texture-size 8192: three.js takes at most 4096"),
+        (
+            ["--target", "threejs", "--udim", "--texture-size", "8192"],
+            "--texture-size 8192: three.js takes at most 4096",
+        ),
+        (["--udim", "--texture-size", "17"], "Texture size must be even for UDIM tiles, not 17"),
         (["--target", "gimp"], "invalid choice: 'gimp'"),
     ],
 )

@@ -258,6 +258,29 @@ def killed() -> Steps:
     check("mug" in bpy.data.objects and is_textured("mug"), "and makes the object")
 
 
+def quads_with_levels() -> Steps:
+    settings, before = bpy.context.scene.espalier, set(objects())
+    settings.use_steps, settings.quads, settings.lods = False, True, True
+    bpy.context.scene.cursor.location = (2.9, -1.5, 0.0)
+    yield from press("espalier.generate")
+    yield from made("an object of quads")
+    (name,) = (name for name in set(objects()) - before if "_LOD" not in name)
+    target = bpy.data.objects[name]
+    sizes = np.array([polygon.loop_total for polygon in target.data.polygons])
+    check(
+        (sizes == 4).mean() > 0.9 and set(sizes) <= {3, 4}, f"{(sizes == 4).mean():.0%} of {len(sizes)} faces are quads"
+    )
+    triangles = (sizes - 2).sum()
+    shares = [len(child.data.polygons) / triangles for child in sorted(target.children, key=lambda one: one.name)]
+    check(np.allclose(shares, (0.5, 0.25, 0.12), atol=0.02), f"its levels of detail have {np.round(shares, 2)} of them")
+    check(all(child.hide_viewport for child in target.children), "and are hidden")
+    select(name)
+    call(bpy.ops.view3d.view_selected)
+    driver.view()[1].spaces.active.overlay.show_wireframes = True
+    yield 2.0
+    picture("22_quads")
+
+
 def whole() -> Steps:
     driver.unfold("ESPALIER_PT_iterate", "ESPALIER_PT_history")
     yield from image_to_object()
@@ -268,6 +291,7 @@ def whole() -> Steps:
     yield from kept()
     yield from no_image()
     yield from killed()
+    yield from quads_with_levels()
 
 
 driver.drive(whole())

@@ -24,6 +24,8 @@ from espalier.blender_addon.jobs.client import Backend
 from espalier.blender_addon.jobs.queue import Job, JobQueue
 from espalier.blender_addon.scene import export, mesh_import, print_check
 
+from tests.blender_addon.scene.export_cases import facts, points, read, state
+
 #: Formats that this Blender can write. After a glTF export pip's bpy 4.2 crashes at its own exit, and 4.5 may hang.
 GLTF = bool(bpy.app.binary_path) or bpy.app.version >= (5, 0)
 ALL = [name for name in offered(Offer.BUTTON) if not export.obstacle(name) and (name != "glb" or GLTF)]
@@ -70,63 +72,6 @@ def run(what: bpy.types.Object, out: Path, format: str, **more: Any) -> list[Pat
         return list(export.export(bpy.context, what, out, export.Wanted(format, **more)).files)
 
 
-def state() -> dict[str, Any]:
-    """What must not change in a file: every datablock, and of meshes every number."""
-    bpy.context.view_layer.update()
-    found: dict[str, Any] = {
-        name: sorted(
-            (each.name, each.session_uid if hasattr(each, "session_uid") else 0) for each in getattr(bpy.data, name)
-        )
-        for name in ("objects", "meshes", "materials", "images", "node_groups", "collections", "scenes")
-    }
-    for mesh in bpy.data.meshes:
-        for attribute in mesh.attributes:
-            first = attribute.data[0] if len(attribute.data) else None
-            word = next((one for one in ("vector", "value", "color") if hasattr(first, one)), None)
-            if word is not None:
-                found[f"{mesh.name} {attribute.name}"] = [
-                    tuple(value) if hasattr(value, "__len__") else value
-                    for value in (getattr(each, word) for each in attribute.data)
-                ]
-    for image in bpy.data.images:
-        found[f"image {image.name}"] = (
-            image.filepath_raw,
-            image.is_dirty,
-            image.packed_file and bytes(image.packed_file.data),
-        )
-    for target in bpy.data.objects:
-        found[f"object {target.name}"] = (
-            [list(row) for row in target.matrix_world],
-            target.select_get(),
-            dict(target.items()),
-            [slot.material and slot.material.name for slot in target.material_slots],
-        )
-    found["active"] = bpy.context.view_layer.objects.active
-    return found
-
-
-def points(target: bpy.types.Object) -> np.ndarray:
-    """The places of the vertices in the scene [V, 3]."""
-    bpy.context.view_layer.update()
-    return np.array([target.matrix_world @ vertex.co for vertex in target.data.vertices])
-
-
-def facts(target: bpy.types.Object) -> dict[str, Any]:
-    """What must survive a way through a file."""
-    mesh, places = target.data, points(target)
-    mesh.calc_loop_triangles()
-    corners = places[np.array([list(triangle.vertices) for triangle in mesh.loop_triangles])]
-    crosses = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    uvs = np.array([each.uv for each in mesh.uv_layers[0].data]) if mesh.uv_layers else np.zeros((0, 2))
-    return {
-        "faces": len(corners),
-        "bounds": np.array([places.min(axis=0), places.max(axis=0)]),
-        "area": np.linalg.norm(crosses, axis=1).sum() / 2,
-        "volume": (corners[:, 0] * crosses).sum() / 6,
-        "uvs": np.sort(uvs.sum(axis=1)),
-    }
-
-
 def agree(found: dict[str, Any], expected: dict[str, Any]) -> None:
     assert found["faces"] == expected["faces"]
     np.testing.assert_allclose(found["bounds"], expected["bounds"], atol=2e-5)
@@ -137,17 +82,7 @@ def agree(found: dict[str, Any], expected: dict[str, Any]) -> None:
 
 def opened(path: Path) -> bpy.types.Object:
     """The one mesh in a file, as Blender imports it into an empty scene."""
-    bpy.ops.wm.read_factory_settings(use_empty=True)
-    operators: dict[str, Any] = {
-        ".glb": lambda: bpy.ops.import_scene.gltf,
-        ".obj": lambda: bpy.ops.wm.obj_import,
-        ".fbx": lambda: bpy.ops.import_scene.fbx,
-        ".usdc": lambda: bpy.ops.wm.usd_import,
-        ".usdz": lambda: bpy.ops.wm.usd_import,
-        ".stl": lambda: bpy.ops.wm.stl_import,
-    }
-    with contextlib.redirect_stdout(io.StringIO()):
-        operators[path.suffix]()(filepath=str(path))
+    read(path)
     (target,) = (one for one in bpy.data.objects if one.type == "MESH")
     return target
 
@@ -309,6 +244,27 @@ def test_a_gltf_has_tangents_and_occlusion(mug: bpy.types.Object, out: Path) -> 
     assert b'"TANGENT"' in content
     assert b'"occlusionTexture"' in content
     assert content.count(b'"mimeType":"image/png"') == 3
+
+
+@NEEDS_GLTF
+def test_a_gltf_can_be_compressed(mug: bpy.types.Object, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (plain,) = run(mug, out, "glb")
+    whole = export._WRITERS["glb"]
+    with monkeypatch.context() as patched:  # as where the library is missing: the exporter writes on without it
+        patched.setitem(export._WRITERS, "glb", lambda path, _: whole(path, {}))
+        with pytest.raises(RuntimeError, match="without Draco"):
+            run(mug, out, "glb", draco=True)
+    assert list(out.iterdir()) == [plain]
+    try:
+        (small,) = run(mug, out, "glb", draco=True)
+    except RuntimeError:
+        pytest.skip("this Blender was built without Draco")
+    assert small.stat().st_size < plain.stat().st_size
+    expected = facts(opened(plain))
+    found = facts(opened(small))
+    assert found["faces"] == expected["faces"]
+    np.testing.assert_allclose(found["bounds"], expected["bounds"], atol=1e-3)
+    np.testing.assert_allclose(found["area"], expected["area"], rtol=0.01)
 
 
 # --- programs --------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import pytest
 from espalier.backend import protocol
 from espalier.blender_addon.jobs.client import Backend
 from espalier.blender_addon.jobs.queue import Job, JobQueue
-from espalier.blender_addon.scene import mesh_import
+from espalier.blender_addon.scene import export_images, mesh_import
 
 
 @pytest.fixture
@@ -38,6 +38,15 @@ def exported(made: bpy.types.Object, path: Path) -> tuple[dict[str, Any], bytes]
     content = path.read_bytes()
     (length,) = struct.unpack_from("<I", content, 12)
     return json.loads(content[20 : 20 + length]), content[28 + length :]
+
+
+@pytest.fixture
+def rough(start: Callable[..., Backend], make_job: Callable[..., Job], until: Callable[..., None]) -> protocol.Result:
+    queue = JobQueue(lambda: start("ok"))
+    queue.submit(job := make_job("pot", roughness="estimated"))
+    until(lambda: not queue.active, queue.step)
+    assert job.result is not None
+    return job.result
 
 
 @pytest.mark.skipif(
@@ -75,6 +84,26 @@ def test_it_has_no_part_in_renders(result: protocol.Result) -> None:
     group = next(node for node in nodes if node.type == "GROUP")
     assert not [link for output in group.outputs for link in output.links]
     assert nodes.active.image.name == "mug"
+
+
+def test_the_material_has_an_estimated_roughness(rough: protocol.Result, result: protocol.Result) -> None:
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    for made, links in ((create(rough, "pot"), {"Roughness": "Green", "Metallic": "Blue"}), (create(result), {})):
+        material = made.active_material
+        assert material is not None
+        shader = next(node for node in material.node_tree.nodes if node.type == "BSDF_PRINCIPLED")
+        for name in ("Roughness", "Metallic"):
+            socket = shader.inputs[name]
+            assert socket.is_linked == (name in links)
+            if name in links:
+                (link,) = socket.links
+                assert link.from_socket.name == links[name]
+                image = link.from_node.inputs["Color"].links[0].from_node.image
+                assert image.colorspace_settings.name == "Non-Color"
+                assert bytes(image.packed_file.data) == Path(rough.occlusion).read_bytes()
+    pot = bpy.data.objects["pot"]
+    assert pot["espalier_roughness"] == "estimated"
+    assert set(export_images.pictures_of(pot.data)) == {"texture", "normal_map", "occlusion"}
 
 
 def test_objects_share_the_node_group(result: protocol.Result) -> None:

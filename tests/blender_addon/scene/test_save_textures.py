@@ -141,7 +141,7 @@ def test_the_options_are_drawn(saved: bpy.types.Object) -> None:
     for chosen in ("fbx", "3mf"):
         operator: Any = types.SimpleNamespace(layout=Layout(drawn), chosen=chosen)
         export_operators.EspalierExport.draw(operator, bpy.context)
-    options = ("target", "format", "print_size", "at_origin", "replace")
+    options = ("target", "format", "print_size", "draco", "at_origin", "replace")
     assert drawn == 2 * [("prop", name) for name in options]
     known = bpy.ops.espalier.export.get_rna_type().properties.keys()
     assert set(options) <= set(known)

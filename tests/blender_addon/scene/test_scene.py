@@ -173,7 +173,8 @@ def test_an_object_remembers_how_it_was_made(result: protocol.Result) -> None:
     (image,) = remembered.pop("images")
     assert Path(image).name == "mug.png"
     expected = {name: result.settings[name] for name in protocol.names(protocol.Door.OBJECT)}
-    assert remembered == {**expected, "size": 1.0}
+    # What is None has no place in a file, and is None again when it is not there.
+    assert remembered == {name: value for name, value in expected.items() if value is not None} | {"size": 1.0}
     assert expected["multi_image"] == "multidiffusion"
 
 
@@ -234,6 +235,46 @@ def test_a_face_that_uses_a_vertex_twice_is_left_out() -> None:
     _, kept, uvs = mesh_import._checked(vertices, faces, np.zeros((2, 3, 2)))
     assert kept.tolist() == [[0, 1, 2]]
     assert uvs.shape == (1, 3, 2)
+
+
+def test_levels_of_detail_are_hidden_objects_with_the_same_material(tmp_path: Path) -> None:
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    arrays: dict[str, Any] = {}
+    for prefix, points in (("", 5), ("lod1_", 4), ("lod2_", 3)):
+        arrays[prefix + "vertices"] = np.random.default_rng(points).random((points, 3)).astype(np.float32)
+        arrays[prefix + "faces"] = np.array([[0, k, k + 1] for k in range(1, points - 1)], np.int32)
+        arrays[prefix + "uvs"] = np.zeros((points - 2, 3, 2), np.float32)
+    np.savez(tmp_path / "mesh.npz", **arrays)
+    (tmp_path / "texture.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    result = protocol.Result("a", str(tmp_path / "mesh.npz"), str(tmp_path / "texture.png"), "")
+    made = mesh_import.create_object(result, name="a", collection=bpy.context.scene.collection, settings={})
+    assert [child.name for child in made.children] == ["a_LOD1", "a_LOD2"]
+    for child, faces in zip(made.children, (2, 1), strict=True):
+        assert child.hide_viewport
+        assert child.hide_render
+        assert len(child.data.polygons) == faces
+        assert list(child.data.materials) == list(made.data.materials)
+        assert child.data.uv_layers.keys() == [mesh_import.UV_MAP]
+    arrays["lod2_faces"] = np.array([[0, 1, 9]], np.int32)
+    np.savez(tmp_path / "mesh.npz", **arrays)
+    before = datablocks()
+    with pytest.raises(ValueError, match="does not exist"):
+        mesh_import.create_object(result, name="b", collection=bpy.context.scene.collection, settings={})
+    assert datablocks() == before
+
+
+def test_pairs_of_triangles_become_quads_if_no_seam_is_between_them() -> None:
+    faces = np.array([[0, 1, 2], [0, 2, 3], [4, 5, 6], [4, 6, 7], [8, 9, 10], [3, 2, 8]], np.int32)
+    uvs = np.random.default_rng(0).random((12, 2)).astype(np.float32)[faces]
+    uvs[3, 1] += 0.1  # of the second pair: its halves are apart on the texture
+    for count, corners, sizes in ((0, [], []), (1, [0, 1, 2, 3], [4]), (9, [0, 1, 2, 3], [4])):
+        made = mesh_import.Polygons.of(faces, uvs, count)
+        rest = faces[2 * len(sizes) :]
+        assert made.corners.tolist() == corners + rest.ravel().tolist()
+        assert np.diff([*made.starts, len(made.corners)]).tolist() == sizes + [3] * len(rest)
+        assert made.uvs.shape == (len(made.corners), 2)
+    assert np.array_equal(made.uvs[:4], [*uvs[0], uvs[1, 2]])
+    assert np.array_equal(made.uvs[4:], uvs[2:].reshape(-1, 2))
 
 
 def test_the_button(press: Press, until: Until) -> None:

@@ -28,6 +28,25 @@ def test_blender_changes_nothing(family: str, faces: int, tmp_path: Path, made: 
     bpy.data.meshes.remove(mesh)
 
 
+@pytest.mark.parametrize("family", ["house", "desk"])
+def test_blender_changes_nothing_about_quads(family: str, made: Callable[[str], object]) -> None:
+    from backend.mesh.finish import finish
+
+    finished = finish(made(family), faces=8_000, texture_size=16, quads=True)  # type: ignore[arg-type]
+    count = finished.counts["quads"]
+    assert finished.certificate.sound
+    faces = finished.faces.astype(np.int32)
+    polygons = mesh_import.Polygons.of(faces, finished.uvs, count)
+    factor, shift = mesh_import.stand(finished.vertices, 1.0)
+    points = finished.vertices * factor + shift
+    mesh = mesh_import.create_mesh(family, points, polygons.corners, polygons.starts)
+    assert not mesh.validate(verbose=False)
+    sizes = np.array([polygon.loop_total for polygon in mesh.polygons])
+    assert (sizes == 4).sum() == count > 0.85 * len(sizes)
+    assert (sizes == 3).sum() == len(faces) - 2 * count
+    bpy.data.meshes.remove(mesh)
+
+
 @pytest.fixture(scope="module")
 def made() -> Callable[[str], object]:
     """The raw surface that the bundled student makes of a held-out object of a family."""

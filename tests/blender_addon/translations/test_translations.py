@@ -36,7 +36,7 @@ SHOWN = ("translate", "draw_text")
 #: The same in ``SERVER``. What has values in it stays in English there, as what the backend says does.
 SAID = ("Status", "Problem", "_step", "_report")
 #: What is the same in every language.
-NAMES = {"Espalier", *(each.title for each in FORMATS.values()), "Unreal Engine", "Unity", "Godot", "three.js"}
+NAMES = {"Draco", "Espalier", *(each.title for each in FORMATS.values()), "Unreal Engine", "Unity", "Godot", "three.js"}
 
 
 def literal(node: ast.expr) -> Iterator[str]:

@@ -100,6 +100,7 @@ def job(registered: None, tmp_path: Path) -> Iterator[Job]:
 
 
 def test_register_twice() -> None:
+    bpy.ops.wm.read_factory_settings(use_empty=True)  # an earlier test's scene keeps its settings
     for _ in range(2):
         blender_addon.register()
         assert bpy.context.scene.espalier.model == "mini-mdt"
