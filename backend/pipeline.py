@@ -1,17 +1,16 @@
-"""Image to textured mesh: prepare, encode, structure, latents, decode, finish.
+"""Image to textured mesh: a model in memory, and all stages in their order.
 
-Each stage is a function of plain tensors that knows nothing about the others. ``Pipeline.generate`` runs them in this
-order and is the only place that connects them.
+The stages are in ``stages``. This is the only place that connects them.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,12 +18,11 @@ from torch import Tensor, nn
 from .config import Normalization, PipelineConfig, SamplerSettings
 from .errors import GenerationError, SettingsError
 from .guard import StructureReport, inspect, note_on, outline
-from .images.framing import images_to_tensor, prepare_image
-from .mesh import MeshError, RawMesh
-from .mesh.extract.flexicubes import extract_mesh
-from .mesh.extract.seal import seal_cubes, seal_voxels
-from .mesh.finish import FinishedMesh, finish, note_on_surface
-from .mesh.paint.paint import Pictures, note_on_views
+from .kept import Kept, image_digest
+from .mesh import RawMesh
+from .mesh.extract.seal import seal_voxels
+from .mesh.finish import FinishedMesh, note_on_surface
+from .mesh.paint.paint import note_on_views
 from .mesh.paint.roughness import note_on_roughness
 from .models.gaussians import Gaussians
 from .models.image_encoder import ImageEncoder
@@ -34,8 +32,21 @@ from .models.structure_flow import StructureFlow
 from .models.structure_vae import StructureDecoder
 from .progress import Check, Clock, OnProgress, interruptible
 from .protocol import Settings
-from .sampling import Model, State, conditioned, euler_sample, of_several, time_steps, with_guidance
 from .sparse.tensor import SparseTensor
+from .stages import (
+    RETRY,
+    decode_gaussians,
+    decode_mesh,
+    decode_structure,
+    encode,
+    finish_mesh,
+    latent_noise,
+    prepare,
+    require_turns,
+    sample_latents,
+    sample_structure,
+    structure_noise,
+)
 from .weights.checkpoints import Checkpoint, Network
 from .weights.folders import ModelFolder
 
@@ -45,168 +56,9 @@ if TYPE_CHECKING:
 #: How often to resample a structure that cannot be what the images show; the last time with the teacher.
 RETRIES = 3
 
-_RETRY = "Try another seed, or an image that shows one object clearly."
 
-
-# --- stages ----------------------------------------------------------------------------------------------------------
-
-
-def prepare(images: Sequence[Image.Image], size: int) -> Tensor:
-    """RGBA images of V views to framed, normalised pixels [V, 3, size, size]."""
-    return images_to_tensor([prepare_image(image, size) for image in images], size)
-
-
-def encode(encoder: ImageEncoder, pixels: Tensor) -> Tensor:
-    """Pixels [V, 3, S, S] of V views to condition tokens [V, L, C]."""
-    return cast(Tensor, encoder(pixels))
-
-
-def structure_noise(flow: StructureFlow, generator: torch.Generator, device: torch.device) -> Tensor:
-    """The noise [1, C, R, R, R] to sample a structure from. Drawn on the CPU, so that all devices get the same."""
-    shape = (1, flow.in_channels, *[flow.resolution] * 3)
-    return torch.randn(shape, generator=generator).to(device)
-
-
-def sample_structure(
-    flow: StructureFlow,
-    noise: Tensor,
-    cond: Tensor,
-    sampler: SamplerSettings,
-    normalization: Normalization | None,
-    on_step: Callable[[int, int], None] = lambda step, steps: None,
-) -> Tensor:
-    """Structure latents [B, C, R, R, R] of B objects, all conditioned on the tokens [V, L, C] of the same V views."""
-    latents = _sample(flow, noise, cond, sampler, on_step)
-    if normalization is None:
-        return latents
-    mean, std = _statistics(normalization, latents.device)
-    return latents * std[:, None, None, None] + mean[:, None, None, None]
-
-
-def decode_structure(decoder: StructureDecoder, latents: Tensor) -> Tensor:
-    """Latents [B, C, R, R, R] to occupied voxels [N, 4] int32 (batch, x, y, z): those with a positive logit."""
-    logits = decoder(latents)  # [B, 1, S, S, S]
-    return torch.nonzero(logits[:, 0] > 0).int()
-
-
-def latent_noise(flow: LatentFlow, coords: Tensor, generator: torch.Generator) -> SparseTensor:
-    """The noise [N, C] to sample latents on the voxels [N, 4] from. Drawn on the CPU, as ``structure_noise`` is."""
-    return SparseTensor(torch.randn((len(coords), flow.in_channels), generator=generator).to(coords.device), coords)
-
-
-def sample_latents(
-    flow: LatentFlow,
-    noise: SparseTensor,
-    cond: Tensor,
-    sampler: SamplerSettings,
-    normalization: Normalization,
-    on_step: Callable[[int, int], None] = lambda step, steps: None,
-) -> SparseTensor:
-    """Structured latents [N, C] on the voxels of the noise, conditioned on the tokens [V, L, C] of V views."""
-    latents = _sample(flow, noise, cond, sampler, on_step)
-    mean, std = _statistics(normalization, cond.device)
-    return latents.replace(latents.feats * std + mean)
-
-
-def decode_mesh(decoder: LatentMeshDecoder, latents: SparseTensor, *, seal: bool = False) -> RawMesh:
-    """The surface of structured latents [N, C], on a grid four times as fine; with ``seal`` its leaks are closed.
-
-    Raises GenerationError if the surface is empty or the decoder's output cannot be used.
-    """
-    features, resolution = decoder(latents), 4 * decoder.resolution
-    coords, values = features.coords[:, 1:], features.feats
-    try:
-        if seal:
-            coords, values = seal_cubes(coords, values, resolution)
-        raw = extract_mesh(coords, values, resolution)
-    except MeshError as error:
-        raise _mesh_error(error) from error
-    if len(raw.faces) == 0:
-        raise GenerationError("mesh_empty", "The object that the model made has no surface.", _RETRY)
-    return raw
-
-
-def decode_gaussians(decoder: LatentGaussianDecoder, latents: SparseTensor) -> Gaussians:
-    """The Gaussians of structured latents [N, C] of one object."""
-    return decoder.gaussians(decoder(latents))[0]
-
-
-def finish_mesh(
-    raw: RawMesh, gaussians: Gaussians | None, images: Sequence[Image.Image], settings: Settings, check: Check
-) -> FinishedMesh:
-    """Clean, simplify, unwrap and texture the surface. Raises GenerationError if no part of it is visible."""
-    try:
-        return finish(
-            raw,
-            faces=settings.faces,
-            texture_size=settings.texture_size,
-            max_error=None if settings.max_error is None else settings.max_error / 100,
-            normal_map=settings.normal_map,
-            ambient_occlusion=settings.ambient_occlusion,
-            gaussians=gaussians if settings.texture_source == "gaussians" else None,
-            quads=settings.quads,
-            lods=settings.lods,
-            collision=settings.collision,
-            udim=settings.udim,
-            pictures=pictures_for(images, settings),
-            check=check,
-        )
-    except MeshError as error:
-        raise _mesh_error(error) from error
-
-
-def pictures_for(images: Sequence[Image.Image], settings: Settings) -> Pictures | None:
-    """What to paint the texture from; None if it is not painted from the images."""
-    if settings.texture_source != "picture":
-        return None
-    return Pictures(images, settings.picture_strength, settings.keep_shading, settings.roughness == "estimated")
-
-
-def _sample(
-    flow: nn.Module, noise: State, cond: Tensor, sampler: SamplerSettings, on_step: Callable[[int, int], None]
-) -> State:
-    """Integrate a flow from ``noise``, conditioned on the tokens of the views; the negative condition is zeros.
-
-    Each condition gets its own call: a single batch would take 12 to 25 % less time on the CPU at the sizes of mini
-    (0.1 s of a 2-step job), but twice the memory at those of TRELLIS.
-    """
-    model = cast("Model[State]", flow)
-    times = time_steps(sampler.steps, sampler.rescale_t)
-    velocity = with_guidance(
-        of_several([conditioned(model, view) for view in cond.split(1)], sampler.multi_image, times),
-        conditioned(model, torch.zeros_like(cond[:1])),
-        sampler.guidance,
-        sampler.interval,
-    )
-    return euler_sample(
-        velocity,
-        noise,
-        steps=sampler.steps,
-        rescale_t=sampler.rescale_t,
-        sigma_min=sampler.sigma_min,
-        on_step=lambda step: on_step(step.index, step.total),
-    )
-
-
-def _statistics(normalization: Normalization, device: torch.device) -> tuple[Tensor, Tensor]:
-    return torch.tensor(normalization.mean, device=device), torch.tensor(normalization.std, device=device)
-
-
-def _require_turns(images: int, sampler: SamplerSettings) -> None:
-    """Raise SettingsError if images take turns, one step each, and there are fewer steps than images."""
-    if sampler.multi_image == "stochastic" and images > sampler.steps:
-        message = f"{images} images cannot take turns in {sampler.steps} step{'s' * (sampler.steps > 1)}."
-        raise SettingsError("settings_invalid", message, "Use more steps, fewer images, or multidiffusion.")
-
-
-def _mesh_error(error: MeshError) -> GenerationError:
-    return GenerationError(error.code, f"No mesh could be made of what the model predicted: {error}.", _RETRY)
-
-
-# --- all of them -----------------------------------------------------------------------------------------------------
-
-
-class Reconstruction(NamedTuple):
+@dataclass(frozen=True)
+class Reconstruction:
     """What the networks make from images: a surface, its number of voxels, and Gaussians if they were asked for.
 
     ``note`` says if the first structure was not good; else it is empty.
@@ -317,11 +169,12 @@ class Pipeline:
         on_progress: OnProgress = lambda stage, step, steps: None,
         on_preview: Callable[[RawMesh], None] = lambda raw: None,
         check: Check = lambda: None,
+        kept: Kept | None = None,
     ) -> Generated:
         """Make one object from one or several RGBA images of it.
 
         The same images, settings and device give the same bytes, unless the first structure was not good: how often it
-        is sampled again depends on time (``_structure``).
+        is sampled again depends on time (``_structure``). ``kept`` is as in ``reconstruct``.
 
         ``check()`` is called before every block of every network and often while finishing; an exception that it raises
         ends the job and leaves the model unchanged. ``on_preview`` gets the mesh as soon as it is decoded.
@@ -329,17 +182,16 @@ class Pipeline:
         Raises GenerationError, and SettingsError for settings that this model does not support.
         """
         clock = Clock(self.device, on_progress, check)
-        raw, voxels, gaussians, note = self.reconstruct(images, settings, clock, on_preview)
+        made = self.reconstruct(images, settings, clock, on_preview, kept=kept)
         with clock.stage("finish"):
-            mesh = finish_mesh(raw, gaussians, images, settings, check)
-        counts = {"images": len(images), "voxels": voxels, "raw_faces": len(raw.faces)} | mesh.counts
+            mesh = finish_mesh(made.raw, made.gaussians, images, settings, check)
+        counts = {"images": len(images), "voxels": made.voxels, "raw_faces": len(made.raw.faces)} | mesh.counts
         wanted = settings.faces if settings.max_error is None else None
-        notes = [note, note_on_views(mesh.views), note_on_surface(mesh, wanted, settings.quads)]
+        notes = [made.note, note_on_views(mesh.views), note_on_surface(mesh, wanted, settings.quads)]
         if settings.roughness == "estimated":
             notes.append(note_on_roughness(mesh.roughness))
-        return Generated(mesh, raw, gaussians, clock.seconds, counts, " ".join(filter(None, notes)))
+        return Generated(mesh, made.raw, made.gaussians, clock.seconds, counts, " ".join(filter(None, notes)))
 
-    @torch.inference_mode()
     def reconstruct(
         self,
         images: Sequence[Image.Image],
@@ -348,19 +200,47 @@ class Pipeline:
         on_preview: Callable[[RawMesh], None] = lambda raw: None,
         *,
         structure: Tensor | None = None,
+        kept: Kept | None = None,
     ) -> Reconstruction:
         """Run all stages but the last; the voxels ``structure`` [N, 4], if given, replace a sampled structure.
 
-        Raises GenerationError, and SettingsError for settings that this model does not support.
+        What was reconstructed before from the same input is taken from ``kept``, and what is reconstructed now is kept
+        there. Raises GenerationError, and SettingsError for settings that this model does not support.
         """
-        clock = clock or Clock(self.device)
+        clock, kept = clock or Clock(self.device), kept or Kept(0)
+        images_key = tuple(map(image_digest, images))
+        made_by = (self.samplers(settings), settings.seed, settings.gaussians, settings.retry_seconds)
+        voxels = None if structure is None else structure.cpu().numpy().tobytes()
+        fresh: list[Reconstruction] = []
+
+        def make() -> Reconstruction:
+            fresh.append(self._reconstruct(images, images_key, settings, clock, on_preview, structure, kept))
+            return in_main_memory(fresh[0])
+
+        made = kept.get(("object", images_key, made_by, voxels), make)
+        if fresh:
+            return fresh[0]
+        on_preview(made.raw)
+        return made
+
+    @torch.inference_mode()
+    def _reconstruct(
+        self,
+        images: Sequence[Image.Image],
+        images_key: Hashable,
+        settings: Settings,
+        clock: Clock,
+        on_preview: Callable[[RawMesh], None],
+        structure: Tensor | None,
+        kept: Kept,
+    ) -> Reconstruction:
         if settings.gaussians and self.gaussian_decoder is None:
             message = f"The model {self.folder.name} has no decoder of Gaussians."
             raise SettingsError("settings_invalid", message, "Take the texture from the colors of the mesh.")
         generator = torch.Generator().manual_seed(settings.seed)
         samplers = self.samplers(settings)
         for sampler in samplers if structure is None else samplers[1:]:
-            _require_turns(len(images), sampler)
+            require_turns(len(images), sampler)
         networks = (
             self.image_encoder,
             self.structure_flow,
@@ -369,11 +249,7 @@ class Pipeline:
             self.mesh_decoder,
         )
         with interruptible(networks, clock.check):
-            with clock.stage("prepare"):
-                side = self.image_encoder.grid * self.image_encoder.patch_size
-                pixels = prepare(images, side).to(self.device)
-            with clock.stage("encode"), self.resident(self.image_encoder):
-                cond = encode(self.image_encoder, pixels)
+            cond = kept.get(("tokens", images_key), lambda: self._tokens(images, clock))
             if structure is None:
                 coords, note = self._structure(images, cond, settings, generator, clock)
             else:
@@ -388,6 +264,14 @@ class Pipeline:
             on_preview(raw)
             gaussians = self._gaussians(latents, clock) if settings.gaussians else None
         return Reconstruction(raw, len(coords), gaussians, note)
+
+    def _tokens(self, images: Sequence[Image.Image], clock: Clock) -> Tensor:
+        """The condition tokens [V, L, C] of V images."""
+        with clock.stage("prepare"):
+            side = self.image_encoder.grid * self.image_encoder.patch_size
+            pixels = prepare(images, side).to(self.device)
+        with clock.stage("encode"), self.resident(self.image_encoder):
+            return encode(self.image_encoder, pixels)
 
     def _structure(
         self,
@@ -429,7 +313,7 @@ class Pipeline:
                 pace, left = seconds / calls, left - seconds * (attempt > 0)
         chosen = max(range(len(reports)), key=lambda i: reports[i].rank)
         if not len(found[chosen]):
-            raise GenerationError("structure_empty", "The model found no object in the image.", _RETRY)
+            raise GenerationError("structure_empty", "The model found no object in the image.", RETRY)
         coords = found[chosen]
         if self.config.seal_leaks:
             coords = seal_voxels(coords, self.latent_flow.resolution)
@@ -460,6 +344,18 @@ def _teacher(model: ModelFolder, device: torch.device, verify: bool) -> Teacher 
     config = model.base.config
     flow = Checkpoint(model.base.network(config.structure_flow), StructureFlow, device, verify=verify)
     return Teacher(flow, config.structure_sampler, config.structure_normalization)
+
+
+Value = TypeVar("Value")
+
+
+def in_main_memory(value: Value) -> Value:
+    """The value with its tensors in main memory, where there is more of it than on a device."""
+    if isinstance(value, Tensor):
+        return cast(Value, value.cpu())
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{each.name: in_main_memory(getattr(value, each.name)) for each in fields(value)})
+    return value
 
 
 def _silent(step: int, steps: int) -> None:

@@ -6,9 +6,11 @@ the wire: messages carry paths into the job's folder.
 
 Blender -> backend (requests): ``generate``, ``cutout``, ``cancel``, ``unload``, ``shutdown``.
 Backend -> Blender (messages): ``ready`` (always first), then for each job ``progress``, ``preview`` and exactly one of
-``result``, ``error`` or ``cancelled``. A ``cutout`` gets exactly one of ``cutout_done``, ``error`` or ``cancelled``,
-also while a job runs. ``unloaded`` answers ``unload``.
-Commands that Blender starts (``models``, ``download``, ``verify``, ``delete``, ``fetch``, ``device``): see the end.
+``result``, ``error`` or ``cancelled``. A job with ``seeds`` sends a ``candidate`` for each in place of the preview, and
+ends with ``explored`` in place of the result. A ``cutout`` gets exactly one of ``cutout_done``, ``error`` or
+``cancelled``, also while a job runs. ``unloaded`` answers ``unload``.
+Commands that Blender starts (``models``, ``download``, ``verify``, ``delete``, ``fetch``, ``device``) print reports:
+see ``command_reports``.
 """
 
 from __future__ import annotations
@@ -20,6 +22,19 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from .certificate import Certificate
+from .command_reports import (
+    Device,
+    DeviceCheck,
+    Done,
+    Installed,
+    Interrupted,
+    ModelInfo,
+    ModelList,
+    Transfer,
+    Unlocked,
+    Wheel,
+    Wheels,
+)
 from .image_facts import (
     BACKGROUND_REMOVED,
     CHECKER_GREYS,
@@ -69,11 +84,22 @@ __all__ = [
     "About",
     "Certificate",
     "Choice",
+    "Device",
+    "DeviceCheck",
+    "Done",
     "Door",
     "ImageCamera",
+    "Installed",
+    "Interrupted",
     "InvalidSetting",
+    "ModelInfo",
+    "ModelList",
     "ProtocolError",
     "Settings",
+    "Transfer",
+    "Unlocked",
+    "Wheel",
+    "Wheels",
     "add_options",
     "default",
     "from_options",
@@ -98,6 +124,9 @@ STAGES: dict[str, float] = {
     "finish": 0.15,
 }
 
+#: How many seeds a job may have.
+MOST_SEEDS = 64
+
 #: A place in an image, as fractions of its width and height from the top left: the object there is meant. Without one,
 #: the largest is.
 Point = tuple[float, float]
@@ -116,6 +145,11 @@ class Generate(Settings):
     ``points`` has a point for each image, or is empty: see ``Point``. ``painted`` says for each image whether a person
     has painted its transparency, or is empty. That transparency is used as it is, whatever ``background`` says.
     ``name`` is what the asset is called in its files; without one it has the name of the first image.
+
+    With ``seeds``, the objects of these seeds are made instead of that of ``seed``, but not finished. ``views`` says
+    for each of them which images it is made from, by their numbers, or is empty: then it is all of them. What was made
+    is kept for some time, so that a later ``generate`` with one of the seeds, the same images and settings only has to
+    finish its object. It gives the same bytes as without. ``mesh`` must be empty.
     """
 
     type: ClassVar[str] = "generate"
@@ -126,6 +160,8 @@ class Generate(Settings):
     name: str = field(default="", kw_only=True)
     points: tuple[Point | None, ...] = field(default=(), kw_only=True)
     painted: tuple[bool, ...] = field(default=(), kw_only=True)
+    seeds: tuple[int, ...] = field(default=(), kw_only=True)
+    views: tuple[tuple[int, ...], ...] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
         """Check nothing yet: fields from the wire may hold anything. ``settings`` checks them, when a job can fail."""
@@ -218,6 +254,33 @@ class Preview:
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """One of the objects of a job with ``seeds``: the raw coloured mesh, as in ``Preview``, or why there is none.
+
+    ``number`` is that of its seed in ``seeds``. ``note`` is as in ``Result``. If this object could not be made,
+    ``arrays`` is empty, and ``problem`` and ``hint`` say why; the others are made all the same.
+    """
+
+    type: ClassVar[str] = "candidate"
+    job: str
+    number: int
+    arrays: str
+    note: str = ""
+    problem: str = ""
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Explored:
+    """All candidates of a job have been sent. ``timings`` and ``settings`` are as in ``Result``."""
+
+    type: ClassVar[str] = "explored"
+    job: str
+    timings: dict[str, float] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Result:
     """The finished object.
 
@@ -303,11 +366,11 @@ class Unloaded:
 
 
 Request = Generate | Cutout | Cancel | Unload | Shutdown
-Message = Ready | Progress | Preview | Result | CutoutDone | Error | Cancelled | Unloaded
+Message = Ready | Progress | Preview | Candidate | Explored | Result | CutoutDone | Error | Cancelled | Unloaded
 
 _REQUESTS: dict[str, type] = {c.type: c for c in (Generate, Cutout, Cancel, Unload, Shutdown)}
 _MESSAGES: dict[str, type] = {
-    c.type: c for c in (Ready, Progress, Preview, Result, CutoutDone, Error, Cancelled, Unloaded)
+    c.type: c for c in (Ready, Progress, Preview, Candidate, Explored, Result, CutoutDone, Error, Cancelled, Unloaded)
 }
 
 
@@ -335,147 +398,7 @@ def decode_message(line: str) -> Message:
     return message
 
 
-# --- reports: printed by the commands that Blender starts as separate processes ---------------------------------------
-#
-# ``models`` prints a ModelList, ``device`` a Device and then a DeviceCheck. ``download``, ``verify``, ``delete`` and
-# ``fetch`` print Transfers while they work and Installed after each model, and end with Done, Error (``job`` None) or
-# Interrupted. ``fetch`` prints Wheels first.
-# Libraries print on the same stream: a line that is not a report is for the log.
-
-
-@dataclass(frozen=True)
-class ModelInfo:
-    """What Blender needs to know about a model. ``name`` is its name in ``Generate.model``. Sizes are in bytes.
-
-    ``state`` is ``bundled``, ``own`` (the person's, in the models folder), ``installed``, ``damaged``, ``partial`` or
-    ``not installed``. The fields from ``usable`` on are about generating. A model that cannot be used sets only
-    ``problem`` of them.
-    """
-
-    name: str
-    title: str
-    state: str
-    size: int  # of the whole model
-    present: int  # how much of it is on the disk
-    licence: str
-    source: str  # the page where it is published; "" if it does not come from a download
-    needs: tuple[str, ...]  # names of other models that it cannot work without
-    folder: str = ""
-    usable: bool = False  # all networks and the image encoder are there, and for an overlay its base
-    steps: tuple[int, int] = (0, 0)  # the steps it was made for: structure, latents
-    teacher: str = ""  # the name of an overlay's base; "" for a whole model
-    gaussians: bool = False  # whether a texture can be made from 3-D Gaussians
-    stamp: str = ""  # changes when a file of the model or of its base changes
-    problem: str = ""  # why the model cannot be used although it is there
-
-    @property
-    def published(self) -> bool:
-        """Whether it comes from a download, and can be verified and deleted."""
-        return bool(self.source)
-
-
-@dataclass(frozen=True)
-class ModelList:
-    """All models: bundled, the person's own, and published ones, installed or not."""
-
-    type: ClassVar[str] = "models"
-    models_folder: str
-    free: int  # bytes, on the folder's disk
-    models: tuple[ModelInfo, ...]
-
-
-@dataclass(frozen=True)
-class Transfer:
-    """``done`` of ``total`` bytes are there. ``model`` is the name of a model or of a package."""
-
-    type: ClassVar[str] = "progress"
-    model: str
-    action: str  # download, copy or verify
-    file: str
-    done: int
-    total: int
-
-
-@dataclass(frozen=True)
-class Installed:
-    """A model is installed, in ``folder``."""
-
-    type: ClassVar[str] = "installed"
-    model: str
-    folder: str
-
-
-@dataclass(frozen=True)
-class Done:
-    """A command has succeeded. ``still_missing`` names models that ``model`` needs and that are not installed."""
-
-    type: ClassVar[str] = "done"
-    model: str = ""
-    still_missing: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Interrupted:
-    """Ctrl-C ended a command. What has arrived is kept."""
-
-    type: ClassVar[str] = "cancelled"
-
-
-@dataclass(frozen=True)
-class Device:
-    """What the networks would run on. The report also shows that torch can be imported."""
-
-    type: ClassVar[str] = "device"
-    device: str  # a GPU's name, or "cpu"
-    memory: int | None  # bytes, of a GPU
-    torch: str  # its version
-
-
-@dataclass(frozen=True)
-class DeviceCheck:
-    """What the device of the last ``Device`` computed wrongly or not at all, a sentence for each; empty if nothing."""
-
-    type: ClassVar[str] = "device_check"
-    failed: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Wheel:
-    """An entry of ``packages.json``, the extension's locks: the exact wheel to install. Sizes are in bytes.
-
-    ``scripts/build_extension.py`` writes the file. The installation in Blender and the command ``fetch`` read it.
-    """
-
-    name: str
-    version: str
-    file: str
-    sha256: str
-    size: int
-    unpacked: int  # its size when installed
-
-    @property
-    def requirement(self) -> str:
-        """A line of a requirements file."""
-        return f"{self.name}=={self.version} --hash=sha256:{self.sha256}"
-
-
-@dataclass(frozen=True)
-class Unlocked:
-    """An entry of ``packages.json``: a build of torch whose hashes no lock has. Sizes are estimates, in bytes."""
-
-    version: str  # of torch, such as 2.13.0+cu126
-    size: int  # of all wheels that the build adds to those that the extension carries
-    unpacked: int
-
-
-@dataclass(frozen=True)
-class Wheels:
-    """The wheels that ``fetch`` is about to bring. ``source`` says who states the hashes that no lock has, else ""."""
-
-    type: ClassVar[str] = "wheels"
-    wheels: tuple[Wheel, ...]
-    source: str = ""
-
+# --- reports: see ``command_reports``. Libraries print on the same stream: what is not a report is for the log -------
 
 Report = ModelList | Transfer | Installed | Done | Error | Interrupted | Device | DeviceCheck | Wheels
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from .errors import GenerationError, SettingsError
+from .kept import Kept
 from .mesh import MeshError, RawMesh
 from .mesh.bake.bake import Source, bake
 from .mesh.bake.gaussian_color import GaussianColors
@@ -23,9 +24,10 @@ from .mesh.given import GivenMesh, GivenMeshError, read_mesh
 from .mesh.paint.paint import Painter, note_on_views
 from .mesh.sound.inspect import inspect
 from .mesh.voxelize import surface_voxels
-from .pipeline import Generated, Pipeline, Reconstruction, pictures_for
+from .pipeline import Generated, Pipeline, Reconstruction
 from .progress import Check, Clock, OnProgress
 from .protocol import Settings
+from .stages import pictures_for
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -48,6 +50,7 @@ def retexture(
     on_progress: OnProgress = lambda stage, step, steps: None,
     on_preview: Callable[[RawMesh], None] = lambda raw: None,
     check: Check = lambda: None,
+    kept: Kept | None = None,
 ) -> Generated:
     """Make a texture for ``mesh``, moved into the cube.
 
@@ -60,7 +63,7 @@ def retexture(
     mesh = mesh.in_cube(1 - 2 / resolution)
     voxels = surface_voxels(mesh.vertices, mesh.faces, resolution)
     structure = torch.from_numpy(np.pad(voxels, ((0, 0), (1, 0)))).to(pipeline.device)
-    made = pipeline.reconstruct(images, settings, clock, on_preview, structure=structure)
+    made = pipeline.reconstruct(images, settings, clock, on_preview, structure=structure, kept=kept)
     with clock.stage("finish"):
         painted, told = paint(mesh, made, images, settings, check)
     counts = {"images": len(images), "voxels": made.voxels, "raw_faces": len(made.raw.faces)} | painted.counts

@@ -42,7 +42,7 @@ SHARED = (
     "backend.whole",
     "backend.asset_facts",
     "backend.certificate",
-    "backend.certificate",
+    "backend.command_reports",
     "backend.formats",
     "backend.print_facts",
     "backend.threemf",
@@ -66,7 +66,8 @@ LAYERS = (
     ("backend.serving",),
     ("backend.retexture",),
     ("backend.pipeline",),
-    ("backend.guard", "backend.progress"),
+    ("backend.guard", "backend.stages"),
+    ("backend.progress",),
     ("backend.images",),
     ("backend.weights",),
     ("backend.store",),
@@ -76,7 +77,14 @@ LAYERS = (
     ("backend.config",),
     ("backend.errors",),
     ("backend.protocol",),
-    ("backend.settings", "backend.image_facts", "backend.files", "backend.typed_json", "backend.memory"),
+    (
+        "backend.settings",
+        "backend.image_facts",
+        "backend.files",
+        "backend.typed_json",
+        "backend.memory",
+        "backend.kept",
+    ),
     (
         "backend.names",
         "backend.whole",
@@ -87,6 +95,8 @@ LAYERS = (
         "backend.print_facts",
         "backend.threemf",
         "backend.signals",
+        "backend.command_reports",
+        "backend.kept",
     ),
 )
 #: The same inside the training and the mesh.

@@ -95,7 +95,7 @@ def evaluate(
 def generate(pipeline: Pipeline, case: Case, settings: Settings, say: Callable[[str], None]) -> metrics.Surface | None:
     """The outer surface that the model generates from the case's image; None if it generates nothing."""
     try:
-        return outer_surface(pipeline.reconstruct([case.image()], settings)[0])
+        return outer_surface(pipeline.reconstruct([case.image()], settings).raw)
     except BackendError as error:
         say(f"{case.family} {case.number}: {error}")
         return None

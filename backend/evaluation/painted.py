@@ -24,8 +24,9 @@ from ..errors import BackendError
 from ..mesh.finish import FinishedMesh
 from ..mesh.paint.camera import Camera
 from ..mesh.paint.shape import Shape
-from ..pipeline import Pipeline, finish_mesh
+from ..pipeline import Pipeline
 from ..protocol import Settings
+from ..stages import finish_mesh
 from ..training.objects.render import View, Window, frame
 from .cases import Case, cases
 from .metrics import true_picture

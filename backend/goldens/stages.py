@@ -15,8 +15,8 @@ from ..models.latent_flow import LatentFlow
 from ..models.latent_vae import LatentGaussianDecoder, LatentRadianceFieldDecoder
 from ..models.structure_flow import StructureFlow
 from ..models.structure_vae import StructureDecoder
-from ..pipeline import decode_structure, encode, latent_noise, sample_latents, sample_structure
 from ..sparse.tensor import SparseTensor
+from ..stages import decode_structure, encode, latent_noise, sample_latents, sample_structure
 from .case import GoldenCase, Network, filled, filled_for
 from .compare import Comparison, Value, compare_outputs
 from .networks import field_outputs, gaussian_outputs, token_outputs

@@ -17,6 +17,8 @@ from typing import NamedTuple
 from PIL import Image, ImageOps
 
 from ..errors import ImageError
+from ..files import picture_digest
+from ..kept import Kept
 from ..protocol import Point, Settings
 from .decode import READABLE, too_much
 from .frames import has_margin, inside_frame, is_cut_out, opaque_box, solid, without_alpha
@@ -39,14 +41,23 @@ class Cut(NamedTuple):
     removed: bool
 
 
-def load_image(path: Path | str, background: str = Settings.background, point: Point | None = None) -> Image.Image:
+class _Changed(Exception):
+    """The file of an image was changed while it was read. ``args`` is the cut-out."""
+
+
+def load_image(
+    path: Path | str,
+    background: str = Settings.background,
+    point: Point | None = None,
+    kept: Kept | None = None,
+) -> Image.Image:
     """One reference image as RGBA, upright, with an opaque object on a transparent background.
 
     ``background`` is the setting of that name. The object is the one at ``point``, without it the largest.
-    ``info["note"]`` says what the user should know about the file, if anything. Raises ImageError if the file cannot be
-    read or shows no object that can be cut out.
+    ``info["note"]`` says what the user should know about the file, if anything. Cut-outs of the same content are taken
+    from ``kept``. Raises ImageError if the file cannot be read or shows no object that can be cut out.
     """
-    image = load_cut(path, background, point).image
+    image = load_cut(path, background, point, kept).image
     _require_object(image, Path(path).name)
     if image.getchannel("A").getextrema()[0] == 255:  # the whole image is the object; the networks need a background
         note = image.info["note"]
@@ -55,9 +66,35 @@ def load_image(path: Path | str, background: str = Settings.background, point: P
     return image
 
 
-def load_cut(path: Path | str, background: str = Settings.background, point: Point | None = None) -> Cut:
-    """One image, cut out as ``background`` says. Raises ImageError as ``load_image`` does, except for tiny objects."""
+def load_cut(
+    path: Path | str,
+    background: str = Settings.background,
+    point: Point | None = None,
+    kept: Kept | None = None,
+) -> Cut:
+    """One image, cut out as ``background`` says; from ``kept`` if that has it. It must not be changed.
+
+    Raises ImageError as ``load_image`` does, except for tiny objects.
+    """
     path = Path(path)
+    content = "" if kept is None else picture_digest(path)
+    if kept is None or not content:
+        return _cut(path, background, point)
+
+    def make() -> Cut:
+        cut = _cut(path, background, point)
+        if picture_digest(path) != content:
+            raise _Changed(cut)  # nobody knows which content this is the cut-out of
+        return cut
+
+    try:
+        return kept.get((content, path.name, background, point), make)
+    except _Changed as changed:
+        cut: Cut = changed.args[0]
+        return cut
+
+
+def _cut(path: Path, background: str, point: Point | None) -> Cut:
     image, note = read_image(path)
     image, opacity_note = solid(image)
     masked = is_cut_out(image)

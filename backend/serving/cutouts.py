@@ -24,6 +24,8 @@ from ..names import asset_name, key, longest_in, numbered
 if TYPE_CHECKING:
     from PIL import Image
 
+    from ..kept import Kept
+
 #: How many cut-outs may wait.
 MOST = 64
 
@@ -38,10 +40,14 @@ _PNG_LEVEL = 3
 
 
 class Cutouts:
-    """The cut-outs that wait. ``send`` gets exactly one message for each that is received."""
+    """The cut-outs that wait. ``send`` gets exactly one message for each that is received.
 
-    def __init__(self, send: Callable[[protocol.Message], None]) -> None:
+    ``kept`` has cut-outs for jobs, too: what the panel shows need not be made again for a job.
+    """
+
+    def __init__(self, send: Callable[[protocol.Message], None], kept: Kept) -> None:
         self._send = send
+        self._kept = kept
         self._changed = threading.Condition()
         self._waiting: deque[protocol.Cutout] = deque()
 
@@ -74,13 +80,13 @@ class Cutouts:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting)
                 request = self._waiting.popleft()
-            self._send(answer(request))
+            self._send(answer(request, self._kept))
 
 
-def answer(request: protocol.Cutout) -> protocol.CutoutDone | protocol.Error:
+def answer(request: protocol.Cutout, kept: Kept | None = None) -> protocol.CutoutDone | protocol.Error:
     """Make a cut-out. Never raises: the thread stays alive for the next one."""
     try:
-        return make(request)
+        return make(request, kept)
     except Exception as error:  # an image may fail in any way: Blender is told why
         code, message, hint = describe(error)
         print(f"cut-out {request.id}: {code}: {message}", file=sys.stderr, flush=True)
@@ -89,7 +95,7 @@ def answer(request: protocol.Cutout) -> protocol.CutoutDone | protocol.Error:
         return protocol.Error(request.id, code, message, hint)
 
 
-def make(request: protocol.Cutout) -> protocol.CutoutDone:
+def make(request: protocol.Cutout, kept: Kept | None = None) -> protocol.CutoutDone:
     """Write the cut-out that a request from the wire asks for; if no object stands out, the whole image.
 
     Raises BackendError for what a person can mend, and OSError.
@@ -98,12 +104,12 @@ def make(request: protocol.Cutout) -> protocol.CutoutDone:
 
     _require_valid(request)
     try:
-        image, removed = load_cut(request.image, request.background, request.point)
+        image, removed = load_cut(request.image, request.background, request.point, kept)
         notes = noted(image) if removed else ()
     except ImageError as error:
         if error.code != "background_unclear":
             raise
-        image, removed = load_cut(request.image, "never")
+        image, removed = load_cut(request.image, "never", kept=kept)
         notes = (protocol.NOTHING_STANDS_OUT,)
     write(image, Path(request.out))
     if request.thumbnail:

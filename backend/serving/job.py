@@ -14,12 +14,13 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import protocol
 from ..errors import SettingsError
 from ..formats import TEXTURES
 from ..images.files import load_image
+from ..kept import Kept
 from ..mesh import RawMesh
 from ..mesh.paint.paint import View
 from ..pipeline import Pipeline
@@ -28,6 +29,9 @@ from ..retexture import load_mesh, retexture
 from .cutouts import is_point
 from .outputs import TILE_ENDINGS, Place, certificate_of, check_print, write_asset, write_notes, write_raw
 from .warm_models import WarmModels
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 OnProgress = Callable[[str, int, int], None]
 OnPreview = Callable[[Path], None]
@@ -44,23 +48,21 @@ def run(
     on_progress: OnProgress,
     on_preview: OnPreview,
     check: Check,
+    kept: Kept | None = None,
     durable: bool = False,
 ) -> protocol.Result:
-    """Run a request. ``check()`` is called often, and ends the job by raising.
+    """Run a request. ``check()`` is called often, and ends the job by raising. ``kept`` has cut-outs of images.
 
     With ``durable`` the asset is on the disk before its files get their names.
 
     Raises BackendError for problems that a person can fix, and whatever ``check`` raises.
     """
     started = time.perf_counter()
-    settings = _settings(request)
-    place = Place.find(_folder(request.out), request.name or Path(request.images[0]).stem, request.images)
+    settings = checked_settings(request)
+    place = place_of(request)
     on_progress("load", 0, 1)
     # Images come first: a bad one is reported before seconds are spent on loading a model.
-    images = []
-    for path, point, painted in zip(request.images, _points(request), _painted(request), strict=True):
-        check()
-        images.append(load_image(Path(path), "never" if painted else settings.background, point))
+    images = load_images(request, settings, check, kept)
     notes = [image.info["note"] for image in images]
     shape = load_mesh(Path(request.mesh)) if request.mesh else None
     opened = time.perf_counter()
@@ -74,12 +76,12 @@ def run(
 
     timings: dict[str, float] = {}
     make = pipeline.generate if shape is None else partial(retexture, pipeline, shape)
-    generated = make(images, settings, on_progress=on_progress, on_preview=preview, check=check)
+    generated = make(images, settings, on_progress=on_progress, on_preview=preview, check=check, kept=models.kept)
     timings |= generated.timings | {"load": loaded - opened}
-    timings["prepare"] += opened - started
+    timings["prepare"] = timings.get("prepare", 0.0) + opened - started
 
     written = time.perf_counter()
-    carried_out = _carried_out(request, pipeline, settings)
+    carried_out = carried_out_by(request, pipeline, settings)
     printed = check_print(generated, settings, check)
     files = write_asset(place, generated, settings, durable=durable, check=check, printed=printed)
     cameras = tuple(_camera(view) for view in generated.mesh.views)
@@ -114,7 +116,7 @@ def fraction(stage: str, step: int, steps: int) -> float:
     return round(before + protocol.STAGES[stage] * step / max(steps, 1), 6)
 
 
-def _settings(request: protocol.Generate) -> Settings:
+def checked_settings(request: protocol.Generate) -> Settings:
     """The checked settings of a request from the wire, whose fields may hold anything.
 
     Raises SettingsError and InvalidSetting.
@@ -127,6 +129,22 @@ def _settings(request: protocol.Generate) -> Settings:
         raise SettingsError("settings_invalid", "The output folder and the mesh must be paths, the name must be text.")
     settings = request.settings()
     return replace(settings, **protocol.FOR_A_GIVEN_MESH) if request.mesh else settings
+
+
+def load_images(
+    request: protocol.Generate, settings: Settings, check: Check, kept: Kept | None = None
+) -> list[Image.Image]:
+    """The images of a request, cut out. Raises ImageError, SettingsError, and whatever ``check`` raises."""
+    images = []
+    for path, point, painted in zip(request.images, _points(request), _painted(request), strict=True):
+        check()
+        images.append(load_image(Path(path), "never" if painted else settings.background, point, kept))
+    return images
+
+
+def place_of(request: protocol.Generate) -> Place:
+    """Where the files of a request go. Raises SettingsError, OSError."""
+    return Place.find(_folder(request.out), request.name or Path(request.images[0]).stem, request.images)
 
 
 def _points(request: protocol.Generate) -> tuple[protocol.Point | None, ...]:
@@ -152,7 +170,7 @@ def _folder(out: str) -> Path:
     return folder.resolve()
 
 
-def _carried_out(request: protocol.Generate, pipeline: Pipeline, settings: Settings) -> dict[str, Any]:
+def carried_out_by(request: protocol.Generate, pipeline: Pipeline, settings: Settings) -> dict[str, Any]:
     """The request with the defaults filled in: asking for exactly this again gives the same bytes."""
     structure, latents = pipeline.samplers(settings)
     filled = {

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from .. import protocol
 from ..config import version
 from ..errors import BackendError, JobCancelled, describe
+from ..kept import Kept
 from ..memory import give_back, share_one_arena
 from . import log
 from .cutouts import Cutouts
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
 #: Seconds that a running job has to notice that stdin has closed. After that the process ends without waiting for it.
 EXIT_GRACE = 1.0
+
+#: Bytes of cut-outs that are kept, so that what the panel shows need not be made again for a job.
+IMAGES_BYTES = 128 << 20
 
 #: The longest line that is read as a request, in bytes.
 MAX_LINE = 1 << 20
@@ -63,16 +67,17 @@ def serve(device_name: str | None = None) -> int:
             models=usable_models(),
         )
     )
-    cutouts = Cutouts(outbox.send)
+    kept = Kept(IMAGES_BYTES)
+    cutouts = Cutouts(outbox.send, kept)
     inbox = Inbox(outbox, cutouts)
     threading.Thread(target=inbox.read, args=(stdin,), daemon=True, name="reader").start()
 
-    from . import job  # noqa: F401  # imports what only a job needs, while Blender already shows "ready"
+    from . import explore, job  # noqa: F401  # import what only a job needs, while Blender already shows "ready"
     from .warm_models import WarmModels
 
     threading.Thread(target=_warm, args=(device,), daemon=True, name="warm").start()
     threading.Thread(target=cutouts.work, daemon=True, name="cutouts").start()
-    _answer(inbox, outbox, WarmModels(device))
+    _answer(inbox, outbox, WarmModels(device), kept)
     sys.stderr.flush()
     os._exit(0)  # not sys.exit: Python's normal shutdown does not survive a thread that compiles, as "warm" may
 
@@ -87,13 +92,13 @@ def _warm(device: torch.device) -> None:
     refine.warm()
 
 
-def _answer(inbox: Inbox, outbox: Outbox, models: WarmModels) -> None:
+def _answer(inbox: Inbox, outbox: Outbox, models: WarmModels, kept: Kept) -> None:
     while (request := inbox.next()) is not None:
         if isinstance(request, protocol.Unload):
             models.release()
             outbox.send(protocol.Unloaded())
         else:
-            message = _carry_out(request, models, inbox, outbox)
+            message = _carry_out(request, models, inbox, outbox, kept)
             inbox.finished()
             outbox.send(message)
             give_back()  # else what a job leaves between the next one's blocks grows for hundreds of jobs
@@ -101,9 +106,11 @@ def _answer(inbox: Inbox, outbox: Outbox, models: WarmModels) -> None:
                 return  # the next process gets the device anew
 
 
-def _carry_out(request: protocol.Generate, models: WarmModels, inbox: Inbox, outbox: Outbox) -> protocol.Message:
+def _carry_out(
+    request: protocol.Generate, models: WarmModels, inbox: Inbox, outbox: Outbox, kept: Kept
+) -> protocol.Message:
     """Run a job and return the one message that ends it. Never raises: the process stays alive for the next job."""
-    from . import job
+    from . import explore, job
     from .device import is_lost
 
     def progress(stage: str, step: int, steps: int) -> None:
@@ -113,7 +120,11 @@ def _carry_out(request: protocol.Generate, models: WarmModels, inbox: Inbox, out
         outbox.send(protocol.Preview(request.job, os.fspath(path)))
 
     try:
-        return job.run(request, models, on_progress=progress, on_preview=preview, check=inbox.check)
+        if request.seeds:
+            return explore.run(
+                request, models, on_progress=progress, on_candidate=outbox.send, check=inbox.check, kept=kept
+            )
+        return job.run(request, models, on_progress=progress, on_preview=preview, check=inbox.check, kept=kept)
     except JobCancelled:
         return protocol.Cancelled(request.job)
     except Exception as error:  # a job may fail in any way: Blender is told why, and the process keeps serving

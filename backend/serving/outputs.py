@@ -83,6 +83,10 @@ class Place:
         """The path of all tiles of a kind of image, with ``UDIM`` for their number."""
         return self.folder / (self.name + of_tile(ENDINGS[kind], UDIM))
 
+    def candidate(self, number: int) -> Place:
+        """The place of one of several candidates."""
+        return replace(self, name=f"{self.name}.{number}")
+
     @property
     def raw_arrays(self) -> Path:
         """The path of the raw mesh's arrays."""

@@ -31,9 +31,9 @@ from backend.models.latent_vae import LatentMeshDecoder
 from backend.models.layers import matmul_dtype
 from backend.models.structure_flow import StructureFlow
 from backend.models.structure_vae import StructureDecoder
-from backend.pipeline import encode, latent_noise, sample_latents, sample_structure, structure_noise
 from backend.protocol import Settings
 from backend.sparse.tensor import SparseTensor, VoxelSet
+from backend.stages import encode, latent_noise, sample_latents, sample_structure, structure_noise
 
 from . import networks, operations
 from .meter import Meter, Timing

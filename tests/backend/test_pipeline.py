@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from backend.config import SamplerSettings
 from backend.errors import CheckpointError, GenerationError, JobCancelled, SettingsError
 from backend.mesh import RawMesh
-from backend.pipeline import Generated, Pipeline, decode_structure, sample_structure, structure_noise
+from backend.pipeline import Generated, Pipeline
 from backend.progress import interruptible
 from backend.protocol import InvalidSetting, Settings
+from backend.stages import decode_structure, sample_structure, structure_noise
 from backend.weights.folders import ModelFolder
 from tests.backend.images.test_images import disc
 from tests.fakes.tiny_model import LATENT_CHANNELS, RESOLUTION, TOKEN_CHANNELS, write_tiny_model
@@ -87,8 +88,8 @@ def test_views_take_turns_if_asked_to(pipeline: Pipeline) -> None:
         return Settings(steps=steps, texture_size=64, faces=300, multi_image=mode)
 
     views = [disc(), disc((0, 0, 0, 0), 32)]
-    together = pipeline.reconstruct(views, settings("multidiffusion", 2))[0]
-    in_turns = pipeline.reconstruct(views, settings("stochastic", 2))[0]
+    together = pipeline.reconstruct(views, settings("multidiffusion", 2)).raw
+    in_turns = pipeline.reconstruct(views, settings("stochastic", 2)).raw
     assert not torch.equal(together.vertices[:50], in_turns.vertices[:50])
     with pytest.raises(SettingsError, match="2 images cannot take turns in 1 step"):
         pipeline.reconstruct(views, settings("stochastic", 1))

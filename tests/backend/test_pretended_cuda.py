@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from backend import pipeline
+from backend import stages
 from backend.config import Normalization, SamplerSettings
 from backend.mesh.extract.case_tables import tables_on
 from backend.mesh.extract.flexicubes import extract_mesh
@@ -126,28 +126,28 @@ def tables(x: VoxelSet) -> None:
 def test_the_image_encoder(gpu: Gpu) -> None:
     encoder = gpu.network(ImageEncoder(embed_dim=WIDTH, depth=24, num_heads=1))
     pixels = gpu.tensor(torch.randn(1, 3, 518, 518))
-    tokens = within(gpu, "encode", lambda: pipeline.encode(encoder, pixels))
+    tokens = within(gpu, "encode", lambda: stages.encode(encoder, pixels))
     assert tokens.device == CUDA
 
 
 def test_the_structure(gpu: Gpu) -> None:
     flow = gpu.network(StructureFlow(8, 8, WIDTH, WIDTH, 8, patch_size=1, **FLOW))
-    noise = pipeline.structure_noise(flow, torch.Generator(), CUDA)
+    noise = stages.structure_noise(flow, torch.Generator(), CUDA)
     cond = gpu.tensor(torch.randn(1, 12, WIDTH))
     after = later_step(gpu, "step of the structure flow")
-    sampled = pipeline.sample_structure(flow, noise, cond, SAMPLER, NORMALIZATION, after)
+    sampled = stages.sample_structure(flow, noise, cond, SAMPLER, NORMALIZATION, after)
     decoder = gpu.network(StructureDecoder(1, 8, 2, [32, 8, 8], use_fp16=True))
-    coords = within(gpu, "structure decoder", lambda: pipeline.decode_structure(decoder, sampled))
+    coords = within(gpu, "structure decoder", lambda: stages.decode_structure(decoder, sampled))
     assert coords.device == CUDA
 
 
 def test_the_latents(gpu: Gpu) -> None:
     options: dict[str, Any] = {"patch_size": 2, "num_io_res_blocks": 2, "io_block_channels": [16]}
     flow = gpu.network(LatentFlow(SIDE, 8, WIDTH, WIDTH, 8, **options, **FLOW))
-    noise = pipeline.latent_noise(flow, voxels(gpu), torch.Generator())
+    noise = stages.latent_noise(flow, voxels(gpu), torch.Generator())
     cond = gpu.tensor(torch.randn(1, 12, WIDTH))
     after = later_step(gpu, "step of the latent flow")
-    made = pipeline.sample_latents(flow, noise, cond, SAMPLER, NORMALIZATION, after)
+    made = stages.sample_latents(flow, noise, cond, SAMPLER, NORMALIZATION, after)
     assert made.device == CUDA
 
 
@@ -157,7 +157,7 @@ def test_the_decoders_wait_for_tables_only(gpu: Gpu) -> None:
     mesh_decoder = gpu.network(LatentMeshDecoder(SIDE, 256, 8, {"use_color": True}, **WINDOWS))
     assert len(within(gpu, "mesh decoder", lambda: mesh_decoder(x)).feats) == 64 * VOXELS
     gaussian_decoder = gpu.network(LatentGaussianDecoder(SIDE, WIDTH, 8, GAUSSIANS, **WINDOWS))
-    found = within(gpu, "Gaussian decoder", lambda: pipeline.decode_gaussians(gaussian_decoder, x))
+    found = within(gpu, "Gaussian decoder", lambda: stages.decode_gaussians(gaussian_decoder, x))
     assert found.rotation.device == CUDA
 
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from backend.config import SamplerSettings
-from backend.pipeline import (
-    Pipeline,
+from backend.pipeline import Pipeline
+from backend.stages import (
     decode_structure,
     encode,
     latent_noise,

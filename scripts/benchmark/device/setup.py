@@ -20,10 +20,10 @@ from backend.models.latent_vae import LatentMeshDecoder
 from backend.models.layers import MixedPrecisionNetwork
 from backend.models.structure_flow import StructureFlow
 from backend.models.structure_vae import StructureDecoder
-from backend.pipeline import (
+from backend.sparse.tensor import SparseTensor
+from backend.stages import (
     sample_latents,
 )
-from backend.sparse.tensor import SparseTensor
 from backend.weights.checkpoints import NETWORKS
 
 from ..networks import LARGE, description_of

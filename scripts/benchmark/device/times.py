@@ -14,15 +14,15 @@ from backend.config import SamplerSettings
 from backend.mesh import RawMesh
 from backend.mesh.extract.flexicubes import extract_mesh
 from backend.mesh.finish import finish
-from backend.pipeline import (
+from backend.protocol import Settings
+from backend.sparse.tensor import SparseTensor
+from backend.stages import (
     decode_structure,
     encode,
     latent_noise,
     sample_structure,
     structure_noise,
 )
-from backend.protocol import Settings
-from backend.sparse.tensor import SparseTensor
 
 from ..objects import cube_features, ellipsoid
 from .setup import Networks, Say, Scale, clocked, sampled_latents, seconds, wait, warm_ms

@@ -24,6 +24,7 @@ from PIL import Image
 
 from backend import protocol
 from backend.__main__ import main
+from backend.kept import Kept
 from backend.names import seen_from
 from backend.serving import loop
 from tests.backend.images.test_background import SCENE
@@ -285,6 +286,7 @@ class _Dead:
     """A stand-in for the warm models of a card that fails in the middle of a job, and from then on at every call."""
 
     device = torch.device("cuda")
+    kept = Kept(0)
 
     def get(self, name: str, **_: object) -> None:
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
@@ -299,12 +301,12 @@ def test_a_card_that_failed_for_good_ends_the_process(make: Make, monkeypatch: p
     monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
     said = io.BytesIO()
     outbox = loop.Outbox(said)
-    inbox = loop.Inbox(outbox, loop.Cutouts(outbox.send))
+    inbox = loop.Inbox(outbox, loop.Cutouts(outbox.send, Kept(0)))
     for job in ("first", "second"):
         inbox._receive(make(job))
     inbox._receive(protocol.Unload())
     monkeypatch.setattr(_Dead, "release", lambda self: setattr(inbox, "_closed", True), raising=False)
-    loop._answer(inbox, outbox, _Dead())  # type: ignore[arg-type]
+    loop._answer(inbox, outbox, _Dead(), Kept(0))  # type: ignore[arg-type]
     messages = [protocol.decode_message(line) for line in said.getvalue().decode().splitlines()]
     errors = [message for message in messages if isinstance(message, protocol.Error)]
     assert [error.job for error in errors] == ["first"] if lost else ["first", "second"]
