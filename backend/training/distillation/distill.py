@@ -8,6 +8,7 @@ processes and accumulation steps, and a run that is restarted continues as if it
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import math
 import os
@@ -182,6 +183,9 @@ class Devices:
             self.device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
             torch.cuda.set_device(self.device)
         if self.count > 1:
+            # What is imported while the group exists keeps it for ever, and the optimizers and the parallel module
+            # import this one. Then gloo's threads outlive the interpreter, and some of these processes abort.
+            importlib.import_module("torch._dynamo")
             dist.init_process_group("nccl" if device == "cuda" else "gloo")
 
     def share(self, preset: DistillPreset) -> int:
@@ -201,7 +205,10 @@ class Devices:
         return float(sum_)
 
     def close(self) -> None:
-        """Leave the group of processes, together. With gloo, one that left first aborted now and then as it ended."""
+        """Leave the group of processes, together, after ``Distillation.close``.
+
+        With gloo, a process that left first aborted now and then as it ended.
+        """
         if self.count > 1:
             dist.barrier()
             dist.destroy_process_group()
@@ -284,8 +291,9 @@ class Distillation:
         return norms
 
     def close(self) -> None:
-        """Let other processes into the folder."""
+        """Let other processes into the folder. The run cannot go on."""
         self._alone.close()
+        self.parallel = self.loss  # the parallel module holds the group of processes
 
     def run(
         self,
