@@ -348,9 +348,24 @@ FOR_A_GIVEN_MESH: Mapping[str, Any] = {
 ABOUT: dict[str, About] = {each.name: each.metadata["about"] for each in fields(Settings)}
 
 
-def names(door: Door) -> tuple[str, ...]:
-    """The settings that a door offers."""
-    return tuple(name for name, about in ABOUT.items() if door in about.doors)
+def names(door: Door, *, for_a_mesh: bool = False) -> tuple[str, ...]:
+    """The settings that a door offers; ``for_a_mesh`` only those that have an effect on a given mesh."""
+    without = {*FOR_A_GIVEN_MESH, "faces"} if for_a_mesh else set()
+    return tuple(name for name, about in ABOUT.items() if door in about.doors and name not in without)
+
+
+def from_names(given: Mapping[str, Any], door: Door, *, for_a_mesh: bool = False) -> dict[str, Any]:
+    """The settings that a program gives by their names, checked: of those that ``names`` has. A list may stand for
+    a tuple. Raises InvalidSetting.
+    """
+    offered_here = names(door, for_a_mesh=for_a_mesh)
+    for name in given:
+        if name not in offered_here:
+            why = "has no effect on a given mesh" if name in names(door) else "is not known"
+            raise InvalidSetting(f"The setting {name} {why}. Choose from {', '.join(offered_here)}.")
+    settings = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    Settings(**settings)
+    return settings
 
 
 def default(name: str) -> Any:

@@ -117,6 +117,17 @@ def forget(job: Job) -> None:
     viewport.hide(job.id)
     jobs.forget(job)
     redraw("UI", "WINDOW")
+    _tell(job)
+
+
+def _tell(job: Job) -> None:
+    """Tell whoever asked for a job that it has ended. What goes wrong there is theirs: the queue goes on."""
+    told, job.on_end = job.on_end, None
+    try:
+        if told is not None:
+            told()
+    except Exception:
+        traceback.print_exc()
 
 
 def step() -> None:
@@ -131,6 +142,7 @@ def step() -> None:
                 insert(job, *place)
             case State.FAILED:
                 viewport.hide(job.id)
+                _tell(job)
             case State.CANCELLED:
                 forget(job)
     if viewport.arrived():
@@ -204,6 +216,7 @@ def insert(
         viewport.hide(job.id)
         redraw("UI", "WINDOW")
         return
+    job.made = (made if there is None else there).session_uid
     if there is None:
         made.location = location
         select(made, scene)

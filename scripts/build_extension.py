@@ -54,7 +54,7 @@ PURE = "requirements-torch-cpu.lock"
 RECORD = "requirements-torch.json"
 TOOL = "uv"
 PYTHON = (3, 11)
-INIT = "from .blender_addon import register, unregister\n"
+INIT = "from .blender_addon import api, register, unregister\n"
 
 
 @dataclass(frozen=True)

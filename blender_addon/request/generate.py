@@ -64,14 +64,13 @@ def new_job(
     seed: int,
     location: placement.Location,
     size: float,
-    mesh: Mapping[str, NDArray[Any]] | None = None,
 ) -> Job:
-    """A job with the scene's settings, in its own folder. If a ``mesh`` is given, the job paints it."""
+    """A job with the scene's settings, in its own folder."""
     panel = context.scene.espalier
     settings = properties.chosen_settings(panel) | {"seed": seed}
     sources = tuple(images.source(item) for item in panel.images)
     target = pump.target(context, location, size)
-    return job_with(settings, pictures, sources=sources, target=target, mesh=mesh)
+    return job_with(settings, pictures, sources=sources, target=target)
 
 
 def job_with(

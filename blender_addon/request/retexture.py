@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import bpy
@@ -9,28 +10,42 @@ import numpy as np
 from mathutils import Matrix
 from numpy.typing import NDArray
 
+from .. import pump
 from ..jobs.queue import Job
 from ..scene.made import is_made
 from ..scene.mesh_arrays import active_uvs, read_integers, triangle_loops
 from ..scene.paint import mesh_digests
 from ..translations import translate
-from . import again, generate, images, placement
+from . import again, generate, images, placement, properties
 
 
 def new_job(context: bpy.types.Context, target: bpy.types.Object) -> Job:
     """A job that paints an object, with the panel's images and settings. Raises ValueError if it has no faces."""
-    settings = context.scene.espalier
+    panel = context.scene.espalier
+    sources = tuple(images.source(item) for item in panel.images)
+    return job_with(context, target, properties.chosen_settings(panel), images.collect(panel), sources=sources)
+
+
+def job_with(
+    context: bpy.types.Context,
+    target: bpy.types.Object,
+    settings: Mapping[str, Any],
+    pictures: list[images.Picture],
+    *,
+    sources: tuple[str, ...],
+) -> Job:
+    """A job that paints an object with these settings. Raises ValueError if it has no faces."""
     location, size = placement.bounds(target)
-    job = generate.new_job(
-        context,
-        images.collect(settings),
-        seed=settings.seed,
-        location=location,
-        size=size or settings.size,
-        mesh=read_shape(context, target),
-    )
+    place = pump.target(context, location, size or context.scene.espalier.size)
+    job = generate.job_with(settings, pictures, sources=sources, target=place, mesh=read_shape(context, target))
     job.digests = mesh_digests(target.data)
     return again.in_place_of(job, target)
+
+
+def can_be_painted(target: bpy.types.Object) -> bool:
+    """Whether an object is a mesh of this .blend with faces."""
+    is_here = target.type == "MESH" and target.library is None and target.data.library is None
+    return is_here and bool(target.data.polygons)
 
 
 def read_shape(context: bpy.types.Context, target: bpy.types.Object) -> dict[str, NDArray[Any]]:

@@ -31,11 +31,7 @@ def selected(context: bpy.types.Context) -> list[bpy.types.Object]:
 
 def paintable(context: bpy.types.Context) -> list[bpy.types.Object]:
     """The selected objects that can be painted."""
-    return [
-        target
-        for target in context.selected_objects
-        if target.type == "MESH" and target.library is None and target.data.library is None and target.data.polygons
-    ]
+    return [target for target in context.selected_objects if retexture.can_be_painted(target)]
 
 
 class _MadeOperator(bpy.types.Operator):

@@ -131,7 +131,7 @@ def test_the_zip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert names == sorted(names)
         assert {info.date_time for info in archive.infolist()} == {(2023, 11, 14, 22, 13, 20)}
         assert {info.compress_type for info in archive.infolist()} == {zipfile.ZIP_STORED}
-        assert "from .blender_addon import register, unregister" in archive.read("__init__.py").decode()
+        assert "from .blender_addon import api, register, unregister" in archive.read("__init__.py").decode()
         assert json.loads(archive.read("packages.json")) == {"platform": "linux-x64"}
         stated = tomllib.loads(archive.read("blender_manifest.toml").decode())
     needed = ("LICENSE", "backend/pretrained/mini/pipeline.json", "backend/serving/loop.py", f"wheels/{wheel.name}")
