@@ -1,5 +1,5 @@
-"""The command line, ``python -m backend COMMAND``: generate, cutout, serve, device, compile; models, download, verify,
-delete; fetch; check-goldens."""
+"""The command line, ``python -m backend COMMAND``: generate, cutout, serve, mcp, device, compile; models, download,
+verify, delete; fetch; check-goldens."""
 
 from __future__ import annotations
 
@@ -51,6 +51,10 @@ def _run(options: argparse.Namespace) -> int:
         from .serving.loop import serve
 
         return serve(options.device)
+    if options.command == "mcp":
+        from .serving import tool_server
+
+        return tool_server.serve(options.allow, options.device)
     if options.attached:
         threading.Thread(target=_end_with_stdin, daemon=True).start()
     if options.command == "models":
@@ -223,6 +227,12 @@ def _parser() -> argparse.ArgumentParser:
     _add_models_folder(command)
 
     command = commands.add_parser("serve", help="answer requests on stdin with messages on stdout, as Blender uses it")
+    _add_device(command)
+    _add_models_folder(command)
+
+    command = commands.add_parser("mcp", help="answer an assistant's calls of tools on stdin and stdout, in folders")
+    help = "a folder to read images and meshes from and to write assets to; may be given several times"
+    command.add_argument("--allow", action="append", type=Path, required=True, metavar="FOLDER", help=help)
     _add_device(command)
     _add_models_folder(command)
 

@@ -363,7 +363,9 @@ def from_names(given: Mapping[str, Any], door: Door, *, for_a_mesh: bool = False
         if name not in offered_here:
             why = "has no effect on a given mesh" if name in names(door) else "is not known"
             raise InvalidSetting(f"The setting {name} {why}. Choose from {', '.join(offered_here)}.")
-    settings = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    settings: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in given.items()
+    }
     Settings(**settings)
     return settings
 

@@ -6,6 +6,7 @@
 ``requirements-torch-cpu.lock``    the same with torch's CPU build, for Linux without an NVIDIA driver
 ``requirements-torch-*-*.lock``    the same with other builds for Linux and Windows, which PyPI does not have
 ``requirements-torch.json``        the files of torch's locks and their sizes: the extension is built from it
+``requirements-mcp.lock``          what the extra mcp needs besides: the tool server for assistants
 ``requirements-gpu-dev.lock``      Triton, to test the GPU's kernels without a GPU
 ``requirements-bpy-*.lock``        other versions of pip's bpy, and what the add-on's tests need as well
 
@@ -97,7 +98,10 @@ def lock_everything(uv: list[str], work: Path) -> None:
     cpu["torch"] = cpu_build(only_torch["torch"], work)
     tools = [everything[name].split()[0] for name in TEST_TOOLS]
     write("requirements.lock", without_torch)
-    write("requirements-backend.lock", export(uv, work, "--prune", "torch", "--no-dev"))
+    backend = export(uv, work, "--prune", "torch", "--no-dev")
+    write("requirements-backend.lock", backend)
+    with_tools = export(uv, work, "--prune", "torch", "--no-dev", "--extra", "mcp")
+    write("requirements-mcp.lock", {name: lines for name, lines in with_tools.items() if name not in backend})
     write("requirements-gpu-dev.lock", export(uv, work, "--only-group", "gpu-dev"))
     write("requirements-torch.lock", only_torch)
     write("requirements-torch-cpu.lock", cpu)

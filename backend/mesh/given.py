@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from .bake.texels import rasterize
 from .unwrap.unwrap import Unwrapped, unwrap
 
 MAX_FACES = 5_000_000
+MAX_BYTES = 1_000_000_000  # of all arrays of a file, unpacked: more than any mesh with so many faces takes
 MAX_OVERLAP = 0.02  # share of the covered texels that may belong to several faces, for UVs to be used as they are
 MAX_BARE = 0.02  # share of the surface that may have no area in the texture
 MIN_FILLED = 0.01  # least share of the texture that UVs must fill
@@ -74,10 +76,14 @@ def read_mesh(path: Path) -> GivenMesh:
     The cage is ``cage_vertices`` and ``cage_faces``. Raises GivenMeshError, and OSError if there is no such file.
     """
     try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
         with np.load(path, allow_pickle=False) as arrays:
-            given = {name: arrays[name] for name in arrays.files}
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+            given = {name: arrays[name] for name in arrays.files} if size <= MAX_BYTES else {}
+    except (ValueError, EOFError, RuntimeError, OverflowError, zipfile.BadZipFile, zlib.error) as error:
         raise GivenMeshError(f"cannot be read: {error}") from error
+    if size > MAX_BYTES:
+        raise GivenMeshError(f"takes more than {MAX_BYTES // 1_000_000} MB")
     mesh = _checked(given, "")
     cage = _checked(given, "cage_") if "cage_vertices" in given else None
     uvs = given.get("uvs")

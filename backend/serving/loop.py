@@ -14,7 +14,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, BinaryIO
 
 from .. import protocol
@@ -75,14 +75,15 @@ def serve(device_name: str | None = None) -> int:
     from . import explore, job  # noqa: F401  # import what only a job needs, while Blender already shows "ready"
     from .warm_models import WarmModels
 
-    threading.Thread(target=_warm, args=(device,), daemon=True, name="warm").start()
+    threading.Thread(target=warm_up, args=(device,), daemon=True, name="warm").start()
     threading.Thread(target=cutouts.work, daemon=True, name="cutouts").start()
     _answer(inbox, outbox, WarmModels(device), kept)
     sys.stderr.flush()
     os._exit(0)  # not sys.exit: Python's normal shutdown does not survive a thread that compiles, as "warm" may
 
 
-def _warm(device: torch.device) -> None:
+def warm_up(device: torch.device) -> None:
+    """Compile what the first job would wait for: for a thread beside it."""
     from ..images import refine
     from ..mesh import finish
     from .device import warm
@@ -98,7 +99,7 @@ def _answer(inbox: Inbox, outbox: Outbox, models: WarmModels, kept: Kept) -> Non
             models.release()
             outbox.send(protocol.Unloaded())
         else:
-            message = _carry_out(request, models, inbox, outbox, kept)
+            message = carry_out(request, models, check=inbox.check, send=outbox.send, kept=kept)
             inbox.finished()
             outbox.send(message)
             give_back()  # else what a job leaves between the next one's blocks grows for hundreds of jobs
@@ -106,25 +107,32 @@ def _answer(inbox: Inbox, outbox: Outbox, models: WarmModels, kept: Kept) -> Non
                 return  # the next process gets the device anew
 
 
-def _carry_out(
-    request: protocol.Generate, models: WarmModels, inbox: Inbox, outbox: Outbox, kept: Kept
+def carry_out(
+    request: protocol.Generate,
+    models: WarmModels,
+    *,
+    check: Callable[[], None],
+    send: Callable[[protocol.Message], None],
+    kept: Kept | None = None,
 ) -> protocol.Message:
-    """Run a job and return the one message that ends it. Never raises: the process stays alive for the next job."""
+    """Run a job and return the one message that ends it. Never raises: the process stays alive for the next job.
+
+    ``check()`` ends the job by raising JobCancelled, and ``send`` gets its progress, its preview and its candidates.
+    ``kept`` has cut-outs of images.
+    """
     from . import explore, job
     from .device import is_lost
 
     def progress(stage: str, step: int, steps: int) -> None:
-        outbox.send(protocol.Progress(request.job, stage, job.fraction(stage, step, steps), step, steps))
+        send(protocol.Progress(request.job, stage, job.fraction(stage, step, steps), step, steps))
 
     def preview(path: os.PathLike[str]) -> None:
-        outbox.send(protocol.Preview(request.job, os.fspath(path)))
+        send(protocol.Preview(request.job, os.fspath(path)))
 
     try:
         if request.seeds:
-            return explore.run(
-                request, models, on_progress=progress, on_candidate=outbox.send, check=inbox.check, kept=kept
-            )
-        return job.run(request, models, on_progress=progress, on_preview=preview, check=inbox.check, kept=kept)
+            return explore.run(request, models, on_progress=progress, on_candidate=send, check=check, kept=kept)
+        return job.run(request, models, on_progress=progress, on_preview=preview, check=check, kept=kept)
     except JobCancelled:
         return protocol.Cancelled(request.job)
     except Exception as error:  # a job may fail in any way: Blender is told why, and the process keeps serving

@@ -102,7 +102,9 @@ def _digest(images: Sequence[str]) -> str:
 
 
 def _pictures_in(notes: Path) -> object:
-    """What the notes beside an asset say of its images; None if they cannot be read."""
+    """What the notes beside an asset say of its images; None if they cannot be read, or are a link or a pipe."""
+    if notes.is_symlink() or not notes.is_file():
+        return None
     try:
         return json.loads(notes.read_text("utf-8")).get("pictures")
     except (OSError, ValueError, AttributeError, RecursionError):

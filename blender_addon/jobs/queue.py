@@ -70,7 +70,7 @@ class Job:
     digests: tuple[str, str] = ("", "")  # ``scene.paint.mesh_digests`` of the mesh to paint
     writer: InputWriter | None = None  # writes files that the request names
     made: int = 0  # session_uid of the object that was made or changed; 0 before that
-    on_end: Callable[[], None] | None = None  # called once: its object is there, or it has failed or was dropped
+    on_end: Callable[[], object] | None = None  # called once: its object is there, or it has failed or was dropped
 
     @property
     def id(self) -> str:

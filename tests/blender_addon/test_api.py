@@ -99,7 +99,7 @@ def test_images_that_are_none(picture: Path) -> None:
     gone.source, gone.filepath = "FILE", "//gone.exr"
     for images in ([], "", [picture, 3], [picture] * (made.MOST_IMAGES + 1), gone):
         with pytest.raises(api.EspalierError) as told:
-            api.generate(images)  # type: ignore[arg-type]
+            api.generate(images)
         assert told.value.code == "images_unusable"
     assert pump.jobs.jobs == []
 
