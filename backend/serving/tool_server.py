@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     import mcp_types as types
     from mcp.server.context import ServerRequestContext
 
+    from .workshop import Workshop
+
 #: The SDK as pyproject.toml pins it.
 SDK = "mcp==2.3.0"
 
@@ -103,21 +105,22 @@ def serve(allowed: Sequence[Path], device_name: str | None = None) -> int:
 
 def _run(folders: Folders, calls: queue.SimpleQueue[Call | None], work: Path, device_name: str | None) -> int:
     """Run the jobs of calls until there will be no more. Returns the exit code."""
-    from .device import choose_device  # imports torch, while the client is being answered
+    from .device import choose_device  # imports torch, while the assistant is being answered
     from .warm_models import WarmModels
+    from .workshop import Workshop
 
     try:
         device = choose_device(device_name)
     except BackendError as error:
         return _fail(f"{error} {error.hint}".strip())
     threading.Thread(target=warm_up, args=(device,), daemon=True, name="warm").start()
-    workshop = tools.Workshop(folders, WarmModels(device), work)
+    workshop = Workshop(folders, WarmModels(device), work)
     while (call := calls.get()) is not None:
         call.tell(_carry_out(workshop, call))
     return 0
 
 
-def _carry_out(workshop: tools.Workshop, call: Call) -> News:
+def _carry_out(workshop: Workshop, call: Call) -> News:
     def send(message: protocol.Message) -> None:
         if isinstance(message, protocol.Progress):
             call.tell(message)

@@ -13,9 +13,9 @@ import pytest
 
 from backend import protocol
 from backend.errors import JobCancelled
-from backend.serving import tools
+from backend.serving import tools, workshop
 from backend.serving.allowed import Folders
-from backend.serving.tools import Workshop
+from backend.serving.workshop import Workshop
 
 Make = Callable[..., Any]
 
@@ -30,7 +30,7 @@ class Bench:
         (self.allowed / "mug.png").write_bytes(b"a mug")
         self.requests: list[protocol.Generate] = []
         self.meanwhile: Callable[[], object] = lambda: None
-        monkeypatch.setattr(tools, "carry_out", self.carry_out)
+        monkeypatch.setattr(workshop, "carry_out", self.carry_out)
         self.workshop = Workshop(Folders([self.allowed]), None, self.work)  # type: ignore[arg-type]
 
     def carry_out(self, request: protocol.Generate, models: object, **_: object) -> protocol.Message:
@@ -132,9 +132,9 @@ def test_what_is_wrong_is_said_in_words(
 
 def test_a_job_that_fails_or_is_cancelled_leaves_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     failure = protocol.Error("job", "out_of_memory", "There is not enough memory.", "Close other programs.")
-    monkeypatch.setattr(tools, "carry_out", lambda request, *_, **__: failure)
+    monkeypatch.setattr(workshop, "carry_out", lambda request, *_, **__: failure)
     assert bench.make() == failure
-    monkeypatch.setattr(tools, "carry_out", lambda request, *_, **__: protocol.Cancelled(request.job))
+    monkeypatch.setattr(workshop, "carry_out", lambda request, *_, **__: protocol.Cancelled(request.job))
     with pytest.raises(JobCancelled):
         bench.make()
     assert bench.files() == {"mug.png"}
