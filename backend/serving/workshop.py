@@ -81,6 +81,7 @@ class Workshop:
                 raise JobCancelled
             if isinstance(message, protocol.Error):
                 return message
+            assert isinstance(message, protocol.Result)
             sources = [str(real) for _, real in images]
             return self._publish(message, made, place, asked.out, sources, str(mesh[1]) if mesh else "")
         finally:
