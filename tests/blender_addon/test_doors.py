@@ -13,7 +13,8 @@ import pytest
 from espalier import blender_addon
 from espalier.backend import __main__ as command_line
 from espalier.backend import protocol
-from espalier.blender_addon import batch, pump, translations
+from espalier.backend.serving import tools
+from espalier.blender_addon import api, batch, pump, translations
 from espalier.blender_addon.request import again, generate, properties
 from espalier.blender_addon.scene import history, made
 from espalier.blender_addon.ui import presets
@@ -153,6 +154,22 @@ def test_the_panel_knows_every_setting(panel: Any) -> None:
     assert {"family", "quality"} <= shown, "the model is chosen by these"
 
 
+def test_scripts_know_every_setting(mode: list[str]) -> None:
+    names = offered(Door.OBJECT)
+    given = {name: OTHERS[name] for name in names}
+    assert made.recall(api.generate(bpy.data.images.new("a", 8, 8), **given)).items() >= given.items()
+    for name in OF_FILES:
+        with pytest.raises(api.EspalierError, match=f"The setting {name} is not known"):
+            api.generate("a.png", **{name: OTHERS[name]})
+
+
+def test_tools_know_every_setting() -> None:
+    asked = {"images": ["a.png"], "out": "out", **{name: OTHERS[name] for name in OTHERS if name != "model"}}
+    read = tools.Asked.read(tools.TOOLS["generate"], json.loads(json.dumps(asked)))
+    assert read.settings == {name: OTHERS[name] for name in OTHERS if name != "model"}
+    assert tools.schema("generate")["properties"].keys() >= protocol.ABOUT.keys()
+
+
 def test_presets_know_every_setting() -> None:
     names = offered(Door.PRESET)
     assert set(names) == protocol.ABOUT.keys() - OF_FILES - {"seed"}
@@ -231,6 +248,7 @@ def test_a_setting_that_a_door_forgets_is_noticed(monkeypatch: pytest.MonkeyPatc
     assert "polish" in offered(Door.BATCH)
     assert "polish" in presets.saved()
     assert "polish" in properties.panel_properties()
+    assert "polish" in tools.schema("generate")["properties"]
     line = ["generate", "a.png", "--out", str(tmp_path), "--polish", "4"]
     assert command_line._parser().parse_args(line).polish == 4
     with pytest.raises(AssertionError):
