@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -45,6 +46,44 @@ def test_the_zip(installed: Blender) -> None:
     assert Path(report["folder"]) == folder / "user" / "extensions" / ".user" / "user_default" / "espalier"
     assert report["state"] == "not installed"
     assert "offline mode" in report["refusal"]
+
+
+PIPELINE = """
+import sys
+from pathlib import Path
+found = {}
+exec(compile(FINDER, "docs/automation.md", "exec"), found)
+from bl_ext.user_default.espalier import api
+assert found["api"] is api, "both ways lead to the same module"
+import bpy
+folder = Path(sys.argv[-1])
+mug = api.generate(folder / "mug.png", seed=3, size=0.25)
+assert abs(max(mug.dimensions) - 0.25) < 1e-6, mug.dimensions
+api.retexture(mug, folder / "mug.png")
+print("models:", sorted(api.models()))
+bpy.ops.wm.save_as_mainfile(filepath=str(folder / "made.blend"))
+try:
+    api.generate(folder / "mug.png", faces=1)
+except api.EspalierError as error:
+    print("refused:", error)
+api.generate(folder / "mug.png", colour="red")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the fake backend's Python is a shell script")
+def test_a_script_finds_its_module(installed: Blender) -> None:
+    """By both ways of docs/automation.md, in the background; what it does not catch is Blender's exit code."""
+    page = (Path(__file__).parents[2] / "docs" / "automation.md").read_text("utf-8")
+    (finder,) = re.findall(r"^<!-- example: installed -->\n```python\n(.*?)^```", page, re.M | re.S)
+    folder = installed.folder / "pipeline"
+    folder.mkdir()
+    fake_backend.write_png(folder / "mug.png", 16, fake_backend.paint)
+    (folder / "script.py").write_text(f"FINDER = {finder!r}\n{PIPELINE}")
+    script = ("--python-exit-code", "7", "--python", str(folder / "script.py"), "--", str(folder))
+    said = installed.run("--background", *script, environment=installed.fake_python("ok"), codes=(7,))
+    assert "models: [" in said
+    assert "refused: Faces must be" in said
+    assert (folder / "made.blend").is_file()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the fake backend's Python is a shell script")

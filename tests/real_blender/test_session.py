@@ -1,4 +1,4 @@
-"""Runs ``session.py``, ``cutout.py``, ``project.py`` and ``bundled.py`` in a real Blender with a window."""
+"""Runs ``session.py``, ``cutout.py``, ``project.py``, ``script.py`` and ``bundled.py`` in a Blender with a window."""
 
 from __future__ import annotations
 
@@ -107,6 +107,12 @@ def test_a_full_temporary_folder(blender: Blender) -> None:
     if "skipped" in report:
         pytest.skip(report["skipped"])
     assert len(report["checks"]) >= 9
+
+
+def test_a_script_in_a_window(blender: Blender) -> None:
+    report = session(blender, "script.py", "script", python=blender.fake_python("ok"))
+    assert len(report["checks"]) >= 18
+    assert report["main_thread"]["longest_ms"]["pump._tick"]["cpu"] < FRAME, "the backend is started there, too"
 
 
 def test_files_of_strangers(blender: Blender) -> None:
