@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import importlib.util
 import io
+import json
 import os
 import queue
 import shutil
@@ -28,6 +29,7 @@ from .. import protocol
 from ..config import version
 from ..errors import BackendError, JobCancelled, describe
 from ..memory import share_one_arena
+from ..names import printable
 from . import tools
 from .allowed import Folders
 from .loop import EXIT_GRACE, claim_standard_streams, warm_up
@@ -75,10 +77,7 @@ class Call:
 def serve(allowed: Sequence[Path], device_name: str | None = None) -> int:
     """Answer calls of tools until stdin closes, then end the process. Returns the exit code only on failure."""
     if importlib.util.find_spec("mcp") is None:
-        return _fail(
-            "The tool server needs the package mcp, which is no part of the extension. "
-            f'Install it: "{sys.executable}" -m pip install {SDK}'
-        )
+        return _fail(f"The tool server needs the package mcp, which is not there. Install it: {_install()}")
     share_one_arena()
     stdin, stdout = claim_standard_streams()
     try:
@@ -88,6 +87,8 @@ def serve(allowed: Sequence[Path], device_name: str | None = None) -> int:
         return _fail(f"{error} {error.hint}".strip())
     except OSError as error:
         return _fail(f"No temporary folder can be made: {error.strerror}. TMPDIR chooses another place.")
+    if protocol.MODELS_VARIABLE in os.environ:
+        os.environ[protocol.MODELS_VARIABLE] = os.path.abspath(os.environ[protocol.MODELS_VARIABLE])
     os.chdir(work)  # nothing is found by chance in the folder that the server was started in
     calls: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
     code = 1
@@ -172,7 +173,7 @@ async def _speak(stdin: BinaryIO, stdout: BinaryIO, folders: Folders, calls: que
     ) -> types.CallToolResult:
         return _result(await _call(context, params.name, params.arguments or {}, calls))
 
-    words = INSTRUCTIONS.format(folders=", ".join(map(str, folders.roots)))
+    words = printable(INSTRUCTIONS.format(folders=", ".join(map(str, folders.roots))))
     server: Server[Any] = Server(
         "espalier",
         version=version(),
@@ -235,20 +236,26 @@ def _described(name: str) -> types.Tool:
 
 
 def _result(made: dict[str, Any] | protocol.Error) -> types.CallToolResult:
-    import json
-
     import mcp_types as types
 
-    if isinstance(made, protocol.Error):
-        told = {"code": made.code, "message": made.message, "hint": made.hint}
-        text = f"{made.message} {made.hint}".strip()
-    else:
-        told, text = made, json.dumps(made, indent=1)
+    failed = isinstance(made, protocol.Error)
+    told = {"code": made.code, "message": made.message, "hint": made.hint} if failed else made
+    # A name that is not UTF-8 must not end the conversation: the SDK cannot write it.
+    words = printable(json.dumps(told, indent=1, ensure_ascii=False))
+    told = json.loads(words)
+    text = f"{told['message']} {told['hint']}".strip() if failed else words
     return types.CallToolResult(
         content=[types.TextContent(type="text", text=text)],
         structured_content=told,
-        is_error=isinstance(made, protocol.Error),
+        is_error=failed,
     )
+
+
+def _install() -> str:
+    """The command that installs the SDK. The environment that the extension makes has no pip."""
+    if importlib.util.find_spec("pip") is None:
+        return f'uv pip install --python "{sys.executable}" {SDK}'
+    return f'"{sys.executable}" -m pip install {SDK}'
 
 
 def _fail(sentence: str) -> int:

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 
 from backend import protocol
 from backend.errors import JobCancelled, SettingsError
-from backend.mesh import Mesh
+from backend.mesh import Mesh, given
 from backend.mesh.bake.bake import Source, bake
 from backend.mesh.given import GivenMesh, GivenMeshError, judged, read_mesh
 from backend.mesh.voxelize import surface_voxels
@@ -236,6 +236,26 @@ def test_pickles_and_other_files_are_refused(tmp_path: Path) -> None:
     for name in ("pickle.npz", "text.npz"):
         with pytest.raises(GivenMeshError, match="cannot be read"):
             read_mesh(tmp_path / name)
+
+
+def test_damaged_and_endless_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.savez_compressed(tmp_path / "whole.npz", vertices=CUBE, faces=FACES, zeros=np.zeros(1_000_000))
+    content = bytearray((tmp_path / "whole.npz").read_bytes())
+    start = content.index(b"zeros.npy") + 60
+    content[start : start + 20] = b"\xff" * 20
+    (tmp_path / "damaged.npz").write_bytes(content)
+    encrypted = bytearray((tmp_path / "whole.npz").read_bytes())
+    for mark, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        place = encrypted.index(mark)
+        encrypted[place + offset] |= 1
+    (tmp_path / "encrypted.npz").write_bytes(encrypted)
+    for name in ("damaged.npz", "encrypted.npz"):
+        with pytest.raises(GivenMeshError, match="cannot be read"):
+            read_mesh(tmp_path / name)
+    read_mesh(tmp_path / "whole.npz")
+    monkeypatch.setattr(given, "MAX_BYTES", 1_000_000)
+    with pytest.raises(GivenMeshError, match="takes more than 1 MB"):
+        read_mesh(tmp_path / "whole.npz")
 
 
 # --- the whole way ---

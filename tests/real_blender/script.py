@@ -72,7 +72,7 @@ def an_object() -> Steps:
 
 
 def more() -> Steps:
-    call(bpy.ops.mesh.primitive_monkey_add, size=0.8, location=(0, 1.5, 0.4))
+    call(bpy.ops.mesh.primitive_monkey_add, size=0.8, location=(0, -1.3, 0.4))
     call(bpy.ops.ed.undo_push, message="Suzanne")
     suzanne = bpy.context.object
     making = timed("a second call", api.retexture, suzanne, OUT / "donut.png")

@@ -80,3 +80,15 @@ def test_the_record_has_sizes(index: FakeIndex, tmp_path: Path, monkeypatch: pyt
     index.asked.clear()
     lock.write_record(tmp_path)
     assert index.asked == [], "what is recorded is not asked for again"
+
+
+def test_the_lock_of_the_tool_server_adds_to_that_of_the_backend() -> None:
+    """It is installed beside the other, and a checkout has both."""
+    added, carried, everything = (
+        lock.by_name((lock.ROOT / name).read_text("utf-8"))
+        for name in ("requirements-mcp.lock", "requirements-backend.lock", "requirements.lock")
+    )
+    assert "mcp" in added
+    assert added.keys() & carried.keys() == set()
+    assert added.items() <= everything.items()
+    assert all("--hash=sha256:" in lines for lines in added.values())

@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -154,6 +155,15 @@ class Wire:
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, cwd=ROOT, env=environment
             )
 
+        self._watchdog = threading.Timer(240, self.process.kill)  # what is never answered must not wait for ever
+        self._watchdog.daemon = True
+        self._watchdog.start()
+
+    def close(self) -> None:
+        self._watchdog.cancel()
+        self.process.kill()
+        self.process.wait()
+
     def send(self, **message: Any) -> None:
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n")
@@ -190,8 +200,7 @@ def wire(allowed: Path, environment: dict[str, str], tmp_path: Path) -> Iterator
     server = Wire(command(allowed), environment, tmp_path / "log")
     server.greet()
     yield server
-    server.process.kill()
-    server.process.wait()
+    server.close()
 
 
 def listening(process: int) -> list[str]:
@@ -268,6 +277,23 @@ def test_lines_that_are_no_messages(wire: Wire) -> None:
 
 
 @needs_sdk
+@on_linux
+def test_names_that_are_no_unicode(allowed: Path, environment: dict[str, str], tmp_path: Path) -> None:
+    """They cannot be written as JSON, and are told as far as they can be read."""
+    folder = allowed / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    wire = Wire(command(folder), environment, tmp_path / "log")
+    try:
+        wire.greet()
+        wire.call("generate", images=["../mug.png"], out="made")
+        told = wire.until(lambda message: message.get("id") == 1)["result"]
+        assert told["structuredContent"]["code"] == "path_not_allowed"
+        assert "caf\ufffd" in told["content"][0]["text"]
+    finally:
+        wire.close()
+
+
+@needs_sdk
 @pytest.mark.parametrize("folder", ["nothing", "allowed/mug.png"])
 def test_a_folder_that_is_none(folder: str, allowed: Path, environment: dict[str, str]) -> None:
     done = subprocess.run(
@@ -281,11 +307,13 @@ def test_a_folder_that_is_none(folder: str, allowed: Path, environment: dict[str
 def test_without_the_extra_it_says_how_to_install_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert tool_server.serve([tmp_path]) == 1
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert f"pip install {tool_server.SDK}" in told.err
+    for missing, words in (({"mcp"}, "-m pip install"), ({"mcp", "pip"}, "uv pip install --python")):
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name, missing=missing: None if name in missing else 1)
+        assert tool_server.serve([tmp_path]) == 1
+        told = capsys.readouterr()
+        assert told.out == ""
+        assert words in told.err
+        assert told.err.strip().endswith(tool_server.SDK)
 
 
 def test_it_answers_before_torch_is_there() -> None:
