@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 from .. import protocol
 from ..config import version
 from ..errors import BackendError, JobCancelled, describe
-from ..memory import share_one_arena
+from ..memory import give_back, share_one_arena
 from ..names import printable
 from . import tools
 from .allowed import Folders
@@ -118,6 +118,7 @@ def _run(folders: Folders, calls: queue.SimpleQueue[Call | None], work: Path, de
     workshop = Workshop(folders, WarmModels(device), work)
     while (call := calls.get()) is not None:
         call.tell(_carry_out(workshop, call))
+        give_back()  # as in ``loop``: else what a job leaves between the next one's blocks grows for hundreds of jobs
     return 0
 
 
