@@ -239,8 +239,9 @@ def _described(name: str) -> types.Tool:
 def _result(made: dict[str, Any] | protocol.Error) -> types.CallToolResult:
     import mcp_types as types
 
-    failed = isinstance(made, protocol.Error)
-    told = {"code": made.code, "message": made.message, "hint": made.hint} if failed else made
+    failed, told = isinstance(made, protocol.Error), made
+    if isinstance(made, protocol.Error):
+        told = {"code": made.code, "message": made.message, "hint": made.hint}
     # A name that is not UTF-8 must not end the conversation: the SDK cannot write it.
     words = printable(json.dumps(told, indent=1, ensure_ascii=False))
     told = json.loads(words)
