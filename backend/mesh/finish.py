@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..certificate import Certificate
-from . import Mesh, MeshError, RawMesh
+from . import Mesh, MeshError, RawMesh, Surface
 from .bake.bake import Source, bake
 from .bake.gaussian_color import GaussianColors
-from .clean.cleanup import check_mesh, drop_bad_faces, drop_dust, drop_scraps, keep_outer_faces
+from .base.topology import open_edges
+from .clean.cleanup import check_mesh, drop_bad_faces, drop_dust, drop_scraps, keep_outer_faces, select_faces
 from .clean.holes import LEAK, close_holes
 from .clean.simplify import ENOUGH, Simplified, error_of, simplified
 from .clean.visibility import keep_visible_faces
@@ -23,7 +24,10 @@ from .lods import Lod, levels_of_detail
 from .paint.paint import Painter, Pictures, View
 from .quads.quads import remeshed
 from .sound import warm_mending
+from .sound.crossings import crossings
 from .sound.inspect import inspect
+from .sound.links import nearness
+from .sound.shells import Shells
 from .unwrap.unwrap import unwrap
 
 if TYPE_CHECKING:
@@ -210,15 +214,36 @@ def clean(raw: RawMesh | Mesh) -> Mesh:
     if isinstance(raw, RawMesh):
         surface = raw.numpy()
         check_mesh(surface)
-        outer = keep_outer_faces(surface)
-        whole = drop_scraps(close_holes(drop_bad_faces(Mesh(outer.vertices, outer.faces, outer.colors)), LEAK))
-        # Dropping what cannot be seen has opened it: it was closed before.
-        return close_holes(whole, math.inf) if len(outer.faces) < len(surface.faces) else whole
+        return _outer(surface)
     check_mesh(raw)
     mesh = drop_bad_faces(raw)
     if not len(mesh.faces):
         raise MeshError("empty_mesh", "no face has any area")
     return drop_dust(close_holes(keep_visible_faces(mesh)))
+
+
+def _outer(surface: Surface) -> Mesh:
+    """The part of a decoded surface that can be seen from outside, without leaks and scraps."""
+    outer = keep_outer_faces(surface)
+    whole = _without_leaks(outer)
+    if len(outer.faces) == len(surface.faces):
+        return whole
+    closed = close_holes(whole, math.inf)  # dropping what cannot be seen has opened it: it was closed before
+    if len(open_edges(outer.faces)[0]) and not len(open_edges(surface.faces)[0]) and _crosses(closed):
+        everything = _without_leaks(surface)  # closed by itself: only what lies inside it has to go
+        shells = Shells(everything.vertices, everything.faces)
+        found = select_faces(everything, (shells.depths == 0)[shells.of_face])
+        return closed if _crosses(found) else found
+    return closed
+
+
+def _without_leaks(surface: Surface) -> Mesh:
+    return drop_scraps(close_holes(drop_bad_faces(Mesh(surface.vertices, surface.faces, surface.colors)), LEAK))
+
+
+def _crosses(mesh: Mesh) -> bool:
+    """Whether faces of a mesh meet others that are not beside them."""
+    return len(crossings(mesh.vertices, mesh.faces, lambda: None, nearness(mesh.vertices))) > 0
 
 
 def note_on_surface(mesh: FinishedMesh, faces: int | None, quads: bool = False) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from backend.mesh.base.topology import open_edges
 from backend.mesh.clean.cleanup import drop_scraps, keep_outer_faces
 from backend.mesh.clean.holes import close_holes
 from backend.mesh.finish import clean
+from backend.mesh.sound.inspect import inspect
 from tests.backend.shells import grid, raw_of
 
 Cell = tuple[int, ...]
@@ -56,6 +58,28 @@ def test_holes_that_are_large_for_their_shell_are_closed_too(monkeypatch: pytest
     left = close_holes(Mesh(opened.vertices, opened.faces, opened.colors), 1e-6)
     assert len(open_edges(left.faces)[0]), "the hole is not for the limit"
     assert not len(open_edges(clean(raw).faces)[0])
+
+
+def test_a_hole_whose_closing_would_cross_the_surface_is_not_made() -> None:
+    """A fan over a hole in the shape of a U lies on the tongue within it."""
+    x, y, z = from_middle()
+    raw = raw_of(torch.from_numpy(np.maximum(np.maximum(abs(x), abs(y)), abs(z)) < 15))
+    middles = raw.vertices[raw.faces].mean(dim=1) * (SIDE - 1)
+    on_top = middles[:, 2] > 14
+    around, tongue = (
+        (middles[:, 0].abs() < 8) & (middles[:, 1].abs() < 8),
+        (middles[:, 0].abs() < 4) & (middles[:, 1] > -4),
+    )
+    hidden = on_top & around & ~tongue
+    corners = torch.where(hidden, raw.inside_corners[len(raw.inside_corners) // 2], raw.face_corners)
+    raw = replace(raw, face_corners=corners)
+    opened = keep_outer_faces(raw.numpy())
+    assert len(open_edges(opened.faces)[0]), "nothing was opened"
+    fan = close_holes(Mesh(opened.vertices, opened.faces, opened.colors), 1.0)
+    assert "faces cross" in inspect(fan.vertices, fan.faces).problems()
+    mesh = clean(raw)
+    assert not inspect(mesh.vertices, mesh.faces).problems()
+    assert len(mesh.faces) == len(raw.faces)
 
 
 def test_a_wide_hole_is_an_opening() -> None:
