@@ -88,7 +88,7 @@ def _run(options: argparse.Namespace) -> int:
     except Exception as error:  # the command ends here, and says in words what went wrong (--traceback shows more)
         if options.traceback:
             raise
-        _, message, hint = describe(error)
+        _, message, hint = describe(error, options.out)
         return _fail(f"{message} {hint}".strip(), 1)
 
 

@@ -6,7 +6,9 @@ to do about it. ``describe`` turns any exception into these three, so that the c
 
 from __future__ import annotations
 
-from .files import FULL, CutOff
+from pathlib import Path
+
+from .disk_errors import explain, in_chain
 from .protocol import InvalidSetting
 
 
@@ -46,8 +48,8 @@ class JobCancelled(Exception):
     """Raised by ``check()`` in the middle of the work, after the job was asked to end."""
 
 
-def describe(error: BaseException) -> tuple[str, str, str]:
-    """The code, sentence and hint of any exception."""
+def describe(error: BaseException, folder: str | Path = "") -> tuple[str, str, str]:
+    """The code, sentence and hint of any exception. ``folder`` is where files were being written, if any were."""
     if isinstance(error, BackendError):
         return error.code, str(error), error.hint
     if isinstance(error, InvalidSetting):
@@ -55,11 +57,9 @@ def describe(error: BaseException) -> tuple[str, str, str]:
     if _is_out_of_memory(error):
         hint = "Close other programs that use a lot of memory, or choose a smaller model."
         return "out_of_memory", "There is not enough memory for this job.", hint
-    if isinstance(error, OSError) and error.errno in FULL:
-        words = f"The disk is full: {error.strerror}." if isinstance(error, CutOff) else "The disk is full."
-        return "disk_full", words, "Free some space and try again."
-    if isinstance(error, OSError):
-        return "file_error", f"A file could not be used: {error}.", "Check the folder and its permissions."
+    if (said := in_chain(error)) is not None:
+        found = explain(said, folder)
+        return found.code, found.message, found.hint
     words = f"{type(error).__name__}: {error}".rstrip(": ")
     return "internal", f"Something went wrong inside the backend ({words}).", "The log has the details."
 

@@ -38,6 +38,7 @@ WITHOUT_BLENDER = ("blender_addon.jobs", "blender_addon.server")
 SHARED = (
     "backend.protocol",
     "backend.files",
+    "backend.disk_errors",
     "backend.names",
     "backend.whole",
     "backend.asset_facts",
@@ -77,6 +78,7 @@ LAYERS = (
     ("backend.config",),
     ("backend.errors",),
     ("backend.protocol",),
+    ("backend.disk_errors",),
     (
         "backend.settings",
         "backend.image_facts",

@@ -88,7 +88,8 @@ def answer(request: protocol.Cutout, kept: Kept | None = None) -> protocol.Cutou
     try:
         return make(request, kept)
     except Exception as error:  # an image may fail in any way: Blender is told why
-        code, message, hint = describe(error)
+        folder = Path(request.out).parent if isinstance(request.out, str) else ""
+        code, message, hint = describe(error, folder)
         print(f"cut-out {request.id}: {code}: {message}", file=sys.stderr, flush=True)
         if not isinstance(error, BackendError):
             traceback.print_exc()
@@ -135,7 +136,7 @@ def cut_out_all(options: argparse.Namespace) -> int:
         except Exception as error:  # the others are still made
             if options.traceback:
                 raise
-            _, message, hint = describe(error)
+            _, message, hint = describe(error, options.out)
             print(f"{message} {hint}".strip(), file=sys.stderr)
             failed = True
     return 1 if failed else 0

@@ -47,26 +47,13 @@ def serve(device_name: str | None = None) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in Blender's terminal is for Blender to handle
     stdin, stdout = claim_standard_streams()
     outbox = Outbox(stdout)
-
-    import torch  # only now that the streams are safe: anything below may print
-
-    from .device import choose_device, device_title
-
     try:
-        device = choose_device(device_name)
-    except BackendError as error:
+        device = _start(outbox, device_name)
+    except Exception as error:  # before it is ready: without a message, Blender could only tell an exit code
         outbox.send(protocol.Error(None, *describe(error)))
+        if not isinstance(error, BackendError):
+            traceback.print_exc()
         return 1
-    outbox.send(
-        protocol.Ready(
-            protocol=protocol.PROTOCOL_VERSION,
-            version=version(),
-            python=platform.python_version(),
-            torch=torch.__version__,
-            device=device_title(device),
-            models=usable_models(),
-        )
-    )
     kept = Kept(IMAGES_BYTES)
     cutouts = Cutouts(outbox.send, kept)
     inbox = Inbox(outbox, cutouts)
@@ -80,6 +67,31 @@ def serve(device_name: str | None = None) -> int:
     _answer(inbox, outbox, WarmModels(device), kept)
     sys.stderr.flush()
     os._exit(0)  # not sys.exit: Python's normal shutdown does not survive a thread that compiles, as "warm" may
+
+
+def _start(outbox: Outbox, device_name: str | None) -> torch.device:
+    """Import torch, choose the device, and say that the backend is ready. Raises BackendError, and any other."""
+    try:
+        import torch  # only now that the streams are safe: anything below may print
+
+        from .device import choose_device, device_title
+    except (ImportError, OSError) as error:  # OSError: a library that torch loads
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        words = f"The backend's environment is damaged: {error}".rstrip(".")
+        raise BackendError("backend_damaged", f"{words}.", "Repair the backend in the preferences.") from error
+    device = choose_device(device_name)
+    outbox.send(
+        protocol.Ready(
+            protocol=protocol.PROTOCOL_VERSION,
+            version=version(),
+            python=platform.python_version(),
+            torch=torch.__version__,
+            device=device_title(device),
+            models=usable_models(),
+        )
+    )
+    return device
 
 
 def warm_up(device: torch.device) -> None:
@@ -136,7 +148,7 @@ def carry_out(
     except JobCancelled:
         return protocol.Cancelled(request.job)
     except Exception as error:  # a job may fail in any way: Blender is told why, and the process keeps serving
-        code, message, hint = describe(error)
+        code, message, hint = describe(error, request.out if isinstance(request.out, str) else "")
         if is_lost(models.device):
             code, message = protocol.DEVICE_LOST, f"The graphics card failed: {message}"
             hint = "The backend starts anew with the next object. If it happens again, update the card's driver."

@@ -47,7 +47,7 @@ def download(options: argparse.Namespace) -> int:
     except Exception as error:  # the command ends here, and says in words what went wrong
         if options.traceback:
             raise
-        reports.failed(*describe(error))
+        reports.failed(*describe(error, protocol.models_folder()))
         return 1
     names = tuple(model.name for model in missing_models(options.name))
     words = f"{options.name} also needs {', '.join(names)}: install that too." if names else f"{options.name} is ready."
@@ -73,7 +73,7 @@ def _carry_out(options: argparse.Namespace, words: str, work: Callable[[Reports]
     except Exception as error:  # the command ends here, and says in words what went wrong
         if options.traceback:
             raise
-        reports.failed(*describe(error))
+        reports.failed(*describe(error, protocol.models_folder()))
         return 1
     reports.tell(protocol.Done(options.name), words)
     return 0

@@ -32,7 +32,7 @@ def fetch(options: argparse.Namespace) -> int:
         reports.tell(found)
         fetch_wheels(list(found.wheels), options, reports.progress)
     except Exception as error:  # the command ends here, and tells the installer what went wrong
-        reports.failed(*describe(error))
+        reports.failed(*describe(error, options.to))
         return 1
     reports.tell(Done())
     return 0

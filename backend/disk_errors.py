@@ -1,0 +1,120 @@
+"""What a disk says, in words: which folder it is about, and what to do.
+
+Standard library only: both sides import this module. ``str(OSError)`` is for programmers: *[Errno 30] Read-only file
+system*. It often does not even say which folder is meant, so whoever writes says where.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from .files import FULL, CutOff
+
+READ_ONLY = (errno.EROFS,)
+FORBIDDEN = (errno.EACCES, errno.EPERM)
+MISSING = (errno.ENOENT, errno.ENOTDIR)
+#: A cable that was pulled, a server that does not answer.
+UNREACHABLE = tuple(
+    getattr(errno, name)
+    for name in ("EIO", "ENXIO", "ENODEV", "ESTALE", "ETIMEDOUT", "EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN", "ENETUNREACH")
+    if hasattr(errno, name)
+)
+#: Windows: another program has the file open.
+IN_USE = (32, 33)
+
+MAKE_ROOM = "Free some space and try again."
+CHOOSE_ANOTHER = "Choose another folder, or make this one writable."
+
+FULL_WORDS = "The disk of the folder {folder} is full."
+READ_ONLY_WORDS = "The folder {folder} is on a disk that can only be read."
+FORBIDDEN_WORDS = "The folder {folder} may not be written to."
+MISSING_WORDS = "The folder {folder} does not exist."
+UNREACHABLE_WORDS = "The disk of the folder {folder} cannot be reached: {reason}."
+IN_USE_WORDS = "The file {file} is open in another program."
+OTHER_WORDS = "A file could not be used: {reason}."
+
+#: The sentences, and what to do about each, as they are translated.
+SENTENCES = {
+    FULL_WORDS: MAKE_ROOM,
+    READ_ONLY_WORDS: CHOOSE_ANOTHER,
+    FORBIDDEN_WORDS: CHOOSE_ANOTHER,
+    MISSING_WORDS: "Create it, or choose another folder.",
+    UNREACHABLE_WORDS: "Connect it and try again.",
+    IN_USE_WORDS: "Close it there and try again.",
+    OTHER_WORDS: "Check the folder and its permissions.",
+}
+
+
+@dataclass(frozen=True)
+class DiskError:
+    """An error of a disk: a short stable ``code``, one of ``SENTENCES`` with its ``values``, and what to do."""
+
+    code: str
+    words: str
+    values: dict[str, str]
+    hint: str
+
+    @property
+    def message(self) -> str:
+        """The sentence, in English."""
+        return self.words.format(**self.values)
+
+
+def explain(error: OSError, folder: str | Path = "", hint: str = "") -> DiskError:
+    """An error of the file system in words. ``folder`` is where something was being written, if the caller knows it.
+
+    ``hint`` says what to do, if the usual advice does not hold there. A file elsewhere that may not be used may have
+    been one to read, so of that the system's own words are said.
+    """
+    place = _folder_in(error) or str(folder)  # what the error names: code may be kept elsewhere than results
+    if getattr(error, "winerror", None) in IN_USE and error.filename:
+        return _made("file_in_use", IN_USE_WORDS, hint, file=str(error.filename))
+    if isinstance(error, CutOff):
+        return DiskError("disk_full", "The disk is full: {reason}.", {"reason": str(error.strerror)}, hint or MAKE_ROOM)
+    if error.errno in FULL:
+        if not place:
+            return DiskError("disk_full", "The disk is full.", {}, hint or MAKE_ROOM)
+        return _made("disk_full", FULL_WORDS, hint, folder=place)
+    if error.errno in READ_ONLY and place:
+        return _made("folder_read_only", READ_ONLY_WORDS, hint, folder=place)
+    is_there = bool(folder) and (place == str(folder) or Path(folder) in Path(place).parents)
+    if error.errno in FORBIDDEN and is_there:
+        return _made("folder_forbidden", FORBIDDEN_WORDS, hint, folder=place)
+    if error.errno in MISSING and is_there and not Path(place).is_dir():
+        return _made("folder_missing", MISSING_WORDS, hint, folder=place)
+    if error.errno in UNREACHABLE and place:
+        return _made("disk_unreachable", UNREACHABLE_WORDS, hint, folder=place, reason=str(error.strerror))
+    return _made("file_error", OTHER_WORDS, hint, reason=str(error))
+
+
+def in_chain(error: BaseException) -> OSError | None:
+    """What a disk said that led to this error: the error itself, or one that it was raised during; None if nothing.
+
+    Who closes a half-written archive, for example, gets another error than the disk's. Only a disk that is full or
+    read-only counts, unless it is the error itself: what else was caught on the way may have nothing to do with it.
+    """
+    if isinstance(error, OSError):
+        return error
+    return next((one for one in _chain(error) if isinstance(one, OSError) and one.errno in (*FULL, *READ_ONLY)), None)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    known: set[int] = set()
+    found: BaseException | None = error
+    while found is not None and id(found) not in known:
+        known.add(id(found))
+        yield found
+        found = found.__cause__ or found.__context__
+
+
+def _folder_in(error: OSError) -> str:
+    """The folder of the file that the error names; empty if it names none."""
+    named = error.filename2 or error.filename
+    return str(Path(named).parent) if isinstance(named, str) and named else ""
+
+
+def _made(code: str, words: str, hint: str, **values: str) -> DiskError:
+    return DiskError(code, words, values, hint or SENTENCES[words])
