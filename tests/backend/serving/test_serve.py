@@ -148,6 +148,51 @@ def test_a_log_on_a_full_disk_ends_nothing(make: Make) -> None:
     assert server.process.wait(TIMEOUT) == 0
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of another process")
+def test_a_disk_that_is_full_at_any_write_is_said_and_the_next_job_works(server: Server, make: Make) -> None:
+    """A limit on the size of files is met like the end of the disk: in the preview, the texture, the arrays, the .glb."""
+    import resource
+
+    files = ("arrays", "texture", "glb")
+    (*_, result) = server.run(make("whole"))
+    sizes = sorted(Path(getattr(result, kind)).stat().st_size for kind in files)
+    infinite = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    for number, limit in enumerate((0, 4096, sizes[0] - 1, sizes[1] - 1, sizes[2] - 1)):
+        request = make(f"limited{number}")
+        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+        try:
+            (*_, error) = server.run(request)
+        finally:
+            resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, infinite)
+        assert isinstance(error, protocol.Error)
+        assert (error.code, error.hint) == ("disk_full", "Free some space and try again.")
+        assert request.out in error.message
+        assert not [path.name for path in Path(request.out).iterdir() if not path.name.endswith(".raw.npz")]
+    (*_, after) = server.run(make("after"))
+    assert isinstance(after, protocol.Result)
+
+
+def test_what_keeps_it_from_starting_is_said(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """Not by an exit code alone: the log of a full disk would not have its last words either."""
+    sent: list[protocol.Message] = []
+    monkeypatch.setattr(loop, "claim_standard_streams", lambda: (io.BytesIO(), io.BytesIO()))
+    monkeypatch.setattr(loop.signal, "signal", lambda *arguments: None)
+    monkeypatch.setattr(loop.Outbox, "send", lambda self, message: sent.append(message))
+    for error, code in (
+        (OSError(28, "No space left on device", "/cache/a"), "disk_full"),
+        (ZeroDivisionError(), "internal"),
+    ):
+        monkeypatch.setattr(loop, "usable_models", lambda error=error: (_ for _ in ()).throw(error))
+        assert loop.serve("cpu") == 1
+        assert isinstance(sent[-1], protocol.Error)
+        assert (sent[-1].job, sent[-1].code) == (None, code)
+    monkeypatch.setitem(sys.modules, "torch", None)  # as after a file of it was deleted
+    assert loop.serve("cpu") == 1
+    assert isinstance(sent[-1], protocol.Error)
+    assert sent[-1].code == "backend_damaged"
+    assert sent[-1].hint == "Repair the backend in the preferences."
+
+
 def test_a_job_from_request_to_files(server: Server, make: Make) -> None:
     messages = server.run(make())
     progress = [m for m in messages if isinstance(m, protocol.Progress)]
