@@ -15,11 +15,21 @@ from .files import FULL, CutOff
 
 READ_ONLY = (errno.EROFS,)
 FORBIDDEN = (errno.EACCES, errno.EPERM)
-MISSING = (errno.ENOENT, errno.ENOTDIR)
+MISSING = (errno.ENOENT, errno.ENOTDIR, errno.EEXIST)
 #: A cable that was pulled, a server that does not answer.
 UNREACHABLE = tuple(
     getattr(errno, name)
-    for name in ("EIO", "ENXIO", "ENODEV", "ESTALE", "ETIMEDOUT", "EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN", "ENETUNREACH")
+    for name in (
+        "EIO",
+        "ENXIO",
+        "ENODEV",
+        "ESTALE",
+        "ETIMEDOUT",
+        "EHOSTDOWN",
+        "EHOSTUNREACH",
+        "ENETDOWN",
+        "ENETUNREACH",
+    )
     if hasattr(errno, name)
 )
 #: Windows: another program has the file open.
@@ -29,9 +39,11 @@ MAKE_ROOM = "Free some space and try again."
 CHOOSE_ANOTHER = "Choose another folder, or make this one writable."
 
 FULL_WORDS = "The disk of the folder {folder} is full."
+CUT_OFF_WORDS = "The disk is full: {reason}."
 READ_ONLY_WORDS = "The folder {folder} is on a disk that can only be read."
 FORBIDDEN_WORDS = "The folder {folder} may not be written to."
 MISSING_WORDS = "The folder {folder} does not exist."
+IN_THE_WAY_WORDS = "The file {file} lies where a folder should be."
 UNREACHABLE_WORDS = "The disk of the folder {folder} cannot be reached: {reason}."
 IN_USE_WORDS = "The file {file} is open in another program."
 OTHER_WORDS = "A file could not be used: {reason}."
@@ -42,6 +54,7 @@ SENTENCES = {
     READ_ONLY_WORDS: CHOOSE_ANOTHER,
     FORBIDDEN_WORDS: CHOOSE_ANOTHER,
     MISSING_WORDS: "Create it, or choose another folder.",
+    IN_THE_WAY_WORDS: "Choose another folder, or give that file another name.",
     UNREACHABLE_WORDS: "Connect it and try again.",
     IN_USE_WORDS: "Close it there and try again.",
     OTHER_WORDS: "Check the folder and its permissions.",
@@ -73,21 +86,23 @@ def explain(error: OSError, folder: str | Path = "", hint: str = "") -> DiskErro
     if getattr(error, "winerror", None) in IN_USE and error.filename:
         return _made("file_in_use", IN_USE_WORDS, hint, file=str(error.filename))
     if isinstance(error, CutOff):
-        return DiskError("disk_full", "The disk is full: {reason}.", {"reason": str(error.strerror)}, hint or MAKE_ROOM)
+        return DiskError("disk_full", CUT_OFF_WORDS, {"reason": str(error.strerror)}, hint or MAKE_ROOM)
     if error.errno in FULL:
         if not place:
             return DiskError("disk_full", "The disk is full.", {}, hint or MAKE_ROOM)
         return _made("disk_full", FULL_WORDS, hint, folder=place)
     if error.errno in READ_ONLY and place:
         return _made("folder_read_only", READ_ONLY_WORDS, hint, folder=place)
-    is_there = bool(folder) and (place == str(folder) or Path(folder) in Path(place).parents)
+    is_there = bool(folder) and (Path(folder) in (Path(place), *Path(place).parents) or _file_in_the_way(Path(folder)))
     if error.errno in FORBIDDEN and is_there:
         return _made("folder_forbidden", FORBIDDEN_WORDS, hint, folder=place)
+    if error.errno in MISSING and is_there and (file := _file_in_the_way(Path(folder))):
+        return _made("folder_missing", IN_THE_WAY_WORDS, hint, file=file)
     if error.errno in MISSING and is_there and not Path(place).is_dir():
         return _made("folder_missing", MISSING_WORDS, hint, folder=place)
     if error.errno in UNREACHABLE and place:
         return _made("disk_unreachable", UNREACHABLE_WORDS, hint, folder=place, reason=str(error.strerror))
-    return _made("file_error", OTHER_WORDS, hint, reason=str(error))
+    return _made("file_error", OTHER_WORDS, hint, reason=_plain(error))
 
 
 def in_chain(error: BaseException) -> OSError | None:
@@ -114,6 +129,19 @@ def _folder_in(error: OSError) -> str:
     """The folder of the file that the error names; empty if it names none."""
     named = error.filename2 or error.filename
     return str(Path(named).parent) if isinstance(named, str) and named else ""
+
+
+def _file_in_the_way(folder: Path) -> str:
+    """What keeps a folder from being there: it, or one above it, is a file. Empty if none is."""
+    there = next((path for path in (folder, *folder.parents) if path.exists()), folder)
+    return "" if there.is_dir() or not there.exists() else str(there)
+
+
+def _plain(error: OSError) -> str:
+    """What the system says, without its number."""
+    if error.strerror is None:
+        return str(error).rstrip(".")
+    return f"{error.strerror} ({error.filename})" if error.filename else str(error.strerror)
 
 
 def _made(code: str, words: str, hint: str, **values: str) -> DiskError:

@@ -8,15 +8,15 @@ this earlier, only ``.partial`` is left, and the next attempt resumes from it.
 
 from __future__ import annotations
 
-import errno
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
+from ..disk_errors import explain
 from ..errors import StoreError
-from ..files import sha256
+from ..files import FULL, sha256
 from ..protocol import Transfer, models_folder
 from .amounts import require_space
 from .catalog import (
@@ -135,11 +135,9 @@ def _alone(model: PublishedModel) -> Iterator[None]:
         hint = "Wait until it has finished."
         raise StoreError("busy", f"Another program is installing {model.title}.", hint) from error
     except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise
-        hint = "Choose another folder with --models-folder or ESPALIER_MODELS."
-        message = f"{models_folder()} cannot be written to ({error.strerror})."
-        raise StoreError("folder_not_writable", message, hint) from error
+        hint = "Choose another models folder: in the preferences, or with --models-folder."
+        found = explain(error, models_folder(), "" if error.errno in FULL else hint)
+        raise StoreError(found.code, found.message, found.hint) from error
     try:
         yield
     finally:

@@ -46,6 +46,14 @@ def test_a_folder_that_is_gone(tmp_path: Path) -> None:
     assert explain(error(errno.ENOENT, str(tmp_path / "a.png")), tmp_path).code == "file_error"  # it is there
 
 
+def test_a_file_where_a_folder_should_be(tmp_path: Path) -> None:
+    (tmp_path / "models").touch()
+    with pytest.raises(OSError, match="models") as caught:
+        (tmp_path / "models" / ".partial").mkdir(parents=True)
+    found = explain(caught.value, tmp_path / "models")
+    assert found.message == f"The file {tmp_path / 'models'} lies where a folder should be."
+
+
 def test_a_file_elsewhere_that_may_not_be_read_is_not_said_to_be_written(tmp_path: Path) -> None:
     found = explain(error(errno.EACCES, "/models/weights"), tmp_path)
     assert found.code == "file_error"
@@ -82,11 +90,13 @@ def test_what_the_disk_said_is_found_behind_what_it_led_to() -> None:
 
 
 def test_an_error_that_came_after_another_one_is_not_the_disks() -> None:
-    try:
+    def work() -> None:
         try:
             raise error(errno.ENOENT, "/cache")
         except OSError:
             raise ValueError("a shape that does not fit") from None
-    except ValueError as caught:
-        assert in_chain(caught) is None
-        assert describe(caught)[0] == "internal"
+
+    with pytest.raises(ValueError, match="shape") as caught:
+        work()
+    assert in_chain(caught.value) is None
+    assert describe(caught.value)[0] == "internal"

@@ -79,8 +79,24 @@ _kept_in = _folder()
 if _kept_in is not None:
     numba.config.CACHE_DIR = str(_kept_in)
     numba.config.CACHE_LOCATOR_CLASSES = f"{__name__}.Locator"
-#: Decorator: compile a function to machine code.
-compiled = numba.njit(cache=_kept_in is not None, nogil=True, error_model="numpy")
+
+
+def compiled(function: Callable[..., Any]) -> Any:
+    """Decorator: compile a function to machine code. A disk that is full by then costs the next process the time."""
+    made = numba.njit(cache=_kept_in is not None, nogil=True, error_model="numpy")(function)
+    if _kept_in is not None:
+        keep = made._cache.save_overload
+
+        def keep_if_there_is_room(*code: Any) -> None:
+            try:
+                keep(*code)
+            except OSError as error:
+                log.warning("cannot keep machine code in %s: %s", _kept_in, error)
+
+        made._cache.save_overload = keep_if_there_is_room
+    return made
+
+
 #: Decorator: insert a function into the compiled ones that call it, for use in every step of a loop.
 inlined = numba.njit(inline="always", error_model="numpy")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from numba.core import caching
 
 from backend.mesh.base import compiled
 
@@ -43,3 +45,22 @@ def test_the_code_of_sources_that_nobody_uses_is_removed(tmp_path: Path) -> None
         os.utime(tmp_path / name, (long_ago, long_ago))
     compiled._forget_others(tmp_path / "ours")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "ours"]
+
+
+@pytest.mark.skipif(compiled._kept_in is None, reason="this environment cannot keep machine code")
+def test_code_that_cannot_be_kept_is_used_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A disk may fill up after the process has started, and a job must not fail because of it."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(caching.Cache, "save_overload", full)
+
+    @compiled.compiled
+    def double(x: int) -> int:
+        return 2 * x
+
+    assert double(4) == 8
+    assert "cannot keep machine code" in caplog.text

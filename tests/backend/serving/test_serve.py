@@ -150,7 +150,7 @@ def test_a_log_on_a_full_disk_ends_nothing(make: Make) -> None:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of another process")
 def test_a_disk_that_is_full_at_any_write_is_said_and_the_next_job_works(server: Server, make: Make) -> None:
-    """A limit on the size of files is met like the end of the disk: in the preview, the texture, the arrays, the .glb."""
+    """A limit on the size of files is met like the end of the disk: in preview, texture, arrays and .glb."""
     import resource
 
     files = ("arrays", "texture", "glb")
@@ -172,7 +172,9 @@ def test_a_disk_that_is_full_at_any_write_is_said_and_the_next_job_works(server:
     assert isinstance(after, protocol.Result)
 
 
-def test_what_keeps_it_from_starting_is_said(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+def test_what_keeps_it_from_starting_is_said(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     """Not by an exit code alone: the log of a full disk would not have its last words either."""
     sent: list[protocol.Message] = []
     monkeypatch.setattr(loop, "claim_standard_streams", lambda: (io.BytesIO(), io.BytesIO()))

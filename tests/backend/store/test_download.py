@@ -409,7 +409,7 @@ def test_a_disk_that_fills_up_keeps_what_has_arrived(hub: FakeHub, folder: Path)
 def test_a_folder_that_cannot_be_written_to(hub: FakeHub, folder: Path) -> None:
     folder.write_text("a file where the folder should be")
     error = refused()
-    assert error.code == "folder_not_writable"
+    assert (error.code, error.args[0]) == ("folder_missing", f"The file {folder} lies where a folder should be.")
     assert "--models-folder" in error.hint
 
 
