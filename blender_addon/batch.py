@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from ..backend import protocol
+from ..backend.disk_errors import explain
 from ..backend.files import FULL, CutOff, picture_digest, remove_left_behind, written_together
 from ..backend.formats import FORMATS, TARGETS
 from ..backend.names import printable
@@ -346,8 +347,9 @@ def make(asset: Asset, options: argparse.Namespace, queue: JobQueue, pace: Pace,
         asset.status = "done"
     except OSError as error:
         code = "disk_full" if error.errno in FULL else "output_failed"
-        reason = f"The disk is full ({error.strerror})" if error.errno in FULL else str(error)
-        asset.fail(code, f"The asset could not be written: {printable(reason)}.", "Its earlier files are as they were.")
+        found = explain(error, options.out)
+        hint = f"{found.hint} Its earlier files are as they were."
+        asset.fail(code, f"The asset could not be written: {printable(found.message)}", hint)
     except Exception as error:  # one asset must not end the others, whatever is wrong with it
         traceback.print_exc()
         words = f"{type(error).__name__}: {error}" if not isinstance(error, ValueError | RuntimeError) else str(error)

@@ -37,7 +37,7 @@ def installer() -> Installer | None:
     global _installer
     packages = None if _installer is not None or is_checkout() else Packages.read(FOLDER)
     if packages is not None:
-        folder = bpy.utils.extension_path_user(ROOT, path="", create=True)
+        folder = bpy.utils.extension_path_user(ROOT, path="")  # made when it is first written to
         _installer = Installer(Path(folder), FOLDER, packages)
     return _installer
 

@@ -6,8 +6,11 @@ never fire, so whoever needs the result calls it in a loop.
 
 from __future__ import annotations
 
+import errno
+import os
 import time
 import traceback
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
@@ -15,6 +18,7 @@ import bpy
 from bpy.app.handlers import persistent
 
 from ..backend import protocol
+from ..backend.disk_errors import explain
 from . import choices, installation
 from .extension import FOLDER, ROOT, is_checkout
 from .jobs.client import Backend
@@ -27,9 +31,17 @@ from .scene.mesh_import import create_object
 from .scene.paint import paint
 from .scene.replace import put_in_place
 from .server import process
+from .translations import in_words, translate
 
 INTERVAL = 0.05  # seconds between two steps
 IDLE_INTERVAL = 1.0  # the same while the backend is idle
+#: Seconds that a press of a button waits for its images to be copied: those of a usual size are, and so nothing that is
+#: done to them afterwards matters. Half a frame.
+READING = 0.008
+FOR_THE_TEMPORARY_FOLDER = (
+    "Free some space there, or choose another folder: Preferences > File Paths > Temporary Files."
+)
+FOR_THE_FOLDER_OF_JOBS = "Objects are made in this folder. Free some space there, or make it writable, and try again."
 
 Home: TypeAlias = tuple[bpy.types.Scene, bpy.types.Collection, tuple[float, float, float]]
 
@@ -39,7 +51,8 @@ _document = 0  # counts the files loaded in this session: a job belongs to the f
 def launch(log: Path) -> Backend:
     """Start the backend that the preferences select. Returns at once. Raises BackendUnavailable."""
     python = installation.backend_python(bpy.context)
-    return process.launch(python, FOLDER, log, models_folder=installation.models_folder(bpy.context))
+    models = installation.models_folder(bpy.context)
+    return process.launch(python, FOLDER, log, models_folder=models, advice=FOR_THE_TEMPORARY_FOLDER)
 
 
 def log_path() -> Path:
@@ -51,16 +64,21 @@ def kept_folder() -> Path:
     """The folder of what survives Blender: the user's files of the extension. What a checkout has ends with Blender."""
     if is_checkout():
         return Path(bpy.app.tempdir) / "espalier"
-    return Path(bpy.utils.extension_path_user(ROOT, path="", create=True))
+    return Path(bpy.utils.extension_path_user(ROOT, path=""))
 
 
 jobs = JobQueue(lambda: launch(log_path()))
+notices: list[str] = []  # sentences for the artist that no job has, the oldest first
 
 
 def new_folder() -> str:
-    """Create the folder of a new job. Raises OSError."""
+    """Create the folder of a new job. Raises ValueError, in words, if the disk has no room or is read-only."""
     assert jobs.journal is not None
-    return str(jobs.journal.new_folder())
+    try:
+        return str(jobs.journal.new_folder())
+    except OSError as error:
+        said = OSError(error.errno, error.strerror)  # without the name of this session's folder, which is a number
+        raise ValueError(in_words(said, jobs.journal.root, FOR_THE_FOLDER_OF_JOBS)) from error
 
 
 def target(
@@ -74,13 +92,36 @@ def target(
     return Target(_document, context.scene.session_uid, context.collection.session_uid, location, size, uid)
 
 
-def submit(job: Job) -> None:
-    """Start a job, or queue it behind others. Failed jobs disappear from the list."""
+def submit(*new: Job) -> None:
+    """Start the jobs of one press, or queue them behind others. Failed jobs disappear from the list."""
     for old in [old for old in jobs.jobs if old.state is State.FAILED]:
         forget(old)
-    jobs.submit(job)
+    _start(new)
+
+
+def submit_again(again: Mapping[Job, Job]) -> None:
+    """Start jobs in place of those that they repeat, whose folders they take over. Other failed jobs stay listed."""
+    for old in again:
+        jobs.jobs.remove(old)  # not ``forget``
+    _start(again.values())
+
+
+def _start(new: Iterable[Job]) -> None:
+    end = time.monotonic() + READING
+    for job in new:
+        if job.writer is not None:
+            job.writer.join(max(0.0, end - time.monotonic()))
+        jobs.submit(job)
     step()
     _keep_stepping()
+
+
+def tell(words: str) -> None:
+    """Show the artist a sentence, in the panel, until it is dismissed."""
+    print(f"Espalier: {words}")
+    if words not in notices:
+        notices.append(words)
+    redraw("UI")
 
 
 def _keep_stepping() -> None:
@@ -211,8 +252,8 @@ def insert(
             put_in_place(there, job.result, settings)
     except Exception as error:  # whatever is wrong with one result, the others are inserted
         traceback.print_exc()
-        hint = "Try again."
-        job.fail(protocol.Error(job.id, "result_damaged", f"The result cannot be used: {error}.", hint))
+        why = explain(error, job.request.out).message if isinstance(error, OSError) else f"{error}."
+        job.fail(protocol.Error(job.id, "result_damaged", f"The result cannot be used: {why}", "Try again."))
         viewport.hide(job.id)
         redraw("UI", "WINDOW")
         return
@@ -225,8 +266,9 @@ def insert(
         bpy.ops.ed.undo_push(message=f"{'Retexture' if job.request.mesh else 'Regenerate'} {there.name}")
     try:
         history.keep(job, settings)
-    except Exception:  # the object has been made, even if the history cannot keep it
-        traceback.print_exc()
+    except OSError as error:  # the object has been made, and the history has how
+        kept = translate("The history has no files of the newest objects. Inserting them again means generating them.")
+        tell(f"{kept} {in_words(error, hint=FOR_THE_TEMPORARY_FOLDER)}")
     forget(job)
 
 
@@ -287,7 +329,9 @@ def register() -> None:
     bpy.app.handlers.load_post.append(_loaded_file)
     try:
         folder = kept_folder()
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, "it may not be written to", str(folder))
     except OSError as error:  # a full disk or a home that may not be written: Blender must start all the same
         print(f"Espalier: nothing can be kept for the next session: {error}")
         folder = Path(bpy.app.tempdir) / "espalier"
@@ -305,4 +349,5 @@ def unregister() -> None:
         if bpy.app.timers.is_registered(timer):
             bpy.app.timers.unregister(timer)
     viewport.clear()
+    notices.clear()
     jobs.close()

@@ -6,7 +6,9 @@ writes nothing or reads nothing. Threads that are not daemons would keep Blender
 
 from __future__ import annotations
 
+import dataclasses
 import queue
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,8 +18,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ...backend import protocol
+from ...backend.disk_errors import MAKE_ROOM, explain
 
 READY_TIMEOUT = 120.0  # seconds: torch alone can take a minute to import from a cold, virus-scanned disk
+LITTLE = 1 << 16  # bytes: with less free, a disk is full
+UNWRITTEN = 120  # Python's exit code if it could not write the last of its output
 
 if sys.platform == "win32":
     _CREATION_FLAGS = subprocess.CREATE_NO_WINDOW
@@ -34,13 +39,19 @@ class BackendUnavailable(Exception):
 
 
 class Backend:
-    """A backend process. If it ends by itself, the last message that ``poll`` gives is an Error whose job is None."""
+    """A backend process. If it ends by itself, the last message that ``poll`` gives is an Error whose job is None.
 
-    def __init__(self, command: list[str], log_path: Path, env: Mapping[str, str] | None = None) -> None:
+    ``advice`` says what to do if the log's folder is full or read-only.
+    """
+
+    def __init__(
+        self, command: list[str], log_path: Path, env: Mapping[str, str] | None = None, advice: str = ""
+    ) -> None:
         self.command = command
         self.log_path = Path(log_path)
         self.ready: protocol.Ready | None = None
         self._env = env
+        self._advice = advice
         self._messages: queue.SimpleQueue[protocol.Message] = queue.SimpleQueue()
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._process: subprocess.Popen[str] | None = None
@@ -56,7 +67,12 @@ class Backend:
         try:
             self.log_path.parent.mkdir(parents=True, exist_ok=True)
             self.log_path.unlink(missing_ok=True)  # if it is a link, only the link
-            with open(self.log_path, "xb") as log:
+            log = open(self.log_path, "xb")  # noqa: SIM115 (closed below: another error has another cause)
+        except OSError as error:
+            found = explain(error, self.log_path.parent, self._advice)
+            raise BackendUnavailable(f"The backend cannot write its log. {found.message}", found.hint) from error
+        try:
+            with log:
                 self._process = subprocess.Popen(
                     self.command,
                     stdin=subprocess.PIPE,
@@ -151,11 +167,22 @@ class Backend:
             )
         code = process.wait()
         if not self._closing:
-            self._messages.put(self._error("backend_ended", _describe_end(code, self._last_log_line())))
+            ended = self._error("backend_ended", _describe_end(code, self._last_log_line()))
+            if code == UNWRITTEN or self._is_full():  # then its log does not say why it ended either
+                words = f"{ended.message} The disk of the folder {self.log_path.parent} is full."
+                ended = dataclasses.replace(ended, message=words, hint=self._advice or MAKE_ROOM)
+            self._messages.put(ended)
 
     def _error(self, code: str, message: str) -> protocol.Error:
         hint = f"The next job starts a new backend. See {self.log_path.name} for details."
         return protocol.Error(job=None, code=code, message=message, hint=hint)
+
+    def _is_full(self) -> bool:
+        """Whether the disk of the log has no room left."""
+        try:
+            return shutil.disk_usage(self.log_path.parent).free < LITTLE
+        except OSError:  # somebody has deleted the folder
+            return False
 
     def _log_size(self) -> int:
         try:
@@ -176,6 +203,7 @@ class Backend:
 def _describe_end(code: int, last_line: str) -> str:
     try:
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        how = "could not write its log" if code == UNWRITTEN else how
     except ValueError:  # a real-time signal has no name
         how = f"was ended by signal {-code}"
     return f"The backend {how}." + (f" Its last words: {last_line}" if last_line else "")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from pathlib import Path
 
 from ...backend import protocol
 from .client import Backend
+from .failures import of_all
 from .inputs import InputWriter
 
 #: How many the backend has at a time. It answers them one after the other, and refuses more than 64.
@@ -36,7 +38,8 @@ class CutOut:
 
     def fail(self, code: str, message: str, hint: str = "") -> None:
         """Mark the cut-out as failed."""
-        self.state, self.error = State.FAILED, protocol.Error(self.request.id, code, message, hint)
+        error = protocol.Error(self.request.id, code, message, hint)
+        self.state, self.error = State.FAILED, of_all(error, Path(self.request.out).parent)
 
 
 class CutOuts:
@@ -62,7 +65,8 @@ class CutOuts:
             if cutout.writer is not None and cutout.writer.is_alive():
                 continue
             if cutout.writer is not None and cutout.writer.error:
-                cutout.fail("folder_not_writable", cutout.writer.error, "Free some disk space and try again.")
+                error = cutout.writer.error
+                cutout.fail(error.code, error.message, error.hint)
                 self._end(cutout)
             elif sent < MOST_SENT:
                 backend.send(cutout.request)
@@ -78,7 +82,7 @@ class CutOuts:
                 cutout.state, cutout.answer = State.DONE, message
             case protocol.Error() if message.job in known:
                 cutout = known[message.job]
-                cutout.state, cutout.error = State.FAILED, message
+                cutout.fail(message.code, message.message, message.hint)
             case _:
                 return False
         self._end(cutout)

@@ -25,13 +25,10 @@ LOCKED_BYTE = 1 << 20
 #: The longest content of a lock: a number.
 MOST_BYTES = 32
 
-#: Flags to open it with: never through a link, and without waiting for the other end of a pipe.
-_SAFELY = (
-    getattr(os, "O_NOFOLLOW", 0)
-    | getattr(os, "O_NONBLOCK", 0)
-    | getattr(os, "O_CLOEXEC", 0)
-    | getattr(os, "O_BINARY", 0)
-)
+#: Flags to open a file with without waiting for the other end of a pipe.
+SAFELY = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+#: The same for a lock, which is never opened through a link.
+_NO_LINK = SAFELY | getattr(os, "O_NOFOLLOW", 0)
 
 #: How many seconds to try: another Blender may hold the lock for a moment, to see whether it is free.
 PATIENCE = 0.5
@@ -63,10 +60,14 @@ class FileLock:
             if time.monotonic() > end:
                 raise Busy(self._written())
             time.sleep(0.05)
+        try:
+            file.truncate(0)
+            file.write(str(os.getpid()).encode())
+            file.flush()
+        except OSError:  # a lock that is kept by a file that nobody can reach would be busy for ever
+            _drop(file)
+            raise
         self._file = file
-        file.truncate(0)
-        file.write(str(os.getpid()).encode())
-        file.flush()
 
     def release(self) -> None:
         """Release the lock and remove the number: the work has ended, done or failed, and was not interrupted."""
@@ -110,7 +111,7 @@ class FileLock:
         """The file, opened, and nothing changed in it. Raises OSError if it is a link, or holds what no lock holds."""
         if self.path.is_symlink():  # Windows has no O_NOFOLLOW
             raise OSError(errno.ELOOP, "it is a link", str(self.path))
-        handle = os.open(self.path, flags | _SAFELY, 0o666)
+        handle = os.open(self.path, flags | _NO_LINK, 0o666)
         try:
             status = os.fstat(handle)
             if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1 or status.st_size > MOST_BYTES:
@@ -126,3 +127,11 @@ class FileLock:
                 return int(file.read(MOST_BYTES) or b"0")
         except (OSError, ValueError):
             return 0
+
+
+def _drop(file: IO[bytes]) -> None:
+    """Close a file of which not everything could be written."""
+    try:
+        file.close()  # writes the rest, and closes it in any case
+    except OSError as error:
+        print(f"Espalier: {error}")

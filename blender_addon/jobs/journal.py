@@ -66,6 +66,8 @@ class Journal:
 
     def new_folder(self) -> Path:
         """Make the folder of a new job. Raises OSError."""
+        if self._session in self._locks and not self._session.is_dir():  # somebody has cleared the folder
+            self._session = self.root / uuid.uuid4().hex
         if self._session not in self._locks:
             self._take(self._session)
         folder = self._session / uuid.uuid4().hex
@@ -116,9 +118,12 @@ class Journal:
     def close(self) -> None:
         """Release the folders, and delete those without a job."""
         for session, lock in self._locks.items():
-            lock.release()
-            if not any(path.is_dir() for path in session.iterdir()):
-                shutil.rmtree(session, ignore_errors=True)
+            try:
+                lock.release()
+                if session.is_dir() and not any(path.is_dir() for path in session.iterdir()):
+                    shutil.rmtree(session, ignore_errors=True)
+            except OSError as error:  # its disk is gone: the others are released all the same
+                print(f"Espalier: {session} cannot be released: {error}")
         self._locks.clear()
         self._session = self.root / uuid.uuid4().hex
 

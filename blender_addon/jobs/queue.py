@@ -6,6 +6,7 @@ never waits.
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import shutil
 import time
@@ -14,9 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...backend import protocol
+from ...backend.disk_errors import explain
 from ...backend.names import printable
 from .client import Backend, BackendUnavailable
 from .cutouts import STOPPED, CutOuts
+from .failures import of_all
 from .inputs import InputWriter
 from .journal import Journal, Left, SavedObject
 from .timings import Timings
@@ -89,7 +92,7 @@ class Job:
 
     def fail(self, error: protocol.Error) -> None:
         """Mark the job as failed."""
-        self.state, self.error = State.FAILED, error
+        self.state, self.error = State.FAILED, of_all(error, Path(self.request.out))
 
     @classmethod
     def recover(cls, left: Left) -> Job:
@@ -138,10 +141,15 @@ class JobQueue:
         return any(job.active for job in self.jobs)
 
     def submit(self, job: Job) -> None:
-        """Put a job into the queue. Raises OSError if the journal cannot be written."""
-        if self.journal is not None:
-            self.journal.asked(job.request, job.sources, job.replaces, job.digests)
+        """Put a job into the queue. It has failed already if the journal cannot be written: nor could its result."""
         self.jobs.append(job)
+        if self.journal is None:
+            return
+        try:
+            self.journal.asked(job.request, job.sources, job.replaces, job.digests)
+        except OSError as error:
+            found = explain(error, job.request.out)
+            job.fail(protocol.Error(job.id, found.code, found.message, found.hint))
 
     def recover(self) -> None:
         """Take over the jobs that earlier sessions left in the journal."""
@@ -279,9 +287,7 @@ class JobQueue:
         if job is None or self.running is not None or (job.writer is not None and job.writer.is_alive()):
             return []
         if job.writer is not None and job.writer.error:
-            job.fail(
-                protocol.Error(job.id, "folder_not_writable", job.writer.error, "Free some disk space and try again.")
-            )
+            job.fail(dataclasses.replace(job.writer.error, job=job.id))
             return [job]
         if self.backend is None:
             try:

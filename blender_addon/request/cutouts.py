@@ -17,6 +17,7 @@ from pathlib import Path
 import bpy
 
 from ...backend import protocol
+from ...backend.disk_errors import explain
 from .. import installation, pump
 from ..jobs.cutouts import STOPPED, CutOut, State
 from ..jobs.inputs import InputWriter
@@ -72,7 +73,8 @@ def ask(scene: bpy.types.Scene) -> None:
         if wanted in _known:
             _forget(wanted)
         _known[wanted] = _request(item, wanted)
-        pump.ask(_known[wanted])
+        if _known[wanted].state is not State.FAILED:
+            pump.ask(_known[wanted])
     while len(_known) > MOST + len(scene.espalier.images):
         _forget(next(iter(_known)))
 
@@ -87,6 +89,12 @@ def forget_failures() -> None:
     """Have those asked for again that failed: there will be another backend."""
     for wanted in [wanted for wanted, cutout in _known.items() if cutout.state is State.FAILED]:
         _forget(wanted)
+
+
+def errors(scene: bpy.types.Scene) -> list[protocol.Error]:
+    """Why cut-outs of a scene's images could not be made."""
+    found = (of(item) for item in images.listed(scene.espalier))
+    return [cutout.error for cutout in found if cutout is not None and cutout.error is not None]
 
 
 def _ask_soon() -> None:
@@ -129,17 +137,21 @@ def _request(item: EspalierImage, wanted: Wanted) -> CutOut:
     """The request for a cut-out, in a folder of its own. It has failed already if the image has no pixels."""
     name = uuid.uuid4().hex
     folder = Path(bpy.app.tempdir, "espalier-cutouts", name)
-    folder.mkdir(parents=True)
     out, thumbnail = str(folder / "cutout.png"), str(folder / "thumbnail.png")
 
     def cutout(image: str) -> CutOut:
         return CutOut(protocol.Cutout(name, image, out, wanted.background, wanted.point, thumbnail))
 
     try:
+        folder.mkdir(parents=True)
         paths, files = images.as_files([images.picture(wanted.named)], folder)
     except ValueError as error:
         failed = cutout("")
         failed.fail("image_empty", str(error))
+        return failed
+    except OSError as error:
+        found, failed = explain(error, folder, pump.FOR_THE_TEMPORARY_FOLDER), cutout("")
+        failed.fail(found.code, found.message, found.hint)
         return failed
     made = cutout(paths[0])
     if files:

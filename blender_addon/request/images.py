@@ -11,14 +11,13 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import bpy
 import numpy as np
 
 from ...backend import protocol
 from ...backend.names import ADDED, asset_name
-from ..jobs.inputs import Content, Pixels
+from ..jobs.inputs import Content, ImageFile, Pixels
 from ..scene import travel
 from ..scene.made import MOST_IMAGES
 from ..scene.mesh_import import create_image
@@ -125,13 +124,14 @@ def is_missing(item: EspalierImage) -> bool:
 
 @dataclass(frozen=True)
 class Picture:
-    """A reference image at the moment of the press. ``content`` is the path of a file, a file's bytes, or pixels.
+    """A reference image at the moment of the press. ``content`` is an opened file, a file's bytes, or pixels.
 
-    ``point`` is where its object is, if that was picked. ``painted``: its transparency was edited by hand.
+    It is a path if there is no such file, or none that can be opened: the backend says what is wrong with it. ``point``
+    is where its object is, if that was picked. ``painted``: its transparency was edited by hand.
     """
 
     name: str
-    content: str | bytes | Pixels
+    content: str | ImageFile | bytes | Pixels
     point: protocol.Point | None = None
     painted: bool = False
 
@@ -150,47 +150,46 @@ def collect(settings: EspalierSettings) -> list[Picture]:
 def picture(named: str, at: protocol.Point | None = None) -> Picture:
     """The image of a source as it is now. Raises ValueError if it has no pixels or is no longer in this .blend."""
     if not is_datablock(named):
-        return Picture(Path(named).stem, travel.absolute(named), at)
+        return Picture(Path(named).stem, _opened(travel.absolute(named)), at)
     image = _named(named)
     if image is None:
         gone = translate("The image {name} is no longer in this file")
         raise ValueError(gone.format(name=named.partition(":")[2]))
     name = Path(image.name).stem.removesuffix(EDITED)
-    return Picture(name, _content(image), at, named.startswith(CUTOUT))
+    content = _content(image)
+    return Picture(name, _opened(content) if isinstance(content, str) else content, at, named.startswith(CUTOUT))
 
 
 def as_files(pictures: list[Picture], folder: Path) -> tuple[tuple[str, ...], dict[Path, Content]]:
-    """The paths of all pictures, and what must be written below ``folder``.
-
-    The path of a file that cannot be opened is handed on as it is: the backend says what is wrong with it.
-    """
+    """The paths of all pictures, and what must be written below ``folder``."""
     paths: list[str] = []
     made: dict[Path, Content] = {}
     for number, picture in enumerate(pictures):
-        content: Content
-        if isinstance(picture.content, str):
-            path = Path(picture.content)
-            opened = _opened(path)
-            if opened is None:
-                paths.append(picture.content)
-                continue
-            suffix = path.suffix if path.suffix.lower() in protocol.IMAGE_SUFFIXES else ""
-            content, name = opened, asset_name(path.stem, MAX_NAME + ADDED) + suffix
-        else:
-            content = picture.content
-            suffix = ".bmp" if isinstance(content, Pixels) else ".png"  # the backend recognises a file by its content
-            name = f"{bpy.path.clean_name(picture.name) or 'image'}{suffix}"
-        made[folder / f"image {number}" / name] = content
-        paths.append(str(folder / f"image {number}" / name))
+        path = place_of(picture, folder / f"image {number}")
+        if not isinstance(picture.content, str):
+            made[path] = picture.content
+        paths.append(str(path))
     return tuple(paths), made
 
 
-def _opened(path: Path) -> IO[bytes] | None:
-    """An image file, opened. None if that is impossible."""
+def place_of(picture: Picture, folder: Path) -> Path:
+    """Where the backend finds a picture that is written into a folder of its own; a path stays what it is."""
+    content = picture.content
+    if isinstance(content, str):
+        return Path(content)
+    if isinstance(content, ImageFile):
+        suffix = content.path.suffix if content.path.suffix.lower() in protocol.IMAGE_SUFFIXES else ""
+        return folder / (asset_name(content.path.stem, MAX_NAME + ADDED) + suffix)
+    suffix = ".bmp" if isinstance(content, Pixels) else ".png"  # the backend recognises a file by its content
+    return folder / f"{bpy.path.clean_name(picture.name) or 'image'}{suffix}"
+
+
+def _opened(path: str) -> ImageFile | str:
+    """An image file, opened; its path if that is impossible."""
     try:
-        return path.open("rb") if path.is_file() else None
-    except OSError:
-        return None
+        return ImageFile(Path(path))
+    except (OSError, ValueError):  # ValueError: a name that no file can have
+        return path
 
 
 def _content(image: bpy.types.Image) -> str | bytes | Pixels:

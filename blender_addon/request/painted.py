@@ -15,6 +15,7 @@ from bpy.app.handlers import persistent
 from numpy.typing import NDArray
 
 from ...backend import protocol
+from ..jobs.inputs import Pixels, straight
 from ..scene.mesh_import import create_image
 from ..translations import translate
 from . import cutouts, images, opened
@@ -96,7 +97,7 @@ def draw_thumbnails() -> None:
         if has_thumbnail(image) and image.session_uid not in _out_of_date:
             continue
         try:
-            small = thumbnail(images.read_pixels(image).values)
+            small = thumbnail(images.read_pixels(image))
         except ValueError:  # it has no pixels, which Generate says
             small = np.zeros((1, 1, 4), np.float32)
         preview = _icons[key] if key in _icons else _icons.new(key)
@@ -109,16 +110,14 @@ def draw_thumbnails() -> None:
                 area.tag_redraw()
 
 
-def thumbnail(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """An image [H, W, 4] over a checkerboard, as [h, w, 4] of at most ``protocol.THUMBNAIL_SIDE``; opaque."""
-    step = -(-max(values.shape[:2]) // protocol.THUMBNAIL_SIDE)
-    small = np.array(values[::step, ::step])
-    rows, columns = np.indices(small.shape[:2]) // protocol.CHECKER_SQUARE
+def thumbnail(pixels: Pixels) -> NDArray[np.float32]:
+    """An image over a checkerboard, as [h, w, 4] of at most ``protocol.THUMBNAIL_SIDE``, in sRGB and opaque."""
+    step = -(-max(pixels.values.shape[:2]) // protocol.THUMBNAIL_SIDE)
+    color, alpha = straight(pixels.values[::step, ::step], pixels.linear)
+    rows, columns = np.indices(color.shape[:2])[:, ::-1] // protocol.CHECKER_SQUARE  # from the top, as in all others
     board = np.where((rows + columns) % 2, *protocol.CHECKER_GREYS).astype(np.float32)[..., None] / 255
-    alpha = small[..., 3:]
-    small[..., :3] = alpha * small[..., :3] + (1 - alpha) * board
-    small[..., 3] = 1
-    return small
+    shown = alpha * color + (1 - alpha) * board
+    return np.concatenate((shown, np.ones_like(alpha)), axis=2)
 
 
 def _edited() -> list[bpy.types.Image]:

@@ -15,7 +15,7 @@ import threading
 import zlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import bpy
 import bpy.utils.previews
@@ -24,6 +24,7 @@ from bpy.app.handlers import persistent
 from numpy.typing import NDArray
 
 from ...backend import protocol
+from ...backend.formats import TILES, UDIM
 from ..jobs.queue import Job
 from . import made, travel
 from .portrait import SIZE, draw_portrait
@@ -55,38 +56,52 @@ _icons: bpy.utils.previews.ImagePreviewCollection | None = None
 
 
 def keep(job: Job, settings: dict[str, Any]) -> None:
-    """Add a job's result with its files. Textures for the user's own meshes are not kept. Returns at once."""
+    """Add a job's result with its files. Textures for the user's own meshes are not kept. Returns at once.
+
+    Raises OSError if the files cannot be kept. The entry is then there without them, and can be made again.
+    """
     if job.request.mesh or job.result is None or any(entry.id == job.id for entry in entries):
         return
-    size = job.target.size if job.target else 1.0
-    entry = Entry(job.id, job.name, dict(settings), size)
-    folder = entry.folder = _folder() / job.id
-    folder.mkdir(parents=True)
+    entry = Entry(job.id, job.name, dict(settings), job.target.size if job.target else 1.0)
+    entries.insert(0, entry)
+    surface: Path | IO[bytes] | None = job.preview if job.preview is not None and job.preview.exists() else None
+    try:
+        _keep_files(entry, job.result)
+        if isinstance(surface, Path):
+            surface = Path(_move(str(surface), folder() / entry.id))
+    except OSError as error:
+        forget_files(entry)
+        if isinstance(surface, Path):
+            surface = surface.open("rb")  # the job's folder is deleted before the thread has read it
+        raise OSError(error.errno, error.strerror, str(folder())) from error  # not the entry's own, which is no name
+    finally:
+        _shrink()
+        if surface is not None:
+            threading.Thread(target=_draw, args=(entry, surface), name="espalier picture", daemon=True).start()
+
+
+def _keep_files(entry: Entry, result: protocol.Result) -> None:
+    """Move a result's files into the entry's own folder. Raises OSError."""
+    place = entry.folder = folder() / entry.id
+    place.mkdir(parents=True)
     entry.result = replace(
-        job.result,
-        arrays=_move(job.result.arrays, folder),
-        texture=_move(job.result.texture, folder),
-        normal_map=_move(job.result.normal_map, folder),
-        occlusion=_move(job.result.occlusion, folder),
+        result,
+        arrays=_move(result.arrays, place),
+        texture=_move(result.texture, place),
+        normal_map=_move(result.normal_map, place),
+        occlusion=_move(result.occlusion, place),
+        tiles={kind: _move_tiles(path, place) for kind, path in result.tiles.items()},
         glb="",
         raw="",
         files={},
     )
-    entry.bytes = sum(file.stat().st_size for file in folder.iterdir())
-    entries.insert(0, entry)
-    surface = None
-    if job.preview is not None and job.preview.exists():
-        surface = folder / "preview.npz"
-        shutil.move(job.preview, surface)
-    _shrink()
-    if surface is not None:
-        threading.Thread(target=_draw, args=(entry, surface), name="espalier picture", daemon=True).start()
+    entry.bytes = sum(file.stat().st_size for file in place.iterdir())
 
 
 def remove(entry: Entry) -> None:
     """Remove an entry, and delete its files."""
     entries.remove(entry)
-    _forget_files(entry)
+    forget_files(entry)
     if _icons is not None and entry.id in _icons:
         del _icons[entry.id]
 
@@ -109,8 +124,8 @@ def icon(entry: Entry) -> int:
 
 def dump(path: str = "") -> str:
     """The list as text, as it is saved with a file at ``path``."""
-    folder = travel.folder_of(path)
-    return json.dumps([_as_json(entry, folder) for entry in entries])
+    beside = travel.folder_of(path)
+    return json.dumps([_as_json(entry, beside) for entry in entries])
 
 
 def load(text: str) -> None:
@@ -163,12 +178,20 @@ def clear() -> None:
         remove(entry)
 
 
-def _folder() -> Path:
+def folder() -> Path:
+    """Where the files of results are kept for this session."""
     return Path(bpy.app.tempdir, "espalier-history")
 
 
 def _move(path: str, folder: Path) -> str:
     return str(shutil.move(path, folder)) if path else ""  # perhaps to another disk
+
+
+def _move_tiles(path: str, folder: Path) -> str:
+    """Move the UDIM tiles of an image; ``path`` has ``UDIM`` for their numbers."""
+    for tile in TILES:
+        _move(path.replace(UDIM, str(tile)), folder)
+    return str(folder / Path(path).name)
 
 
 def _shrink() -> None:
@@ -180,20 +203,25 @@ def _shrink() -> None:
         total += entry.bytes
         if number and total > MAX_BYTES:
             total -= entry.bytes
-            _forget_files(entry)
+            forget_files(entry)
 
 
-def _forget_files(entry: Entry) -> None:
+def forget_files(entry: Entry) -> None:
+    """Delete an entry's files. It can still be made again."""
     if entry.folder is not None:
         shutil.rmtree(entry.folder, ignore_errors=True)  # Blender clears its temporary folder when it closes
     entry.result, entry.folder, entry.bytes = None, None, 0
 
 
-def _draw(entry: Entry, surface: Path) -> None:
+def _draw(entry: Entry, surface: Path | IO[bytes]) -> None:
+    """Draw the picture of a raw mesh, in a file of the entry's own or in an opened one."""
     try:
         with np.load(surface, allow_pickle=False) as arrays:
             vertices, faces, colors = arrays["vertices"], arrays["faces"], arrays["colors"]
-        surface.unlink()
+        if isinstance(surface, Path):
+            surface.unlink()
+        else:
+            surface.close()
     except FileNotFoundError:
         return  # the entry was removed in the meantime
     entry.picture = draw_portrait(vertices, faces, colors)

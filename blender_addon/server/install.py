@@ -153,7 +153,7 @@ class Installer:
         except Problem as problem:
             self._failure = problem
         except OSError as error:
-            self._failure = disk_problem(error)
+            self._failure = disk_problem(error, self.folders.root)
         finally:
             self._known = self.plan = self.surveyed = None  # what failed changes what the next attempt takes
 

@@ -58,10 +58,15 @@ def backend_environment(
 
 
 def launch(
-    python: Path, root: Path, log_path: Path, timeout: float = READY_TIMEOUT, models_folder: str = ""
+    python: Path,
+    root: Path,
+    log_path: Path,
+    timeout: float = READY_TIMEOUT,
+    models_folder: str = "",
+    advice: str = "",
 ) -> Backend:
-    """Start the backend and return at once. Raises BackendUnavailable."""
+    """Start the backend and return at once. ``advice`` is as in ``Backend``. Raises BackendUnavailable."""
     env = backend_environment(root, models_folder=models_folder, python=python)
-    backend = Backend(backend_command(python, "serve"), log_path, env)
+    backend = Backend(backend_command(python, "serve"), log_path, env, advice)
     backend.start(timeout)
     return backend

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from ...backend import protocol
+from ...backend.disk_errors import explain
 from ...backend.files import sha256
 from ...backend.protocol import Wheel
 from . import environment, network, process
@@ -436,12 +437,14 @@ def _explain(what: str, lines: list[str], log: Path) -> Problem:
     return Problem(f"The installation failed ({what}): {last}", f"See {log} for details.")
 
 
-def disk_problem(error: OSError) -> Problem:
-    """Explain an error of the file system."""
-    if error.errno == 28:
-        return Problem("The disk is full.", "Free some disk space and try again. Downloaded data is kept.")
-    hint = "If another Blender is using the backend, close it and try again."
-    return Problem(f"A file or folder could not be accessed: {error}.", hint)
+def disk_problem(error: OSError, root: Path) -> Problem:
+    """Explain an error of the file system in an installation below ``root``."""
+    found = explain(error, root)
+    if found.code == "disk_full":
+        return Problem(found.message, "Free some disk space and try again. Downloaded data is kept.")
+    if found.code in ("file_error", "file_in_use", "folder_forbidden"):
+        return Problem(found.message, "If another Blender is using the backend, close it and try again.")
+    return Problem(found.message, found.hint)
 
 
 def _megabytes(count: float) -> str:

@@ -6,9 +6,11 @@ Blender itself translates what is drawn. ``translate`` is for texts with values 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import bpy
 
+from ...backend.disk_errors import explain
 from . import german, simplified_chinese
 
 #: Blender's names of the languages. The second ones are from before 4.0; some installations still use them.
@@ -26,6 +28,15 @@ def translate(text: str) -> str:
     """A text in the user's language. Values are filled in afterwards: ``translate("{n} left").format(n=3)``."""
     translated: str = bpy.app.translations.pgettext_iface(text)
     return translated
+
+
+def in_words(error: OSError, folder: str | Path = "", hint: str = "") -> str:
+    """What a disk said, in the user's language: a line on which folder it is about, and one on what to do.
+
+    As ``explain`` has them. Blender does not wrap the lines of its pop-ups, and joins them in its status bar.
+    """
+    found = explain(error, folder, hint)
+    return f"{translate(found.words).format(**found.values)} \n{translate(found.hint)}"
 
 
 def register() -> None:

@@ -328,7 +328,16 @@ TEXTS = {
     "Cancel All": "Alle abbrechen",
     "Stop generating all objects in the queue": "Das Erzeugen aller Objekte in der Warteschlange abbrechen",
     "Try Again": "Erneut versuchen",
-    "Generate this object again": "Dieses Objekt noch einmal erzeugen",
+    "Generate this object again, and all others that failed for the same reason": (
+        "Dieses Objekt noch einmal erzeugen, und alle, die aus demselben Grund gescheitert sind"
+    ),
+    "{n} objects: {names}": "{n} Objekte: {names}",
+    "Note": "Hinweis",
+    "The history has no files of the newest objects. Inserting them again means generating them.": (
+        "Der Verlauf hat keine Dateien der neuesten Objekte. Sie erneut einzufügen heißt, sie neu zu erzeugen."
+    ),
+    "It is generated again.": "Es wird neu erzeugt.",
+    "Make the cut-outs again that could not be made": ("Noch einmal freistellen, was nicht freigestellt werden konnte"),
     "Try Again with Less Memory": "Mit weniger Speicher versuchen",
     "Try Another Seed": "Anderen Startwert versuchen",
     "Run Again": "Erneut ausführen",
@@ -346,7 +355,14 @@ TEXTS = {
     ),
     "Waiting for {what} to finish": "Wartet, bis {what} beendet ist",
     "Dismiss": "Verwerfen",
-    "Remove this job from the list": "Diesen Auftrag aus der Liste entfernen",
+    "Remove this job from the list, and all others that failed for the same reason": (
+        "Diesen Auftrag aus der Liste entfernen, und alle, die aus demselben Grund gescheitert sind"
+    ),
+    "Remove this sentence from the panel": "Diesen Satz aus dem Bedienfeld entfernen",
+    "Temporary Files...": "Temporäre Dateien ...",
+    "Show where Blender keeps temporary files, in its own preferences": (
+        "In Blenders Einstellungen zeigen, wo es temporäre Dateien ablegt"
+    ),
     "Open Log": "Protokoll öffnen",
     "Open Preferences": "Einstellungen öffnen",
     "Open Espalier's preferences": "Die Einstellungen von Espalier öffnen",
@@ -606,6 +622,9 @@ TEXTS = {
     "Free Memory": "Speicher freigeben",
     "Free Memory After": "Speicher freigeben nach",
     "Free some disk space and try again.": "Speicherplatz schaffen und erneut versuchen.",
+    "If another Blender is using the backend, close it and try again.": (
+        "Falls ein anderes Blender das Backend verwendet, dieses schließen und erneut versuchen."
+    ),
     "Free some disk space and try again. Downloaded data is kept.": (
         "Speicherplatz schaffen und erneut versuchen. Heruntergeladene Daten bleiben erhalten."
     ),
@@ -656,6 +675,39 @@ TEXTS = {
         "Das Python, mit dem sie angelegt wurde, ist nicht mehr vorhanden. Das Backend reparieren."
     ),
     "The disk is full.": "Der Datenträger ist voll.",
+    "The disk is full: {reason}.": "Der Datenträger ist voll: {reason}.",
+    "The disk of the folder {folder} is full.": "Der Datenträger des Ordners {folder} ist voll.",
+    "The folder {folder} is on a disk that can only be read.": (
+        "Der Ordner {folder} liegt auf einem Datenträger, der nur gelesen werden kann."
+    ),
+    "The folder {folder} may not be written to.": "In den Ordner {folder} darf nicht geschrieben werden.",
+    "The folder {folder} does not exist.": "Den Ordner {folder} gibt es nicht.",
+    "The file {file} lies where a folder should be.": "Wo ein Ordner sein sollte, liegt die Datei {file}.",
+    "The disk of the folder {folder} cannot be reached: {reason}.": (
+        "Der Datenträger des Ordners {folder} ist nicht erreichbar: {reason}."
+    ),
+    "The file {file} is open in another program.": ("Die Datei {file} ist in einem anderen Programm geöffnet."),
+    "A file could not be used: {reason}.": "Eine Datei konnte nicht verwendet werden: {reason}.",
+    "Free some space and try again.": "Speicherplatz schaffen und erneut versuchen.",
+    "Choose another folder, or make this one writable.": (
+        "Einen anderen Ordner wählen oder diesen beschreibbar machen."
+    ),
+    "Create it, or choose another folder.": "Ihn anlegen oder einen anderen Ordner wählen.",
+    "Choose another folder, or give that file another name.": (
+        "Einen anderen Ordner wählen oder die Datei umbenennen."
+    ),
+    "Connect it and try again.": "Ihn verbinden und erneut versuchen.",
+    "Close it there and try again.": "Sie dort schließen und erneut versuchen.",
+    "Check the folder and its permissions.": "Den Ordner und seine Rechte prüfen.",
+    "Free some space there, or choose another folder: Preferences > File Paths > Temporary Files.": (
+        "Dort Platz schaffen oder einen anderen Ordner wählen: Einstellungen > Dateipfade > Temporäre Dateien."
+    ),
+    "Objects are made in this folder. Free some space there, or make it writable, and try again.": (
+        "Hier werden Objekte erzeugt. Dort Platz schaffen oder ihn beschreibbar machen und erneut versuchen."
+    ),
+    "Free some space there, or save the .blend file in another folder.": (
+        "Dort Platz schaffen oder die .blend-Datei in einem anderen Ordner speichern."
+    ),
     "The image {name} is no longer in this file": "Das Bild {name} ist nicht mehr in dieser Datei",
     "The installation was interrupted.": "Die Installation wurde unterbrochen.",
     "This is a checkout. Its own environment runs the backend.": (

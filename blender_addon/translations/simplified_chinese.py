@@ -287,7 +287,16 @@ TEXTS = {
     "Cancel All": "全部取消",
     "Stop generating all objects in the queue": "停止生成队列中的所有物体",
     "Try Again": "重试",
-    "Generate this object again": "再次生成此物体",
+    "Generate this object again, and all others that failed for the same reason": (
+        "再次生成此物体，以及所有因相同原因失败的物体"
+    ),
+    "{n} objects: {names}": "{n} 个物体：{names}",
+    "Note": "提示",
+    "The history has no files of the newest objects. Inserting them again means generating them.": (
+        "历史记录没有最新物体的文件。再次插入它们意味着重新生成。"
+    ),
+    "It is generated again.": "将重新生成。",
+    "Make the cut-outs again that could not be made": "重新抠图之前未能完成的图像",
     "Try Again with Less Memory": "以较少内存重试",
     "Try Another Seed": "尝试其他随机种",
     "Run Again": "再次运行",
@@ -301,7 +310,12 @@ TEXTS = {
     "Finished before Blender was closed. It replaces {name}": "在 Blender 关闭之前完成，将替换 {name}",
     "Waiting for {what} to finish": "等待{what}结束",
     "Dismiss": "移除",
-    "Remove this job from the list": "从列表中移除此任务",
+    "Remove this job from the list, and all others that failed for the same reason": (
+        "从列表中移除此任务，以及所有因相同原因失败的任务"
+    ),
+    "Remove this sentence from the panel": "从面板中移除这句话",
+    "Temporary Files...": "临时文件...",
+    "Show where Blender keeps temporary files, in its own preferences": "在 Blender 的偏好设置中显示临时文件的位置",
     "Open Log": "打开日志",
     "Open Preferences": "打开偏好设置",
     "Open Espalier's preferences": "打开 Espalier 的偏好设置",
@@ -520,6 +534,9 @@ TEXTS = {
     "Free Memory": "释放内存",
     "Free Memory After": "多久后释放内存",
     "Free some disk space and try again.": "请腾出一些磁盘空间后重试。",
+    "If another Blender is using the backend, close it and try again.": (
+        "如果另一个 Blender 正在使用后端，请关闭它后重试。"
+    ),
     "Free some disk space and try again. Downloaded data is kept.": "请腾出一些磁盘空间后重试。已下载的数据会保留。",
     "Preparing Python 3.11": "正在准备 Python 3.11",
     "Install Microsoft's Visual C++ Redistributable: https://aka.ms/vs/17/release/vc_redist.x64.exe": (
@@ -563,6 +580,31 @@ TEXTS = {
     "The backend's environment cannot be started.": "无法启动后端的环境。",
     "The Python it was created with is gone. Repair the backend.": "创建该环境所用的 Python 已不存在。请修复后端。",
     "The disk is full.": "磁盘已满。",
+    "The disk is full: {reason}.": "磁盘已满：{reason}。",
+    "The disk of the folder {folder} is full.": "文件夹 {folder} 所在的磁盘已满。",
+    "The folder {folder} is on a disk that can only be read.": "文件夹 {folder} 位于只读磁盘上。",
+    "The folder {folder} may not be written to.": "没有权限写入文件夹 {folder}。",
+    "The folder {folder} does not exist.": "文件夹 {folder} 不存在。",
+    "The file {file} lies where a folder should be.": "应为文件夹的位置上有文件 {file}。",
+    "The disk of the folder {folder} cannot be reached: {reason}.": "无法访问文件夹 {folder} 所在的磁盘：{reason}。",
+    "The file {file} is open in another program.": "文件 {file} 正在另一个程序中打开。",
+    "A file could not be used: {reason}.": "无法使用文件：{reason}。",
+    "Free some space and try again.": "请腾出一些空间后重试。",
+    "Choose another folder, or make this one writable.": "请选择其他文件夹，或使此文件夹可写。",
+    "Create it, or choose another folder.": "请创建它，或选择其他文件夹。",
+    "Choose another folder, or give that file another name.": "请选择其他文件夹，或重命名该文件。",
+    "Connect it and try again.": "请连接后重试。",
+    "Close it there and try again.": "请在该程序中关闭它后重试。",
+    "Check the folder and its permissions.": "请检查文件夹及其权限。",
+    "Free some space there, or choose another folder: Preferences > File Paths > Temporary Files.": (
+        "请在该处腾出空间，或选择其他文件夹：偏好设置 > 文件路径 > 临时文件。"
+    ),
+    "Objects are made in this folder. Free some space there, or make it writable, and try again.": (
+        "物体在此文件夹中生成。请在该处腾出空间或使其可写，然后重试。"
+    ),
+    "Free some space there, or save the .blend file in another folder.": (
+        "请在该处腾出空间，或将 .blend 文件保存到其他文件夹。"
+    ),
     "The image {name} is no longer in this file": "图像 {name} 已不在此文件中",
     "The installation was interrupted.": "安装被中断。",
     "This is a checkout. Its own environment runs the backend.": "这是一个检出目录。后端由其自身的环境运行。",

@@ -12,7 +12,7 @@ from ...backend import protocol
 from .. import pump
 from ..request import cutouts, opened, painted
 from ..request.properties import EspalierImage
-from ..translations import translate
+from ..translations import in_words, translate
 from . import image_editor
 
 
@@ -42,6 +42,18 @@ class EspalierShowCutOuts(bpy.types.Operator):
         return {"FINISHED"}
 
 
+class EspalierRetryCutOuts(bpy.types.Operator):
+    """Make the cut-outs again that could not be made"""
+
+    bl_idname = "espalier.retry_cutouts"
+    bl_label = "Try Again"
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        cutouts.forget_failures()
+        pump.redraw("UI")
+        return {"FINISHED"}
+
+
 class EspalierEditCutOut(_CutOut):
     """Paint in the image editor what is used of this image: erase what does not belong to the object, or restore it"""
 
@@ -55,8 +67,10 @@ class EspalierEditCutOut(_CutOut):
             return self.refuse(why) if item else {"CANCELLED"}
         try:
             image = painted.edit(item)
-        except (ValueError, OSError) as error:
+        except ValueError as error:
             return self.refuse(str(error))
+        except OSError as error:
+            return self.refuse(in_words(error))
         pump.redraw("UI")
         if not bpy.app.background:
             image_editor.show(image.name, "PAINT", lambda editor: image_editor.ready_brush(editor, add=False))
@@ -210,6 +224,7 @@ def draw_header(self: bpy.types.Header, context: bpy.types.Context) -> None:
 
 _classes = (
     EspalierShowCutOuts,
+    EspalierRetryCutOuts,
     EspalierEditCutOut,
     EspalierResetCutOut,
     EspalierPickObject,

@@ -14,7 +14,7 @@ from ...backend.formats import FORMATS, TARGETS, Offer, offered
 from ...backend.print_facts import SIZE
 from ..scene import export, save_textures
 from ..scene.made import is_made
-from ..translations import translate
+from ..translations import in_words, translate
 
 #: The format that fits the program best.
 BEST = "best"
@@ -117,7 +117,8 @@ class EspalierExport(bpy.types.Operator):
             try:
                 done = export.export(context, each, folder, wanted, written)
             except (OSError, RuntimeError, ValueError) as error:
-                self.report({"ERROR"}, f"{each.name}: {error}")
+                why = in_words(error, folder) if isinstance(error, OSError) else str(error)
+                self.report({"ERROR"}, f"{each.name}: {why}")
                 continue
             written += done.files
             main.append(done.files[0].name)
@@ -147,7 +148,12 @@ class EspalierSaveTextures(bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[str]:
         try:
             saved = save_textures.save(save_textures.packed_images(exportable(context)))
-        except (OSError, RuntimeError) as error:
+        except OSError as error:
+            folder = bpy.path.abspath(save_textures.FOLDER)
+            words = in_words(error, folder, "Free some space there, or save the .blend file in another folder.")
+            self.report({"ERROR"}, words)
+            return {"CANCELLED"}
+        except RuntimeError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         self.report({"INFO"}, translate("Saved: {files}").format(files=", ".join(path.name for path in saved)))

@@ -11,7 +11,7 @@ from ..jobs.progress import clock, seconds_left
 from ..jobs.queue import Job, State
 from ..translations import translate
 from . import operators
-from .image_operators import EspalierAddImages
+from .failures import draw_failures
 from .texts import draw_text
 
 STAGES = {
@@ -24,25 +24,22 @@ STAGES = {
     "finish": "Texture",
 }
 
-#: Beginnings of error codes, by what may help: another image, another seed, or the installation.
-OF_THE_IMAGE = ("image_", "object_too_small", "background_")
-OF_THE_SEED = ("structure_empty", "mesh_empty", "empty_mesh")
-OF_THE_INSTALLATION = ("backend_unavailable", "model_", "checkpoint_", "files_missing", "device_missing")
-
 
 def draw_jobs(layout: bpy.types.UILayout, width: int) -> None:
-    """Draw all jobs in the list, and a button that cancels them all."""
+    """Draw all jobs in the list, and a button that cancels them all. Those that failed come last."""
     jobs = pump.jobs.jobs
     if sum(job.active for job in jobs) > 1:
         row = layout.row()
         row.label(text=translate("{n} in the queue").format(n=sum(job.active for job in jobs)), translate=False)
         row.operator(operators.EspalierCancelAll.bl_idname, icon="CANCEL")
     for job in jobs:
-        draw_job(layout, job, width)
+        if job.state is not State.FAILED:
+            draw_job(layout, job, width)
+    draw_failures(layout, width)
 
 
 def draw_job(layout: bpy.types.UILayout, job: Job, width: int) -> None:
-    """Draw one job: a progress bar, a button that inserts the result, or an error message with its remedy."""
+    """Draw one job that has not failed: a progress bar, or a button that inserts the result or runs it again."""
     box = layout.box()
     head = box.row()
     name = f"{job.name}  ·  {job.request.seed}"
@@ -62,13 +59,6 @@ def draw_job(layout: bpy.types.UILayout, job: Job, width: int) -> None:
             head.operator(operators.EspalierDismiss.bl_idname, text="", icon="TRASH", emboss=False).job = job.id
             draw_text(box, "Blender was closed before this job finished", width)
             box.operator(operators.EspalierRetry.bl_idname, text="Run Again", icon="FILE_REFRESH").job = job.id
-        case State.FAILED if job.error is not None:
-            head.alert = True
-            head.label(text=name, icon="ERROR", translate=False)
-            head.operator(operators.EspalierDismiss.bl_idname, text="", icon="X", emboss=False).job = job.id
-            draw_text(box, job.error.message, width)
-            draw_text(box, job.error.hint, width, active=False)
-            draw_remedy(box.row(align=True), job)
 
 
 def waiting_text(job: Job) -> str:
@@ -82,26 +72,6 @@ def waiting_text(job: Job) -> str:
             return translate("Finished before Blender was closed. It replaces {name}").format(name=there.name)
         return "Finished before Blender was closed"
     return "Generated for a file or scene that is no longer open"
-
-
-def draw_remedy(layout: bpy.types.UILayout, job: Job) -> None:
-    """Draw the button that may fix the error."""
-    assert job.error is not None
-    code = job.error.code
-    if code.startswith(OF_THE_INSTALLATION):
-        layout.operator(operators.EspalierPreferencesShow.bl_idname, icon="PREFERENCES")
-    elif code.startswith(OF_THE_IMAGE):
-        layout.operator(EspalierAddImages.bl_idname, text="Choose Another Image...", icon="FILEBROWSER").replace = True
-        return
-    text, low_memory, new_seed = "Try Again", code == "out_of_memory", code in OF_THE_SEED
-    if low_memory:
-        text = "Try Again with Less Memory"
-    elif new_seed:
-        text = "Try Another Seed"
-    retry = layout.operator(operators.EspalierRetry.bl_idname, text=text, icon="FILE_REFRESH")
-    retry.job, retry.low_memory, retry.new_seed = job.id, low_memory, new_seed
-    if job.error.job is None:  # the backend itself failed
-        layout.operator("wm.path_open", text="Open Log", icon="TEXT").filepath = str(pump.log_path())
 
 
 def progress_text(job: Job) -> str:

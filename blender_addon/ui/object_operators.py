@@ -18,7 +18,7 @@ from ..request import again, generate, images, placement, retexture
 from ..scene import cameras, history
 from ..scene.made import is_made, recall, shown
 from ..scene.mesh_import import create_object
-from ..translations import translate
+from ..translations import in_words, translate
 from . import operators
 
 Made = TypeVar("Made")
@@ -46,13 +46,12 @@ class _MadeOperator(bpy.types.Operator):
         try:
             for target in targets:
                 jobs.append(job_of(target))
-        except (ValueError, TypeError, OSError) as error:
+        except (ValueError, TypeError) as error:
             for job in jobs:
                 job.remove_files()
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
-        for job in jobs:
-            pump.submit(job)
+        pump.submit(*jobs)
         return {"FINISHED"}
 
 
@@ -220,24 +219,31 @@ class EspalierInsertAgain(_EntryOperator):
             return {"CANCELLED"}
         location = tuple(context.scene.cursor.location)
         if entry.result is None:
-            settings = entry.settings
-            seed = settings.get("seed", protocol.default("seed"))
-            try:
-                job = again.new_job(context, settings, seed=seed, location=location, size=entry.size)
-            except (ValueError, OSError) as error:
-                self.report({"ERROR"}, str(error))
-                return {"CANCELLED"}
-            pump.submit(job)
-            return {"FINISHED"}
+            return self._generate(context, entry, location)
         try:
             made = create_object(
                 entry.result, name=entry.name, collection=context.collection, settings=entry.settings, size=entry.size
             )
-        except (ValueError, OSError) as error:
+        except ValueError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
+        except OSError as error:  # the temporary folder was cleared
+            self.report({"WARNING"}, in_words(error, history.folder(), "It is generated again."))
+            history.forget_files(entry)
+            return self._generate(context, entry, location)
         made.location = location
         pump.select(made, context.scene)
+        return {"FINISHED"}
+
+    def _generate(self, context: bpy.types.Context, entry: history.Entry, location: placement.Location) -> set[str]:
+        """Make an entry's object again."""
+        seed = entry.settings.get("seed", protocol.default("seed"))
+        try:
+            job = again.new_job(context, entry.settings, seed=seed, location=location, size=entry.size)
+        except ValueError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        pump.submit(job)
         return {"FINISHED"}
 
 

@@ -5,18 +5,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import random
-import uuid
+from pathlib import Path
 
 import bpy
-from bpy.props import BoolProperty, StringProperty
+from bpy.props import BoolProperty, IntProperty, StringProperty
 
 from .. import pump
 from ..extension import ROOT
+from ..jobs.failures import alike
 from ..jobs.queue import Job, State
-from ..request import generate, opened, placement
-from ..translations import translate
+from ..request import generate, opened, retry
+from ..translations import in_words, translate
 
 ROLLED = 1_000_000  # random seeds are below this number; larger ones can be typed
 
@@ -49,8 +49,7 @@ class EspalierGenerate(bpy.types.Operator):
         except ValueError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
-        for job in jobs:
-            pump.submit(job)
+        pump.submit(*jobs)
         return {"FINISHED"}
 
 
@@ -121,8 +120,19 @@ class EspalierCancelAll(bpy.types.Operator):
         return {"FINISHED"}
 
 
-class EspalierRetry(_JobOperator):
-    """Generate this object again"""
+class _FailedOperator(_JobOperator):
+    alike: BoolProperty(options={"HIDDEN", "SKIP_SAVE"})
+
+    def those(self) -> list[Job]:
+        """The job; with ``alike`` also all that failed for the same reason. Empty if there is nothing to do."""
+        job = find_job(self.job)
+        if job is None or job.active:
+            return []
+        return alike(job, pump.jobs.jobs) if self.alike and job.state is State.FAILED else [job]
+
+
+class EspalierRetry(_FailedOperator):
+    """Generate this object again, and all others that failed for the same reason"""
 
     bl_idname = "espalier.retry"
     bl_label = "Try Again"
@@ -131,24 +141,21 @@ class EspalierRetry(_JobOperator):
     new_seed: BoolProperty(options={"HIDDEN", "SKIP_SAVE"})
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        job = find_job(self.job)
-        if job is None or job.state not in (State.FAILED, State.INTERRUPTED):
+        ended = [job for job in self.those() if job.state in (State.FAILED, State.INTERRUPTED)]
+        again: dict[Job, Job] = {}
+        try:
+            for job in ended:
+                seed = random_seed() if self.new_seed else job.request.seed
+                again[job] = retry.retried(context, job, seed=seed, low_memory=self.low_memory)
+        except ValueError as error:
+            self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
-        request = dataclasses.replace(
-            job.request,
-            job=uuid.uuid4().hex,
-            low_memory=job.request.low_memory or self.low_memory,
-            seed=random_seed() if self.new_seed else job.request.seed,
-        )
-        pump.jobs.jobs.remove(job)  # not ``forget``: the new job takes over its folder with the images
-        new = Job(request, job.target, sources=job.sources, replaces=job.replaces, digests=job.digests)
-        if job.writer is not None:
-            generate.start_writing(new, job.writer.files)
-        if job.target is None:  # from an earlier session
-            there = pump.replaced(job)
-            place = placement.find_place(context) if there is None else placement.bounds(there)
-            new.target = pump.target(context, *place, replaces=there)
-        pump.submit(new)
+        except OSError as error:
+            self.report({"ERROR"}, in_words(error, Path(job.request.out).parents[1]))
+            return {"CANCELLED"}
+        if not again:
+            return {"CANCELLED"}
+        pump.submit_again(again)
         return {"FINISHED"}
 
 
@@ -171,17 +178,31 @@ class EspalierInsert(_JobOperator):
         return {"FINISHED"}
 
 
-class EspalierDismiss(_JobOperator):
-    """Remove this job from the list"""
+class EspalierDismiss(_FailedOperator):
+    """Remove this job from the list, and all others that failed for the same reason"""
 
     bl_idname = "espalier.dismiss"
     bl_label = "Dismiss"
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        job = find_job(self.job)
-        if job is None or job.active:
+        those = self.those()
+        for job in those:
+            pump.forget(job)
+        return {"FINISHED"} if those else {"CANCELLED"}
+
+
+class EspalierDismissNotice(bpy.types.Operator):
+    """Remove this sentence from the panel"""
+
+    bl_idname = "espalier.dismiss_notice"
+    bl_label = "Dismiss"
+
+    index: IntProperty(min=0, options={"HIDDEN", "SKIP_SAVE"})
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        if self.index >= len(pump.notices):
             return {"CANCELLED"}
-        pump.forget(job)
+        del pump.notices[self.index]
         return {"FINISHED"}
 
 
@@ -195,6 +216,16 @@ class EspalierPreferencesShow(bpy.types.Operator):
         return bpy.ops.preferences.addon_show(module=ROOT)
 
 
+class EspalierTemporaryFolder(bpy.types.Operator):
+    """Show where Blender keeps temporary files, in its own preferences"""
+
+    bl_idname = "espalier.temporary_folder"
+    bl_label = "Temporary Files..."
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        return bpy.ops.screen.userpref_show(section="FILE_PATHS")
+
+
 _classes = (
     EspalierGenerate,
     EspalierNewSeed,
@@ -204,6 +235,8 @@ _classes = (
     EspalierRetry,
     EspalierInsert,
     EspalierDismiss,
+    EspalierDismissNotice,
+    EspalierTemporaryFolder,
     EspalierPreferencesShow,
 )
 register, unregister = bpy.utils.register_classes_factory(_classes)

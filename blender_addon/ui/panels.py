@@ -13,6 +13,7 @@ from ..request.quality import family_of
 from ..scene.mesh_import import NOTE
 from ..translations import translate
 from . import cutout_operators, image_operators, operators, setup_page
+from .failures import draw_cutout_failures
 from .job_list import draw_jobs
 from .presets import ESPALIER_PT_presets
 from .texts import characters, draw_text
@@ -155,6 +156,7 @@ def draw_images(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
             draw_image(grid.column(align=True), settings, index, characters(context))
         if any(opened.waits(images.source(item)) and not cutouts.of(item) for item in listed):
             box.operator(cutout_operators.EspalierShowCutOuts.bl_idname, icon="HIDE_OFF")
+        draw_cutout_failures(box, context)
     else:
         hint = column.box().column(align=True)
         hint.active = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 import unicodedata
 
@@ -22,7 +23,14 @@ def draw_text(layout: bpy.types.UILayout, text: str, width: int, active: bool = 
 def wrap(text: str, width: int) -> list[str]:
     """Split a text into lines of at most ``width`` Latin characters. A Chinese character counts as two."""
     wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
-    return textwrap.wrap(text, max(8, width // 2) if wide > len(text) / 2 else width)
+    return _Wrapper(max(8, width // 2) if wide > len(text) / 2 else width).wrap(text)
+
+
+class _Wrapper(textwrap.TextWrapper):
+    """Breaks a path that is too long for a line at its folders, not in the middle of a name."""
+
+    def _split(self, text: str) -> list[str]:
+        return [part for chunk in super()._split(text) for part in re.split(r"(?<=[/\\])", chunk) if part]
 
 
 def characters(context: bpy.types.Context) -> int:

@@ -73,7 +73,9 @@ def test_whatever_the_disk_says_is_that_assets_failure(
     assert statuses(out) == {"chair": "failed", "mug": "done"}
     error = report(out)["chair"]["error"]
     assert error["code"] == ("disk_full" if code in (errno.ENOSPC, errno.EDQUOT) else "output_failed")
-    assert "the disk's own words" in error["message"]
+    assert str(out) in error["message"]
+    assert "Errno" not in error["message"]
+    assert error["hint"].endswith("Its earlier files are as they were.")
 
 
 def test_a_report_that_cannot_be_written_costs_no_asset(

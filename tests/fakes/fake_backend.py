@@ -31,6 +31,7 @@ from typing import TypeAlias
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from backend import protocol
+from backend.disk_errors import explain
 from backend.formats import LEVELS, TEXTURES, TILES, UDIM, Offer, files_of, of_tile, parts_of
 from backend.threemf import write_3mf
 
@@ -227,7 +228,8 @@ class Fake:
                 if not self.run(request):
                     send(protocol.Cancelled(request.job))
             except OSError as error:
-                send(protocol.Error(request.job, "disk_full", f"The result could not be written: {error.strerror}."))
+                said = explain(error, request.out)
+                send(protocol.Error(request.job, said.code, said.message, said.hint))
 
     def run(self, request: protocol.Generate) -> bool:
         """One job. False if it was cancelled."""

@@ -8,12 +8,14 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from espalier.backend import protocol
+from espalier.blender_addon.jobs import client
 from espalier.blender_addon.jobs.client import Backend, BackendUnavailable
 
 Start = Callable[..., Backend]
@@ -112,6 +114,30 @@ def test_a_command_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(BackendUnavailable, match="could not be started") as raised:
         Backend([str(tmp_path / "no-python")], tmp_path / "log").start()
     assert "preferences" in raised.value.hint
+
+
+def test_a_log_that_cannot_be_written_is_not_said_to_be_a_matter_of_python(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    backend = Backend([sys.executable, "-c", ""], tmp_path / "file" / "backend.log", advice="Choose another folder.")
+    with pytest.raises(BackendUnavailable, match="cannot write its log") as caught:
+        backend.start()
+    assert str(tmp_path / "file") in str(caught.value)
+    assert "Errno" not in str(caught.value)
+    assert caught.value.hint == "Choose another folder."
+
+
+@pytest.mark.parametrize(("code", "free"), [(120, 1 << 40), (1, 0)])
+def test_an_end_on_a_full_disk_is_said_to_be_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, free: int
+) -> None:
+    """Python ends with 120 if it cannot write its last words: then the log has none."""
+    monkeypatch.setattr(client.shutil, "disk_usage", lambda path: types.SimpleNamespace(free=free))
+    backend = Backend([sys.executable, "-c", f"raise SystemExit({code})"], tmp_path / "backend.log")
+    backend.start()
+    (error,) = collect(backend, protocol.Error)
+    assert f"The disk of the folder {tmp_path} is full." in error.message
+    assert "120" not in error.message
+    assert error.hint == "Free some space and try again."
 
 
 def test_its_threads_do_not_hold_up_the_end_of_blender(start: Start) -> None:

@@ -128,7 +128,8 @@ def test_an_image_is_written_first(
     queue.cutouts.ask(unwritable)
     until(lambda: unwritable.state is State.FAILED, queue.step)
     assert unwritable.error is not None
-    assert unwritable.error.code == "folder_not_writable"
+    assert (unwritable.error.code, unwritable.error.job) == ("folder_missing", unwritable.request.id)
+    assert "Errno" not in unwritable.error.message
 
 
 def test_they_end_with_the_backend(queue: JobQueue, cutout: Callable[..., CutOut], until: Until) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+from espalier.blender_addon.jobs import file_lock
 from espalier.blender_addon.jobs.file_lock import Busy, FileLock
 
 HOLD = """
@@ -39,6 +41,21 @@ def test_another_process_is_named_and_its_death_noticed(tmp_path: Path, root: Pa
     assert path.read_text() == str(os.getpid())
     lock.release()
     assert not lock.interrupted()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
+def test_a_lock_that_could_not_be_written_can_be_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It must not be held by a file that nobody has any more: then the next try would find it busy."""
+    lock = FileLock(tmp_path / "lock")
+    with monkeypatch.context() as patch:
+        patch.setattr(FileLock, "_try", lambda self: Path("/dev/full").open("r+b", buffering=0))
+        patch.setattr(file_lock.os, "getpid", lambda: 1)
+        with pytest.raises(OSError, match="No space left|Invalid argument"):
+            lock.acquire()
+    begin = time.monotonic()
+    lock.acquire()
+    assert time.monotonic() - begin < file_lock.PATIENCE
+    lock.release()
 
 
 def test_twice_in_one_process(tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from espalier.backend import protocol
-from espalier.blender_addon.jobs import journal
+from espalier.blender_addon.jobs import failures, journal
 from espalier.blender_addon.jobs.client import Backend
 from espalier.blender_addon.jobs.journal import Journal
 from espalier.blender_addon.jobs.queue import Job, JobQueue, State
@@ -50,6 +52,40 @@ def test_a_result_that_was_not_used_is_there_in_the_next_session(
     second.forget(found)
     second.close()
     assert list((tmp_path / "jobs").iterdir()) == []
+
+
+def test_a_session_whose_folder_was_cleared_goes_on_in_another(tmp_path: Path) -> None:
+    """As by a program that tidies temporary files. The end of Blender does not stumble over it either."""
+    kept = Journal(tmp_path / "jobs")
+    first = kept.new_folder()
+    shutil.rmtree(tmp_path / "jobs")
+    second = kept.new_folder()
+    assert second.is_dir()
+    assert second.parent != first.parent
+    assert (second.parent / "lock").is_file()
+    second.rmdir()
+    kept.close()
+    assert list((tmp_path / "jobs").iterdir()) == []
+
+
+def test_a_job_that_cannot_be_noted_fails_in_words(
+    tmp_path: Path, start: Start, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two of them say the same, though each has a folder of its own."""
+
+    def full(path: Path, *_: object, **more: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    jobs = queue(tmp_path / "jobs", start, "ok")
+    monkeypatch.setattr(journal, "write_whole", full)
+    for name in ("mug", "chair"):
+        submit(jobs, make_job, name)
+    assert [job.state for job in jobs.jobs] == [State.FAILED, State.FAILED]
+    (both,) = failures.grouped(jobs.jobs)
+    assert len(both) == 2
+    assert both[0].error is not None
+    assert both[0].error.message == f"The disk of the folder {tmp_path / 'jobs'} is full."
+    jobs.close()
 
 
 def test_what_was_not_finished_can_be_run_again(tmp_path: Path, start: Start, make_job: MakeJob, until: Until) -> None:

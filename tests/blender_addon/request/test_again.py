@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -234,26 +236,43 @@ def test_a_blends_history_deletes_no_files_of_others(mug: bpy.types.Object, tmp_
     saved[0]["id"] = str(precious) if name else ""
     history.load(json.dumps(saved))
     (entry,) = history.entries
-    other = history._folder() / "of another entry"
+    other = history.folder() / "of another entry"
     other.mkdir(parents=True)
     history.remove(entry)
     assert precious.is_dir()
     assert other.is_dir()
 
 
-def test_a_full_disk_costs_the_history_alone(
-    mode: list[str], until: Until, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def full(*_: object) -> None:
-        raise OSError("No space left on device")
+def test_a_full_disk_costs_the_history_alone(mode: list[str], until: Until, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the object, nor how it was made, nor its picture: only the files, and that is said."""
 
-    monkeypatch.setattr(history.shutil, "move", full)
-    bpy.ops.espalier.generate()
-    until(idle, pump.step)
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(history.shutil, "move", full)
+        bpy.ops.espalier.generate()
+        until(idle, pump.step)
     assert "mug" in bpy.data.objects
     assert len(bpy.data.objects) == 1
-    assert history.entries == []
-    assert "No space left on device" in capsys.readouterr().err
+    (entry,) = history.entries
+    assert (entry.result, entry.folder, entry.bytes) == (None, None, 0)
+    assert list(history.folder().iterdir()) == []
+    until(lambda: entry.picture is not None)
+    (notice,) = pump.notices
+    assert f"The disk of the folder {history.folder().parent} is full." in notice
+    assert json.loads(history.dump())[0]["name"] == "mug"
+    assert bpy.ops.espalier.insert_again(entry=entry.id) == {"FINISHED"}
+    assert len(pump.jobs.jobs) == 1
+    pump.jobs.give_up(pump.jobs.jobs[0])
+
+
+def test_an_entry_whose_files_are_gone_is_made_again(mug: bpy.types.Object) -> None:
+    (entry,) = history.entries
+    shutil.rmtree(history.folder())
+    assert bpy.ops.espalier.insert_again(entry=entry.id) == {"FINISHED"}
+    assert len(pump.jobs.jobs) == 1
+    pump.jobs.give_up(pump.jobs.jobs[0])
 
 
 def test_history_survives_undo_saving_and_loading(mug: bpy.types.Object, until: Until, tmp_path: Path) -> None:
@@ -288,10 +307,10 @@ def test_history_is_bounded(mug: bpy.types.Object, until: Until, monkeypatch: py
         until(idle, pump.step)
     assert [entry.result is not None for entry in history.entries] == [True, False]
     newest = history.entries[0]
-    folders = [folder.name for folder in history._folder().iterdir()]
+    folders = [folder.name for folder in history.folder().iterdir()]
     assert folders == [newest.id]
     assert bpy.ops.espalier.forget(entry=newest.id) == {"FINISHED"}
-    assert list(history._folder().iterdir()) == []
+    assert list(history.folder().iterdir()) == []
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", '[{"id": "a"}]', '{"a": 1}'])

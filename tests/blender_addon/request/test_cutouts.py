@@ -13,6 +13,7 @@ import pytest
 from espalier.backend import protocol
 from espalier.blender_addon import pump
 from espalier.blender_addon.jobs.cutouts import State
+from espalier.blender_addon.jobs.inputs import Pixels
 from espalier.blender_addon.request import again, cutouts, generate, images, painted
 from espalier.blender_addon.scene import made
 
@@ -298,7 +299,7 @@ def test_points_that_people_changed_are_none(points: Any) -> None:
 def test_the_thumbnail_lies_on_a_checkerboard() -> None:
     values = np.ones((600, 300, 4), np.float32) * (1, 0, 0, 1)
     values[:300, :, 3] = 0
-    small = painted.thumbnail(values.astype(np.float32))
+    small = painted.thumbnail(Pixels(values.astype(np.float32)))
     assert max(small.shape[:2]) <= protocol.THUMBNAIL_SIDE
     assert (small[..., 3] == 1).all()
     np.testing.assert_allclose(small[-1, 0, :3], (1, 0, 0))

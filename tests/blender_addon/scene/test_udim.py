@@ -16,7 +16,7 @@ from espalier.backend import protocol
 from espalier.backend.formats import FORMATS, TARGETS, TEXTURES, TILES, UDIM
 from espalier.blender_addon.jobs.client import Backend
 from espalier.blender_addon.jobs.queue import Job, JobQueue
-from espalier.blender_addon.scene import export, mesh_import, save_textures
+from espalier.blender_addon.scene import export, history, mesh_import, save_textures
 from espalier.blender_addon.scene.mesh_arrays import active_uvs
 
 from tests.blender_addon.scene.export_cases import state
@@ -269,3 +269,20 @@ def test_saving_replaces_no_file(mug: bpy.types.Object, tmp_path: Path) -> None:
     saved = save_textures.save([images()["texture"]])
     assert [path.name for path in saved] == [f"mug-2.{tile}.png" for tile in TILES]
     assert (folder / "mug.1012.png").read_bytes() == b"another"
+
+
+def test_the_history_inserts_it_again(result: protocol.Result, tmp_path: Path) -> None:
+    """Its tiles go with its other files: the job's folder is deleted."""
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    job = Job(protocol.Generate("udim", ("/mug.png",), str(Path(result.arrays).parent)), result=result)
+    try:
+        history.keep(job, {"images": ("/mug.png",)})
+        job.remove_files()
+        kept = history.entries[0].result
+        assert kept is not None
+        made = mesh_import.create_object(
+            kept, name="mug", collection=bpy.context.scene.collection, settings=result.settings
+        )
+        assert len(made.data.polygons)
+    finally:
+        history.clear()

@@ -147,7 +147,7 @@ def test_a_disk_that_fills_up(installer: Installer, options: Options) -> None:
     part = installer.folders.downloads / f"{TORCH[0]}.{hashlib.sha256(TORCH[1]).hexdigest()[:16]}.part"
     part.symlink_to("/dev/full")
     assert install(installer, options) is State.FAILED
-    assert installer.status().text == "The disk is full."
+    assert installer.status().text == f"The disk of the folder {installer.folders.downloads} is full."
     part.unlink()
     assert install(installer, options) is State.READY
 

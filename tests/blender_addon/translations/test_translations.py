@@ -14,9 +14,9 @@ from typing import Any
 import bpy
 import pytest
 from espalier import blender_addon
-from espalier.backend import print_facts, protocol
+from espalier.backend import disk_errors, print_facts, protocol
 from espalier.backend.formats import FORMATS
-from espalier.blender_addon import installation, request, scene, translations, ui
+from espalier.blender_addon import installation, pump, request, scene, translations, ui
 from espalier.blender_addon.server import computer, install, models, steps
 from espalier.blender_addon.ui import job_list, setup_page
 
@@ -27,12 +27,12 @@ def in_room(package: ModuleType) -> Iterator[ModuleType]:
         yield importlib.import_module(f"{package.__name__}.{found.name}")
 
 
-MODULES = (installation, *in_room(ui), *in_room(request), *in_room(scene))
+MODULES = (installation, pump, *in_room(ui), *in_room(request), *in_room(scene))
 #: These know nothing of Blender: what they say comes to be shown by way of ``setup_page``.
 SERVER = (install, models, steps)
 #: Calls whose text is shown: in a keyword, or as the first argument that is a text.
 KEYWORDS = ("text", "heading", "text_ctxt")
-SHOWN = ("translate", "draw_text")
+SHOWN = ("translate", "draw_text", "in_words")
 #: The same in ``SERVER``. What has values in it stays in English there, as what the backend says does.
 SAID = ("Status", "Problem", "_step", "_report")
 #: What is the same in every language.
@@ -87,6 +87,11 @@ def in_property(prop: Any) -> Iterator[str]:
 
 #: Texts that are chosen in code before they are shown.
 CHOSEN = (
+    *disk_errors.SENTENCES,
+    *disk_errors.SENTENCES.values(),
+    disk_errors.CUT_OFF_WORDS,
+    pump.FOR_THE_TEMPORARY_FOLDER,
+    pump.FOR_THE_FOLDER_OF_JOBS,
     *job_list.STAGES.values(),
     *setup_page.MODEL_STATES.values(),
     *protocol.CUTOUT_NOTES,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import importlib
 import pkgutil
+import re
 import sys
 import types
 from collections.abc import Iterator
@@ -25,6 +27,9 @@ from espalier.blender_addon.scene import history
 from espalier.blender_addon.scene.made import remember
 from espalier.blender_addon.scene.mesh_import import NOTE
 from espalier.blender_addon.ui import image_operators, job_list, panels, preferences, presets, result_panels
+from espalier.blender_addon.ui.texts import wrap
+
+from tests.fakes.fake_backend import paint, write_png
 
 
 @pytest.fixture
@@ -92,7 +97,7 @@ def texts(drawn: list[tuple[str, Any]]) -> str:
 
 @pytest.fixture
 def job(registered: None, tmp_path: Path) -> Iterator[Job]:
-    request = protocol.Generate("a", ("/images/mug.png",), str(tmp_path / "out"))
+    request = protocol.Generate("a", (str(tmp_path / "mug.png"),), str(tmp_path / "out"))
     job = Job(request, pump.target(bpy.context, (0, 0, 0), 1.0))
     pump.jobs.jobs.append(job)
     yield job
@@ -287,7 +292,13 @@ def test_panel_of_a_failure(job: Job) -> None:
     job.fail(protocol.Error("a", "backend_unavailable", "The backend is not installed.", "Choose a Python."))
     assert "espalier.preferences_show" in texts(draw())
     job.fail(protocol.Error(None, "backend_ended", "The backend was ended by SIGKILL.", "The next job starts it anew."))
-    assert "Open Log" in texts(draw())
+    assert "Open Log" not in texts(draw())  # there is none to open
+    pump.log_path().touch()
+    for code in ("backend_ended", "internal", protocol.DEVICE_LOST):
+        job.fail(protocol.Error("a", code, "It went wrong."))
+        assert "Open Log" in texts(draw())
+    job.fail(protocol.Error("a", "image_missing", "The image mug.png does not exist."))
+    assert "Open Log" not in texts(draw())
 
 
 @pytest.mark.parametrize(
@@ -299,6 +310,11 @@ def test_panel_of_a_failure(job: Job) -> None:
         ("out_of_memory", "Try Again with Less Memory"),
         ("structure_empty", "Try Another Seed"),
         ("disk_full", "Try Again"),
+        ("folder_read_only", "Try Again"),
+        ("image_missing", "Try Again"),
+        ("image_missing", "Choose Another Image..."),
+        ("image_changed", "Try Again"),
+        ("backend_damaged", "espalier.preferences_show"),
     ],
 )
 def test_each_error_has_the_button_that_mends_it(job: Job, code: str, button: str) -> None:
@@ -307,18 +323,103 @@ def test_each_error_has_the_button_that_mends_it(job: Job, code: str, button: st
 
 
 def test_try_again(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    submitted: list[Job] = []
-    monkeypatch.setattr(pump, "submit", submitted.append)
+    monkeypatch.setattr(pump, "step", lambda: None)
     assert bpy.ops.espalier.retry(job="a") == {"CANCELLED"}  # it has not failed
     job.fail(protocol.Error("a", "out_of_memory", "There is not enough memory."))
     assert bpy.ops.espalier.retry(job="a", low_memory=True, new_seed=True) == {"FINISHED"}
-    (again,) = submitted
+    (again,) = pump.jobs.jobs
     assert again.target == job.target
     assert again.request.out == job.request.out
     assert again.request.low_memory
     assert again.id != job.id
     assert again.request.seed != job.request.seed
+
+
+def three(job: Job) -> list[Job]:
+    """Three jobs: two fail because the disk is full, each naming its own folder, one for another reason."""
+    out = Path(job.request.out)
+    jobs = [job]
+    for name in ("b", "c"):
+        (out.parent / name).mkdir()
+        jobs.append(Job(dataclasses.replace(job.request, job=name, out=str(out.parent / name)), job.target))
+    pump.jobs.jobs[1:] = jobs[1:]
+    for one in jobs[:2]:
+        one.fail(
+            protocol.Error(one.id, "disk_full", f"The disk of the folder {one.request.out} is full.", "Free some.")
+        )
+    jobs[2].fail(protocol.Error("c", "structure_empty", "Nothing came of it."))
+    return jobs
+
+
+def test_jobs_that_failed_for_one_reason_have_one_message(job: Job) -> None:
+    three(job)
+    shown = texts(draw())
+    assert "2 objects: mug" in shown
+    assert shown.count("The disk of the folder") == 1
+    assert shown.count("Try Again") == 1
+    assert shown.count("Try Another Seed") == 1
+
+
+def test_one_press_tries_all_of_them_again_and_leaves_the_others(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pump, "step", lambda: None)
+    first, second, other = three(job)
+    assert bpy.ops.espalier.retry(job="a", alike=True) == {"FINISHED"}
+    assert pump.jobs.jobs[0] is other
+    assert [again.request.out for again in pump.jobs.jobs[1:]] == [first.request.out, second.request.out]
+    assert all(Path(again.request.out).is_dir() for again in pump.jobs.jobs)
+
+
+def test_one_press_dismisses_all_of_them(job: Job) -> None:
+    *_, other = three(job)
+    assert bpy.ops.espalier.dismiss(job="a", alike=True) == {"FINISHED"}
+    assert pump.jobs.jobs == [other]
+
+
+def test_a_retry_reads_the_image_that_is_there_again(job: Job, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It was gone at the press, so that the job has only its path."""
+    monkeypatch.setattr(pump, "step", lambda: None)
+    image = Path(job.request.images[0])
+    job.fail(protocol.Error("a", "image_missing", "The image mug.png does not exist."))
+    image.write_bytes(b"an image")
+    assert bpy.ops.espalier.retry(job="a") == {"FINISHED"}
+    (again,) = pump.jobs.jobs
+    assert again.writer is not None
+    again.writer.join()
+    assert Path(again.request.images[0]) != image
+    assert Path(again.request.images[0]).read_bytes() == b"an image"
+
+
+def test_a_sentence_without_a_job_is_shown_until_it_is_dismissed(registered: None) -> None:
+    for _ in range(2):
+        pump.tell("The history is full.")
+    assert texts(draw()).count("The history is full.") == 1
+    assert bpy.ops.espalier.dismiss_notice(index=0) == {"FINISHED"}
+    assert "The history is full." not in texts(draw())
+
+
+def test_a_folder_that_may_not_be_written_to_is_named_at_the_press(
+    registered: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    write_png(tmp_path / "mug.png", 16, paint)
+    bpy.ops.espalier.add_images("EXEC_DEFAULT", directory=str(tmp_path), files=[{"name": "mug.png"}])
+
+    def refuse(self: Path, *arguments: Any, **more: Any) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(self))
+
+    monkeypatch.setattr(generate, "obstacle", lambda context: "")
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(RuntimeError, match="on a disk that can only be read") as caught:
+        bpy.ops.espalier.generate()
+    assert "Errno" not in str(caught.value)
+    assert "Traceback" not in str(caught.value)
     assert pump.jobs.jobs == []
+
+
+@pytest.mark.parametrize("folder", ["/home/artist/.config/blender/5.2/jobs", r"C:\Users\artist\AppData\Roaming\jobs"])
+def test_a_path_is_broken_at_its_folders(folder: str) -> None:
+    lines = wrap(f"The disk of the folder {folder} is full.", 24)
+    assert max(map(len, lines)) <= 24
+    assert re.split(r"[/\\\s]+", " ".join(lines)) == re.split(r"[/\\\s]+", f"The disk of the folder {folder} is full.")
 
 
 def test_cancel_all(job: Job) -> None:
