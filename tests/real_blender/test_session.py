@@ -1,4 +1,4 @@
-"""Runs ``session.py``, ``cutout.py``, ``project.py``, ``script.py`` and ``bundled.py`` in a Blender with a window."""
+"""Runs the sessions beside this file in a real Blender with a window."""
 
 from __future__ import annotations
 
@@ -113,6 +113,13 @@ def test_a_script_in_a_window(blender: Blender) -> None:
     report = session(blender, "script.py", "script", python=blender.fake_python("ok"))
     assert len(report["checks"]) >= 18
     assert report["main_thread"]["longest_ms"]["pump._tick"]["cpu"] < FRAME, "the backend is started there, too"
+
+
+def test_what_goes_wrong_is_said_once_and_can_be_answered(blender: Blender) -> None:
+    report = session(blender, "errors.py", "errors", python=blender.fake_python("ok"))
+    if "skipped" in report:
+        pytest.skip(report["skipped"])
+    assert len(report["checks"]) >= 25
 
 
 def test_files_of_strangers(blender: Blender) -> None:
