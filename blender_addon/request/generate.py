@@ -40,7 +40,7 @@ def obstacle(context: bpy.types.Context) -> str:
 def new_jobs(context: bpy.types.Context) -> list[Job]:
     """A job for each variant: the same images, consecutive seeds, side by side.
 
-    Raises ValueError if an image has no pixels.
+    Raises ValueError, in words, if an image has no pixels or if the jobs' folder cannot be written to.
     """
     settings = context.scene.espalier
     pictures = images.collect(settings)

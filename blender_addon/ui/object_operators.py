@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TypeVar
+from zipfile import BadZipFile
 
 import bpy
 from bpy.props import EnumProperty, IntProperty, StringProperty
@@ -227,8 +228,9 @@ class EspalierInsertAgain(_EntryOperator):
         except ValueError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
-        except OSError as error:  # the temporary folder was cleared
-            self.report({"WARNING"}, in_words(error, history.folder(), "It is generated again."))
+        except (OSError, BadZipFile) as error:  # the temporary folder was cleared, or its disk was full
+            why = error if isinstance(error, OSError) else OSError(None, str(error))
+            self.report({"WARNING"}, in_words(why, history.folder(), "It is generated again."))
             history.forget_files(entry)
             return self._generate(context, entry, location)
         made.location = location

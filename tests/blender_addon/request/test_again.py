@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -267,9 +268,14 @@ def test_a_full_disk_costs_the_history_alone(mode: list[str], until: Until, monk
     pump.jobs.give_up(pump.jobs.jobs[0])
 
 
-def test_an_entry_whose_files_are_gone_is_made_again(mug: bpy.types.Object) -> None:
+@pytest.mark.parametrize("damage", ["gone", "cut off"])
+def test_an_entry_whose_files_are_gone_is_made_again(mug: bpy.types.Object, damage: str) -> None:
     (entry,) = history.entries
-    shutil.rmtree(history.folder())
+    assert entry.result is not None
+    if damage == "gone":
+        shutil.rmtree(history.folder())
+    else:
+        os.truncate(entry.result.arrays, 100)
     assert bpy.ops.espalier.insert_again(entry=entry.id) == {"FINISHED"}
     assert len(pump.jobs.jobs) == 1
     pump.jobs.give_up(pump.jobs.jobs[0])

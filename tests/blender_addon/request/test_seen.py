@@ -10,13 +10,13 @@ import bpy
 import numpy as np
 import pytest
 from espalier import blender_addon
-from espalier.backend import protocol
 from espalier.blender_addon.jobs.inputs import InputWriter
 from espalier.blender_addon.request import cutouts, images, painted
 
 Image = pytest.importorskip("PIL.Image", reason="it takes the backend's Python, with Pillow")
 pytest.importorskip("torch")
 
+from backend import protocol as the_backends  # noqa: E402
 from backend.images.files import load_image  # noqa: E402
 from backend.serving.cutouts import make, on_checkerboard  # noqa: E402
 
@@ -93,7 +93,7 @@ def in_the_panel(item: Any) -> np.ndarray:
     if cutout.writer is not None:
         cutout.writer.join()
         assert cutout.writer.error is None
-    answer = make(protocol.Cutout(**vars(cutout.request)))
+    answer = make(the_backends.Cutout(**vars(cutout.request)))
     assert answer.out == cutout.request.out
     return np.asarray(Image.open(cutout.request.thumbnail)).astype(float)
 

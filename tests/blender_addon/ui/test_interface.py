@@ -22,7 +22,7 @@ from espalier.blender_addon import choices, pump, ui
 from espalier.blender_addon.extension import ROOT
 from espalier.blender_addon.jobs.queue import Job, State
 from espalier.blender_addon.jobs.timings import Timings
-from espalier.blender_addon.request import generate
+from espalier.blender_addon.request import cutouts, generate
 from espalier.blender_addon.scene import history
 from espalier.blender_addon.scene.made import remember
 from espalier.blender_addon.scene.mesh_import import NOTE
@@ -420,6 +420,45 @@ def test_a_path_is_broken_at_its_folders(folder: str) -> None:
     lines = wrap(f"The disk of the folder {folder} is full.", 24)
     assert max(map(len, lines)) <= 24
     assert re.split(r"[/\\\s]+", " ".join(lines)) == re.split(r"[/\\\s]+", f"The disk of the folder {folder} is full.")
+
+
+def test_a_home_that_may_not_be_written_to_is_left_alone(
+    registered: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Jobs then lie in the temporary folder, for this session only."""
+    pump.unregister()
+    monkeypatch.setattr(pump, "kept_folder", lambda: tmp_path / "kept")
+    monkeypatch.setattr(pump.os, "access", lambda folder, how: folder != tmp_path / "kept")
+    pump.register()
+    assert "nothing can be kept for the next session" in capsys.readouterr().out
+    assert pump.jobs.journal is not None
+    assert pump.jobs.journal.root == Path(bpy.app.tempdir, "espalier", "jobs")
+
+
+def test_a_cut_out_without_room_fails_in_words_and_can_be_tried_again(
+    registered: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    write_png(tmp_path / "mug.png", 16, paint)
+    bpy.ops.espalier.add_images("EXEC_DEFAULT", directory=str(tmp_path), files=[{"name": "mug.png"}])
+    scene = bpy.context.scene
+
+    def full(self: Path, *arguments: Any, **more: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(self))
+
+    monkeypatch.setattr(cutouts.installation, "is_installed", lambda context: True)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "mkdir", full)
+        cutouts.ask(scene)
+    (error,) = cutouts.errors(scene)
+    assert error.message.startswith(f"The disk of the folder {Path(bpy.app.tempdir)}")
+    assert error.hint == pump.FOR_THE_TEMPORARY_FOLDER
+    assert pump.jobs.cutouts.pending == []
+    shown = texts(draw())
+    assert error.message.split()[0] in shown
+    assert "espalier.retry_cutouts" in shown
+    assert "espalier.temporary_folder" in shown
+    assert bpy.ops.espalier.retry_cutouts() == {"FINISHED"}
+    assert cutouts.errors(scene) == []
 
 
 def test_cancel_all(job: Job) -> None:
