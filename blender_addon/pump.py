@@ -118,6 +118,7 @@ def _start(new: Iterable[Job]) -> None:
 
 def tell(words: str) -> None:
     """Show the artist a sentence, in the panel, until it is dismissed."""
+    words = " ".join(words.split())  # the panel wraps it
     print(f"Espalier: {words}")
     if words not in notices:
         notices.append(words)
