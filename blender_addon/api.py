@@ -40,8 +40,8 @@ class EspalierError(Exception):
     """What was asked for cannot be had. ``str(error)`` is a sentence, ``hint`` says what to do about it.
 
     ``code`` is short and stable: that of ``protocol.Error`` if the backend refuses, else ``settings_invalid``,
-    ``images_unusable``, ``object_unusable``, ``folder_not_writable``, ``not_inserted``, ``unfinished``, ``cancelled``
-    or ``in_a_window``.
+    ``images_unusable``, ``object_unusable``, ``disk_full``, ``folder_read_only``, ``folder_forbidden``,
+    ``not_inserted``, ``unfinished``, ``cancelled`` or ``in_a_window``.
     """
 
     def __init__(self, code: str, message: str, hint: str = "") -> None:
@@ -175,18 +175,14 @@ def wait() -> list[bpy.types.Object]:
 def _start(new_job: Callable[[], Job], when_done: WhenDone | None) -> bpy.types.Object | Making:
     try:
         job = new_job()
+    except pump.FolderError as error:
+        raise EspalierError(error.found.code, error.found.message, error.found.hint) from error
     except ValueError as error:  # a mesh without faces
         raise EspalierError("object_unusable", f"{error}.") from error
-    except OSError as error:
-        _refuse_to_write(error)
     making = Making(job)
     if when_done is not None:
         job.on_end = lambda: when_done(making)
-    try:
-        pump.submit(job)
-    except OSError as error:
-        job.remove_files()
-        _refuse_to_write(error)
+    pump.submit(job)
     if not _without_window():
         return making
     _run(job)
@@ -240,11 +236,6 @@ def _without_window() -> bool:
 
 def _refuse_to_wait() -> NoReturn:
     raise EspalierError("in_a_window", "In a window, Blender must not wait.", "Pass when_done to generate instead.")
-
-
-def _refuse_to_write(error: OSError) -> NoReturn:
-    words = f"The job's folder cannot be written: {error.strerror or error}."
-    raise EspalierError("folder_not_writable", words, "Free some disk space, or mend the folder.") from error
 
 
 def _checked(given: dict[str, Any], *, for_a_mesh: bool = False) -> dict[str, Any]:

@@ -71,14 +71,22 @@ jobs = JobQueue(lambda: launch(log_path()))
 notices: list[str] = []  # sentences for the artist that no job has, the oldest first
 
 
+class FolderError(ValueError):
+    """The folder of the jobs cannot be written to: the text says so in the user's language, ``found`` in English."""
+
+    def __init__(self, error: OSError, folder: Path) -> None:
+        said = OSError(error.errno, error.strerror)  # without the name of this session's folder, which is a number
+        super().__init__(in_words(said, folder, FOR_THE_FOLDER_OF_JOBS))
+        self.found = explain(said, folder, FOR_THE_FOLDER_OF_JOBS)
+
+
 def new_folder() -> str:
-    """Create the folder of a new job. Raises ValueError, in words, if the disk has no room or is read-only."""
+    """Create the folder of a new job. Raises FolderError if the disk has no room or is read-only."""
     assert jobs.journal is not None
     try:
         return str(jobs.journal.new_folder())
     except OSError as error:
-        said = OSError(error.errno, error.strerror)  # without the name of this session's folder, which is a number
-        raise ValueError(in_words(said, jobs.journal.root, FOR_THE_FOLDER_OF_JOBS)) from error
+        raise FolderError(error, jobs.journal.root) from error
 
 
 def target(
@@ -116,7 +124,7 @@ def _start(new: Iterable[Job]) -> None:
     _keep_stepping()
 
 
-def tell(words: str) -> None:
+def give_notice(words: str) -> None:
     """Show the artist a sentence, in the panel, until it is dismissed."""
     words = " ".join(words.split())  # the panel wraps it
     print(f"Espalier: {words}")
@@ -269,7 +277,7 @@ def insert(
         history.keep(job, settings)
     except OSError as error:  # the object has been made, and the history has how
         kept = translate("The history has no files of the newest objects. Inserting them again means generating them.")
-        tell(f"{kept} {in_words(error, hint=FOR_THE_TEMPORARY_FOLDER)}")
+        give_notice(f"{kept} {in_words(error, hint=FOR_THE_TEMPORARY_FOLDER)}")
     forget(job)
 
 

@@ -391,7 +391,7 @@ def test_a_retry_reads_the_image_that_is_there_again(job: Job, monkeypatch: pyte
 
 def test_a_sentence_without_a_job_is_shown_until_it_is_dismissed(registered: None) -> None:
     for _ in range(2):
-        pump.tell("The history is full.")
+        pump.give_notice("The history is full.")
     assert texts(draw()).count("The history is full.") == 1
     assert bpy.ops.espalier.dismiss_notice(index=0) == {"FINISHED"}
     assert "The history is full." not in texts(draw())
