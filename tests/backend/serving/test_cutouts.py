@@ -13,6 +13,7 @@ from PIL import Image
 from backend import protocol
 from backend.__main__ import main
 from backend.images import matting
+from backend.kept import Kept
 from backend.serving import cutouts
 from backend.serving.cutouts import MOST, Cutouts, answer, make
 from tests.backend.images.test_background import HORIZON, RED, SCENE, SIDE, UNCLEAR, lit, on, picture, plain
@@ -133,7 +134,7 @@ def test_requests_are_answered_in_order_one_at_a_time_and_the_number_is_bounded(
     sent: list[Any] = []
     free, done = threading.Semaphore(0), threading.Semaphore(0)
 
-    def slow(request: protocol.Cutout) -> protocol.CutoutDone:
+    def slow(request: protocol.Cutout, kept: Kept) -> protocol.CutoutDone:
         free.acquire()
         return protocol.CutoutDone(request.id, "", False)
 
@@ -142,7 +143,7 @@ def test_requests_are_answered_in_order_one_at_a_time_and_the_number_is_bounded(
         done.release()
 
     monkeypatch.setattr(cutouts, "answer", slow)
-    queue = Cutouts(send)
+    queue = Cutouts(send, Kept(0))
     for number in range(MOST + 2):
         queue.receive(protocol.Cutout(str(number), "a", "b"))
     assert [(m.job, m.code) for m in sent] == [(str(MOST), "cutouts_busy"), (str(MOST + 1), "cutouts_busy")]
@@ -161,7 +162,7 @@ def test_requests_are_answered_in_order_one_at_a_time_and_the_number_is_bounded(
 
 def test_a_request_without_a_name_is_refused() -> None:
     sent: list[Any] = []
-    Cutouts(sent.append).receive(protocol.Cutout(None, "a", "b"))  # type: ignore[arg-type]
+    Cutouts(sent.append, Kept(0)).receive(protocol.Cutout(None, "a", "b"))  # type: ignore[arg-type]
     assert [message.code for message in sent] == ["request_unreadable"]
 
 

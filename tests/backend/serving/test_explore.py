@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from backend import protocol
 from backend.errors import GenerationError, JobCancelled, SettingsError
+from backend.images import files
 from backend.kept import Kept
 from backend.pipeline import Pipeline
 from backend.serving import explore, job
@@ -164,8 +166,13 @@ def test_what_makes_no_sense_is_refused_in_words(asked: Asked, fields: dict[str,
 
 def test_a_cut_out_is_made_once_for_the_same_content(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
     read = list[str]()
-    real = job.load_image.__globals__["read_image"]
-    monkeypatch.setitem(job.load_image.__globals__, "read_image", lambda path: (read.append(path.name), real(path))[1])
+    real = files.read_image
+
+    def read_image(path: Path) -> tuple[Image.Image, str]:
+        read.append(path.name)
+        return real(path)
+
+    monkeypatch.setattr(files, "read_image", read_image)
     kept = Kept(1 << 20)
     for name in ("one", "two"):
         explore.run(
