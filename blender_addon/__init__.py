@@ -10,10 +10,11 @@ from types import ModuleType
 
 def _modules() -> tuple[ModuleType, ...]:
     from . import command, pump, translations
-    from .request import cutouts, opened, painted, properties, thumbnails
-    from .scene import history, travel
+    from .request import cutouts, live, opened, painted, properties, thumbnails
+    from .scene import candidates, history, travel
     from .ui import (
         cutout_operators,
+        explore_operators,
         export_operators,
         image_operators,
         object_operators,
@@ -36,6 +37,7 @@ def _modules() -> tuple[ModuleType, ...]:
         setup_operators,
         image_operators,
         cutout_operators,
+        explore_operators,
         operators,
         object_operators,
         export_operators,
@@ -44,7 +46,9 @@ def _modules() -> tuple[ModuleType, ...]:
         result_panels,
         travel,
         history,
+        candidates,
         pump,
+        live,
         command,
     )
 

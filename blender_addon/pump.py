@@ -26,7 +26,7 @@ from .jobs.cutouts import CutOut
 from .jobs.journal import Journal
 from .jobs.queue import Job, JobQueue, State, Target
 from .jobs.timings import Timings
-from .scene import history, viewport
+from .scene import candidates, history, viewport
 from .scene.mesh_import import create_object
 from .scene.paint import paint
 from .scene.replace import put_in_place
@@ -34,6 +34,7 @@ from .server import process
 from .translations import in_words, translate
 
 INTERVAL = 0.05  # seconds between two steps
+QUICK_INTERVAL = 0.02  # the same while somebody waits for candidates, which come several times a second
 IDLE_INTERVAL = 1.0  # the same while the backend is idle
 #: Seconds that a press of a button waits for its images to be copied: those of a usual size are, and so nothing that is
 #: done to them afterwards matters. Half a frame.
@@ -134,8 +135,12 @@ def give_notice(words: str) -> None:
 
 
 def _keep_stepping() -> None:
-    if not bpy.app.background and not bpy.app.timers.is_registered(_tick):
-        bpy.app.timers.register(_tick, first_interval=INTERVAL, persistent=True)
+    """Have ``step`` called soon, also if the timer is slow because the backend was idle."""
+    if bpy.app.background:
+        return
+    if bpy.app.timers.is_registered(_tick):
+        bpy.app.timers.unregister(_tick)
+    bpy.app.timers.register(_tick, first_interval=QUICK_INTERVAL, persistent=True)
 
 
 def recover() -> None:
@@ -153,6 +158,13 @@ def unload() -> None:
 def ask(cutout: CutOut) -> None:
     """Ask the backend for a cut-out."""
     jobs.cutouts.ask(cutout)
+    _keep_stepping()
+
+
+def follow(job: Job) -> None:
+    """Start a live job. There must be no other one."""
+    jobs.follow(job)
+    step()
     _keep_stepping()
 
 
@@ -193,12 +205,23 @@ def step() -> None:
             case State.FAILED:
                 viewport.hide(job.id)
                 _tell(job)
-            case State.CANCELLED:
+            case State.CANCELLED | State.EXPLORED:
                 forget(job)
+    if jobs.live is not None and jobs.live.cancelling and not jobs.live.active:
+        jobs.forget(jobs.live)
+    for candidate in candidates.arrived():
+        changed = True
+        show_candidate(candidate)
+    changed |= candidates.take_news()
     if viewport.arrived():
         redraw("UI", "WINDOW")
     elif changed:
         redraw("UI")
+
+
+def is_for(target: Target, scene: bpy.types.Scene) -> bool:
+    """Whether an object is to stand in this scene of the open file."""
+    return target.document == _document and target.scene == scene.session_uid
 
 
 def home(job: Job) -> Home | None:
@@ -296,6 +319,14 @@ def _show_preview(job: Job) -> None:
         viewport.show(job.id, job.preview, job.target.scene, job.target.location, job.target.size)
 
 
+def show_candidate(candidate: candidates.Candidate) -> None:
+    """Draw a candidate's mesh in its place, with its number, if it has one and its scene is still open."""
+    job, answer = candidate.job, candidate.answer
+    if answer is not None and answer.arrays and job.target is not None and home(job) is not None:
+        place, path = job.places[candidate.index], Path(answer.arrays)
+        viewport.show(candidate.key, path, job.target.scene, place, job.target.size, candidate.label)
+
+
 def select(made: bpy.types.Object, scene: bpy.types.Scene) -> None:
     """Select an object and make it active in every window that shows the scene, unless another one is being edited."""
     for window in bpy.context.window_manager.windows:
@@ -315,6 +346,8 @@ def _tick() -> float | None:
     except Exception:  # Blender would end the timer, and with it the queue
         traceback.print_exc()
     waiting = any(job.state is State.DONE and home(job) is not None for job in jobs.jobs)
+    if jobs.live is not None or any(job.active and job.request.seeds for job in jobs.jobs):
+        return QUICK_INTERVAL
     if jobs.active or jobs.cutouts.pending or waiting:
         return INTERVAL
     if jobs.backend is None:

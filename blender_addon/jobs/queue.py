@@ -33,6 +33,7 @@ class State(enum.Enum):
     QUEUED = "queued"
     RUNNING = "running"
     DONE = "done"
+    EXPLORED = "explored"  # all candidates have arrived
     FAILED = "failed"
     CANCELLED = "cancelled"
     INTERRUPTED = "interrupted"  # Blender was closed before it finished
@@ -52,7 +53,11 @@ class Target:
 
 @dataclass(eq=False)
 class Job:
-    """One object to make. ``request.out`` is the job's own folder. It is deleted with the job."""
+    """One object to make. ``request.out`` is the job's own folder. It is deleted with the job.
+
+    A job whose request has ``seeds`` makes candidates instead. They need the folder when the job has ended, so whoever
+    asked for them deletes it.
+    """
 
     request: protocol.Generate
     target: Target | None = None
@@ -74,6 +79,9 @@ class Job:
     writer: InputWriter | None = None  # writes files that the request names
     made: int = 0  # session_uid of the object that was made or changed; 0 before that
     on_end: Callable[[], object] | None = None  # called once: its object is there, or it has failed or was dropped
+    candidates: list[protocol.Candidate] = field(default_factory=list)  # those that have arrived
+    seconds: float | None = None  # that all candidates took, without loading the model; None until they are there
+    places: tuple[tuple[float, float, float], ...] = ()  # of all candidates, as ``Target.location``
 
     @property
     def id(self) -> str:
@@ -109,8 +117,9 @@ class Job:
         )
 
     def remove_files(self) -> None:
-        """Delete the job's folder."""
-        shutil.rmtree(self.request.out, ignore_errors=True)  # the system clears what cannot be deleted now
+        """Delete the job's folder, unless candidates need it."""
+        if not self.request.seeds:
+            shutil.rmtree(self.request.out, ignore_errors=True)  # the system clears what cannot be deleted now
 
 
 class JobQueue:
@@ -122,6 +131,7 @@ class JobQueue:
 
     def __init__(self, launch: Callable[[], Backend], journal: Journal | None = None) -> None:
         self.jobs: list[Job] = []  # all that have not been forgotten
+        self.live: Job | None = None  # runs when no other job waits, and gives way to those that are submitted
         self.backend: Backend | None = None
         self.cutouts = CutOuts()
         self.timings = Timings()
@@ -133,23 +143,37 @@ class JobQueue:
     @property
     def running(self) -> Job | None:
         """The job that the backend is working on."""
-        return next((job for job in self.jobs if job.state is State.RUNNING), None)
+        return next((job for job in self._all if job.state is State.RUNNING), None)
 
     @property
     def active(self) -> bool:
         """Whether any job is queued or running."""
-        return any(job.active for job in self.jobs)
+        return any(job.active for job in self._all)
+
+    @property
+    def _all(self) -> list[Job]:
+        return self.jobs if self.live is None else [*self.jobs, self.live]
 
     def submit(self, job: Job) -> None:
-        """Put a job into the queue. It has failed already if the journal cannot be written: nor could its result."""
+        """Put a job into the queue. It has failed already if the journal cannot be written: nor could its result.
+
+        Candidates are not journalled.
+        """
         self.jobs.append(job)
-        if self.journal is None:
+        if self.live is not None and self.live.state is State.RUNNING:
+            self.cancel(self.live)
+        if self.journal is None or job.request.seeds:
             return
         try:
             self.journal.asked(job.request, job.sources, job.replaces, job.digests)
         except OSError as error:
             found = explain(error, job.request.out)
             job.fail(protocol.Error(job.id, found.code, found.message, found.hint))
+
+    def follow(self, job: Job) -> None:
+        """Make this the live job. There must be no other one."""
+        assert self.live is None
+        self.live = job
 
     def recover(self) -> None:
         """Take over the jobs that earlier sessions left in the journal."""
@@ -169,7 +193,10 @@ class JobQueue:
     def forget(self, job: Job) -> None:
         """Remove a job that has ended, and delete its folder."""
         assert not job.active
-        self.jobs.remove(job)
+        if job is self.live:
+            self.live = None
+        else:
+            self.jobs.remove(job)
         job.remove_files()
 
     def give_up(self, job: Job) -> None:
@@ -206,12 +233,13 @@ class JobQueue:
         if self.backend is not None:
             self.backend.close()
             self.backend = None
-        for job in self.jobs:
+        for job in self._all:
             kept = self.journal is not None and (job.active or job.state in (State.DONE, State.INTERRUPTED))
             job.state = State.CANCELLED if job.active else job.state
             if not kept:
                 job.remove_files()
         self.jobs.clear()
+        self.live = None
         if self.journal is not None:
             self.journal.close()
 
@@ -219,7 +247,7 @@ class JobQueue:
         if self.cutouts.receive(message):
             return []
         if isinstance(message, protocol.Ready | protocol.Unloaded):
-            return [job for job in self.jobs if job.active]
+            return [job for job in self._all if job.active]
         if isinstance(message, protocol.CutoutDone):
             return []  # of one that has been given up
         if isinstance(message, protocol.Error) and message.job is None:
@@ -233,10 +261,15 @@ class JobQueue:
                 job.fraction = max(job.fraction, message.fraction)
             case protocol.Preview():
                 job.preview = Path(message.arrays)
+            case protocol.Candidate():
+                job.candidates.append(message)
+            case protocol.Explored() if not job.cancelling:
+                job.state, job.fraction = State.EXPLORED, 1.0
+                job.seconds = message.timings.get("total", 0.0) - message.timings.get("load", 0.0)
             case protocol.Result() if not job.cancelling:
                 job.state, job.fraction, job.result = State.DONE, 1.0, message
                 self._note(job, message)
-            case protocol.Result() | protocol.Cancelled():
+            case protocol.Result() | protocol.Explored() | protocol.Cancelled():
                 job.state = State.CANCELLED
             case protocol.Error():
                 job.fail(message)
@@ -259,7 +292,7 @@ class JobQueue:
         """The process has ended or is of no use. The jobs that depend on it end; the next job gets a new process."""
         assert self.backend is not None
         # A backend that never became ready would fail again, so the queued jobs fail too and do not start it again.
-        lost = [j for j in self.jobs if j.state is State.RUNNING or (j.active and self.backend.ready is None)]
+        lost = [j for j in self._all if j.state is State.RUNNING or (j.active and self.backend.ready is None)]
         self._drop_backend(error)
         for job in lost:
             if job.cancelling:
@@ -283,7 +316,7 @@ class JobQueue:
         )
 
     def _start_next(self) -> list[Job]:
-        job = next((job for job in self.jobs if job.state is State.QUEUED), None)
+        job = next((job for job in self._all if job.state is State.QUEUED), None)
         if job is None or self.running is not None or (job.writer is not None and job.writer.is_alive()):
             return []
         if job.writer is not None and job.writer.error:

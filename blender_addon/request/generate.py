@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,12 @@ from . import images, placement, properties
 
 #: The largest seed that the panel can show.
 MAX_SEED = int(protocol.ABOUT["seed"].shown.high or 0)
+ROLLED = 1_000_000  # random seeds are below this number; larger ones can be typed
+
+
+def random_seed() -> int:
+    """A new seed: short enough to tell somebody, and to fit below a picture of the history."""
+    return random.randrange(ROLLED)
 
 
 def obstacle(context: bpy.types.Context) -> str:
@@ -80,9 +87,14 @@ def job_with(
     sources: tuple[str, ...],
     target: Target,
     mesh: Mapping[str, NDArray[Any]] | None = None,
+    folder: Path | None = None,
 ) -> Job:
-    """A job with these settings, in its own folder. If a ``mesh`` is given, the job paints it."""
-    out = Path(pump.new_folder())
+    """A job with these settings, in its own folder. If a ``mesh`` is given, the job paints it.
+
+    ``folder`` is an empty folder, for a job that need not survive Blender. The settings may include other fields of the
+    request.
+    """
+    out = folder or Path(pump.new_folder())
     paths, files = images.as_files(pictures, out)
     if mesh is not None:
         files[out / "shape.npz"] = mesh

@@ -67,7 +67,7 @@ def add_source(settings: EspalierSettings, named: str, at: protocol.Point | None
     named = travel.absolute(named)
     if named in map(source, settings.images):
         return True
-    image = _named(named)
+    image = datablock(named)
     if image is None and is_datablock(named):
         return False
     added = settings.images.add()
@@ -88,11 +88,6 @@ def add_source(settings: EspalierSettings, named: str, at: protocol.Point | None
 def is_datablock(named: str) -> bool:
     """Whether a source is an image of the .blend."""
     return named.startswith((DATABLOCK, CUTOUT))
-
-
-def _named(named: str) -> bpy.types.Image | None:
-    """The image of the .blend that a source names; None if it names a file, or if the image is gone."""
-    return bpy.data.images.get(named.partition(":")[2]) if is_datablock(named) else None
 
 
 def title(item: EspalierImage) -> str:
@@ -151,13 +146,31 @@ def picture(named: str, at: protocol.Point | None = None) -> Picture:
     """The image of a source as it is now. Raises ValueError if it has no pixels or is no longer in this .blend."""
     if not is_datablock(named):
         return Picture(Path(named).stem, _opened(travel.absolute(named)), at)
-    image = _named(named)
+    image = datablock(named)
     if image is None:
         gone = translate("The image {name} is no longer in this file")
         raise ValueError(gone.format(name=named.partition(":")[2]))
-    name = Path(image.name).stem.removesuffix(EDITED)
     content = _content(image)
-    return Picture(name, _opened(content) if isinstance(content, str) else content, at, named.startswith(CUTOUT))
+    opened = _opened(content) if isinstance(content, str) else content
+    return Picture(name_of(image), opened, at, named.startswith(CUTOUT))
+
+
+def file_read(named: str) -> str | None:
+    """The path of the file that the backend gets a copy of for a source; None if it gets what the .blend holds."""
+    if not is_datablock(named):
+        return travel.absolute(named)
+    image = datablock(named)
+    return _file_of(image) if image is not None and not image.packed_file and _is_readable(image) else None
+
+
+def datablock(named: str) -> bpy.types.Image | None:
+    """The image of the .blend that a source names; None if it names a file, or if the image is gone."""
+    return bpy.data.images.get(named.partition(":")[2]) if is_datablock(named) else None
+
+
+def name_of(image: bpy.types.Image) -> str:
+    """What an object is called that is made from an image of the .blend."""
+    return Path(image.name).stem.removesuffix(EDITED)
 
 
 def as_files(pictures: list[Picture], folder: Path) -> tuple[tuple[str, ...], dict[Path, Content]]:

@@ -11,6 +11,7 @@ Location: TypeAlias = tuple[float, float, float]
 
 #: The distance between two variants, in lengths of the longest side. None touches its neighbour.
 SPACING = 1.25
+COLUMNS = 4  # of candidates
 ABOVE = 1e-4  # metres: so that a cursor that was snapped to a surface finds that surface
 
 
@@ -32,6 +33,12 @@ def beside(location: Location, size: float, number: int) -> Location:
     """The place of a variant: in a row, to the right as seen from the front."""
     x, y, z = location
     return x + number * SPACING * size, y, z
+
+
+def in_grid(location: Location, size: float, number: int) -> Location:
+    """The place of a candidate: in rows of ``COLUMNS``, each behind the one before as seen from the front."""
+    x, y, z = beside(location, size, number % COLUMNS)
+    return x, y + number // COLUMNS * SPACING * size, z
 
 
 def ground(context: bpy.types.Context, point: Vector) -> Location:

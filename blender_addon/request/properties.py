@@ -166,6 +166,22 @@ class EspalierSettings(bpy.types.PropertyGroup):
         max=16,
     )
 
+    candidates: IntProperty(
+        name="Candidates",
+        description="Number of candidates that Explore makes, each with its own seed",
+        default=8,
+        min=4,
+        max=12,
+    )
+    candidate_views: EnumProperty(
+        name="Candidate Views",
+        description="Which images each candidate is made from",
+        items=[
+            ("ALL", "All Images", "Each candidate is made from all images"),
+            ("TURNS", "One Each", "Each candidate is made from one image, in turn"),
+        ],
+    )
+
     place: EnumProperty(
         name="Placement",
         description="Where to place the object",

@@ -42,7 +42,7 @@ def draw_job(layout: bpy.types.UILayout, job: Job, width: int) -> None:
     """Draw one job that has not failed: a progress bar, or a button that inserts the result or runs it again."""
     box = layout.box()
     head = box.row()
-    name = f"{job.name}  ·  {job.request.seed}"
+    name = f"{job.name}  ·  {seed_text(job)}"
     match job.state:
         case State.QUEUED | State.RUNNING:
             head.label(text=name, icon="MESH_MONKEY" if job.state is State.RUNNING else "SORTTIME", translate=False)
@@ -59,6 +59,13 @@ def draw_job(layout: bpy.types.UILayout, job: Job, width: int) -> None:
             head.operator(operators.EspalierDismiss.bl_idname, text="", icon="TRASH", emboss=False).job = job.id
             draw_text(box, "Blender was closed before this job finished", width)
             box.operator(operators.EspalierRetry.bl_idname, text="Run Again", icon="FILE_REFRESH").job = job.id
+
+
+def seed_text(job: Job) -> str:
+    """What tells a job from others of the same image: its seed, or how many candidates it makes."""
+    if job.request.seeds:
+        return translate("{n} candidates").format(n=len(job.request.seeds))
+    return str(job.request.seed)
 
 
 def waiting_text(job: Job) -> str:

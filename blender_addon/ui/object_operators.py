@@ -20,7 +20,6 @@ from ..scene import cameras, history
 from ..scene.made import is_made, recall, shown
 from ..scene.mesh_import import create_object
 from ..translations import in_words, translate
-from . import operators
 
 Made = TypeVar("Made")
 
@@ -85,7 +84,7 @@ class EspalierRegenerate(_MadeOperator):
             pictures = images.collect(panel)
             job = generate.new_job(context, pictures, seed=panel.seed, location=location, size=size)
         else:
-            seed, settings = operators.random_seed(), recall(target)
+            seed, settings = generate.random_seed(), recall(target)
             job = again.new_job(context, settings, seed=seed, location=location, size=size)
         return again.in_place_of(job, target)
 
@@ -106,7 +105,7 @@ class EspalierVariants(_MadeOperator):
     def _job(self, context: bpy.types.Context, target: bpy.types.Object, number: int) -> Job:
         location, size = placement.bounds(target)
         place = placement.beside(location, size, number)
-        settings, seed = recall(target), operators.random_seed()
+        settings, seed = recall(target), generate.random_seed()
         return again.new_job(context, settings, seed=seed, location=place, size=size or settings["size"])
 
 

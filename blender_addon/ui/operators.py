@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
 import bpy
@@ -15,10 +14,10 @@ from .. import pump
 from ..extension import ROOT
 from ..jobs.failures import alike
 from ..jobs.queue import Job, State
-from ..request import generate, opened, retry
+from ..request import explore, generate, opened, retry
+from ..request.generate import random_seed
+from ..scene import candidates
 from ..translations import in_words, translate
-
-ROLLED = 1_000_000  # random seeds are below this number; larger ones can be typed
 
 
 def find_job(identifier: str) -> Job | None:
@@ -63,11 +62,6 @@ class EspalierNewSeed(bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[str]:
         context.scene.espalier.seed = random_seed()
         return {"FINISHED"}
-
-
-def random_seed() -> int:
-    """A new seed: short enough to tell somebody, and to fit below a picture of the history."""
-    return random.randrange(ROLLED)
 
 
 class EspalierShowTexture(bpy.types.Operator):
@@ -145,6 +139,9 @@ class EspalierRetry(_FailedOperator):
         again: dict[Job, Job] = {}
         try:
             for job in ended:
+                if job.request.seeds:
+                    again[job] = explore.missing(job)
+                    continue
                 seed = random_seed() if self.new_seed else job.request.seed
                 again[job] = retry.retried(context, job, seed=seed, low_memory=self.low_memory)
         except ValueError as error:
@@ -155,6 +152,9 @@ class EspalierRetry(_FailedOperator):
             return {"CANCELLED"}
         if not again:
             return {"CANCELLED"}
+        for job in again.values():
+            if job.request.seeds:
+                candidates.expect(job)
         pump.submit_again(again)
         return {"FINISHED"}
 

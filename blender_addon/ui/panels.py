@@ -13,6 +13,7 @@ from ..request.quality import family_of
 from ..scene.mesh_import import NOTE
 from ..translations import translate
 from . import cutout_operators, image_operators, operators, setup_page
+from .explore_panel import draw_explore
 from .failures import draw_cutout_failures
 from .job_list import draw_jobs
 from .presets import ESPALIER_PT_presets
@@ -52,6 +53,7 @@ class EspalierPanel(_EspalierPanel):
         draw_images(self.layout, context)
         draw_choices(self.layout, settings)
         draw_button(self.layout, context)
+        draw_explore(self.layout, context)
         draw_jobs(self.layout, characters(context))
         model = properties.chosen_model(settings)
         if model and family_of(model) == installation.DEMONSTRATION and installation.only_demonstration(context):

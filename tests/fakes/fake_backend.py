@@ -233,6 +233,8 @@ class Fake:
 
     def run(self, request: protocol.Generate) -> bool:
         """One job. False if it was cancelled."""
+        if request.seeds:
+            return self.explore(request)
         out, done, charts = Path(request.out), 0.0, 1
         vertices, faces, uvs, colors = torus()
         shape: dict[str, Array] = {
@@ -290,6 +292,38 @@ class Fake:
                 request.job, mesh, texture, glb, timings, counts, settings, normal_map, occlusion, tiles, raw, files
             )
         )
+        return True
+
+    def explore(self, request: protocol.Generate) -> bool:
+        """The candidates of a job: rings, each as flat as its seed says. False if it was cancelled.
+
+        Each takes a share of the seconds, and waits for the file ``candidate`` if the mode is ``held``. A seed that can
+        be divided by 100 gives no object.
+        """
+        vertices, faces, _, colors = torus()
+        flat = vertices[:]
+        for number, seed in enumerate(request.seeds):
+            while self.gate and not (self.gate / "candidate").exists() and request.job not in self.cancelled:
+                time.sleep(0.01)
+            end = time.monotonic() + self.seconds / len(request.seeds)
+            while time.monotonic() < end and request.job not in self.cancelled:
+                time.sleep(0.005)
+            if request.job in self.cancelled:
+                return False
+            if number and not self.spoil(request):
+                return True
+            count = len(request.seeds)
+            send(protocol.Progress(request.job, "structure", number / count, number, count))
+            if seed and seed % 100 == 0:
+                hint = "Try another seed."
+                send(protocol.Candidate(request.job, number, "", problem="The model found no object.", hint=hint))
+                continue
+            flat[2::3] = array("f", (z * (1 + seed % 7) / 4 for z in vertices[2::3]))
+            path = Path(request.out, f"candidate-{number}.npz")
+            shape: dict[str, Array] = {"vertices": (flat, (len(flat) // 3, 3)), "faces": (faces, (len(faces) // 3, 3))}
+            write_npz(path, **shape, colors=(colors, (len(colors) // 3, 3)))
+            send(protocol.Candidate(request.job, number, str(path)))
+        send(protocol.Explored(request.job, {"total": self.seconds}, dataclasses.asdict(request.settings())))
         return True
 
     def spoil(self, request: protocol.Generate) -> bool:
