@@ -28,7 +28,7 @@ LABEL_SIZE, LABEL_GAP = 14.0, 8.0  # of the numbers above candidates, in pixels 
 NEARER = 1e-5  # in depth, so that an older object in the same place does not flicker through
 
 
-@dataclass
+@dataclass(eq=False)
 class _Overlay:
     scene: int  # session_uid
     location: tuple[float, float, float]  # of the bottom's centre
@@ -54,6 +54,8 @@ def show(key: str, path: Path, scene: int, location: tuple[float, float, float],
     before = _overlays.get(key)
     if before is not None and before.mesh is None:
         before = before.before
+    elif before is not None:
+        before.before = None
     overlay = _overlays[key] = _Overlay(scene, location, size, label, before=before)
     threading.Thread(target=_read, args=(path, overlay), name="espalier preview", daemon=True).start()
     if not _handlers and not bpy.app.background:
