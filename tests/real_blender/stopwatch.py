@@ -20,7 +20,8 @@ METHODS = ("draw", "execute", "invoke", "modal", "poll", "poll_drop", "draw_head
 FUNCTIONS = {
     "pump": ("_tick", "recover", "insert", "_show_preview"),
     "installation": ("_tick",),
-    "viewport": ("_draw",),
+    "live": ("_tick",),
+    "viewport": ("_draw", "_draw_labels"),
 }
 #: Limits of the histogram's classes, in milliseconds.
 CLASSES = (1.0, 2.0, 4.0, 8.0, 16.0, 33.0, 66.0, 150.0)
