@@ -6,13 +6,16 @@
     python -m scripts.bench --stage flexicubes               the sparse extractor beside the dense method
     python -m scripts.bench --stage start                    from the backend's start until it is ready
     python -m scripts.bench --stage finish                   assets with known truth: how faithful, how fast
+    python -m scripts.bench --stage explore                  candidates of the bundled model: the first, and eight
+    python -m scripts.bench --stage live                     from a change to its preview, with the bundled model
 
 It needs torch and numpy, and no network. Without fast-simplification and scipy the last stages are left out. ``finish``
 also needs xatlas, to compare with it.
 Each measurement is written to docs/benchmarks as soon as it is made. A run ends after some minutes (``--minutes``). Run
 it again, and it continues, as long as commit and device are the same. *Cold* is the first call of its kind, *warm* the
-median of later ones. The *floor* is the time that the operations would take at the rate of large matrix products, or
-reading the weights at the rate of a copy, whichever is longer.
+median of later ones, *95 %* the time within which so many of these are done. The *floor* is the time that the
+operations would take at the rate of large matrix products, or reading the weights at the rate of a copy, whichever is
+longer.
 """
 
 from __future__ import annotations
@@ -36,7 +39,7 @@ from backend.config import PRETRAINED
 from backend.errors import BackendError
 from backend.serving.device import choose_device, device_title
 from backend.store.catalog import find_model
-from scripts.benchmark import extraction, meter, start
+from scripts.benchmark import extraction, interactive, meter, start
 from scripts.benchmark.networks import LARGE
 from scripts.benchmark.results import Results, cpu_title, current_commit, in_words, machine, table
 from scripts.benchmark.stages import FINISHING, GROUPS, Case, Setup, Stages
@@ -44,7 +47,15 @@ from scripts.benchmark.stages import FINISHING, GROUPS, Case, Setup, Stages
 ROOT = Path(__file__).resolve().parent.parent
 STAGES = tuple(stage for stages in GROUPS.values() for stage in stages)
 #: Stages that belong to no preset, with the grids that they are measured on.
-ALONE: dict[str, tuple[int, ...]] = {"flexicubes": (64, 128, 256), "start": (), "finish": (128,)}
+ALONE: dict[str, tuple[int, ...]] = {
+    "flexicubes": (64, 128, 256),
+    "finish": (128,),
+    "start": (),
+    "explore": (),
+    "live": (),
+}
+#: Those of them that ask a backend process, and are measured at once.
+SERVED = {"start": start.measure, "explore": interactive.measure_explore, "live": interactive.measure_live}
 #: Occupied voxels and steps, by preset and device. A model's own number of steps is measured with guidance.
 VOXELS = {
     ("large", "cuda"): (5_000, 12_000, 25_000),
@@ -258,8 +269,9 @@ def measure(options: argparse.Namespace) -> int:
         results = Results(options.out, "finish", header)
         left = measure_finishing(results, options.objects, options.grids or ALONE["finish"], chunk)
     else:
-        results, left = Results(options.out, "start", header), 0
-        results.values["measurements"] = start.measure()
+        (stage,) = options.stage
+        results, left = Results(options.out, stage, header), 0
+        results.values["measurements"] = SERVED[stage]()
         results.write()
     print(f"\n{title}, torch {header['torch']}, commit {header['commit']}\n")
     print(finishing_table(results) if options.stage == ["finish"] else table(results.measurements))

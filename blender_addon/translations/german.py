@@ -310,6 +310,56 @@ TEXTS = {
     "There is no active object to take the location from": (
         "Es gibt kein aktives Objekt, dessen Position übernommen werden könnte"
     ),
+    # candidates and the live preview
+    "Explore": "Erkunden",
+    "Make candidates with different seeds, without finishing them, and choose among them": (
+        "Kandidaten mit verschiedenen Startwerten machen, ohne sie fertigzustellen, und unter ihnen wählen"
+    ),
+    "New": "Neu",
+    "Make candidates in place of those that are there": "Kandidaten anstelle der vorhandenen machen",
+    "More": "Mehr",
+    "Make further candidates beside those that are there": "Weitere Kandidaten neben den vorhandenen machen",
+    "All Again": "Alle neu",
+    "Make candidates with other seeds in place of those that are there": (
+        "Kandidaten mit anderen Startwerten anstelle der vorhandenen machen"
+    ),
+    "Candidates": "Kandidaten",
+    "Number of candidates that Explore makes, each with its own seed": (
+        "Zahl der Kandidaten, die „Erkunden“ macht, jeder mit eigenem Startwert"
+    ),
+    "Candidate Views": "Ansichten der Kandidaten",
+    "Which images each candidate is made from": "Aus welchen Bildern jeder Kandidat gemacht wird",
+    "All Images": "Alle Bilder",
+    "Each candidate is made from all images": "Jeder Kandidat wird aus allen Bildern gemacht",
+    "One Each": "Je eines",
+    "Each candidate is made from one image, in turn": "Jeder Kandidat wird aus einem Bild gemacht, der Reihe nach",
+    "{n} candidates": "{n} Kandidaten",
+    "{n} of {all} candidates": "{n} von {all} Kandidaten",
+    "Take Candidate": "Kandidaten nehmen",
+    "Finish this candidate, and put the others away. Shift-click to keep choosing": (
+        "Diesen Kandidaten fertigstellen und die anderen weglegen. Mit Umschalt-Klick weiter wählen"
+    ),
+    "Take All": "Alle nehmen",
+    "Finish all candidates that have not been taken yet": (
+        "Alle Kandidaten fertigstellen, die noch nicht genommen wurden"
+    ),
+    "Put Away": "Weglegen",
+    "Take none of the candidates that are left. They can be brought back": (
+        "Keinen der übrigen Kandidaten nehmen. Sie können zurückgeholt werden"
+    ),
+    "Bring Back Candidates": "Kandidaten zurückholen",
+    "Show the last candidates again, to take others of them": (
+        "Die letzten Kandidaten wieder anzeigen, um andere davon zu nehmen"
+    ),
+    "Cancel Explore": "Erkunden abbrechen",
+    "Make no more candidates. Those that are there stay": ("Keine weiteren Kandidaten machen. Die vorhandenen bleiben"),
+    "Live": "Live",
+    "Show a preview that follows the seed, the images and the other settings as they change": (
+        "Eine Vorschau anzeigen, die dem Startwert, den Bildern und den anderen Einstellungen folgt"
+    ),
+    "Keep": "Behalten",
+    "Finish the object of the live preview": "Das Objekt der Live-Vorschau fertigstellen",
+    "The preview waits for the queue": "Die Vorschau wartet auf die Warteschlange",
     # jobs
     "{n} in the queue": "{n} in der Schlange",
     "Loading the model": "Modell wird geladen",

@@ -269,6 +269,48 @@ TEXTS = {
     "Add an image first": "请先添加图像",
     "The model {name} is missing. Download it or choose another one": "缺少模型 {name}。请下载该模型或选择其他模型",
     "There is no active object to take the location from": "没有可供获取位置的活动物体",
+    # candidates and the live preview
+    "Explore": "探索",
+    "Make candidates with different seeds, without finishing them, and choose among them": (
+        "使用不同的随机种制作候选物体而不完成它们，再从中选择"
+    ),
+    "New": "新建",
+    "Make candidates in place of those that are there": "制作候选物体，取代现有的候选物体",
+    "More": "更多",
+    "Make further candidates beside those that are there": "在现有候选物体旁制作更多候选物体",
+    "All Again": "全部重做",
+    "Make candidates with other seeds in place of those that are there": "使用其他随机种制作候选物体，取代现有的候选物体",
+    "Candidates": "候选物体",
+    "Number of candidates that Explore makes, each with its own seed": (
+        "“探索”制作的候选物体数量，每个使用各自的随机种"
+    ),
+    "Candidate Views": "候选物体的视图",
+    "Which images each candidate is made from": "每个候选物体根据哪些图像制作",
+    "All Images": "所有图像",
+    "Each candidate is made from all images": "每个候选物体根据所有图像制作",
+    "One Each": "各用一张",
+    "Each candidate is made from one image, in turn": "每个候选物体依次根据一张图像制作",
+    "{n} candidates": "{n} 个候选物体",
+    "{n} of {all} candidates": "{n}/{all} 个候选物体",
+    "Take Candidate": "选取候选物体",
+    "Finish this candidate, and put the others away. Shift-click to keep choosing": (
+        "完成此候选物体并收起其他候选物体。按住 Shift 点击可继续选择"
+    ),
+    "Take All": "全部选取",
+    "Finish all candidates that have not been taken yet": "完成所有尚未选取的候选物体",
+    "Put Away": "收起",
+    "Take none of the candidates that are left. They can be brought back": "不再选取剩余的候选物体。之后可以恢复它们",
+    "Bring Back Candidates": "恢复候选物体",
+    "Show the last candidates again, to take others of them": "再次显示上次的候选物体，以选取其中的其他物体",
+    "Cancel Explore": "取消探索",
+    "Make no more candidates. Those that are there stay": "不再制作候选物体。现有的候选物体保留",
+    "Live": "实时",
+    "Show a preview that follows the seed, the images and the other settings as they change": (
+        "显示预览，随随机种、图像和其他设置的更改而更新"
+    ),
+    "Keep": "保留",
+    "Finish the object of the live preview": "完成实时预览的物体",
+    "The preview waits for the queue": "预览正在等待队列",
     # jobs
     "{n} in the queue": "队列中 {n} 个",
     "Loading the model": "正在加载模型",

@@ -14,6 +14,7 @@ from .. import pump
 from ..jobs.queue import State
 from ..request import explore, generate, live, opened
 from ..scene import candidates
+from ..translations import translate
 
 #: The keys of the first ten candidates while the mouse is over the viewport, as on the keyboard.
 KEYS = ("ONE", "TWO", "THREE", "FOUR", "FIVE", "SIX", "SEVEN", "EIGHT", "NINE", "ZERO")
@@ -40,8 +41,8 @@ class EspalierExplore(bpy.types.Operator):
     @classmethod
     def description(cls, context: bpy.types.Context, properties: EspalierExplore) -> str:
         if properties.how == "NEW":
-            return cls.__doc__ or ""
-        return str(cls.bl_rna.properties["how"].enum_items[properties.how].description)
+            return translate(cls.__doc__ or "")
+        return translate(cls.bl_rna.properties["how"].enum_items[properties.how].description)
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:

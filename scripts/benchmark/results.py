@@ -111,6 +111,7 @@ COLUMNS: tuple[tuple[str, Callable[[dict[str, Any]], str]], ...] = (
     ("load", lambda m: in_words(m.get("load_s"))),
     ("cold", lambda m: in_words(m.get("cold_s"))),
     ("warm", lambda m: in_words(m.get("warm_s"))),
+    ("95 %", lambda m: in_words(m.get("p95_s"))),
     ("floor", lambda m: in_words(m.get("floor_s"))),
     ("GFLOP", lambda m: f"{m['operations'] / 1e9:,.1f}" if m.get("operations") else ""),
     ("peak", lambda m: f"{m['peak_bytes'] / 1e6:,.0f} MB" if "peak_bytes" in m else ""),
