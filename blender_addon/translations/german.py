@@ -315,7 +315,6 @@ TEXTS = {
     "Make candidates with different seeds, without finishing them, and choose among them": (
         "Kandidaten mit verschiedenen Startwerten machen, ohne sie fertigzustellen, und unter ihnen wählen"
     ),
-    "New": "Neu",
     "Make candidates in place of those that are there": "Kandidaten anstelle der vorhandenen machen",
     "More": "Mehr",
     "Make further candidates beside those that are there": "Weitere Kandidaten neben den vorhandenen machen",

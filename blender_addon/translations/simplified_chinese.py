@@ -274,12 +274,13 @@ TEXTS = {
     "Make candidates with different seeds, without finishing them, and choose among them": (
         "使用不同的随机种制作候选物体而不完成它们，再从中选择"
     ),
-    "New": "新建",
     "Make candidates in place of those that are there": "制作候选物体，取代现有的候选物体",
     "More": "更多",
     "Make further candidates beside those that are there": "在现有候选物体旁制作更多候选物体",
     "All Again": "全部重做",
-    "Make candidates with other seeds in place of those that are there": "使用其他随机种制作候选物体，取代现有的候选物体",
+    "Make candidates with other seeds in place of those that are there": (
+        "使用其他随机种制作候选物体，取代现有的候选物体"
+    ),
     "Candidates": "候选物体",
     "Number of candidates that Explore makes, each with its own seed": (
         "“探索”制作的候选物体数量，每个使用各自的随机种"
