@@ -97,7 +97,9 @@ def seeds() -> Steps:
         yield 0.03
         drawn.add(shown())
     report["live_updates_per_s"] = round(len(drawn - {None}) / DRAG, 2)
-    check(len(drawn) > 1, f"while the slider is dragged, {report['live_updates_per_s']} previews a second are drawn")
+    # On a machine that needs longer for an update than Live waits for one, a drag cancels all but the last.
+    fast = report["live_median_s"] < live.PATIENCE
+    check(len(drawn) > 4 or not fast, f"in a drag, {report['live_updates_per_s']} previews a second are drawn")
     yield from until(lambda: is_settled() and shown().seeds == (settings.seed,), "the last one stays", JOB)
     picture("2_dragged")
 
