@@ -14,7 +14,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import bpy
 import numpy as np
@@ -47,7 +49,7 @@ image_editor = sys.modules[f"{driver.ROOT}.blender_addon.ui.image_editor"]
 with_mouse = shutil.which("xdotool") is not None
 
 
-def shown() -> object:
+def shown() -> Any:
     """The request whose preview has been drawn; None if there is none."""
     overlay = viewport._overlays.get(live.PREVIEW)
     drawn = overlay is not None and overlay.batch is not None
@@ -87,7 +89,7 @@ def followed(change: Callable[[], object]) -> Steps:
 def seeds() -> Steps:
     settings = bpy.context.scene.espalier
     for number in range(CHANGES):
-        yield from followed(lambda number=number: setattr(settings, "seed", 20 + number))
+        yield from followed(partial(setattr, settings, "seed", 20 + number))
         yield from until(is_settled, f"seed {20 + number} is shown", JOB)
     report["live_median_s"] = statistics.median(report["live_s"])
     check(True, f"the preview follows the seed within {report['live_median_s']} s in the median")
@@ -112,14 +114,14 @@ def saved() -> Steps:
     picture("3_saved")
 
 
-def open_editor() -> image_editor.Editor:
+def open_editor() -> Any:
     window = bpy.context.window_manager.windows[0]
     area = max((area for area in window.screen.areas if area.type != "VIEW_3D"), key=lambda area: area.height)
     area.type = area.ui_type = "IMAGE_EDITOR"
     return image_editor.Editor(window, area, own=False)
 
 
-def place(editor: image_editor.Editor, across: float, up: float) -> tuple[int, int]:
+def place(editor: Any, across: float, up: float) -> tuple[int, int]:
     x, y = editor.region.view2d.view_to_region(across, up, clip=False)
     return editor.region.x + x, editor.window.height - (editor.region.y + y)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ import bpy
 import numpy as np
 import pytest
 from espalier.blender_addon import pump
+from espalier.blender_addon.jobs.inputs import Pixels
 from espalier.blender_addon.jobs.queue import State
-from espalier.blender_addon.request import brush_watch, live, placement
+from espalier.blender_addon.request import brush_watch, images, live, placement
 from espalier.blender_addon.scene import viewport
 
 Until = Callable[..., None]
@@ -42,10 +44,12 @@ def settle(until: Until) -> None:
 
     def is_settled() -> bool:
         state = live._live
-        return state is not None and state.answered is not None and state.answered == state.asked and state.job is None
+        if state is None or state.answered is None or state.job is not None:
+            return False
+        return state.answered == state.asked == live._wanted(state, bpy.context.scene)
 
     step()
-    until(lambda: is_settled() and live._wanted(live._live, bpy.context.scene) == live._live.asked, step)
+    until(is_settled, step)
     assert not pump.jobs.active
 
 
@@ -235,12 +239,21 @@ def test_the_brush_is_followed_during_a_stroke(
     turn_on(until)
     monkeypatch.setattr(brush_watch, "_is_painting", lambda: True)
     monkeypatch.setattr(brush_watch, "INTERVAL", 0.0)
-    reads = []
-    real = live.images.read_pixels
-    monkeypatch.setattr(live.images, "read_pixels", lambda image: (reads.append(image.name), real(image))[1])
+    reads: list[str] = []
+    real = images.read_pixels
+
+    def read_pixels(image: bpy.types.Image) -> Pixels:
+        reads.append(image.name)
+        return real(image)
+
+    monkeypatch.setattr(images, "read_pixels", read_pixels)
+
+    def shows(value: float) -> bool:
+        return pixel(shown().images[0]) == round(255 * value)
+
     for value in (0.25, 0.5):
         paint(image, value)
-        until(lambda value=value: pixel(shown().images[0]) == round(255 * value), step)  # type: ignore[misc]
+        until(partial(shows, value), step)
     settle(until)
     monkeypatch.setattr(brush_watch, "INTERVAL", 60.0)
     count = len(reads)
