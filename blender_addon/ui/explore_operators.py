@@ -67,6 +67,13 @@ class EspalierTakeCandidate(bpy.types.Operator):
     keep_choosing: BoolProperty(options={"HIDDEN", "SKIP_SAVE"})
 
     @classmethod
+    def description(cls, context: bpy.types.Context, properties: EspalierTakeCandidate) -> str:
+        words, candidate = [translate(cls.__doc__ or "")], candidates.find(properties.number)
+        if candidate is not None and candidate.answer is not None:
+            words += [f"{translate('Seed')}: {candidate.seed}", translate(candidate.answer.note)]
+        return "\n".join(filter(None, words))
+
+    @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         return bool(candidates.shown())
 
