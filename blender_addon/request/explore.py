@@ -53,13 +53,6 @@ def missing(job: Job) -> Job:
     return generate.start_writing(again, {} if job.writer is None else job.writer.files)
 
 
-def retry(job: Job) -> None:
-    """Make what a failed job did not make. Raises OSError."""
-    new = missing(job)
-    pump.forget(job)
-    _submit(new)
-
-
 def take(context: bpy.types.Context, candidate: Candidate) -> None:
     """Have the object of a candidate finished, where its mesh is drawn. Raises OSError."""
     candidate.taken = True
@@ -75,7 +68,7 @@ def finish(context: bpy.types.Context, made_by: Job, index: int, views: tuple[in
     """
     assert made_by.target is not None
     of, out = made_by.request, Path(pump.new_folder())
-    paths, files = images.as_files([images.Picture("", of.images[view]) for view in views], out)
+    paths, files = images.as_files([images.picture(of.images[view]) for view in views], out)
     request = replace(
         of,
         job=uuid.uuid4().hex,

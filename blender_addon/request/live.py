@@ -23,6 +23,7 @@ import bpy
 from bpy.app.handlers import persistent
 
 from ...backend import protocol
+from ...backend.disk_errors import explain
 from .. import pump
 from ..jobs.inputs import Content, InputWriter
 from ..jobs.queue import Job, State, Target
@@ -268,9 +269,13 @@ def _ask(live: _Live, wanted: Wanted) -> None:
     live.asked = wanted
     try:
         job = _new_job(live, wanted)
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         live.answered = wanted
         _fail(live, protocol.Error(None, "image_empty", str(error)))
+        return
+    except OSError as error:
+        live.answered, found = wanted, explain(error, bpy.app.tempdir, pump.FOR_THE_TEMPORARY_FOLDER)
+        _fail(live, protocol.Error(None, found.code, found.message, found.hint))
         return
     live.job = job
     pump.follow(job)

@@ -14,7 +14,7 @@ from .. import pump
 from ..jobs.queue import State
 from ..request import explore, generate, live, opened
 from ..scene import candidates
-from ..translations import translate
+from ..translations import in_words, translate
 
 #: The keys of the first ten candidates while the mouse is over the viewport, as on the keyboard.
 KEYS = ("ONE", "TWO", "THREE", "FOUR", "FIVE", "SIX", "SEVEN", "EIGHT", "NINE", "ZERO")
@@ -202,8 +202,11 @@ def _do(operator: bpy.types.Operator, work: Callable[[], object]) -> set[str]:
     """Do it, or report why it cannot be done."""
     try:
         work()
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         operator.report({"ERROR"}, str(error))
+        return {"CANCELLED"}
+    except OSError as error:
+        operator.report({"ERROR"}, in_words(error, bpy.app.tempdir, pump.FOR_THE_TEMPORARY_FOLDER))
         return {"CANCELLED"}
     return {"FINISHED"}
 
