@@ -102,6 +102,7 @@ def generate(options: argparse.Namespace) -> int:
         images=tuple(str(Path(image).resolve()) for image in options.images),
         out=str(options.out),
         mesh="" if options.mesh is None else str(options.mesh.absolute()),
+        guide="" if options.guide is None else str(options.guide.absolute()),
         points=tuple(tuple(point) for point in options.point),
         **protocol.from_options(options, protocol.Door.COMMAND),
     )
@@ -204,6 +205,9 @@ def _parser() -> argparse.ArgumentParser:
     protocol.add_options(command, protocol.Door.COMMAND)
     command.add_argument(
         "--mesh", type=Path, metavar="NPZ", help="keep this mesh's shape (vertices, faces and uvs) and texture it"
+    )
+    command.add_argument(
+        "--guide", type=Path, metavar="NPZ", help="follow this mesh's shape (vertices, faces), see --shape-strength"
     )
     command.add_argument(
         "--point",

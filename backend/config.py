@@ -79,6 +79,7 @@ class PipelineConfig:
 
     structure_flow: str
     structure_decoder: str
+    structure_encoder: str  # not every folder has it: only guides and boxes need it
     latent_flow: str
     mesh_decoder: str
     gaussian_decoder: str | None
@@ -99,7 +100,8 @@ class PipelineConfig:
         key = "sparse_structure_normalization"  # ours; TRELLIS's structure latents are used as they are
         return cls(
             structure_flow=models.network("sparse_structure_flow_model"),
-            structure_decoder=models.network("sparse_structure_decoder"),
+            structure_decoder=(decoder := models.network("sparse_structure_decoder")),
+            structure_encoder=_counterpart(decoder),
             latent_flow=models.network("slat_flow_model"),
             mesh_decoder=models.network("slat_decoder_mesh"),
             gaussian_decoder=models.network("slat_decoder_gs") if "slat_decoder_gs" in models.values else None,
@@ -178,6 +180,15 @@ class _Section:
         if not isinstance(value, list) or not value or not all(_is_number(v) for v in value):
             raise self.fail(key, "must be a list of numbers")
         return tuple(float(v) for v in value)
+
+
+def _counterpart(decoder: str) -> str:
+    """The path of the encoder that a decoder was trained with: no pipeline.json names it.
+
+    It is called as its decoder is, as in ckpts/ss_dec_conv3d_16l8_fp16 and ckpts/ss_enc_conv3d_16l8_fp16.
+    """
+    folder, slash, name = decoder.rpartition("/")
+    return folder + slash + name.replace("dec", "enc")
 
 
 def _encoder_path(name: str) -> str:

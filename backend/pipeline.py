@@ -8,17 +8,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import Normalization, PipelineConfig, SamplerSettings
 from .errors import GenerationError, SettingsError
 from .guard import StructureReport, inspect, note_on, outline
-from .kept import Kept, image_digest
+from .guide import agreement_around, box_mask, grid_of
+from .kept import Kept, image_digest, in_main_memory
 from .mesh import RawMesh
 from .mesh.extract.seal import seal_voxels
 from .mesh.finish import FinishedMesh, note_on_surface
@@ -29,22 +32,27 @@ from .models.image_encoder import ImageEncoder
 from .models.latent_flow import LatentFlow
 from .models.latent_vae import LatentGaussianDecoder, LatentMeshDecoder
 from .models.structure_flow import StructureFlow
-from .models.structure_vae import StructureDecoder
+from .models.structure_vae import StructureDecoder, StructureEncoder
 from .progress import Check, Clock, OnProgress, interruptible
-from .protocol import Settings
+from .protocol import Edit, Settings
+from .sampling import held
 from .sparse.tensor import SparseTensor
 from .stages import (
     RETRY,
+    Known,
+    box_share,
     decode_gaussians,
     decode_mesh,
     decode_structure,
     encode,
+    encode_structure,
     finish_mesh,
     latent_noise,
     prepare,
     require_turns,
     sample_latents,
     sample_structure,
+    standardized,
     structure_noise,
 )
 from .weights.checkpoints import Checkpoint, Network
@@ -56,18 +64,33 @@ if TYPE_CHECKING:
 #: How often to resample a structure that cannot be what the images show; the last time with the teacher.
 RETRIES = 3
 
+#: How many samples are tried for what is in a box, and the agreement around it with which the first is good enough.
+BOX_ATTEMPTS, BOX_AGREEMENT = 3, 0.95
+
+#: What to do about a model without a structure encoder.
+ENCODER_HINT = (
+    "For TRELLIS and its students, download the structure encoder (119 MB) from the preferences, or with: "
+    "python -m backend download trellis-structure-encoder. A guide with a shape strength of 1 needs none."
+)
+
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """What the networks make from images: a surface, its number of voxels, and Gaussians if they were asked for.
+    """What the networks make from images: a surface, its voxels with latents, and Gaussians if they were asked for.
 
     ``note`` says if the first structure was not good; else it is empty.
     """
 
     raw: RawMesh
-    voxels: int
+    coords: Tensor  # [N, 4] int32
+    latents: Tensor  # [N, C], on these voxels
     gaussians: Gaussians | None
     note: str
+
+    @property
+    def voxels(self) -> int:
+        """The number of voxels."""
+        return len(self.coords)
 
 
 @dataclass(frozen=True)
@@ -106,7 +129,8 @@ class Pipeline:
     structure_decoder: StructureDecoder
     latent_flow: LatentFlow
     mesh_decoder: LatentMeshDecoder
-    gaussian_decoder: Checkpoint[LatentGaussianDecoder] | None = None  # in memory only while a job needs it
+    structure_encoder: Checkpoint[StructureEncoder] | None = None  # in memory only while a job needs it
+    gaussian_decoder: Checkpoint[LatentGaussianDecoder] | None = None  # the same
     teacher: Teacher | None = None
     checkpoints: Mapping[nn.Module, Checkpoint] = field(default_factory=dict)
 
@@ -142,6 +166,9 @@ class Pipeline:
             structure_decoder=structure_decoder.network,
             latent_flow=latent_flow.network,
             mesh_decoder=mesh_decoder.network,
+            structure_encoder=checkpoint(config.structure_encoder, StructureEncoder)
+            if model.has(config.structure_encoder)
+            else None,
             gaussian_decoder=checkpoint(gaussians, LatentGaussianDecoder)
             if gaussians is not None and model.has(gaussians)
             else None,
@@ -170,11 +197,13 @@ class Pipeline:
         on_preview: Callable[[RawMesh], None] = lambda raw: None,
         check: Check = lambda: None,
         kept: Kept | None = None,
+        guide: np.ndarray | None = None,
+        edits: Sequence[Edit] = (),
     ) -> Generated:
         """Make one object from one or several RGBA images of it.
 
         The same images, settings and device give the same bytes, unless the first structure was not good: how often it
-        is sampled again depends on time (``_structure``). ``kept`` is as in ``reconstruct``.
+        is sampled again depends on time (``_structure``). ``kept``, ``guide`` and ``edits`` are as in ``reconstruct``.
 
         ``check()`` is called before every block of every network and often while finishing; an exception that it raises
         ends the job and leaves the model unchanged. ``on_preview`` gets the mesh as soon as it is decoded.
@@ -182,7 +211,7 @@ class Pipeline:
         Raises GenerationError, and SettingsError for settings that this model does not support.
         """
         clock = Clock(self.device, on_progress, check)
-        made = self.reconstruct(images, settings, clock, on_preview, kept=kept)
+        made = self.reconstruct(images, settings, clock, on_preview, guide=guide, edits=edits, kept=kept)
         with clock.stage("finish"):
             mesh = finish_mesh(made.raw, made.gaussians, images, settings, check)
         counts = {"images": len(images), "voxels": made.voxels, "raw_faces": len(made.raw.faces)} | mesh.counts
@@ -199,25 +228,38 @@ class Pipeline:
         clock: Clock | None = None,
         on_preview: Callable[[RawMesh], None] = lambda raw: None,
         *,
-        structure: Tensor | None = None,
+        structure: np.ndarray | None = None,
+        guide: np.ndarray | None = None,
+        edits: Sequence[Edit] = (),
         kept: Kept | None = None,
     ) -> Reconstruction:
-        """Run all stages but the last; the voxels ``structure`` [N, 4], if given, replace a sampled structure.
+        """Run all stages but the last. Voxels are [N, 3], on the grid of ``latent_flow.resolution``.
 
-        What was reconstructed before from the same input is taken from ``kept``, and what is reconstructed now is kept
-        there. Raises GenerationError, and SettingsError for settings that this model does not support.
+        The voxels ``structure``, if given, replace a sampled one. Those of a ``guide`` do so with a ``shape_strength``
+        of 1; with less, their latents are noised and sampled from there; with 0 they change nothing. Then the object is
+        made anew in the boxes of ``edits``, see ``_edited``. What was reconstructed before from the same input is taken
+        from ``kept``, and what is reconstructed now is kept there.
+
+        Raises GenerationError, and SettingsError for settings that this model does not support.
         """
         clock, kept = clock or Clock(self.device), kept or Kept(0)
         images_key = tuple(map(image_digest, images))
+        if guide is not None and settings.shape_strength == 1:
+            structure, guide = guide, None
+        elif settings.shape_strength == 0:
+            guide = None
+        guided = None if guide is None else (settings.shape_strength, guide.tobytes())
         made_by = (self.samplers(settings), settings.seed, settings.gaussians, settings.retry_seconds)
-        voxels = None if structure is None else structure.cpu().numpy().tobytes()
         fresh: list[Reconstruction] = []
 
         def make() -> Reconstruction:
-            fresh.append(self._reconstruct(images, images_key, settings, clock, on_preview, structure, kept))
+            fresh.append(
+                self._reconstruct(images, images_key, settings, clock, on_preview, structure, guide, edits, kept)
+            )
             return in_main_memory(fresh[0])
 
-        made = kept.get(("object", images_key, made_by, voxels), make)
+        voxels = None if structure is None else structure.tobytes()
+        made = kept.get(("object", images_key, made_by, voxels, guided, tuple(edits)), make)
         if fresh:
             return fresh[0]
         on_preview(made.raw)
@@ -231,16 +273,23 @@ class Pipeline:
         settings: Settings,
         clock: Clock,
         on_preview: Callable[[RawMesh], None],
-        structure: Tensor | None,
+        structure: np.ndarray | None,
+        guide: np.ndarray | None,
+        edits: Sequence[Edit],
         kept: Kept,
     ) -> Reconstruction:
         if settings.gaussians and self.gaussian_decoder is None:
             message = f"The model {self.folder.name} has no decoder of Gaussians."
             raise SettingsError("settings_invalid", message, "Take the texture from the colors of the mesh.")
-        generator = torch.Generator().manual_seed(settings.seed)
         samplers = self.samplers(settings)
-        for sampler in samplers if structure is None else samplers[1:]:
+        for sampler in samplers if structure is None or edits else samplers[1:]:
             require_turns(len(images), sampler)
+        base = None
+        if edits:  # what is not in the last box; it is kept, or made again without a word of its progress
+            silent = Clock(self.device, check=clock.check)
+            shape = {"structure": structure, "guide": guide, "edits": edits[:-1]}
+            base = self.reconstruct(images, settings, silent, kept=kept, **shape)
+        generator = torch.Generator().manual_seed(edits[-1][2] if edits else settings.seed)
         networks = (
             self.image_encoder,
             self.structure_flow,
@@ -250,20 +299,20 @@ class Pipeline:
         )
         with interruptible(networks, clock.check):
             cond = kept.get(("tokens", images_key), lambda: self._tokens(images, clock))
-            if structure is None:
-                coords, note = self._structure(images, cond, settings, generator, clock)
+            note = "" if base is None else base.note
+            if base is not None:
+                coords = self._edited(base, edits[-1], cond, samplers[0], generator, clock)
+            elif structure is None:
+                coords, note = self._structure(images, cond, settings, guide, generator, clock)
             else:
-                coords, note = structure, ""
+                coords = torch.from_numpy(np.pad(structure, ((0, 0), (1, 0)))).to(self.device)
             with clock.stage("latents", samplers[1].steps) as step:
-                sparse_noise = latent_noise(self.latent_flow, coords, generator)
-                statistics = self.config.latent_normalization
-                with self.resident(self.latent_flow):
-                    latents = sample_latents(self.latent_flow, sparse_noise, cond, samplers[1], statistics, step)
+                latents = self._latents(coords, base, edits, cond, samplers[1], generator, step)
             with clock.stage("decode"), self.resident(self.mesh_decoder):
                 raw = decode_mesh(self.mesh_decoder, latents, seal=self.config.seal_leaks)
             on_preview(raw)
             gaussians = self._gaussians(latents, clock) if settings.gaussians else None
-        return Reconstruction(raw, len(coords), gaussians, note)
+        return Reconstruction(raw, coords, latents.feats, gaussians, note)
 
     def _tokens(self, images: Sequence[Image.Image], clock: Clock) -> Tensor:
         """The condition tokens [V, L, C] of V images."""
@@ -278,6 +327,7 @@ class Pipeline:
         images: Sequence[Image.Image],
         cond: Tensor,
         settings: Settings,
+        guide: np.ndarray | None,
         generator: torch.Generator,
         clock: Clock,
     ) -> tuple[Tensor, str]:
@@ -285,9 +335,14 @@ class Pipeline:
 
         A structure that cannot be what the images show is sampled again from other noise, the last time with the
         teacher if there is one. Attempts end when another would exceed ``retry_seconds`` in all, judged by the time of
-        the last one, and the best is taken. Only the first attempt reports its steps: progress must not go back.
+        the last one, and the best is taken. Only the first attempt reports its steps: progress must not go back. An
+        object with a guide need not have the outline of the images.
         """
-        sampler, outlines = self.samplers(settings)[0], [outline(image) for image in images]
+        sampler, outlines, known = self.samplers(settings)[0], [outline(image) for image in images], None
+        if guide is not None:
+            resolution = self.latent_flow.resolution
+            known = Known(self._encoded(grid_of(guide, resolution), clock), 1 - settings.shape_strength)
+            outlines = []
         found: list[Tensor] = []
         reports: list[StructureReport] = []
         left, pace = settings.retry_seconds, 0.0  # seconds, and seconds for each call of the flow
@@ -300,9 +355,9 @@ class Pipeline:
                 started = time.perf_counter()
                 noise = structure_noise(self.structure_flow, generator, self.device)
                 if teacher:
-                    latents = self._taught(noise, cond, teacher, clock)
+                    latents = self._taught(noise, cond, teacher, known, clock)
                 else:
-                    latents = self._sampled(noise, cond, sampler, step if attempt == 0 else _silent)
+                    latents = self._sampled(noise, cond, sampler, known, step if attempt == 0 else _silent)
                 with self.resident(self.structure_decoder):
                     found.append(decode_structure(self.structure_decoder, latents))
                 voxels = found[-1][:, 1:].cpu().numpy()
@@ -320,15 +375,93 @@ class Pipeline:
         return coords, note_on(reports, chosen)
 
     def _sampled(
-        self, noise: Tensor, cond: Tensor, sampler: SamplerSettings, on_step: Callable[[int, int], None]
+        self,
+        noise: Tensor,
+        cond: Tensor,
+        sampler: SamplerSettings,
+        known: Known | None,
+        on_step: Callable[[int, int], None],
     ) -> Tensor:
         with self.resident(self.structure_flow):
             normalization = self.config.structure_normalization
-            return sample_structure(self.structure_flow, noise, cond, sampler, normalization, on_step)
+            return sample_structure(self.structure_flow, noise, cond, sampler, normalization, on_step, known)
 
-    def _taught(self, noise: Tensor, cond: Tensor, teacher: Teacher, clock: Clock) -> Tensor:
+    def _taught(self, noise: Tensor, cond: Tensor, teacher: Teacher, known: Known | None, clock: Clock) -> Tensor:
         with teacher.flow.filled() as flow, interruptible([flow], clock.check):
-            return sample_structure(flow, noise, cond, teacher.sampler, teacher.normalization)
+            return sample_structure(flow, noise, cond, teacher.sampler, teacher.normalization, known=known)
+
+    def _encoded(self, grid: np.ndarray, clock: Clock) -> Tensor:
+        """The structure latents of voxels, bool [S, S, S]. Raises SettingsError if the model has no encoder."""
+        if self.structure_encoder is None:
+            message = f"The model {self.folder.name} has no structure encoder, which guides and boxes need."
+            raise SettingsError("encoder_missing", message, ENCODER_HINT)
+        network = self.structure_encoder.network
+        with interruptible([network], clock.check), self.structure_encoder.filled():
+            return encode_structure(network, grid, self.device)
+
+    def _edited(
+        self,
+        base: Reconstruction,
+        edit: Edit,
+        cond: Tensor,
+        sampler: SamplerSettings,
+        generator: torch.Generator,
+        clock: Clock,
+    ) -> Tensor:
+        """The voxels [N, 4] of an object that is made anew in a box; those outside of it are the same.
+
+        Structure latents are many voxels wide: of those that a side of the box cuts through, a part stays that is as
+        large as what lies outside. Of a few samples the one is taken whose own voxels meet the old ones best.
+        """
+        resolution = self.latent_flow.resolution
+        inside, old = box_mask(edit, resolution), grid_of(base.coords[:, 1:].cpu().numpy(), resolution)
+        latents = self._encoded(old, clock)
+        known = Known(latents, new=box_share(inside, latents.shape[-1]).to(self.device))
+        best, agreement = old, -1.0
+        with clock.stage("structure", sampler.steps) as step:
+            for attempt in range(BOX_ATTEMPTS):
+                noise = structure_noise(self.structure_flow, generator, self.device)
+                sampled = self._sampled(noise, cond, sampler, known, step if attempt == 0 else _silent)
+                with self.resident(self.structure_decoder):
+                    coords = decode_structure(self.structure_decoder, sampled)
+                found = grid_of(coords[:, 1:].cpu().numpy(), resolution)
+                met = agreement_around(inside, found, old)
+                if met > agreement:
+                    best, agreement = np.where(inside, found, old), met
+                if agreement >= BOX_AGREEMENT:
+                    break
+        if not best.any():
+            raise GenerationError("structure_empty", "The model left nothing of the object in the box.", RETRY)
+        if self.config.seal_leaks:
+            best |= inside & grid_of(seal_voxels(_coords(best), resolution)[:, 1:].numpy(), resolution)
+        return _coords(best).to(self.device)
+
+    def _latents(
+        self,
+        coords: Tensor,
+        base: Reconstruction | None,
+        edits: Sequence[Edit],
+        cond: Tensor,
+        sampler: SamplerSettings,
+        generator: torch.Generator,
+        on_step: Callable[[int, int], None],
+    ) -> SparseTensor:
+        """Latents on the voxels [N, 4]. Those outside of the last box are the ones of ``base``, if there is one."""
+        noise, statistics = latent_noise(self.latent_flow, coords, generator), self.config.latent_normalization
+        hold, kept_rows = None, None
+        if base is not None:
+            inside = torch.from_numpy(box_mask(edits[-1], self.latent_flow.resolution)).to(self.device)
+            kept_rows = ~inside[coords[:, 1:].long().unbind(1)]  # of the same voxels, in the same order, as in the base
+            old_rows = ~inside[base.coords.to(self.device)[:, 1:].long().unbind(1)]
+            old = torch.zeros_like(noise.feats)
+            old[kept_rows] = base.latents.to(old)[old_rows]
+            known = noise.replace(standardized(old, statistics))
+            hold = held(known, noise, noise.replace((~kept_rows).to(old)[:, None]), sampler.sigma_min)
+        with self.resident(self.latent_flow):
+            latents = sample_latents(self.latent_flow, noise, cond, sampler, statistics, on_step, hold)
+        if kept_rows is None:
+            return latents
+        return latents.replace(torch.where(kept_rows[:, None], old, latents.feats))
 
     def _gaussians(self, latents: SparseTensor, clock: Clock) -> Gaussians:
         assert self.gaussian_decoder is not None
@@ -346,16 +479,9 @@ def _teacher(model: ModelFolder, device: torch.device, verify: bool) -> Teacher 
     return Teacher(flow, config.structure_sampler, config.structure_normalization)
 
 
-Value = TypeVar("Value")
-
-
-def in_main_memory(value: Value) -> Value:
-    """The value with its tensors in main memory, where there is more of it than on a device."""
-    if isinstance(value, Tensor):
-        return cast(Value, value.cpu())
-    if is_dataclass(value) and not isinstance(value, type):
-        return replace(value, **{each.name: in_main_memory(getattr(value, each.name)) for each in fields(value)})
-    return value
+def _coords(grid: np.ndarray) -> Tensor:
+    """The voxels [N, 4] int32 of one object from bool [R, R, R], in row-major order."""
+    return F.pad(torch.from_numpy(np.argwhere(grid).astype(np.int32)), (1, 0))
 
 
 def _silent(step: int, steps: int) -> None:

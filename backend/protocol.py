@@ -129,6 +129,13 @@ STAGES: dict[str, float] = {
 #: How many seeds a job may have.
 MOST_SEEDS = 64
 
+#: How many boxes an object can be made anew in, one after the other; and letters of the voxels of a guide, as text.
+MOST_EDITS, MOST_VOXELS_TEXT = 16, 1 << 16
+
+#: A box in the space of an object's mesh, the cube [-0.5, 0.5]^3, by its lowest and its highest corner (x, y, z), and
+#: the seed that what is inside it is made anew with.
+Edit = tuple[tuple[float, float, float], tuple[float, float, float], int]
+
 #: A place in an image, as fractions of its width and height from the top left: the object there is meant. Without one,
 #: the largest is.
 Point = tuple[float, float]
@@ -144,6 +151,13 @@ class Generate(Settings):
     if the file has them (the mesh that a modifier makes the shape from), else for the mesh itself. With ``mesh``, the
     settings in ``FOR_A_GIVEN_MESH`` and ``faces`` are ignored.
 
+    ``guide`` is an ``.npz`` with ``vertices`` and ``faces`` as in ``mesh``, whose shape guides the object's as far as
+    ``shape_strength`` says. ``voxels`` is such a guide as a text: ``Result.settings`` has it, so that the object can be
+    made again. One of ``mesh``, ``guide`` and ``voxels`` can be given.
+
+    ``edits`` are boxes in which the object is made anew, one after the other, each with a seed of its own. Outside of
+    a box, its voxels and their latents stay as they were. ``mesh`` must then be empty.
+
     ``points`` has a point for each image, or is empty: see ``Point``. ``painted`` says for each image whether a person
     has painted its transparency, or is empty. That transparency is used as it is, whatever ``background`` says.
     ``name`` is what the asset is called in its files; without one it has the name of the first image.
@@ -151,7 +165,7 @@ class Generate(Settings):
     With ``seeds``, the objects of these seeds are made instead of that of ``seed``, but not finished. ``views`` says
     for each of them which images it is made from, by their numbers, or is empty: then it is all of them. What was made
     is kept for some time, so that a later ``generate`` with one of the seeds, the same images and settings only has to
-    finish its object. It gives the same bytes as without. ``mesh`` must be empty.
+    finish its object. It gives the same bytes as without. ``mesh`` and ``edits`` must be empty.
     """
 
     type: ClassVar[str] = "generate"
@@ -159,6 +173,9 @@ class Generate(Settings):
     images: tuple[str, ...]
     out: str
     mesh: str = field(default="", kw_only=True)
+    guide: str = field(default="", kw_only=True)
+    voxels: str = field(default="", kw_only=True)
+    edits: tuple[Edit, ...] = field(default=(), kw_only=True)
     name: str = field(default="", kw_only=True)
     points: tuple[Point | None, ...] = field(default=(), kw_only=True)
     painted: tuple[bool, ...] = field(default=(), kw_only=True)

@@ -10,9 +10,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-
 from .errors import GenerationError, SettingsError
 from .kept import Kept
 from .mesh import MeshError, RawMesh
@@ -62,8 +59,7 @@ def retexture(
     resolution = pipeline.latent_flow.resolution
     mesh = mesh.in_cube(1 - 2 / resolution)
     voxels = surface_voxels(mesh.vertices, mesh.faces, resolution)
-    structure = torch.from_numpy(np.pad(voxels, ((0, 0), (1, 0)))).to(pipeline.device)
-    made = pipeline.reconstruct(images, settings, clock, on_preview, structure=structure, kept=kept)
+    made = pipeline.reconstruct(images, settings, clock, on_preview, structure=voxels, kept=kept)
     with clock.stage("finish"):
         painted, told = paint(mesh, made, images, settings, check)
     counts = {"images": len(images), "voxels": made.voxels, "raw_faces": len(made.raw.faces)} | painted.counts

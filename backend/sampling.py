@@ -26,6 +26,9 @@ State = TypeVar("State", "Tensor", "SparseTensor")
 #: Velocity at a state and a time in 0..1.
 Velocity = Callable[[State, float], State]
 
+#: A state at a time 1..0, changed before the velocity there is asked for, and once more at 0.
+Hold = Callable[[State, float], State]
+
 #: A flow network: from a state, times [B] scaled by 1000 and condition tokens [B, L, C] to a velocity.
 Model = Callable[[State, Tensor, Tensor], State]
 
@@ -152,6 +155,27 @@ def clean_estimate(x: State, v: State, t: float, sigma_min: float) -> State:
     return x * (1 - sigma_min) - v * (sigma_min + (1 - sigma_min) * t)
 
 
+def state_at(x_0: State, noise: State, t: float, sigma_min: float) -> State:
+    """The state on the straight path from the noise to the data ``x_0``: ``(1 - t) x_0 + (s + (1 - s) t) noise``.
+
+    s is ``sigma_min``.
+    """
+    return x_0 * (1 - t) + noise * (sigma_min + (1 - sigma_min) * t)
+
+
+def held(known: State, noise: State, new: State, sigma_min: float) -> Hold[State]:
+    """Where ``new`` is 0, the state stays that of known data with its own noise; where it is 1, the state is free.
+
+    In between they are mixed (Lugmayr et al. 2022, "RePaint", equation 8, on a flow's straight path).
+    """
+
+    def hold(x: State, t: float) -> State:
+        there = state_at(known, noise, t, sigma_min)
+        return there + (x - there) * new
+
+    return hold
+
+
 @torch.no_grad()
 def euler_sample(
     velocity: Velocity[State],
@@ -161,17 +185,22 @@ def euler_sample(
     rescale_t: float = 1.0,
     sigma_min: float = 1e-5,
     on_step: Callable[[Step[State]], None] | None = None,
+    start: float = 1.0,
+    hold: Hold[State] | None = None,
 ) -> State:
     """Follow ``velocity`` from ``noise`` at t = 1 to a sample at t = 0 in ``steps`` Euler steps.
 
-    ``on_step`` is called after every step; an exception that it raises ends the sampling and reaches the caller.
+    With an earlier ``start``, ``noise`` is the state there, and all times are scaled by it (Meng et al. 2022, "SDEdit":
+    data, noised and sampled again). ``hold`` may keep a part of the state, see ``held``. ``on_step`` is called after
+    every step; an exception that it raises ends the sampling and reaches the caller.
     """
-    times = time_steps(steps, rescale_t).tolist()
+    times = (start * time_steps(steps, rescale_t)).tolist()
     x = noise
     for index, (t, t_next) in enumerate(pairwise(times), start=1):
+        x = x if hold is None else hold(x, t)
         v = velocity(x, t)
         x_0 = clean_estimate(x, v, t, sigma_min)
         x = euler_step(x, v, t, t_next)
         if on_step is not None:
             on_step(Step(index, steps, x, x_0))
-    return x
+    return x if hold is None else hold(x, 0.0)

@@ -123,6 +123,14 @@ class Settings:
         high=2**63 - 1,
         shown=Shown(high=2**31 - 1),
     )
+    shape_strength: float = _setting(
+        0.6,
+        float,
+        "Shape Strength",
+        "How closely the object follows the guide, if there is one. 1 takes its voxels as they are, 0 ignores it",
+        low=0.0,
+        high=1.0,
+    )
     faces: int = _setting(
         10_000,
         int,
@@ -333,6 +341,7 @@ class Settings:
 
 #: What has no effect when a given mesh is painted, with the value that says so.
 FOR_A_GIVEN_MESH: Mapping[str, Any] = {
+    "shape_strength": 0.0,
     "max_error": None,
     "quads": False,
     "lods": False,

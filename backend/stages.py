@@ -6,9 +6,11 @@ Each is a function of plain tensors that knows nothing about the others. ``pipel
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import Normalization, SamplerSettings
@@ -24,10 +26,21 @@ from .models.image_encoder import ImageEncoder
 from .models.latent_flow import LatentFlow
 from .models.latent_vae import LatentGaussianDecoder, LatentMeshDecoder
 from .models.structure_flow import StructureFlow
-from .models.structure_vae import StructureDecoder
+from .models.structure_vae import StructureDecoder, StructureEncoder
 from .progress import Check
 from .protocol import Settings
-from .sampling import Model, State, conditioned, euler_sample, of_several, time_steps, with_guidance
+from .sampling import (
+    Hold,
+    Model,
+    State,
+    conditioned,
+    euler_sample,
+    held,
+    of_several,
+    state_at,
+    time_steps,
+    with_guidance,
+)
 from .sparse.tensor import SparseTensor
 
 if TYPE_CHECKING:
@@ -60,13 +73,49 @@ def sample_structure(
     sampler: SamplerSettings,
     normalization: Normalization | None,
     on_step: Callable[[int, int], None] = lambda step, steps: None,
+    known: Known | None = None,
 ) -> Tensor:
-    """Structure latents [B, C, R, R, R] of B objects, all conditioned on the tokens [V, L, C] of the same V views."""
-    latents = _sample(flow, noise, cond, sampler, on_step)
-    if normalization is None:
-        return latents
-    mean, std = _statistics(normalization, latents.device)
-    return latents * std[:, None, None, None] + mean[:, None, None, None]
+    """Structure latents [B, C, R, R, R] of B objects, all conditioned on the tokens [V, L, C] of the same V views.
+
+    With ``known`` latents the sampling begins with these, or keeps a part of them.
+    """
+    mean, std = torch.zeros((), device=noise.device), torch.ones((), device=noise.device)
+    if normalization is not None:
+        mean, std = (values[:, None, None, None] for values in _statistics(normalization, noise.device))
+    hold, start = None, 1.0
+    if known is not None:
+        x_0 = (known.latents - mean) / std
+        if known.new is not None:
+            hold = held(x_0, noise, known.new, sampler.sigma_min)
+        else:
+            start, noise = known.start, state_at(x_0, noise, known.start, sampler.sigma_min)
+    latents = _sample(flow, noise, cond, sampler, on_step, start, hold)
+    return latents if normalization is None else latents * std + mean
+
+
+class Known(NamedTuple):
+    """Structure latents [1, C, R, R, R] that are known before sampling.
+
+    It begins with them, noised to the time ``start``; or, where the mask ``new`` [1, 1, R, R, R] is 0, they stay.
+    """
+
+    latents: Tensor
+    start: float = 1.0
+    new: Tensor | None = None
+
+
+def encode_structure(encoder: StructureEncoder, grid: np.ndarray, device: torch.device) -> Tensor:
+    """Voxels, bool [S, S, S], to structure latents [1, C, R, R, R]."""
+    return cast(Tensor, encoder(torch.from_numpy(grid).to(device, torch.float32)[None, None]))
+
+
+def box_share(inside: np.ndarray, side: int) -> Tensor:
+    """How new each of side^3 structure latents is to be: the share of its voxels that are ``inside``, bool [S, S, S].
+
+    [1, 1, side, side, side]. The largest is 1, or a small box would change nothing.
+    """
+    share = F.adaptive_avg_pool3d(torch.from_numpy(inside).float()[None, None], side)
+    return share / share.max()
 
 
 def decode_structure(decoder: StructureDecoder, latents: Tensor) -> Tensor:
@@ -87,11 +136,21 @@ def sample_latents(
     sampler: SamplerSettings,
     normalization: Normalization,
     on_step: Callable[[int, int], None] = lambda step, steps: None,
+    hold: Hold[SparseTensor] | None = None,
 ) -> SparseTensor:
-    """Structured latents [N, C] on the voxels of the noise, conditioned on the tokens [V, L, C] of V views."""
-    latents = _sample(flow, noise, cond, sampler, on_step)
+    """Structured latents [N, C] on the voxels of the noise, conditioned on the tokens [V, L, C] of V views.
+
+    ``hold`` is as in ``euler_sample``, of standardised latents.
+    """
+    latents = _sample(flow, noise, cond, sampler, on_step, hold=hold)
     mean, std = _statistics(normalization, cond.device)
     return latents.replace(latents.feats * std + mean)
+
+
+def standardized(latents: Tensor, normalization: Normalization) -> Tensor:
+    """Structured latents [N, C] as the flow samples them."""
+    mean, std = _statistics(normalization, latents.device)
+    return (latents - mean) / std
 
 
 def decode_mesh(decoder: LatentMeshDecoder, latents: SparseTensor, *, seal: bool = False) -> RawMesh:
@@ -149,7 +208,13 @@ def pictures_for(images: Sequence[Image.Image], settings: Settings) -> Pictures 
 
 
 def _sample(
-    flow: nn.Module, noise: State, cond: Tensor, sampler: SamplerSettings, on_step: Callable[[int, int], None]
+    flow: nn.Module,
+    noise: State,
+    cond: Tensor,
+    sampler: SamplerSettings,
+    on_step: Callable[[int, int], None],
+    start: float = 1.0,
+    hold: Hold[State] | None = None,
 ) -> State:
     """Integrate a flow from ``noise``, conditioned on the tokens of the views; the negative condition is zeros.
 
@@ -157,7 +222,7 @@ def _sample(
     (0.1 s of a 2-step job), but twice the memory at those of TRELLIS.
     """
     model = cast("Model[State]", flow)
-    times = time_steps(sampler.steps, sampler.rescale_t)
+    times = start * time_steps(sampler.steps, sampler.rescale_t)
     velocity = with_guidance(
         of_several([conditioned(model, view) for view in cond.split(1)], sampler.multi_image, times),
         conditioned(model, torch.zeros_like(cond[:1])),
@@ -171,6 +236,8 @@ def _sample(
         rescale_t=sampler.rescale_t,
         sigma_min=sampler.sigma_min,
         on_step=lambda step: on_step(step.index, step.total),
+        start=start,
+        hold=hold,
     )
 
 

@@ -10,7 +10,7 @@ from .. import protocol
 from ..errors import GenerationError, SettingsError
 from ..kept import Kept
 from ..progress import Clock
-from .job import Check, OnProgress, carried_out_by, checked_settings, load_images, place_of
+from .job import Check, OnProgress, carried_out_by, checked_settings, load_images, place_of, shape_of
 from .outputs import write_raw
 from .warm_models import WarmModels
 
@@ -41,19 +41,21 @@ def run(
     """
     started = time.perf_counter()
     settings, wanted = checked_settings(request), wanted_of(request)
-    place = place_of(request)
+    place, shape = place_of(request), shape_of(request)
     on_progress("load", 0, 1)
     images = load_images(request, settings, check, kept)
     notes = " ".join(filter(None, (image.info["note"] for image in images)))
     opened = time.perf_counter()
     pipeline = models.get(request.model, low_memory=request.low_memory)
     timings = {"load": time.perf_counter() - opened}
+    guide = shape.guide(pipeline.latent_flow.resolution)
 
     for number, each in enumerate(wanted):
         chosen = [images[view] for view in each.views]
         clock = Clock(pipeline.device, _of_all(on_progress, number, len(wanted)), check)
         try:
-            made = pipeline.reconstruct(chosen, replace(settings, seed=each.seed), clock, kept=models.kept)
+            alone = replace(settings, seed=each.seed)
+            made = pipeline.reconstruct(chosen, alone, clock, guide=guide, kept=models.kept)
         except GenerationError as error:  # this seed gives no object; others may
             message = protocol.Candidate(request.job, number, "", problem=str(error), hint=error.hint)
         else:
@@ -65,7 +67,7 @@ def run(
     return protocol.Explored(
         request.job,
         timings={name: round(seconds, 4) for name, seconds in timings.items()},
-        settings=carried_out_by(request, pipeline, settings),
+        settings=carried_out_by(request, pipeline, settings, shape),
     )
 
 
@@ -86,8 +88,8 @@ def wanted_of(request: protocol.Generate) -> list[Wanted]:
         wrong = "The views must be lists of the numbers of images, one for each seed."
     elif not all(isinstance(some, tuple) and some and set(some) <= {*every} for some in views):
         wrong = f"The views must be the numbers of images, from 0 to {len(every) - 1}."
-    elif request.mesh:
-        wrong = "There are no candidates for a given mesh."
+    elif request.mesh or request.edits:
+        wrong = "There are no candidates for a given mesh or for boxes."
     if wrong:
         raise SettingsError("settings_invalid", wrong)
     return [Wanted(seed, some) for seed, some in zip(seeds, views or (every,) * len(seeds), strict=True)]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,9 +19,11 @@ from typing import TYPE_CHECKING, Any
 from .. import protocol
 from ..errors import SettingsError
 from ..formats import TEXTURES
+from ..guide import Guide, edits_of
 from ..images.files import load_image
 from ..kept import Kept
 from ..mesh import RawMesh
+from ..mesh.given import GivenMesh
 from ..mesh.paint.paint import View
 from ..pipeline import Pipeline
 from ..protocol import Settings
@@ -31,6 +33,7 @@ from .outputs import TILE_ENDINGS, Place, certificate_of, check_print, write_ass
 from .warm_models import WarmModels
 
 if TYPE_CHECKING:
+    import numpy as np
     from PIL import Image
 
 OnProgress = Callable[[str, int, int], None]
@@ -64,7 +67,8 @@ def run(
     # Images come first: a bad one is reported before seconds are spent on loading a model.
     images = load_images(request, settings, check, kept)
     notes = [image.info["note"] for image in images]
-    shape = load_mesh(Path(request.mesh)) if request.mesh else None
+    mesh = load_mesh(Path(request.mesh)) if request.mesh else None
+    shape = shape_of(request)
     opened = time.perf_counter()
     pipeline = models.get(request.model, low_memory=request.low_memory)
     loaded = time.perf_counter()
@@ -75,13 +79,17 @@ def run(
         timings["preview"] = time.perf_counter() - started
 
     timings: dict[str, float] = {}
-    make = pipeline.generate if shape is None else partial(retexture, pipeline, shape)
+    guide = shape.guide(pipeline.latent_flow.resolution)
+    if mesh is None:
+        make = partial(pipeline.generate, guide=guide, edits=shape.edits)
+    else:
+        make = partial(retexture, pipeline, mesh)
     generated = make(images, settings, on_progress=on_progress, on_preview=preview, check=check, kept=models.kept)
     timings |= generated.timings | {"load": loaded - opened}
     timings["prepare"] = timings.get("prepare", 0.0) + opened - started
 
     written = time.perf_counter()
-    carried_out = carried_out_by(request, pipeline, settings)
+    carried_out = carried_out_by(request, pipeline, settings, shape)
     printed = check_print(generated, settings, check)
     files = write_asset(place, generated, settings, durable=durable, check=check, printed=printed)
     cameras = tuple(_camera(view) for view in generated.mesh.views)
@@ -170,7 +178,42 @@ def _folder(out: str) -> Path:
     return folder.resolve()
 
 
-def carried_out_by(request: protocol.Generate, pipeline: Pipeline, settings: Settings) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Shape:
+    """What a request says of the shape, besides its images: a guide, if there is one, and boxes."""
+
+    given: GivenMesh | Guide | None
+    edits: tuple[protocol.Edit, ...]
+
+    def guide(self, resolution: int) -> np.ndarray | None:
+        """The voxels [N, 3] of the guide on a grid of this resolution. Raises SettingsError."""
+        if isinstance(self.given, GivenMesh):
+            return Guide.of_mesh(self.given, resolution).voxels
+        return None if self.given is None else self.given.at(resolution)
+
+    def noted(self, resolution: int) -> dict[str, Any]:
+        """The fields of a request that ask for the same shape again, without the guide's mesh."""
+        mesh = isinstance(self.given, GivenMesh)
+        guide = Guide.of_mesh(self.given, resolution) if mesh else self.given  # type: ignore[arg-type]
+        return {"voxels": "" if guide is None else guide.text(), "edits": [list(edit) for edit in self.edits]}
+
+
+def shape_of(request: protocol.Generate) -> Shape:
+    """What a request from the wire says of the shape. Raises SettingsError."""
+    ways = [text for text in (request.mesh, request.guide, request.voxels) if text]
+    if not all(isinstance(text, str) for text in ways) or len(ways) > 1:
+        raise SettingsError("settings_invalid", "Only one of a mesh, a guide and its voxels can be given.")
+    edits = edits_of(request.edits)
+    if request.mesh and edits:
+        raise SettingsError("settings_invalid", "A given mesh cannot be made anew in a box: its shape is kept.")
+    if request.shape_strength == 0:
+        return Shape(None, edits)
+    if request.guide:
+        return Shape(load_mesh(Path(request.guide)), edits)
+    return Shape(Guide.read(request.voxels) if request.voxels else None, edits)
+
+
+def carried_out_by(request: protocol.Generate, pipeline: Pipeline, settings: Settings, shape: Shape) -> dict[str, Any]:
     """The request with the defaults filled in: asking for exactly this again gives the same bytes."""
     structure, latents = pipeline.samplers(settings)
     filled = {
@@ -180,7 +223,8 @@ def carried_out_by(request: protocol.Generate, pipeline: Pipeline, settings: Set
         "formats": list(settings.formats),
     }
     asked = {"images": list(request.images), "points": list(request.points), "painted": list(request.painted)}
-    return {**asked, **asdict(settings), **filled, "mesh": request.mesh}
+    shaped = shape.noted(pipeline.latent_flow.resolution)
+    return {**asked, **asdict(settings), **filled, **shaped, "mesh": request.mesh}
 
 
 def _camera(view: View) -> protocol.ImageCamera | None:

@@ -71,7 +71,8 @@ _PUBLISHED = (
         revision="25e0d31ffbebe4b5a97464dd851910efc3002d96",
         licence="MIT",
         size=3_010_000_000,
-        # All that its pipeline.json names. The two encoders, 292 MB, are for training only.
+        # All that its pipeline.json names. The structure encoder is a model of its own below,
+        # the other one, 173 MB, is for training only.
         files=(
             PublishedFile("pipeline.json"),
             *_network("ss_flow_img_dit_L_16l8_fp16", 1_130_770_840),
@@ -106,6 +107,16 @@ _PUBLISHED = (
         size=1_220_000_000,
         files=(PublishedFile("config.json"), PublishedFile("model.safetensors")),
         aliases=("dinov2_vitl14_reg",),
+    ),
+    PublishedModel(
+        name="trellis-structure-encoder",
+        title="TRELLIS structure encoder (guides and boxes)",
+        repository="microsoft/TRELLIS-image-large",
+        revision="25e0d31ffbebe4b5a97464dd851910efc3002d96",
+        licence="MIT",
+        size=119_070_000,
+        # The size that safetensors of this network have: for its decoder, the same sum gives the published one.
+        files=_network("ss_enc_conv3d_16l8_fp16", 119_068_016),
     ),
     PublishedModel(
         name="isnet-general",
@@ -215,6 +226,11 @@ def own_models() -> tuple[str, ...]:
     taken = {*bundled_models(), *PUBLISHED, *(alias for model in PUBLISHED.values() for alias in model.aliases)}
     there = {file.parent.name for file in models_folder().glob("*/pipeline.json")}
     return tuple(sorted(there - taken))
+
+
+def installed(name: str) -> Path | None:
+    """The folder of a published model; None if it is not installed."""
+    return models_folder() / name if installed_lock(PUBLISHED[name]) is not None else None
 
 
 def find_model(name: str) -> Path:

@@ -22,6 +22,9 @@ The **image encoder** that published models name, ``dinov2_vitl14_reg``, is a se
 share it. It is searched for in the model's folder like any network, then in the folder ``dinov2-vitl14-reg`` beside the
 model's, then among the installed models. Its weights are torch hub's ``dinov2_vitl14_reg4_pretrain.pth`` or the
 ``model.safetensors`` of facebook/dinov2-with-registers-large.
+
+TRELLIS's **structure encoder**, which only guides and boxes need, is a model by itself too, for those who have TRELLIS
+already. It is searched for in the model's folder and its base's, then among the installed models.
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ from pathlib import Path
 
 from ..config import DESCRIPTIONS, PipelineConfig, read_json
 from ..errors import CheckpointError
-from ..store.catalog import find_model
+from ..store.catalog import find_model, installed
 from .suffixes import SAFETENSORS, has_weights, pickle_at
 
 #: The base of an overlay that names none.
@@ -40,6 +43,9 @@ DEFAULT_BASE = "trellis-image-large"
 
 #: The name of the published image encoder in pipeline.json, and its folder.
 _ENCODER = ("dinov2_vitl14_reg", "dinov2-vitl14-reg")
+
+#: The name of TRELLIS's structure encoder, and the model that is downloaded for it.
+_STRUCTURE_ENCODER = ("ss_enc_conv3d_16l8_fp16", "trellis-structure-encoder")
 
 #: Names, without suffix, of the published image encoder's weights: torch hub's, Hugging Face's.
 _ENCODER_WEIGHTS = ("dinov2_vitl14_reg4_pretrain", "model")
@@ -110,16 +116,22 @@ class ModelFolder:
         files = sorted(path for path in self.path.rglob("*") if path.is_file() and not _is_made(path))
         status = [(path.relative_to(self.path).as_posix(), path.stat()) for path in files]
         own = tuple((name, one.st_size, one.st_mtime_ns) for name, one in status)
-        return own + (self.base.stamp() if self.base else ())
+        if self.base:
+            return own + self.base.stamp()
+        return (*own, ("structure encoder", int(self.has(self.config.structure_encoder)), 0))
 
     def has(self, name: str) -> bool:
         """Whether there are weights for the network ``name`` of pipeline.json."""
         return self._find(name, has_weights) is not None
 
     def _find(self, name: str, there: Callable[[Path], bool]) -> Path | None:
-        """The first place for ``name`` that passes ``there``, first in this folder, then in the base; None if none."""
+        """The first place for ``name`` that passes ``there``: in this folder, in the base, in the model that has only
+        this network; None if none."""
         found = next(filter(there, _places(self.path, name)), None)
-        return self.base._find(name, there) if found is None and self.base else found
+        if found is None and self.base:
+            return self.base._find(name, there)
+        alone = installed(_STRUCTURE_ENCODER[1]) if Path(name).name == _STRUCTURE_ENCODER[0] else None
+        return next(filter(there, _places(alone, name)), None) if found is None and alone else found
 
     def _published_encoder(self) -> NetworkFiles:
         name, folder_name = _ENCODER
