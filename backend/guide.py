@@ -17,7 +17,7 @@ import numpy as np
 from .errors import SettingsError
 from .mesh.given import GivenMesh
 from .mesh.voxelize import surface_voxels
-from .protocol import MOST_EDITS, MOST_VOXELS_TEXT, Edit, problem
+from .protocol import MOST_EDITS, MOST_VOXELS_TEXT, Edit, edits
 
 #: The sides of grids that a text of voxels may name.
 _SIDES = range(2, 129)
@@ -128,19 +128,8 @@ def agreement_around(inside: np.ndarray, found: np.ndarray, old: np.ndarray) -> 
 
 def edits_of(values: object) -> tuple[Edit, ...]:
     """The boxes of a request from the wire, which may hold anything. Raises SettingsError."""
-    if not isinstance(values, tuple) or len(values) > MOST_EDITS:
-        raise SettingsError("settings_invalid", f"There can be at most {MOST_EDITS} boxes.")
-    for value in values:
-        if not _is_edit(value):
-            message = "A box must be its lowest and its highest corner, three numbers each, and a seed."
-            raise SettingsError("settings_invalid", message)
-    return values
-
-
-def _is_edit(value: object) -> bool:
-    match value:
-        case ((x, y, z), (to_x, to_y, to_z), seed):
-            pairs = ((x, to_x), (y, to_y), (z, to_z))
-            numbers = all(type(number) in (int, float) and abs(number) <= 1 for pair in pairs for number in pair)
-            return numbers and all(low < high for low, high in pairs) and not problem("seed", seed)
-    return False
+    found = edits(values)
+    if found is None:
+        message = "Boxes must be their lowest and highest corner, three numbers from -1 to 1 each, and a seed."
+        raise SettingsError("settings_invalid", message, f"There can be at most {MOST_EDITS}.")
+    return found

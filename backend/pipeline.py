@@ -44,6 +44,7 @@ from .stages import (
     decode_gaussians,
     decode_mesh,
     decode_structure,
+    decoding_error,
     encode,
     encode_structure,
     finish_mesh,
@@ -338,11 +339,14 @@ class Pipeline:
         the last one, and the best is taken. Only the first attempt reports its steps: progress must not go back. An
         object with a guide need not have the outline of the images.
         """
-        sampler, outlines, known = self.samplers(settings)[0], [outline(image) for image in images], None
+        sampler, outlines = self.samplers(settings)[0], [outline(image) for image in images]
+        known: Known | None = None
+        correction: Tensor | float = 0.0
         if guide is not None:
-            resolution = self.latent_flow.resolution
-            known = Known(self._encoded(grid_of(guide, resolution), clock), 1 - settings.shape_strength)
-            outlines = []
+            strength, grid = settings.shape_strength, grid_of(guide, self.latent_flow.resolution)
+            known, outlines = Known(self._encoded(grid, clock), 1 - strength), []
+            with self.resident(self.structure_decoder):
+                correction = strength * decoding_error(self.structure_decoder, known.latents, grid)
         found: list[Tensor] = []
         reports: list[StructureReport] = []
         left, pace = settings.retry_seconds, 0.0  # seconds, and seconds for each call of the flow
@@ -359,7 +363,7 @@ class Pipeline:
                 else:
                     latents = self._sampled(noise, cond, sampler, known, step if attempt == 0 else _silent)
                 with self.resident(self.structure_decoder):
-                    found.append(decode_structure(self.structure_decoder, latents))
+                    found.append(decode_structure(self.structure_decoder, latents, correction))
                 voxels = found[-1][:, 1:].cpu().numpy()
                 reports.append(inspect(voxels, self.latent_flow.resolution, outlines))
                 if not reports[-1].problem:

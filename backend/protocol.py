@@ -384,6 +384,29 @@ class Unloaded:
     type: ClassVar[str] = "unloaded"
 
 
+def edits(values: object) -> tuple[Edit, ...] | None:
+    """Boxes from the wire or from a .blend, whose values may be anything; None if these are no boxes, or too many."""
+    if not isinstance(values, list | tuple) or len(values) > MOST_EDITS:
+        return None
+    read = tuple(_edit(value) for value in values)
+    return None if None in read else typing.cast("tuple[Edit, ...]", read)
+
+
+def _edit(value: object) -> Edit | None:
+    match value:
+        case ([x, y, z], [to_x, to_y, to_z], seed):
+            sides = ((x, to_x), (y, to_y), (z, to_z))
+            if any(type(number) not in (int, float) for side in sides for number in side) or problem("seed", seed):
+                return None
+            if all(-1 <= low < high <= 1 for low, high in sides):
+                return (
+                    (float(x), float(y), float(z)),
+                    (float(to_x), float(to_y), float(to_z)),
+                    int(typing.cast(int, seed)),
+                )
+    return None
+
+
 Request = Generate | Cutout | Cancel | Unload | Shutdown
 Message = Ready | Progress | Preview | Candidate | Explored | Result | CutoutDone | Error | Cancelled | Unloaded
 

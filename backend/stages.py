@@ -50,6 +50,10 @@ if TYPE_CHECKING:
 RETRY = "Try another seed, or an image that shows one object clearly."
 
 
+#: The logit that a guide's voxels get where its decoded latents are wrong.
+MARGIN = 1.0
+
+
 def prepare(images: Sequence[Image.Image], size: int) -> Tensor:
     """RGBA images of V views to framed, normalised pixels [V, 3, size, size]."""
     return images_to_tensor([prepare_image(image, size) for image in images], size)
@@ -118,10 +122,23 @@ def box_share(inside: np.ndarray, side: int) -> Tensor:
     return share / share.max()
 
 
-def decode_structure(decoder: StructureDecoder, latents: Tensor) -> Tensor:
-    """Latents [B, C, R, R, R] to occupied voxels [N, 4] int32 (batch, x, y, z): those with a positive logit."""
+def decode_structure(decoder: StructureDecoder, latents: Tensor, correction: Tensor | float = 0.0) -> Tensor:
+    """Latents [B, C, R, R, R] to occupied voxels [N, 4] int32 (batch, x, y, z): those with a positive logit.
+
+    A ``correction`` [1, S, S, S] is added to the logits.
+    """
     logits = decoder(latents)  # [B, 1, S, S, S]
-    return torch.nonzero(logits[:, 0] > 0).int()
+    return torch.nonzero(logits[:, 0] + correction > 0).int()
+
+
+def decoding_error(decoder: StructureDecoder, latents: Tensor, grid: np.ndarray) -> Tensor:
+    """What to add to the logits of a guide's latents so that they give its voxels, bool [S, S, S]: [1, S, S, S].
+
+    It is 0 where they are right. A blockout is none of the objects that the VAE knows, and its walls come back with
+    holes. A sample that begins with its latents has the same holes.
+    """
+    logits, wanted = decoder(latents)[:, 0].float(), torch.from_numpy(grid).to(latents.device)
+    return torch.where((logits > 0) == wanted, 0.0, torch.where(wanted, MARGIN, -MARGIN) - logits)
 
 
 def latent_noise(flow: LatentFlow, coords: Tensor, generator: torch.Generator) -> SparseTensor:

@@ -67,7 +67,7 @@ LAYERS = (
     ("backend.serving",),
     ("backend.retexture",),
     ("backend.pipeline",),
-    ("backend.guard", "backend.stages"),
+    ("backend.guard", "backend.guide", "backend.stages"),
     ("backend.progress",),
     ("backend.images",),
     ("backend.weights",),
@@ -135,7 +135,7 @@ ADDON = (
 #: The goldens of the training's losses, which are imported lazily themselves.
 GOLDENS_OF_TRAINING = "backend.goldens.distillation"
 #: What the training must not need: it runs without the process that serves requests.
-NOT_IN_TRAINING = ("backend.serving", "backend.pipeline", "backend.retexture", "backend.guard")
+NOT_IN_TRAINING = ("backend.serving", "backend.pipeline", "backend.retexture", "backend.guard", "backend.guide")
 
 
 def broken_rules(module: str, source: str) -> list[str]:

@@ -24,6 +24,9 @@ def restore(settings: Mapping[str, Any], panel: properties.EspalierSettings) -> 
     for named, point in zip(settings["images"], points(settings), strict=True):
         if not images.add_source(panel, named, point):
             lost.append(translate("the image {name}").format(name=named.partition(":")[2]))
+    panel.guide, panel.guide_voxels = None, settings.get("voxels", "")
+    if settings.get("edits"):
+        lost.append(translate("what was made anew in boxes"))
     panel.lock_seed = True  # otherwise the next press would not make the same object
     panel.size = settings["size"]
     chosen = request_settings(settings)
@@ -60,13 +63,20 @@ def _point(value: object) -> protocol.Point | None:
 def new_job(
     context: bpy.types.Context, settings: Mapping[str, Any], *, seed: int, location: Location, size: float
 ) -> Job:
-    """A job that makes an object with these settings and this seed. Raises ValueError if an image is gone."""
+    """A job that makes an object with these settings and this seed. Raises ValueError if an image is gone.
+
+    Its guide stays. Boxes belong to the object of one seed: with another one there is no rest that they left alone.
+    """
+    same = seed == settings.get("seed", protocol.default("seed"))
+    wanted = ("voxels", "edits") if same else ("voxels",)
+    shape = {name: settings[name] for name in wanted if settings.get(name)}
     pictures = [images.picture(named, point) for named, point in zip(settings["images"], points(settings), strict=True)]
     return generate.job_with(
         request_settings(settings) | {"seed": seed},
         pictures,
         sources=tuple(settings["images"]),
         target=pump.target(context, location, size),
+        shape=shape,
     )
 
 

@@ -6,6 +6,7 @@ import random
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import bpy
@@ -16,7 +17,7 @@ from .. import installation, pump
 from ..jobs.inputs import Content, InputWriter
 from ..jobs.queue import Job, Target
 from ..translations import translate
-from . import images, placement, properties
+from . import guide, images, placement, properties
 
 #: The largest seed that the panel can show.
 MAX_SEED = int(protocol.ABOUT["seed"].shown.high or 0)
@@ -51,7 +52,7 @@ def new_jobs(context: bpy.types.Context) -> list[Job]:
     """
     settings = context.scene.espalier
     pictures = images.collect(settings)
-    location, size = placement.find_place(context)
+    location, size = guide.place(context) or placement.find_place(context)
     return [
         new_job(
             context,
@@ -72,12 +73,12 @@ def new_job(
     location: placement.Location,
     size: float,
 ) -> Job:
-    """A job with the scene's settings, in its own folder."""
+    """A job with the scene's settings and guide, in its own folder. Raises ValueError if the guide has no faces."""
     panel = context.scene.espalier
     settings = properties.chosen_settings(panel) | {"seed": seed}
     sources = tuple(images.source(item) for item in panel.images)
     target = pump.target(context, location, size)
-    return job_with(settings, pictures, sources=sources, target=target)
+    return job_with(settings, pictures, sources=sources, target=target, shape=guide.fields(context))
 
 
 def job_with(
@@ -88,28 +89,33 @@ def job_with(
     target: Target,
     mesh: Mapping[str, NDArray[Any]] | None = None,
     folder: Path | None = None,
+    shape: Mapping[str, Any] = MappingProxyType({}),
 ) -> Job:
     """A job with these settings, in its own folder. If a ``mesh`` is given, the job paints it.
 
     ``folder`` is an empty folder, for a job that need not survive Blender. The settings may include other fields of the
-    request.
+    request. ``shape`` has the fields ``voxels`` and ``edits`` of the request, or as its ``guide`` the arrays of a mesh.
     """
     out = folder or Path(pump.new_folder())
     paths, files = images.as_files(pictures, out)
     if mesh is not None:
         files[out / "shape.npz"] = mesh
         settings = {**settings, **protocol.FOR_A_GIVEN_MESH}
-    shape = "" if mesh is None else str(out / "shape.npz")
+    if "guide" in shape:
+        files[out / "guide.npz"] = shape["guide"]
+        shape = {"guide": str(out / "guide.npz")}
+    painted_mesh = "" if mesh is None else str(out / "shape.npz")
     points = tuple(picture.point for picture in pictures)
     painted = tuple(picture.painted for picture in pictures)
     request = protocol.Generate(
         uuid.uuid4().hex,
         paths,
         str(out),
-        mesh=shape,
+        mesh=painted_mesh,
         points=points if any(points) else (),
         painted=painted if any(painted) else (),
         **settings,
+        **shape,
     )
     return start_writing(Job(request, target, sources=sources), files)
 

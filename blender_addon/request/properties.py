@@ -23,6 +23,7 @@ from bpy.props import (
 from ...backend import protocol
 from .. import installation
 from ..translations import translate
+from .guide import can_guide
 from .quality import Quality, family_of, qualities, steps_label, title_of
 
 Items: TypeAlias = list[tuple[str, str, str, int]]
@@ -181,6 +182,14 @@ class EspalierSettings(bpy.types.PropertyGroup):
             ("TURNS", "One Each", "Each candidate is made from one image, in turn"),
         ],
     )
+    guide: PointerProperty(
+        name="Guide",
+        description="Mesh whose shape the object follows and whose place it takes, such as a blockout. Its children "
+        "belong to it",
+        type=bpy.types.Object,
+        poll=lambda self, target: can_guide(target),
+    )
+    guide_voxels: StringProperty(options={"HIDDEN"})  # of an object whose settings were restored, whatever its mesh
 
     place: EnumProperty(
         name="Placement",

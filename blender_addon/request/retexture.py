@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from .. import pump
 from ..jobs.queue import Job
 from ..scene.made import is_made
-from ..scene.mesh_arrays import active_uvs, read_integers, triangle_loops
+from ..scene.mesh_arrays import active_uvs, triangle_loops, triangles
 from ..scene.paint import mesh_digests
 from ..translations import translate
 from . import again, generate, images, placement, properties
@@ -82,14 +82,9 @@ def _axes(target: bpy.types.Object) -> Matrix:
 
 def _triangles(mesh: bpy.types.Mesh, matrix: Matrix) -> dict[str, NDArray[Any]]:
     """``vertices`` [V, 3], ``faces`` [F, 3] and ``corners`` [F, 3], the loops at the corners of the faces."""
-    vertices, corners = np.empty((len(mesh.vertices), 3), np.float32), triangle_loops(mesh)
-    faces = np.empty_like(corners)
-    if len(vertices):
-        mesh.attributes["position"].data.foreach_get("vector", vertices.ravel())
-    if len(corners):
-        faces = read_integers(mesh.attributes[".corner_vert"].data, "value", (len(mesh.loops),))[corners]
+    vertices, faces = triangles(mesh)
     return {
         "vertices": (vertices @ np.array(matrix, np.float32).T).astype(np.float32),
         "faces": faces,
-        "corners": corners,
+        "corners": triangle_loops(mesh),
     }

@@ -21,6 +21,10 @@ PREFIX = "espalier_"
 NOTE = PREFIX + "note"
 #: Where its images were taken from, see ``cameras``.
 CAMERAS = PREFIX + "cameras"
+#: Where its mesh was in the cube that the networks work in, as JSON: the centre of its bottom, and its longest side.
+CUBE = PREFIX + "cube"
+#: What a request says of the shape besides images and settings: a guide's voxels, and boxes made anew as JSON.
+VOXELS, EDITS = PREFIX + "voxels", PREFIX + "edits"
 #: Integers beyond this limit do not fit into a custom property, and are kept as text.
 LIMIT = 2**31
 #: Bounds for what a .blend can make the add-on read: images, letters of a path, metres, letters shown and of an error.
@@ -45,6 +49,10 @@ def remember(target: bpy.types.Object, settings: Mapping[str, Any], size: float)
         target.pop(PREFIX + "points", None)
         if any(settings.get("points", ())):
             target[PREFIX + "points"] = json.dumps(list(settings["points"]))
+    for name, value in ((VOXELS, settings.get("voxels")), (EDITS, json.dumps(list(settings.get("edits", ()))))):
+        target.pop(name, None)
+        if value and value != "[]":
+            target[name] = value
     target[PREFIX + "size"] = size
     for name in protocol.names(protocol.Door.OBJECT):
         value = settings.get(name)
@@ -53,15 +61,35 @@ def remember(target: bpy.types.Object, settings: Mapping[str, Any], size: float)
             target[PREFIX + name] = str(value) if too_large else value
 
 
+def remember_cube(target: bpy.types.Object, vertices: NDArray[np.float32]) -> None:
+    """Write where an object's vertices [V, 3] were in the networks' space."""
+    target[CUBE] = json.dumps(cube_of(vertices))
+
+
+def cube_of(vertices: NDArray[Any]) -> dict[str, Any]:
+    """The centre of the bottom of vertices [V, 3], and their longest side."""
+    low, high = vertices.min(axis=0), vertices.max(axis=0)
+    return {"bottom": [*((low + high)[:2] / 2).tolist(), float(low[2])], "side": float((high - low).max())}
+
+
+def cube(target: bpy.types.Object) -> tuple[NDArray[np.float64], float] | None:
+    """What ``remember_cube`` wrote: the centre of the bottom [3], and the longest side; None if there is none."""
+    stored = read_json(target.get(CUBE))
+    if not isinstance(stored, dict):
+        return None
+    match stored.get("bottom"), stored.get("side"):
+        case [int() | float() as x, int() | float() as y, int() | float() as z], int() | float() as side:
+            if all(math.isfinite(value) and abs(value) <= 1 for value in (x, y, z)) and 0 < side <= 2:
+                return np.array((x, y, z), np.float64), float(side)
+    return None
+
+
 def remember_cameras(target: bpy.types.Object, result: protocol.Result, vertices: NDArray[np.float32]) -> None:
     """Write where a result's images were taken from, and where the object is in their space: its vertices [V, 3]."""
     if not any(result.cameras):
         return
-    low, high = vertices.min(axis=0), vertices.max(axis=0)
-    bottom = [*((low + high)[:2] / 2).tolist(), float(low[2])]
-    cube = {"bottom": bottom, "side": float((high - low).max())}
     cameras = [each and dataclasses.asdict(each) for each in result.cameras]
-    target[CAMERAS] = json.dumps({"cube": cube, "cameras": cameras})
+    target[CAMERAS] = json.dumps({"cube": cube_of(vertices), "cameras": cameras})
 
 
 def is_made(target: bpy.types.Object) -> bool:
@@ -79,7 +107,10 @@ def recall(target: bpy.types.Object) -> dict[str, Any]:
     for name, value in stored.items():
         if isinstance(value, str) and protocol.ABOUT[name].kind is int:
             stored[name] = _integer(value)
-    lists = {name: _list(target[PREFIX + name]) for name in ("images", "points") if PREFIX + name in target}
+    named = ("images", "points", "edits")
+    lists = {name: read_json(target[PREFIX + name]) for name in named if PREFIX + name in target}
+    if VOXELS in target:
+        lists["voxels"] = target[VOXELS]
     try:
         return checked({**stored, **lists, "size": target.get(PREFIX + "size", 1.0)})
     except ValueError as error:
@@ -113,10 +144,30 @@ def checked(values: Mapping[str, Any]) -> dict[str, Any]:
     points = values.get("points")
     if isinstance(points, list | tuple) and len(points) == len(images):
         found["points"] = tuple(points)
+    found |= _checked_shape(values)
     size = values.get("size", 1.0)
     if not isinstance(size, int | float) or not math.isfinite(size) or not 0 < size <= MOST_METRES:
         raise ValueError(translate("its size is not a length"))
     found["size"] = float(size)
+    return found
+
+
+def _checked_shape(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The voxels of a guide and the boxes, if there are any. Raises ValueError if these are none.
+
+    What the voxels are is seen by the backend, which reads no more of them than a guide can have.
+    """
+    found: dict[str, Any] = {}
+    voxels, edits = values.get("voxels"), values.get("edits")
+    if voxels:
+        if not isinstance(voxels, str) or len(voxels) > protocol.MOST_VOXELS_TEXT:
+            raise ValueError(translate("what it says of its guide is no guide"))
+        found["voxels"] = voxels
+    if edits:
+        read = protocol.edits(edits)
+        if read is None:
+            raise ValueError(translate("what it says of its boxes is no list of boxes"))
+        found["edits"] = read
     return found
 
 
@@ -136,8 +187,8 @@ def shown(target: bpy.types.Object, name: str) -> str:
     return str(value)[:MOST_SHOWN] if isinstance(value, str | int | float) else ""
 
 
-def _list(text: object) -> object:
-    """The list that a custom property holds as JSON; None if it holds none."""
+def read_json(text: object) -> object:
+    """What a custom property holds as JSON; None if it holds none."""
     if not isinstance(text, str) or len(text) > MOST_LETTERS * MOST_IMAGES:
         return None
     try:

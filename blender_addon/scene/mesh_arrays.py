@@ -20,6 +20,16 @@ def triangle_loops(mesh: bpy.types.Mesh) -> NDArray[np.int32]:
     return read_integers(mesh.loop_triangles, "loops", (len(mesh.loop_triangles), 3))
 
 
+def triangles(mesh: bpy.types.Mesh) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """The vertices [V, 3] and the triangles [F, 3] of a mesh."""
+    vertices, corners = np.empty((len(mesh.vertices), 3), np.float32), triangle_loops(mesh)
+    if len(vertices):
+        mesh.attributes["position"].data.foreach_get("vector", vertices.ravel())
+    if not len(corners):
+        return vertices, np.empty((0, 3), np.int32)
+    return vertices, read_integers(mesh.attributes[".corner_vert"].data, "value", (len(mesh.loops),))[corners]
+
+
 def active_uvs(mesh: bpy.types.Mesh) -> NDArray[np.float32]:
     """The UVs of the active UV map at the faces' corners [L, 2]; [0, 2] if there is none."""
     layer = mesh.uv_layers.active

@@ -20,7 +20,7 @@ from ...backend import protocol
 from ...backend.asset_facts import ROUGHNESS, image_name, standing
 from ...backend.formats import TEXTURES, TILES, UDIM, hull_name
 from ...backend.names import key, numbered
-from .made import BESIDE, HULL, LEVEL, MOST_BESIDE, NOTE, remember, remember_cameras
+from .made import BESIDE, HULL, LEVEL, MOST_BESIDE, NOTE, remember, remember_cameras, remember_cube
 from .seams import mark_seams
 
 UV_MAP = "UVMap"
@@ -60,6 +60,7 @@ def create_object(
     mesh.materials.append(create_material(name, *maps, rough=is_rough(result.settings)))
     created = bpy.data.objects.new(name, mesh)
     remember(created, settings, size)
+    remember_cube(created, vertices)
     remember_cameras(created, result, vertices)
     if result.note:
         created[NOTE] = result.note

@@ -15,18 +15,24 @@ from mathutils import Matrix
 from numpy.typing import NDArray
 
 from ...backend import protocol
-from .made import BESIDE, HULL, LEVEL, PREFIX
+from ..translations import translate
+from .made import BESIDE, EDITS, HULL, LEVEL, PREFIX, cube, cube_of, read_json
 from .mesh_import import create_object
 
 
 def put_in_place(target: bpy.types.Object, result: protocol.Result, settings: Mapping[str, Any]) -> None:
     """Give an object the mesh of a result. The new mesh has the size of the old one, and the same centre of its bottom.
 
+    If only a part of it was made anew, in a box, the rest stays exactly where it was, however far that part reaches.
+
     Raises the same errors as ``create_object``. Then nothing is changed.
     """
     old = target.data
     bottom, size = extent(old)
     size = size or float(target.get(PREFIX + "size", 1.0))
+    at = _in_the_same_place(target, result, settings)
+    if at is not None:
+        bottom, size = at
     collection = target.users_collection[0] if target.users_collection else bpy.context.scene.collection
     made = create_object(result, name=target.name, collection=collection, settings=settings, size=size)
     new = made.data
@@ -39,6 +45,32 @@ def put_in_place(target: bpy.types.Object, result: protocol.Result, settings: Ma
     _replace_besides(target, made, bottom)
     bpy.data.objects.remove(made)
     _drop(old, new)
+
+
+def in_cube(target: bpy.types.Object, points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Points [N, 3] of an object's own space, in the space that the networks made it in. Raises ValueError, in words,
+    if the object does not know that."""
+    (bottom, size), there = extent(target.data), cube(target)
+    if there is None or not size > 0:
+        words = translate("{name} was made by an earlier version. Regenerate it first")
+        raise ValueError(words.format(name=target.name))
+    return (points - bottom) * (there[1] / size) + there[0]
+
+
+def _in_the_same_place(
+    target: bpy.types.Object, result: protocol.Result, settings: Mapping[str, Any]
+) -> tuple[NDArray[np.float32], float] | None:
+    """The centre of the bottom [3] and the longest side that a result must have for its points to be where those of
+    the object are; None if it is no such object with one more box."""
+    edits, there = protocol.edits(list(settings.get("edits", ()))), cube(target)
+    (bottom, size), old = extent(target.data), protocol.edits(read_json(target.get(EDITS, "[]")))
+    if not edits or there is None or edits[:-1] != old or not size > 0:
+        return None
+    with np.load(result.arrays, allow_pickle=False) as arrays:
+        new = cube_of(arrays["vertices"].astype(np.float64))
+    factor = size / there[1]
+    moved = bottom + (np.array(new["bottom"]) - there[0]) * factor
+    return moved.astype(np.float32), float(new["side"] * factor)
 
 
 def _replace_besides(target: bpy.types.Object, made: bpy.types.Object, bottom: NDArray[np.float32]) -> None:

@@ -15,6 +15,7 @@ from ..translations import translate
 from . import cutout_operators, image_operators, operators, setup_page
 from .explore_panel import draw_explore
 from .failures import draw_cutout_failures
+from .guide_operators import draw_guide
 from .job_list import draw_jobs
 from .presets import ESPALIER_PT_presets
 from .texts import characters, draw_text
@@ -25,7 +26,7 @@ BUTTONS = 3
 NARROW = 26
 #: The settings in the subpanel *Object*, and all that are not in *Advanced*. The model is chosen by family and quality.
 OF_THE_OBJECT = ("faces", "max_error", "quads", "texture_size")
-ELSEWHERE = ("model", "seed", *OF_THE_OBJECT)
+ELSEWHERE = ("model", "seed", "shape_strength", *OF_THE_OBJECT)
 
 
 class _EspalierPanel(bpy.types.Panel):
@@ -253,6 +254,7 @@ def draw_choices(layout: bpy.types.UILayout, settings: EspalierSettings) -> None
     lock = "LOCKED" if settings.lock_seed else "UNLOCKED"
     seed.prop(settings, "lock_seed", text="", icon=lock)
     column.prop(settings, "variants")
+    draw_guide(column, settings)
 
 
 def draw_button(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:

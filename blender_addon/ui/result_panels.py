@@ -6,7 +6,7 @@ import bpy
 
 from ..scene import history
 from ..scene.made import is_made, shown
-from . import export_operators, object_operators
+from . import export_operators, guide_operators, object_operators
 from .panels import SubPanel
 
 COLUMNS = 3
@@ -31,6 +31,7 @@ class EspalierIteratePanel(SubPanel):
         column.operator(regenerate, text="Regenerate with New Seed", icon="FILE_REFRESH").how = "SEED"
         column.operator(regenerate, text="Regenerate with Panel Settings", icon="SETTINGS").how = "PANEL"
         column.operator(object_operators.EspalierVariants.bl_idname, icon="DUPLICATE").count = 3
+        column.operator(guide_operators.EspalierAgainInBox.bl_idname, icon="MESH_CUBE")
         column.separator()
         column.operator(object_operators.EspalierRetexture.bl_idname, icon="TEXTURE")
         column.operator(object_operators.EspalierAddCameras.bl_idname, icon="CAMERA_DATA")

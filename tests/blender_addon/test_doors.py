@@ -29,6 +29,7 @@ OTHERS: dict[str, Any] = {
     "steps": 7,
     "guidance": 2.5,
     "seed": 4321,
+    "shape_strength": 0.25,
     "faces": 777,
     "texture_size": 2048,
     "udim": True,

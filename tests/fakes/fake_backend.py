@@ -36,6 +36,8 @@ from backend.formats import LEVELS, TEXTURES, TILES, UDIM, Offer, files_of, of_t
 from backend.threemf import write_3mf
 
 RINGS, SIDES = 48, 24
+#: A guide as its voxels, whatever its mesh is.
+VOXELS = "16:eNpjYBgcoB4ImaGw/n/9f1LlmZHhf2a6y1Pq/oECABxIGHE="
 #: A .glb that is whole by its own marks.
 GLB = struct.pack("<4sIIII", b"glTF", 2, 48, 28, 0x4E4F534A) + b'{"asset":{"version":"2.0"}} '
 Array: TypeAlias = "tuple[array[float] | array[int], tuple[int, ...]]"  # flat values, shape
@@ -277,7 +279,8 @@ class Fake:
         }
         (out / "asset.glb").write_bytes(GLB)
         filled = {"steps": request.steps or 25, "guidance": 5.0 if request.guidance is None else request.guidance}
-        settings = {"images": request.images, **dataclasses.asdict(request.settings()), **filled}
+        shape = {"voxels": VOXELS if request.guide else request.voxels, "edits": request.edits}
+        settings = {"images": request.images, **dataclasses.asdict(request.settings()), **filled, **shape}
         counts = {"faces": len(faces) // 3, "vertices": len(vertices) // 3, "charts": charts}
         mesh, texture, glb = (str(out / name) for name in ("mesh.npz", "texture.png", "asset.glb"))
         normal_map = str(out / "normal_map.png") if request.normal_map else ""

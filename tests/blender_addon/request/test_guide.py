@@ -1,0 +1,231 @@
+"""Guides, and boxes in which an object is made anew, with the fake backend."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import bpy
+import numpy as np
+import pytest
+from espalier.backend import protocol
+from espalier.blender_addon import pump
+from espalier.blender_addon.jobs.journal import Journal
+from espalier.blender_addon.jobs.queue import Job
+from espalier.blender_addon.request import again, box, generate, guide
+from espalier.blender_addon.scene import history, made
+
+from tests.blender_addon.request.test_again import Until, idle, positions, select
+from tests.fakes.fake_backend import VOXELS
+
+EDIT = ((-0.5, -0.5, 0.0), (0.5, 0.5, 0.5), 7)
+
+
+def blockout() -> bpy.types.Object:
+    """A cube of 2 m and a smaller one on it, as its child."""
+    bpy.ops.mesh.primitive_cube_add(size=2, location=(5, 1, 1))
+    parent = bpy.context.object
+    bpy.ops.mesh.primitive_cube_add(size=1, location=(5, 1, 2.5))
+    child = bpy.context.object
+    child.parent = parent
+    child.matrix_parent_inverse = parent.matrix_world.inverted()
+    bpy.context.view_layer.update()
+    return parent
+
+
+def sent_guide(job: Job) -> dict[str, np.ndarray]:
+    assert job.writer is not None
+    job.writer.join()
+    with np.load(job.request.guide) as arrays:
+        return dict(arrays)
+
+
+def test_the_object_takes_the_place_of_its_guide_and_remembers_it(mode: list[str], until: Until) -> None:
+    panel, block = bpy.context.scene.espalier, blockout()
+    panel.guide, panel.shape_strength = block, 0.5
+    (job,) = generate.new_jobs(bpy.context)
+    sent = sent_guide(job)
+    assert len(sent["faces"]) == 24
+    assert np.ptp(sent["vertices"], axis=0) == pytest.approx((2, 2, 3))
+    pump.submit(job)
+    until(idle, pump.step)
+    mug = bpy.data.objects["mug"]
+    assert tuple(mug.location) == pytest.approx((5, 1, 0))
+    assert np.ptp(positions(mug), axis=0).max() == pytest.approx(3)
+    assert not block.hide_viewport
+    assert not block.hide_get()
+    assert made.recall(mug)["voxels"] == VOXELS
+    assert made.recall(mug)["shape_strength"] == 0.5
+    # In place, with another seed: it still has its guide, without the mesh.
+    bpy.data.objects.remove(block)
+    select(mug)
+    assert bpy.ops.espalier.regenerate(how="SEED") == {"FINISHED"}
+    assert pump.jobs.jobs[0].request.voxels == VOXELS
+    until(idle, pump.step)
+    # Restored: the panel has it, and says so, until it is forgotten.
+    assert again.restore(made.recall(mug), panel) == []
+    (job,) = generate.new_jobs(bpy.context)
+    assert (job.request.voxels, job.request.guide) == (VOXELS, "")
+    job.remove_files()
+    bpy.ops.espalier.forget_guide()
+    (job,) = generate.new_jobs(bpy.context)
+    assert job.request.voxels == ""
+    job.remove_files()
+    # And the history, once it was saved.
+    history.load(history.dump())
+    assert history.entries[0].settings["voxels"] == VOXELS
+
+
+def test_a_killed_blender_finds_the_guide_again(mode: list[str]) -> None:
+    bpy.context.scene.espalier.guide = blockout()
+    (job,) = generate.new_jobs(bpy.context)
+    assert pump.jobs.journal is not None
+    sent_guide(job)
+    pump.jobs.journal.asked(job.request, job.sources, job.replaces)
+    root = pump.jobs.journal.root
+    pump.jobs.journal.close()
+    (left,) = Journal(root).take_over()
+    assert left.request == job.request
+    with np.load(left.request.guide) as arrays:
+        assert len(arrays["faces"]) == 24
+
+
+def test_a_guide_without_effect_is_none(mode: list[str]) -> None:
+    panel = bpy.context.scene.espalier
+    panel.guide, panel.shape_strength = blockout(), 0.0
+    assert guide.fields(bpy.context) == {}
+    assert guide.place(bpy.context) is None
+    panel.shape_strength = 1.0
+    assert guide.place(bpy.context) is not None
+    bpy.context.scene.collection.objects.unlink(panel.guide)  # deleted in the viewport, but the panel still names it
+    assert guide.fields(bpy.context) == {}
+
+
+def test_a_guide_without_faces_is_refused_in_words(mode: list[str]) -> None:
+    lines = bpy.data.objects.new("Lines", bpy.data.meshes.new("Lines"))
+    lines.data.from_pydata([(0, 0, 0), (0, 0, 1)], [(0, 1)], [])
+    bpy.context.scene.collection.objects.link(lines)
+    bpy.context.scene.espalier.guide = lines
+    with pytest.raises(ValueError, match="Lines has no faces"):
+        generate.new_jobs(bpy.context)
+
+
+def add_box(target: bpy.types.Object, corner: float) -> bpy.types.Object:
+    """An empty around what is right of ``corner`` (along x) of an object, turned as it is."""
+    empty = bpy.data.objects.new("Box", None)
+    bpy.context.scene.collection.objects.link(empty)
+    empty.empty_display_type, empty.empty_display_size = "CUBE", 2.0
+    bpy.context.view_layer.update()
+    empty.matrix_world = target.matrix_world.copy()
+    empty.location = target.matrix_world @ type(target.location)((2.0 + corner, 0, 0))
+    bpy.context.view_layer.update()
+    return empty
+
+
+def test_a_part_is_made_anew_in_its_place(mug: bpy.types.Object, until: Until) -> None:
+    mug.location, mug.rotation_euler.z, mug.scale = (3, -2, 1), 0.8, (2, 2, 2)
+    bpy.context.view_layer.update()
+    empty = add_box(mug, 0.25)
+    select(mug, empty)
+    placed, before, seed = mug.matrix_world.copy(), positions(mug), made.recall(mug).get("seed", 0)
+    bpy.ops.ed.undo_push(message="Box")
+    assert bpy.ops.espalier.again_in_box() == {"FINISHED"}
+    request = pump.jobs.jobs[0].request
+    ((low, high, new_seed),) = request.edits
+    assert request.seed == seed
+    assert new_seed != seed
+    # The fake's torus is 0.96 wide, and the object 1: 0.25 of it is 0.24 in its own space.
+    assert (*low, *high) == pytest.approx((0.24, -0.5, -0.5, 0.5, 0.5, 0.5), abs=1e-4)
+    until(idle, pump.step)
+    mug = bpy.data.objects["mug"]
+    assert mug.matrix_world == placed
+    np.testing.assert_allclose(positions(mug), before, atol=1e-6)  # the same torus
+    assert made.recall(mug)["edits"] == request.edits
+    # Again on the result: the list grows, and the place does not drift.
+    select(mug, bpy.data.objects["Box"])
+    bpy.ops.espalier.again_in_box()
+    assert pump.jobs.jobs[0].request.edits[:1] == request.edits
+    until(idle, pump.step)
+    np.testing.assert_allclose(positions(bpy.data.objects["mug"]), before, atol=1e-6)
+    assert len(made.recall(bpy.data.objects["mug"])["edits"]) == 2
+    bpy.ops.ed.undo()
+    assert len(made.recall(bpy.data.objects["mug"])["edits"]) == 1
+
+
+def test_the_rest_stays_where_it_is_when_the_part_reaches_farther(
+    mug: bpy.types.Object, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A result whose vertices are the old ones but for one that is farther out: the others do not move."""
+    job = box.new_job(bpy.context, mug, add_box(mug, 0.1), seed=5)
+    before = positions(mug)
+
+    def grown(arrays: Any) -> dict[str, np.ndarray]:
+        changed = {name: arrays[name] for name in arrays.files}
+        changed["vertices"] = changed["vertices"].copy()
+        changed["vertices"][0] = (0.5, 0.0, 0.3)
+        return changed
+
+    insert = pump.insert
+
+    def grow_first(done: Job, *place: Any) -> None:
+        assert done.result is not None
+        with np.load(done.result.arrays) as arrays:
+            changed = grown(arrays)
+        np.savez(done.result.arrays, **changed)
+        insert(done, *place)
+
+    monkeypatch.setattr(pump, "insert", grow_first)
+    pump.submit(job)
+    until(idle, pump.step)
+    after = positions(bpy.data.objects["mug"])
+    np.testing.assert_allclose(after[1:], before[1:], atol=1e-6)
+    assert after[0, 0] > before[:, 0].max()
+
+
+def test_what_is_no_box_is_refused_in_words(mug: bpy.types.Object) -> None:
+    select(mug)
+    assert not bpy.ops.espalier.again_in_box.poll()
+    with pytest.raises(ValueError, match="Box does not enclose any part of mug"):
+        box.new_job(bpy.context, mug, add_box(mug, 3.0), seed=1)
+    mug[made.EDITS] = json.dumps([EDIT] * protocol.MOST_EDITS)
+    with pytest.raises(ValueError, match="16 boxes already"):
+        box.new_job(bpy.context, mug, add_box(mug, 0.1), seed=1)
+    del mug[made.EDITS], mug[made.CUBE]
+    with pytest.raises(ValueError, match="earlier version"):
+        box.new_job(bpy.context, mug, add_box(mug, 0.1), seed=1)
+
+
+def test_another_seed_has_no_boxes_and_the_same_seed_has(mug: bpy.types.Object) -> None:
+    mug[made.EDITS] = json.dumps([EDIT])
+    settings = made.recall(mug)
+    other = again.new_job(bpy.context, settings, seed=99, location=(0, 0, 0), size=1.0)
+    same = again.new_job(bpy.context, settings, seed=settings.get("seed", 0), location=(0, 0, 0), size=1.0)
+    assert (other.request.edits, same.request.edits) == ((), (EDIT,))
+    assert again.restore(settings, bpy.context.scene.espalier) == ["what was made anew in boxes"]
+    for job in (other, same):
+        job.remove_files()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        (made.VOXELS, 5),
+        (made.VOXELS, "x" * (protocol.MOST_VOXELS_TEXT + 1)),
+        (made.EDITS, json.dumps([EDIT] * (protocol.MOST_EDITS + 1))),
+        (made.EDITS, json.dumps([[[0, 0, 0], [1, 1, "1"], 3]])),
+        (made.EDITS, json.dumps([[[0, 0, 0], [-1, 1, 1], 3]])),
+        (made.EDITS, "[[[0, 0, 0], [1, NaN, 1], 3]]"),
+        (made.EDITS, json.dumps([[[0, 0, 0], [1, 1, 1], -3]])),
+        (made.EDITS, json.dumps({"a": 1})),
+    ],
+)
+def test_what_a_stranger_wrote_is_refused_in_words(mug: bpy.types.Object, name: str, value: object) -> None:
+    mug[name] = value
+    with pytest.raises(made.Unreadable, match=r"it says of its (guide|boxes)"):
+        made.recall(mug)
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"bottom": [0, 0], "side": 1}', '{"bottom": [0, 0, NaN], "side": 1}', 4])
+def test_a_cube_that_a_stranger_wrote_is_none(mug: bpy.types.Object, text: object) -> None:
+    mug[made.CUBE] = text
+    assert made.cube(mug) is None
