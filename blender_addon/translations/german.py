@@ -173,12 +173,19 @@ TEXTS = {
     "Pick a new random seed": "Einen neuen zufälligen Startwert wählen",
     "Variants": "Varianten",
     "Shape Strength": "Formstärke",
-    "How closely the object follows the guide, if there is one. 1 takes its voxels as they are, 0 ignores it": "Wie genau das Objekt der Vorlage folgt, falls es eine gibt. 1 übernimmt ihre Voxel unverändert, 0 lässt sie außer Acht",
+    "How closely the object follows the guide, if there is one. 1 takes its voxels as they are, 0 ignores it": (
+        "Wie genau das Objekt der Vorlage folgt, falls es eine gibt. 1 übernimmt ihre Voxel unverändert, 0 "
+        "lässt sie außer Acht"
+    ),
     "Guide": "Formvorlage",
-    "Mesh whose shape the object follows and whose place it takes, such as a blockout. Its children belong to it": "Mesh, dessen Form das Objekt folgt und dessen Platz es einnimmt, etwa ein Blockout. Seine Kinder gehören dazu",
+    "Mesh whose shape the object follows and whose place it takes, such as a blockout. Its children belong to it": (
+        "Mesh, dessen Form das Objekt folgt und dessen Platz es einnimmt, etwa ein Blockout. Seine Kinder gehören dazu"
+    ),
     "Guide of the restored object": "Formvorlage des Objekts",
     "Forget Guide": "Formvorlage vergessen",
-    "Generate without the guide of the object whose settings were restored": "Ohne die Formvorlage des Objekts erzeugen, dessen Einstellungen wiederhergestellt wurden",
+    "Generate without the guide of the object whose settings were restored": (
+        "Ohne die Formvorlage des Objekts erzeugen, dessen Einstellungen wiederhergestellt wurden"
+    ),
     "Number of objects to generate side by side, each with its own seed": (
         "Zahl der Objekte, die nebeneinander erzeugt werden, jedes mit eigenem Startwert"
     ),
@@ -429,8 +436,12 @@ TEXTS = {
     "Regenerate with Panel Settings": "Mit Panel-Einstellungen neu erzeugen",
     "Regenerate with New Seed": "Mit neuem Startwert neu erzeugen",
     "Again Inside Box": "Im Quader neu erzeugen",
-    "Generate the part of the object anew that the other selected object, a cube or an empty, encloses": "Den Teil des Objekts neu erzeugen, den das andere ausgewählte Objekt, ein Würfel oder ein Empty, umschließt",
-    "Select an object made with Espalier, and a cube or an empty around a part of it": "Ein mit Espalier erzeugtes Objekt auswählen, und einen Würfel oder ein Empty um einen Teil davon",
+    "Generate the part of the object anew that the other selected object, a cube or an empty, encloses": (
+        "Den Teil des Objekts neu erzeugen, den das andere ausgewählte Objekt, ein Würfel oder ein Empty, umschließt"
+    ),
+    "Select an object made with Espalier, and a cube or an empty around a part of it": (
+        "Ein mit Espalier erzeugtes Objekt auswählen, und einen Würfel oder ein Empty um einen Teil davon"
+    ),
     "Selected Object": "Ausgewähltes Objekt",
     "Generated objects are listed here": "Erzeugte Objekte werden hier aufgelistet",
     "Count": "Anzahl",
@@ -811,8 +822,12 @@ TEXTS = {
     "{name} has no faces": "{name} hat keine Flächen",
     "{name} has no extent": "{name} hat keine Ausdehnung",
     "{box} does not enclose any part of {name}": "{box} umschließt keinen Teil von {name}",
-    "{name} was made anew in {n} boxes already, and no more can be remembered": "{name} wurde schon in {n} Quadern neu erzeugt, mehr kann es sich nicht merken",
-    "{name} was made by an earlier version. Regenerate it first": "{name} stammt von einer früheren Version. Bitte zuerst neu erzeugen",
+    "{name} was made anew in {n} boxes already, and no more can be remembered": (
+        "{name} wurde schon in {n} Quadern neu erzeugt, mehr kann es sich nicht merken"
+    ),
+    "{name} was made by an earlier version. Regenerate it first": (
+        "{name} stammt von einer früheren Version. Bitte zuerst neu erzeugen"
+    ),
     "what was made anew in boxes": "was in Quadern neu erzeugt wurde",
     "what it says of its guide is no guide": "was es über seine Formvorlage sagt, ist keine",
     "what it says of its boxes is no list of boxes": "was es über seine Quader sagt, ist keine Liste von Quadern",

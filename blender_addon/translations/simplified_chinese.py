@@ -152,9 +152,13 @@ TEXTS = {
     "Pick a new random seed": "随机选取新的随机种",
     "Variants": "变体",
     "Shape Strength": "形状强度",
-    "How closely the object follows the guide, if there is one. 1 takes its voxels as they are, 0 ignores it": "如果有引导物，物体跟随它的程度。1 表示原样采用其体素，0 表示忽略它",
+    "How closely the object follows the guide, if there is one. 1 takes its voxels as they are, 0 ignores it": (
+        "如果有引导物，物体跟随它的程度。1 表示原样采用其体素，0 表示忽略它"
+    ),
     "Guide": "引导物",
-    "Mesh whose shape the object follows and whose place it takes, such as a blockout. Its children belong to it": "物体跟随其形状并占据其位置的网格，例如粗模。它的子级也包括在内",
+    "Mesh whose shape the object follows and whose place it takes, such as a blockout. Its children belong to it": (
+        "物体跟随其形状并占据其位置的网格，例如粗模。它的子级也包括在内"
+    ),
     "Guide of the restored object": "所恢复物体的引导物",
     "Forget Guide": "忘记引导物",
     "Generate without the guide of the object whose settings were restored": "生成时不使用恢复了设置的物体的引导物",
@@ -376,8 +380,12 @@ TEXTS = {
     "Regenerate with Panel Settings": "按面板设置重新生成",
     "Regenerate with New Seed": "用新随机种重新生成",
     "Again Inside Box": "在框内重新生成",
-    "Generate the part of the object anew that the other selected object, a cube or an empty, encloses": "重新生成物体中被另一个选中物体（立方体或空物体）包围的部分",
-    "Select an object made with Espalier, and a cube or an empty around a part of it": "请选择一个用 Espalier 制作的物体，以及包围其一部分的立方体或空物体",
+    "Generate the part of the object anew that the other selected object, a cube or an empty, encloses": (
+        "重新生成物体中被另一个选中物体（立方体或空物体）包围的部分"
+    ),
+    "Select an object made with Espalier, and a cube or an empty around a part of it": (
+        "请选择一个用 Espalier 制作的物体，以及包围其一部分的立方体或空物体"
+    ),
     "Selected Object": "所选物体",
     "Generated objects are listed here": "生成的物体将列在此处",
     "Count": "数量",
@@ -695,7 +703,9 @@ TEXTS = {
     "{name} has no faces": "{name} 没有面",
     "{name} has no extent": "{name} 没有大小",
     "{box} does not enclose any part of {name}": "{box} 没有包围 {name} 的任何部分",
-    "{name} was made anew in {n} boxes already, and no more can be remembered": "{name} 已在 {n} 个框内重新生成过，无法再记住更多",
+    "{name} was made anew in {n} boxes already, and no more can be remembered": (
+        "{name} 已在 {n} 个框内重新生成过，无法再记住更多"
+    ),
     "{name} was made by an earlier version. Regenerate it first": "{name} 由早期版本制作。请先重新生成",
     "what was made anew in boxes": "在框内重新生成的部分",
     "what it says of its guide is no guide": "其引导物数据不是引导物",

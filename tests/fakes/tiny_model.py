@@ -62,6 +62,16 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
             "channels": [16, 8],
         },
     ),
+    "structure_encoder": (
+        "SparseStructureEncoder",
+        {
+            "in_channels": 1,
+            "latent_channels": LATENT_CHANNELS,
+            "num_res_blocks": 1,
+            "num_res_blocks_middle": 1,
+            "channels": [8, 16],
+        },
+    ),
     "latent_flow": (
         "ElasticSLatFlowModel",
         {
@@ -100,7 +110,7 @@ def write_tiny_model(folder: Path, seed: int = 0) -> Path:
     """Write a model folder whose weights follow from ``seed``, as fp16 safetensors. Returns ``folder``."""
     (folder / "ckpts").mkdir(parents=True)
     generator = torch.Generator().manual_seed(seed)
-    for name, (kind, args) in CONFIGS.items():
+    for name, (kind, args) in sorted(CONFIGS.items(), key=lambda config: config[0] == "structure_encoder"):
         network = NETWORKS[kind](**{key: value for key, value in args.items() if key != "use_fp16"})
         _randomise(network, generator)
         if name == "structure_decoder":

@@ -58,6 +58,7 @@ def test_the_object_takes_the_place_of_its_guide_and_remembers_it(mode: list[str
     assert made.recall(mug)["shape_strength"] == 0.5
     # In place, with another seed: it still has its guide, without the mesh.
     bpy.data.objects.remove(block)
+    bpy.context.view_layer.update()
     select(mug)
     assert bpy.ops.espalier.regenerate(how="SEED") == {"FINISHED"}
     assert pump.jobs.jobs[0].request.voxels == VOXELS
