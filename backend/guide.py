@@ -19,6 +19,9 @@ from .mesh.given import GivenMesh
 from .mesh.voxelize import surface_voxels
 from .protocol import MOST_EDITS, MOST_VOXELS_TEXT, Edit, edits
 
+#: The largest guide whose size single precision can hold; and a little less than 1, so that rounding puts no flat wall
+#: at the end of the grid into the free voxels.
+_LARGEST, _WITHIN = 1e38, 1 - 1e-5
 #: The sides of grids that a text of voxels may name.
 _SIDES = range(2, 129)
 _TEXT = re.compile(r"([0-9]{1,3}):([A-Za-z0-9+/]+={0,2})")
@@ -37,13 +40,14 @@ class Guide:
 
         Those are free, as in ``retexture``: a surface there would be cut off.
         """
-        corners = mesh.vertices.astype(np.float64)
-        low, high = corners[mesh.faces].min(axis=(0, 1)), corners[mesh.faces].max(axis=(0, 1))
-        size = float((high - low).max())
-        if not size > 0:
-            raise SettingsError("guide_unusable", "The guide has no extent.", "Choose an object with faces.")
-        inside = ((corners - (low + high) / 2) * ((1 - 2 / resolution) / size)).clip(-0.5, 0.5)  # loose vertices too
-        return cls(_seen(surface_voxels(inside, mesh.faces, resolution), resolution), resolution)
+        used, faces = np.unique(mesh.faces, return_inverse=True)  # a loose vertex may be far away
+        vertices = mesh.vertices[used]
+        extent = float(np.ptp(vertices.astype(np.float64), axis=0).max())
+        if not 0 < extent < _LARGEST:
+            message = "The guide has no extent." if extent == 0 else "The guide is too large to be measured."
+            raise SettingsError("guide_unusable", message, "Choose an object with faces, of some meters.")
+        moved = GivenMesh(vertices, faces.reshape(-1, 3)).in_cube((1 - 2 / resolution) * _WITHIN)
+        return cls(_seen(surface_voxels(moved.vertices, moved.faces, resolution), resolution), resolution)
 
     @classmethod
     def read(cls, text: str) -> Guide:

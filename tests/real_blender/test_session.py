@@ -127,25 +127,18 @@ def test_files_of_strangers(blender: Blender) -> None:
     assert len(report["checks"]) >= 30
 
 
-def test_the_bundled_model(blender: Blender) -> None:
-    """With the real backend."""
-    require_backend(blender)
-    report = session(blender, "bundled.py", "bundled", python={"ESPALIER_PYTHON": sys.executable})
-    assert len(report["checks"]) >= 40
+#: Sessions with the real backend and the bundled model, and the least number of their checks.
+WITH_THE_MODEL = {"bundled": 40, "explore": 18, "live": 15, "guide": 18}
 
 
-def require_backend(blender: Blender) -> None:
-    """The real backend runs in the Python of these tests. Skips if this Blender cannot see it."""
+@pytest.mark.parametrize("name", WITH_THE_MODEL)
+def test_with_the_bundled_model(blender: Blender, name: str) -> None:
+    """The real backend runs in the Python of these tests."""
     look = f"import subprocess; print('found', subprocess.run([{sys.executable!r}, '-c', 'import torch']).returncode)"
     if "found 0" not in blender.run("--background", "--python-expr", look):
         pytest.skip(f"this Blender sees another system, without {sys.executable}")
-
-
-@pytest.mark.parametrize(("script", "checks"), [("explore.py", 18), ("live.py", 15)])
-def test_what_follows_at_once(blender: Blender, script: str, checks: int) -> None:
-    """Candidates, and the live preview, with the real backend."""
-    require_backend(blender)
-    report = session(blender, script, Path(script).stem, python={"ESPALIER_PYTHON": sys.executable})
-    assert len(report["checks"]) >= checks
-    longest = {name: ms["cpu"] for name, ms in report["main_thread"]["longest_ms"].items() if name not in EXEMPT}
-    assert {name: ms for name, ms in longest.items() if ms > FRAME} == {}
+    report = session(blender, f"{name}.py", name, python={"ESPALIER_PYTHON": sys.executable})
+    assert len(report["checks"]) >= WITH_THE_MODEL[name]
+    if name != "bundled":
+        longest = {name: ms["cpu"] for name, ms in report["main_thread"]["longest_ms"].items() if name not in EXEMPT}
+        assert {name: ms for name, ms in longest.items() if ms > FRAME} == {}
