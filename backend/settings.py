@@ -128,6 +128,7 @@ class Settings:
         float,
         "Shape Strength",
         "How closely the object follows the guide, if there is one. 1 takes its voxels as they are, 0 ignores it",
+        doors=Door.ALL & ~Door.BATCH,
         low=0.0,
         high=1.0,
     )

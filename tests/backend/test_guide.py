@@ -152,8 +152,8 @@ def packed(content: bytes) -> str:
         "16:" + packed(bytes(512)),  # nothing in it
         "16:" + packed(b"\xff" * 511),
         "16:" + packed(b"\xff" * 513),
-        "2:" + packed(bytes(1 << 30))[:1000],
-        "64:" + packed(b"\xff" * (64 << 20)),  # a bomb, which is unpacked no further than a guide goes
+        "2:" + packed(bytes(1 << 20))[:1000],
+        "64:" + packed(b"\xff" * (8 << 20)),  # a bomb, which is unpacked no further than a guide goes
         "16:" + "A" * 64,
         "16:AAA=B",
         "x" * (protocol.MOST_VOXELS_TEXT + 1),

@@ -131,7 +131,7 @@ def list_known() -> dict[str, protocol.ModelInfo]:
 def test_batch_knows_every_setting(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "a.png").touch()
     names = offered(Door.BATCH)
-    assert set(names) == protocol.ABOUT.keys() - {"formats"}
+    assert set(names) == protocol.ABOUT.keys() - {"formats", "shape_strength"}  # guides are meshes of a scene
     options = batch.parse(
         [str(tmp_path / "a.png"), "--out", str(tmp_path / "out"), *arguments(names)], list_known, "batch.py"
     )
