@@ -288,8 +288,9 @@ class Pipeline:
         base = None
         if edits:  # what is not in the last box; it is kept, or made again without a word of its progress
             silent = Clock(self.device, check=clock.check)
-            shape = {"structure": structure, "guide": guide, "edits": edits[:-1]}
-            base = self.reconstruct(images, settings, silent, kept=kept, **shape)
+            base = self.reconstruct(
+                images, settings, silent, structure=structure, guide=guide, edits=edits[:-1], kept=kept
+            )
         generator = torch.Generator().manual_seed(edits[-1][2] if edits else settings.seed)
         networks = (
             self.image_encoder,

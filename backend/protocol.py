@@ -394,16 +394,11 @@ def edits(values: object) -> tuple[Edit, ...] | None:
 
 def _edit(value: object) -> Edit | None:
     match value:
-        case ([x, y, z], [to_x, to_y, to_z], seed):
-            sides = ((x, to_x), (y, to_y), (z, to_z))
-            if any(type(number) not in (int, float) for side in sides for number in side) or problem("seed", seed):
-                return None
-            if all(-1 <= low < high <= 1 for low, high in sides):
-                return (
-                    (float(x), float(y), float(z)),
-                    (float(to_x), float(to_y), float(to_z)),
-                    int(typing.cast(int, seed)),
-                )
+        case ([_, _, _] as low, [_, _, _] as high, seed) if not problem("seed", seed):
+            if all(type(number) in (int, float) for number in (*low, *high)):
+                first, last = (tuple(float(number) for number in corner) for corner in (low, high))
+                if all(-1 <= start < end <= 1 for start, end in zip(first, last, strict=True)):
+                    return typing.cast(Edit, (first, last, seed))
     return None
 
 

@@ -193,8 +193,7 @@ class Shape:
 
     def noted(self, resolution: int) -> dict[str, Any]:
         """The fields of a request that ask for the same shape again, without the guide's mesh."""
-        mesh = isinstance(self.given, GivenMesh)
-        guide = Guide.of_mesh(self.given, resolution) if mesh else self.given  # type: ignore[arg-type]
+        guide = Guide.of_mesh(self.given, resolution) if isinstance(self.given, GivenMesh) else self.given
         return {"voxels": "" if guide is None else guide.text(), "edits": [list(edit) for edit in self.edits]}
 
 

@@ -34,7 +34,7 @@ from tests.real_blender.driver import (
 EXAMPLES = Path(__file__).parents[2] / "examples"
 JOB = 400.0  # seconds that jobs may take on a machine that has other things to do
 #: The middles and the sizes of the blocks of a chair: a seat, a back, four legs.
-BLOCKS = [((0, 0, 1.0), (1.1, 1.0, 0.16)), ((0, 0.44, 1.6), (1.1, 0.14, 1.2))]
+BLOCKS = [((0.0, 0.0, 1.0), (1.1, 1.0, 0.16)), ((0.0, 0.44, 1.6), (1.1, 0.14, 1.2))]
 BLOCKS += [((x, y, 0.48), (0.14, 0.14, 0.96)) for x in (-0.46, 0.46) for y in (-0.4, 0.4)]
 PLACE = np.array((-1.4, 0.0, 0.0))
 
