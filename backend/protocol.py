@@ -395,10 +395,12 @@ def edits(values: object) -> tuple[Edit, ...] | None:
 def _edit(value: object) -> Edit | None:
     match value:
         case ([_, _, _] as low, [_, _, _] as high, seed) if not problem("seed", seed):
-            if all(type(number) in (int, float) for number in (*low, *high)):
-                first, last = (tuple(float(number) for number in corner) for corner in (low, high))
-                if all(-1 <= start < end <= 1 for start, end in zip(first, last, strict=True)):
-                    return typing.cast(Edit, (first, last, seed))
+            corners = [
+                float(each) for each in (*low, *high) if isinstance(each, int | float) and type(each) is not bool
+            ]
+            ordered = all(-1 <= start < end <= 1 for start, end in zip(corners[:3], corners[3:], strict=False))
+            if len(corners) == 6 and ordered:
+                return typing.cast(Edit, (tuple(corners[:3]), tuple(corners[3:]), seed))
     return None
 
 
