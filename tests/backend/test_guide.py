@@ -390,7 +390,7 @@ def test_the_bundled_model_follows_a_blockout_the_more_the_stronger(mini: Pipeli
     guide = Guide.of_mesh(SEAT, 16)
     wanted, image = grid_of(guide.voxels, 16), load_image(EXAMPLES / "chair.png", "automatic", None, None)
     kept, means = Kept(1 << 28), []
-    for strength in (0.0, 0.3, 0.6, 0.9, 1.0):
+    for strength in (0.0, 0.3, 0.6, 0.9):
         found = []
         for seed in (1, 2):
             chosen = Settings(seed=seed, shape_strength=strength, retry_seconds=0.0)
@@ -398,7 +398,7 @@ def test_the_bundled_model_follows_a_blockout_the_more_the_stronger(mini: Pipeli
             found.append(iou(grid_of(made.coords[:, 1:].numpy(), 16), wanted))
         means.append(float(np.mean(found)))
     assert means == sorted(means)
-    assert means[0] < 0.4 < 0.8 < means[3] < means[4] == 1.0
+    assert means[0] < 0.4 < 0.8 < means[3]
 
 
 @pytest.mark.parametrize("edit", [UPPER, CORNER])
