@@ -10,10 +10,11 @@ import bpy
 
 from ...backend import protocol
 from .. import pump
+from ..jobs.inputs import Content, ImageFile
 from ..jobs.queue import Job, Target
 from ..scene import candidates, viewport
 from ..scene.candidates import Candidate
-from . import generate, images, placement, properties
+from . import generate, guide, images, placement, properties
 
 #: Where the files of candidates lie, in Blender's temporary folder.
 FOLDER = "espalier-candidates"
@@ -40,17 +41,19 @@ def again(context: bpy.types.Context) -> None:
 
 def missing(job: Job) -> Job:
     """A job for the candidates that a failed job did not make. Raises OSError."""
-    left = range(len(job.candidates), len(job.request.seeds))
+    left, out = range(len(job.candidates), len(job.request.seeds)), new_folder()
+    files = {} if job.writer is None else job.writer.files
     request: protocol.Generate = replace(
         job.request,
         job=uuid.uuid4().hex,
-        out=str(new_folder()),
+        out=str(out),
+        guide=_guide_in(out, job.request, files),
         seeds=tuple(job.request.seeds[index] for index in left),
         views=tuple(job.request.views[index] for index in left) if job.request.views else (),
     )
     places = tuple(job.places[index] for index in left)
     again = Job(request, job.target, sources=job.sources, places=places)
-    return generate.start_writing(again, {} if job.writer is None else job.writer.files)
+    return generate.start_writing(again, files)
 
 
 def take(context: bpy.types.Context, candidate: Candidate) -> None:
@@ -79,6 +82,7 @@ def finish(context: bpy.types.Context, made_by: Job, index: int, views: tuple[in
         seed=of.seeds[index],
         seeds=(),
         views=(),
+        guide=_guide_in(out, of, files),
     )
     target = replace(made_by.target, location=made_by.places[index])
     job = Job(request, target, sources=tuple(made_by.sources[view] for view in views))
@@ -87,6 +91,17 @@ def finish(context: bpy.types.Context, made_by: Job, index: int, views: tuple[in
     viewport.rename(key, job.id)
     pump.submit(generate.start_writing(job, files))
     return job
+
+
+def _guide_in(out: Path, of: protocol.Generate, files: dict[Path, Content]) -> str:
+    """The path of a request's guide in another job's folder, and the file among those to write; "" if it has none.
+
+    Raises OSError if the guide's file is gone.
+    """
+    if not of.guide or Path(of.guide) in files:
+        return of.guide  # one that is still to be written is written where it was to be
+    files[out / "guide.npz"] = ImageFile(Path(of.guide))
+    return str(out / "guide.npz")
 
 
 def put_away(but: Candidate | None = None) -> None:
@@ -127,7 +142,7 @@ def _submit(job: Job) -> None:
 def _new_job(context: bpy.types.Context, there: list[Candidate], in_place: bool = False) -> Job:
     """A job for candidates with other seeds than those that are there; beside them, or ``in_place`` of them."""
     panel = context.scene.espalier
-    first, size = placement.find_place(context)
+    first, size = guide.find_place(context)
     target = pump.target(context, first, size)
     count, begin = panel.candidates, len(there)
     if there and (old := there[0].job.target) is not None and _is_same_scene(target, old):
@@ -139,7 +154,9 @@ def _new_job(context: bpy.types.Context, there: list[Candidate], in_place: bool 
     settings = properties.chosen_settings(panel) | {"seeds": _seeds(panel, there), "views": _views(panel, begin)}
     sources = tuple(images.source(item) for item in panel.images)
     pictures = images.collect(panel)
-    job = generate.job_with(settings, pictures, sources=sources, target=target, folder=new_folder())
+    job = generate.job_with(
+        settings, pictures, sources=sources, target=target, folder=new_folder(), shape=guide.fields(context)
+    )
     job.places = tuple(places)
     return job
 

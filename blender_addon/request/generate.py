@@ -52,7 +52,7 @@ def new_jobs(context: bpy.types.Context) -> list[Job]:
     """
     settings = context.scene.espalier
     pictures = images.collect(settings)
-    location, size = guide.place(context) or placement.find_place(context)
+    location, size = guide.find_place(context)
     return [
         new_job(
             context,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ..scene.made import BESIDE
 from ..scene.mesh_arrays import triangles
 from ..translations import translate
+from . import placement
 from .placement import Location
 
 
@@ -35,6 +36,28 @@ def place(context: bpy.types.Context) -> tuple[Location, float] | None:
     middle = ((low + high) / 2).tolist()
     size = float((high - low).max())
     return ((middle[0], middle[1], float(low[2])), size) if size > 0 else None
+
+
+def find_place(context: bpy.types.Context) -> tuple[Location, float]:
+    """Where a new object goes, and its longest side: the guide's place if there is one, else what the settings say."""
+    return place(context) or placement.find_place(context)
+
+
+def state(context: bpy.types.Context) -> tuple[object, ...]:
+    """What changes when the guide that the panel shows does, and costs little to look at."""
+    guide = chosen(context)
+    if guide is None:
+        return tuple(fields(context).items())
+    return tuple(
+        (
+            each.session_uid,
+            *(tuple(row) for row in each.matrix_world),
+            *(tuple(corner) for corner in each.bound_box),
+            len(each.data.vertices),
+            len(each.data.polygons),
+        )
+        for each in _meshes(guide)
+    )
 
 
 def chosen(context: bpy.types.Context) -> bpy.types.Object | None:

@@ -28,7 +28,7 @@ from .. import pump
 from ..jobs.inputs import Content, InputWriter
 from ..jobs.queue import Job, State, Target
 from ..scene import viewport
-from . import explore, images, placement, properties
+from . import explore, guide, images, placement, properties
 from .brush_watch import BrushWatch
 from .file_watch import FileWatch
 
@@ -54,6 +54,7 @@ class Wanted:
     settings: tuple[tuple[str, Any], ...]
     images: tuple[Version, ...]
     points: tuple[protocol.Point | None, ...]
+    guide: tuple[object, ...] = ()
 
 
 @dataclass
@@ -112,7 +113,7 @@ def start(context: bpy.types.Context) -> None:
     """Have a preview follow the settings of this scene. Raises OSError."""
     global _live
     stop()
-    target = pump.target(context, *placement.find_place(context))
+    target = pump.target(context, *guide.find_place(context))
     _live = _Live(context.scene.session_uid, target, (*_placed_by(context.scene), 0), explore.new_folder())
     _live.brush.start()
     step()
@@ -227,7 +228,9 @@ def _may_end(job: Job, seconds: float | None) -> bool:
 
 
 def _placed_by(scene: bpy.types.Scene) -> tuple[object, ...]:
-    return scene.espalier.place, scene.espalier.size, tuple(scene.cursor.location)
+    panel = scene.espalier
+    guided = guide.state(bpy.context) if bpy.context.scene == scene and panel.guide is not None else ()
+    return panel.place, panel.size, tuple(scene.cursor.location), guided
 
 
 def _place(live: _Live, scene: bpy.types.Scene) -> None:
@@ -236,7 +239,7 @@ def _place(live: _Live, scene: bpy.types.Scene) -> None:
     if wanted == live.placed or bpy.context.scene != scene:
         return
     live.placed = wanted
-    location, size = placement.find_place(bpy.context)
+    location, size = guide.find_place(bpy.context)
     live.target = replace(live.target, location=placement.beside(location, size, live.kept), size=size)
     if live.shown is not None:
         live.shown.target, live.shown.places = live.target, (live.target.location,)
@@ -261,7 +264,8 @@ def _wanted(live: _Live, scene: bpy.types.Scene) -> Wanted | None:
     if len(versions) < len(sources):
         return live.asked
     settings = properties.chosen_settings(panel)
-    return Wanted(tuple(settings.items()), tuple(versions), tuple(map(images.point, panel.images)))
+    guided = guide.state(bpy.context) if bpy.context.scene == scene else live.asked.guide if live.asked else ()
+    return Wanted(tuple(settings.items()), tuple(versions), tuple(map(images.point, panel.images)), guided)
 
 
 def _ask(live: _Live, wanted: Wanted) -> None:
@@ -297,7 +301,10 @@ def _new_job(live: _Live, wanted: Wanted) -> Job:
         files |= copied
     out = live.folder / uuid.uuid4().hex
     out.mkdir()
-    settings = dict(wanted.settings)
+    settings, shape = dict(wanted.settings), guide.fields(bpy.context) if wanted.guide else {}
+    if "guide" in shape:
+        files[out / "guide.npz"] = shape["guide"]
+        shape = {"guide": str(out / "guide.npz")}
     request = protocol.Generate(
         out.name,
         tuple(live.copies[version] for version in wanted.images),
@@ -306,6 +313,7 @@ def _new_job(live: _Live, wanted: Wanted) -> Job:
         painted=tuple(painted) if any(painted) else (),
         seeds=(settings["seed"],),
         **settings,
+        **shape,
     )
     job = Job(request, live.target, sources=tuple(version.named for version in wanted.images))
     job.places = (live.target.location,)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import uuid
 from pathlib import Path
+from typing import Any
 
 import bpy
 
+from ...backend import protocol
 from .. import pump
 from ..jobs.inputs import Content, ImageFile
 from ..jobs.queue import Job, Target
@@ -39,12 +41,20 @@ def retried(context: bpy.types.Context, job: Job, *, seed: int, low_memory: bool
         job=uuid.uuid4().hex,
         images=tuple(paths),
         low_memory=job.request.low_memory or low_memory,
-        seed=seed,
+        **_seeded(job.request, seed),
     )
     Path(request.out).mkdir(parents=True, exist_ok=True)  # somebody may have cleared the temporary folder
     again = Job(request, job.target or _new_target(context, job), sources=job.sources, replaces=job.replaces)
     again.digests = job.digests
     return generate.start_writing(again, files)
+
+
+def _seeded(request: protocol.Generate, seed: int) -> dict[str, Any]:
+    """The fields of a request with another seed. In boxes that are made anew, it is the last box's."""
+    if not request.edits or seed == request.seed:
+        return {"seed": seed}
+    *before, (low, high, _) = request.edits
+    return {"edits": (*before, (low, high, seed))}
 
 
 def _is_of_an_image(path: Path, job: Job) -> bool:

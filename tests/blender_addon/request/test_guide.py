@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from pathlib import Path
 from typing import Any
 
 import bpy
@@ -12,8 +14,8 @@ from espalier.backend import protocol
 from espalier.blender_addon import pump
 from espalier.blender_addon.jobs.journal import Journal
 from espalier.blender_addon.jobs.queue import Job
-from espalier.blender_addon.request import again, box, generate, guide
-from espalier.blender_addon.scene import history, made
+from espalier.blender_addon.request import again, box, explore, generate, guide, live, retry
+from espalier.blender_addon.scene import candidates, history, made
 
 from tests.blender_addon.request.test_again import Until, idle, positions, select
 from tests.fakes.fake_backend import VOXELS
@@ -230,3 +232,54 @@ def test_what_a_stranger_wrote_is_refused_in_words(mug: bpy.types.Object, name: 
 def test_a_cube_that_a_stranger_wrote_is_none(mug: bpy.types.Object, text: object) -> None:
     mug[made.CUBE] = text
     assert made.cube(mug) is None
+
+
+def test_candidates_and_what_is_made_of_them_have_the_guide(mode: list[str], until: Until) -> None:
+    panel = bpy.context.scene.espalier
+    panel.guide, panel.candidates = blockout(), 4
+    bpy.ops.espalier.explore()
+    until(idle, pump.step)
+    first = candidates.listed()[0]
+    asked = sent_guide(first.job)
+    assert first.job.places[0] == pytest.approx((5, 1, 0))
+    explore.take(bpy.context, first)
+    (taken,) = pump.jobs.jobs
+    assert Path(taken.request.guide).parent == Path(taken.request.out)
+    explore.forget()
+    np.testing.assert_array_equal(sent_guide(taken)["vertices"], asked["vertices"])
+    until(idle, pump.step)
+
+
+def test_the_live_preview_follows_the_guide(mode: list[str], tmp_path: Path, until: Until) -> None:
+    (tmp_path / "mug.png").write_bytes(b"a picture")
+    panel, block = bpy.context.scene.espalier, blockout()
+    panel.guide = block
+
+    def step() -> None:
+        pump.step()
+        live.step()
+
+    def preview() -> Any:
+        return live._live.shown if live._live is not None else None
+
+    live.start(bpy.context)
+    until(preview, step)
+    first = preview()
+    assert len(sent_guide(first)["faces"]) == 24
+    block.children[0].location.z += 1
+    bpy.context.view_layer.update()
+    until(lambda: preview() is not first, step)
+    assert np.ptp(sent_guide(preview())["vertices"], axis=0)[2] == pytest.approx(4)
+    panel.shape_strength = 0.0
+    until(lambda: preview().request.guide == "", step)
+    live.stop()
+
+
+def test_another_seed_for_a_box_that_failed_is_the_seed_of_that_box(mode: list[str], until: Until) -> None:
+    (job,) = generate.new_jobs(bpy.context)
+    edits = (EDIT, ((0.0, 0.0, 0.0), (0.5, 0.5, 0.5), 8))
+    job.request = dataclasses.replace(job.request, edits=edits)
+    same = retry.retried(bpy.context, job, seed=job.request.seed, low_memory=False)
+    assert same.request.edits == edits
+    other = retry.retried(bpy.context, job, seed=99, low_memory=False)
+    assert (other.request.seed, other.request.edits) == (job.request.seed, (EDIT, (*edits[1][:2], 99)))
