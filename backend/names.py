@@ -58,11 +58,11 @@ def numbered(name: str, is_free: Callable[[str], bool]) -> str:
 def seen_from(folder: Path, path: str) -> str:
     """An absolute path as a file in ``folder`` has it: one that is shared or moved tells nobody's folders.
 
-    Names that are no absolute paths stay, and paths on another drive.
+    Names that are no absolute paths stay. Of a path on another drive, only the last part is told.
     """
     if not os.path.isabs(path):
         return printable(path)
     try:
         return printable(os.path.relpath(path, folder).replace(os.sep, "/"))
     except ValueError:  # on another drive
-        return printable(path)
+        return printable(re.split(r"[/\\]", path.rstrip("/\\"))[-1])

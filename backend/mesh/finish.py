@@ -258,7 +258,11 @@ def note_on_surface(mesh: FinishedMesh, faces: int | None, quads: bool = False) 
     if faces is None:
         faces = len(mesh.faces)
     if len(mesh.faces) < (ENOUGH_QUADS if mesh.counts["quads"] else ENOUGH) * faces:
-        notes.append(f"The surface has only {len(mesh.faces):,} faces.")
+        asked = f"{faces:,} faces were asked for, but"
+        if mesh.counts["quads"]:
+            notes.append(f"{asked} the quads that fit onto this surface have {len(mesh.faces):,} triangles.")
+        else:
+            notes.append(f"{asked} the surface that the model made has only {len(mesh.faces):,}, and none are added.")
     if len(mesh.faces) > faces:
         notes.append(f"With fewer than {len(mesh.faces):,} faces, parts of the surface would cross.")
     if mesh.collision is not None and mesh.collision.note:

@@ -57,4 +57,17 @@ def test_paths_are_told_as_seen_from_the_file_that_names_them(tmp_path: Path) ->
     assert seen_from(tmp_path / "out", str(tmp_path / "in" / "mug.png")) == "../in/mug.png"
     assert seen_from(tmp_path, str(tmp_path / "mug.png")) == "mug.png"
     assert seen_from(tmp_path, "mini") == "mini"
+
+
+def test_a_path_on_another_drive_is_told_by_its_last_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def other_drive(path: str, start: object) -> str:
+        raise ValueError("path is on mount 'D:', start on mount 'C:'")
+
+    monkeypatch.setattr(os.path, "relpath", other_drive)
+    monkeypatch.setattr(os.path, "isabs", lambda path: True)
+    assert seen_from(tmp_path, "D:\\anna\\mug.png") == "mug.png"
+    assert seen_from(tmp_path, "/anna/my model/") == "my model"
+
+
+def test_names_that_are_no_utf8_are_told(tmp_path: Path) -> None:
     assert seen_from(tmp_path, str(tmp_path / os.fsdecode(b"\xff.png"))) == "\ufffd.png"

@@ -272,6 +272,15 @@ def test_simplification_keeps_to_an_error_bound(bound: float) -> None:
     assert len(faces) < len(raw.faces)
 
 
+def test_fewer_faces_than_asked_for_are_told_with_the_reason() -> None:
+    raw = extract_mesh(*features_of(chair, 16), 16)
+    made = finish(raw, faces=200_000, texture_size=64)
+    count = f"{len(made.faces):,}"
+    assert "200,000 faces were asked for" in note_on_surface(made, 200_000)
+    assert f"the surface that the model made has only {count}" in note_on_surface(made, 200_000)
+    assert note_on_surface(made, len(made.faces)) == ""
+
+
 @pytest.mark.parametrize("quads", [False, True])
 def test_an_asset_within_an_error_has_few_faces(quads: bool) -> None:
     raw = extract_mesh(*features_of(chair, 32), 32)
