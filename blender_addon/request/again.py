@@ -12,6 +12,8 @@ from ...backend import protocol
 from .. import pump
 from ..jobs.journal import SavedObject
 from ..jobs.queue import Job
+from ..scene import paths
+from ..scene.made import has_raw
 from ..translations import translate
 from . import generate, images, properties
 from .placement import Location
@@ -40,10 +42,11 @@ def request_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     A setting that the object lacks was left to the model. Or the object is from an earlier version that did not know
     the setting: then it has its default.
     """
-    return {
+    found = {
         name: settings.get(name, None if protocol.ABOUT[name].own else protocol.default(name))
         for name in protocol.names(protocol.Door.OBJECT)
     }
+    return found | {"model": paths.absolute(found["model"])}
 
 
 def points(settings: Mapping[str, Any]) -> tuple[protocol.Point | None, ...]:
@@ -74,7 +77,7 @@ def new_job(
     return generate.job_with(
         request_settings(settings) | {"seed": seed},
         pictures,
-        sources=tuple(settings["images"]),
+        sources=tuple(map(paths.absolute, settings["images"])),
         target=pump.target(context, location, size),
         shape=shape,
     )
@@ -83,6 +86,8 @@ def new_job(
 def in_place_of(job: Job, target: bpy.types.Object) -> Job:
     """The same job, changed so that its result replaces an object."""
     assert job.target is not None
+    if not job.request.mesh and has_raw(target):  # then it gets a new one, whatever the settings say
+        job.request = replace(job.request, keep_raw=True)
     job.target = replace(job.target, replaces=target.session_uid)
     job.replaces = SavedObject(bpy.data.filepath, target.name) if bpy.data.filepath else None
     return job

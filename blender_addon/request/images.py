@@ -18,7 +18,7 @@ import numpy as np
 from ...backend import protocol
 from ...backend.names import ADDED, asset_name
 from ..jobs.inputs import Content, ImageFile, Pixels
-from ..scene import travel
+from ..scene import paths
 from ..scene.made import MOST_IMAGES
 from ..scene.mesh_import import create_image
 from ..translations import translate
@@ -38,7 +38,7 @@ EDITED = " cut-out"
 
 def original(item: EspalierImage) -> str:
     """The source of the image itself: a path, or ``image:NAME`` for one of this .blend."""
-    return DATABLOCK + item.image.name if item.image else bpy.path.abspath(item.path)
+    return DATABLOCK + item.image.name if item.image else paths.absolute(item.path)
 
 
 def listed(settings: EspalierSettings) -> list[EspalierImage]:
@@ -64,7 +64,7 @@ def add_source(settings: EspalierSettings, named: str, at: protocol.Point | None
 
     False if it is an image of a .blend, but not of this one.
     """
-    named = travel.absolute(named)
+    named = paths.absolute(named)
     if named in map(source, settings.images):
         return True
     image = datablock(named)
@@ -79,7 +79,7 @@ def add_source(settings: EspalierSettings, named: str, at: protocol.Point | None
         added.image = image
     else:
         thumbnails.forget(named)
-        added.path = named
+        added.path = paths.kept(named)
     if at is not None:
         added.use_point, added.point = True, at
     return True
@@ -94,7 +94,7 @@ def title(item: EspalierImage) -> str:
     """The text below the thumbnail."""
     if item.image or not item.path:
         return (item.image or item.cutout).name if item.image or item.cutout else ""
-    return Path(bpy.path.abspath(item.path)).name
+    return Path(paths.absolute(item.path)).name
 
 
 def icon(item: EspalierImage) -> int:
@@ -103,7 +103,7 @@ def icon(item: EspalierImage) -> int:
         if not item.image.preview:
             return 0
         return thumbnails.image_icon(source(item), item.image.preview, lambda: _turn(item.image))
-    return thumbnails.icon(bpy.path.abspath(item.path)) if item.path else 0
+    return thumbnails.icon(paths.absolute(item.path)) if item.path else 0
 
 
 def is_missing(item: EspalierImage) -> bool:
@@ -111,7 +111,7 @@ def is_missing(item: EspalierImage) -> bool:
     if item.cutout:
         return False
     if item.image is None:
-        return not Path(bpy.path.abspath(item.path)).is_file()
+        return not Path(paths.absolute(item.path)).is_file()
     return item.image.source == "FILE" and not (
         item.image.packed_file or item.image.has_data or Path(_file_of(item.image)).is_file()
     )
@@ -145,7 +145,7 @@ def collect(settings: EspalierSettings) -> list[Picture]:
 def picture(named: str, at: protocol.Point | None = None) -> Picture:
     """The image of a source as it is now. Raises ValueError if it has no pixels or is no longer in this .blend."""
     if not is_datablock(named):
-        return Picture(Path(named).stem, _opened(travel.absolute(named)), at)
+        return Picture(Path(named).stem, _opened(paths.absolute(named)), at)
     image = datablock(named)
     if image is None:
         gone = translate("The image {name} is no longer in this file")
@@ -158,7 +158,7 @@ def picture(named: str, at: protocol.Point | None = None) -> Picture:
 def file_read(named: str) -> str | None:
     """The path of the file that the backend gets a copy of for a source; None if it gets what the .blend holds."""
     if not is_datablock(named):
-        return travel.absolute(named)
+        return paths.absolute(named)
     image = datablock(named)
     return _file_of(image) if image is not None and not image.packed_file and _is_readable(image) else None
 

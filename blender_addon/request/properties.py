@@ -22,6 +22,7 @@ from bpy.props import (
 
 from ...backend import protocol
 from .. import installation
+from ..scene import paths
 from ..translations import translate
 from .guide import can_guide
 from .quality import Quality, family_of, qualities, steps_label, title_of
@@ -195,6 +196,13 @@ class EspalierSettings(bpy.types.PropertyGroup):
         name="Placement",
         description="Where to place the object",
         items=[
+            (
+                "FREE",
+                "Free Ground",
+                "Beside what is there, where nothing is in the way, or at the 3D cursor if you have moved it",
+                "SNAP_FACE",
+                4,
+            ),
             ("CURSOR", "3D Cursor", "At the 3D cursor", "PIVOT_CURSOR", 0),
             (
                 "GROUND",
@@ -206,7 +214,7 @@ class EspalierSettings(bpy.types.PropertyGroup):
             ("ORIGIN", "World Origin", "At the origin of the world", "WORLD", 2),
             ("ACTIVE", "Active Object", "At the location of the active object, with the same size", "OBJECT_DATA", 3),
         ],
-        default="CURSOR",
+        default="FREE",
     )
     size: FloatProperty(
         name="Size",
@@ -265,7 +273,7 @@ def chosen_settings(settings: EspalierSettings) -> dict[str, Any]:
         left = about.own and not getattr(settings, f"use_{name}")
         chosen[name] = None if left else about.kind(getattr(settings, name))
     if _own_folder(settings.model):
-        chosen["model"] = bpy.path.abspath(settings.model)
+        chosen["model"] = paths.absolute(settings.model)
     return chosen
 
 
@@ -285,7 +293,7 @@ def show_setting(settings: EspalierSettings, name: str, value: Any) -> bool:
 
 def _own_folder(model: str) -> bool:
     """Whether the model is the path of a folder that holds one."""
-    return Path(bpy.path.abspath(model), "pipeline.json").is_file()
+    return Path(paths.absolute(model), "pipeline.json").is_file()
 
 
 def lacks_model(settings: EspalierSettings) -> bool:

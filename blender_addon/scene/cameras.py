@@ -14,8 +14,8 @@ from mathutils import Euler, Matrix, Vector
 from ...backend import protocol
 from ..translations import translate
 from .made import CAMERAS, MOST_IMAGES, MOST_LETTERS, MOST_METRES, Unreadable
+from .paths import absolute
 from .replace import extent
-from .travel import absolute
 
 #: The numbers that are known of a camera.
 NUMBERS = tuple(each.name for each in dataclasses.fields(protocol.ImageCamera) if each.name != "painted")

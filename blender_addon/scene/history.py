@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from ...backend import protocol
 from ...backend.formats import TILES, UDIM
 from ..jobs.queue import Job
-from . import made, travel
+from . import made, paths
 from .portrait import SIZE, draw_portrait
 
 MAX_ENTRIES = 60
@@ -124,7 +124,7 @@ def icon(entry: Entry) -> int:
 
 def dump(path: str = "") -> str:
     """The list as text, as it is saved with a file at ``path``."""
-    beside = travel.folder_of(path)
+    beside = paths.folder_of(path)
     return json.dumps([_as_json(entry, beside) for entry in entries])
 
 
@@ -229,11 +229,12 @@ def _draw(entry: Entry, surface: Path | IO[bytes]) -> None:
 
 def _as_json(entry: Entry, folder: str) -> dict[str, Any]:
     picture = "" if entry.picture is None else base64.b64encode(zlib.compress(entry.picture.tobytes(), 9)).decode()
-    images = [travel.relative(image, folder) for image in entry.settings.get("images", ())]
+    images = [paths.relative(image, folder) for image in entry.settings.get("images", ())]
+    model = paths.relative(entry.settings.get("model", ""), folder)
     return {
         "id": entry.id,
         "name": entry.name,
-        "settings": entry.settings | {"images": images},
+        "settings": entry.settings | {"images": images} | ({"model": model} if model else {}),
         "size": entry.size,
         "picture": picture,
     }
@@ -247,7 +248,7 @@ def _from_json(values: Any) -> Entry:
     if not isinstance(identifier, str) or not isinstance(name, str) or max(len(identifier), len(name)) > MAX_NAME:
         raise ValueError("an entry without id or name")
     settings = made.checked({**values["settings"], "size": values.get("size")})
-    settings["images"] = tuple(map(travel.absolute, settings["images"]))
+    settings["images"] = tuple(map(paths.absolute, settings["images"]))
     return Entry(identifier, name, settings, settings.pop("size"), picture=_pixels(picture) if picture else None)
 
 

@@ -14,11 +14,16 @@ from numpy.typing import NDArray
 
 from ...backend import protocol
 from ..translations import translate
+from .paths import kept
 
 #: The prefix of the names of the custom properties.
 PREFIX = "espalier_"
 #: What the user should know about how the object was made.
 NOTE = PREFIX + "note"
+#: How an object was painted. How its shape was made is kept too.
+TEXTURE = PREFIX + "texture"
+#: Marks a material as one that came with a texture.
+OWN = PREFIX + "material"
 #: Where its images were taken from, see ``cameras``.
 CAMERAS = PREFIX + "cameras"
 #: Where its mesh was in the cube that the networks work in, as JSON: the centre of its bottom, and its longest side.
@@ -45,7 +50,7 @@ def remember(target: bpy.types.Object, settings: Mapping[str, Any], size: float)
     Settings that were left to the model (None) are not written.
     """
     if "images" in settings:
-        target[PREFIX + "images"] = json.dumps(list(settings["images"]))
+        target[PREFIX + "images"] = json.dumps([kept(image) for image in settings["images"]])
         target.pop(PREFIX + "points", None)
         if any(settings.get("points", ())):
             target[PREFIX + "points"] = json.dumps(list(settings["points"]))
@@ -59,6 +64,18 @@ def remember(target: bpy.types.Object, settings: Mapping[str, Any], size: float)
         if value is not None:
             too_large = protocol.ABOUT[name].kind is int and not -LIMIT <= value < LIMIT
             target[PREFIX + name] = str(value) if too_large else value
+    if settings.get("model"):
+        target[PREFIX + "model"] = kept(settings["model"])  # perhaps the path of a folder
+
+
+def remember_texture(target: bpy.types.Object, settings: Mapping[str, Any]) -> None:
+    """Write how an object was painted."""
+    told = {key: settings[key] for key in ("images", "model", "seed", "steps") if key in settings}
+    if "images" in told:
+        told["images"] = [kept(image) for image in told["images"]]
+    if told.get("model"):
+        told["model"] = kept(told["model"])
+    target[TEXTURE] = json.dumps(told)
 
 
 def remember_cube(target: bpy.types.Object, vertices: NDArray[np.float32]) -> None:
@@ -179,6 +196,11 @@ def besides(target: bpy.types.Object, kind: str) -> dict[int, bpy.types.Object]:
         if child.type == "MESH" and isinstance(number, int) and 0 < number <= MOST_BESIDE:
             found.setdefault(number, child)
     return dict(sorted(found.items()))
+
+
+def has_raw(target: bpy.types.Object) -> bool:
+    """Whether the mesh as it was decoded is kept beside an object."""
+    return any(BESIDE in child and LEVEL not in child and HULL not in child for child in target.children)
 
 
 def shown(target: bpy.types.Object, name: str) -> str:

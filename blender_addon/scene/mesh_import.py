@@ -20,7 +20,7 @@ from ...backend import protocol
 from ...backend.asset_facts import ROUGHNESS, image_name, standing
 from ...backend.formats import TEXTURES, TILES, UDIM, hull_name
 from ...backend.names import key, numbered
-from .made import BESIDE, HULL, LEVEL, MOST_BESIDE, NOTE, remember, remember_cameras, remember_cube
+from .made import BESIDE, HULL, LEVEL, MOST_BESIDE, NOTE, OWN, remember, remember_cameras, remember_cube
 from .seams import mark_seams
 
 UV_MAP = "UVMap"
@@ -257,6 +257,7 @@ def create_material(
     occlusion themselves. If it is ``rough``, its green and blue are the roughness and the metalness.
     """
     material = bpy.data.materials.new(name)
+    material[OWN] = True
     if bpy.app.version < (5, 0, 0):
         material.use_nodes = True  # from 5.0 on every material has nodes
     nodes, links = material.node_tree.nodes, material.node_tree.links

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,13 +15,12 @@ from numpy.typing import NDArray
 
 from ...backend import protocol
 from ..translations import translate
-from .made import LEVEL, NOTE, PREFIX, besides
+from .carry_over import own_slots, put_on
+from .made import LEVEL, NOTE, besides, remember_texture
 from .mesh_arrays import active_uvs, read_integers, triangle_loops
 from .mesh_import import create_image, create_material
 from .seams import has_seams, mark_seams
 
-#: The custom property that keeps how an object was painted. How its shape was made is kept too.
-TEXTURE = PREFIX + "texture"
 UV_MAP = "Espalier"
 
 
@@ -64,22 +62,15 @@ def paint(
     elif (own := target.data.uv_layers.active) is not None:
         own.active_render = True  # the texture is for the map that was chosen, not for another one that was rendered
     name = f"{target.name} texture"
-    for slot in target.material_slots:
-        slot.link = "DATA"
-    target.data.materials.clear()
+    own = {target.material_slots[number].material for number in own_slots(target)}
     material = create_material(name, create_image(name, texture))
-    target.data.materials.append(material)
+    notes.append(put_on(target, material, own))
     for level in besides(target, LEVEL).values():
         if _has_the_uvs_of(level.data, target.data):
             if level.data.users > 1:
                 level.data = level.data.copy()
-            level.data.materials.clear()
-            level.data.materials.append(material)
-    target.data.polygons.foreach_set("material_index", np.zeros(len(target.data.polygons), np.int32))
-    target.data.update()
-    target[TEXTURE] = json.dumps(
-        {key: settings[key] for key in ("images", "model", "seed", "steps") if key in settings}
-    )
+            put_on(level, material, own)
+    remember_texture(target, settings)
     if note := " ".join(filter(None, notes)):
         target[NOTE] = note
     elif NOTE in target:

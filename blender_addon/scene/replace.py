@@ -1,7 +1,7 @@
 """Gives an object the mesh of a new result, in place.
 
 Only the mesh, its material and its images are replaced. The object keeps its name, transform, parent, modifiers,
-collections and everything else.
+collections and everything else, vertex groups and materials of others included.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from ...backend import protocol
 from ..translations import translate
-from .made import BESIDE, EDITS, HULL, LEVEL, PREFIX, cube, cube_of, read_json
+from .carry_over import carry_over
+from .made import BESIDE, EDITS, HULL, LEVEL, NOTE, PREFIX, cube, cube_of, read_json
 from .mesh_import import create_object
 
 
@@ -37,7 +38,11 @@ def put_in_place(target: bpy.types.Object, result: protocol.Result, settings: Ma
     made = create_object(result, name=target.name, collection=collection, settings=settings, size=size)
     new = made.data
     new.transform(Matrix.Translation(bottom.tolist()))
+    if note := " ".join(filter(None, (made.get(NOTE, ""), *carry_over(target, made)))):
+        made[NOTE] = note
+    active_group = target.vertex_groups.active_index
     target.data = new
+    target.vertex_groups.active_index = active_group
     for name in [name for name in target.keys() if name.startswith(PREFIX)]:  # noqa: SIM118
         del target[name]
     for name in made.keys():  # noqa: SIM118

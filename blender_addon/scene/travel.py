@@ -1,45 +1,28 @@
-"""Paths that travel with a .blend: whatever Espalier keeps in it is relative to it, as Blender keeps its own paths.
+"""Paths that travel with a .blend: whatever Espalier keeps in it is as ``paths`` says.
 
 Blender does not know of paths in custom properties and in an add-on's lists. So they are rewritten when the file is
 saved: relative to where it is saved, so that a moved project finds its images and a shared file does not tell its
-maker's folders. While Blender runs, everything is read as absolute paths (``absolute``).
+maker's folders.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import bpy
 from bpy.app.handlers import persistent
 
-from .made import MOST_IMAGES, MOST_LETTERS, PREFIX
+from .made import MOST_IMAGES, MOST_LETTERS, PREFIX, TEXTURE
+from .paths import folder_of, relative, write
 
-#: How a path begins that is relative to the .blend, as in Blender's own.
-RELATIVE = "//"
 #: The custom properties that hold paths as JSON: a list of images, and an object that has one.
-_LISTS, _OBJECTS = (PREFIX + "images",), (PREFIX + "texture",)
+_LISTS, _OBJECTS = (PREFIX + "images",), (TEXTURE,)
+MODEL = PREFIX + "model"
 
 _before: list[Callable[[], None]] = []  # what undoes the rewriting, if the file is not the one that stays open
 _saving = ""  # the path of the file that is being saved
-
-
-def absolute(named: str) -> str:
-    """The absolute path of an image's source as a .blend keeps it. Sources that are no paths stay as they are."""
-    return bpy.path.abspath(named) if named.startswith(RELATIVE) and bpy.data.filepath else named
-
-
-def relative(named: str, folder: str) -> str:
-    """An image's source as a .blend in ``folder`` keeps it. Stays absolute on another drive; "" is no folder."""
-    named = absolute(named)
-    if not folder or named.startswith(RELATIVE) or not os.path.isabs(named):
-        return named
-    try:
-        return RELATIVE + os.path.relpath(named, folder).replace(os.sep, "/")
-    except ValueError:  # on another drive
-        return named
 
 
 def make_relative(folder: str) -> list[Callable[[], None]]:
@@ -51,21 +34,24 @@ def _changes(folder: str) -> Iterator[Callable[[], None]]:
     for scene in bpy.data.scenes:
         panel = getattr(scene, "espalier", None)
         if scene.library is None and panel is not None:
+            if panel.model and (new := relative(panel.model, folder)) != panel.model:
+                yield _set(panel, "model", new)
             for item in panel.images:
                 if item.path and (new := relative(item.path, folder)) != item.path:
                     yield _set(item, "path", new)
     for target in bpy.data.objects:
         if target.library is not None:
             continue
-        for name in (*_LISTS, *_OBJECTS):
+        for name in (*_LISTS, *_OBJECTS, MODEL):
             text = target.get(name)
-            new = _rewritten(text, folder) if isinstance(text, str) else text
-            if new != text:
+            if isinstance(text, str) and (new := _rewritten(text, folder, name)) != text:
                 yield _set_key(target, name, new)
 
 
-def _rewritten(text: str, folder: str) -> str:
+def _rewritten(text: str, folder: str, name: str) -> str:
     """A custom property with its paths relative to a folder. What cannot be read stays: it may be from anybody."""
+    if name == MODEL:  # a model of one's own is the path of its folder
+        return relative(text, folder) if len(text) <= MOST_LETTERS else text
     if len(text) > MOST_LETTERS * MOST_IMAGES:
         return text
     try:
@@ -75,10 +61,11 @@ def _rewritten(text: str, folder: str) -> str:
     images = values.get("images") if isinstance(values, dict) else values
     if not isinstance(images, list) or not all(isinstance(image, str) for image in images):
         return text
-    moved = [relative(image, folder) for image in images]
-    if moved == images:
-        return text
-    return json.dumps(values | {"images": moved} if isinstance(values, dict) else moved)
+    moved: Any = [relative(image, folder) for image in images]
+    if isinstance(values, dict):
+        model = values.get("model")
+        moved = values | {"images": moved} | ({"model": relative(model, folder)} if isinstance(model, str) else {})
+    return text if moved == values else json.dumps(moved)
 
 
 def _set(item: Any, name: str, value: str) -> Callable[[], None]:
@@ -91,11 +78,6 @@ def _set_key(item: Any, name: str, value: str) -> Callable[[], None]:
     old = item[name]
     item[name] = value
     return lambda: item.__setitem__(name, old)
-
-
-def folder_of(path: str) -> str:
-    """The folder of a .blend; "" if it has none yet."""
-    return os.path.dirname(os.path.abspath(path)) if path else ""
 
 
 @persistent
@@ -111,6 +93,7 @@ def _save_post(*_: object) -> None:
     if folder_of(bpy.data.filepath) != folder_of(_saving):
         _restore()
     _before.clear()
+    write()  # once all handlers have named what they keep
 
 
 @persistent

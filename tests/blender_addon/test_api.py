@@ -11,7 +11,7 @@ import pytest
 from espalier.backend import protocol
 from espalier.blender_addon import api, installation, pump
 from espalier.blender_addon.jobs.client import BackendUnavailable
-from espalier.blender_addon.scene import made
+from espalier.blender_addon.scene import made, paths
 
 from tests.fakes import fake_backend
 
@@ -47,7 +47,7 @@ def test_without_a_window_it_returns_the_object_that_the_button_makes(picture: P
     assert bpy.ops.espalier.generate() == {"FINISHED"}
     (pressed,) = api.wait()
     assert without_path(made.recall(found)) == without_path(made.recall(pressed))
-    assert made.recall(found)["images"] == (str(picture),)
+    assert tuple(map(paths.absolute, made.recall(found)["images"])) == (str(picture),)
 
 
 def test_what_the_panel_shows_plays_no_part(picture: Path) -> None:
@@ -63,7 +63,7 @@ def test_images_of_the_file_and_paths_beside_it(picture: Path, tmp_path: Path) -
     image = bpy.data.images["painted"]
     found = api.generate([image, "//mug.png"], points=[(0.5, 0.25), None])
     settings = made.recall(found)
-    assert settings["images"] == ("image:painted", str(picture))
+    assert tuple(map(paths.absolute, settings["images"])) == ("image:painted", str(picture))
     assert list(settings["points"]) == [[0.5, 0.25], None]
 
 

@@ -18,7 +18,7 @@ from espalier.blender_addon import pump
 from espalier.blender_addon.jobs.journal import Journal
 from espalier.blender_addon.jobs.queue import Job, State
 from espalier.blender_addon.request import again
-from espalier.blender_addon.scene import history, made, replace
+from espalier.blender_addon.scene import history, made, paths, replace
 from espalier.blender_addon.scene.portrait import SIZE, draw_portrait
 from espalier.blender_addon.ui import job_list
 
@@ -57,7 +57,7 @@ def test_cameras_are_added_with_the_images_behind_the_object(mug: bpy.types.Obje
     )
     found = protocol.Result(job="mug", arrays="", texture="", glb="", cameras=(place,))
     made.remember_cameras(mug, found, positions(mug))
-    (image,) = made.recall(mug)["images"]
+    image = paths.absolute(made.recall(mug)["images"][0])
     picture = bpy.data.images.new("picture", 8, 8)
     picture.filepath_raw, picture.file_format = image, "PNG"
     picture.save()

@@ -111,7 +111,7 @@ def test_each_is_asked_for_once(cut: Callable[[], Any], settings: Any, tmp_path:
     assert second.request.background == "always"
     settings.background = "automatic"
     assert cutouts.of(settings.images[0]) is first
-    os.utime(settings.images[0].path, (1, 1))  # the file was changed
+    os.utime(images.original(settings.images[0]), (1, 1))  # the file was changed
     assert cutouts.of(settings.images[0]) is None
 
 
@@ -122,7 +122,7 @@ def test_only_so_many_are_kept(
     first = cutouts.of(cut())
     assert first is not None
     for number in range(3):
-        os.utime(settings.images[0].path, (number, number))
+        os.utime(images.original(settings.images[0]), (number, number))
         cut()
     assert len(cutouts._known) == 2
     assert not Path(first.request.out).parent.exists()
@@ -147,7 +147,7 @@ def test_images_of_the_blend_are_cut_out_too(cut: Callable[[], Any], settings: A
 
 
 def test_an_image_that_is_gone_is_not_asked_for(cut: Callable[[], Any], settings: Any) -> None:
-    Path(settings.images[0].path).unlink()
+    Path(images.original(settings.images[0])).unlink()
     assert cutouts.of(cut()) is None
     assert pump.jobs.backend is None
 

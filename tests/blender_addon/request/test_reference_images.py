@@ -53,13 +53,13 @@ def test_files(settings: Any, tmp_path: Path) -> None:
     for _ in range(2):  # a second time they are already there
         bpy.ops.espalier.add_images("EXEC_DEFAULT", directory=str(tmp_path), files=files)
     both = [str(tmp_path / "front.png"), str(tmp_path / "back.jpg")]
-    assert [item.path for item in settings.images] == both
+    assert [images.original(item) for item in settings.images] == both
     assert [images.title(item) for item in settings.images] == ["front.png", "back.jpg"]
     bpy.ops.espalier.move_image(index=0, by=1)
-    assert [item.path for item in settings.images] == both[::-1]
+    assert [images.original(item) for item in settings.images] == both[::-1]
     assert bpy.ops.espalier.move_image(index=0, by=-1) == {"CANCELLED"}
     bpy.ops.espalier.remove_image(index=0)
-    assert [item.path for item in settings.images] == both[:1]
+    assert [images.original(item) for item in settings.images] == both[:1]
     assert bpy.ops.espalier.remove_image(index=3) == {"CANCELLED"}
     assert laid_out(settings, tmp_path) == (both[0],)  # which does not exist: the backend says so
     assert images.is_missing(settings.images[0])
