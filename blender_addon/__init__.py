@@ -11,13 +11,15 @@ from types import ModuleType
 def _modules() -> tuple[ModuleType, ...]:
     from . import command, pump, translations
     from .request import cutouts, live, opened, painted, properties, thumbnails
-    from .scene import candidates, history, travel
+    from .scene import candidates, history, news, shading, travel
     from .ui import (
         cutout_operators,
+        editor_operators,
         explore_operators,
         export_operators,
         guide_operators,
         image_operators,
+        menus,
         object_operators,
         operators,
         panels,
@@ -25,6 +27,7 @@ def _modules() -> tuple[ModuleType, ...]:
         presets,
         result_panels,
         setup_operators,
+        sidebar,
     )
 
     return (
@@ -43,14 +46,19 @@ def _modules() -> tuple[ModuleType, ...]:
         object_operators,
         guide_operators,
         export_operators,
+        editor_operators,
         presets,
         panels,
         result_panels,
         travel,
+        news,
+        shading,
         history,
         candidates,
         pump,
         live,
+        sidebar,
+        menus,
         command,
     )
 

@@ -27,3 +27,9 @@ def idle_minutes(context: bpy.types.Context) -> int:
     """After how many minutes without a job the backend is stopped; 0 is never. In a checkout it is never stopped."""
     found = preferences(context)
     return 0 if found is None else int(found.idle_minutes)
+
+
+def show_colors(context: bpy.types.Context) -> bool:
+    """Whether the viewport that was used is made to show a new object's colours."""
+    found = preferences(context)
+    return found is None or bool(found.show_colors)

@@ -26,7 +26,8 @@ from .jobs.cutouts import CutOut
 from .jobs.journal import Journal
 from .jobs.queue import Job, JobQueue, State, Target
 from .jobs.timings import Timings
-from .scene import candidates, history, viewport
+from .scene import candidates, history, news, paths, shading, viewport
+from .scene.made import NOTE
 from .scene.mesh_import import create_object
 from .scene.paint import paint
 from .scene.replace import put_in_place
@@ -98,7 +99,8 @@ def target(
 ) -> Target:
     """The target of an object that is requested now: in the active collection, or in place of another object."""
     uid = 0 if replaces is None else replaces.session_uid
-    return Target(_document, context.scene.session_uid, context.collection.session_uid, location, size, uid)
+    scene, collection, used = context.scene.session_uid, context.collection.session_uid, shading.viewport_of(context)
+    return Target(_document, scene, collection, location, size, uid, used)
 
 
 def submit(*new: Job) -> None:
@@ -194,8 +196,9 @@ def _tell(job: Job) -> None:
 
 def step() -> None:
     """Handle the backend's messages, and insert the results that can be inserted now."""
-    changed = bool(jobs.step())
-    changed |= jobs.cutouts.take_news()
+    ended = jobs.step()
+    changed = bool(ended) | jobs.cutouts.take_news()
+    news.failed((job.name, job.error) for job in ended if job.state is State.FAILED and job.error is not None)
     for job in list(jobs.jobs):
         match job.state:
             case State.RUNNING if job.preview is not None and not viewport.shown(job.id):
@@ -207,6 +210,8 @@ def step() -> None:
                 _tell(job)
             case State.CANCELLED | State.EXPLORED:
                 forget(job)
+            case State.DONE if job in ended and home(job) is None:
+                news.offered(job.name)
     if jobs.live is not None and jobs.live.cancelling and not jobs.live.active:
         jobs.forget(jobs.live)
     for candidate in candidates.arrived():
@@ -240,6 +245,11 @@ def home(job: Job) -> Home | None:
     return scene, scene.collection, job.target.location
 
 
+def size_of(job: Job) -> float:
+    """The longest side of a job's object, in metres."""
+    return job.target.size if job.target else 1.0
+
+
 def busy_with() -> str:
     """Why the scene cannot be changed now: the name of a modal operator, or *Render*; empty if it can.
 
@@ -247,7 +257,8 @@ def busy_with() -> str:
     """
     if bpy.app.is_job_running("RENDER"):
         return "Render"
-    return next((op.name for window in bpy.context.window_manager.windows for op in window.modal_operators), "")
+    modal = (op for window in bpy.context.window_manager.windows for op in window.modal_operators)
+    return next((op.name for op in modal if not news.is_telling(op)), "")
 
 
 def replaced(job: Job) -> bpy.types.Object | None:
@@ -272,12 +283,11 @@ def insert(
 ) -> None:
     """Make or change the object of a finished job, as one undo step. If its result is damaged, only the job fails."""
     assert job.result is not None
-    size = job.target.size if job.target else 1.0
     settings = job.result.settings | ({"images": job.sources} if job.sources else {}) | {"points": job.request.points}
     there = replaced(job)
     try:
         if there is None:
-            made = create_object(job.result, name=job.name, collection=collection, settings=settings, size=size)
+            made = create_object(job.result, name=job.name, collection=collection, settings=settings, size=size_of(job))
         elif job.request.mesh:
             paint(there, job.result, settings, job.digests)
         else:
@@ -286,6 +296,7 @@ def insert(
         traceback.print_exc()
         why = explain(error, job.request.out).message if isinstance(error, OSError) else f"{error}."
         job.fail(protocol.Error(job.id, "result_damaged", f"The result cannot be used: {why}", "Try again."))
+        news.failed([(job.name, job.error)] if job.error else ())
         viewport.hide(job.id)
         redraw("UI", "WINDOW")
         return
@@ -293,6 +304,11 @@ def insert(
     if there is None:
         made.location = location
         select(made, scene)
+    else:
+        made = there
+    if job.target is not None and choices.show_colors(bpy.context):
+        shading.show(made, job.target.viewport)
+    if there is None:
         bpy.ops.ed.undo_push(message=f"Generate {made.name}")
     else:
         bpy.ops.ed.undo_push(message=f"{'Retexture' if job.request.mesh else 'Regenerate'} {there.name}")
@@ -301,6 +317,8 @@ def insert(
     except OSError as error:  # the object has been made, and the history has how
         kept = translate("The history has no files of the newest objects. Inserting them again means generating them.")
         give_notice(f"{kept} {in_words(error, hint=FOR_THE_TEMPORARY_FOLDER)}")
+    paths.write()
+    news.ready(made.name, str(made.get(NOTE, "")))
     forget(job)
 
 
@@ -380,6 +398,7 @@ def register() -> None:
         folder.mkdir(exist_ok=True)
     jobs.journal = Journal(folder / "jobs")
     jobs.timings = Timings(folder / "timings.json")
+    paths.remember_in(folder / "images.json")
     if not bpy.app.background:  # in a batch there is nobody to offer jobs to
         bpy.app.timers.register(recover, first_interval=INTERVAL, persistent=True)
 
@@ -392,4 +411,5 @@ def unregister() -> None:
             bpy.app.timers.unregister(timer)
     viewport.clear()
     notices.clear()
+    paths.write()
     jobs.close()

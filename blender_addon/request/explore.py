@@ -142,7 +142,7 @@ def _submit(job: Job) -> None:
 def _new_job(context: bpy.types.Context, there: list[Candidate], in_place: bool = False) -> Job:
     """A job for candidates with other seeds than those that are there; beside them, or ``in_place`` of them."""
     panel = context.scene.espalier
-    first, size = guide.find_place(context)
+    first, size = guide.find_grid(context, panel.candidates)
     target = pump.target(context, first, size)
     count, begin = panel.candidates, len(there)
     if there and (old := there[0].job.target) is not None and _is_same_scene(target, old):

@@ -52,16 +52,16 @@ def new_jobs(context: bpy.types.Context) -> list[Job]:
     """
     settings = context.scene.espalier
     pictures = images.collect(settings)
-    location, size = guide.find_place(context)
+    row, size = guide.find_row(context, settings.variants)
     return [
         new_job(
             context,
             pictures,
             seed=(settings.seed + number) % (MAX_SEED + 1),
-            location=placement.beside(location, size, number),
+            location=location,
             size=size,
         )
-        for number in range(settings.variants)
+        for number, location in enumerate(row)
     ]
 
 

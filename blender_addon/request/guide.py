@@ -40,7 +40,22 @@ def place(context: bpy.types.Context) -> tuple[Location, float] | None:
 
 def find_place(context: bpy.types.Context) -> tuple[Location, float]:
     """Where a new object goes, and its longest side: the guide's place if there is one, else what the settings say."""
-    return place(context) or placement.find_place(context)
+    (location,), size = find_row(context, 1)
+    return location, size
+
+
+def find_row(context: bpy.types.Context, count: int) -> tuple[list[Location], float]:
+    """The same for ``count`` variants in a row."""
+    there = place(context)
+    if there is None:
+        return placement.find_row(context, count)
+    location, size = there
+    return [placement.beside(location, size, number) for number in range(count)], size
+
+
+def find_grid(context: bpy.types.Context, count: int) -> tuple[Location, float]:
+    """Where the first of ``count`` candidates stands, and the longest side of each."""
+    return place(context) or placement.find_grid(context, count)
 
 
 def state(context: bpy.types.Context) -> tuple[object, ...]:

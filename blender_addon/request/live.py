@@ -240,7 +240,10 @@ def _place(live: _Live, scene: bpy.types.Scene) -> None:
         return
     live.placed = wanted
     location, size = guide.find_place(bpy.context)
-    live.target = replace(live.target, location=placement.beside(location, size, live.kept), size=size)
+    is_free = scene.espalier.place == "FREE" and guide.chosen(bpy.context) is None
+    if not is_free:  # on free ground, what was kept takes its room already
+        location = placement.beside(location, size, live.kept)
+    live.target = replace(live.target, location=location, size=size)
     if live.shown is not None:
         live.shown.target, live.shown.places = live.target, (live.target.location,)
         _show(live)

@@ -19,6 +19,17 @@ TEXTS = {
     ),
     "Replace": "Ersetzen",
     "Remove the images that are already in the list": "Die Bilder entfernen, die schon in der Liste stehen",
+    "Add Image to Espalier": "Bild zu Espalier hinzufügen",
+    "Add this image to the images of the object, as one more view": (
+        "Dieses Bild als weitere Ansicht zu den Bildern des Objekts hinzufügen"
+    ),
+    "Generate 3D from Image": "3D aus Bild erzeugen",
+    "Generate 3D from Images...": "3D aus Bildern erzeugen...",
+    "Generate 3D (Install First)...": "3D erzeugen (erst installieren)...",
+    "Generate a textured mesh from this image alone. It takes the place of the images in the list": (
+        "Ein texturiertes Mesh aus diesem Bild allein erzeugen. Es ersetzt die Bilder in der Liste"
+    ),
+    "Open an image in the image editor": "Ein Bild im Bildeditor öffnen",
     "Add Image from Blend File": "Bild aus der Blend-Datei hinzufügen",
     "Add an image of this blend-file, such as a packed, generated, painted or pasted one": (
         "Ein Bild dieser Blend-Datei hinzufügen, etwa ein gepacktes, generiertes, gemaltes oder eingefügtes"
@@ -192,6 +203,10 @@ TEXTS = {
     # the object
     "Placement": "Platzierung",
     "Where to place the object": "Wo das Objekt platziert wird",
+    "Free Ground": "Freier Platz",
+    "Beside what is there, where nothing is in the way, or at the 3D cursor if you have moved it": (
+        "Neben dem, was da ist, wo nichts im Weg steht; oder am 3D-Cursor, wenn er verschoben wurde"
+    ),
     "3D Cursor": "3D-Cursor",
     "At the 3D cursor": "Am 3D-Cursor",
     "Ground": "Boden",
@@ -307,6 +322,24 @@ TEXTS = {
     "How many seconds to keep retrying when a shape does not match the image. 0 turns retries off": (
         "Wie viele Sekunden lang neu versucht wird, wenn eine Form nicht zum Bild passt. 0 schaltet dies aus"
     ),
+    "Show Colors": "Farben zeigen",
+    "When an object is ready, show textures where its button was pressed, unless other shading was chosen there": (
+        "Ist ein Objekt fertig, dort Texturen zeigen, wo es erzeugt wurde, wenn dort nichts anderes eingestellt ist"
+    ),
+    "Show Espalier": "Espalier anzeigen",
+    "Open the sidebar with Espalier's tab": "Die Seitenleiste mit dem Tab von Espalier öffnen",
+    "Espalier is installed: its tab is open in the sidebar of the 3D viewport (N)": (
+        "Espalier ist installiert: Sein Tab ist in der Seitenleiste der 3D-Ansicht geöffnet (N)"
+    ),
+    "Espalier is installed: press N in a 3D viewport and choose the tab Espalier": (
+        "Espalier ist installiert: In einer 3D-Ansicht N drücken und den Tab Espalier wählen"
+    ),
+    "Say what has become of a job": "Sagen, was aus einem Auftrag geworden ist",
+    "{name} is ready.": "{name} ist fertig.",
+    "{name} is ready. Insert it from the Espalier tab of the sidebar.": (
+        "{name} ist fertig. Im Tab Espalier der Seitenleiste kann es eingefügt werden."
+    ),
+    "{name} failed: {reason}": "{name} ist fehlgeschlagen: {reason}",
     "Show Texture": "Textur anzeigen",
     "Switch this viewport's Solid shading between texture and material colors": (
         "Die Solid-Schattierung dieses Ansichtsfensters zwischen Textur- und Materialfarben umschalten"
@@ -406,8 +439,8 @@ TEXTS = {
     "Run Again": "Erneut ausführen",
     "Blender was closed before this job finished": "Blender wurde geschlossen, bevor dieser Auftrag fertig war",
     "Insert": "Einfügen",
-    "Insert this object where it was meant to be. If that place is gone, insert it at the 3D cursor": (
-        "Dieses Objekt an der vorgesehenen Stelle einfügen. Gibt es diese nicht mehr, am 3D-Cursor einfügen"
+    "Insert this object where it was meant to be. If that place is gone, insert it beside what is there": (
+        "Dieses Objekt an seinem Platz einfügen. Gibt es diesen nicht mehr, neben dem, was da ist"
     ),
     "Generated for a file or scene that is no longer open": (
         "Für eine Datei oder Szene erzeugt, die nicht mehr offen ist"
@@ -551,8 +584,8 @@ TEXTS = {
     ),
     "Could not restore: {what}": "Nicht wiederhergestellt: {what}",
     "Panel Settings": "Panel-Einstellungen",
-    "Insert this result at the 3D cursor. It is generated again if its files are gone": (
-        "Dieses Ergebnis am 3D-Cursor einfügen. Es wird neu erzeugt, wenn seine Dateien nicht mehr vorhanden sind"
+    "Insert this result beside what is there. It is generated again if its files are gone": (
+        "Dieses Ergebnis neben dem einfügen, was da ist. Es wird neu erzeugt, wenn seine Dateien fehlen"
     ),
     "Regenerate": "Neu erzeugen",
     "Remove from History": "Aus dem Verlauf entfernen",
@@ -835,6 +868,23 @@ TEXTS = {
         "{name} hat keine Pixel. Die Datei wurde vielleicht verschoben"
     ),
     "{needed} to download, {free} free in {folder}": "{needed} herunterzuladen, {free} frei in {folder}",
+    "{n} faces keep other materials.": "{n} Flächen behalten andere Materialien.",
+    "All faces have the new material. The others are still in their slots.": (
+        "Alle Flächen haben das neue Material. Die anderen sind noch in ihren Slots."
+    ),
+    "Not kept: {what}. Undo brings them back.": "Nicht behalten: {what}. Rückgängig bringt sie zurück.",
+    "shape keys": "Formschlüssel",
+    "more UV maps": "weitere UV-Maps",
+    "color attributes": "Farbattribute",
+    "The vertex groups were kept, but {n} % of the surface is far from the old one. Check them.": (
+        "Die Vertexgruppen wurden behalten, aber {n} % der Oberfläche liegen weit von der alten entfernt. Bitte prüfen."
+    ),
+    "The weights of its vertex groups could not be kept: the old mesh had no faces.": (
+        "Die Gewichte der Vertexgruppen konnten nicht behalten werden: Das alte Mesh hatte keine Flächen."
+    ),
+    "The weights of its vertex groups could not be kept: {reason}": (
+        "Die Gewichte der Vertexgruppen konnten nicht behalten werden: {reason}"
+    ),
     "{n} faces were split along the seams of the texture.": "{n} Flächen wurden entlang der Nähte der Textur geteilt.",
     "The marked seams are now those of the new UVs; Undo brings yours back.": (
         "Die markierten Nähte sind jetzt die der neuen UVs; Rückgängig bringt deine zurück."

@@ -17,6 +17,15 @@ TEXTS = {
     "Add reference images of one object: a single image or several views": "添加同一物体的参考图像：单张图像或多个视角",
     "Replace": "替换",
     "Remove the images that are already in the list": "移除列表中已有的图像",
+    "Add Image to Espalier": "将图像添加到 Espalier",
+    "Add this image to the images of the object, as one more view": "把此图像作为另一个视角添加到物体的图像中",
+    "Generate 3D from Image": "从图像生成 3D",
+    "Generate 3D from Images...": "从图像生成 3D...",
+    "Generate 3D (Install First)...": "生成 3D（需先安装）...",
+    "Generate a textured mesh from this image alone. It takes the place of the images in the list": (
+        "只用此图像生成带纹理的网格。它会取代列表中的图像"
+    ),
+    "Open an image in the image editor": "请在图像编辑器中打开图像",
     "Add Image from Blend File": "添加 Blend 文件中的图像",
     "Add an image of this blend-file, such as a packed, generated, painted or pasted one": (
         "添加此 Blend 文件中的图像，例如已打包、生成、绘制或粘贴的图像"
@@ -168,6 +177,10 @@ TEXTS = {
     # the object
     "Placement": "放置",
     "Where to place the object": "物体放置的位置",
+    "Free Ground": "空地",
+    "Beside what is there, where nothing is in the way, or at the 3D cursor if you have moved it": (
+        "放在已有物体旁边的空处；若移动过 3D 游标，则放在游标处"
+    ),
     "3D Cursor": "3D 游标",
     "At the 3D cursor": "在 3D 游标处",
     "Ground": "地面",
@@ -269,6 +282,24 @@ TEXTS = {
     "How many seconds to keep retrying when a shape does not match the image. 0 turns retries off": (
         "形状与图像不符时，持续重试的秒数。0 表示不重试"
     ),
+    "Show Colors": "显示颜色",
+    "When an object is ready, show textures where its button was pressed, unless other shading was chosen there": (
+        "物体完成后，在按下按钮的视图中显示纹理，除非那里选择了其他着色方式"
+    ),
+    "Show Espalier": "显示 Espalier",
+    "Open the sidebar with Espalier's tab": "打开侧栏中的 Espalier 选项卡",
+    "Espalier is installed: its tab is open in the sidebar of the 3D viewport (N)": (
+        "Espalier 已安装：其选项卡已在 3D 视图的侧栏中打开（N）"
+    ),
+    "Espalier is installed: press N in a 3D viewport and choose the tab Espalier": (
+        "Espalier 已安装：请在 3D 视图中按 N 并选择 Espalier 选项卡"
+    ),
+    "Say what has become of a job": "说明任务的结果",
+    "{name} is ready.": "{name} 已完成。",
+    "{name} is ready. Insert it from the Espalier tab of the sidebar.": (
+        "{name} 已完成。请从侧栏的 Espalier 选项卡插入。"
+    ),
+    "{name} failed: {reason}": "{name} 失败：{reason}",
     "Show Texture": "显示纹理",
     "Switch this viewport's Solid shading between texture and material colors": (
         "在此视图的实体着色中切换纹理颜色和材质颜色"
@@ -356,8 +387,8 @@ TEXTS = {
     "Run Again": "再次运行",
     "Blender was closed before this job finished": "此任务完成之前 Blender 已关闭",
     "Insert": "插入",
-    "Insert this object where it was meant to be. If that place is gone, insert it at the 3D cursor": (
-        "将此物体插入到预定位置。若该位置已不存在，则插入到 3D 游标处"
+    "Insert this object where it was meant to be. If that place is gone, insert it beside what is there": (
+        "把物体插入原定位置。若该位置已不存在，则插入到已有物体旁边"
     ),
     "Generated for a file or scene that is no longer open": "生成此物体的文件或场景已不再打开",
     "Finished before Blender was closed": "在 Blender 关闭之前完成",
@@ -477,8 +508,8 @@ TEXTS = {
     ),
     "Could not restore: {what}": "无法恢复：{what}",
     "Panel Settings": "面板设置",
-    "Insert this result at the 3D cursor. It is generated again if its files are gone": (
-        "将此结果插入到 3D 游标处。如果文件已不存在，则重新生成"
+    "Insert this result beside what is there. It is generated again if its files are gone": (
+        "把此结果插入到已有物体旁边。若文件已不存在则重新生成"
     ),
     "Regenerate": "重新生成",
     "Remove from History": "从历史中移除",
@@ -712,6 +743,21 @@ TEXTS = {
     "what it says of its boxes is no list of boxes": "其框数据不是框的列表",
     "{name} has no pixels. Its file may have been moved": "{name} 没有像素。其文件可能已被移动",
     "{needed} to download, {free} free in {folder}": "需下载 {needed}，{folder} 中可用 {free}",
+    "{n} faces keep other materials.": "{n} 个面保留其他材质。",
+    "All faces have the new material. The others are still in their slots.": (
+        "所有面都使用新材质。其他材质仍在各自的槽中。"
+    ),
+    "Not kept: {what}. Undo brings them back.": "未保留：{what}。撤销可恢复。",
+    "shape keys": "形态键",
+    "more UV maps": "其他 UV 贴图",
+    "color attributes": "颜色属性",
+    "The vertex groups were kept, but {n} % of the surface is far from the old one. Check them.": (
+        "顶点组已保留，但 {n} % 的表面离原表面较远。请检查。"
+    ),
+    "The weights of its vertex groups could not be kept: the old mesh had no faces.": (
+        "无法保留顶点组的权重：原网格没有面。"
+    ),
+    "The weights of its vertex groups could not be kept: {reason}": "无法保留顶点组的权重：{reason}",
     "{n} faces were split along the seams of the texture.": "沿纹理接缝切分了 {n} 个面。",
     "The marked seams are now those of the new UVs; Undo brings yours back.": (
         "标记的缝合边现在属于新的 UV；撤销可恢复您的标记。"

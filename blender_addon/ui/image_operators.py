@@ -16,6 +16,7 @@ from .. import pump
 from ..request import cutouts, images
 from ..scene.made import MOST_IMAGES
 from ..translations import translate
+from . import sidebar
 
 IMAGE_GLOB = ";".join(f"*{suffix}" for suffix in protocol.IMAGE_SUFFIXES)
 
@@ -56,6 +57,7 @@ class EspalierAddImages(bpy.types.Operator):
             if file.name:
                 images.add_source(settings, path)
         pump.redraw("UI")
+        sidebar.show(context.area)  # else nothing would be seen of them where the sidebar is closed
         return {"FINISHED"}
 
 

@@ -13,10 +13,10 @@ import bpy
 from bpy.props import EnumProperty, IntProperty, StringProperty
 
 from ...backend import protocol
-from .. import pump
+from .. import choices, pump
 from ..jobs.queue import Job
 from ..request import again, generate, images, placement, retexture
-from ..scene import cameras, history
+from ..scene import cameras, history, shading
 from ..scene.made import is_made, recall, shown
 from ..scene.mesh_import import create_object
 from ..translations import in_words, translate
@@ -99,14 +99,17 @@ class EspalierVariants(_MadeOperator):
     count: IntProperty(name="Count", description="Number of variants to generate", default=3, min=1, max=16)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        numbered = [(target, number) for target in selected(context) for number in range(1, self.count + 1)]
-        return self.submit(numbered, lambda pair: self._job(context, *pair))
+        placed: list[tuple[bpy.types.Object, placement.Location, float]] = []
+        for target in selected(context):
+            planned = [(location, size) for _, location, size in placed]
+            row, size = placement.variants(context, target, self.count, planned)
+            placed += [(target, location, size) for location in row]
+        return self.submit(placed, lambda one: self._job(context, *one))
 
-    def _job(self, context: bpy.types.Context, target: bpy.types.Object, number: int) -> Job:
-        location, size = placement.bounds(target)
-        place = placement.beside(location, size, number)
-        settings, seed = recall(target), generate.random_seed()
-        return again.new_job(context, settings, seed=seed, location=place, size=size or settings["size"])
+    def _job(
+        self, context: bpy.types.Context, target: bpy.types.Object, location: placement.Location, size: float
+    ) -> Job:
+        return again.new_job(context, recall(target), seed=generate.random_seed(), location=location, size=size)
 
 
 class EspalierRestoreSettings(bpy.types.Operator):
@@ -207,7 +210,7 @@ class _EntryOperator(bpy.types.Operator):
 
 
 class EspalierInsertAgain(_EntryOperator):
-    """Insert this result at the 3D cursor. It is generated again if its files are gone"""
+    """Insert this result beside what is there. It is generated again if its files are gone"""
 
     bl_idname = "espalier.insert_again"
     bl_label = "Insert Again"
@@ -217,7 +220,7 @@ class EspalierInsertAgain(_EntryOperator):
         entry = history.find(self.entry)
         if entry is None:
             return {"CANCELLED"}
-        location = tuple(context.scene.cursor.location)
+        (location,) = placement.free_row(context, entry.size)
         if entry.result is None:
             return self._generate(context, entry, location)
         try:
@@ -234,6 +237,8 @@ class EspalierInsertAgain(_EntryOperator):
             return self._generate(context, entry, location)
         made.location = location
         pump.select(made, context.scene)
+        if choices.show_colors(context):
+            shading.show(made, shading.viewport_of(context))
         return {"FINISHED"}
 
     def _generate(self, context: bpy.types.Context, entry: history.Entry, location: placement.Location) -> set[str]:

@@ -14,7 +14,7 @@ from .. import pump
 from ..extension import ROOT
 from ..jobs.failures import alike
 from ..jobs.queue import Job, State
-from ..request import explore, generate, opened, retry
+from ..request import explore, generate, opened, placement, retry
 from ..request.generate import random_seed
 from ..scene import candidates
 from ..translations import in_words, translate
@@ -160,7 +160,7 @@ class EspalierRetry(_FailedOperator):
 
 
 class EspalierInsert(_JobOperator):
-    """Insert this object where it was meant to be. If that place is gone, insert it at the 3D cursor"""
+    """Insert this object where it was meant to be. If that place is gone, insert it beside what is there"""
 
     bl_idname = "espalier.insert"
     bl_label = "Insert"
@@ -173,8 +173,11 @@ class EspalierInsert(_JobOperator):
         if there is not None and there.mode != "OBJECT":
             self.report({"ERROR"}, translate("Switch to Object Mode first"))
             return {"CANCELLED"}
-        here = (context.scene, context.collection, tuple(context.scene.cursor.location))
-        pump.insert(job, *(pump.home(job) or here))
+        home = pump.home(job)
+        if home is None:
+            (location,) = placement.free_row(context, pump.size_of(job))
+            home = (context.scene, context.collection, location)
+        pump.insert(job, *home)
         return {"FINISHED"}
 
 

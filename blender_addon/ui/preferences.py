@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import bpy
-from bpy.props import EnumProperty, IntProperty, StringProperty
+from bpy.props import BoolProperty, EnumProperty, IntProperty, StringProperty
 
 from ..extension import ROOT
 from . import setup_page
@@ -58,6 +58,12 @@ class EspalierPreferences(bpy.types.AddonPreferences):
         subtype="DIR_PATH",
     )
 
+    show_colors: BoolProperty(
+        name="Show Colors",
+        description="When an object is ready, show textures where its button was pressed, "
+        "unless other shading was chosen there",
+        default=True,
+    )
     idle_minutes: IntProperty(
         name="Free Memory After",
         description="Minutes without a job after which the backend is stopped to free its memory. The next job "

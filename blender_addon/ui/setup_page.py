@@ -53,6 +53,7 @@ def draw(layout: bpy.types.UILayout, preferences: bpy.types.AddonPreferences, co
     for name in ("base_python", "package_index", "wheels_folder", "torch_build", "backend_python"):
         column.prop(preferences, name)
     column.separator()
+    column.prop(preferences, "show_colors")
     memory = column.row(align=True)
     memory.prop(preferences, "idle_minutes")
     memory.operator(EspalierUnload.bl_idname, text="Now", icon="MEMORY")

@@ -89,6 +89,13 @@ def test_blender_killed_in_mid_job(blender: Blender) -> None:
     assert len(with_fake_backend(blender, "restarted")["checks"]) >= 5
 
 
+def test_nothing_is_lost_from_sight(blender: Blender) -> None:
+    gate = blender.folder / "gate"
+    gate.mkdir(exist_ok=True)
+    report = session(blender, "sight.py", "sight", str(gate), python=blender.fake_python("held", str(gate)))
+    assert len(report["checks"]) >= 26
+
+
 def test_cut_outs(blender: Blender) -> None:
     """With the fake backend, which cuts a disc out of any image."""
     report = session(blender, "cutout.py", "cutout", python=blender.fake_python("ok"))
