@@ -1,4 +1,4 @@
-"""Reads the preferences. ``ui.preferences`` declares them; everything else reads them here."""
+"""Reads and changes the preferences. ``ui.preferences`` declares them; everything else reaches them here."""
 
 from __future__ import annotations
 
@@ -33,3 +33,31 @@ def show_colors(context: bpy.types.Context) -> bool:
     """Whether the viewport that was used is made to show a new object's colours."""
     found = preferences(context)
     return found is None or bool(found.show_colors)
+
+
+def shows_demonstration(context: bpy.types.Context) -> bool:
+    """Whether the panel says that the bundled model is a demonstration."""
+    found = preferences(context)
+    return found is None or bool(found.show_demonstration)
+
+
+def hide_demonstration(context: bpy.types.Context) -> bool:
+    """Have the panel no longer say that. False in a checkout, which has no preferences."""
+    found = preferences(context)
+    if found is None:
+        return False
+    found.show_demonstration = False
+    return True
+
+
+def image_folder(context: bpy.types.Context) -> str:
+    """The folder that images were last added from, also in earlier sessions; empty if it is not known."""
+    found = preferences(context)
+    return "" if found is None else str(found.image_folder)
+
+
+def set_image_folder(context: bpy.types.Context, folder: str) -> None:
+    """Remember the folder that images were added from, as long as there are preferences to remember it in."""
+    found = preferences(context)
+    if found is not None:
+        found.image_folder = folder

@@ -27,7 +27,7 @@ from .jobs.journal import Journal
 from .jobs.queue import Job, JobQueue, State, Target
 from .jobs.timings import Timings
 from .scene import candidates, history, news, paths, shading, viewport
-from .scene.made import NOTE
+from .scene.made import ENTRY, NOTE
 from .scene.mesh_import import create_object
 from .scene.paint import paint
 from .scene.replace import put_in_place
@@ -288,10 +288,13 @@ def insert(
     try:
         if there is None:
             made = create_object(job.result, name=job.name, collection=collection, settings=settings, size=size_of(job))
+            made[ENTRY] = job.id
         elif job.request.mesh:
             paint(there, job.result, settings, job.digests)
+            there.pop(ENTRY, None)  # its picture shows the old texture
         else:
             put_in_place(there, job.result, settings)
+            there[ENTRY] = job.id
     except Exception as error:  # whatever is wrong with one result, the others are inserted
         traceback.print_exc()
         why = explain(error, job.request.out).message if isinstance(error, OSError) else f"{error}."

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from ...backend import protocol
-from .queue import Job
+from .queue import Job, State
+from .timings import Timings
 
 #: During a first job there is no estimate before this fraction.
 ENOUGH = 0.15
@@ -24,6 +25,37 @@ def seconds_left(job: Job, timings: Mapping[str, float] | None, now: float) -> f
     if job.fraction < ENOUGH:
         return None
     return (now - job.started) * (1 - job.fraction) / job.fraction
+
+
+def queue_seconds(jobs: Iterable[Job], timings: Timings, now: float) -> float | None:
+    """Seconds until the last of the active jobs ends; None if one of them cannot be estimated.
+
+    A queued job takes what such a job took the last time, else what the running one does if it is of the same kind.
+    """
+    total = 0.0
+    like_running: dict[tuple[str, int | None, bool], float] = {}
+    active = [job for job in jobs if job.active]
+    for job in sorted(active, key=lambda job: job.state is not State.RUNNING):
+        if job.state is State.RUNNING:
+            seconds = seconds_left(job, expected(job, timings), now)
+            if seconds is not None and job.started is not None:
+                like_running[_kind(job)] = now - job.started + seconds
+        else:
+            measured = None if job.request.mesh else timings.seconds(job.request.model, job.request.steps)
+            seconds = like_running.get(_kind(job)) if measured is None else measured
+        if seconds is None:
+            return None
+        total += seconds
+    return total
+
+
+def expected(job: Job, timings: Timings) -> Mapping[str, float] | None:
+    """What the stages of a job took the last time; None where nothing like it was measured, as for a given mesh."""
+    return None if job.request.mesh else timings.stages(job.request.model, job.request.steps)
+
+
+def _kind(job: Job) -> tuple[str, int | None, bool]:
+    return job.request.model, job.request.steps, bool(job.request.mesh)
 
 
 def _from_timings(job: Job, timings: Mapping[str, float]) -> float:

@@ -83,6 +83,7 @@ class Job:
     candidates: list[protocol.Candidate] = field(default_factory=list)  # those that have arrived
     seconds: float | None = None  # that all candidates took, without loading the model; None until they are there
     places: tuple[tuple[float, float, float], ...] = ()  # of all candidates, as ``Target.location``
+    title: str = ""  # the name of the object, if it is not that of the first image
 
     @property
     def id(self) -> str:
@@ -91,8 +92,8 @@ class Job:
 
     @property
     def name(self) -> str:
-        """The name of the object: that of the first image."""
-        return printable(Path(self.request.images[0]).stem)
+        """The name of the object: that of the first image, if it was given no other."""
+        return self.title or printable(Path(self.request.images[0]).stem)
 
     @property
     def active(self) -> bool:
@@ -190,6 +191,22 @@ class JobQueue:
             job.cancelling = True
             self._cancel_deadline = time.monotonic() + CANCEL_GRACE
             self.backend.send(protocol.Cancel(job.id))
+
+    @property
+    def queued(self) -> list[Job]:
+        """The jobs that wait for their turn, the next one first."""
+        return [job for job in self.jobs if job.state is State.QUEUED]
+
+    def move(self, job: Job, by: int) -> bool:
+        """Move a queued job so many places among the queued ones, later or (below 0) earlier. False if it cannot be."""
+        queued = self.queued
+        if job not in queued or not 0 <= queued.index(job) + by < len(queued):
+            return False
+        places = [number for number, each in enumerate(self.jobs) if each.state is State.QUEUED]
+        queued.insert(queued.index(job) + by, queued.pop(queued.index(job)))
+        for place, each in zip(places, queued, strict=True):
+            self.jobs[place] = each
+        return True
 
     def forget(self, job: Job) -> None:
         """Remove a job that has ended, and delete its folder."""

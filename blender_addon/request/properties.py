@@ -21,13 +21,17 @@ from bpy.props import (
 )
 
 from ...backend import protocol
-from .. import installation
+from .. import installation, pump
+from ..jobs.progress import duration
 from ..scene import paths
 from ..translations import translate
 from .guide import can_guide
 from .quality import Quality, family_of, qualities, steps_label, title_of
 
 Items: TypeAlias = list[tuple[str, str, str, int]]
+
+#: The quality of a number of steps of one's own.
+CUSTOM = "Custom"
 
 _shown: dict[str, Items] = {}  # Blender keeps no reference to the strings of a dynamic enumeration
 
@@ -72,14 +76,19 @@ def chosen_model(settings: EspalierSettings) -> protocol.ModelInfo | None:
 
 def offered(settings: EspalierSettings) -> list[Quality]:
     """The qualities of the chosen model's family; none if the model is missing, or is given by its path."""
-    model = chosen_model(settings)
-    return qualities(models(), family_of(model)) if model else []
+    return _offered(settings, models())
+
+
+def _offered(settings: EspalierSettings, known: dict[str, protocol.ModelInfo]) -> list[Quality]:
+    model = known.get(settings.model)
+    return qualities(known, family_of(model)) if model else []
 
 
 def _models(self: EspalierSettings, context: bpy.types.Context | None) -> Items:
-    families = sorted({family_of(model) for model in models().values()})
+    known = models()
+    families = sorted({family_of(model) for model in known.values()})
     items = [(name, title_of(name), "", i) for i, name in enumerate(families)]
-    if chosen_model(self) is None:
+    if self.model not in known:
         items.append((self.model, bpy.path.basename(self.model.rstrip("/\\")), "", len(items)))
     return _keep("models", items)
 
@@ -92,27 +101,42 @@ def _get_model(self: EspalierSettings) -> int:
 
 def _set_model(self: EspalierSettings, value: int) -> None:
     self.model = _models(self, None)[value][0]
-    self.use_steps = False
+    self.use_steps = self.own_steps = False
 
 
 def quality_items(self: EspalierSettings, context: bpy.types.Context | None = None) -> Items:
-    """The qualities that the panel offers, in the user's language. If the present choice is another one, it is last."""
-    items = []
-    for number, quality in enumerate(offered(self)):
-        made_for = "Distilled to a few steps: fast" if quality.model.teacher else "The model's full number of steps"
-        items.append((quality.label(), quality.label(translate), made_for, number))
-    if _get_quality(self) == len(items):
-        label = steps_label(self.steps, self.steps, translate) if self.use_steps else "Model Default"
-        words = "The number of steps set in the Advanced panel, or else the model's default"
-        items.append(("OWN", label, words, len(items)))
+    """The qualities that the panel offers, in the user's language, and *Custom* for a number of steps of one's own."""
+    items = [
+        (quality.label(), quality.label(translate), _quality_words(quality), number)
+        for number, quality in enumerate(offered(self))
+    ]
+    words = translate("Set the number of steps yourself, for the model that is not distilled if it is installed")
+    items.append((CUSTOM, translate("Custom"), words, len(items)))
     return _keep("qualities", items)
 
 
+def _quality_words(quality: Quality) -> str:
+    """The tooltip of a quality: its number of steps, what the model was made for, and how long an object takes here."""
+    made_for = "Distilled to a few steps: fast" if quality.model.teacher else "The model's full number of steps"
+    measured = (pump.jobs.timings.seconds(quality.model.name, steps) for steps in quality.requested)
+    seconds = next((each for each in measured if each is not None), None)
+    time = translate("Not measured yet on this machine")
+    if seconds is not None:
+        time = translate("About {time} for an object, measured here").format(time=duration(seconds))
+    return f"{steps_label(*quality.pair, translate)}. {translate(made_for)}. {time}"
+
+
+def is_custom(settings: EspalierSettings) -> bool:
+    """Whether the number of steps is the user's own, and is shown as such."""
+    return bool(settings.quality == CUSTOM)
+
+
 def _get_quality(self: EspalierSettings) -> int:
-    """The index of the present choice. It is the number of offered qualities if the choice is none of them."""
-    model, choices = chosen_model(self), offered(self)
-    if model is None:
-        return 0
+    """The index of the present choice. It is the number of offered qualities for *Custom*, and for none of them."""
+    known = models()  # once: this is asked for many times in a draw
+    model, choices = known.get(self.model), _offered(self, known)
+    if model is None or (self.use_steps and self.own_steps):
+        return len(choices)
     pair = (self.steps, self.steps) if self.use_steps else model.steps
     chosen = (number for number, quality in enumerate(choices) if (quality.model, quality.pair) == (model, pair))
     return next(chosen, len(choices))
@@ -120,11 +144,19 @@ def _get_quality(self: EspalierSettings) -> int:
 
 def _set_quality(self: EspalierSettings, value: int) -> None:
     choices = offered(self)
+    self.own_steps = value >= len(choices)
     if value < len(choices):
         quality = choices[value]
         self.model, self.use_steps = quality.model.name, quality.steps is not None
         if quality.steps is not None:
             self.steps = quality.steps
+        return
+    if choices:  # a student is made for its own steps alone
+        self.model = choices[-1].model.name
+    model = chosen_model(self)
+    self.use_steps = True
+    if model is not None:
+        self.steps = max(model.steps)
 
 
 def _keep(name: str, items: Items) -> Items:
@@ -156,6 +188,7 @@ class EspalierSettings(bpy.types.PropertyGroup):
         get=_get_quality,
         set=_set_quality,
     )
+    own_steps: BoolProperty(options={"HIDDEN"})  # Custom was chosen, even if a quality has as many steps
     lock_seed: BoolProperty(
         name="Lock Seed",
         description="Keep this seed. Otherwise Generate 3D picks a new one each time",
@@ -280,6 +313,8 @@ def chosen_settings(settings: EspalierSettings) -> dict[str, Any]:
 def show_setting(settings: EspalierSettings, name: str, value: Any) -> bool:
     """Show a value of a setting in the panel (or None). False if the panel cannot show it."""
     about = protocol.ABOUT[name]
+    if name == "steps":
+        settings.own_steps = False  # those of a quality are shown as that quality
     if about.own:
         setattr(settings, f"use_{name}", value is not None)
         if value is None:

@@ -2,7 +2,9 @@
 
 An entry holds how a result was made and a small picture; both are saved with the file. The files of the result stay in
 this session's temporary folder, up to ``MAX_BYTES``. An entry without files can be made again, because the same
-settings give the same object. Undo does not affect the list.
+settings give the same object. Undo does not affect the list, but what is removed from it can be put back: it is kept
+with its files, up to the same ``MAX_BYTES``, until another file is opened. Favorites are never dropped from the list,
+and their files are the last to go.
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ from .portrait import SIZE, draw_portrait
 MAX_ENTRIES = 60
 MAX_BYTES = 512 << 20  # of all the results' files
 MAX_TEXT = 4 << 20  # letters of a saved list: MAX_ENTRIES of the least compressible pictures need 3 << 20
+MAX_FAVORITES = 40  # so that there is room for what is made
+MAX_REMOVED = 20
 MAX_NAME = 1000  # letters
 _END, _BETWEEN = re.compile(r"\s*\]"), re.compile(r"[\s,]*")  # of a list in JSON
 
@@ -48,9 +52,11 @@ class Entry:
     folder: Path | None = None  # of those files; never read from a .blend
     picture: NDArray[np.uint8] | None = None
     bytes: int = field(default=0)
+    favorite: bool = False
 
 
 entries: list[Entry] = []  # newest first
+_removed: list[tuple[Entry, Entry | None]] = []  # the last one last, each with the entry that came after it
 _read = False  # whether the open file's list was read: an unread list must not be overwritten
 _icons: bpy.utils.previews.ImagePreviewCollection | None = None
 
@@ -99,8 +105,53 @@ def _keep_files(entry: Entry, result: protocol.Result) -> None:
 
 
 def remove(entry: Entry) -> None:
-    """Remove an entry, and delete its files."""
+    """Take an entry off the list. ``put_back`` undoes that."""
+    after = entries.index(entry) + 1
+    _removed.append((entry, entries[after] if after < len(entries) else None))
     entries.remove(entry)
+    for old, _ in _removed[:-MAX_REMOVED]:
+        _drop(old)
+    del _removed[:-MAX_REMOVED]
+
+
+def removed() -> Entry | None:
+    """The entry that was removed last and can be put back; None if there is none."""
+    return _removed[-1][0] if _removed else None
+
+
+def put_back() -> Entry | None:
+    """Put the entry that was removed last back into its place, and return it."""
+    if not _removed:
+        return None
+    entry, after = _removed.pop()
+    entries.insert(entries.index(after) if after in entries else len(entries), entry)
+    _shrink()
+    return entry
+
+
+def listed() -> list[Entry]:
+    """The entries as they are shown: favorites first, then the newest first."""
+    return sorted(entries, key=lambda entry: not entry.favorite)
+
+
+def set_favorite(entry: Entry, favorite: bool) -> bool:
+    """Make an entry a favorite, or no longer one. False if there are ``MAX_FAVORITES`` already."""
+    if favorite and sum(each.favorite for each in entries) >= MAX_FAVORITES:
+        return False
+    entry.favorite = favorite
+    return True
+
+
+def rename(entry: Entry, name: str) -> None:
+    """Give an entry a name, which objects that are inserted from it get. Raises ValueError if it is empty."""
+    name = " ".join(name.split())[:MAX_NAME]
+    if not name:
+        raise ValueError("An entry of the history needs a name.")
+    entry.name = name
+
+
+def _drop(entry: Entry) -> None:
+    """Forget an entry that is no longer on the list, and delete its files."""
     forget_files(entry)
     if _icons is not None and entry.id in _icons:
         del _icons[entry.id]
@@ -145,6 +196,7 @@ def load(text: str) -> None:
         try:
             entry = _from_json(values)
             if find(entry.id) is None:
+                entry.favorite &= sum(each.favorite for each in entries) < MAX_FAVORITES
                 entries.append(entry)
         except (ValueError, zlib.error) as error:
             unread.append(str(error))
@@ -173,9 +225,11 @@ def _first(text: str, is_whole: bool) -> list[Any]:
 
 
 def clear() -> None:
-    """Remove all entries."""
-    for entry in list(entries):
-        remove(entry)
+    """Remove all entries for good."""
+    for entry in (*entries, *(entry for entry, _ in _removed)):
+        _drop(entry)
+    entries.clear()
+    _removed.clear()
 
 
 def folder() -> Path:
@@ -195,11 +249,13 @@ def _move_tiles(path: str, folder: Path) -> str:
 
 
 def _shrink() -> None:
-    """Remove the oldest entries, and the files of old entries, until the limits are kept."""
-    for entry in entries[MAX_ENTRIES:]:
-        remove(entry)
+    """Drop the oldest entries, and the files of old ones, until the limits are kept. Favorites stay on the list."""
+    for entry in [entry for entry in reversed(entries) if not entry.favorite][: max(len(entries) - MAX_ENTRIES, 0)]:
+        entries.remove(entry)
+        _drop(entry)
     total = 0
-    for number, entry in enumerate(entries):
+    kept_first = sorted(entries, key=lambda entry: (entry is not entries[0], not entry.favorite))
+    for number, entry in enumerate((*kept_first, *(entry for entry, _ in reversed(_removed)))):
         total += entry.bytes
         if number and total > MAX_BYTES:
             total -= entry.bytes
@@ -237,6 +293,7 @@ def _as_json(entry: Entry, folder: str) -> dict[str, Any]:
         "settings": entry.settings | {"images": images} | ({"model": model} if model else {}),
         "size": entry.size,
         "picture": picture,
+        "favorite": entry.favorite,
     }
 
 
@@ -249,7 +306,10 @@ def _from_json(values: Any) -> Entry:
         raise ValueError("an entry without id or name")
     settings = made.checked({**values["settings"], "size": values.get("size")})
     settings["images"] = tuple(map(paths.absolute, settings["images"]))
-    return Entry(identifier, name, settings, settings.pop("size"), picture=_pixels(picture) if picture else None)
+    pixels = _pixels(picture) if picture else None
+    return Entry(
+        identifier, name, settings, settings.pop("size"), picture=pixels, favorite=values.get("favorite") is True
+    )
 
 
 def _pixels(packed: object) -> NDArray[np.uint8]:

@@ -30,6 +30,8 @@ CAMERAS = PREFIX + "cameras"
 CUBE = PREFIX + "cube"
 #: What a request says of the shape besides images and settings: a guide's voxels, and boxes made anew as JSON.
 VOXELS, EDITS = PREFIX + "voxels", PREFIX + "edits"
+#: The id of its entry in the history, which has its picture.
+ENTRY = PREFIX + "entry"
 #: Integers beyond this limit do not fit into a custom property, and are kept as text.
 LIMIT = 2**31
 #: Bounds for what a .blend can make the add-on read: images, letters of a path, metres, letters shown and of an error.

@@ -119,15 +119,20 @@ TEXTS = {
     "Number of sampling steps. Fewer steps are faster, more steps give better results": (
         "Zahl der Sampling-Schritte. Weniger Schritte sind schneller, mehr Schritte ergeben bessere Ergebnisse"
     ),
-    "Mini (Demonstration)": "Mini (Demonstration)",
+    "Mini (Demo)": "Mini (Demo)",
     "{n} Step": "{n} Schritt",
     "{n} Steps": "{n} Schritte",
-    "Model Default": "Vorgabe des Modells",
     "Distilled to a few steps: fast": "Auf wenige Schritte destilliert: schnell",
     "The model's full number of steps": "Die volle Schrittzahl des Modells",
-    "The number of steps set in the Advanced panel, or else the model's default": (
-        "Die im Panel „Erweitert“ eingestellte Zahl der Schritte, sonst die Vorgabe des Modells"
+    "Draft": "Entwurf",
+    "Standard": "Standard",
+    "Best": "Beste",
+    "Custom": "Eigene",
+    "Set the number of steps yourself, for the model that is not distilled if it is installed": (
+        "Die Zahl der Schritte selbst festlegen, und zwar für das nicht destillierte Modell, falls es installiert ist"
     ),
+    "Not measured yet on this machine": "Auf diesem Rechner noch nicht gemessen",
+    "About {time} for an object, measured here": "Etwa {time} für ein Objekt, hier gemessen",
     "Custom Steps": "Eigene Schrittzahl",
     "Set the number of sampling steps. Otherwise the model's default is used": (
         "Die Zahl der Sampling-Schritte festlegen. Sonst gilt die Vorgabe des Modells"
@@ -407,7 +412,11 @@ TEXTS = {
     "Finish the object of the live preview": "Das Objekt der Live-Vorschau fertigstellen",
     "The preview waits for the queue": "Die Vorschau wartet auf die Warteschlange",
     # jobs
-    "{n} in the queue": "{n} in der Schlange",
+    "{n} jobs": "{n} Aufträge",
+    "Move Job": "Auftrag verschieben",
+    "Generate this object earlier or later than others in the queue": (
+        "Dieses Objekt früher oder später als andere in der Warteschlange erzeugen"
+    ),
     "Loading the model": "Modell wird geladen",
     "Preparing the image": "Bild wird vorbereitet",
     "Analyzing the image": "Bild wird analysiert",
@@ -464,6 +473,25 @@ TEXTS = {
     "Open Espalier's preferences": "Die Einstellungen von Espalier öffnen",
     "Add Espalier Preset": "Espalier-Voreinstellung hinzufügen",
     "Add or remove an Espalier preset": "Eine Espalier-Voreinstellung hinzufügen oder entfernen",
+    "Apply Preset": "Voreinstellung anwenden",
+    "Use the settings of this preset": "Die Einstellungen dieser Voreinstellung verwenden",
+    "Prop": "Requisite",
+    "Game": "Spiel",
+    "Print": "Druck",
+    "Film": "Film",
+    "For the background of a scene: 5,000 triangles, 1K texture, normal map": (
+        "Für den Hintergrund einer Szene: 5.000 Dreiecke, 1K-Textur, Normal-Map"
+    ),
+    "For game engines: 10,000 triangles, levels of detail, collision hulls, 2K texture, normal and occlusion maps": (
+        "Für Spiele-Engines: 10.000 Dreiecke, Detailstufen, Kollisionshüllen, 2K-Textur, Normal- und Verdeckungs-Map"
+    ),
+    "For 3D printing: up to 200,000 triangles that hold all detail, 2K texture for color prints, no other maps": (
+        "Für den 3D-Druck: bis zu 200.000 Dreiecke mit allen Details, 2K-Textur für Farbdrucke, keine weiteren Maps"
+    ),
+    "For close-ups and further modeling: quads for 50,000 triangles, 4K texture, normal map, estimated roughness": (
+        "Für Nahaufnahmen und zum Weitermodellieren: Vierecke statt 50.000 Dreiecken, 4K-Textur, Normal-Map, "
+        "geschätzte Rauheit"
+    ),
     # selected objects and the history
     "History": "Verlauf",
     "Regenerate with Panel Settings": "Mit Panel-Einstellungen neu erzeugen",
@@ -476,6 +504,32 @@ TEXTS = {
         "Ein mit Espalier erzeugtes Objekt auswählen, und einen Würfel oder ein Empty um einen Teil davon"
     ),
     "Selected Object": "Ausgewähltes Objekt",
+    "Seed {n}": "Startwert {n}",
+    "and {n} more selected": "und {n} weitere ausgewählt",
+    "Asset": "Asset",
+    "Image Cameras": "Bildkameras",
+    "Favorite": "Favorit",
+    "Keep this result at the top of the history, also when older ones are dropped. Press again to undo this": (
+        "Dieses Ergebnis oben im Verlauf behalten, auch wenn ältere entfallen. Noch einmal drücken macht es rückgängig"
+    ),
+    "There can be {n} favorites. Unmark another one first": (
+        "Es kann {n} Favoriten geben. Erst einen anderen aufheben"
+    ),
+    "Rename": "Umbenennen",
+    "Name": "Name",
+    "Name of the result in the history": "Name des Ergebnisses im Verlauf",
+    "Type a name": "Einen Namen eingeben",
+    "Give this result another name. Objects that are inserted from it get this name": (
+        "Dem Ergebnis einen anderen Namen geben. Objekte, die daraus eingefügt werden, heißen so"
+    ),
+    "Load the images and settings of this result into the panel": (
+        "Die Bilder und Einstellungen dieses Ergebnisses in das Panel laden"
+    ),
+    "Removed {name}": "{name} entfernt",
+    "Put Back": "Zurücklegen",
+    "Put the result that was removed last back into the history": (
+        "Das zuletzt entfernte Ergebnis wieder in den Verlauf aufnehmen"
+    ),
     "Generated objects are listed here": "Erzeugte Objekte werden hier aufgelistet",
     "Count": "Anzahl",
     "Mode": "Modus",
@@ -595,8 +649,9 @@ TEXTS = {
     "Load the images and settings of the active object into the panel": (
         "Die Bilder und Einstellungen des aktiven Objekts in das Panel laden"
     ),
-    "Remove this result from the history. Objects in the scene are kept": (
-        "Dieses Ergebnis aus dem Verlauf entfernen. Objekte in der Szene bleiben erhalten"
+    "Remove this result from the history. Objects in the scene are kept, and the result can be put back": (
+        "Dieses Ergebnis aus dem Verlauf entfernen. Objekte in der Szene bleiben, und das Ergebnis "
+        "kann zurückgelegt werden"
     ),
     "Use the images and settings in the panel": "Die Bilder und Einstellungen im Panel verwenden",
     "Use the object's own images and settings, with a new seed": (
@@ -634,6 +689,14 @@ TEXTS = {
     ),
     "{name} is a demonstration model. It knows a dozen kinds of objects, such as chairs and houses.": (
         "{name} ist ein Demonstrationsmodell. Es kennt ein Dutzend Arten von Objekten, etwa Stühle und Häuser."
+    ),
+    "Hide Notice": "Hinweis ausblenden",
+    "Hide this notice. The preferences can show it again": (
+        "Diesen Hinweis ausblenden. Die Einstellungen können ihn wieder zeigen"
+    ),
+    "Notice of the Demonstration Model": "Hinweis auf das Demonstrationsmodell",
+    "Say in the panel that the bundled model is a demonstration, and offer to download TRELLIS": (
+        "Im Panel sagen, dass das mitgelieferte Modell zur Demonstration dient, und den Download von TRELLIS anbieten"
     ),
     "Download TRELLIS ({size})...": "TRELLIS herunterladen ({size}) ...",
     "Turn on Allow Online Access in Preferences > System": (
@@ -751,6 +814,10 @@ TEXTS = {
     ),
     "Models": "Modelle",
     "Models Folder": "Modellordner",
+    "Installer": "Installation",
+    "Show the settings of the backend's installation, for mirrors, offline machines and other Pythons": (
+        "Die Einstellungen der Backend-Installation zeigen: für Spiegelserver, Rechner ohne Netz und andere Pythons"
+    ),
     "Now": "Jetzt",
     "Not installed.": "Nicht installiert.",
     "Nothing to download. Needs {disk} of disk space ({free} free) and about {minutes} min.": (

@@ -104,15 +104,20 @@ TEXTS = {
     "Number of sampling steps. Fewer steps are faster, more steps give better results": (
         "采样步数。步数越少越快，步数越多效果越好"
     ),
-    "Mini (Demonstration)": "Mini（演示）",
+    "Mini (Demo)": "Mini（演示）",
     "{n} Step": "{n} 步",
     "{n} Steps": "{n} 步",
-    "Model Default": "模型默认",
     "Distilled to a few steps: fast": "蒸馏为少数几步：速度快",
     "The model's full number of steps": "模型的完整步数",
-    "The number of steps set in the Advanced panel, or else the model's default": (
-        "“高级”面板中设置的步数，否则为模型的默认步数"
+    "Draft": "草稿",
+    "Standard": "标准",
+    "Best": "最佳",
+    "Custom": "自定义",
+    "Set the number of steps yourself, for the model that is not distilled if it is installed": (
+        "自行设置步数；若已安装未蒸馏的模型，则使用该模型"
     ),
+    "Not measured yet on this machine": "尚未在此计算机上测量",
+    "About {time} for an object, measured here": "每个物体约 {time}（本机实测）",
     "Custom Steps": "自定义步数",
     "Set the number of sampling steps. Otherwise the model's default is used": "自行设置采样步数。否则使用模型的默认值",
     "Steps": "步数",
@@ -355,7 +360,9 @@ TEXTS = {
     "Finish the object of the live preview": "完成实时预览的物体",
     "The preview waits for the queue": "预览正在等待队列",
     # jobs
-    "{n} in the queue": "队列中 {n} 个",
+    "{n} jobs": "{n} 个任务",
+    "Move Job": "移动任务",
+    "Generate this object earlier or later than others in the queue": "在队列中提前或推后生成此物体",
     "Loading the model": "正在加载模型",
     "Preparing the image": "正在准备图像",
     "Analyzing the image": "正在分析图像",
@@ -406,6 +413,24 @@ TEXTS = {
     "Open Espalier's preferences": "打开 Espalier 的偏好设置",
     "Add Espalier Preset": "添加 Espalier 预设",
     "Add or remove an Espalier preset": "添加或移除 Espalier 预设",
+    "Apply Preset": "应用预设",
+    "Use the settings of this preset": "使用此预设的设置",
+    "Prop": "道具",
+    "Game": "游戏",
+    "Print": "打印",
+    "Film": "影视",
+    "For the background of a scene: 5,000 triangles, 1K texture, normal map": (
+        "用于场景背景：5,000 个三角形、1K 纹理、法线贴图"
+    ),
+    "For game engines: 10,000 triangles, levels of detail, collision hulls, 2K texture, normal and occlusion maps": (
+        "用于游戏引擎：10,000 个三角形、细节层次、碰撞外壳、2K 纹理、法线与遮蔽贴图"
+    ),
+    "For 3D printing: up to 200,000 triangles that hold all detail, 2K texture for color prints, no other maps": (
+        "用于 3D 打印：最多 200,000 个三角形以保留全部细节、供彩色打印的 2K 纹理、无其他贴图"
+    ),
+    "For close-ups and further modeling: quads for 50,000 triangles, 4K texture, normal map, estimated roughness": (
+        "用于特写和后续建模：相当于 50,000 个三角形的四边形、4K 纹理、法线贴图、估算的糙度"
+    ),
     # selected objects and the history
     "History": "历史",
     "Regenerate with Panel Settings": "按面板设置重新生成",
@@ -418,6 +443,26 @@ TEXTS = {
         "请选择一个用 Espalier 制作的物体，以及包围其一部分的立方体或空物体"
     ),
     "Selected Object": "所选物体",
+    "Seed {n}": "随机种 {n}",
+    "and {n} more selected": "另外还选中 {n} 个",
+    "Asset": "资产",
+    "Image Cameras": "图像摄像机",
+    "Favorite": "收藏",
+    "Keep this result at the top of the history, also when older ones are dropped. Press again to undo this": (
+        "让此结果留在历史顶部，即使较旧的结果被移除。再按一次取消"
+    ),
+    "There can be {n} favorites. Unmark another one first": "最多可收藏 {n} 个。请先取消另一个收藏",
+    "Rename": "重命名",
+    "Name": "名称",
+    "Name of the result in the history": "结果在历史中的名称",
+    "Type a name": "请输入名称",
+    "Give this result another name. Objects that are inserted from it get this name": (
+        "为此结果改名。由它插入的物体将使用该名称"
+    ),
+    "Load the images and settings of this result into the panel": "将此结果的图像和设置载入面板",
+    "Removed {name}": "已移除 {name}",
+    "Put Back": "放回",
+    "Put the result that was removed last back into the history": "将最后移除的结果放回历史",
     "Generated objects are listed here": "生成的物体将列在此处",
     "Count": "数量",
     "Mode": "模式",
@@ -517,7 +562,9 @@ TEXTS = {
     "Retexture": "重新生成纹理",
     "Select a mesh with faces": "请选择有面的网格",
     "Load the images and settings of the active object into the panel": "将活动物体的图像和设置载入面板",
-    "Remove this result from the history. Objects in the scene are kept": "从历史中移除此结果。场景中的物体会保留",
+    "Remove this result from the history. Objects in the scene are kept, and the result can be put back": (
+        "从历史中移除此结果。场景中的物体会保留，结果也可以放回"
+    ),
     "Use the images and settings in the panel": "使用面板中的图像和设置",
     "Use the object's own images and settings, with a new seed": "使用该物体自身的图像和设置，并换用新的随机种",
     "Select an object made with Espalier": "请选择由 Espalier 生成的物体",
@@ -547,6 +594,12 @@ TEXTS = {
     ),
     "{name} is a demonstration model. It knows a dozen kinds of objects, such as chairs and houses.": (
         "{name} 是演示模型，只认识十几种物体，例如椅子和房屋。"
+    ),
+    "Hide Notice": "隐藏提示",
+    "Hide this notice. The preferences can show it again": "隐藏此提示。可在偏好设置中重新显示",
+    "Notice of the Demonstration Model": "演示模型提示",
+    "Say in the panel that the bundled model is a demonstration, and offer to download TRELLIS": (
+        "在面板中说明自带模型仅供演示，并提供下载 TRELLIS"
     ),
     "Download TRELLIS ({size})...": "下载 TRELLIS（{size}）...",
     "Turn on Allow Online Access in Preferences > System": "请在“偏好设置 > 系统”中启用“允许联机访问”",
@@ -649,6 +702,10 @@ TEXTS = {
     ),
     "Models": "模型",
     "Models Folder": "模型文件夹",
+    "Installer": "安装程序",
+    "Show the settings of the backend's installation, for mirrors, offline machines and other Pythons": (
+        "显示后端安装的设置：用于镜像源、离线计算机和其他 Python"
+    ),
     "Now": "立即",
     "Not installed.": "未安装。",
     "Nothing to download. Needs {disk} of disk space ({free} free) and about {minutes} min.": (

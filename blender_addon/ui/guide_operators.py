@@ -9,6 +9,7 @@ from ..request import box
 from ..request.properties import EspalierSettings
 from ..translations import translate
 from . import operators
+from .fields import Fields
 
 
 class EspalierForgetGuide(bpy.types.Operator):
@@ -50,17 +51,15 @@ class EspalierAgainInBox(bpy.types.Operator):
         return {"FINISHED"}
 
 
-def draw_guide(column: bpy.types.UILayout, settings: EspalierSettings) -> None:
+def draw_guide(fields: Fields, settings: EspalierSettings) -> None:
     """Draw which guide new objects have, and how closely they follow it."""
     if settings.guide is None and settings.guide_voxels:
-        row = column.row(align=True)
+        row = fields.column.row(align=True)
         row.label(text="Guide of the restored object", icon="MESH_CUBE")
         row.operator(EspalierForgetGuide.bl_idname, text="", icon="X")
     else:
-        column.prop(settings, "guide")
-    strength = column.row()
-    strength.active = settings.guide is not None or bool(settings.guide_voxels)
-    strength.prop(settings, "shape_strength", slider=True)
+        fields.draw(settings, "guide")
+    fields.draw(settings, "shape_strength", active=settings.guide is not None or bool(settings.guide_voxels))
 
 
 _classes = (EspalierForgetGuide, EspalierAgainInBox)

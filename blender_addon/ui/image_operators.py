@@ -12,7 +12,7 @@ import bpy
 from bpy.props import BoolProperty, CollectionProperty, EnumProperty, IntProperty, StringProperty
 
 from ...backend import protocol
-from .. import pump
+from .. import choices, pump
 from ..request import cutouts, images
 from ..scene.made import MOST_IMAGES
 from ..translations import translate
@@ -20,7 +20,25 @@ from . import sidebar
 
 IMAGE_GLOB = ";".join(f"*{suffix}" for suffix in protocol.IMAGE_SUFFIXES)
 
+#: How Blender's file browser shows files. It looks for a property of this kind, by these names and numbers.
+DISPLAY_TYPES = [
+    (name, name, "", number)
+    for number, name in enumerate(("FILE_DEFAULTDISPLAY", "FILE_SHORTDISPLAY", "FILE_LONGDISPLAY", "FILE_IMGDISPLAY"))
+]
+
 _listed: list[tuple[str, str, str, str, int]] = []  # Blender keeps no reference to the strings of an enumeration
+
+
+def last_folder(context: bpy.types.Context) -> str:
+    """The folder of the last image in the list that is a file, else the one that images were last added from.
+
+    Empty if there is no such folder.
+    """
+    paths = [bpy.path.abspath(item.path) for item in context.scene.espalier.images if item.path and not item.image]
+    for folder in (*(str(Path(path).parent) for path in reversed(paths)), choices.image_folder(context)):
+        if folder and Path(folder).is_dir():
+            return folder
+    return ""
 
 
 class EspalierAddImages(bpy.types.Operator):
@@ -33,6 +51,7 @@ class EspalierAddImages(bpy.types.Operator):
     directory: StringProperty(subtype="DIR_PATH", options={"HIDDEN", "SKIP_SAVE"})
     files: CollectionProperty(type=bpy.types.OperatorFileListElement, options={"HIDDEN", "SKIP_SAVE"})
     filter_glob: StringProperty(default=IMAGE_GLOB, options={"HIDDEN"})
+    display_type: EnumProperty(items=DISPLAY_TYPES, default="FILE_IMGDISPLAY", options={"HIDDEN", "SKIP_SAVE"})
     replace: BoolProperty(
         name="Replace",
         description="Remove the images that are already in the list",
@@ -42,6 +61,8 @@ class EspalierAddImages(bpy.types.Operator):
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         if self.files:  # dropped onto the viewport
             return self.execute(context)
+        if folder := last_folder(context):
+            self.directory = folder
         context.window_manager.fileselect_add(self)
         return {"RUNNING_MODAL"}
 
@@ -56,6 +77,7 @@ class EspalierAddImages(bpy.types.Operator):
             path = str(Path(self.directory, file.name))
             if file.name:
                 images.add_source(settings, path)
+        choices.set_image_folder(context, self.directory)
         pump.redraw("UI")
         sidebar.show(context.area)  # else nothing would be seen of them where the sidebar is closed
         return {"FINISHED"}

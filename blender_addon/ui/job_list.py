@@ -7,12 +7,12 @@ import time
 import bpy
 
 from .. import pump
-from ..jobs.progress import clock, seconds_left
+from ..jobs.progress import clock, expected, queue_seconds, seconds_left
 from ..jobs.queue import Job, State
 from ..translations import translate
 from . import operators
 from .failures import draw_failures
-from .texts import draw_text
+from .texts import draw_text, fitting
 
 STAGES = {
     "load": "Loading the model",
@@ -24,31 +24,60 @@ STAGES = {
     "finish": "Texture",
 }
 
+#: Characters that the buttons of a job, and the arrow and the cross of the queue, take from a line.
+MARGIN, FOLD = 10, 7
 
-def draw_jobs(layout: bpy.types.UILayout, width: int) -> None:
-    """Draw all jobs in the list, and a button that cancels them all. Those that failed come last."""
-    jobs = pump.jobs.jobs
-    if sum(job.active for job in jobs) > 1:
-        row = layout.row()
-        row.label(text=translate("{n} in the queue").format(n=sum(job.active for job in jobs)), translate=False)
-        row.operator(operators.EspalierCancelAll.bl_idname, icon="CANCEL")
-    for job in jobs:
-        if job.state is not State.FAILED:
+
+def draw_ended(layout: bpy.types.UILayout, width: int) -> None:
+    """Draw what waits for the user: results to insert, jobs that were interrupted, and last what has failed."""
+    for job in pump.jobs.jobs:
+        if not job.active and job.state is not State.FAILED:
             draw_job(layout, job, width)
     draw_failures(layout, width)
+
+
+def draw_active(layout: bpy.types.UILayout, width: int) -> None:
+    """Draw the jobs that are queued or run. Several are one line, which can be unfolded."""
+    active = [job for job in pump.jobs.jobs if job.active]
+    if len(active) > 1:
+        head, body = layout.panel("ESPALIER_queue", default_closed=True)
+        draw_queue(head, active, width - FOLD)
+        if body is not None:
+            for job in active:
+                draw_job(body, job, width)
+    elif active:
+        draw_job(layout, active[0], width)
+
+
+def draw_queue(layout: bpy.types.UILayout, active: list[Job], width: int) -> None:
+    """Draw the queue as one line: how many jobs there are, the time until the last one ends, and Cancel All."""
+    running = pump.jobs.running
+    layout.progress(factor=running.fraction if running else 0.0, text=queue_text(active, width), translate=False)
+    layout.operator(operators.EspalierCancelAll.bl_idname, text="", icon="X", emboss=False)
+
+
+def queue_text(active: list[Job], width: int) -> str:
+    """The text of the queue's line, in so many characters: *3 jobs · 1:07 left*, or just *3 · 1:07*."""
+    jobs = translate("{n} jobs").format(n=len(active))
+    left = queue_seconds(active, pump.jobs.timings, time.monotonic())
+    if left is None:
+        return fitting(width, jobs, str(len(active)))
+    words = translate("{time} left").format(time=clock(left))
+    return fitting(width, f"{jobs}  ·  {words}", f"{len(active)} · {clock(left)}")
 
 
 def draw_job(layout: bpy.types.UILayout, job: Job, width: int) -> None:
     """Draw one job that has not failed: a progress bar, or a button that inserts the result or runs it again."""
     box = layout.box()
     head = box.row()
-    name = f"{job.name}  ·  {seed_text(job)}"
+    name = fitting(width - MARGIN, f"{job.name}  ·  {seed_text(job)}", job.name)
     match job.state:
         case State.QUEUED | State.RUNNING:
             head.label(text=name, icon="MESH_MONKEY" if job.state is State.RUNNING else "SORTTIME", translate=False)
+            draw_moves(head, job)
             head.operator(operators.EspalierCancel.bl_idname, text="", icon="X", emboss=False).job = job.id
-            if job.state is State.RUNNING or not pump.jobs.running:
-                box.progress(factor=job.fraction, text=progress_text(job), translate=False)
+            if job.state is State.RUNNING or (not pump.jobs.running and job is pump.jobs.queued[0]):
+                box.progress(factor=job.fraction, text=progress_text(job, width), translate=False)
         case State.DONE:
             head.label(text=name, icon="CHECKMARK", translate=False)
             head.operator(operators.EspalierDismiss.bl_idname, text="", icon="TRASH", emboss=False).job = job.id
@@ -68,6 +97,19 @@ def seed_text(job: Job) -> str:
     return str(job.request.seed)
 
 
+def draw_moves(layout: bpy.types.UILayout, job: Job) -> None:
+    """Draw the arrows that move a queued job, where there are others that it can be moved before or behind."""
+    queued = pump.jobs.queued
+    if job not in queued or len(queued) < 2:
+        return
+    row = layout.row(align=True)
+    for by, arrow in ((-1, "TRIA_UP"), (1, "TRIA_DOWN")):
+        button = row.row(align=True)
+        button.enabled = 0 <= queued.index(job) + by < len(queued)
+        move = button.operator(operators.EspalierMoveJob.bl_idname, text="", icon=arrow, emboss=False)
+        move.job, move.by = job.id, by
+
+
 def waiting_text(job: Job) -> str:
     """Why a finished object has not been inserted yet."""
     obstacle = pump.blocked_by(job) if pump.home(job) is not None else ""
@@ -81,18 +123,17 @@ def waiting_text(job: Job) -> str:
     return "Generated for a file or scene that is no longer open"
 
 
-def progress_text(job: Job) -> str:
-    """The text of the progress bar: *Shape 12/25 · 34% · 0:07 left*."""
+def progress_text(job: Job, width: int) -> str:
+    """The text of the progress bar, in so many characters: *Shape 12/25 · 34% · 0:07 left*, or just *Shape · 0:07*."""
     if job.cancelling:
         return translate("Canceling")
     if job.state is State.QUEUED:
         return translate("Waiting") if pump.jobs.running else translate("Starting the backend")
-    parts = [translate(STAGES.get(job.stage, job.stage or "Starting"))]
-    if job.steps > 1:
-        parts[0] += f" {job.step}/{job.steps}"
-    parts.append(f"{job.fraction:.0%}")
-    earlier = None if job.request.mesh else pump.jobs.timings.stages(job.request.model, job.request.steps)
-    left = seconds_left(job, earlier, time.monotonic())
-    if left is not None:
-        parts.append(translate("{time} left").format(time=clock(left)))
-    return "  ·  ".join(parts)
+    stage = translate(STAGES.get(job.stage, job.stage or "Starting"))
+    step = f"{stage} {job.step}/{job.steps}" if job.steps > 1 else stage
+    share = f"{job.fraction:.0%}"
+    left = seconds_left(job, expected(job, pump.jobs.timings), time.monotonic())
+    if left is None:
+        return fitting(width, f"{step}  ·  {share}", f"{stage} {share}")
+    words = translate("{time} left").format(time=clock(left))
+    return fitting(width, f"{step}  ·  {share}  ·  {words}", f"{stage}  ·  {words}", f"{stage} · {clock(left)}")

@@ -1,4 +1,4 @@
-"""Operators for existing objects and for the history: regenerate, retexture, mark as assets, insert again."""
+"""Operators for existing objects: regenerate, variants, retexture, image cameras, mark as assets."""
 
 
 # mypy: disable-error-code="valid-type"
@@ -7,19 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TypeVar
-from zipfile import BadZipFile
 
 import bpy
-from bpy.props import EnumProperty, IntProperty, StringProperty
+from bpy.props import EnumProperty, IntProperty
 
-from ...backend import protocol
-from .. import choices, pump
+from .. import pump
 from ..jobs.queue import Job
 from ..request import again, generate, images, placement, retexture
-from ..scene import cameras, history, shading
+from ..scene import cameras
 from ..scene.made import is_made, recall, shown
-from ..scene.mesh_import import create_object
-from ..translations import in_words, translate
+from ..translations import translate
+from . import history_operators
 
 Made = TypeVar("Made")
 
@@ -55,6 +53,12 @@ class _MadeOperator(bpy.types.Operator):
         return {"FINISHED"}
 
 
+HOW = [
+    ("SEED", "New Seed", "Use the object's own images and settings, with a new seed"),
+    ("PANEL", "Panel Settings", "Use the images and settings in the panel"),
+]
+
+
 class EspalierRegenerate(_MadeOperator):
     """Generate the selected objects again in place. Name, transform, parent and modifiers are kept"""
 
@@ -65,11 +69,13 @@ class EspalierRegenerate(_MadeOperator):
     how: EnumProperty(
         name="Mode",
         description="Which images, settings and seed to use",
-        items=[
-            ("SEED", "New Seed", "Use the object's own images and settings, with a new seed"),
-            ("PANEL", "Panel Settings", "Use the images and settings in the panel"),
-        ],
+        items=HOW,
     )
+
+    @classmethod
+    def description(cls, context: bpy.types.Context, properties: bpy.types.OperatorProperties) -> str:
+        words = next(words for how, _, words in HOW if how == properties.how)
+        return f"{translate(str(cls.__doc__))}. {translate(words)}"
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         if self.how == "PANEL" and (obstacle := generate.obstacle(context)):
@@ -130,11 +136,7 @@ class EspalierRestoreSettings(bpy.types.Operator):
         except ValueError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
-        lost = again.restore(settings, context.scene.espalier)
-        if lost:
-            self.report({"WARNING"}, translate("Could not restore: {what}").format(what=", ".join(lost)))
-        pump.redraw("UI")
-        return {"FINISHED"}
+        return history_operators.restore(self, context, settings)
 
 
 class EspalierRetexture(_MadeOperator):
@@ -205,68 +207,6 @@ class EspalierMarkAsset(bpy.types.Operator):
         return {"FINISHED"}
 
 
-class _EntryOperator(bpy.types.Operator):
-    entry: StringProperty(options={"HIDDEN", "SKIP_SAVE"})
-
-
-class EspalierInsertAgain(_EntryOperator):
-    """Insert this result beside what is there. It is generated again if its files are gone"""
-
-    bl_idname = "espalier.insert_again"
-    bl_label = "Insert Again"
-    bl_options = {"REGISTER", "UNDO"}
-
-    def execute(self, context: bpy.types.Context) -> set[str]:
-        entry = history.find(self.entry)
-        if entry is None:
-            return {"CANCELLED"}
-        (location,) = placement.free_row(context, entry.size)
-        if entry.result is None:
-            return self._generate(context, entry, location)
-        try:
-            made = create_object(
-                entry.result, name=entry.name, collection=context.collection, settings=entry.settings, size=entry.size
-            )
-        except ValueError as error:
-            self.report({"ERROR"}, str(error))
-            return {"CANCELLED"}
-        except (OSError, BadZipFile) as error:  # the temporary folder was cleared, or its disk was full
-            why = error if isinstance(error, OSError) else OSError(None, str(error))
-            self.report({"WARNING"}, in_words(why, history.folder(), "It is generated again."))
-            history.forget_files(entry)
-            return self._generate(context, entry, location)
-        made.location = location
-        pump.select(made, context.scene)
-        if choices.show_colors(context):
-            shading.show(made, shading.viewport_of(context))
-        return {"FINISHED"}
-
-    def _generate(self, context: bpy.types.Context, entry: history.Entry, location: placement.Location) -> set[str]:
-        """Make an entry's object again."""
-        seed = entry.settings.get("seed", protocol.default("seed"))
-        try:
-            job = again.new_job(context, entry.settings, seed=seed, location=location, size=entry.size)
-        except ValueError as error:
-            self.report({"ERROR"}, str(error))
-            return {"CANCELLED"}
-        pump.submit(job)
-        return {"FINISHED"}
-
-
-class EspalierForget(_EntryOperator):
-    """Remove this result from the history. Objects in the scene are kept"""
-
-    bl_idname = "espalier.forget"
-    bl_label = "Remove from History"
-
-    def execute(self, context: bpy.types.Context) -> set[str]:
-        entry = history.find(self.entry)
-        if entry is None:
-            return {"CANCELLED"}
-        history.remove(entry)
-        return {"FINISHED"}
-
-
 _classes = (
     EspalierRegenerate,
     EspalierVariants,
@@ -274,7 +214,5 @@ _classes = (
     EspalierRetexture,
     EspalierAddCameras,
     EspalierMarkAsset,
-    EspalierInsertAgain,
-    EspalierForget,
 )
 register, unregister = bpy.utils.register_classes_factory(_classes)

@@ -114,6 +114,22 @@ class EspalierCancelAll(bpy.types.Operator):
         return {"FINISHED"}
 
 
+class EspalierMoveJob(_JobOperator):
+    """Generate this object earlier or later than others in the queue"""
+
+    bl_idname = "espalier.move_job"
+    bl_label = "Move Job"
+
+    by: IntProperty(default=1, options={"HIDDEN", "SKIP_SAVE"})
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        job = find_job(self.job)
+        if job is None or not pump.jobs.move(job, self.by):
+            return {"CANCELLED"}
+        pump.redraw("UI")
+        return {"FINISHED"}
+
+
 class _FailedOperator(_JobOperator):
     alike: BoolProperty(options={"HIDDEN", "SKIP_SAVE"})
 
@@ -235,6 +251,7 @@ _classes = (
     EspalierShowTexture,
     EspalierCancel,
     EspalierCancelAll,
+    EspalierMoveJob,
     EspalierRetry,
     EspalierInsert,
     EspalierDismiss,

@@ -8,25 +8,25 @@ from ...backend import protocol
 from .. import installation, pump
 from ..jobs.progress import duration
 from ..request import cutouts, generate, images, opened, painted, properties
-from ..request.properties import EspalierImage, EspalierSettings
+from ..request.properties import EspalierImage
 from ..request.quality import family_of
-from ..scene.mesh_import import NOTE
 from ..translations import translate
 from . import cutout_operators, image_operators, operators, setup_page
+from .card import carded, draw_card
 from .explore_panel import draw_explore
 from .failures import draw_cutout_failures
+from .fields import Fields
 from .guide_operators import draw_guide
-from .job_list import draw_jobs
+from .job_list import draw_active, draw_ended
 from .presets import ESPALIER_PT_presets
-from .texts import characters, draw_text
+from .texts import NARROW, characters, draw_text, is_narrow, wrap
 
-#: How many qualities fit beside each other.
-BUTTONS = 3
-#: In columns of fewer characters, the buttons of a cut-out have no text.
-NARROW = 26
-#: The settings in the subpanel *Object*, and all that are not in *Advanced*. The model is chosen by family and quality.
+#: How many qualities fit beside each other, of which the last is an icon.
+BUTTONS = 4
+#: The settings in the subpanel *Object*, and all that are not in *Advanced*. Model and steps are chosen by family and
+#: quality.
 OF_THE_OBJECT = ("faces", "max_error", "quads", "texture_size")
-ELSEWHERE = ("model", "seed", "shape_strength", *OF_THE_OBJECT)
+ELSEWHERE = ("model", "steps", "seed", "shape_strength", *OF_THE_OBJECT)
 
 
 class _EspalierPanel(bpy.types.Panel):
@@ -36,7 +36,7 @@ class _EspalierPanel(bpy.types.Panel):
 
 
 class EspalierPanel(_EspalierPanel):
-    """The main panel: images, model, Generate 3D and the jobs. Before the installation: how to install, and images."""
+    """The main panel: selected object, images, model, Generate 3D and jobs. Before the installation: how to install."""
 
     bl_idname = "ESPALIER_PT_generate"
     bl_label = "Espalier"
@@ -51,16 +51,19 @@ class EspalierPanel(_EspalierPanel):
             setup_page.draw_first_run(self.layout, context, characters(context))
             draw_images(self.layout, context)  # they may be dropped now and are used after the installation
             return
+        draw_card(self.layout, context)
+        # Above the images: otherwise a remedy would be out of sight in a window of 1280 x 800.
+        draw_ended(self.layout, characters(context))
         draw_images(self.layout, context)
-        draw_choices(self.layout, settings)
+        draw_choices(self.layout, context)
         draw_button(self.layout, context)
         draw_explore(self.layout, context)
-        draw_jobs(self.layout, characters(context))
+        # Below the button: it must not move away from under the mouse that has pressed it.
+        draw_active(self.layout, characters(context))
         model = properties.chosen_model(settings)
         if model and family_of(model) == installation.DEMONSTRATION and installation.only_demonstration(context):
-            # Below the jobs: otherwise the remedy of a failed job would be out of sight in a window of 1280 x 800.
             setup_page.draw_demonstration(self.layout, context, characters(context))
-        draw_active(self.layout, context)
+        draw_shading(self.layout, context)
 
 
 class SubPanel(_EspalierPanel):
@@ -82,19 +85,15 @@ class EspalierObjectPanel(SubPanel):
 
     def draw(self, context: bpy.types.Context) -> None:
         settings = context.scene.espalier
-        column = property_column(self.layout)
-        column.prop(settings, "place")
-        size = column.row()
-        size.active = settings.place != "ACTIVE"
-        size.prop(settings, "size")
-        column.separator()
+        fields = Fields(self.layout, context)
+        fields.draw(settings, "place")
+        fields.draw(settings, "size", active=settings.place != "ACTIVE")
+        fields.column.separator()
         for name in OF_THE_OBJECT:
             if protocol.ABOUT[name].own:
-                draw_optional(column, settings, name, protocol.ABOUT[name].title)
-                continue
-            row = column.row()
-            row.active = name != "faces" or not settings.use_max_error
-            row.prop(settings, name)
+                fields.draw_optional(settings, name, protocol.ABOUT[name].title)
+            else:
+                fields.draw(settings, name, active=name != "faces" or not settings.use_max_error)
 
 
 class EspalierAdvancedPanel(SubPanel):
@@ -107,7 +106,7 @@ class EspalierAdvancedPanel(SubPanel):
 
     def draw(self, context: bpy.types.Context) -> None:
         settings = context.scene.espalier
-        column = property_column(self.layout)
+        fields = Fields(self.layout, context)
         useful = {
             "multi_image": len(settings.images) > 1,
             "picture_strength": settings.texture_source == "picture",
@@ -118,28 +117,9 @@ class EspalierAdvancedPanel(SubPanel):
             if name in ELSEWHERE:
                 continue
             if protocol.ABOUT[name].own:
-                draw_optional(column, settings, name, protocol.ABOUT[name].title)
-                continue
-            row = column.row()
-            row.active = useful.get(name, True)
-            row.prop(settings, name)
-
-
-def property_column(layout: bpy.types.UILayout) -> bpy.types.UILayout:
-    """A column of properties with their names on the left, as in Blender's own panels."""
-    column = layout.column()
-    column.use_property_split = True
-    column.use_property_decorate = False
-    return column
-
-
-def draw_optional(layout: bpy.types.UILayout, settings: EspalierSettings, name: str, heading: str) -> None:
-    """Draw a number that may be None, with the checkbox that sets it."""
-    row = layout.row(heading=heading)
-    row.prop(settings, f"use_{name}", text="")
-    number = row.row()
-    number.active = getattr(settings, f"use_{name}")
-    number.prop(settings, name, text="")
+                fields.draw_optional(settings, name, protocol.ABOUT[name].title)
+            else:
+                fields.draw(settings, name, active=useful.get(name, True))
 
 
 def draw_images(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
@@ -156,7 +136,7 @@ def draw_images(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
             box.label(text=translate("{n} views of one object").format(n=count), translate=False)
         grid = box.grid_flow(row_major=True, columns=min(count, 3), even_columns=True, align=False)
         for index in range(count):
-            draw_image(grid.column(align=True), settings, index, characters(context))
+            draw_image(grid.column(align=True), context, index)
         if any(opened.waits(images.source(item)) and not cutouts.of(item) for item in listed):
             box.operator(cutout_operators.EspalierShowCutOuts.bl_idname, icon="HIDE_OFF")
         draw_cutout_failures(box, context)
@@ -164,23 +144,28 @@ def draw_images(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
         hint = column.box().column(align=True)
         hint.active = False
         hint.separator()
-        for line in ("Drop images of one object", "onto the viewport"):
-            row = hint.row()
-            row.alignment = "CENTER"
-            row.label(text=line)
+        for part in ("Drop images of one object", "onto the viewport"):
+            for line in wrap(translate(part), characters(context)):
+                row = hint.row()
+                row.alignment = "CENTER"
+                row.label(text=line, translate=False)
         hint.separator()
     row = column.row(align=True)
     row.operator(image_operators.EspalierAddImages.bl_idname, text="Add Images...", icon="FILEBROWSER")
+    if is_narrow(context):
+        row = column.row(align=True)
     row.operator(image_operators.EspalierAddImage.bl_idname, text="", icon="IMAGE_DATA")
     row.operator(image_operators.EspalierAddRender.bl_idname, text="", icon="RENDER_RESULT")
     row.operator(image_operators.EspalierPasteImage.bl_idname, text="", icon="PASTEDOWN")
 
 
-def draw_image(column: bpy.types.UILayout, settings: EspalierSettings, index: int, width: int) -> None:
+def draw_image(column: bpy.types.UILayout, context: bpy.types.Context, index: int) -> None:
     """Draw an image's thumbnail, its name, what was cut out of it, and its buttons."""
+    settings, width = context.scene.espalier, characters(context)
     item, count = settings.images[index], len(settings.images)
     picture = painted.icon(item) or cutouts.icon(item) or images.icon(item)
-    column.template_icon(picture, scale=7.0 if count == 1 else 4.0)
+    # Smaller below a card: otherwise the jobs would be out of sight in a window of 1280 x 800.
+    column.template_icon(picture, scale=7.0 if count == 1 and carded(context) is None else 4.0)
     name = column.row(align=True)
     missing = images.is_missing(item)
     name.alert = missing
@@ -238,23 +223,30 @@ def cutout_text(item: EspalierImage) -> tuple[str, bool]:
     return protocol.BACKGROUND_REMOVED if cutout.answer.removed else "", False
 
 
-def draw_choices(layout: bpy.types.UILayout, settings: EspalierSettings) -> None:
-    """Draw model, quality, seed and variants."""
-    column = property_column(layout)
-    column.prop(settings, "family")
-    if len(properties.quality_items(settings)) <= BUTTONS:
-        quality = layout.row()  # as wide as the panel: otherwise the labels are cut off
-        quality.prop(settings, "quality", expand=True)
-        column = property_column(layout)
+def draw_choices(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    """Draw model, quality, the number of steps if it is the user's own, seed and variants."""
+    settings = context.scene.espalier
+    fields = Fields(layout, context)
+    fields.draw(settings, "family")
+    qualities = [item[0] for item in properties.quality_items(settings)]
+    if len(qualities) <= BUTTONS and not fields.narrow:
+        quality = layout.row(align=True)  # as wide as the panel: otherwise the labels are cut off
+        for name in qualities[:-1]:
+            quality.prop_enum(settings, "quality", name)
+        quality.prop_enum(settings, "quality", qualities[-1], text="", icon="OPTIONS")  # Custom
+        fields = Fields(layout, context)
     else:
-        column.prop(settings, "quality")
-    seed = column.row(align=True)
-    seed.prop(settings, "seed")
+        fields.draw(settings, "quality")
+    if properties.is_custom(settings) and settings.use_steps:
+        fields.draw(settings, "steps")
+    elif properties.is_custom(settings):  # the model is given by its path, or is missing
+        fields.draw_optional(settings, "steps", protocol.ABOUT["steps"].title)
+    seed = fields.draw(settings, "seed")
     seed.operator(operators.EspalierNewSeed.bl_idname, text="", icon="FILE_REFRESH")
     lock = "LOCKED" if settings.lock_seed else "UNLOCKED"
     seed.prop(settings, "lock_seed", text="", icon=lock)
-    column.prop(settings, "variants")
-    draw_guide(column, settings)
+    fields.draw(settings, "variants")
+    draw_guide(fields, settings)
 
 
 def draw_button(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
@@ -275,11 +267,8 @@ def draw_button(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
         draw_text(layout, words, characters(context), active=False)
 
 
-def draw_active(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
-    """Draw the note of the active object, if it has one, and the button Show Texture."""
-    active = context.active_object
-    if active is not None and NOTE in active:
-        draw_text(layout.box(), f"{active.name}: {active[NOTE]}", characters(context))
+def draw_shading(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    """Draw the button Show Texture."""
     shading = context.space_data.shading
     if shading.type == "SOLID":
         shown = shading.color_type == "TEXTURE"

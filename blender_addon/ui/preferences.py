@@ -73,6 +73,17 @@ class EspalierPreferences(bpy.types.AddonPreferences):
         soft_max=120,
     )
 
+    show_demonstration: BoolProperty(
+        name="Notice of the Demonstration Model",
+        description="Say in the panel that the bundled model is a demonstration, and offer to download TRELLIS",
+        default=True,
+    )
+    show_installer: BoolProperty(
+        name="Installer",
+        description="Show the settings of the backend's installation, for mirrors, offline machines and other Pythons",
+    )
+    image_folder: StringProperty(subtype="DIR_PATH", options={"HIDDEN"})  # where images were last added from
+
     def draw(self, context: bpy.types.Context) -> None:
         setup_page.draw(self.layout, self, context)
 

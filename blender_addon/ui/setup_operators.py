@@ -8,7 +8,7 @@ from __future__ import annotations
 import bpy
 from bpy.props import BoolProperty, StringProperty
 
-from .. import installation, pump
+from .. import choices, installation, pump
 from ..request import cutouts
 from ..translations import translate
 
@@ -186,6 +186,19 @@ class EspalierCancelModel(bpy.types.Operator):
         return {"FINISHED"}
 
 
+class EspalierHideDemonstration(bpy.types.Operator):
+    """Hide this notice. The preferences can show it again"""
+
+    bl_idname = "espalier.hide_demonstration"
+    bl_label = "Hide Notice"
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        if not choices.hide_demonstration(context):
+            return {"CANCELLED"}
+        pump.redraw("UI")
+        return {"FINISHED"}
+
+
 def gigabytes(count: float) -> str:
     """A number of bytes as people read it: *4.2 GB*, *30 MB*."""
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
@@ -200,6 +213,7 @@ _classes = (
     EspalierVerifyModel,
     EspalierDeleteModel,
     EspalierCancelModel,
+    EspalierHideDemonstration,
 )
 register, _unregister = bpy.utils.register_classes_factory(_classes)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bpy
 
 from ...backend.protocol import ModelInfo
-from .. import installation, pump
+from .. import choices, installation, pump
 from ..jobs.progress import duration
 from ..server.computer import GB, Computer
 from ..server.install import Installer, State, Status
@@ -17,6 +17,7 @@ from .setup_operators import (
     EspalierCancelModel,
     EspalierDeleteModel,
     EspalierDownloadModel,
+    EspalierHideDemonstration,
     EspalierInstallBackend,
     EspalierRemoveBackend,
     EspalierUnload,
@@ -25,6 +26,7 @@ from .setup_operators import (
 )
 from .texts import draw_text
 
+CROSS = 4  # characters that a small button takes from a line
 PAGE_WIDTH = 90  # characters; at least so many fit into a line of the preferences
 
 ICONS = {State.READY: "CHECKMARK", State.FAILED: "ERROR", State.OUTDATED: "FILE_REFRESH"}
@@ -40,8 +42,32 @@ MODEL_STATES = {
 def draw(layout: bpy.types.UILayout, preferences: bpy.types.AddonPreferences, context: bpy.types.Context) -> None:
     """Draw the preferences page."""
     installation.prepare(context)
-    draw_online_access(layout, context)
-    box = layout.box()
+    if installation.is_installed(context):
+        draw_models_page(layout.box(), preferences, context)
+        draw_online_access(layout, context)
+        draw_backend_page(layout.box(), preferences, context)
+    else:  # nothing is known of models yet
+        draw_online_access(layout, context)
+        draw_backend_page(layout.box(), preferences, context)
+        draw_models_page(layout.box(), preferences, context)
+
+
+def draw_models_page(
+    box: bpy.types.UILayout, preferences: bpy.types.AddonPreferences, context: bpy.types.Context
+) -> None:
+    """Draw the models, and where they lie."""
+    box.label(text="Models", icon="MESH_MONKEY")
+    draw_models(box)
+    column = box.column()
+    column.use_property_split = True
+    column.prop(preferences, "models_folder", placeholder=installation.models_folder(context))
+    column.prop(preferences, "show_demonstration")
+
+
+def draw_backend_page(
+    box: bpy.types.UILayout, preferences: bpy.types.AddonPreferences, context: bpy.types.Context
+) -> None:
+    """Draw the state of the backend, when it frees its memory, and the installer's settings if they are unfolded."""
     box.label(text="Backend", icon="SETTINGS")
     here = installation.installer()
     if here is None:
@@ -50,19 +76,19 @@ def draw(layout: bpy.types.UILayout, preferences: bpy.types.AddonPreferences, co
         draw_backend(box, here)
     column = box.column()
     column.use_property_split = True
-    for name in ("base_python", "package_index", "wheels_folder", "torch_build", "backend_python"):
-        column.prop(preferences, name)
-    column.separator()
     column.prop(preferences, "show_colors")
     memory = column.row(align=True)
     memory.prop(preferences, "idle_minutes")
     memory.operator(EspalierUnload.bl_idname, text="Now", icon="MEMORY")
-    box = layout.box()
-    box.label(text="Models", icon="MESH_MONKEY")
-    column = box.column()
-    column.use_property_split = True
-    column.prop(preferences, "models_folder", placeholder=installation.models_folder(context))
-    draw_models(box)
+    fold = box.row()
+    fold.alignment = "LEFT"
+    arrow = "DOWNARROW_HLT" if preferences.show_installer else "RIGHTARROW"
+    fold.prop(preferences, "show_installer", icon=arrow, emboss=False)
+    if preferences.show_installer:
+        column = box.column()
+        column.use_property_split = True
+        for name in ("base_python", "package_index", "wheels_folder", "torch_build", "backend_python"):
+            column.prop(preferences, name)
 
 
 def draw_online_access(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
@@ -275,17 +301,25 @@ def draw_first_run(layout: bpy.types.UILayout, context: bpy.types.Context, width
 
 
 def draw_demonstration(layout: bpy.types.UILayout, context: bpy.types.Context, width: int) -> None:
-    """Draw the panel's note on the bundled model, and the button that downloads TRELLIS."""
+    """Draw the panel's note on the bundled model, and the button that downloads TRELLIS.
+
+    If the user has hidden it, only a download that runs or has failed is drawn.
+    """
     installation.prepare(context)
     store = installation.models
-    box = layout.box()
     if store.busy_with:
-        draw_progress(box, store.text, store.fraction, EspalierCancelModel.bl_idname)
+        draw_progress(layout.box(), store.text, store.fraction, EspalierCancelModel.bl_idname)
         return
     if store.problem is not None:
-        draw_problem(box, width)
+        draw_problem(layout.box(), width)
+    if not choices.shows_demonstration(context):
+        return
+    box = layout.box()
+    row = box.row()
     words = translate("{name} is a demonstration model. It knows a dozen kinds of objects, such as chairs and houses.")
-    draw_text(box, words.format(name=installation.DEMONSTRATION.capitalize()), width)
+    draw_text(row, words.format(name=installation.DEMONSTRATION.capitalize()), width - CROSS)
+    if choices.preferences(context) is not None:
+        row.operator(EspalierHideDemonstration.bl_idname, text="", icon="X", emboss=False)
     if installation.OFFERED in store.known:
         size = gigabytes(sum(model.size - model.present for model in store.missing(installation.OFFERED)))
         text = translate("Download TRELLIS ({size})...").format(size=size)

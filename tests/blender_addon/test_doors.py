@@ -147,12 +147,16 @@ def test_the_panel_knows_every_setting(panel: Any) -> None:
     for name in names:
         assert properties.show_setting(panel, name, OTHERS[name]), name
     assert properties.chosen_settings(panel) == {name: OTHERS[name] for name in names}
+    drawn = [text for call, text in draw() if call.startswith("prop")]
+    assert set(names) - {"model"} <= set(drawn)
+    assert drawn.count("steps") == 1, "there is one place for them"
     for name in (name for name in names if protocol.ABOUT[name].own):
         assert properties.show_setting(panel, name, None)
         assert properties.chosen_settings(panel)[name] is None
-    shown = {text for call, text in draw() if call == "prop"}
-    assert set(names) - {"model"} <= shown
-    assert {"family", "quality"} <= shown, "the model is chosen by these"
+    panel.model = "mini-mdt"
+    drawn = [text for call, text in draw() if call.startswith("prop")]
+    assert {"family", "Draft", "Standard", "Best", "Custom"} <= set(drawn), "the model is chosen by these"
+    assert "steps" not in drawn, "and so is the number of steps"
 
 
 def test_scripts_know_every_setting(mode: list[str]) -> None:

@@ -151,7 +151,7 @@ def again() -> Steps:
     placed, seed, shape = made_before.matrix_basis.copy(), made_before["espalier_seed"], positions("mushroom")
     others = objects()
     with standing_still():
-        yield from press("espalier.regenerate", below=END, how="SEED")
+        yield from press("espalier.regenerate", how="SEED")
         check(pump.jobs.active, "it is being made again")
         picture("10_regenerating")
     yield from made("and stands there")
@@ -162,7 +162,7 @@ def again() -> Steps:
     check(now["espalier_seed"] not in seeds, "of another seed, not the panel's either")
     made_now = positions("mushroom")  # closed surfaces of as many faces often have as many vertices
     check(made_now.shape != shape.shape or not np.allclose(made_now, shape), "and of another shape")
-    yield from press("espalier.variants", below=END)
+    yield from press("espalier.variants")
     yield 0.5
     picture("12_variants_asked")
     yield from made("three variants")
@@ -203,7 +203,7 @@ def painted() -> Steps:
 def kept() -> Steps:
     select("mushroom")
     yield 0.5
-    yield from press("espalier.mark_asset", below=END)
+    yield from press("espalier.mark_asset")
     asset = bpy.data.objects["mushroom"]
     check(asset.asset_data is not None, "it is an asset")
     yield from until(lambda: any(bpy.data.objects["mushroom"].preview.image_size), "with a preview")
@@ -252,7 +252,7 @@ def killed() -> Steps:
     yield 0.5
     picture("20_killed")
     check(objects() == before, "the scene is as it was")
-    yield from press("espalier.retry", below=8)
+    yield from press("espalier.retry")
     yield from made("the next try works")
     picture("21_next")
     check("mug" in bpy.data.objects and is_textured("mug"), "and makes the object")

@@ -93,6 +93,10 @@ def is_under_mouse(command: str) -> bool:
     return bpy.context.window_manager.clipboard.startswith(command)
 
 
+#: Where buttons are looked for, as shares of the sidebar's width: the last is for small ones.
+COLUMNS = (0.55, 0.2, 0.82, 0.38)
+
+
 def find(command: str) -> Steps:
     """Have the mouse over a button with this command in the sidebar, found by hovering, nearest to the last one first.
 
@@ -104,7 +108,7 @@ def find(command: str) -> Steps:
     yield 0.3
     top = window.height - (sidebar.y + sidebar.height)
     rows = range(top + 8, top + sidebar.height, 16)  # buttons are 20 pixels high
-    columns = [int(sidebar.x + across * sidebar.width) for across in (0.5, 0.82, 0.38)]  # the others for small buttons
+    columns = [int(sidebar.x + share * sidebar.width) for share in COLUMNS]
     places = sorted(
         ((x, y) for x in columns for y in rows), key=lambda p: abs(p[1] - _last) + 100 * columns.index(p[0])
     )
@@ -119,6 +123,11 @@ def find(command: str) -> Steps:
                     _last = place[1]
                     return
     raise AssertionError(f"no button for {command}")
+
+
+def last_found() -> int:
+    """How far down the screen the button is that ``find`` found last, in pixels."""
+    return _last
 
 
 def calls_of(name: str) -> int:

@@ -9,6 +9,8 @@ to what they show. Run it in a Blender that has the extension installed.
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -115,15 +117,24 @@ def views_and_queue() -> Steps:
     settings.images.clear()
     add_images(*(EXAMPLES / f"{name}.png" for name in ("house", "car", "chair")))
     settings.variants = 3
-    settings.use_steps, settings.steps = True, 400
     yield from cut_out()
     call(bpy.ops.espalier.generate)
     yield from until(running(0.25), "a queue of three", JOB)
+    os.kill(pump.jobs.backend.pid, signal.SIGSTOP)
     yield 1.0
     sidebar("panel", 540)
+    yield from driver.find("bpy.ops.espalier.cancel_all(")
+    line = driver.last_found()
+    driver.mouse(region("UI").x + 30, line)
+    yield 0.3
+    subprocess.run(["xdotool", "click", "1"], check=True)
+    yield 1.0
+    bar = region("UI")
+    cut("using-queue", bar.x, line - 16, bar.width, 170)
+    os.kill(pump.jobs.backend.pid, signal.SIGCONT)
     call(bpy.ops.espalier.cancel_all)
     yield from made("the queue is cancelled")
-    settings.variants, settings.use_steps = 1, False
+    settings.variants = 1
 
 
 def painted() -> Steps:
@@ -152,15 +163,15 @@ def framed() -> Steps:
 
 
 def selected() -> Steps:
-    unfold("ESPALIER_PT_iterate")
     empty_scene()
     yield from wide()
     add_images(EXAMPLES / "mushroom.png")
     call(bpy.ops.espalier.generate)
     yield from made("an object is made")
     select("mushroom")
+    yield from until(lambda: all(entry.picture is not None for entry in history.entries), "its picture is drawn")
     yield 1.5
-    yield from end_of_sidebar("using-selected", 275)
+    sidebar("using-selected", 205)
 
 
 def past() -> Steps:
@@ -175,7 +186,8 @@ def past() -> Steps:
         yield from made(f"the {name} is made")
     yield from until(lambda: all(entry.picture is not None for entry in history.entries), "pictures are drawn")
     yield 1.5
-    yield from end_of_sidebar("using-history", 320)
+    history.set_favorite(history.entries[-1], True)
+    yield from end_of_sidebar("using-history", 478)
 
 
 driver.drive({"first": first, "panel": panel, "selected": selected, "history": past}[driver.ARGUMENTS[1]]())

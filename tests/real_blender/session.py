@@ -123,7 +123,7 @@ def results_wait() -> Steps:
     add_images("cup.png", "cup_back.png")
     bpy.context.scene.espalier.images.remove(0)
     gates("finish")
-    yield from press("espalier.generate")
+    yield from press("espalier.generate", below=8)  # below the card, the error and two views
     yield from until(
         lambda: [job.active for job in pump.jobs.jobs] == [True], "the next job takes the place of the failed one"
     )

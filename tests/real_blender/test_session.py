@@ -18,8 +18,8 @@ pytestmark = [
 ]
 FRAME = 16.0  # milliseconds of the main thread that a call of the add-on may take
 #: Import, with its undo step, may take longer; what a driver does at the first draw of a mesh is its own; and Blender's
-#: exporters hold its window until the file is written.
-EXEMPT = ("pump.insert", "viewport._draw", "EspalierExport.execute")
+#: exporters hold its window until the file is written; and it opens a window for the preferences.
+EXEMPT = ("pump.insert", "viewport._draw", "EspalierExport.execute", "EspalierPreferencesShow.execute")
 WINDOW = ("--window-geometry", "0", "0", "1280", "800")
 LIMIT = 3600.0  # seconds that a session may take on a machine that has other things to do
 KILLED = (-9, 137)  # as the system says it, and as a shell in between does
@@ -66,11 +66,13 @@ def backends(blender: Blender) -> list[int]:
     return found
 
 
-def with_fake_backend(blender: Blender, name: str, codes: tuple[int, ...] = (0,)) -> dict[str, Any]:
+def with_fake_backend(
+    blender: Blender, name: str, codes: tuple[int, ...] = (0,), script: str = "session.py"
+) -> dict[str, Any]:
     gate = blender.folder / "gate"
     gate.mkdir(exist_ok=True)
     python = blender.fake_python("held", str(gate))
-    return session(blender, "session.py", name, str(gate), name, python=python, codes=codes)
+    return session(blender, script, name, str(gate), name, python=python, codes=codes)
 
 
 def test_session(blender: Blender) -> None:
@@ -94,6 +96,13 @@ def test_nothing_is_lost_from_sight(blender: Blender) -> None:
     gate.mkdir(exist_ok=True)
     report = session(blender, "sight.py", "sight", str(gate), python=blender.fake_python("held", str(gate)))
     assert len(report["checks"]) >= 26
+
+
+def test_the_panel(blender: Blender) -> None:
+    report = with_fake_backend(blender, "card", script="card.py")
+    assert len(report["checks"]) >= 20
+    longest = {name: ms["cpu"] for name, ms in report["main_thread"]["longest_ms"].items() if name not in EXEMPT}
+    assert {name: ms for name, ms in longest.items() if ms > FRAME} == {}
 
 
 def test_cut_outs(blender: Blender) -> None:

@@ -200,6 +200,35 @@ def test_a_result_that_crosses_a_cancel_is_not_used(
     assert job.state is State.CANCELLED
 
 
+def test_queued_jobs_can_be_put_into_another_order(
+    queue: JobQueue, launcher: Launcher, make_job: MakeJob, until: Until
+) -> None:
+    launcher.modes = [["slow", "0.3"]]
+    running, second, third, fourth = jobs = [make_job(name) for name in ("mug", "chair", "lamp", "car")]
+    for job in jobs:
+        queue.submit(job)
+    until(lambda: running.state is State.RUNNING, queue.step)
+    assert queue.queued == [second, third, fourth]
+    assert queue.move(fourth, -1)
+    assert queue.move(second, 1)
+    assert queue.queued == [fourth, second, third]
+    for job, by in ((running, 1), (fourth, -1), (third, 1), (second, 2)):
+        assert not queue.move(job, by), "the running one keeps its place, and there is an end"
+    assert queue.jobs == [running, fourth, second, third]
+    ended: list[Job] = []
+    until(lambda: not queue.active, lambda: ended.extend(job for job in queue.step() if not job.active))
+    assert ended == [running, fourth, second, third]
+    assert not queue.move(second, -1)
+
+
+def test_jobs_that_have_ended_keep_their_places_in_the_list(queue: JobQueue, make_job: MakeJob) -> None:
+    first, failed, last = jobs = [make_job(name) for name in ("mug", "chair", "lamp")]
+    queue.jobs += jobs
+    failed.fail(protocol.Error(failed.id, "disk_full", "The disk is full."))
+    assert queue.move(last, -1)
+    assert queue.jobs == [last, failed, first]
+
+
 def test_forget_removes_the_folder(queue: JobQueue, make_job: MakeJob, until: Until) -> None:
     job = make_job("mug")
     queue.submit(job)

@@ -17,6 +17,7 @@ from espalier import blender_addon
 from espalier.backend import disk_errors, print_facts, protocol
 from espalier.backend.formats import FORMATS
 from espalier.blender_addon import installation, pump, request, scene, translations, ui
+from espalier.blender_addon.request.shipped_presets import SHIPPED
 from espalier.blender_addon.server import computer, install, models, steps
 from espalier.blender_addon.ui import job_list, setup_page
 
@@ -92,6 +93,7 @@ CHOSEN = (
     disk_errors.CUT_OFF_WORDS,
     pump.FOR_THE_TEMPORARY_FOLDER,
     pump.FOR_THE_FOLDER_OF_JOBS,
+    *(text for preset in SHIPPED.values() for text in (preset.title, preset.words)),
     *job_list.STAGES.values(),
     *setup_page.MODEL_STATES.values(),
     *protocol.CUTOUT_NOTES,
@@ -114,9 +116,10 @@ CHOSEN = (
     "There is no image on the clipboard",
     "Distilled to a few steps: fast",
     "The model's full number of steps",
-    "The number of steps set in the Advanced panel, or else the model's default",
-    "Model Default",
-    "Mini (Demonstration)",
+    "Draft",
+    "Standard",
+    "Best",
+    "Mini (Demo)",
     "CPU",
     "Apple GPU",
     "{n} Step",

@@ -22,11 +22,11 @@ from espalier.blender_addon import choices, pump, ui
 from espalier.blender_addon.extension import ROOT
 from espalier.blender_addon.jobs.queue import Job, State
 from espalier.blender_addon.jobs.timings import Timings
-from espalier.blender_addon.request import cutouts, generate
+from espalier.blender_addon.request import cutouts, generate, properties, shipped_presets
 from espalier.blender_addon.scene import history
-from espalier.blender_addon.scene.made import remember
+from espalier.blender_addon.scene.made import ENTRY, remember
 from espalier.blender_addon.scene.mesh_import import NOTE
-from espalier.blender_addon.ui import image_operators, job_list, panels, preferences, presets, result_panels
+from espalier.blender_addon.ui import card, image_operators, job_list, panels, preferences, presets, result_panels
 from espalier.blender_addon.ui.texts import wrap
 
 from tests.fakes.fake_backend import paint, write_png
@@ -47,6 +47,7 @@ class Layout:
         bpy.types.UILayout.bl_rna.properties.keys()
     )
     containers = ("row", "column", "box", "grid_flow", "split")
+    unfolded = False  # whether what can be folded is drawn
 
     def __init__(self, drawn: list[tuple[str, Any]]) -> None:
         object.__setattr__(self, "drawn", drawn)
@@ -60,6 +61,8 @@ class Layout:
         def call(*arguments: Any, **keywords: Any) -> Any:
             if name in self.containers:
                 return Layout(self.drawn)
+            if name == "panel":
+                return Layout(self.drawn), Layout(self.drawn) if self.unfolded else None
             text = keywords.get("text") or (arguments[-1] if arguments else "")
             self.drawn.append((name, text))
             return types.SimpleNamespace()
@@ -67,15 +70,16 @@ class Layout:
         return call
 
 
-def draw() -> list[tuple[str, Any]]:
+def draw(width: int = 280) -> list[tuple[str, Any]]:
     context = types.SimpleNamespace(
         scene=bpy.context.scene,
         preferences=types.SimpleNamespace(
             system=types.SimpleNamespace(ui_scale=1.0),  # 0 in background
             addons=bpy.context.preferences.addons,
         ),
-        region=types.SimpleNamespace(width=280),
+        region=types.SimpleNamespace(width=width),
         active_object=bpy.context.active_object,
+        selected_objects=bpy.context.selected_objects,
         space_data=types.SimpleNamespace(shading=types.SimpleNamespace(type="SOLID", color_type="MATERIAL")),
     )
     drawn: list[tuple[str, Any]] = []
@@ -172,7 +176,7 @@ def test_a_model_of_the_users_own_goes_by_its_path(registered: None, tmp_path: P
     (tmp_path / "large" / "pipeline.json").touch()
     assert generate.obstacle(bpy.context) == ""
     assert new_request().model == str(tmp_path / "large")
-    assert (settings.family, settings.quality) == (settings.model, "OWN")
+    assert (settings.family, settings.quality) == (settings.model, "Custom")
 
 
 def test_why_the_button_is_off(registered: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,6 +231,30 @@ def test_dropping_files(registered: None) -> None:
     assert not handler.poll_drop(types.SimpleNamespace(area=None))
 
 
+def test_the_browser_opens_where_the_last_image_was(
+    registered: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, gone = tmp_path / "a", tmp_path / "b", tmp_path / "gone"
+    first.mkdir()
+    second.mkdir()
+    remembered: list[str] = []
+    monkeypatch.setattr(choices, "set_image_folder", lambda context, folder: remembered.append(folder))
+    monkeypatch.setattr(choices, "image_folder", lambda context: remembered[-1] if remembered else "")
+    assert image_operators.last_folder(bpy.context) == ""
+    bpy.ops.espalier.add_images("EXEC_DEFAULT", directory=str(first), files=[{"name": "mug.png"}])
+    bpy.ops.espalier.add_images("EXEC_DEFAULT", directory=str(second), files=[{"name": "cup.png"}])
+    assert image_operators.last_folder(bpy.context) == str(second)
+    bpy.context.scene.espalier.images.add().path = str(gone / "lamp.png")
+    assert image_operators.last_folder(bpy.context) == str(second)
+    bpy.context.scene.espalier.images.clear()
+    assert image_operators.last_folder(bpy.context) == str(second), "also of an earlier scene or session"
+    second.rmdir()
+    assert image_operators.last_folder(bpy.context) == ""
+    kind = bpy.ops.espalier.add_images.get_rna_type().properties["display_type"]
+    assert kind.default == "FILE_IMGDISPLAY"
+    assert kind.enum_items[kind.default].value == 3, "as in Blender's own operators"
+
+
 def test_a_note_on_the_active_object_is_shown(registered: None) -> None:
     made = bpy.data.objects.new("Mug", None)
     bpy.context.collection.objects.link(made)
@@ -234,6 +262,64 @@ def test_a_note_on_the_active_object_is_shown(registered: None) -> None:
     assert "came out" not in texts(draw())
     made[NOTE] = "At first the object came out empty."
     assert f"{made.name}: At first" in texts(draw()).replace("\n", " ")
+
+
+def select_made(name: str, **settings: Any) -> bpy.types.Object:
+    """An object that remembers how it was made, active and selected."""
+    made = bpy.data.objects.new(name, bpy.data.meshes.new(name))
+    bpy.context.scene.collection.objects.link(made)
+    bpy.context.view_layer.objects.active = made
+    made.select_set(True)
+    if settings:
+        remember(made, {"images": ("/images/mug.png",), **settings}, 1.0)
+    return made
+
+
+def test_the_selected_object_is_first(registered: None) -> None:
+    select_made("cube")
+    assert "espalier.restore_settings" not in texts(draw()), "it is not one of Espalier's"
+    mug = select_made("mug", seed=4321, model="mini-mdt", steps=2)
+    drawn = [text for _, text in draw()]
+    card = drawn[: drawn.index("Add Images...")]
+    assert card[:5] == ["mug", "espalier.restore_settings", "Seed 4321", "Mini", "2 Steps"]
+    assert {"Regenerate", "espalier.variants", "espalier.retexture", "Asset", "Export..."} <= set(card)
+    assert drawn.count("espalier.retexture") == 1
+    other = select_made("cup", seed=1)
+    assert "and 1 more selected" in texts(draw())
+    other.select_set(False)
+    assert "espalier.restore_settings" not in texts(draw()), "buttons act on what is selected"
+    assert mug.select_get()
+
+
+def test_the_card_shows_the_best_picture_that_is_there(registered: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "icon", lambda entry: 77)  # in the background there are no icons
+    mug = select_made("mug", seed=4321)
+    assert card.picture(mug) == 0
+    assert "template_icon" not in [call for call, _ in draw()]
+    picture = np.full((history.SIZE, history.SIZE, 4), 255, np.uint8)
+    history.entries.insert(0, history.Entry("a", "mug", {"seed": 4321}, picture=picture))
+    mug[ENTRY] = "a"
+    assert card.picture(mug) == 77
+    assert "template_icon" in [call for call, _ in draw()]
+    for stranger in ("b", 3, [1, 2]):
+        mug[ENTRY] = stranger
+        assert card.picture(mug) == 0
+
+
+def test_in_a_narrow_sidebar_words_are_above_their_values(registered: None) -> None:
+    select_made("mug", seed=4321, model="mini-mdt", steps=2)
+    settings = bpy.context.scene.espalier
+    settings.use_max_error = True
+    wide, narrow = draw(320), draw(180)
+    for name, title in (("faces", "Faces"), ("place", "Placement"), ("seed", "Seed"), ("multi_image", "Views")):
+        assert ("label", title) not in wide
+        at = narrow.index(("label", title))
+        assert ("prop", name) in narrow[at : at + 3]
+    assert ("prop", "max_error") in narrow
+    assert ("prop", "guidance") not in narrow, "only its checkbox, which has its name"
+    assert ("prop", "Guidance") in narrow
+    assert ("prop", "quality") in narrow
+    assert max(len(str(text)) for call, text in narrow if call == "label") <= 20
 
 
 def test_panel_without_and_with_images(registered: None) -> None:
@@ -248,18 +334,18 @@ def test_panel_without_and_with_images(registered: None) -> None:
 
 def test_panels_with_results(registered: None) -> None:
     assert "Generated objects are listed here" in texts(draw())
-    made = bpy.data.objects.new("mug", bpy.data.meshes.new("mug"))
-    bpy.context.scene.collection.objects.link(made)
-    bpy.context.view_layer.objects.active = made
-    assert "mug  " not in texts(draw())  # it is not one of Espalier's yet
-    remember(made, {"images": ("/images/mug.png",), "seed": 4321}, 1.0)
     history.entries.insert(
         0, history.Entry("a", "mug", {"seed": 4321}, picture=np.zeros((history.SIZE, history.SIZE, 4), np.uint8))
     )
     shown = texts(draw())
-    assert "mug  ·  4321" in shown
-    assert "Regenerate with New Seed" in shown
+    assert "mug\n4321" in shown
+    for operator in ("insert_again", "restore_entry", "favorite", "forget"):
+        assert f"espalier.{operator}" in shown
     assert "Generated objects are listed here" not in shown
+    assert "Removed" not in shown
+    bpy.ops.espalier.forget(entry="a")
+    assert "Removed mug" in texts(draw())
+    assert "espalier.put_back" in texts(draw())
 
 
 def test_panel_of_a_job(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -461,9 +547,46 @@ def test_a_cut_out_without_room_fails_in_words_and_can_be_tried_again(
     assert cutouts.errors(scene) == []
 
 
+def another(job: Job, name: str) -> Job:
+    """A job like another one, at the end of the queue."""
+    added = Job(dataclasses.replace(job.request, job=name, out=job.request.out + name), job.target)
+    pump.jobs.jobs.append(added)
+    return added
+
+
+def test_the_queue_is_one_line_that_unfolds(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "espalier.cancel_all" not in texts(draw()), "one job is no queue"
+    for name in "bc":
+        another(job, name)
+    monkeypatch.setattr(pump.jobs, "timings", Timings())
+    assert ("progress", "3 jobs") in draw()
+    pump.jobs.timings.note("mini-mdt", None, {"total": 30.0}, "cpu")
+    drawn = draw()
+    assert ("progress", "3 jobs  ·  1:30 left") in drawn
+    assert "mug" not in texts(drawn)
+    monkeypatch.setattr(Layout, "unfolded", True)
+    drawn = draw()
+    assert [text for call, text in drawn if call == "label"].count("mug  ·  0") == 3
+    assert "espalier.move_job" in texts(drawn)
+    monkeypatch.setattr(Layout, "unfolded", False)
+    pump.jobs.jobs[1].fail(protocol.Error("b", "disk_full", "The disk is full."))
+    drawn = draw()
+    assert "The disk is full." in texts(drawn), "an error is never folded away"
+    assert texts(drawn).index("The disk is full.") < texts(drawn).index("Add Images..."), "nor below what is tall"
+    assert texts(drawn).index("espalier.generate") < texts(drawn).index("2 jobs"), "the button stays where it is"
+    assert ("progress", "2 jobs  ·  1:00 left") in drawn
+
+
+def test_a_job_is_moved(job: Job) -> None:
+    later, last = another(job, "b"), another(job, "c")
+    assert bpy.ops.espalier.move_job(job="c", by=-1) == {"FINISHED"}
+    assert pump.jobs.jobs == [job, last, later]
+    assert bpy.ops.espalier.move_job(job="b", by=1) == {"CANCELLED"}
+    assert bpy.ops.espalier.move_job(job="none", by=1) == {"CANCELLED"}
+
+
 def test_cancel_all(job: Job) -> None:
-    second = Job(dataclasses.replace(job.request, job="b", out=job.request.out + "b"), job.target)
-    pump.jobs.jobs.append(second)
+    another(job, "b")
     assert "espalier.cancel_all" in texts(draw())
     bpy.ops.espalier.cancel_all()
     assert pump.jobs.jobs == []
@@ -477,6 +600,30 @@ def test_presets_hold_what_they_say(registered: None) -> None:
     settings.faces, settings.model = 77_777, "other"
     exec(commands, {"settings": settings})
     assert (settings.faces, settings.model) == (10_000, "mini-mdt")
+
+
+@pytest.mark.parametrize("name", shipped_presets.SHIPPED)
+def test_presets_that_ship_set_how_objects_are_finished(registered: None, name: str) -> None:
+    settings, values = bpy.context.scene.espalier, shipped_presets.SHIPPED[name].values
+    assert set(values) == set(shipped_presets.FINISHING) <= set(protocol.names(protocol.Door.PRESET))
+    settings.use_max_error = settings.udim = True
+    settings.model, settings.use_steps, settings.steps, settings.background = "other", True, 7, "never"
+    before = properties.chosen_settings(settings)
+    assert bpy.ops.espalier.preset_apply(name=name) == {"FINISHED"}
+    assert properties.chosen_settings(settings) == before | values
+    assert shipped_presets.chosen(settings) == name
+    protocol.Settings(**properties.chosen_settings(settings))
+    settings.faces += 1
+    assert shipped_presets.chosen(settings) == ""
+
+
+def test_presets_that_ship_are_not_files_that_can_be_overwritten(registered: None) -> None:
+    drawn: list[tuple[str, Any]] = []
+    presets.draw_shipped(Layout(drawn), bpy.context)
+    assert [text for call, text in drawn if call == "operator"] == ["Prop", "Game", "Print", "Film"]
+    assert bpy.ops.espalier.preset_apply(name="other") == {"CANCELLED"}
+    operator: Any = types.SimpleNamespace(name="film")
+    assert "quads" in presets.EspalierApplyPreset.description(bpy.context, operator)
 
 
 def presets_values() -> list[str]:

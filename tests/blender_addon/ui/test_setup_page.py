@@ -13,7 +13,7 @@ import bpy
 import pytest
 from espalier import blender_addon
 from espalier.backend.protocol import ModelInfo
-from espalier.blender_addon import installation, pump
+from espalier.blender_addon import choices, installation, pump
 from espalier.blender_addon.extension import ROOT
 from espalier.blender_addon.jobs.timings import Timings
 from espalier.blender_addon.server import computer
@@ -325,3 +325,42 @@ def test_the_store_speaks_with_the_backend(root: Path, tmp_path: Path, monkeypat
     store.carry_out("delete", "mdt-dist", place)
     assert wait(store) is None
     assert not (tmp_path / "models" / ".partial" / "mdt-dist").exists()
+
+
+def test_models_come_first_and_the_installer_is_folded(addon: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, State.READY, "CPU")
+    allow_network(monkeypatch, True)
+    drawn = page(addon).split("\n")
+    assert drawn.index("Models") < drawn.index("Backend")
+    assert "torch_build" not in drawn
+    addon.show_installer = True
+    assert {"base_python", "package_index", "wheels_folder", "torch_build", "backend_python"} <= set(
+        page(addon).split()
+    )
+    use(monkeypatch, State.ABSENT, "Not installed.", remedy="Install")
+    drawn = page(addon).split("\n")
+    assert drawn.index("Backend") < drawn.index("Models"), "without a backend there are none"
+
+
+def test_the_notice_of_the_demonstration_can_be_hidden_and_shown_again(
+    addon: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(monkeypatch, State.READY, "CPU")
+    know(monkeypatch, *BUNDLED)
+    monkeypatch.setattr(installation, "is_installed", lambda context: True)
+    bpy.context.scene.espalier.model = "mini"
+    words = "is a demonstration model"
+    assert words in panel().replace("\n", " ")
+    assert bpy.ops.espalier.hide_demonstration() == {"FINISHED"}
+    assert words not in panel().replace("\n", " ")
+    installation.models.problem = ("The download failed.", "Try again.")
+    assert "The download failed." in panel(), "what goes wrong is still said"
+    addon.show_demonstration = True
+    assert words in panel().replace("\n", " ")
+    assert "show_demonstration" in page(addon)
+
+
+def test_the_folder_of_images_is_remembered(addon: Any) -> None:
+    assert choices.image_folder(bpy.context) == ""
+    choices.set_image_folder(bpy.context, "/images")
+    assert choices.image_folder(bpy.context) == addon.image_folder == "/images"
