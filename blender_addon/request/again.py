@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import bpy
@@ -11,7 +12,7 @@ import bpy
 from ...backend import protocol
 from .. import pump
 from ..jobs.journal import SavedObject
-from ..jobs.queue import Job
+from ..jobs.queue import Job, Target
 from ..scene import paths
 from ..scene.made import has_raw
 from ..translations import translate
@@ -73,13 +74,29 @@ def new_job(
     same = seed == settings.get("seed", protocol.default("seed"))
     wanted = ("voxels", "edits") if same else ("voxels",)
     shape = {name: settings[name] for name in wanted if settings.get(name)}
+    return job_with(settings, {"seed": seed}, target=pump.target(context, location, size), shape=shape)
+
+
+def job_with(
+    settings: Mapping[str, Any],
+    fields: Mapping[str, Any],
+    *,
+    target: Target,
+    shape: Mapping[str, Any],
+    folder: Path | None = None,
+) -> Job:
+    """A job with what an object remembers, and these fields of the request. The rest is as in ``generate.job_with``.
+
+    Raises ValueError if an image is gone.
+    """
     pictures = [images.picture(named, point) for named, point in zip(settings["images"], points(settings), strict=True)]
     return generate.job_with(
-        request_settings(settings) | {"seed": seed},
+        {**request_settings(settings), **fields},
         pictures,
         sources=tuple(map(paths.absolute, settings["images"])),
-        target=pump.target(context, location, size),
+        target=target,
         shape=shape,
+        folder=folder,
     )
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import bpy
 
@@ -14,15 +16,42 @@ from ..jobs.inputs import Content, ImageFile
 from ..jobs.queue import Job, Target
 from ..scene import candidates, viewport
 from ..scene.candidates import Candidate
-from . import generate, guide, images, placement, properties
+from ..scene.made import recall
+from . import again, generate, guide, images, placement, properties
 
 #: Where the files of candidates lie, in Blender's temporary folder.
 FOLDER = "espalier-candidates"
 
 
+class Origin(NamedTuple):
+    """The object whose candidates are made: what it remembers, its place and its size."""
+
+    settings: Mapping[str, Any]
+    location: placement.Location
+    size: float
+
+
+_origin: Origin | None = None  # of the candidates that are there; None: they are made from the panel's settings
+
+
 def start(context: bpy.types.Context) -> None:
     """Make candidates in place of those that are there. Raises ValueError if an image has no pixels, and OSError."""
-    job = _new_job(context, [])
+    _start(context, None)
+
+
+def start_from(context: bpy.types.Context, target: bpy.types.Object) -> None:
+    """The same with the images and settings that an object remembers, beside it. Raises ValueError and OSError."""
+    _start(context, Origin(recall(target), *placement.bounds(target)))
+
+
+def _start(context: bpy.types.Context, origin: Origin | None) -> None:
+    global _origin
+    before, _origin = _origin, origin
+    try:
+        job = _new_job(context, [])
+    except (ValueError, OSError):
+        _origin = before
+        raise
     forget()
     _submit(job)
 
@@ -32,7 +61,7 @@ def more(context: bpy.types.Context) -> None:
     _submit(_new_job(context, candidates.listed()))
 
 
-def again(context: bpy.types.Context) -> None:
+def all_again(context: bpy.types.Context) -> None:
     """Make as many candidates with other seeds, in place of those that are there. Raises ValueError and OSError."""
     job = _new_job(context, candidates.listed(), in_place=True)
     forget()
@@ -142,23 +171,44 @@ def _submit(job: Job) -> None:
 def _new_job(context: bpy.types.Context, there: list[Candidate], in_place: bool = False) -> Job:
     """A job for candidates with other seeds than those that are there; beside them, or ``in_place`` of them."""
     panel = context.scene.espalier
-    first, size = guide.find_grid(context, panel.candidates)
-    target = pump.target(context, first, size)
     count, begin = panel.candidates, len(there)
+    if _origin is None:
+        first, size = guide.find_grid(context, count)
+    else:
+        size = _origin.size or panel.size
+        first = placement.grid_beside(context, _origin.location, size, count)
+    target = pump.target(context, first, size)
     if there and (old := there[0].job.target) is not None and _is_same_scene(target, old):
         target = replace(target, location=old.location, size=old.size)
-    places = [
+    job = _from_panel(context, there, target) if _origin is None else _from_object(panel, there, target, _origin)
+    job.places = tuple(
         placement.in_grid(target.location, target.size, number if in_place else begin + number)
         for number in range(count)
-    ]
-    settings = properties.chosen_settings(panel) | {"seeds": _seeds(panel, there), "views": _views(panel, begin)}
-    sources = tuple(images.source(item) for item in panel.images)
-    pictures = images.collect(panel)
-    job = generate.job_with(
-        settings, pictures, sources=sources, target=target, folder=new_folder(), shape=guide.fields(context)
     )
-    job.places = tuple(places)
     return job
+
+
+def _from_panel(context: bpy.types.Context, there: list[Candidate], target: Target) -> Job:
+    panel = context.scene.espalier
+    return generate.job_with(
+        properties.chosen_settings(panel) | {"seeds": _seeds(panel, there), "views": _views(panel, len(there))},
+        images.collect(panel),
+        sources=tuple(images.source(item) for item in panel.images),
+        target=target,
+        folder=new_folder(),
+        shape=guide.fields(context),
+    )
+
+
+def _from_object(panel: properties.EspalierSettings, there: list[Candidate], target: Target, origin: Origin) -> Job:
+    settings = origin.settings
+    return again.job_with(
+        settings,
+        {"seeds": _rolled(panel.candidates, [*(candidate.seed for candidate in there), settings.get("seed")])},
+        target=target,
+        shape={"voxels": settings["voxels"]} if settings.get("voxels") else {},
+        folder=new_folder(),
+    )
 
 
 def _seeds(panel: properties.EspalierSettings, there: list[Candidate]) -> tuple[int, ...]:
@@ -167,8 +217,13 @@ def _seeds(panel: properties.EspalierSettings, there: list[Candidate]) -> tuple[
     if panel.lock_seed:
         first = used[-1] + 1 if used else panel.seed
         return tuple((first + number) % (generate.MAX_SEED + 1) for number in range(panel.candidates))
+    return _rolled(panel.candidates, used)
+
+
+def _rolled(count: int, used: Sequence[int | None]) -> tuple[int, ...]:
+    """Random seeds that are not used yet."""
     rolled: list[int] = []
-    while len(rolled) < panel.candidates:
+    while len(rolled) < count:
         seed = generate.random_seed()
         if seed not in used and seed not in rolled:
             rolled.append(seed)

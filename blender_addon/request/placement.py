@@ -47,8 +47,13 @@ def find_grid(context: bpy.types.Context, count: int) -> tuple[Location, float]:
     settings, cursor = context.scene.espalier, context.scene.cursor.location
     if settings.place != "FREE" or cursor.length >= SAME * settings.size:
         return find_place(context)
+    return grid_beside(context, (0.0, 0.0, 0.0), settings.size, count), settings.size
+
+
+def grid_beside(context: bpy.types.Context, location: Location, size: float, count: int) -> Location:
+    """Where the first of ``count`` candidates stands, as near to a place as there is room for all."""
     columns, rows = min(count, COLUMNS), -(-count // COLUMNS)
-    return free_ground.find(context, Vector(), settings.size, columns, rows), settings.size
+    return free_ground.find(context, Vector(location), size, columns, rows)
 
 
 def free_row(context: bpy.types.Context, size: float, count: int = 1) -> list[Location]:

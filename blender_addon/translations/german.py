@@ -368,6 +368,9 @@ TEXTS = {
         "Kandidaten mit verschiedenen Startwerten machen, ohne sie fertigzustellen, und unter ihnen wählen"
     ),
     "Make candidates in place of those that are there": "Kandidaten anstelle der vorhandenen machen",
+    "Make candidates with the images and settings of the active object and other seeds, beside it": (
+        "Kandidaten mit den Bildern und Einstellungen des aktiven Objekts und anderen Startwerten machen, daneben"
+    ),
     "More": "Mehr",
     "Make further candidates beside those that are there": "Weitere Kandidaten neben den vorhandenen machen",
     "All Again": "Alle neu",

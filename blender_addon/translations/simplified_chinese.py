@@ -322,6 +322,9 @@ TEXTS = {
         "使用不同的随机种制作候选物体而不完成它们，再从中选择"
     ),
     "Make candidates in place of those that are there": "制作候选物体，取代现有的候选物体",
+    "Make candidates with the images and settings of the active object and other seeds, beside it": (
+        "使用活动物体的图像和设置以及其他随机种，在其旁边制作候选物体"
+    ),
     "More": "更多",
     "Make further candidates beside those that are there": "在现有候选物体旁制作更多候选物体",
     "All Again": "全部重做",

@@ -10,7 +10,7 @@ from ..scene import history
 from ..scene.made import ENTRY, is_made, shown
 from ..scene.mesh_import import NOTE
 from ..translations import translate
-from . import export_operators, object_operators
+from . import explore_operators, export_operators, object_operators
 from .texts import characters, draw_text, is_narrow
 
 PICTURE = 4.0  # the height of the picture, in lines
@@ -87,6 +87,7 @@ def draw_actions(layout: bpy.types.UILayout, narrow: bool) -> None:
     again.operator(regenerate, text="Regenerate", icon="FILE_REFRESH").how = "SEED"
     again.operator(regenerate, text="", icon="SETTINGS").how = "PANEL"
     grid.operator(object_operators.EspalierVariants.bl_idname, icon="DUPLICATE").count = 3
+    grid.operator(explore_operators.EspalierExploreObject.bl_idname, icon="LIGHTPROBE_VOLUME")
     grid.operator(object_operators.EspalierRetexture.bl_idname, icon="TEXTURE")
     grid.operator(object_operators.EspalierMarkAsset.bl_idname, text="Asset", icon="ASSET_MANAGER")
     grid.operator(export_operators.EspalierExport.bl_idname, text="Export...", icon="EXPORT")

@@ -14,6 +14,7 @@ from .. import pump
 from ..jobs.queue import State
 from ..request import explore, generate, live, opened
 from ..scene import candidates
+from ..scene.made import is_made
 from ..translations import in_words, translate
 
 #: The keys of the first ten candidates while the mouse is over the viewport, as on the keyboard.
@@ -48,12 +49,32 @@ class EspalierExplore(bpy.types.Operator):
     def poll(cls, context: bpy.types.Context) -> bool:
         obstacle = generate.obstacle(context)
         cls.poll_message_set(obstacle)
-        return not obstacle
+        return not obstacle or bool(candidates.listed())
 
     def execute(self, context: bpy.types.Context) -> set[str]:
+        obstacle = generate.obstacle(context) if self.how == "NEW" else ""
+        if obstacle:
+            self.report({"ERROR"}, obstacle)
+            return {"CANCELLED"}
         opened.ask()  # who has something made of a file's images wants to see their cut-outs
-        make = {"NEW": explore.start, "MORE": explore.more, "AGAIN": explore.again}[self.how]
+        make = {"NEW": explore.start, "MORE": explore.more, "AGAIN": explore.all_again}[self.how]
         return _do(self, partial(make, context))
+
+
+class EspalierExploreObject(bpy.types.Operator):
+    """Make candidates with the images and settings of the active object and other seeds, beside it"""
+
+    bl_idname = "espalier.explore_object"
+    bl_label = "Explore"
+    bl_options = {"REGISTER"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        cls.poll_message_set(translate("Select an object made with Espalier"))
+        return context.active_object is not None and is_made(context.active_object)
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        return _do(self, partial(explore.start_from, context, context.active_object))
 
 
 class EspalierTakeCandidate(bpy.types.Operator):
@@ -226,6 +247,7 @@ def _add_keys() -> None:
 
 _classes = (
     EspalierExplore,
+    EspalierExploreObject,
     EspalierTakeCandidate,
     EspalierTakeAllCandidates,
     EspalierPutAwayCandidates,

@@ -260,3 +260,25 @@ def test_nothing_is_left_when_the_add_on_is_disabled(panel: bpy.types.PropertyGr
     candidates.clear()
     assert list(folder.iterdir()) == []
     assert (candidates.listed(), candidates.jobs()) == ([], [])
+
+
+def test_an_object_is_explored_with_what_it_remembers(panel: bpy.types.PropertyGroup, until: Until) -> None:
+    panel.use_guidance, panel.guidance, panel.size = True, 4.0, 2.0
+    bpy.ops.espalier.generate()
+    idle(until)
+    mug = bpy.context.scene.objects[made()[0]]
+    bpy.context.view_layer.objects.active = mug
+    panel.guidance, panel.size = 9.0, 5.0
+    panel.images.clear()
+    assert bpy.ops.espalier.explore_object() == {"FINISHED"}
+    until(lambda: not pump.jobs.active, pump.step)
+    first = candidates.listed()
+    assert len(first) == 4
+    job = first[0].job
+    assert (job.request.guidance, job.target.size) == (4.0, pytest.approx(2.0))
+    assert not {candidate.seed for candidate in first} & {mug["espalier_seed"]}
+    assert all(abs(place[0] - mug.location.x) + abs(place[1] - mug.location.y) > 1.0 for place in job.places)
+    assert bpy.ops.espalier.explore(how="MORE") == {"FINISHED"}
+    until(lambda: not pump.jobs.active, pump.step)
+    assert [candidate.job.request.guidance for candidate in candidates.listed()] == [4.0] * 8
+    assert len({candidate.seed for candidate in candidates.listed()}) == 8
