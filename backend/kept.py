@@ -9,8 +9,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from torch import Tensor
-
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -83,8 +81,8 @@ def size_of(value: object) -> int:
 
 def in_main_memory(value: Value) -> Value:
     """The value with its tensors in main memory, where there is more of it than on a device."""
-    if isinstance(value, Tensor):
-        return cast(Value, value.cpu())
+    if callable(cpu := getattr(value, "cpu", None)):  # torch is not imported for this: a process may do without it
+        return cast(Value, cpu())
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         moved = {each.name: in_main_memory(getattr(value, each.name)) for each in dataclasses.fields(value)}
         return cast(Value, dataclasses.replace(value, **moved))

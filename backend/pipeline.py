@@ -342,7 +342,7 @@ class Pipeline:
         """
         sampler, outlines = self.samplers(settings)[0], [outline(image) for image in images]
         known: Known | None = None
-        correction: Tensor | float = 0.0
+        correction: Tensor | None = None
         if guide is not None:
             strength, grid = settings.shape_strength, grid_of(guide, self.latent_flow.resolution)
             known, outlines = Known(self._encoded(grid, clock), 1 - strength), []

@@ -122,13 +122,15 @@ def box_share(inside: np.ndarray, side: int) -> Tensor:
     return share / share.max()
 
 
-def decode_structure(decoder: StructureDecoder, latents: Tensor, correction: Tensor | float = 0.0) -> Tensor:
+def decode_structure(decoder: StructureDecoder, latents: Tensor, correction: Tensor | None = None) -> Tensor:
     """Latents [B, C, R, R, R] to occupied voxels [N, 4] int32 (batch, x, y, z): those with a positive logit.
 
     A ``correction`` [1, S, S, S] is added to the logits.
     """
     logits = decoder(latents)  # [B, 1, S, S, S]
-    return torch.nonzero(logits[:, 0] + correction > 0).int()
+    if correction is not None:
+        logits = logits + correction
+    return torch.nonzero(logits[:, 0] > 0).int()
 
 
 def decoding_error(decoder: StructureDecoder, latents: Tensor, grid: np.ndarray) -> Tensor:

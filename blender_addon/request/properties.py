@@ -33,6 +33,9 @@ Items: TypeAlias = list[tuple[str, str, str, int]]
 #: The quality of a number of steps of one's own.
 CUSTOM = "Custom"
 
+#: Decimal digits that 32 bits hold.
+DIGITS = 6
+
 _shown: dict[str, Items] = {}  # Blender keeps no reference to the strings of a dynamic enumeration
 
 
@@ -304,10 +307,16 @@ def chosen_settings(settings: EspalierSettings) -> dict[str, Any]:
     for name in protocol.names(protocol.Door.PANEL):
         about = protocol.ABOUT[name]
         left = about.own and not getattr(settings, f"use_{name}")
-        chosen[name] = None if left else about.kind(getattr(settings, name))
+        chosen[name] = None if left else _value(settings, name)
     if _own_folder(settings.model):
         chosen["model"] = paths.absolute(settings.model)
     return chosen
+
+
+def _value(settings: EspalierSettings, name: str) -> Any:
+    """A setting as the panel shows it, of its own kind. Blender keeps 0.6 in 32 bits: as 0.60000002."""
+    kind, value = protocol.ABOUT[name].kind, getattr(settings, name)
+    return float(f"{value:.{DIGITS}g}") if kind is float else kind(value)
 
 
 def show_setting(settings: EspalierSettings, name: str, value: Any) -> bool:
@@ -323,7 +332,7 @@ def show_setting(settings: EspalierSettings, name: str, value: Any) -> bool:
         setattr(settings, name, str(value) if about.shown.values else value)
     except (TypeError, OverflowError):  # the object was made by batch, with a value that the panel does not offer
         return False
-    return bool(about.kind(getattr(settings, name)) == value)
+    return bool(_value(settings, name) == value)
 
 
 def _own_folder(model: str) -> bool:

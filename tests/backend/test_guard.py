@@ -178,10 +178,12 @@ def test_the_last_attempt_is_the_teachers(tiny: Path, tmp_path: Path, monkeypatc
     sampled: list[tuple[torch.nn.Module, int]] = []
     real = pipeline_module.sample_structure
 
-    def watched(flow: StructureFlow, noise: Tensor, cond: Tensor, sampler: SamplerSettings, *rest: Any) -> Tensor:
+    def watched(
+        flow: StructureFlow, noise: Tensor, cond: Tensor, sampler: SamplerSettings, *rest: Any, **more: Any
+    ) -> Tensor:
         assert not flow.out_layer.weight.is_meta
         sampled.append((flow, sampler.steps))
-        return real(flow, noise, cond, sampler, *rest)
+        return real(flow, noise, cond, sampler, *rest, **more)
 
     monkeypatch.setattr(pipeline_module, "sample_structure", watched)
     attempts(distilled, monkeypatch, [DUST, DUST, DUST, GOOD])
