@@ -14,7 +14,6 @@ from ..certificate import Certificate
 from . import Mesh, MeshError, RawMesh, Surface
 from .bake.bake import Source, bake
 from .bake.gaussian_color import GaussianColors
-from .base.topology import open_edges
 from .clean.cleanup import check_mesh, drop_bad_faces, drop_dust, drop_scraps, keep_outer_faces, select_faces
 from .clean.holes import LEAK, close_holes
 from .clean.simplify import ENOUGH, Simplified, error_of, simplified
@@ -24,9 +23,7 @@ from .lods import Lod, levels_of_detail
 from .paint.paint import Painter, Pictures, View
 from .quads.quads import remeshed
 from .sound import warm_mending
-from .sound.crossings import crossings
 from .sound.inspect import inspect
-from .sound.links import nearness
 from .sound.shells import Shells
 from .unwrap.unwrap import unwrap
 
@@ -131,11 +128,16 @@ def finish(
     count = len(raw.faces)
     surface = clean(raw)
     clock.stop("clean")
+
+    def simplest(mesh: Mesh) -> tuple[Simplified, int]:
+        return _simple(mesh, faces, quads, check) if max_error is None else _within(mesh, max_error, quads, check)
+
     source = Source(surface)
-    if max_error is None:
-        simple, paired = _simple(surface, faces, quads, check)
-    else:
-        simple, paired = _within(surface, max_error, quads, check)
+    simple, paired = simplest(surface)
+    if not simple.sound and isinstance(raw, RawMesh):
+        other = without_inner_shells(raw)
+        if (found := simplest(other))[0].sound:
+            source, (simple, paired) = Source(other), found
     clock.stop("simplify")
     unwrapped = unwrap(simple.vertices, simple.faces, texture_size, paired, udim)
     clock.stop("unwrap")
@@ -214,7 +216,10 @@ def clean(raw: RawMesh | Mesh) -> Mesh:
     if isinstance(raw, RawMesh):
         surface = raw.numpy()
         check_mesh(surface)
-        return _outer(surface)
+        outer = keep_outer_faces(surface)
+        whole = _without_leaks(outer)
+        # Dropping what cannot be seen has opened it: it was closed before.
+        return close_holes(whole, math.inf) if len(outer.faces) < len(surface.faces) else whole
     check_mesh(raw)
     mesh = drop_bad_faces(raw)
     if not len(mesh.faces):
@@ -222,28 +227,19 @@ def clean(raw: RawMesh | Mesh) -> Mesh:
     return drop_dust(close_holes(keep_visible_faces(mesh)))
 
 
-def _outer(surface: Surface) -> Mesh:
-    """The part of a decoded surface that can be seen from outside, without leaks and scraps."""
-    outer = keep_outer_faces(surface)
-    whole = _without_leaks(outer)
-    if len(outer.faces) == len(surface.faces):
-        return whole
-    closed = close_holes(whole, math.inf)  # dropping what cannot be seen has opened it: it was closed before
-    if len(open_edges(outer.faces)[0]) and not len(open_edges(surface.faces)[0]) and _crosses(closed):
-        everything = _without_leaks(surface)  # closed by itself: only what lies inside it has to go
-        shells = Shells(everything.vertices, everything.faces)
-        found = select_faces(everything, (shells.depths == 0)[shells.of_face])
-        return closed if _crosses(found) else found
-    return closed
-
-
 def _without_leaks(surface: Surface) -> Mesh:
     return drop_scraps(close_holes(drop_bad_faces(Mesh(surface.vertices, surface.faces, surface.colors)), LEAK))
 
 
-def _crosses(mesh: Mesh) -> bool:
-    """Whether faces of a mesh meet others that are not beside them."""
-    return len(crossings(mesh.vertices, mesh.faces, lambda: None, nearness(mesh.vertices))) > 0
+def without_inner_shells(raw: RawMesh) -> Mesh:
+    """A decoded surface without the shells that lie inside others; what else cannot be seen stays.
+
+    Nothing is cut open, so that nothing has to be closed. ``clean`` cuts, and where the hole is long and bent, a fan of
+    faces over it crosses the surface beside it.
+    """
+    whole = _without_leaks(raw.numpy())
+    shells = Shells(whole.vertices, whole.faces)
+    return select_faces(whole, (shells.depths == 0)[shells.of_face])
 
 
 def note_on_surface(mesh: FinishedMesh, faces: int | None, quads: bool = False) -> str:
