@@ -19,7 +19,7 @@ from espalier.blender_addon.request import again, generate, properties
 from espalier.blender_addon.scene import history, made
 from espalier.blender_addon.ui import presets
 
-from tests.blender_addon.ui.test_interface import draw
+from tests.blender_addon.ui.drawing import draw
 
 Door = protocol.Door
 

@@ -17,7 +17,7 @@ from espalier.blender_addon.jobs.inputs import Pixels
 from espalier.blender_addon.request import again, cutouts, generate, images, painted
 from espalier.blender_addon.scene import made
 
-from tests.blender_addon.ui.test_interface import draw, texts
+from tests.blender_addon.ui.drawing import draw, texts
 from tests.fakes.fake_backend import paint, write_png
 
 Until = Callable[..., None]

@@ -14,7 +14,7 @@ from espalier.blender_addon.request import cutouts, images, opened, painted, thu
 from espalier.blender_addon.scene.made import MOST_IMAGES
 from espalier.blender_addon.scene.mesh_import import create_image
 
-from tests.blender_addon.ui.test_interface import draw, texts
+from tests.blender_addon.ui.drawing import draw, texts
 from tests.fakes.fake_backend import paint, write_png
 
 Until = Callable[..., None]

@@ -14,7 +14,7 @@ from espalier.backend.formats import FORMATS, TARGETS
 from espalier.blender_addon.scene import export, save_textures
 from espalier.blender_addon.ui import export_operators
 
-from tests.blender_addon.ui.test_interface import Layout
+from tests.blender_addon.ui.drawing import Layout
 
 
 @pytest.fixture

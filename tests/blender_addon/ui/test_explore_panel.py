@@ -15,7 +15,7 @@ from espalier.blender_addon.scene import candidates
 from espalier.blender_addon.ui import explore_operators
 from espalier.blender_addon.ui.explore_operators import EspalierTakeCandidate
 
-from tests.blender_addon.ui.test_interface import draw, texts
+from tests.blender_addon.ui.drawing import draw, texts
 
 Until = Callable[..., None]
 

@@ -25,7 +25,7 @@ from espalier.blender_addon.server.plan import Plan
 from espalier.blender_addon.ui import panels, setup_page
 
 from tests.blender_addon.request.test_quality import know
-from tests.blender_addon.ui.test_interface import Layout, texts
+from tests.blender_addon.ui.drawing import Layout, texts
 
 PLAN = Plan(Choice("cpu"), 192_000_000, 1_460_000_000, 50_000_000_000, 90.0)
 
