@@ -1,12 +1,12 @@
 """The add-on's tests under every Blender that is available here.
 
-    python3.11 scripts/dev.py test --blender all | 4.2 | 4.5 | 5.0 | real  [ARGS for pytest]
+    python3.11 scripts/dev.py test --blender all | 4.2 | 4.5 | 5.0 | real  [--share]  [ARGS for pytest]
 
 The numbers are versions of pip's bpy. Each has its own environment beside ``.venv``, made from its hash lock when it is
 first needed (about 400 MB each). *real* means Blenders with an interface: the commands in ``ESPALIER_BLENDER`` (one per
 line), else ``blender``, else those that ``tests/real_blender/rig.py`` has set up. In these the add-on's tests run in
-the background, then the zip is installed and a session is driven in a window. A missing Blender is reported, but is not
-a failure.
+the background, then the zip is installed and sessions are driven in a window; with ``--share`` each session in one of
+the Blenders only, in half the time. A missing Blender is reported, but is not a failure.
 
 Exit codes: 0 all tests that could run have passed, 1 some failed, 2 wrong usage.
 """
@@ -76,8 +76,8 @@ def real_blenders() -> list[str]:
     return found
 
 
-def run_real(command: str, arguments: list[str]) -> tuple[int, str]:
-    """Run the add-on's tests inside this Blender, then the zip and the sessions from outside.
+def run_real(command: str, arguments: list[str], share: str) -> tuple[int, str]:
+    """Run the add-on's tests inside this Blender, then the zip and its ``share`` of the sessions from outside.
 
     Returns the exit code and what they wrote.
     """
@@ -86,18 +86,22 @@ def run_real(command: str, arguments: list[str]) -> tuple[int, str]:
     first = subprocess.run(inside, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     outside = [sys.executable, "-m", "pytest", "tests/real_blender", "--real-blender", "-p", "no:cacheprovider"]
     seen = {"ESPALIER_PICTURES": str(ROOT / "dist" / "session")}  # in the checkout, which is visible inside a rig
-    environment = {**os.environ, **seen, "ESPALIER_BLENDER": command}
+    environment = {**os.environ, **seen, "ESPALIER_BLENDER": command, "ESPALIER_SHARE": share}
     then = subprocess.run(
         outside, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     return first.returncode or then.returncode, first.stdout + then.stdout
 
 
-def run_side_by_side(commands: list[str], arguments: list[str]) -> Iterator[tuple[str, int]]:
+def run_side_by_side(commands: list[str], arguments: list[str], is_shared: bool) -> Iterator[tuple[str, int]]:
     """Run the tests in several real Blenders at once, each written out when it is done. A session mostly waits."""
+    shares = [f"{number}/{len(commands)}" if is_shared else "0/1" for number in range(len(commands))]
     with ThreadPoolExecutor(len(commands)) as threads:
-        runs = {threads.submit(run_real, command, arguments): command for command in commands}
-        print(f"--- {len(commands)} real Blenders at once, about ten minutes", flush=True)
+        runs = {
+            threads.submit(run_real, command, arguments, share): command
+            for command, share in zip(commands, shares, strict=True)
+        }
+        print(f"--- {len(commands)} real Blenders at once, about {8 if is_shared else 14} minutes", flush=True)
         for run in as_completed(runs):
             code, said = run.result()
             print(f"--- {runs[run]}\n{said}", flush=True)
@@ -108,13 +112,14 @@ def main(arguments: list[str]) -> int:
     """Run the tests under the chosen Blenders, and print the outcome of each. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="dev.py test", description="The add-on's tests under other Blenders.")
     parser.add_argument("--blender", required=True, choices=("all", *sorted((OWN, *OTHERS)), "real"))
+    parser.add_argument("--share", action="store_true", help="drive each session in one of the real Blenders only")
     options, rest = parser.parse_known_args(arguments)
     chosen = [*sorted((OWN, *OTHERS)), "real"] if options.blender == "all" else [options.blender]
     outcome: dict[str, str] = {}
     for version in chosen:
         try:
             if version == "real":
-                runs = run_side_by_side(real_blenders(), rest)
+                runs = run_side_by_side(real_blenders(), rest, options.share)
                 outcome |= {command: "passed" if code == 0 else f"FAILED ({code})" for command, code in runs}
                 continue
             print(f"--- bpy {version}", flush=True)

@@ -19,6 +19,7 @@ from scripts.build_extension import PLATFORMS, pack
 ROOT = Path(__file__).parents[2]
 FAKE_BACKEND = ROOT / "tests" / "fakes" / "fake_backend.py"
 WHEEL = {"name": "uv", "version": "0", "file": "uv.whl", "sha256": "0" * 64, "size": 1, "unpacked": 1}
+SHARE = "ESPALIER_SHARE"
 PACKAGES: dict[str, object] = {
     "uv": WHEEL,
     "carried": [],
@@ -63,6 +64,15 @@ class Blender:
         script.write_text(f'#!/bin/sh\nexec python3 "{FAKE_BACKEND}" {shlex.join(mode)} "$@"\n')
         script.chmod(0o755)
         return {"ESPALIER_PYTHON": str(script)}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where several Blenders share the sessions (``SHARE``, such as 0/2), leave those of the others out."""
+    number, _, count = os.environ.get(SHARE, "0/1").partition("/")
+    sessions = [item for item in items if item.path.name == "test_session.py"]
+    others = [item for place, item in enumerate(sessions) if place % int(count) != int(number)]
+    config.hook.pytest_deselected(items=others)
+    items[:] = [item for item in items if item not in others]
 
 
 def folder_for(command: list[str], base: Path) -> Path:
