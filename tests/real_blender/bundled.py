@@ -40,6 +40,7 @@ from tests.real_blender.driver import (
     running,
     select,
     until,
+    view,
     viewport,
 )
 
@@ -112,7 +113,8 @@ def image_to_object() -> Steps:
     yield from made("the object is there")
     check("preview" in seen, "it had a preview")
     check(shares == sorted(shares) and shares[-1] > 0.8, f"progress only grows, over {', '.join(seen)}")
-    yield from press("espalier.show_texture")
+    shading = view()[1].spaces.active.shading
+    check((shading.type, shading.color_type) == ("SOLID", "TEXTURE"), "its colors are shown, with nothing pressed")
     yield 1.0
     picture("05_object")
     size = np.ptp(positions("mushroom"), axis=0).max()

@@ -34,6 +34,11 @@ class Blender:
     command: list[str]
     folder: Path
 
+    @property
+    def shown(self) -> Path:
+        """The extension's mark of having opened its panel after the installation."""
+        return self.folder / "user" / "extensions" / ".user" / "user_default" / "espalier" / "panel shown"
+
     def run(
         self,
         *arguments: str,
@@ -108,6 +113,11 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Blender:
 
 @pytest.fixture
 def blender(installed: Blender) -> Blender:
-    """As it was right after the installation: of jobs that an earlier test left nothing is there."""
+    """As it was right after the installation: of jobs that an earlier test left nothing is there.
+
+    But the panel does not open by itself: Blender would remember how its sub-panels were when a session unfolds them.
+    """
     shutil.rmtree(installed.folder / "user" / "extensions" / ".user", ignore_errors=True)
+    installed.shown.parent.mkdir(parents=True)
+    installed.shown.touch()
     return installed

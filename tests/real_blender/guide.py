@@ -86,7 +86,6 @@ def over_the_blockout() -> Steps:
     check(bool(chair["espalier_voxels"]), "whose voxels the object remembers")
     chair.location.x = 0.6  # beside it, to be seen
     call(bpy.ops.ed.undo_push, message="Move")
-    yield from press("espalier.show_texture")
     call(bpy.ops.view3d.view_all)
     yield 2.0
     picture("02_over_the_blockout")

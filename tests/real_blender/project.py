@@ -55,8 +55,8 @@ def changed(settings: Any) -> None:
             value = next(item.identifier for item in entry.enum_items if item.identifier != entry.default)
         elif entry.type in ("INT", "FLOAT"):
             value = entry.default + 1 if entry.default + 1 <= entry.hard_max else entry.default / 2
-        elif entry.type == "STRING":
-            continue  # the model: what is not there cannot be chosen
+        elif entry.type in ("STRING", "POINTER"):
+            continue  # the model: what is not there cannot be chosen; the guide: an object
         else:
             raise AssertionError(f"a setting of another kind: {entry.identifier}")
         setattr(settings, entry.identifier, value)

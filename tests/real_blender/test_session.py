@@ -92,6 +92,7 @@ def test_blender_killed_in_mid_job(blender: Blender) -> None:
 
 
 def test_nothing_is_lost_from_sight(blender: Blender) -> None:
+    blender.shown.unlink()
     gate = blender.folder / "gate"
     gate.mkdir(exist_ok=True)
     report = session(blender, "sight.py", "sight", str(gate), python=blender.fake_python("held", str(gate)))
