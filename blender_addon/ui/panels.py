@@ -10,6 +10,7 @@ from ..jobs.progress import duration
 from ..request import cutouts, generate, images, opened, painted, properties
 from ..request.properties import EspalierImage
 from ..request.quality import family_of
+from ..scene import candidates
 from ..translations import translate
 from . import cutout_operators, image_operators, operators, setup_page
 from .card import carded, draw_card
@@ -51,7 +52,8 @@ class EspalierPanel(_EspalierPanel):
             setup_page.draw_first_run(self.layout, context, characters(context))
             draw_images(self.layout, context)  # they may be dropped now and are used after the installation
             return
-        draw_card(self.layout, context)
+        if not candidates.shown():  # else the card of one that was taken would push the others out of sight
+            draw_card(self.layout, context)
         # Above the images: otherwise a remedy would be out of sight in a window of 1280 x 800.
         draw_ended(self.layout, characters(context))
         draw_images(self.layout, context)

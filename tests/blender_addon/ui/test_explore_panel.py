@@ -111,3 +111,18 @@ def test_live_is_drawn(
 
     until(lambda: live.problem() is not None, step)
     assert "The model found no object." in texts(draw())
+
+
+def test_while_there_are_candidates_no_card_pushes_them_down(panel: bpy.types.PropertyGroup, until: Until) -> None:
+    panel.seed = 1
+    bpy.ops.espalier.explore()
+    until(lambda: not pump.jobs.active, pump.step)
+    assert bpy.ops.espalier.take_candidate(number=1, keep_choosing=True) == {"FINISHED"}
+    until(lambda: not pump.jobs.jobs, pump.step)
+    (made,) = bpy.context.scene.objects
+    bpy.context.view_layer.objects.active = made
+    made.select_set(True)
+    assert "Regenerate" not in buttons()
+    assert "2" in buttons()
+    bpy.ops.espalier.put_away_candidates()
+    assert "Regenerate" in buttons()
