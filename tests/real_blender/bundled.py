@@ -247,7 +247,7 @@ def killed() -> Steps:
     before, settings = objects(), bpy.context.scene.espalier
     settings.use_steps, settings.steps = True, 100  # Try Again takes as many
     settings.retry_seconds = 0.0  # and does not look for a better structure
-    yield from press("espalier.generate")
+    yield from press("espalier.generate", below=6)  # below the card and what the last press came to
     yield from until(running(0.1), "a job runs", JOB)
     os.kill(pump.jobs.backend.pid, signal.SIGKILL)
     yield from until(lambda: pump.jobs.jobs[0].error, "a killed backend is noticed")
