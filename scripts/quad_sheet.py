@@ -77,7 +77,7 @@ def instant_meshes(surface: Mesh, faces: int) -> Remeshed:
 
     with tempfile.TemporaryDirectory() as folder:
         source, target = (str(Path(folder, name)) for name in ("in.obj", "out.obj"))
-        trimesh.Trimesh(surface.vertices, surface.faces, process=False).export(source, include_normals=False)
+        trimesh.Trimesh(surface.vertices, surface.faces, process=False).export(source)
         pyinstantmeshes.remesh_file(source, target, target_face_count=faces // 2, extrinsic=True, deterministic=True)
         lines = [line.split() for line in Path(target).read_text("utf-8").splitlines() if line[:2] in ("v ", "f ")]
     vertices = np.array([[float(word) for word in line[1:4]] for line in lines if line[0] == "v"])
