@@ -7,7 +7,7 @@ import bpy
 from ...backend import protocol
 from .. import installation, pump
 from ..jobs.progress import duration
-from ..request import cutouts, generate, images, opened, painted, properties
+from ..request import cutouts, generate, images, live, opened, painted, properties
 from ..request.properties import EspalierImage
 from ..request.quality import family_of
 from ..scene import candidates
@@ -52,7 +52,8 @@ class EspalierPanel(_EspalierPanel):
             setup_page.draw_first_run(self.layout, context, characters(context))
             draw_images(self.layout, context)  # they may be dropped now and are used after the installation
             return
-        if not candidates.shown():  # else the card of one that was taken would push the others out of sight
+        # The card of what was just taken or kept would push the other candidates, or Live's buttons, out of sight.
+        if not candidates.shown() and not live.is_on():
             draw_card(self.layout, context)
         # Above the images: otherwise a remedy would be out of sight in a window of 1280 x 800.
         draw_ended(self.layout, characters(context))
