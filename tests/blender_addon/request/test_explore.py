@@ -276,7 +276,8 @@ def test_an_object_is_explored_with_what_it_remembers(panel: bpy.types.PropertyG
     assert len(first) == 4
     job = first[0].job
     assert job.target is not None
-    assert (job.request.guidance, job.target.size) == (4.0, pytest.approx(2.0))
+    assert job.request.guidance == 4.0
+    assert job.target.size == pytest.approx(2.0)
     assert not {candidate.seed for candidate in first} & {mug["espalier_seed"]}
     assert all(abs(place[0] - mug.location.x) + abs(place[1] - mug.location.y) > 1.0 for place in job.places)
     assert bpy.ops.espalier.explore(how="MORE") == {"FINISHED"}
