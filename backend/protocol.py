@@ -425,7 +425,7 @@ def decode_request(line: str) -> Request:
     known = {f.name for f in dataclasses.fields(kind)}
     try:
         request: Request = kind(**{name: tuples(value) for name, value in values.items() if name in known})
-    except TypeError as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise ProtocolError(f"{kind.type}: {error}") from error
     return request
 

@@ -86,7 +86,7 @@ def wanted_of(request: protocol.Generate) -> list[Wanted]:
         wrong = problems[0]
     elif not isinstance(views, tuple) or len(views) not in (0, len(seeds)):
         wrong = "The views must be lists of the numbers of images, one for each seed."
-    elif not all(isinstance(some, tuple) and some and set(some) <= {*every} for some in views):
+    elif not all(isinstance(some, tuple) and some and all(view in every for view in some) for some in views):
         wrong = f"The views must be the numbers of images, from 0 to {len(every) - 1}."
     elif request.mesh or request.edits:
         wrong = "There are no candidates for a given mesh or for boxes."
