@@ -156,6 +156,7 @@ def test_a_cancel_ends_it_and_what_was_made_stays(asked: Asked) -> None:
         ({"views": ((0,),)}, "one for each seed"),
         ({"views": ((0,), (1,), (0,))}, "from 0 to 0"),
         ({"views": ((0,), (), (0,))}, "from 0 to 0"),
+        ({"views": ((0,), ([],), (0,))}, "from 0 to 0"),
         ({"mesh": "shape.npz"}, "given mesh"),
     ],
 )
