@@ -7,6 +7,7 @@ system*. It often does not even say which folder is meant, so whoever writes say
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,7 +99,7 @@ def explain(error: OSError, folder: str | Path = "", hint: str = "") -> DiskErro
         return _made("folder_forbidden", FORBIDDEN_WORDS, hint, folder=place)
     if error.errno in MISSING and is_there and (file := _file_in_the_way(Path(folder))):
         return _made("folder_missing", IN_THE_WAY_WORDS, hint, file=file)
-    if error.errno in MISSING and is_there and not Path(place).is_dir():
+    if error.errno in MISSING and is_there and not os.path.isdir(place):
         return _made("folder_missing", MISSING_WORDS, hint, folder=place)
     if error.errno in UNREACHABLE and place:
         return _made("disk_unreachable", UNREACHABLE_WORDS, hint, folder=place, reason=str(error.strerror))
@@ -133,8 +134,9 @@ def _folder_in(error: OSError) -> str:
 
 def _file_in_the_way(folder: Path) -> str:
     """What keeps a folder from being there: it, or one above it, is a file. Empty if none is."""
-    there = next((path for path in (folder, *folder.parents) if path.exists()), folder)
-    return "" if there.is_dir() or not there.exists() else str(there)
+    # os.path, not Path: a name that is too long, or a folder that may not be read, is simply not there
+    there = next((path for path in (folder, *folder.parents) if os.path.exists(path)), folder)
+    return "" if os.path.isdir(there) or not os.path.exists(there) else str(there)
 
 
 def _plain(error: OSError) -> str:

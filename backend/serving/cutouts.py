@@ -237,7 +237,7 @@ def _require_valid(request: protocol.Cutout) -> None:
         wrong = "The image must be a path."
     elif not isinstance(request.out, str) or not request.out.lower().endswith(".png"):
         wrong = "The cut-out must be the path of a .png file."
-    elif not Path(request.out).parent.is_dir():
+    elif not os.path.isdir(Path(request.out).parent):
         wrong = f"The folder of {request.out} does not exist."
     elif not isinstance(request.thumbnail, str) or Path(request.thumbnail).suffix.lower() not in ("", ".png"):
         wrong = "The thumbnail must be the path of a .png file, or empty."

@@ -9,6 +9,7 @@ appears whole or not at all.
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -172,10 +173,9 @@ def _painted(request: protocol.Generate) -> tuple[bool, ...]:
 
 
 def _folder(out: str) -> Path:
-    folder = Path(out)
-    if not out or not folder.is_dir():
+    if not os.path.isdir(out):  # not Path's: that raises for a name that is too long
         raise SettingsError("out_missing", f"The output folder {out!r} does not exist.", "Choose an existing folder.")
-    return folder.resolve()
+    return Path(out).resolve()
 
 
 @dataclass(frozen=True)

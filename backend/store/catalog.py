@@ -11,6 +11,7 @@ newest one is taken; so it is for the matting networks, whose hashes say which f
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -239,7 +240,7 @@ def find_model(name: str) -> Path:
     ``name`` is the name of a bundled or installed model (or what a published pipeline.json calls it, such as
     ``dinov2_vitl14_reg``), of a folder with a pipeline.json in the models folder, or the path of such a folder.
     """
-    if (PRETRAINED / name / "pipeline.json").is_file() and Path(name).name == name:
+    if os.path.isfile(PRETRAINED / name / "pipeline.json") and Path(name).name == name:
         return PRETRAINED / name
     model = next((model for model in PUBLISHED.values() if name in (model.name, *model.aliases)), None)
     if model is not None:
@@ -248,7 +249,7 @@ def find_model(name: str) -> Path:
             raise CheckpointError(f"{model.title} is not installed.", hint, code="model_missing")
         return models_folder() / model.name
     for folder in (models_folder() / name, Path(name)):
-        if name and (folder / "pipeline.json").is_file():
+        if name and os.path.isfile(folder / "pipeline.json"):  # not Path's: that raises for a name that is too long
             return folder.resolve()
     installed = [model.name for model in PUBLISHED.values() if installed_lock(model) is not None]
     names = ", ".join(sorted([*bundled_models(), *own_models(), *installed])) or "none"

@@ -54,6 +54,16 @@ def test_a_file_where_a_folder_should_be(tmp_path: Path) -> None:
     assert found.message == f"The file {tmp_path / 'models'} lies where a folder should be."
 
 
+@pytest.mark.parametrize(
+    "out", ["x" * 5000, "/nowhere/" + "x" * 5000, "a\0b", "\ud800"], ids=["long", "deep", "null", "half"]
+)
+@pytest.mark.parametrize("code", [errno.ENOENT, errno.EACCES, errno.ENAMETOOLONG, errno.EEXIST])
+def test_a_folder_that_no_system_can_have_is_spoken_of_too(code: int, out: str) -> None:
+    """Looking whether it is there must not raise in its turn: that once ended the backend."""
+    assert explain(error(code, f"{out}/a.png"), out).message
+    assert explain(error(code, "/a.png"), out).message
+
+
 def test_a_file_elsewhere_that_may_not_be_read_is_not_said_to_be_written(tmp_path: Path) -> None:
     found = explain(error(errno.EACCES, "/models/weights"), tmp_path)
     assert found.code == "file_error"

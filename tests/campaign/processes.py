@@ -47,12 +47,17 @@ def backend(work: Path) -> Iterator[Any]:
 
 def lines(tally: Tally) -> None:
     """Lines that are no requests, or requests of anything. Each gets an answer in words, and the process lives."""
-    requests: list[protocol.Request] = [
-        protocol.Generate("j", ("gone.png",), "/nowhere", points=((0.5, 0.5),), painted=(True,)),
-        protocol.Cutout("c", "gone.png", "/nowhere/a.png", "always", (0.5, 0.5), "/nowhere/b.png"),
-        protocol.Cancel("j"),
-    ]
+    images, box = ("gone.png",), ((-0.5, -0.5, -0.5), (0.5, 0.0, 0.5), 3)
     with folder() as work, backend(work) as server:
+        out = str(work)
+        requests: list[protocol.Request] = [
+            protocol.Generate("j", images, "/nowhere", points=((0.5, 0.5),), painted=(True,)),
+            protocol.Generate("j", images, out, seeds=(1, 2), views=((0,), (0,)), voxels="0 0"),
+            protocol.Generate("j", images, out, guide="gone.npz", edits=(box,), shape_strength=0.5),
+            protocol.Generate("j", images, out, mesh="gone.npz"),
+            protocol.Cutout("c", "gone.png", "/nowhere/a.png", "always", (0.5, 0.5), "/nowhere/b.png"),
+            protocol.Cancel("j"),
+        ]
         while not tally.enough:
             sent = min(200, tally.wanted - tally.tried)
             for _ in range(sent):
