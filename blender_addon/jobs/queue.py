@@ -298,7 +298,8 @@ class JobQueue:
     def _note(self, job: Job, result: protocol.Result) -> None:
         """Keep what a job took, and its result in the journal. If that fails, they are known in this session only."""
         try:
-            if not job.request.mesh and self.backend is not None and self.backend.ready is not None:
+            whole = "structure" in result.timings and not job.request.edits  # nothing of it had been kept
+            if whole and self.backend is not None and self.backend.ready is not None:
                 device = self.backend.ready.device
                 self.timings.note(job.request.model, job.request.steps, result.timings, device)
             if self.journal is not None:

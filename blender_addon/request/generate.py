@@ -101,9 +101,6 @@ def job_with(
     if mesh is not None:
         files[out / "shape.npz"] = mesh
         settings = {**settings, **protocol.FOR_A_GIVEN_MESH}
-    if "guide" in shape:
-        files[out / "guide.npz"] = shape["guide"]
-        shape = {"guide": str(out / "guide.npz")}
     painted_mesh = "" if mesh is None else str(out / "shape.npz")
     points = tuple(picture.point for picture in pictures)
     painted = tuple(picture.painted for picture in pictures)
@@ -115,9 +112,17 @@ def job_with(
         points=points if any(points) else (),
         painted=painted if any(painted) else (),
         **settings,
-        **shape,
+        **written_shape(shape, out, files),
     )
     return start_writing(Job(request, target, sources=sources), files)
+
+
+def written_shape(shape: Mapping[str, Any], out: Path, files: dict[Path, Content]) -> Mapping[str, Any]:
+    """The fields of a request for ``guide.fields``. The mesh of a guide is added to the files to write into ``out``."""
+    if "guide" not in shape:
+        return shape
+    files[out / "guide.npz"] = shape["guide"]
+    return {"guide": str(out / "guide.npz")}
 
 
 def start_writing(job: Job, files: dict[Path, Content]) -> Job:

@@ -25,10 +25,10 @@ from bpy.app.handlers import persistent
 from ...backend import protocol
 from ...backend.disk_errors import explain
 from .. import pump
-from ..jobs.inputs import Content, InputWriter
+from ..jobs.inputs import Content
 from ..jobs.queue import Job, State, Target
 from ..scene import viewport
-from . import explore, guide, images, placement, properties
+from . import explore, generate, guide, images, placement, properties
 from .brush_watch import BrushWatch
 from .file_watch import FileWatch
 
@@ -304,10 +304,8 @@ def _new_job(live: _Live, wanted: Wanted) -> Job:
         files |= copied
     out = live.folder / uuid.uuid4().hex
     out.mkdir()
-    settings, shape = dict(wanted.settings), guide.fields(bpy.context) if wanted.guide else {}
-    if "guide" in shape:
-        files[out / "guide.npz"] = shape["guide"]
-        shape = {"guide": str(out / "guide.npz")}
+    settings = dict(wanted.settings)
+    shape = generate.written_shape(guide.fields(bpy.context) if wanted.guide else {}, out, files)
     request = protocol.Generate(
         out.name,
         tuple(live.copies[version] for version in wanted.images),
@@ -320,10 +318,7 @@ def _new_job(live: _Live, wanted: Wanted) -> Job:
     )
     job = Job(request, live.target, sources=tuple(version.named for version in wanted.images))
     job.places = (live.target.location,)
-    if files:
-        job.writer = InputWriter(files)
-        job.writer.start()
-    return job
+    return generate.start_writing(job, files)
 
 
 def _delete(folder: Path) -> bool:

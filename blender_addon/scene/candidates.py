@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ...backend import protocol
 from ..jobs.queue import Job
-from .portrait import SIZE, draw_portrait
+from .portrait import as_icon, draw_portrait
 
 
 @dataclass(eq=False)
@@ -158,11 +158,7 @@ def icon(candidate: Candidate) -> int:
     """The picture as an icon for ``UILayout.template_icon``; 0 while there is none."""
     if candidate.picture is None or _shelf.icons is None:
         return 0
-    if candidate.key not in _shelf.icons:
-        preview = _shelf.icons.new(candidate.key)
-        preview.image_size = (SIZE, SIZE)
-        preview.image_pixels_float.foreach_set((candidate.picture[::-1].astype(np.float32) / 255).ravel())
-    return int(_shelf.icons[candidate.key].icon_id)
+    return as_icon(_shelf.icons, candidate.key, candidate.picture)
 
 
 def _draw(candidate: Candidate) -> None:

@@ -29,7 +29,7 @@ from ...backend import protocol
 from ...backend.formats import TILES, UDIM
 from ..jobs.queue import Job
 from . import made, paths
-from .portrait import SIZE, draw_portrait
+from .portrait import SIZE, as_icon, draw_portrait
 
 MAX_ENTRIES = 60
 MAX_BYTES = 512 << 20  # of all the results' files
@@ -166,11 +166,7 @@ def icon(entry: Entry) -> int:
     """The picture as an icon for ``UILayout.template_icon``; 0 while there is none."""
     if entry.picture is None or _icons is None:
         return 0
-    if entry.id not in _icons:
-        preview = _icons.new(entry.id)
-        preview.image_size = (SIZE, SIZE)
-        preview.image_pixels_float.foreach_set((entry.picture[::-1].astype(np.float32) / 255).ravel())
-    return int(_icons[entry.id].icon_id)
+    return as_icon(_icons, entry.id, entry.picture)
 
 
 def dump(path: str = "") -> str:

@@ -5,8 +5,13 @@ Points on the surface are drawn as pixels, the farthest first. That is enough to
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from bpy.utils.previews import ImagePreviewCollection
 
 SIZE = 96  # pixels, square
 MARGIN = 0.04  # of the picture
@@ -44,6 +49,15 @@ def draw_portrait(
         lit = (weights @ colors[faces[chosen]]) * shade[chosen, None, None]
         shades.append(lit.reshape(-1, 3))
     return _splat(np.concatenate(points), np.concatenate(shades))
+
+
+def as_icon(icons: ImagePreviewCollection, key: str, picture: NDArray[np.uint8]) -> int:
+    """A picture of ``draw_portrait`` as an icon for ``UILayout.template_icon``, kept in ``icons`` under its key."""
+    if key not in icons:
+        icon = icons.new(key)
+        icon.image_size = (SIZE, SIZE)
+        icon.image_pixels_float.foreach_set((picture[::-1].astype(np.float32) / 255).ravel())
+    return int(icons[key].icon_id)
 
 
 def _inside(count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -199,6 +199,7 @@ class Fake:
         self.seconds = float(argument) if mode in ("slow", "deaf", "crash") else 0.0
         self.queue: queue.Queue[protocol.Generate] = queue.Queue()
         self.cancelled: set[str] = set()
+        self.kept: set[int] = set()  # seeds of candidates
 
     def serve(self) -> None:
         if self.mode == "stillborn":
@@ -290,6 +291,8 @@ class Fake:
             raw, files = str(out / "preview.npz"), files | {"raw": str(out / "asset.raw.ply")}
             (out / "asset.raw.ply").write_text("ply\nformat ascii 1.0\nend_header\n")
         timings = {"total": self.seconds}
+        if not request.mesh and request.seed not in self.kept:
+            timings["structure"] = self.seconds * protocol.STAGES["structure"]
         send(
             protocol.Result(
                 request.job, mesh, texture, glb, timings, counts, settings, normal_map, occlusion, tiles, raw, files
@@ -325,6 +328,7 @@ class Fake:
             path = Path(request.out, f"candidate-{number}.npz")
             shape: dict[str, Array] = {"vertices": (flat, (len(flat) // 3, 3)), "faces": (faces, (len(faces) // 3, 3))}
             write_npz(path, **shape, colors=(colors, (len(colors) // 3, 3)))
+            self.kept.add(seed)
             send(protocol.Candidate(request.job, number, str(path)))
         send(protocol.Explored(request.job, {"total": self.seconds}, dataclasses.asdict(request.settings())))
         return True

@@ -52,6 +52,14 @@ def test_candidates_arrive_one_by_one(queue: JobQueue, make_job: MakeJob, until:
     assert queue.timings.measured() == {}, "what candidates take says nothing of objects"
 
 
+def test_what_a_taken_candidate_takes_is_no_objects_time(queue: JobQueue, make_job: MakeJob, until: Until) -> None:
+    """The backend kept what it made of it and only finishes it: objects that are made from images take longer."""
+    for job, expected in ((seeded(make_job("mug")), 0), (make_job("mug", seed=SEEDS[0]), 0), (make_job("mug"), 1)):
+        queue.submit(job)
+        until(lambda job=job: not job.active, queue.step)
+        assert len(queue.timings.measured()) == expected
+
+
 def test_the_folder_of_candidates_stays_with_those_who_need_it(
     queue: JobQueue, make_job: MakeJob, until: Until
 ) -> None:
