@@ -33,10 +33,10 @@ ROOT = Path(__file__).parents[2]
 @contextmanager
 def backend(work: Path) -> Iterator[Any]:
     """A backend process of this checkout."""
-    from tests.backend.serving import test_serve
+    from tests.backend.serving import served
 
-    test_serve.TIMEOUT = 300.0  # a trial ends before; only a start on a busy machine takes so long
-    server = test_serve.Server(work / "log.txt")
+    served.TIMEOUT = 300.0  # a trial ends before; only a start on a busy machine takes so long
+    server = served.Server(work / "log.txt")
     assert isinstance(server.receive(), protocol.Ready)
     try:
         yield server
