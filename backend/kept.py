@@ -83,6 +83,8 @@ def in_main_memory(value: Value) -> Value:
     """The value with its tensors in main memory, where there is more of it than on a device."""
     if callable(cpu := getattr(value, "cpu", None)):  # torch is not imported for this: a process may do without it
         return cast(Value, cpu())
+    if type(value) is tuple:
+        return cast(Value, tuple(in_main_memory(each) for each in cast(tuple[Any, ...], value)))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         moved = {each.name: in_main_memory(getattr(value, each.name)) for each in dataclasses.fields(value)}
         return cast(Value, dataclasses.replace(value, **moved))

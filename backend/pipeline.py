@@ -35,6 +35,7 @@ from .models.structure_flow import StructureFlow
 from .models.structure_vae import StructureDecoder, StructureEncoder
 from .progress import Check, Clock, OnProgress, interruptible
 from .protocol import Edit, Settings
+from .reconstruction import Reconstruction
 from .sampling import held
 from .sparse.tensor import SparseTensor
 from .stages import (
@@ -73,25 +74,6 @@ ENCODER_HINT = (
     "For TRELLIS and its students, download the structure encoder (119 MB) from the preferences, or with: "
     "python -m backend download trellis-structure-encoder. A guide with a shape strength of 1 needs none."
 )
-
-
-@dataclass(frozen=True)
-class Reconstruction:
-    """What the networks make from images: a surface, its voxels with latents, and Gaussians if they were asked for.
-
-    ``note`` says if the first structure was not good; else it is empty.
-    """
-
-    raw: RawMesh
-    coords: Tensor  # [N, 4] int32
-    latents: Tensor  # [N, C], on these voxels
-    gaussians: Gaussians | None
-    note: str
-
-    @property
-    def voxels(self) -> int:
-        """The number of voxels."""
-        return len(self.coords)
 
 
 @dataclass(frozen=True)
@@ -311,10 +293,11 @@ class Pipeline:
             with clock.stage("latents", samplers[1].steps) as step:
                 latents = self._latents(coords, base, edits, cond, samplers[1], generator, step)
             with clock.stage("decode"), self.resident(self.mesh_decoder):
-                raw = decode_mesh(self.mesh_decoder, latents, seal=self.config.seal_leaks)
+                before = () if base is None else (*base.before, (base.coords, base.latents))
+                raw = self._decoded(latents, before, edits)
             on_preview(raw)
             gaussians = self._gaussians(latents, clock) if settings.gaussians else None
-        return Reconstruction(raw, coords, latents.feats, gaussians, note)
+        return Reconstruction(raw, coords, latents.feats, gaussians, note, before)
 
     def _tokens(self, images: Sequence[Image.Image], clock: Clock) -> Tensor:
         """The condition tokens [V, L, C] of V images."""
@@ -467,6 +450,13 @@ class Pipeline:
         if kept_rows is None:
             return latents
         return latents.replace(torch.where(kept_rows[:, None], old, latents.feats))
+
+    def _decoded(
+        self, latents: SparseTensor, before: Sequence[tuple[Tensor, Tensor]], edits: Sequence[Edit]
+    ) -> RawMesh:
+        boxes = [box_mask(edit, self.latent_flow.resolution) for edit in edits]
+        earlier = [SparseTensor(feats, coords).to(self.device) for coords, feats in before]
+        return decode_mesh(self.mesh_decoder, latents, seal=self.config.seal_leaks, before=earlier, boxes=boxes)
 
     def _gaussians(self, latents: SparseTensor, clock: Clock) -> Gaussians:
         assert self.gaussian_decoder is not None

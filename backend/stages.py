@@ -122,6 +122,32 @@ def box_share(inside: np.ndarray, side: int) -> Tensor:
     return share / share.max()
 
 
+def only_inside(box: np.ndarray, old: SparseTensor, new: SparseTensor, resolution: int) -> SparseTensor:
+    """The ``new`` features [N, C] in a box, the ``old`` ones outside; within a voxel of it they pass into each other.
+
+    ``box`` says which voxels are inside, bool [S, S, S]; the features are those of their parts, on a grid of this
+    ``resolution``. What a voxel decodes to depends a little on all others, by attention and by normalisation: without
+    this, all of an object would change when a part of it does.
+    """
+    inside = torch.from_numpy(np.argwhere(box)).to(new.device)
+    middles = (new.coords[:, 1:] + 0.5) * (len(box) / resolution)
+    distance = torch.maximum(inside.amin(0) - middles, middles - inside.amax(0) - 1).amax(1)  # in voxels
+    rows = rows_in(old.coords, new.coords, resolution)
+    share = torch.where(rows < 0, 1.0, 1 - distance.clamp(0, 1))[:, None].to(new.dtype)
+    return new.replace(share * new.feats + (1 - share) * old.feats[rows])
+
+
+def rows_in(coords: Tensor, wanted: Tensor, resolution: int) -> Tensor:
+    """In which row of ``coords`` [N, 4] each of the ``wanted`` [M, 4] is, [M] int64; -1 where it is in none."""
+    keys, sought = (
+        (((each[:, 0] * resolution + each[:, 1]) * resolution + each[:, 2]) * resolution + each[:, 3])
+        for each in (coords.long(), wanted.long())
+    )
+    ascending, order = keys.sort()
+    place = torch.searchsorted(ascending, sought).clamp(max=len(keys) - 1)
+    return torch.where(ascending[place] == sought, order[place], -1)
+
+
 def decode_structure(decoder: StructureDecoder, latents: Tensor, correction: Tensor | None = None) -> Tensor:
     """Latents [B, C, R, R, R] to occupied voxels [N, 4] int32 (batch, x, y, z): those with a positive logit.
 
@@ -172,12 +198,25 @@ def standardized(latents: Tensor, normalization: Normalization) -> Tensor:
     return (latents - mean) / std
 
 
-def decode_mesh(decoder: LatentMeshDecoder, latents: SparseTensor, *, seal: bool = False) -> RawMesh:
+def decode_mesh(
+    decoder: LatentMeshDecoder,
+    latents: SparseTensor,
+    *,
+    seal: bool = False,
+    before: Sequence[SparseTensor] = (),
+    boxes: Sequence[np.ndarray] = (),
+) -> RawMesh:
     """The surface of structured latents [N, C], on a grid four times as fine; with ``seal`` its leaks are closed.
+
+    ``boxes`` [S, S, S] bool say in which voxels the object was made anew, one after the other, and ``before`` has the
+    latents before each of them. Outside of a box the surface is the old one: see ``only_inside``.
 
     Raises GenerationError if the surface is empty or the decoder's output cannot be used.
     """
-    features, resolution = decoder(latents), 4 * decoder.resolution
+    first, *later = *before, latents
+    features, resolution = decoder(first), 4 * decoder.resolution
+    for box, each in zip(boxes, later, strict=True):
+        features = only_inside(box, features, decoder(each), resolution)
     coords, values = features.coords[:, 1:], features.feats
     try:
         if seal:

@@ -67,7 +67,7 @@ LAYERS = (
     ("backend.serving",),
     ("backend.retexture",),
     ("backend.pipeline",),
-    ("backend.guard", "backend.guide", "backend.stages"),
+    ("backend.guard", "backend.guide", "backend.reconstruction", "backend.stages"),
     ("backend.progress",),
     ("backend.images",),
     ("backend.weights",),

@@ -27,7 +27,8 @@ from backend.protocol import Edit, Settings
 from backend.sampling import euler_sample, held, state_at
 from backend.serving import job
 from backend.serving.warm_models import WarmModels
-from backend.stages import box_share
+from backend.sparse.tensor import SparseTensor
+from backend.stages import box_share, only_inside
 from backend.weights.folders import ModelFolder
 from tests.backend.images.test_images import disc
 from tests.backend.test_retexture import CUBE, FACES
@@ -192,6 +193,47 @@ def test_a_small_box_still_changes_something() -> None:
     share = box_share(mask, 2)
     assert share.max() == 1
     assert share.flatten().tolist() == [1] + [0] * 7
+
+
+def test_features_pass_from_the_old_to_the_new_ones_within_a_voxel_of_a_box() -> None:
+    """Beside a plain loop, with cells in any order and some that only the new object has."""
+    draw = np.random.default_rng(3)
+    box, fine = np.zeros((4, 4, 4), bool), 16
+    box[1:3, 1:3, 2:] = True
+    cells = np.argwhere(draw.random((fine,) * 3) < 0.5)
+    old_cells = draw.permutation(cells[draw.random(len(cells)) < 0.9])
+    new_cells = draw.permutation(cells)
+
+    def sparse(at: np.ndarray) -> SparseTensor:
+        coords = torch.from_numpy(np.pad(at, ((0, 0), (1, 0))))
+        return SparseTensor(torch.from_numpy(draw.standard_normal((len(at), 5), np.float32)), coords)
+
+    old, new = sparse(old_cells), sparse(new_cells)
+    found = only_inside(box, old, new, fine)
+    before = {tuple(at): feats for at, feats in zip(old_cells.tolist(), old.feats, strict=True)}
+    low, high = np.array((1, 1, 2)), np.array((3, 3, 4))
+    kinds = set()
+    for at, new_feats, feats in zip(new_cells.tolist(), new.feats, found.feats, strict=True):
+        middle = (np.array(at) + 0.5) / 4
+        away = max(0.0, *(low - middle), *(middle - high))
+        share = max(0.0, 1 - away) if tuple(at) in before else 1.0
+        expected = share * new_feats + (1 - share) * before.get(tuple(at), torch.zeros(5))
+        torch.testing.assert_close(feats, expected)
+        kinds.add((share in (0, 1), share))
+        if share in (0, 1):
+            assert torch.equal(feats, new_feats if share else before[tuple(at)])
+    assert len(kinds) > 3
+
+
+def outside(made: Reconstruction, mask: np.ndarray) -> np.ndarray:
+    """The vertices with their colours that lie more than a voxel and a cell away from a box, in row-major order."""
+    assert made.raw.colors is not None
+    rows = np.concatenate([made.raw.vertices.numpy(), made.raw.colors.numpy()], axis=1)
+    inside, side = np.argwhere(mask), len(mask)
+    low, high = inside.min(0) / side - 0.5, (inside.max(0) + 1) / side - 0.5
+    rows = rows[np.maximum(low - rows[:, :3], rows[:, :3] - high).max(1) > 1.25 / side]
+    assert len(rows) > 1000
+    return np.asarray(rows[np.lexsort(rows.T[::-1])])
 
 
 @pytest.mark.parametrize(
@@ -407,6 +449,9 @@ def test_the_bundled_model_makes_a_part_anew_and_leaves_the_rest(mini: Pipeline,
     chosen, mask = Settings(seed=0), box_mask(edit, 16)
     base, made = mini.reconstruct([image], chosen), mini.reconstruct([image], chosen, edits=(edit,))
     assert rows(made, mask) == rows(base, mask)
+    np.testing.assert_allclose(outside(made, mask), outside(base, mask), atol=3e-3)  # where a leak was closed
+    again = mini.reconstruct([image], chosen, edits=(edit, (*edit[:2], 5)))
+    np.testing.assert_allclose(outside(again, mask), outside(base, mask), atol=3e-3)
     old, new = grid_of(base.coords[:, 1:].numpy(), 16), grid_of(made.coords[:, 1:].numpy(), 16)
     assert 0.3 < iou(old & mask, new & mask) < 1.0
     assert not inspect_problem(new)

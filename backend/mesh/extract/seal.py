@@ -38,6 +38,8 @@ VOXEL_RADII, VOXEL_CORE = (1, 2), 1
 CUBE_RADII, CUBE_DENT = (1, 2, 3, 4), 4
 #: Distance of the skin's corners and of their new neighbours from the surface, in cubes.
 DEPTH = 0.5
+#: How many equally near cubes an added one can have its colours from.
+MOST_NEAREST = 12
 
 
 def seal_voxels(coords: torch.Tensor, resolution: int) -> torch.Tensor:
@@ -108,11 +110,20 @@ def _missing_cubes(coords: torch.Tensor, corners: torch.Tensor, res: int) -> tor
 
 
 def _colored_as_nearest(coords: torch.Tensor, features: torch.Tensor, added: torch.Tensor) -> torch.Tensor:
-    """Features [K, C] of added cubes [K, 3]: zero except for the colours, which are the nearest cube's mean."""
+    """Features [K, C] of added cubes [K, 3]: zero except for the colours, which are the nearest cubes' mean.
+
+    Of several that are equally near all count: which one came first would depend on cubes that are far away.
+    """
     from scipy.spatial import cKDTree
 
-    nearest = torch.from_numpy(np.asarray(cKDTree(coords.cpu().numpy()).query(added.cpu().numpy())[1]))
-    color = by_corner(features[nearest.to(coords.device)], COLOR)
+    distances, nearest = cKDTree(coords.cpu().numpy()).query(added.cpu().numpy(), min(MOST_NEAREST, len(coords)))
+    distances, nearest = distances.reshape(len(added), -1), nearest.reshape(len(added), -1)
+    share = (distances <= distances[:, :1] + 1e-6).astype(np.float32)
+    share /= share.sum(1, keepdims=True)
+    cubes, which = np.unique(nearest, return_inverse=True)
+    means = by_corner(features[torch.from_numpy(cubes).to(coords.device)], COLOR).mean(1)  # [U, 6]
+    weights = torch.from_numpy(share).to(features)
+    color = (means[torch.from_numpy(which.reshape(nearest.shape)).to(coords.device)] * weights[..., None]).sum(1)
     rows = features.new_zeros(len(added), features.shape[1])
-    rows[:, COLOR] = color.mean(1, keepdim=True).expand_as(color).flatten(1)
+    rows[:, COLOR] = color[:, None].expand(-1, 8, -1).flatten(1)
     return rows
