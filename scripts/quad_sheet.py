@@ -4,7 +4,8 @@
 
 The bundled student makes each object. Its surface is remeshed three times to about half as many quads as ``--faces``
 says. QuadriFlow needs pip's bpy; Instant Meshes needs pyinstantmeshes, which no lock has (``pip install
-pyinstantmeshes``). What is not there is left out, and said.
+pyinstantmeshes``). Both run in a process of their own for each object, which ends after two minutes: QuadriFlow never
+ends for some surfaces. What is not there, or makes nothing of an object, is left out, and said.
 
 - *quads*: share of all faces, in percent
 - *bend*: how far corners of quads differ from right angles, in degrees, in the mean
@@ -12,6 +13,7 @@ pyinstantmeshes``). What is not there is left out, and said.
 - *distance*: from points on either surface to the other one, in ten-thousandths of the cube, the larger mean
 - *closed*: how many of the objects are closed surfaces
 - *seconds*
+- *objects*: how many it made something of
 """
 
 from __future__ import annotations
@@ -19,12 +21,15 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import multiprocessing
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -46,6 +51,7 @@ SHOWN, TILE, SUPERSAMPLING = 4, 300, 3  # objects on the sheet, pixels of a pict
 POINTS = 20_000  # on each surface, for distances
 LARGE = 100.0  # QuadriFlow refuses meshes with edges shorter than a ten-thousandth
 CAMERA = Camera(30.0, 22.0, 36.0)
+SPAWN, LIMIT = multiprocessing.get_context("spawn"), 120.0  # seconds that others have for an object
 FIGURES = ("quads", "bend", "irregular", "distance", "closed", "seconds")
 LINE, CLAY = (40, 60, 90), np.array([222, 212, 200])
 
@@ -68,6 +74,12 @@ def ours(surface: Mesh, faces: int) -> Remeshed:
     one, other = made.faces[0 : 2 * made.quads : 2], made.faces[1 : 2 * made.quads : 2]
     quads = np.concatenate([one, other[:, 2:]], axis=1)
     return Remeshed(made.vertices, quads.tolist() + made.faces[2 * made.quads :].tolist())
+
+
+def timed(surface: Mesh, faces: int) -> tuple[Remeshed, float]:
+    """Espalier's quads, and the seconds that they took."""
+    started = time.perf_counter()
+    return ours(surface, faces), time.perf_counter() - started
 
 
 def instant_meshes(surface: Mesh, faces: int) -> Remeshed:
@@ -104,6 +116,37 @@ def quadriflow(surface: Mesh, faces: int) -> Remeshed:
     return made
 
 
+def apart(method: Callable[[Mesh, int], Remeshed], surface: Mesh, faces: int) -> tuple[Remeshed, float]:
+    """What a method makes, in a process of its own, and its seconds. Raises RuntimeError if it makes nothing."""
+    receive, send = SPAWN.Pipe(duplex=False)
+    process = SPAWN.Process(target=_work, args=(method, surface, faces, send))
+    process.start()
+    send.close()
+    try:
+        if not receive.poll(LIMIT):
+            raise RuntimeError(f"it does not end within {LIMIT:.0f} s")
+        answer = receive.recv()
+    except EOFError:
+        raise RuntimeError("its process ended without an answer") from None
+    finally:
+        process.kill()
+        process.join()
+    if isinstance(answer, str):
+        raise RuntimeError(answer)
+    return cast(tuple[Remeshed, float], answer)
+
+
+def _work(method: Callable[[Mesh, int], Remeshed], surface: Mesh, faces: int, send: Connection) -> None:
+    for needed in (needed for needed, each in METHODS.values() if each is method):
+        importlib.import_module(needed)  # not to be counted
+    started = time.perf_counter()
+    try:
+        made = method(surface, faces)
+        send.send((made, time.perf_counter() - started))
+    except Exception as error:  # of another's software: it is said, and the object left out
+        send.send(f"{type(error).__name__}: {error}")
+
+
 METHODS: dict[str, tuple[str, Callable[[Mesh, int], Remeshed]]] = {
     "Espalier": ("", ours),
     "Instant Meshes": ("pyinstantmeshes", instant_meshes),
@@ -131,16 +174,20 @@ def main() -> int:
     figures: dict[str, list[dict[str, float]]] = {name: [] for name in methods}
     rows: list[tuple[str, list[Image.Image]]] = []
     for family, surface in surfaces(options.n, options.seed, options.faces):
-        tiles = []
+        is_shown, tiles = bool(options.out) and len(rows) < SHOWN, []
         for name, method in methods.items():
-            started = time.perf_counter()
-            made = method(surface, options.faces)
-            seconds = time.perf_counter() - started
+            run = timed if method is ours else partial(apart, method)
+            try:
+                made, seconds = run(surface, options.faces)
+            except RuntimeError as error:
+                say(f"{family:9} {name:15} made nothing: {error}")
+                tiles.append(Image.new("RGB", (TILE, TILE), PAPER))
+                continue
             figures[name].append(judged(made, surface) | {"seconds": seconds})
             say(f"{family:9} {name:15} " + "  ".join(f"{key} {value:.2f}" for key, value in figures[name][-1].items()))
-            if len(rows) < SHOWN and options.out:
+            if is_shown:
                 tiles.append(wireframe(made))
-        if tiles:
+        if is_shown:
             rows.append((family, tiles))
     if options.out:
         sheet(list(methods), rows).save(options.out, quality=88)
@@ -199,8 +246,9 @@ def distance(vertices: np.ndarray, faces: np.ndarray, other: Mesh | Remeshed) ->
 
 def summary(each: list[dict[str, float]]) -> dict[str, float]:
     """Medians over all objects; of ``closed``, how many."""
-    values = {key: [one[key] for one in each] for key in FIGURES}
-    return {key: sum(column) if key == "closed" else float(np.median(column)) for key, column in values.items()}
+    values = {key: [one[key] for one in each] for key in FIGURES if each}
+    found = {key: sum(column) if key == "closed" else float(np.median(column)) for key, column in values.items()}
+    return found | {"objects": float(len(each))}
 
 
 def wireframe(made: Remeshed) -> Image.Image:
