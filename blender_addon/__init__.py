@@ -11,7 +11,7 @@ from types import ModuleType
 def _modules() -> tuple[ModuleType, ...]:
     from . import command, pump, translations
     from .request import cutouts, live, opened, painted, properties, thumbnails
-    from .scene import candidates, history, news, shading, travel
+    from .scene import candidates, history, news, shading, travel, undo_step
     from .ui import (
         cutout_operators,
         editor_operators,
@@ -57,6 +57,7 @@ def _modules() -> tuple[ModuleType, ...]:
         shading,
         history,
         candidates,
+        undo_step,
         pump,
         live,
         sidebar,

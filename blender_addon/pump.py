@@ -26,7 +26,7 @@ from .jobs.cutouts import CutOut
 from .jobs.journal import Journal
 from .jobs.queue import Job, JobQueue, State, Target
 from .jobs.timings import Timings
-from .scene import candidates, history, news, paths, shading, viewport
+from .scene import candidates, history, news, paths, shading, undo_step, viewport
 from .scene.made import ENTRY, NOTE
 from .scene.mesh_import import create_object
 from .scene.paint import paint
@@ -245,6 +245,19 @@ def home(job: Job) -> Home | None:
     return scene, scene.collection, job.target.location
 
 
+def is_making(sources: tuple[str, ...]) -> bool:
+    """Whether an object of these images waits or is being made."""
+    return any(job.active and job.sources == sources for job in jobs.jobs)
+
+
+def has_lost_its_object(job: Job) -> bool:
+    """Whether only the object that a job replaces is gone, not its file or scene."""
+    target = job.target
+    if target is None or target.document != _document or not target.replaces or replaced(job) is not None:
+        return False
+    return any(scene.session_uid == target.scene for scene in bpy.data.scenes)
+
+
 def size_of(job: Job) -> float:
     """The longest side of a job's object, in metres."""
     return job.target.size if job.target else 1.0
@@ -311,10 +324,7 @@ def insert(
         made = there
     if job.target is not None and choices.show_colors(bpy.context):
         shading.show(made, job.target.viewport)
-    if there is None:
-        bpy.ops.ed.undo_push(message=f"Generate {made.name}")
-    else:
-        bpy.ops.ed.undo_push(message=f"{'Retexture' if job.request.mesh else 'Regenerate'} {there.name}")
+    undo_step.push("generated" if there is None else "retextured" if job.request.mesh else "regenerated")
     try:
         history.keep(job, settings)
     except OSError as error:  # the object has been made, and the history has how

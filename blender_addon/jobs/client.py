@@ -202,8 +202,8 @@ class Backend:
 
 def _describe_end(code: int, last_line: str) -> str:
     try:
-        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        how = f"was ended from outside ({signal.Signals(-code).name})" if code < 0 else f"ended with exit code {code}"
         how = "could not write its log" if code == UNWRITTEN else how
     except ValueError:  # a real-time signal has no name
-        how = f"was ended by signal {-code}"
+        how = f"was ended from outside (signal {-code})"
     return f"The backend {how}." + (f" Its last words: {last_line}" if last_line else "")

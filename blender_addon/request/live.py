@@ -230,11 +230,12 @@ def _may_end(job: Job, seconds: float | None) -> bool:
 def _placed_by(scene: bpy.types.Scene) -> tuple[object, ...]:
     panel = scene.espalier
     guided = guide.state(bpy.context) if bpy.context.scene == scene and panel.guide is not None else ()
-    return panel.place, panel.size, tuple(scene.cursor.location), guided
+    taken = len(scene.objects), tuple(job.id for job in pump.jobs.jobs if job.active)  # or will be
+    return panel.place, panel.size, tuple(scene.cursor.location), guided, taken
 
 
 def _place(live: _Live, scene: bpy.types.Scene) -> None:
-    """Move the preview if new objects go elsewhere now, or if one was kept where it stood."""
+    """Move the preview if new objects go elsewhere now: one was kept where it stood, or another takes its ground."""
     wanted = (*_placed_by(scene), live.kept)
     if wanted == live.placed or bpy.context.scene != scene:
         return

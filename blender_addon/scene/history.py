@@ -162,6 +162,11 @@ def find(identifier: str) -> Entry | None:
     return next((entry for entry in entries if entry.id == identifier), None)
 
 
+def has_made(images: tuple[str, ...]) -> bool:
+    """Whether an object was made from these sources, in this order."""
+    return any(tuple(entry.settings.get("images", ())) == images for entry in entries)
+
+
 def icon(entry: Entry) -> int:
     """The picture as an icon for ``UILayout.template_icon``; 0 while there is none."""
     if entry.picture is None or _icons is None:

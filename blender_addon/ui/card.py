@@ -13,7 +13,7 @@ from ..translations import translate
 from . import explore_operators, export_operators, object_operators
 from .texts import characters, draw_text, is_narrow
 
-PICTURE = 4.0  # the height of the picture, in lines
+PICTURE = 3.2  # the height of the picture, in lines
 PICTURE_WIDTH = 14  # characters that it takes from a line beside it
 
 

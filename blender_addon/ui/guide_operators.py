@@ -59,7 +59,8 @@ def draw_guide(fields: Fields, settings: EspalierSettings) -> None:
         row.operator(EspalierForgetGuide.bl_idname, text="", icon="X")
     else:
         fields.draw(settings, "guide")
-    fields.draw(settings, "shape_strength", active=settings.guide is not None or bool(settings.guide_voxels))
+    if settings.guide is not None or settings.guide_voxels:
+        fields.draw(settings, "shape_strength")
 
 
 _classes = (EspalierForgetGuide, EspalierAgainInBox)

@@ -127,6 +127,10 @@ class EspalierRename(_EntryOperator):
         self.name = entry.name
         return context.window_manager.invoke_props_dialog(self)
 
+    def draw(self, context: bpy.types.Context) -> None:
+        self.layout.activate_init = True  # else what is typed at once would be the dialog's and the viewport's keys
+        self.layout.prop(self, "name")
+
     def execute(self, context: bpy.types.Context) -> set[str]:
         entry = history.find(self.entry)
         if entry is None:

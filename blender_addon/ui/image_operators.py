@@ -14,6 +14,7 @@ from bpy.props import BoolProperty, CollectionProperty, EnumProperty, IntPropert
 from ...backend import protocol
 from .. import choices, pump
 from ..request import cutouts, images
+from ..scene import history
 from ..scene.made import MOST_IMAGES
 from ..translations import translate
 from . import sidebar
@@ -60,11 +61,23 @@ class EspalierAddImages(bpy.types.Operator):
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         if self.files:  # dropped onto the viewport
-            return self.execute(context)
+            return self._drop(context)
         if folder := last_folder(context):
             self.directory = folder
         context.window_manager.fileselect_add(self)
         return {"RUNNING_MODAL"}
+
+    def _drop(self, context: bpy.types.Context) -> set[str]:
+        """Add what was dropped. It is the next object, not a further view, if the images in the list made one.
+
+        *Replace* can then be turned off in Blender's panel *Adjust Last Operation*.
+        """
+        there = tuple(map(images.source, context.scene.espalier.images))
+        self.replace = bool(there) and (history.has_made(there) or pump.is_making(there))
+        if self.replace:
+            words = "The dropped image is the next object. For another view, turn off Replace at the bottom left"
+            self.report({"INFO"}, translate(words))
+        return self.execute(context)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         settings = context.scene.espalier

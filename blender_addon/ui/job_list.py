@@ -120,6 +120,8 @@ def waiting_text(job: Job) -> str:
         if there is not None:
             return translate("Finished before Blender was closed. It replaces {name}").format(name=there.name)
         return "Finished before Blender was closed"
+    if pump.has_lost_its_object(job):
+        return "The object that it was made for was deleted"
     return "Generated for a file or scene that is no longer open"
 
 

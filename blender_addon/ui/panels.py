@@ -22,6 +22,8 @@ from .job_list import draw_active, draw_ended
 from .presets import ESPALIER_PT_presets
 from .texts import NARROW, characters, draw_text, is_narrow, wrap
 
+#: The share of the panel's width that the picture of an image takes where its name stands beside it.
+BESIDE = 0.25
 #: How many qualities fit beside each other, of which the last is an icon.
 BUTTONS = 4
 #: The settings in the subpanel *Object*, and all that are not in *Advanced*. Model and steps are chosen by family and
@@ -167,8 +169,13 @@ def draw_image(column: bpy.types.UILayout, context: bpy.types.Context, index: in
     settings, width = context.scene.espalier, characters(context)
     item, count = settings.images[index], len(settings.images)
     picture = painted.icon(item) or cutouts.icon(item) or images.icon(item)
-    # Smaller below a card: otherwise the jobs would be out of sight in a window of 1280 x 800.
-    column.template_icon(picture, scale=7.0 if count == 1 and carded(context) is None else 4.0)
+    if count == 1 and carded(context) is not None and not is_narrow(context):
+        # Beside its name below a card: Generate 3D stays about where it was before there was an object, and in sight.
+        parts = column.split(factor=BESIDE)
+        parts.template_icon(picture, scale=2.5)
+        column, width = parts.column(align=True), NARROW - 1
+    else:
+        column.template_icon(picture, scale=7.0 if count == 1 else 4.0)
     name = column.row(align=True)
     missing = images.is_missing(item)
     name.alert = missing

@@ -147,6 +147,8 @@ def test_the_panel_knows_every_setting(panel: Any) -> None:
     for name in names:
         assert properties.show_setting(panel, name, OTHERS[name]), name
     assert properties.chosen_settings(panel) == {name: OTHERS[name] for name in names}
+    assert "shape_strength" not in [text for _, text in draw()], "without a guide there is nothing to follow"
+    panel.guide = bpy.data.objects.new("guide", bpy.data.meshes.new("guide"))
     drawn = [text for call, text in draw() if call.startswith("prop")]
     assert set(names) - {"model"} <= set(drawn)
     assert drawn.count("steps") == 1, "there is one place for them"

@@ -126,6 +126,8 @@ def beside_the_cube() -> Steps:
     check(apart("Cube", "donut"), "it stands beside the cube")
     check(shading().color_type == "TEXTURE", "with its colors")
     check("donut is ready." in log(), "the log says that it is ready")
+    last = bpy.context.window_manager.operators[-1].bl_idname
+    check(last == "ESPALIER_OT_generated", "no operator from before can be adjusted, which would undo it")
     call(bpy.ops.ed.undo)
     yield 0.3
     check("donut" not in bpy.data.objects and shading().color_type == "MATERIAL", "undo takes object and colors away")

@@ -93,7 +93,7 @@ def test_killed_from_outside(start: Start, tmp_path: Path) -> None:
     collect(backend, protocol.Progress)
     assert backend.pid is not None
     os.kill(backend.pid, signal.SIGKILL)
-    assert collect(backend, protocol.Error)[-1].message == "The backend was ended by SIGKILL."
+    assert collect(backend, protocol.Error)[-1].message == "The backend was ended from outside (SIGKILL)."
     assert not backend.alive()
 
 

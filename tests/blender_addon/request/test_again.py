@@ -375,6 +375,19 @@ def closed_and_opened(file: Path) -> Job:
     return job
 
 
+def test_of_an_object_that_was_deleted_meanwhile_the_result_waits(
+    mug: bpy.types.Object, mode: list[str], until: Until
+) -> None:
+    select(mug)
+    bpy.ops.espalier.regenerate(how="SEED")
+    (job,) = pump.jobs.jobs
+    bpy.data.objects.remove(mug)
+    until(lambda: job.state is State.DONE and job in pump.jobs.jobs, pump.step)
+    assert job_list.waiting_text(job) == "The object that it was made for was deleted"
+    bpy.ops.wm.read_homefile(use_empty=True)
+    assert "no longer open" in job_list.waiting_text(job)
+
+
 @pytest.mark.parametrize("state", [State.DONE, State.INTERRUPTED])
 def test_after_closing_it_goes_in_place_again(
     mug: bpy.types.Object, until: Until, tmp_path: Path, state: State

@@ -134,6 +134,22 @@ def test_what_is_kept_is_a_job_of_its_own(panel: bpy.types.PropertyGroup, until:
     assert place[0] == pytest.approx(placement.SPACING), "the next one stands beside it"
 
 
+def test_the_preview_makes_room_for_another_object(panel: bpy.types.PropertyGroup, until: Until) -> None:
+    """At once when Generate is pressed, and what is kept afterwards does not stand in that object."""
+    turn_on(until)
+    bpy.ops.espalier.generate()
+    step()
+    place = viewport._overlays[live.PREVIEW].location
+    assert place[0] == pytest.approx(placement.SPACING)
+    until(lambda: not pump.jobs.jobs, step)
+    settle(until)
+    bpy.ops.espalier.keep_live()
+    until(lambda: not pump.jobs.jobs, step)
+    places = sorted(tuple(made.location) for made in bpy.data.objects)
+    assert len(places) == 2
+    assert places[1][0] - places[0][0] == pytest.approx(placement.SPACING)
+
+
 def test_others_go_first(panel: bpy.types.PropertyGroup, mode: list[str], until: Until) -> None:
     mode[:] = ["slow", "1"]
     bpy.ops.espalier.live()

@@ -30,7 +30,11 @@ def test_panel_of_a_failure(job: Job) -> None:
     assert "Choose Another Image..." in texts(drawn)
     job.fail(protocol.Error("a", "backend_unavailable", "The backend is not installed.", "Choose a Python."))
     assert "espalier.preferences_show" in texts(draw())
-    job.fail(protocol.Error(None, "backend_ended", "The backend was ended by SIGKILL.", "The next job starts it anew."))
+    job.fail(
+        protocol.Error(
+            None, "backend_ended", "The backend was ended from outside (SIGKILL).", "The next job starts it anew."
+        )
+    )
     assert "Open Log" not in texts(draw())  # there is none to open
     pump.log_path().touch()
     for code in ("backend_ended", "internal", protocol.DEVICE_LOST):
