@@ -10,7 +10,7 @@ import numpy as np
 from espalier.backend import protocol
 from espalier.blender_addon.scene import mesh_import
 
-LIMIT = 0.150  # seconds of the thread: a machine that has other work to do takes longer by the clock
+LIMIT = 2.5  # times what reading the arrays and handing them to Blender take, in the thread's own time
 SIDE = 316  # vertices along each way of the torus: 199,712 triangles
 
 
@@ -30,13 +30,31 @@ def large_result(folder: Path) -> protocol.Result:
     return protocol.Result("a", str(folder / "mesh.npz"), texture, "", normal_map=texture)
 
 
+def hand_over(file: Path) -> None:
+    """The least that an import has to do: read the arrays, and give Blender vertices, faces, UVs and edges."""
+    with np.load(file, allow_pickle=False) as arrays:
+        vertices, faces, uvs = arrays["vertices"], arrays["faces"], arrays["uvs"]
+    mesh = bpy.data.meshes.new("least")
+    mesh.vertices.add(len(vertices))
+    mesh.attributes["position"].data.foreach_set("vector", vertices.ravel())
+    mesh.loops.add(faces.size)
+    mesh.loops.foreach_set("vertex_index", faces.ravel())
+    mesh.polygons.add(len(faces))
+    mesh.polygons.foreach_set("loop_start", np.arange(0, faces.size, 3, np.int32))
+    mesh.uv_layers.new().uv.foreach_set("vector", uvs.ravel())
+    mesh.update(calc_edges=True)
+
+
 def test_200k_triangles_with_a_2k_texture(tmp_path: Path) -> None:
     bpy.ops.wm.read_factory_settings(use_empty=True)
-    result, times = large_result(tmp_path), []
-    for _ in range(3):
+    result, times, least = large_result(tmp_path), [], []
+    for _ in range(4):
         begin = time.thread_time()
         made = mesh_import.create_object(result, name="a", collection=bpy.context.scene.collection, settings={})
         times.append(time.thread_time() - begin)
+        begin = time.thread_time()
+        hand_over(Path(result.arrays))
+        least.append(time.thread_time() - begin)
     assert len(made.data.polygons) == 2 * SIDE**2
-    print(f"import: {1000 * min(times):.0f} ms")
-    assert min(times) < LIMIT
+    print(f"import: {1000 * min(times):.0f} ms, of which {1000 * min(least):.0f} at least")
+    assert min(times) < LIMIT * min(least)
