@@ -306,7 +306,9 @@ class Result:
     ``arrays`` is an ``.npz`` with ``vertices`` [V, 3] float32 (Blender's axes: z up, front to -Y, inside the cube
     [-0.5, 0.5]^3), ``faces`` [F, 3] int32 and ``uvs`` [F, 3, 2] float32 (one per face corner, v up), and the same of
     each level of detail: ``lod1_vertices`` and so on; convex hulls are ``hull1_vertices``, ``hull1_faces`` and so
-    on. Of the faces the first ``counts["quads"]`` pairs are quads;
+    on. Of the faces the first ``counts["quads"]`` pairs are quads. ``portrait`` [96, 96, 4] uint8 is a small picture
+    of the object with its texture, drawn as ``portrait_facts`` says: sRGB and alpha, the top row first. Older backends
+    make none.
     ``texture`` is a PNG (sRGB, opaque); ``glb`` holds the same asset, y up, as ``asset_facts.standing`` puts it.
     ``normal_map`` is a PNG (linear) of tangent-space normals in MikkTSpace, green up; "" if it was not requested.
     ``occlusion`` is a PNG (linear) packed as ORM: red is 255 where the surface is open or no occlusion was requested,

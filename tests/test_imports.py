@@ -45,6 +45,7 @@ SHARED = (
     "backend.certificate",
     "backend.command_reports",
     "backend.formats",
+    "backend.portrait_facts",
     "backend.print_facts",
     "backend.threemf",
     "backend.places",
@@ -94,6 +95,7 @@ LAYERS = (
         "backend.certificate",
         "backend.formats",
         "backend.places",
+        "backend.portrait_facts",
         "backend.print_facts",
         "backend.threemf",
         "backend.signals",
@@ -111,7 +113,13 @@ TRAINING = (
     ("backend.training.flow_path", "backend.training.muon", "backend.training.run_folder"),
 )
 MESH = (
-    ("backend.mesh.export", "backend.mesh.given", "backend.mesh.printing", "backend.mesh.voxelize"),
+    (
+        "backend.mesh.export",
+        "backend.mesh.given",
+        "backend.mesh.portrait",
+        "backend.mesh.printing",
+        "backend.mesh.voxelize",
+    ),
     ("backend.mesh.finish",),
     ("backend.mesh.lods", "backend.mesh.hulls"),
     ("backend.mesh.decompose",),

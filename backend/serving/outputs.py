@@ -34,8 +34,10 @@ from ..mesh.export import (
 )
 from ..mesh.finish import FinishedMesh
 from ..mesh.lods import Lod
+from ..mesh.portrait import draw_portrait
 from ..names import asset_name, key, longest_in, numbered, seen_from
 from ..pipeline import Generated
+from ..portrait_facts import PORTRAIT
 from ..print_facts import PrintCheck
 from ..protocol import ImageCamera, Settings
 from ..threemf import Colors, write_3mf
@@ -193,7 +195,7 @@ def _quarter(image: np.ndarray, tile: int) -> np.ndarray:
 
 def _arrays(mesh: FinishedMesh) -> dict[str, Any]:
     """The arrays of a mesh, see ``protocol.Result``."""
-    found = {}
+    found: dict[str, Any] = {PORTRAIT: draw_portrait(mesh)}
     levels: list[FinishedMesh | Lod] = [mesh, *mesh.lods]
     for number, level in enumerate(levels):
         prefix = f"lod{number}_" if number else ""

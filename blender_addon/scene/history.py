@@ -14,6 +14,7 @@ import json
 import re
 import shutil
 import threading
+import zipfile
 import zlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,9 +28,10 @@ from numpy.typing import NDArray
 
 from ...backend import protocol
 from ...backend.formats import TILES, UDIM
+from ...backend.portrait_facts import PORTRAIT, SIZE
 from ..jobs.queue import Job
 from . import made, paths
-from .portrait import SIZE, as_icon, draw_portrait
+from .portrait import as_icon, draw_portrait
 
 MAX_ENTRIES = 60
 MAX_BYTES = 512 << 20  # of all the results' files
@@ -42,7 +44,7 @@ _END, _BETWEEN = re.compile(r"\s*\]"), re.compile(r"[\s,]*")  # of a list in JSO
 
 @dataclass(eq=False)
 class Entry:
-    """One result. ``picture`` is [SIZE, SIZE, 4] uint8, the top row first; None until a thread has drawn it."""
+    """One result. ``picture`` is [SIZE, SIZE, 4] uint8, the top row first; None until there is one."""
 
     id: str
     name: str
@@ -70,7 +72,10 @@ def keep(job: Job, settings: dict[str, Any]) -> None:
         return
     entry = Entry(job.id, job.name, dict(settings), job.target.size if job.target else 1.0)
     entries.insert(0, entry)
-    surface: Path | IO[bytes] | None = job.preview if job.preview is not None and job.preview.exists() else None
+    entry.picture = _drawn_with(job.result)
+    surface: Path | IO[bytes] | None = None  # to be drawn
+    if entry.picture is None and job.preview is not None and job.preview.exists():
+        surface = job.preview
     try:
         _keep_files(entry, job.result)
         if isinstance(surface, Path):
@@ -268,6 +273,17 @@ def forget_files(entry: Entry) -> None:
     if entry.folder is not None:
         shutil.rmtree(entry.folder, ignore_errors=True)  # Blender clears its temporary folder when it closes
     entry.result, entry.folder, entry.bytes = None, None, 0
+
+
+def _drawn_with(result: protocol.Result) -> NDArray[np.uint8] | None:
+    """The picture that a result came with; None if it has none, as those of older backends."""
+    try:
+        with np.load(result.arrays, allow_pickle=False) as arrays:
+            picture = arrays.get(PORTRAIT)
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return None
+    is_one = picture is not None and picture.shape == (SIZE, SIZE, 4) and picture.dtype == np.uint8
+    return picture if is_one else None
 
 
 def _draw(entry: Entry, surface: Path | IO[bytes]) -> None:

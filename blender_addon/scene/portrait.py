@@ -1,5 +1,7 @@
 """Draws a small picture of a coloured mesh with numpy, in a few hundredths of a second. No bpy.
 
+It shows raw meshes. The backend draws the finished ones, with their texture, in the same way.
+
 Points on the surface are drawn as pixels, the farthest first. That is enough to recognise an object.
 """
 
@@ -10,14 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ...backend.portrait_facts import AXES, EVEN, LIGHT, SIZE, framing
+
 if TYPE_CHECKING:
     from bpy.utils.previews import ImagePreviewCollection
 
-SIZE = 96  # pixels, square
-MARGIN = 0.04  # of the picture
-AZIMUTH, ELEVATION = np.radians((30.0, 20.0))  # of the camera; an object's front looks to -Y
-LIGHT = np.array((-0.35, -0.65, 0.68))
-AMBIENT = 0.5
 PER_PIXEL = 0.6  # the largest distance between points, in pixels
 MOST_SPLITS = 64  # of an edge, so that a mesh with few large faces is filled too
 
@@ -26,18 +25,14 @@ def draw_portrait(
     vertices: NDArray[np.float32], faces: NDArray[np.int32], colors: NDArray[np.float32]
 ) -> NDArray[np.uint8]:
     """A picture [SIZE, SIZE, 4] of a mesh with vertex colours [V, 3]: sRGB with alpha, the top row first."""
-    right = np.array((np.cos(AZIMUTH), np.sin(AZIMUTH), 0.0))
-    away = np.array((-np.sin(AZIMUTH) * np.cos(ELEVATION), np.cos(AZIMUTH) * np.cos(ELEVATION), -np.sin(ELEVATION)))
-    up = np.cross(right, away)
-    seen = vertices @ np.stack([right, up, away], axis=1)
-    low, high = seen[:, :2].min(axis=0), seen[:, :2].max(axis=0)
-    scale = SIZE * (1 - 2 * MARGIN) / max(float((high - low).max()), 1e-9)
-    seen = (seen - np.append((low + high) / 2, 0)) * scale + np.array((SIZE / 2, SIZE / 2, 0))
+    seen = vertices @ np.array(AXES).T
+    factor, shift = framing(seen.min(axis=0).tolist(), seen.max(axis=0).tolist())
+    seen = (seen * factor + np.append(shift, 0)) * SIZE
     corners = seen[faces]
     edges = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     normals = np.cross(vertices[faces[:, 1]] - vertices[faces[:, 0]], vertices[faces[:, 2]] - vertices[faces[:, 0]])
     normals = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
-    shade = AMBIENT + (1 - AMBIENT) * (0.5 + 0.5 * normals @ (LIGHT / np.linalg.norm(LIGHT)))
+    shade = EVEN + normals @ np.array(LIGHT)
     longest = np.sqrt(np.maximum(*((edge[:, :2] ** 2).sum(axis=1) for edge in edges)))
     splits = np.clip(np.ceil(longest / PER_PIXEL), 1, MOST_SPLITS).astype(int)
     points, shades = [], []
@@ -52,11 +47,13 @@ def draw_portrait(
 
 
 def as_icon(icons: ImagePreviewCollection, key: str, picture: NDArray[np.uint8]) -> int:
-    """A picture of ``draw_portrait`` as an icon for ``UILayout.template_icon``, kept in ``icons`` under its key."""
+    """A picture [SIZE, SIZE, 4] as an icon for ``UILayout.template_icon``, kept in ``icons`` under its key."""
     if key not in icons:
+        pixels = picture[::-1].astype(np.float32) / 255
+        pixels[..., :3] *= pixels[..., 3:]  # Blender blends previews so
         icon = icons.new(key)
         icon.image_size = (SIZE, SIZE)
-        icon.image_pixels_float.foreach_set((picture[::-1].astype(np.float32) / 255).ravel())
+        icon.image_pixels_float.foreach_set(pixels.ravel())
     return int(icons[key].icon_id)
 
 

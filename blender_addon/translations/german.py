@@ -393,6 +393,9 @@ TEXTS = {
     "Finish this candidate, and put the others away. Shift-click to keep choosing": (
         "Diesen Kandidaten fertigstellen und die anderen weglegen. Mit Umschalt-Klick weiter wählen"
     ),
+    "The picture shows its shape and rough colors. Finishing paints the image on": (
+        "Das Bild zeigt seine Form und grobe Farben. Beim Fertigstellen wird das Referenzbild aufgemalt"
+    ),
     "Take All": "Alle nehmen",
     "Finish all candidates that have not been taken yet": (
         "Alle Kandidaten fertigstellen, die noch nicht genommen wurden"

@@ -347,6 +347,9 @@ TEXTS = {
     "Finish this candidate, and put the others away. Shift-click to keep choosing": (
         "完成此候选物体并收起其他候选物体。按住 Shift 点击可继续选择"
     ),
+    "The picture shows its shape and rough colors. Finishing paints the image on": (
+        "图片显示其形状和大致颜色。完成时会绘制上参考图像"
+    ),
     "Take All": "全部选取",
     "Finish all candidates that have not been taken yet": "完成所有尚未选取的候选物体",
     "Put Away": "收起",

@@ -302,6 +302,7 @@ def test_retexture_keeps_the_faces_and_makes_a_texture(request_: protocol.Genera
         np.testing.assert_array_equal(arrays["faces"], FACES)
         np.testing.assert_allclose(arrays["vertices"], (CUBE - 0.5) * 0.75)
         assert usable(CUBE, FACES, arrays["uvs"])
+        assert arrays["portrait"].shape == (96, 96, 4)
     assert result.counts["charts"] > 0
     assert result.note.startswith("New UVs were made: the mesh had none.")
     assert result.counts["voxels"] == len(surface_voxels((CUBE - 0.5) * 0.75, FACES, 8))

@@ -33,6 +33,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from backend import protocol
 from backend.disk_errors import explain
 from backend.formats import LEVELS, TEXTURES, TILES, UDIM, Offer, files_of, of_tile, parts_of
+from backend.portrait_facts import PORTRAIT, SIZE
 from backend.threemf import write_3mf
 
 RINGS, SIDES = 48, 24
@@ -76,10 +77,21 @@ def paint(u: float, v: float) -> tuple[int, int, int]:
     return (232, 120, 160) if icing else (214, 160, 94)
 
 
+def portrait() -> array[int]:
+    """The small picture of the torus, [SIZE, SIZE, 4], flat: a ring, icing above."""
+    pixels = array("B")
+    for y in range(SIZE):
+        for x in range(SIZE):
+            distance = math.hypot(2 * x / SIZE - 1, 2 * (2 * y / SIZE - 1))
+            opaque = 0.3 < distance < 0.95
+            pixels.extend((*paint(0, 0.2 if y < SIZE * 0.55 else 0.8), 255) if opaque else (0, 0, 0, 0))
+    return pixels
+
+
 def write_npz(path: Path, **arrays: Array) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         for name, (values, shape) in arrays.items():
-            kind = {"f": "<f4", "i": "<i4"}[values.typecode]
+            kind = {"f": "<f4", "i": "<i4", "B": "|u1"}[values.typecode]
             header = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}"
             header += " " * (-(len(header) + 11) % 64) + "\n"
             start = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode()
@@ -263,6 +275,7 @@ class Fake:
         if request.mesh:
             uvs, charts = lay_out(Path(request.mesh))
         parts = besides(request, vertices, faces, uvs)
+        parts[PORTRAIT] = portrait(), (SIZE, SIZE, 4)
         write_npz(out / "mesh.npz", **shape, uvs=(uvs, (len(uvs) // 6, 3, 2)), **parts)
         pictures: dict[str, tuple[int, Callable[[float, float], tuple[int, ...]]]] = {
             "texture": (min(request.texture_size, 256), paint)

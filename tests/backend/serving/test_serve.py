@@ -57,6 +57,8 @@ def test_a_job_from_request_to_files(server: Server, make: Make) -> None:
         assert mesh["uvs"].shape == (len(mesh["faces"]), 3, 2)
         assert mesh["vertices"].dtype == mesh["uvs"].dtype == np.float32
         assert np.abs(mesh["vertices"]).max() <= 0.5
+        assert (mesh["portrait"].shape, mesh["portrait"].dtype) == ((96, 96, 4), np.uint8)
+        assert mesh["portrait"][..., 3].any()
     assert Image.open(result.texture).size == (64, 64)
     assert Path(result.glb).name == "disc.glb"
     assert Path(result.glb).read_bytes()[:4] == b"glTF"

@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 from espalier import blender_addon
 from espalier.backend import protocol
+from espalier.backend.portrait_facts import SIZE
 from espalier.blender_addon import pump
 from espalier.blender_addon.jobs.journal import Journal
 from espalier.blender_addon.jobs.queue import Job, State
 from espalier.blender_addon.request import again
 from espalier.blender_addon.scene import history, made, paths, replace
-from espalier.blender_addon.scene.portrait import SIZE, draw_portrait
+from espalier.blender_addon.scene.portrait import draw_portrait
 from espalier.blender_addon.ui import job_list
 
 Until = Callable[..., None]

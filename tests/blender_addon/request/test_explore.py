@@ -8,11 +8,11 @@ from pathlib import Path
 import bpy
 import pytest
 from espalier.backend import protocol
+from espalier.backend.portrait_facts import SIZE
 from espalier.blender_addon import pump
 from espalier.blender_addon.jobs.queue import State
 from espalier.blender_addon.request import explore, placement
 from espalier.blender_addon.scene import candidates, viewport
-from espalier.blender_addon.scene.portrait import SIZE
 
 Until = Callable[..., None]
 

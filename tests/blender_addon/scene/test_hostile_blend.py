@@ -12,9 +12,9 @@ from typing import Any
 import bpy
 import pytest
 from espalier.backend import protocol
+from espalier.backend.portrait_facts import SIZE
 from espalier.blender_addon.request import again
 from espalier.blender_addon.scene import cameras, history, made, paths
-from espalier.blender_addon.scene.portrait import SIZE
 
 GOOD = {
     "id": "a",

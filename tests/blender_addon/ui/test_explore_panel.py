@@ -66,7 +66,12 @@ def test_the_tooltip_says_the_seed(panel: bpy.types.PropertyGroup, until: Until)
         return EspalierTakeCandidate.description(bpy.context, properties)
 
     assert "99" in tooltip(2)
+    assert "rough colors. Finishing paints the image on" in tooltip(2)
     assert tooltip(99) == EspalierTakeCandidate.__doc__
+    panel.texture_source = "colors"
+    bpy.ops.espalier.explore()
+    until(lambda: not pump.jobs.active, pump.step)
+    assert "rough colors" not in tooltip(2), "no image is painted on"
 
 
 def test_a_key_of_no_candidate_does_what_it_does_otherwise(panel: bpy.types.PropertyGroup, until: Until) -> None:
