@@ -50,6 +50,7 @@ class Target:
     size: float = 1.0  # metres, of the longest side
     replaces: int = 0  # session_uid of the object that is replaced or painted; 0: a new object
     viewport: int = 0  # the one that was used, as ``scene.shading`` numbers them; 0: none
+    guide: int = 0  # session_uid of the object whose shape it follows; 0: none
 
 
 @dataclass(eq=False)

@@ -340,6 +340,7 @@ TEXTS = {
         "Espalier ist installiert: In einer 3D-Ansicht N drücken und den Tab Espalier wählen"
     ),
     "Say what has become of a job": "Sagen, was aus einem Auftrag geworden ist",
+    "{name} is shown as wire, to see inside.": "{name} wird als Draht gezeigt, damit man hineinsieht.",
     "{name} is ready.": "{name} ist fertig.",
     "{name} is ready. Insert it from the Espalier tab of the sidebar.": (
         "{name} ist fertig. Im Tab Espalier der Seitenleiste kann es eingefügt werden."

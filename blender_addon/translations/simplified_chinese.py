@@ -300,6 +300,7 @@ TEXTS = {
         "Espalier 已安装：请在 3D 视图中按 N 并选择 Espalier 选项卡"
     ),
     "Say what has become of a job": "说明任务的结果",
+    "{name} is shown as wire, to see inside.": "{name} 现以线框显示，以便看到内部。",
     "{name} is ready.": "{name} 已完成。",
     "{name} is ready. Insert it from the Espalier tab of the sidebar.": (
         "{name} 已完成。请从侧栏的 Espalier 选项卡插入。"
