@@ -28,7 +28,10 @@ def place(context: bpy.types.Context) -> tuple[Location, float] | None:
     if guide is None:
         return None
     points = [
-        each.matrix_world @ Vector(corner) for each in meshes_of(guide) for corner in each.bound_box if each.data.vertices
+        each.matrix_world @ Vector(corner)
+        for each in meshes_of(guide)
+        for corner in each.bound_box
+        if each.data.vertices
     ]
     if not points:
         return None

@@ -317,9 +317,7 @@ def test_a_guide_becomes_wire_with_the_object_in_it_and_one_undo_step(
 
 
 @pytest.mark.parametrize("how", ["moved", "hidden", "deleted", "solid again"])
-def test_a_guide_that_hides_nothing_stays_as_it_is(
-    mode: list[str], until: Until, said: list[str], how: str
-) -> None:
+def test_a_guide_that_hides_nothing_stays_as_it_is(mode: list[str], until: Until, said: list[str], how: str) -> None:
     block = blockout()
     bpy.context.scene.espalier.guide = block
     bpy.ops.espalier.generate()
