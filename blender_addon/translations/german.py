@@ -389,6 +389,8 @@ TEXTS = {
     "One Each": "Je eines",
     "Each candidate is made from one image, in turn": "Jeder Kandidat wird aus einem Bild gemacht, der Reihe nach",
     "{n} candidates": "{n} Kandidaten",
+    "Keys 1 to {n} over the viewport take one": "Tasten 1 bis {n} über der 3D-Ansicht nehmen einen",
+    "Keys 1 to 9 and 0 over the viewport take one": "Tasten 1 bis 9 und 0 über der 3D-Ansicht nehmen einen",
     "{n} of {all} candidates": "{n} von {all} Kandidaten",
     "Take Candidate": "Kandidaten nehmen",
     "Finish this candidate, and put the others away. Shift-click to keep choosing": (

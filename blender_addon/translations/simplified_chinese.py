@@ -343,6 +343,8 @@ TEXTS = {
     "One Each": "各用一张",
     "Each candidate is made from one image, in turn": "每个候选物体依次根据一张图像制作",
     "{n} candidates": "{n} 个候选物体",
+    "Keys 1 to {n} over the viewport take one": "鼠标在视图上时，按 1 到 {n} 键选取一个",
+    "Keys 1 to 9 and 0 over the viewport take one": "鼠标在视图上时，按 1 到 9 或 0 键选取一个",
     "{n} of {all} candidates": "{n}/{all} 个候选物体",
     "Take Candidate": "选取候选物体",
     "Finish this candidate, and put the others away. Shift-click to keep choosing": (
