@@ -74,7 +74,7 @@ TEXTS = {
     "Point on the object, as fractions of the image's width and height from the top left": (
         "Punkt auf dem Objekt, als Anteile von Breite und Höhe des Bildes von links oben"
     ),
-    "Edit Cut-Out": "Freistellung bearbeiten",
+    "Edit Cut-Out": "Freistellen",
     "Paint in the image editor what is used of this image: erase what does not belong to the object, or restore it": (
         "Im Bildeditor malen, was von diesem Bild verwendet wird: wegradieren, was nicht "
         "zum Objekt gehört, oder es wiederherstellen"
@@ -647,7 +647,7 @@ TEXTS = {
     "Insert this result beside what is there. It is generated again if its files are gone": (
         "Dieses Ergebnis neben dem einfügen, was da ist. Es wird neu erzeugt, wenn seine Dateien fehlen"
     ),
-    "Regenerate": "Neu erzeugen",
+    "Regenerate": "Erneuern",
     "Remove from History": "Aus dem Verlauf entfernen",
     "Restore Settings": "Einstellungen wiederherstellen",
     "Retexture": "Neu texturieren",
