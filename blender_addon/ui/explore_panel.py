@@ -68,6 +68,8 @@ def draw_candidates(layout: bpy.types.UILayout, width: int) -> None:
         head.progress(factor=share, text=making_text(shown, width - BUTTONS), translate=False)
         head.operator(operators.EspalierCancelExplore.bl_idname, text="", icon="CANCEL", emboss=False)
     head.operator(operators.EspalierPutAwayCandidates.bl_idname, text="", icon="X", emboss=False)
+    # Above the pictures, and from the beginning: else it would be out of sight, or would move them under the mouse.
+    draw_text(layout, keys_text(shown), width, active=False)
     columns = max(1, min(MOST_COLUMNS, width // COLUMN))
     grid = layout.grid_flow(row_major=True, columns=columns, even_columns=True, even_rows=True)
     for candidate in shown:
@@ -75,7 +77,6 @@ def draw_candidates(layout: bpy.types.UILayout, width: int) -> None:
     for candidate in shown:
         if candidate.answer is not None and candidate.answer.problem:
             draw_text(layout, f"{candidate.number}: {translate(candidate.answer.problem)}", width)
-    draw_text(layout, keys_text(shown), width, active=False)
     row = layout.column(align=True) if width < NARROW else layout.row(align=True)
     row.operator(operators.EspalierExplore.bl_idname, text="More", icon="ADD").how = "MORE"
     row.operator(operators.EspalierExplore.bl_idname, text="All Again", icon="FILE_REFRESH").how = "AGAIN"
@@ -102,10 +103,8 @@ def making_text(shown: list[Candidate], width: int) -> str:
 
 
 def keys_text(shown: list[Candidate]) -> str:
-    """Which keys take a candidate, in the user's language; empty while there are not two to choose from."""
-    last = max((candidate.number for candidate in shown if candidate.is_made), default=0)
-    if last < 2:
-        return ""
+    """Which keys take a candidate, in the user's language."""
+    last = max(candidate.number for candidate in shown)
     if last < len(operators.KEYS):
         return translate("Keys 1 to {n} over the viewport take one").format(n=last)
     return translate("Keys 1 to 9 and 0 over the viewport take one")

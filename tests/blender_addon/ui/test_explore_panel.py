@@ -67,8 +67,6 @@ def test_a_bar_says_how_long_candidates_take(panel: bpy.types.PropertyGroup, mod
 
 def test_the_panel_names_the_keys_that_take_candidates(panel: bpy.types.PropertyGroup, until: Until) -> None:
     bpy.ops.espalier.explore()
-    assert "Keys" not in texts(draw(900))
-    until(lambda: not pump.jobs.active, pump.step)
     assert "Keys 1 to 4 over the viewport take one" in texts(draw(900))
     for _ in range(2):
         bpy.ops.espalier.explore(how="MORE")
