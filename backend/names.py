@@ -13,8 +13,13 @@ USUAL = 255
 #: Bytes that are kept for what is added to an asset's name: a number and the longest ending, ``.normal_map.1001.png``.
 ADDED = 24
 
+#: The longest name of a copied file in bytes, without its ending: a private folder comes before it, and Windows allows
+#: 260 in all.
+MOST_OF_A_COPY = 80
+
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]')
 _SURROGATES = re.compile("[\ud800-\udfff]")
+_ENDING = re.compile(r"\.[A-Za-z0-9]{1,10}")
 #: Windows takes these for devices, whatever their ending.
 _DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.IGNORECASE | re.DOTALL)
 
@@ -32,6 +37,12 @@ def asset_name(text: str, most: int = USUAL) -> str:
     name = _FORBIDDEN.sub("_", printable(text)).strip(" .")
     name = f"_{name}" if _DEVICES.fullmatch(name) else name
     return name.encode()[: most - ADDED].decode(errors="ignore").strip(" .") or "object"
+
+
+def copy_name(of: Path) -> str:
+    """The name of a file's copy: as people know it, but accepted by every system. An odd ending is left out."""
+    ending = of.suffix if _ENDING.fullmatch(of.suffix) else ""
+    return asset_name(of.stem, MOST_OF_A_COPY + ADDED) + ending
 
 
 def longest_in(folder: Path) -> int:

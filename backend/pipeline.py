@@ -199,7 +199,9 @@ class Pipeline:
             mesh = finish_mesh(made.raw, made.gaussians, images, settings, check)
         counts = {"images": len(images), "voxels": made.voxels, "raw_faces": len(made.raw.faces)} | mesh.counts
         wanted = settings.faces if settings.max_error is None else None
-        notes = [made.note, note_on_views(mesh.views), note_on_surface(mesh, wanted, settings.quads)]
+        guided = guide is not None and settings.shape_strength > 0
+        on_views = note_on_views(mesh.views, guided=guided)
+        notes = [made.note, on_views, note_on_surface(mesh, wanted, settings.quads)]
         if settings.roughness == "estimated":
             notes.append(note_on_roughness(mesh.roughness))
         return Generated(mesh, made.raw, made.gaussians, clock.seconds, counts, " ".join(filter(None, notes)))

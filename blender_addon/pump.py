@@ -26,7 +26,7 @@ from .jobs.cutouts import CutOut
 from .jobs.journal import Journal
 from .jobs.queue import Job, JobQueue, State, Target
 from .jobs.timings import Timings
-from .scene import candidates, history, news, paths, shading, undo_step, viewport
+from .scene import candidates, history, news, paths, see_through, shading, undo_step, viewport
 from .scene.made import ENTRY, NOTE
 from .scene.mesh_import import create_object
 from .scene.paint import paint
@@ -96,11 +96,12 @@ def target(
     location: tuple[float, float, float],
     size: float,
     replaces: bpy.types.Object | None = None,
+    guide: bpy.types.Object | None = None,
 ) -> Target:
     """The target of an object that is requested now: in the active collection, or in place of another object."""
-    uid = 0 if replaces is None else replaces.session_uid
+    uid, shape = (0 if each is None else each.session_uid for each in (replaces, guide))
     scene, collection, used = context.scene.session_uid, context.collection.session_uid, shading.viewport_of(context)
-    return Target(_document, scene, collection, location, size, uid, used)
+    return Target(_document, scene, collection, location, size, uid, used, shape)
 
 
 def submit(*new: Job) -> None:
@@ -317,9 +318,11 @@ def insert(
         redraw("UI", "WINDOW")
         return
     job.made = (made if there is None else there).session_uid
+    wire = ""
     if there is None:
         made.location = location
         select(made, scene)
+        wire = see_through.show_as_wire(job.target.guide if job.target else 0, scene, made)
     else:
         made = there
     if job.target is not None and choices.show_colors(bpy.context):
@@ -331,8 +334,17 @@ def insert(
         kept = translate("The history has no files of the newest objects. Inserting them again means generating them.")
         give_notice(f"{kept} {in_words(error, hint=FOR_THE_TEMPORARY_FOLDER)}")
     paths.write()
-    news.ready(made.name, str(made.get(NOTE, "")))
+    news.ready(made.name, str(made.get(NOTE, "")), wire)
     forget(job)
+
+
+def look_inside(target: Target) -> None:
+    """Show the guide of what is about to be shown as wire, as one undo step, and say so."""
+    scene = next((scene for scene in bpy.data.scenes if is_for(target, scene)), None)
+    wire = "" if scene is None or busy_with() else see_through.show_as_wire(target.guide, scene)
+    if wire:
+        bpy.ops.ed.undo_push(message="Show Guide as Wire")
+        news.wired(wire)
 
 
 def redraw(*regions: str) -> None:

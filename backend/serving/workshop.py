@@ -13,15 +13,12 @@ from typing import Any
 from .. import protocol
 from ..errors import JobCancelled, SettingsError, describe
 from ..files import written_together
-from ..names import ADDED, asset_name
+from ..names import copy_name
 from .allowed import Folders
 from .loop import carry_out
 from .outputs import NOTES, RAW_ARRAYS, Place, write_notes
 from .tools import TOOLS, Asked, Tool
 from .warm_models import WarmModels
-
-MAX_NAME = 80  # bytes of a copied file's name: the private folder comes before it, and Windows allows 260 in all
-SUFFIXES = {*protocol.IMAGE_SUFFIXES, ".npz"}
 
 
 class Workshop:
@@ -91,8 +88,7 @@ class Workshop:
         """Copy a file into a new private folder. Returns the copy and the file's real path."""
         folder.mkdir()
         given = Path(path)
-        suffix = given.suffix if given.suffix.lower() in SUFFIXES else ""  # the content says what it is
-        copy = folder / (asset_name(given.stem, MAX_NAME + ADDED) + suffix)
+        copy = folder / copy_name(given)
         return copy, self._folders.copy(path, copy)
 
     def _publish(

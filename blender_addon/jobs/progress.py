@@ -16,10 +16,13 @@ def seconds_left(job: Job, timings: Mapping[str, float] | None, now: float) -> f
     """Seconds until a running job ends; None if there is no estimate yet.
 
     ``timings`` are the seconds that each stage took the last time with the same model and steps. Without them the
-    estimate assumes that the job's fraction grows evenly. ``now`` is on the same clock as ``job.started``.
+    estimate assumes that the job's fraction grows evenly. Candidates come at the pace of those before them. ``now`` is
+    on the same clock as ``job.started``.
     """
     if job.started is None:
         return None
+    if job.request.seeds:
+        return _of_candidates(job, now)
     if timings:
         return _from_timings(job, timings)
     if job.fraction < ENOUGH:
@@ -65,6 +68,16 @@ def _from_timings(job: Job, timings: Mapping[str, float]) -> float:
         left += (1 - done) * timings.get(stage, 0.0)
         begin += share
     return left
+
+
+def _of_candidates(job: Job, now: float) -> float | None:
+    """None before the second one: the first also waits for the model to be loaded."""
+    there = len(job.arrivals)
+    if there < 2:
+        return None
+    first, *_, last = job.arrivals
+    pace = (last - first) / (there - 1)
+    return max(0.0, last + pace * (len(job.request.seeds) - there) - now)
 
 
 def clock(seconds: float) -> str:

@@ -50,6 +50,7 @@ class Target:
     size: float = 1.0  # metres, of the longest side
     replaces: int = 0  # session_uid of the object that is replaced or painted; 0: a new object
     viewport: int = 0  # the one that was used, as ``scene.shading`` numbers them; 0: none
+    guide: int = 0  # session_uid of the object whose shape it follows; 0: none
 
 
 @dataclass(eq=False)
@@ -81,6 +82,7 @@ class Job:
     made: int = 0  # session_uid of the object that was made or changed; 0 before that
     on_end: Callable[[], object] | None = None  # called once: its object is there, or it has failed or was dropped
     candidates: list[protocol.Candidate] = field(default_factory=list)  # those that have arrived
+    arrivals: list[float] = field(default_factory=list)  # when each of them did, on the same clock
     seconds: float | None = None  # that all candidates took, without loading the model; None until they are there
     places: tuple[tuple[float, float, float], ...] = ()  # of all candidates, as ``Target.location``
     title: str = ""  # the name of the object, if it is not that of the first image
@@ -281,6 +283,8 @@ class JobQueue:
                 job.preview = Path(message.arrays)
             case protocol.Candidate():
                 job.candidates.append(message)
+                job.arrivals.append(time.monotonic())
+                job.fraction = max(job.fraction, len(job.candidates) / max(1, len(job.request.seeds)))
             case protocol.Explored() if not job.cancelling:
                 job.state, job.fraction = State.EXPLORED, 1.0
                 job.seconds = message.timings.get("total", 0.0) - message.timings.get("load", 0.0)

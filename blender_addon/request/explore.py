@@ -166,6 +166,8 @@ def forget() -> None:
 def _submit(job: Job) -> None:
     candidates.expect(job)
     pump.submit(job)
+    if job.target is not None:
+        pump.look_inside(job.target)
 
 
 def _new_job(context: bpy.types.Context, there: list[Candidate], in_place: bool = False) -> Job:
@@ -177,7 +179,8 @@ def _new_job(context: bpy.types.Context, there: list[Candidate], in_place: bool 
     else:
         size = _origin.size or panel.size
         first = placement.grid_beside(context, _origin.location, size, count)
-    target = pump.target(context, first, size)
+    shape = guide.chosen(context) if _origin is None else None
+    target = pump.target(context, first, size, guide=shape)
     if there and (old := there[0].job.target) is not None and _is_same_scene(target, old):
         target = replace(target, location=old.location, size=old.size)
     job = _from_panel(context, there, target) if _origin is None else _from_object(panel, there, target, _origin)

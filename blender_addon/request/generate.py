@@ -77,7 +77,7 @@ def new_job(
     panel = context.scene.espalier
     settings = properties.chosen_settings(panel) | {"seed": seed}
     sources = tuple(images.source(item) for item in panel.images)
-    target = pump.target(context, location, size)
+    target = pump.target(context, location, size, guide=guide.chosen(context))
     return job_with(settings, pictures, sources=sources, target=target, shape=guide.fields(context))
 
 

@@ -10,8 +10,8 @@ import numpy as np
 from mathutils import Matrix, Vector
 from numpy.typing import NDArray
 
-from ..scene.made import BESIDE
 from ..scene.mesh_arrays import triangles
+from ..scene.see_through import meshes_of
 from ..translations import translate
 from . import placement
 from .placement import Location
@@ -19,7 +19,7 @@ from .placement import Location
 
 def can_guide(target: bpy.types.Object) -> bool:
     """Whether an object can be a guide: a mesh, or anything that has meshes as its children."""
-    return any(True for _ in _meshes(target))
+    return any(True for _ in meshes_of(target))
 
 
 def place(context: bpy.types.Context) -> tuple[Location, float] | None:
@@ -28,7 +28,10 @@ def place(context: bpy.types.Context) -> tuple[Location, float] | None:
     if guide is None:
         return None
     points = [
-        each.matrix_world @ Vector(corner) for each in _meshes(guide) for corner in each.bound_box if each.data.vertices
+        each.matrix_world @ Vector(corner)
+        for each in meshes_of(guide)
+        for corner in each.bound_box
+        if each.data.vertices
     ]
     if not points:
         return None
@@ -71,7 +74,7 @@ def state(context: bpy.types.Context) -> tuple[object, ...]:
             len(each.data.vertices),
             len(each.data.polygons),
         )
-        for each in _meshes(guide)
+        for each in meshes_of(guide)
     )
 
 
@@ -101,7 +104,7 @@ def read(context: bpy.types.Context, guide: bpy.types.Object) -> dict[str, NDArr
     axes. So the new object stands as the guide does. Raises ValueError if there is no face."""
     depsgraph = context.evaluated_depsgraph_get()
     vertices, faces, count = [], [], 0
-    for each in _meshes(guide):
+    for each in meshes_of(guide):
         evaluated = each.evaluated_get(depsgraph)
         mesh = evaluated.to_mesh()
         try:
@@ -118,8 +121,3 @@ def read(context: bpy.types.Context, guide: bpy.types.Object) -> dict[str, NDArr
     joined = np.concatenate(vertices)
     joined -= joined.mean(axis=0)  # far from the origin float32 is too coarse
     return {"vertices": joined.astype(np.float32), "faces": np.concatenate(faces).astype(np.int32)}
-
-
-def _meshes(guide: bpy.types.Object) -> list[bpy.types.Object]:
-    """The meshes of a guide, but for what is beside Espalier's own objects, hidden."""
-    return [each for each in (guide, *guide.children_recursive) if each.type == "MESH" and BESIDE not in each]

@@ -16,7 +16,7 @@ import bpy
 import numpy as np
 
 from ...backend import protocol
-from ...backend.names import ADDED, asset_name
+from ...backend.names import copy_name
 from ..jobs.inputs import Content, ImageFile, Pixels
 from ..scene import paths
 from ..scene.made import MOST_IMAGES
@@ -26,8 +26,6 @@ from . import thumbnails
 from .orientation import orientation, upright
 from .properties import EspalierImage, EspalierSettings
 
-#: Longest name of a copied file, in bytes: the job's folder comes before it, and Windows allows 260 in all.
-MAX_NAME = 80
 #: Marks an image of the .blend where a path is expected: ``image:NAME``.
 DATABLOCK = "image:"
 #: Marks a cut-out that was edited by hand, also an image of the .blend: ``cutout:NAME``.
@@ -191,8 +189,7 @@ def place_of(picture: Picture, folder: Path) -> Path:
     if isinstance(content, str):
         return Path(content)
     if isinstance(content, ImageFile):
-        suffix = content.path.suffix if content.path.suffix.lower() in protocol.IMAGE_SUFFIXES else ""
-        return folder / (asset_name(content.path.stem, MAX_NAME + ADDED) + suffix)
+        return folder / copy_name(content.path)
     suffix = ".bmp" if isinstance(content, Pixels) else ".png"  # the backend recognises a file by its content
     return folder / f"{bpy.path.clean_name(picture.name) or 'image'}{suffix}"
 

@@ -163,6 +163,7 @@ def step() -> None:
         return
     _take_in(live)
     _place(live, scene)
+    _look_inside(live, scene)
     wanted = _wanted(live, scene)
     if live.job is not None and wanted != live.asked and not _may_end(live.job, live.seconds):
         pump.cancel(live.job)
@@ -248,6 +249,17 @@ def _place(live: _Live, scene: bpy.types.Scene) -> None:
     if live.shown is not None:
         live.shown.target, live.shown.places = live.target, (live.target.location,)
         _show(live)
+
+
+def _look_inside(live: _Live, scene: bpy.types.Scene) -> None:
+    """Show a guide that has been chosen as wire, once: the preview stands in it."""
+    if bpy.context.scene != scene:
+        return
+    shape = guide.chosen(bpy.context)
+    uid = 0 if shape is None else shape.session_uid
+    if uid != live.target.guide and not pump.busy_with():
+        live.target = replace(live.target, guide=uid)
+        pump.look_inside(live.target)
 
 
 def _wanted(live: _Live, scene: bpy.types.Scene) -> Wanted | None:

@@ -24,7 +24,7 @@ from ...backend import protocol
 from .. import installation, pump
 from ..jobs.progress import duration
 from ..scene import paths
-from ..translations import translate
+from ..translations import OURS, number, translate
 from .guide import can_guide
 from .quality import Quality, family_of, qualities, steps_label, title_of
 
@@ -46,7 +46,13 @@ RELATIVE_PATHS = {"ANIMATABLE", "PATH_SUPPORTS_BLEND_RELATIVE"} if bpy.app.versi
 class EspalierImage(bpy.types.PropertyGroup):
     """One reference image: a file, or an image of the .blend. Its object may be picked, its cut-out edited by hand."""
 
-    path: StringProperty(name="Path", description="Path of the image file", subtype="FILE_PATH", options=RELATIVE_PATHS)
+    path: StringProperty(
+        name="Path",
+        description="Path of the image file",
+        subtype="FILE_PATH",
+        options=RELATIVE_PATHS,
+        translation_context=OURS,
+    )
     image: PointerProperty(
         name="Image", description="An image of this blend-file, used instead of a file on disk", type=bpy.types.Image
     )
@@ -125,7 +131,7 @@ def _quality_words(quality: Quality) -> str:
     seconds = next((each for each in measured if each is not None), None)
     time = translate("Not measured yet on this machine")
     if seconds is not None:
-        time = translate("About {time} for an object, measured here").format(time=duration(seconds))
+        time = translate("About {time} for an object, measured here").format(time=number(duration(seconds)))
     return f"{steps_label(*quality.pair, translate)}. {translate(made_for)}. {time}"
 
 
@@ -190,6 +196,7 @@ class EspalierSettings(bpy.types.PropertyGroup):
         items=quality_items,
         get=_get_quality,
         set=_set_quality,
+        translation_context=OURS,
     )
     own_steps: BoolProperty(options={"HIDDEN"})  # Custom was chosen, even if a quality has as many steps
     lock_seed: BoolProperty(
@@ -225,6 +232,7 @@ class EspalierSettings(bpy.types.PropertyGroup):
         "belong to it",
         type=bpy.types.Object,
         poll=lambda self, target: can_guide(target),
+        translation_context=OURS,
     )
     guide_voxels: StringProperty(options={"HIDDEN"})  # of an object whose settings were restored, whatever its mesh
 
@@ -278,7 +286,7 @@ def panel_properties() -> dict[str, Any]:
 
 
 def _property(name: str, about: protocol.About) -> Any:
-    words = {"name": about.title, "description": about.words}
+    words = {"name": about.title, "description": about.words, "translation_context": OURS}
     shown, usual = about.shown, protocol.default(name)
     if shown.values:
         sizes = [(str(n), f"{n} px", f"{n} x {n} pixels", n) for n in shown.values]

@@ -59,9 +59,19 @@ def tell(text: str, *, warning: bool = False) -> None:
         bpy.ops.espalier.tell("INVOKE_DEFAULT", kind=kind, text=text[:MOST_LETTERS])
 
 
-def ready(name: str, note: str = "") -> None:
-    """Say that an object is in the scene, and what its note says."""
-    tell(" ".join(filter(None, (translate("{name} is ready.").format(name=name), note))))
+def ready(name: str, note: str = "", wire: str = "") -> None:
+    """Say that an object is in the scene, what its note says, and the name of a guide that is shown as ``wire`` now."""
+    said = (translate("{name} is ready.").format(name=name), wire and _wired(wire), note)
+    tell(" ".join(filter(None, said)))
+
+
+def wired(guide: str) -> None:
+    """Say that a guide is shown as wire now."""
+    tell(_wired(guide))
+
+
+def _wired(guide: str) -> str:
+    return translate("{name} is shown as wire, to see inside.").format(name=guide)
 
 
 def offered(name: str) -> None:

@@ -74,7 +74,7 @@ TEXTS = {
     "Point on the object, as fractions of the image's width and height from the top left": (
         "Punkt auf dem Objekt, als Anteile von Breite und Höhe des Bildes von links oben"
     ),
-    "Edit Cut-Out": "Freistellung bearbeiten",
+    "Edit Cut-Out": "Freistellen",
     "Paint in the image editor what is used of this image: erase what does not belong to the object, or restore it": (
         "Im Bildeditor malen, was von diesem Bild verwendet wird: wegradieren, was nicht "
         "zum Objekt gehört, oder es wiederherstellen"
@@ -340,6 +340,7 @@ TEXTS = {
         "Espalier ist installiert: In einer 3D-Ansicht N drücken und den Tab Espalier wählen"
     ),
     "Say what has become of a job": "Sagen, was aus einem Auftrag geworden ist",
+    "{name} is shown as wire, to see inside.": "{name} wird als Draht gezeigt, damit man hineinsieht.",
     "{name} is ready.": "{name} ist fertig.",
     "{name} is ready. Insert it from the Espalier tab of the sidebar.": (
         "{name} ist fertig. Im Tab Espalier der Seitenleiste kann es eingefügt werden."
@@ -388,6 +389,8 @@ TEXTS = {
     "One Each": "Je eines",
     "Each candidate is made from one image, in turn": "Jeder Kandidat wird aus einem Bild gemacht, der Reihe nach",
     "{n} candidates": "{n} Kandidaten",
+    "Keys 1 to {n} over the viewport take one": "Tasten 1 bis {n} über der 3D-Ansicht nehmen einen",
+    "Keys 1 to 9 and 0 over the viewport take one": "Tasten 1 bis 9 und 0 über der 3D-Ansicht nehmen einen",
     "{n} of {all} candidates": "{n} von {all} Kandidaten",
     "Take Candidate": "Kandidaten nehmen",
     "Finish this candidate, and put the others away. Shift-click to keep choosing": (
@@ -652,7 +655,7 @@ TEXTS = {
     "Insert this result beside what is there. It is generated again if its files are gone": (
         "Dieses Ergebnis neben dem einfügen, was da ist. Es wird neu erzeugt, wenn seine Dateien fehlen"
     ),
-    "Regenerate": "Neu erzeugen",
+    "Regenerate": "Erneuern",
     "Remove from History": "Aus dem Verlauf entfernen",
     "Restore Settings": "Einstellungen wiederherstellen",
     "Retexture": "Neu texturieren",

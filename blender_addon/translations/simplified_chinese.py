@@ -300,6 +300,7 @@ TEXTS = {
         "Espalier 已安装：请在 3D 视图中按 N 并选择 Espalier 选项卡"
     ),
     "Say what has become of a job": "说明任务的结果",
+    "{name} is shown as wire, to see inside.": "{name} 现以线框显示，以便看到内部。",
     "{name} is ready.": "{name} 已完成。",
     "{name} is ready. Insert it from the Espalier tab of the sidebar.": (
         "{name} 已完成。请从侧栏的 Espalier 选项卡插入。"
@@ -342,6 +343,8 @@ TEXTS = {
     "One Each": "各用一张",
     "Each candidate is made from one image, in turn": "每个候选物体依次根据一张图像制作",
     "{n} candidates": "{n} 个候选物体",
+    "Keys 1 to {n} over the viewport take one": "鼠标在视图上时，按 1 到 {n} 键选取一个",
+    "Keys 1 to 9 and 0 over the viewport take one": "鼠标在视图上时，按 1 到 9 或 0 键选取一个",
     "{n} of {all} candidates": "{n}/{all} 个候选物体",
     "Take Candidate": "选取候选物体",
     "Finish this candidate, and put the others away. Shift-click to keep choosing": (

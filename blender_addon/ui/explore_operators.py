@@ -15,7 +15,7 @@ from ..jobs.queue import State
 from ..request import explore, generate, live, opened
 from ..scene import candidates
 from ..scene.made import is_made
-from ..translations import in_words, translate
+from ..translations import OURS, in_words, translate
 
 #: The keys of the first ten candidates while the mouse is over the viewport, as on the keyboard.
 KEYS = ("ONE", "TWO", "THREE", "FOUR", "FIVE", "SIX", "SEVEN", "EIGHT", "NINE", "ZERO")
@@ -28,6 +28,7 @@ class EspalierExplore(bpy.types.Operator):
 
     bl_idname = "espalier.explore"
     bl_label = "Explore"
+    bl_translation_context = OURS
     bl_options = {"REGISTER"}
 
     how: EnumProperty(

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import time
+
 import bpy
 
+from .. import pump
+from ..jobs.progress import clock, expected, seconds_left
 from ..request import live
 from ..scene import candidates
 from ..scene.candidates import Candidate
 from ..translations import translate
 from . import explore_operators as operators
-from .texts import characters, draw_text
+from .texts import NARROW, characters, draw_text, fitting, is_narrow
 
 #: Characters that a column of pictures needs.
 COLUMN = 9
 MOST_COLUMNS = 4
+BUTTONS = 8  # characters that the buttons take from the line above the pictures
 
 
 def draw_explore(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
@@ -24,7 +29,10 @@ def draw_explore(layout: bpy.types.UILayout, context: bpy.types.Context) -> None
     number = row.row(align=True)
     number.ui_units_x = 2.5
     number.prop(settings, "candidates", text="")
-    row.separator()
+    if is_narrow(context):
+        row = layout.row(align=True)
+    else:
+        row.separator()
     row.operator(operators.EspalierLive.bl_idname, icon="REC", depress=live.is_on())
     if len(settings.images) > 1:
         layout.row(align=True).prop(settings, "candidate_views", expand=True)
@@ -52,12 +60,16 @@ def draw_live(layout: bpy.types.UILayout, width: int) -> None:
 def draw_candidates(layout: bpy.types.UILayout, width: int) -> None:
     """Draw the candidates as pictures with their numbers, which take them, and what can be done with all of them."""
     shown = candidates.shown()
-    made = sum(candidate.is_made for candidate in shown)
     head = layout.row(align=True)
-    head.label(text=translate("{n} of {all} candidates").format(n=made, all=len(shown)), translate=False)
-    if any(candidate.answer is None for candidate in shown):
+    if all(candidate.answer is not None for candidate in shown):
+        head.label(text=count_text(shown), translate=False)
+    else:
+        share = sum(candidate.answer is not None for candidate in shown) / len(shown)
+        head.progress(factor=share, text=making_text(shown, width - BUTTONS), translate=False)
         head.operator(operators.EspalierCancelExplore.bl_idname, text="", icon="CANCEL", emboss=False)
     head.operator(operators.EspalierPutAwayCandidates.bl_idname, text="", icon="X", emboss=False)
+    # Above the pictures, and from the beginning: else it would be out of sight, or would move them under the mouse.
+    draw_text(layout, keys_text(shown), width, active=False)
     columns = max(1, min(MOST_COLUMNS, width // COLUMN))
     grid = layout.grid_flow(row_major=True, columns=columns, even_columns=True, even_rows=True)
     for candidate in shown:
@@ -65,10 +77,37 @@ def draw_candidates(layout: bpy.types.UILayout, width: int) -> None:
     for candidate in shown:
         if candidate.answer is not None and candidate.answer.problem:
             draw_text(layout, f"{candidate.number}: {translate(candidate.answer.problem)}", width)
-    row = layout.row(align=True)
+    row = layout.column(align=True) if width < NARROW else layout.row(align=True)
     row.operator(operators.EspalierExplore.bl_idname, text="More", icon="ADD").how = "MORE"
     row.operator(operators.EspalierExplore.bl_idname, text="All Again", icon="FILE_REFRESH").how = "AGAIN"
     row.operator(operators.EspalierTakeAllCandidates.bl_idname, icon="CHECKMARK")
+
+
+def count_text(shown: list[Candidate]) -> str:
+    """How many candidates there are: *2 of 4 candidates*."""
+    made = sum(candidate.is_made for candidate in shown)
+    return translate("{n} of {all} candidates").format(n=made, all=len(shown))
+
+
+def making_text(shown: list[Candidate], width: int) -> str:
+    """The same with the time until the last one is there, if that can be said, in so many characters."""
+    job, words = pump.jobs.running, count_text(shown)
+    if job is None or job not in candidates.jobs():
+        return words
+    left = seconds_left(job, expected(job, pump.jobs.timings), time.monotonic())
+    if left is None:
+        return words
+    return fitting(
+        width, f"{words}  ·  {translate('{time} left').format(time=clock(left))}", f"{words} · {clock(left)}"
+    )
+
+
+def keys_text(shown: list[Candidate]) -> str:
+    """Which keys take a candidate, in the user's language."""
+    last = max(candidate.number for candidate in shown)
+    if last < len(operators.KEYS):
+        return translate("Keys 1 to {n} over the viewport take one").format(n=last)
+    return translate("Keys 1 to 9 and 0 over the viewport take one")
 
 
 def draw_candidate(column: bpy.types.UILayout, candidate: Candidate) -> None:

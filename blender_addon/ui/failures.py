@@ -11,7 +11,7 @@ from .. import installation, pump
 from ..jobs.failures import grouped
 from ..jobs.queue import Job, State
 from ..request import cutouts
-from ..translations import translate
+from ..translations import OURS, translate
 from . import operators
 from .cutout_operators import EspalierRetryCutOuts
 from .image_operators import EspalierAddImages
@@ -43,7 +43,7 @@ def draw_failures(layout: bpy.types.UILayout, width: int) -> None:
     for index, words in enumerate(pump.notices):
         box = layout.box()
         row = box.row()
-        row.label(text="Note", icon="INFO")
+        row.label(text="Note", text_ctxt=OURS, icon="INFO")
         row.operator(operators.EspalierDismissNotice.bl_idname, text="", icon="X", emboss=False).index = index
         draw_text(box, words, width)
         if translate(pump.FOR_THE_TEMPORARY_FOLDER) in words:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bpy
 
 from ..request.properties import EspalierSettings
-from ..translations import translate
+from ..translations import OURS, translate
 from .texts import characters, draw_lines, is_narrow, wrap
 
 BOX = 2  # characters that a checkbox takes from a line
@@ -26,7 +26,7 @@ class Fields:
         if self.narrow and prop.type != "BOOLEAN":
             above = self.column.row()
             above.active = active
-            above.label(text=prop.name)
+            above.label(text=translate(prop.name), translate=False)
             row = self.column.row(align=True)
             row.active = active
             row.prop(settings, name, text="")
@@ -44,11 +44,11 @@ class Fields:
         """Draw a number that may be None, with the checkbox that sets it."""
         chosen = getattr(settings, f"use_{name}")
         if self.narrow:
-            self.column.prop(settings, f"use_{name}", text=heading)
+            self.column.prop(settings, f"use_{name}", text=heading, text_ctxt=OURS)
             if chosen:
                 self.column.prop(settings, name, text="")
             return
-        row = self.column.row(heading=heading)
+        row = self.column.row(heading=heading, heading_ctxt=OURS)
         row.prop(settings, f"use_{name}", text="")
         number = row.row()
         number.active = chosen

@@ -11,7 +11,7 @@ from ..request import cutouts, generate, images, live, opened, painted, properti
 from ..request.properties import EspalierImage
 from ..request.quality import family_of
 from ..scene import candidates
-from ..translations import translate
+from ..translations import OURS, number, translate
 from . import cutout_operators, image_operators, operators, setup_page
 from .card import carded, draw_card
 from .explore_panel import draw_explore
@@ -26,6 +26,7 @@ from .texts import NARROW, characters, draw_text, is_narrow, wrap
 BESIDE = 0.25
 #: How many qualities fit beside each other, of which the last is an icon.
 BUTTONS = 4
+ICON = 2  # characters that an icon takes from its button
 #: The settings in the subpanel *Object*, and all that are not in *Advanced*. Model and steps are chosen by family and
 #: quality.
 OF_THE_OBJECT = ("faces", "max_error", "quads", "texture_size")
@@ -36,6 +37,7 @@ class _EspalierPanel(bpy.types.Panel):
     bl_category = "Espalier"
     bl_space_type = "VIEW_3D"
     bl_region_type = "UI"
+    bl_translation_context = OURS
 
 
 class EspalierPanel(_EspalierPanel):
@@ -203,10 +205,11 @@ def draw_cutout(column: bpy.types.UILayout, item: EspalierImage, index: int, wid
         draw_text(words, text, width, active=warning)
     if not item.cutout and cutouts.of(item) is None:
         return
-    narrow = width < NARROW
+    edits = [(cutout_operators.EspalierEditCutOut, "BRUSH_DATA"), (cutout_operators.EspalierPickObject, "EYEDROPPER")]
+    needed = sum(len(translate(operator.bl_label)) + ICON for operator, _ in edits)
+    narrow = width < max(NARROW, needed)  # then the icons alone: words would be cut off
     buttons = column.row(align=True)
     buttons.alignment = "CENTER" if narrow else "EXPAND"
-    edits = [(cutout_operators.EspalierEditCutOut, "BRUSH_DATA"), (cutout_operators.EspalierPickObject, "EYEDROPPER")]
     for operator, symbol in edits:
         button = buttons.row(align=True)
         edits_only = item.cutout and operator is cutout_operators.EspalierPickObject
@@ -273,7 +276,7 @@ def draw_button(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     chosen = properties.chosen_settings(context.scene.espalier)
     seconds = pump.jobs.timings.seconds(chosen["model"], chosen["steps"])
     if seconds is not None:
-        words = translate("About {time} for an object").format(time=duration(seconds))
+        words = translate("About {time} for an object").format(time=number(duration(seconds)))
         draw_text(layout, words, characters(context), active=False)
 
 

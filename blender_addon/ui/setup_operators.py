@@ -10,7 +10,7 @@ from bpy.props import BoolProperty, StringProperty
 
 from .. import choices, installation, pump
 from ..request import cutouts
-from ..translations import translate
+from ..translations import OURS, number, translate
 
 
 class EspalierInstallBackend(bpy.types.Operator):
@@ -18,6 +18,7 @@ class EspalierInstallBackend(bpy.types.Operator):
 
     bl_idname = "espalier.install_backend"
     bl_label = "Install"
+    bl_translation_context = OURS
 
     repair: BoolProperty(options={"HIDDEN", "SKIP_SAVE"})
 
@@ -125,6 +126,7 @@ class EspalierDownloadModel(_ModelOperator):
 
     bl_idname = "espalier.download_model"
     bl_label = "Download"
+    bl_translation_context = OURS
     command = "download"
 
     @classmethod
@@ -201,7 +203,7 @@ class EspalierHideDemonstration(bpy.types.Operator):
 
 def gigabytes(count: float) -> str:
     """A number of bytes as people read it: *4.2 GB*, *30 MB*."""
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+    return number(f"{count / 1e9:.1f} GB") if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
 _classes = (

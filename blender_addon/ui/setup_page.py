@@ -10,7 +10,7 @@ from ..jobs.progress import duration
 from ..server.computer import GB, Computer
 from ..server.install import Installer, State, Status
 from ..server.steps import Plan
-from ..translations import translate
+from ..translations import number, translate
 from .operators import EspalierPreferencesShow
 from .setup_operators import (
     EspalierCancelInstallation,
@@ -171,7 +171,7 @@ def draw_measured(layout: bpy.types.UILayout) -> None:
     for (model, steps), seconds in timings.measured().items():
         how = translate("{model}, default steps") if steps is None else translate("{model}, {n} steps")
         words = translate("{time} for an object ({how}), measured here").format(
-            time=duration(seconds), how=how.format(model=model, n=steps)
+            time=number(duration(seconds)), how=how.format(model=model, n=steps)
         )
         layout.label(text=words, icon="TIME", translate=False)
     if not timings.measured():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.names import ADDED, asset_name, key, longest_in, numbered, printable, seen_from
+from backend.names import ADDED, asset_name, copy_name, key, longest_in, numbered, printable, seen_from
 
 MOST = 255 - ADDED
 
@@ -37,6 +37,22 @@ def test_a_name_is_accepted_by_every_system(text: str, name: str, tmp_path: Path
     assert len(f"{name}-99.normal_map.png".encode()) <= 255
     (tmp_path / f"{name}.gaussians.ply").touch()
     (tmp_path / f"{name}-99.normal_map.png").touch()
+
+
+@pytest.mark.parametrize(
+    ("name", "copied"),
+    [
+        ("notes.txt", "notes.txt"),
+        ("mug.PNG", "mug.PNG"),
+        ("mug", "mug"),
+        ("con.txt", "_con.txt"),
+        ("mug.v 2", "mug"),
+        ("mug.a-very-long-ending", "mug"),
+        ("a" * 100 + ".jpeg", "a" * 80 + ".jpeg"),
+    ],
+)
+def test_a_copy_has_the_name_that_people_know(name: str, copied: str) -> None:
+    assert copy_name(Path("folder", name)) == copied
 
 
 def test_the_file_system_says_how_long_a_name_may_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,6 +78,7 @@ def over_the_blockout() -> Steps:
     picture("01_blockout")
     yield from press("espalier.generate")
     yield from made("an object is made over the blockout")
+    check({each.display_type for each in (settings.guide, *settings.guide.children)} == {"WIRE"}, "which is wire now")
     chair = bpy.data.objects["chair"]
     low, high = positions("chair").min(axis=0), positions("chair").max(axis=0)
     check(abs(chair.location[0] - PLACE[0]) < 0.01 and abs(chair.location[2]) < 0.01, "in its place")

@@ -229,8 +229,11 @@ def is_trusted(found: Pose) -> bool:
     return found.overlap >= MIN_OVERLAP and found.mismatch <= allowed
 
 
-def note_on_views(views: Sequence[View]) -> str:
-    """What to tell the user about pictures that were not painted from; empty if all were."""
+def note_on_views(views: Sequence[View], *, guided: bool = False) -> str:
+    """What to tell the user about pictures that were not painted from; empty if all were.
+
+    An object that is ``guided`` may look less like them because of its guide.
+    """
     small = sum(view.pose is None for view in views)
     doubtful = sum(not view.trusted for view in views) - small
     notes = []
@@ -238,6 +241,8 @@ def note_on_views(views: Sequence[View]) -> str:
         notes.append(f"{_these(small, len(views))} too small to paint the texture from.")
     if doubtful:
         notes.append(f"{_these(doubtful, len(views))} not painted onto the texture: the object does not look like it.")
+        if guided:
+            notes.append("A lower shape strength may help.")
     return " ".join(notes)
 
 

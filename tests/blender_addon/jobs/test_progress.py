@@ -43,6 +43,15 @@ def test_before_anything_was_measured_jobs_like_the_running_one_take_as_long(mak
     assert queue_seconds([first, second], Timings(), 10.0) is None, "it is too early to tell"
 
 
+def test_candidates_come_at_the_pace_of_those_before_them(make_job: MakeJob) -> None:
+    job = started(make_job("mug", seeds=(1, 2, 3, 4, 5)), at=0.0, fraction=0.4)
+    job.arrivals = [30.0]  # with the model's loading
+    assert seconds_left(job, STAGES, 31.0) is None
+    job.arrivals = [30.0, 32.0, 34.0]
+    assert seconds_left(job, STAGES, 34.5) == pytest.approx(3.5)
+    assert seconds_left(job, None, 99.0) == 0.0
+
+
 def test_a_mesh_of_ones_own_takes_another_time(make_job: MakeJob) -> None:
     timings = Timings()
     timings.note("mini-mdt", None, STAGES, "cpu")

@@ -16,6 +16,7 @@ from espalier.blender_addon.jobs.cutouts import State
 from espalier.blender_addon.jobs.inputs import Pixels
 from espalier.blender_addon.request import again, cutouts, generate, images, painted
 from espalier.blender_addon.scene import made
+from espalier.blender_addon.ui import panels
 
 from tests.blender_addon.ui.drawing import draw, texts
 from tests.fakes.fake_backend import paint, write_png
@@ -78,6 +79,14 @@ def test_two_images_have_buttons_without_text(cut: Callable[[], Any], settings: 
     assert "The object touches" in shown()
     settings.images.remove(1)
     assert "Edit Cut-Out" in shown()
+
+
+def test_buttons_whose_words_do_not_fit_have_none(cut: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    cut()
+    words = {"Edit Cut-Out": "Freistellung bearbeiten"}
+    monkeypatch.setattr(panels, "translate", lambda text: words.get(text, text))
+    assert "Edit Cut-Out" not in texts(draw(280))
+    assert "Edit Cut-Out" in texts(draw(400))
 
 
 def test_drawing_asks_for_nothing_by_itself(settings: Any) -> None:

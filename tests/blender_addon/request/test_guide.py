@@ -15,7 +15,7 @@ from espalier.blender_addon import pump
 from espalier.blender_addon.jobs.journal import Journal
 from espalier.blender_addon.jobs.queue import Job
 from espalier.blender_addon.request import again, box, explore, generate, guide, live, retry
-from espalier.blender_addon.scene import candidates, history, made
+from espalier.blender_addon.scene import candidates, history, made, news
 
 from tests.blender_addon.request.test_again import Until, idle, positions, select
 from tests.fakes.fake_backend import VOXELS
@@ -283,3 +283,93 @@ def test_another_seed_for_a_box_that_failed_is_the_seed_of_that_box(mode: list[s
     assert same.request.edits == edits
     other = retry.retried(bpy.context, job, seed=99, low_memory=False)
     assert (other.request.seed, other.request.edits) == (job.request.seed, (EDIT, (*edits[1][:2], 99)))
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the status bar says."""
+    words: list[str] = []
+    monkeypatch.setattr(news, "tell", lambda text, **_: words.append(text))
+    return words
+
+
+def drawn_as(block: bpy.types.Object) -> list[str]:
+    return [each.display_type for each in (block, *block.children)]
+
+
+def test_a_guide_becomes_wire_with_the_object_in_it_and_one_undo_step(
+    mode: list[str], until: Until, said: list[str]
+) -> None:
+    panel, block = bpy.context.scene.espalier, blockout()
+    block.children[0].display_type = "BOUNDS"
+    panel.guide, panel.variants = block, 2
+    bpy.ops.ed.undo_push(message="Guide")
+    bpy.ops.espalier.generate()
+    assert drawn_as(block) == ["TEXTURED", "BOUNDS"], "only when there is something to see"
+    until(idle, pump.step)
+    assert drawn_as(block) == ["WIRE", "BOUNDS"]
+    words = f"{block.name} is shown as wire, to see inside."
+    assert [words in each for each in said] == [True, False], "the second one stands beside it"
+    bpy.ops.ed.undo()
+    bpy.ops.ed.undo()
+    assert "mug" not in bpy.data.objects
+    assert drawn_as(bpy.context.scene.espalier.guide) == ["TEXTURED", "BOUNDS"]
+
+
+@pytest.mark.parametrize("how", ["moved", "hidden", "deleted", "solid again"])
+def test_a_guide_that_hides_nothing_stays_as_it_is(mode: list[str], until: Until, said: list[str], how: str) -> None:
+    block = blockout()
+    bpy.context.scene.espalier.guide = block
+    bpy.ops.espalier.generate()
+    match how:
+        case "moved":
+            block.location.x += 10
+        case "hidden":
+            for each in (block, *block.children):
+                each.hide_set(True)
+        case "deleted":
+            bpy.context.scene.collection.objects.unlink(block)
+            bpy.context.scene.collection.objects.unlink(block.children[0])
+    bpy.context.view_layer.update()
+    until(idle, pump.step)
+    if how == "solid again":  # another object, elsewhere, is not made in it
+        block.display_type = "SOLID"
+        bpy.context.scene.espalier.guide = None
+        bpy.ops.espalier.generate()
+        until(idle, pump.step)
+        assert block.display_type == "SOLID"
+        return
+    assert drawn_as(block) == ["TEXTURED", "TEXTURED"]
+    assert not any("wire" in each for each in said)
+
+
+def test_explore_shows_the_guide_as_wire_at_once(mode: list[str], until: Until, said: list[str]) -> None:
+    panel, block = bpy.context.scene.espalier, blockout()
+    panel.guide = block
+    bpy.ops.ed.undo_push(message="Guide")
+    bpy.ops.espalier.explore()
+    assert drawn_as(block) == ["WIRE", "WIRE"]
+    assert said == [f"{block.name} is shown as wire, to see inside."]
+    until(idle, pump.step)
+    bpy.ops.ed.undo()
+    block = bpy.context.scene.espalier.guide
+    assert drawn_as(block) == ["TEXTURED", "TEXTURED"]
+    explore.take(bpy.context, candidates.listed()[0])
+    until(idle, pump.step)
+    assert drawn_as(block) == ["WIRE", "WIRE"], "what is made of a candidate knows the guide, too"
+
+
+def test_live_shows_each_guide_as_wire_once(mode: list[str], until: Until, said: list[str]) -> None:
+    panel, block = bpy.context.scene.espalier, blockout()
+    live.start(bpy.context)
+    panel.guide = block
+    live.step()
+    assert drawn_as(block) == ["WIRE", "WIRE"]
+    block.display_type = "SOLID"  # the user wants it so
+    live.step()
+    assert block.display_type == "SOLID"
+    live.stop()
+    live.start(bpy.context)
+    assert block.display_type == "WIRE"
+    live.stop()
+    assert len(said) == 2

@@ -326,3 +326,10 @@ def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
     assert again.error is None
     assert (tmp_path / "file" / "a.png").read_bytes() == b"content"
     assert again.files == {}
+
+
+def test_a_file_that_is_no_image_keeps_its_name_for_the_error(settings: Any, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("milk")
+    images.add_source(settings, str(tmp_path / "notes.txt"))
+    (path,) = laid_out(settings, tmp_path / "job")
+    assert Path(path).name == "notes.txt"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import types
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import bpy
 from espalier.backend import protocol
@@ -24,8 +24,11 @@ class Layout:
     containers = ("row", "column", "box", "grid_flow", "split")
     unfolded = False  # whether what can be folded is drawn
 
-    def __init__(self, drawn: list[tuple[str, Any]]) -> None:
+    rows: ClassVar[list[list[Any]]] = []  # what stands beside each other
+
+    def __init__(self, drawn: list[tuple[str, Any]], row: list[Any] | None = None) -> None:
         object.__setattr__(self, "drawn", drawn)
+        object.__setattr__(self, "in_row", row)  # None: things stand below each other
 
     def __setattr__(self, name: str, value: Any) -> None:
         assert name in self.known, name
@@ -35,14 +38,23 @@ class Layout:
 
         def call(*arguments: Any, **keywords: Any) -> Any:
             if name in self.containers:
-                return Layout(self.drawn)
+                return Layout(self.drawn, self._row() if name == "row" else None)
             if name == "panel":
                 return Layout(self.drawn), Layout(self.drawn) if self.unfolded else None
             text = keywords.get("text") or (arguments[-1] if arguments else "")
             self.drawn.append((name, text))
+            if self.in_row is not None:
+                self.in_row.append(text)
             return types.SimpleNamespace()
 
         return call
+
+    def _row(self) -> list[Any]:
+        """Of a row inside a row: that one."""
+        if self.in_row is not None:
+            return self.in_row
+        self.rows.append([])
+        return self.rows[-1]
 
 
 def draw(width: int = 280) -> list[tuple[str, Any]]:
@@ -68,6 +80,13 @@ def draw(width: int = 280) -> list[tuple[str, Any]]:
     ):
         cls.draw(panel, context)
     return drawn
+
+
+def beside(text: str, width: int = 280) -> list[Any]:
+    """What is drawn in the row of a text."""
+    Layout.rows.clear()
+    draw(width)
+    return next(row for row in Layout.rows if text in row)
 
 
 def texts(drawn: list[tuple[str, Any]]) -> str:

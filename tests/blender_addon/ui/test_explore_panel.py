@@ -15,7 +15,7 @@ from espalier.blender_addon.scene import candidates
 from espalier.blender_addon.ui import explore_operators
 from espalier.blender_addon.ui.explore_operators import EspalierTakeCandidate
 
-from tests.blender_addon.ui.drawing import draw, texts
+from tests.blender_addon.ui.drawing import beside, draw, texts
 
 Until = Callable[..., None]
 
@@ -48,6 +48,40 @@ def test_candidates_are_drawn_as_they_come(panel: bpy.types.PropertyGroup, until
     bpy.ops.espalier.put_away_candidates()
     assert "espalier.bring_back_candidates" in buttons()
     assert "More" not in buttons()
+
+
+def test_a_bar_says_how_long_candidates_take(panel: bpy.types.PropertyGroup, mode: list[str], until: Until) -> None:
+    def bar() -> list[Any]:
+        return [text for call, text in draw() if call == "progress" and "of 4 candidates" in text]
+
+    mode[:] = ["slow", "2"]
+    bpy.ops.espalier.explore()
+    assert bar() == ["0 of 4 candidates"]
+    job = pump.jobs.jobs[0]
+    until(lambda: len(job.candidates) == 2, pump.step)
+    assert job.fraction >= 0.5
+    assert bar()[0].startswith("2 of 4 candidates · 0:0")
+    until(lambda: not pump.jobs.active, pump.step)
+    assert bar() == []
+
+
+def test_the_panel_names_the_keys_that_take_candidates(panel: bpy.types.PropertyGroup, until: Until) -> None:
+    bpy.ops.espalier.explore()
+    assert "Keys 1 to 4 over the viewport take one" in texts(draw(900))
+    for _ in range(2):
+        bpy.ops.espalier.explore(how="MORE")
+        until(lambda: not pump.jobs.active, pump.step)
+    assert "Keys 1 to 9 and 0 over the viewport take one" in texts(draw(900))
+
+
+def test_buttons_are_below_each_other_where_the_sidebar_is_narrow(panel: bpy.types.PropertyGroup, until: Until) -> None:
+    bpy.ops.espalier.explore()
+    until(lambda: not pump.jobs.active, pump.step)
+    assert "espalier.live" in beside("espalier.explore", 240)
+    assert "espalier.live" not in beside("espalier.explore", 180)
+    assert "All Again" in beside("More", 240)
+    with pytest.raises(StopIteration):
+        beside("More", 180)
 
 
 def test_the_images_of_each_can_be_chosen_if_there_are_several(panel: bpy.types.PropertyGroup, tmp_path: Path) -> None:

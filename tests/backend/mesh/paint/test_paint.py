@@ -69,6 +69,8 @@ def test_a_picture_of_something_else_is_not_painted() -> None:
     assert made.views[0].pose is not None
     assert np.array_equal(made.texture, case.blurred)
     assert "does not look like it" in note_on_views(made.views)
+    assert "shape strength" not in note_on_views(made.views)
+    assert note_on_views(made.views, guided=True).endswith("A lower shape strength may help.")
 
 
 @pytest.mark.parametrize("side", [0, 1, 8])
