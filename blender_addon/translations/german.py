@@ -461,7 +461,9 @@ TEXTS = {
         "Dieses Objekt an seinem Platz einfügen. Gibt es diesen nicht mehr, neben dem, was da ist"
     ),
     "The object that it was made for was deleted": "Das Objekt, für das es erzeugt wurde, ist gelöscht",
-    "The dropped image is the next object. For another view, turn off Replace at the bottom left": "Das abgelegte Bild ist das nächste Objekt. Für eine weitere Ansicht links unten „Ersetzen“ ausschalten",
+    "The dropped image is the next object. For another view, turn off Replace at the bottom left": (
+        "Das abgelegte Bild ist das nächste Objekt. Für eine weitere Ansicht links unten „Ersetzen“ ausschalten"
+    ),
     "An object was generated": "Ein Objekt wurde erzeugt",
     "An object was made again in its place": "Ein Objekt wurde an seiner Stelle neu erzeugt",
     "An object got a new texture": "Ein Objekt bekam eine neue Textur",

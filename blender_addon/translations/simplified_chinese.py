@@ -407,7 +407,9 @@ TEXTS = {
         "把物体插入原定位置。若该位置已不存在，则插入到已有物体旁边"
     ),
     "The object that it was made for was deleted": "它所要替换的物体已被删除",
-    "The dropped image is the next object. For another view, turn off Replace at the bottom left": "拖入的图像将作为下一个物体。若要添加另一视图，请在左下角关闭“替换”",
+    "The dropped image is the next object. For another view, turn off Replace at the bottom left": (
+        "拖入的图像将作为下一个物体。若要添加另一视图，请在左下角关闭“替换”"
+    ),
     "An object was generated": "已生成一个物体",
     "An object was made again in its place": "已在原位重新生成一个物体",
     "An object got a new texture": "一个物体获得了新纹理",

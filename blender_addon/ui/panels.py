@@ -209,7 +209,6 @@ def draw_cutout(column: bpy.types.UILayout, item: EspalierImage, index: int, wid
     needed = sum(len(translate(operator.bl_label)) + ICON for operator, _ in edits)
     narrow = width < max(NARROW, needed)  # then the icons alone: words would be cut off
     buttons = column.row(align=True)
-    buttons.alignment = "CENTER" if narrow else "EXPAND"
     for operator, symbol in edits:
         button = buttons.row(align=True)
         edits_only = item.cutout and operator is cutout_operators.EspalierPickObject
