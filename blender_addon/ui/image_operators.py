@@ -75,8 +75,12 @@ class EspalierAddImages(bpy.types.Operator):
         there = tuple(map(images.source, context.scene.espalier.images))
         self.replace = bool(there) and (history.has_made(there) or pump.is_making(there))
         if self.replace:
-            words = "The dropped image is the next object. For another view, turn off Replace at the bottom left"
-            self.report({"INFO"}, translate(words))
+            self.report(
+                {"INFO"},
+                translate(
+                    "The dropped image is the next object. For another view, turn off Replace at the bottom left"
+                ),
+            )
         return self.execute(context)
 
     def execute(self, context: bpy.types.Context) -> set[str]:

@@ -206,14 +206,16 @@ def draw_cutout(column: bpy.types.UILayout, item: EspalierImage, index: int, wid
     if not item.cutout and cutouts.of(item) is None:
         return
     edits = [(cutout_operators.EspalierEditCutOut, "BRUSH_DATA"), (cutout_operators.EspalierPickObject, "EYEDROPPER")]
-    needed = sum(len(translate(operator.bl_label)) + ICON for operator, _ in edits)
-    narrow = width < max(NARROW, needed)  # then the icons alone: words would be cut off
+    needed = [len(translate(operator.bl_label)) + ICON for operator, _ in edits]
+    worded = 2 if sum(needed) <= width and width >= NARROW else 1 if needed[0] + 2 * ICON <= width else 0
     buttons = column.row(align=True)
-    for operator, symbol in edits:
+    buttons.alignment = "EXPAND" if worded else "CENTER"
+    for place, (operator, symbol) in enumerate(edits):
         button = buttons.row(align=True)
         edits_only = item.cutout and operator is cutout_operators.EspalierPickObject
         button.enabled = not (painted.obstacle(item) or edits_only)
-        button.operator(operator.bl_idname, text="" if narrow else operator.bl_label, icon=symbol).index = index
+        words = operator.bl_label if place < worded else ""  # else they would be cut off
+        button.operator(operator.bl_idname, text=words, icon=symbol).index = index
     if painted.is_changed(item):
         buttons.operator(cutout_operators.EspalierResetCutOut.bl_idname, text="", icon="LOOP_BACK").index = index
 

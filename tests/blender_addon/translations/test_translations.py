@@ -142,6 +142,7 @@ CHOSEN = (
     "Restore",
     "Starting",
     "Generated for a file or scene that is no longer open",
+    "The object that it was made for was deleted",
     "Finished before Blender was closed",
     "Try Again",
     "Try Again with Less Memory",
