@@ -70,9 +70,10 @@ def making(target: bpy.types.Object, context: bpy.types.Context) -> list[str]:
     model = properties.models().get(name)
     lines = [translate("Seed {n}").format(n=shown(target, "seed"))]
     title = title_of(family_of(model)).partition(" (")[0] if model is not None else ""
-    lines.append(title or bpy.path.basename(name.rstrip("/\\")))
+    made_by = [title or bpy.path.basename(name.rstrip("/\\"))]
     if steps.isdigit():
-        lines.append(steps_label(int(steps), int(steps), translate))
+        made_by.append(steps_label(int(steps), int(steps), translate))
+    lines.append("  ·  ".join(filter(None, made_by)))
     others = len(object_operators.selected(context)) - 1
     if others:
         lines.append(translate("and {n} more selected").format(n=others))

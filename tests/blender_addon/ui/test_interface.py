@@ -194,7 +194,7 @@ def test_the_selected_object_is_first(registered: None) -> None:
     mug = select_made("mug", seed=4321, model="mini-mdt", steps=2)
     drawn = [text for _, text in draw()]
     card = drawn[: drawn.index("Add Images...")]
-    assert card[:5] == ["mug", "espalier.restore_settings", "Seed 4321", "Mini", "2 Steps"]
+    assert card[:4] == ["mug", "espalier.restore_settings", "Seed 4321", "Mini  ·  2 Steps"]
     assert {"Regenerate", "espalier.variants", "espalier.retexture", "Asset", "Export..."} <= set(card)
     assert drawn.count("espalier.retexture") == 1
     other = select_made("cup", seed=1)
