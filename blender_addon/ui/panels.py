@@ -171,8 +171,9 @@ def draw_image(column: bpy.types.UILayout, context: bpy.types.Context, index: in
     settings, width = context.scene.espalier, characters(context)
     item, count = settings.images[index], len(settings.images)
     picture = painted.icon(item) or cutouts.icon(item) or images.icon(item)
-    if count == 1 and carded(context) is not None and not is_narrow(context):
+    if count == 1 and (carded(context) is not None or candidates.shown()) and not is_narrow(context):
         # Beside its name below a card: Generate 3D stays about where it was before there was an object, and in sight.
+        # So do candidates, all of them.
         parts = column.split(factor=BESIDE)
         parts.template_icon(picture, scale=2.5)
         column, width = parts.column(align=True), NARROW - 1
