@@ -11,6 +11,7 @@ A setting that only finishing needs is asked for like any other: the backend has
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 import time
 import uuid
@@ -303,7 +304,9 @@ def _ask(live: _Live, wanted: Wanted) -> None:
 
 def _new_job(live: _Live, wanted: Wanted) -> Job:
     """The job, with copies of images that have changed. Raises ValueError if one has no pixels, and OSError."""
-    live.copies = {version: path for version, path in live.copies.items() if version in wanted.images}
+    # A copy that is not there is still being written, or could not be, for a job that was cancelled since.
+    kept = {version: path for version, path in live.copies.items() if version in wanted.images}
+    live.copies = {version: path for version, path in kept.items() if os.path.isfile(path)}
     files: dict[Path, Content] = {}
     painted = []
     for version in wanted.images:

@@ -134,6 +134,16 @@ def test_what_is_kept_is_a_job_of_its_own(panel: bpy.types.PropertyGroup, until:
     assert place[0] == pytest.approx(placement.SPACING), "the next one stands beside it"
 
 
+def test_an_image_whose_copy_is_not_there_is_copied_again(panel: bpy.types.PropertyGroup, until: Until) -> None:
+    """A job that is cancelled at once may not have written it yet when the next one is asked for."""
+    turn_on(until)
+    Path(shown().images[0]).unlink()
+    panel.seed = 9
+    settle(until)
+    assert shown().seeds == (9,)
+    assert Path(shown().images[0]).read_bytes() == b"a picture"
+
+
 def test_the_preview_makes_room_for_another_object(panel: bpy.types.PropertyGroup, until: Until) -> None:
     """At once when Generate is pressed, and what is kept afterwards does not stand in that object."""
     turn_on(until)

@@ -231,6 +231,8 @@ def test_a_model_of_ones_own_is_kept_as_images_are(mode: list[str], tmp_path: Pa
 @pytest.mark.parametrize("kind", ["usd", "fbx"])
 def test_files_of_other_exporters_do_not_tell_either(mode: list[str], tmp_path: Path, until: Until, kind: str) -> None:
     """Blender's own exporters write custom properties, those of USD without being asked."""
+    if kind == "usd" and "usd_export" not in dir(bpy.ops.wm):
+        pytest.skip("this Blender was built without USD")
     write_whole_image(tmp_path / "secret name" / "lamp.png")
     bpy.context.scene.espalier.images.clear()
     bpy.ops.espalier.add_images("EXEC_DEFAULT", directory=str(tmp_path / "secret name"), files=[{"name": "lamp.png"}])
