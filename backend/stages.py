@@ -17,6 +17,7 @@ from .config import Normalization, SamplerSettings
 from .errors import GenerationError, SettingsError
 from .images.framing import images_to_tensor, prepare_image
 from .mesh import MeshError, RawMesh
+from .mesh.extract.corners import cubic, find, number
 from .mesh.extract.flexicubes import extract_mesh
 from .mesh.extract.seal import seal_cubes
 from .mesh.finish import FinishedMesh, finish
@@ -132,20 +133,11 @@ def only_inside(box: np.ndarray, old: SparseTensor, new: SparseTensor, resolutio
     inside = torch.from_numpy(np.argwhere(box)).to(new.device)
     middles = (new.coords[:, 1:] + 0.5) * (len(box) / resolution)
     distance = torch.maximum(inside.amin(0) - middles, middles - inside.amax(0) - 1).amax(1)  # in voxels
-    rows = rows_in(old.coords, new.coords, resolution)
-    share = torch.where(rows < 0, 1.0, 1 - distance.clamp(0, 1))[:, None].to(new.dtype)
-    return new.replace(share * new.feats + (1 - share) * old.feats[rows])
-
-
-def rows_in(coords: Tensor, wanted: Tensor, resolution: int) -> Tensor:
-    """In which row of ``coords`` [N, 4] each of the ``wanted`` [M, 4] is, [M] int64; -1 where it is in none."""
-    keys, sought = (
-        (((each[:, 0] * resolution + each[:, 1]) * resolution + each[:, 2]) * resolution + each[:, 3])
-        for each in (coords.long(), wanted.long())
-    )
-    ascending, order = keys.sort()
-    place = torch.searchsorted(ascending, sought).clamp(max=len(keys) - 1)
-    return torch.where(ascending[place] == sought, order[place], -1)
+    here, there = (number(each.coords[:, 1:].long(), cubic(resolution)) for each in (new, old))
+    ascending, order = there.sort()
+    place = find(ascending, here)
+    share = torch.where(place < len(there), 1 - distance.clamp(0, 1), 1.0)[:, None].to(new.dtype)
+    return new.replace(share * new.feats + (1 - share) * old.feats[order[place.clamp(max=len(there) - 1)]])
 
 
 def decode_structure(decoder: StructureDecoder, latents: Tensor, correction: Tensor | None = None) -> Tensor:

@@ -343,7 +343,7 @@ def look_inside(target: Target) -> None:
     scene = next((scene for scene in bpy.data.scenes if is_for(target, scene)), None)
     wire = "" if scene is None or busy_with() else see_through.show_as_wire(target.guide, scene)
     if wire:
-        bpy.ops.ed.undo_push(message="Show Guide as Wire")
+        undo_step.push("guide_wired")
         news.wired(wire)
 
 

@@ -1,4 +1,4 @@
-"""The undo steps of finished objects: operators that do nothing, each called after a change that a job has made.
+"""The undo steps of what jobs change: operators that do nothing, each called after a change that a job has made.
 
 ``ed.undo_push`` alone would leave the user's last operator as the one that Blender's panel *Adjust Last Operation*
 repeats. To repeat it, Blender undoes all that came since, with objects that have arrived meanwhile. After an operator
@@ -38,8 +38,15 @@ class EspalierRetextured(_Step):
     bl_label = "Retexture"
 
 
+class EspalierGuideWired(_Step):
+    """A guide is shown as wire"""
+
+    bl_idname = "espalier.guide_wired"
+    bl_label = "Show Guide as Wire"
+
+
 def push(what: str) -> None:
-    """Make what was changed an undo step: *generated*, *regenerated* or *retextured*."""
+    """Make what was changed an undo step: *generated*, *regenerated*, *retextured* or *guide_wired*."""
     step = getattr(bpy.ops.espalier, what)
     if bpy.app.background:  # nobody adjusts anything there, and Blender crashes looking for the panel
         bpy.ops.ed.undo_push(message=step.get_rna_type().name)
@@ -47,5 +54,5 @@ def push(what: str) -> None:
         step("EXEC_DEFAULT", True)  # True: with an undo step
 
 
-_classes = (EspalierGenerated, EspalierRegenerated, EspalierRetextured)
+_classes = (EspalierGenerated, EspalierRegenerated, EspalierRetextured, EspalierGuideWired)
 register, unregister = bpy.utils.register_classes_factory(_classes)

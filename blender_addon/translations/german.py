@@ -466,6 +466,8 @@ TEXTS = {
     ),
     "An object was generated": "Ein Objekt wurde erzeugt",
     "An object was made again in its place": "Ein Objekt wurde an seiner Stelle neu erzeugt",
+    "Show Guide as Wire": "Formvorlage als Drahtgitter zeigen",
+    "A guide is shown as wire": "Eine Formvorlage wird als Drahtgitter gezeigt",
     "An object got a new texture": "Ein Objekt bekam eine neue Textur",
     "Generated for a file or scene that is no longer open": (
         "Für eine Datei oder Szene erzeugt, die nicht mehr offen ist"

@@ -412,6 +412,8 @@ TEXTS = {
     ),
     "An object was generated": "已生成一个物体",
     "An object was made again in its place": "已在原位重新生成一个物体",
+    "Show Guide as Wire": "以线框显示参考形状",
+    "A guide is shown as wire": "参考形状以线框显示",
     "An object got a new texture": "一个物体获得了新纹理",
     "Generated for a file or scene that is no longer open": "生成此物体的文件或场景已不再打开",
     "Finished before Blender was closed": "在 Blender 关闭之前完成",
