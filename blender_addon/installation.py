@@ -7,6 +7,9 @@ was pressed.
 
 from __future__ import annotations
 
+import functools
+import os
+import time
 from pathlib import Path
 
 import bpy
@@ -23,6 +26,9 @@ from .server.plan import Options
 from .translations import translate
 
 INTERVAL = 0.2  # seconds between two redraws during background work
+
+#: Seconds for which a look at the disk for the backend holds: one draw of the panel asks about thirty times.
+FRESH = 0.1
 
 #: The model that the panel offers if there are only the bundled ones.
 OFFERED = "trellis-image-large"
@@ -68,7 +74,15 @@ def models_folder(context: bpy.types.Context) -> str:
 
 
 def backend(context: bpy.types.Context) -> BackendAt | None:
-    """The backend to ask about models; None if there is none."""
+    """The backend to ask about models; None if there is none. As it was at most ``FRESH`` seconds ago."""
+    told = tuple(map(os.environ.get, (process.PYTHON_VARIABLE, protocol.MODELS_VARIABLE)))
+    return _look((int(time.monotonic() / FRESH), FOLDER, installer(), choices.folders(context), told))
+
+
+@functools.lru_cache(maxsize=1)
+def _look(state: tuple[object, ...]) -> BackendAt | None:
+    """``backend`` from the disk. ``state``: a moment, and all else that the answer may change with."""
+    context = bpy.context
     try:
         return BackendAt(backend_python(context), FOLDER, models_folder(context))
     except BackendUnavailable:
@@ -77,12 +91,10 @@ def backend(context: bpy.types.Context) -> BackendAt | None:
 
 def is_installed(context: bpy.types.Context) -> bool:
     """Whether there is a backend to start. A wrong path in the preferences counts: starting it says what is wrong."""
-    try:
-        backend_python(context)
-    except BackendUnavailable:
-        here = installer()
-        return here is None or here.status().state is State.READY or bool(choices.folders(context)[0])
-    return True
+    if backend(context) is not None:
+        return True
+    here = installer()
+    return here is None or here.status().state is State.READY or bool(choices.folders(context)[0])
 
 
 def usable_models(context: bpy.types.Context) -> dict[str, protocol.ModelInfo]:

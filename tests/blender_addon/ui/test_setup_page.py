@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import time
 import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import bpy
 import pytest
@@ -16,7 +18,7 @@ from espalier.backend.protocol import ModelInfo
 from espalier.blender_addon import choices, installation, pump
 from espalier.blender_addon.extension import ROOT
 from espalier.blender_addon.jobs.timings import Timings
-from espalier.blender_addon.server import computer
+from espalier.blender_addon.server import computer, process
 from espalier.blender_addon.server.computer import GB, Computer
 from espalier.blender_addon.server.install import State, Status
 from espalier.blender_addon.server.machine import NAMED, Choice
@@ -364,3 +366,18 @@ def test_the_folder_of_images_is_remembered(addon: Any) -> None:
     assert choices.image_folder(bpy.context) == ""
     choices.set_image_folder(bpy.context, "/images")
     assert choices.image_folder(bpy.context) == addon.image_folder == "/images"
+
+
+def test_a_draw_looks_for_the_backend_once(registered: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It asks about thirty times, and each look is several questions to the disk."""
+    monkeypatch.setattr(installation, "FRESH", 1e9)
+    monkeypatch.setenv("ESPALIER_PYTHON", sys.executable)
+    monkeypatch.setattr(installation.models, "knows", lambda backend: True)
+    find = Mock(wraps=process.find_python)
+    monkeypatch.setattr(process, "find_python", find)
+    for _ in range(30):
+        assert installation.is_installed(bpy.context)
+        installation.usable_models(bpy.context)
+    assert find.call_count == 1
+    monkeypatch.setenv("ESPALIER_PYTHON", "/no/such/python")
+    assert installation.backend(bpy.context) is None, "what it depends on is looked at each time"
