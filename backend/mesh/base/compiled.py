@@ -25,14 +25,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numba
 from numba.core.caching import UserProvidedCacheLocator
 
-MAX_THREADS = 8  # more would wait for each other: these loops are limited by memory, not by computation
+#: More than 8 would wait for each other: these loops are limited by memory, not by computation.
+THREADS = min(os.cpu_count() or 1, 8)
 UNUSED = 30 * 86_400.0  # seconds after which code of other sources is removed
 log = logging.getLogger(__name__)
 
@@ -105,14 +107,40 @@ def in_strips(loop: Callable[[int, int], None], count: int, strip: int) -> None:
     """Call ``loop(first, last)`` for strips of length ``strip`` that cover 0 to ``count``, in several threads.
 
     The strips do not depend on the number of threads, so that the state which a loop carries from one step to the next
-    is the same on every machine. Calls must not write to the same elements.
+    is the same on every machine. Calls must not write to the same elements. If one raises, no others are begun.
     """
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, MAX_THREADS)) as threads:
-        firsts = range(0, count, strip)
-        list(threads.map(loop, firsts, (min(first + strip, count) for first in firsts)))
+    firsts = iter(range(0, count, strip))
+
+    def work() -> None:
+        try:
+            for first in firsts:
+                loop(first, min(first + strip, count))
+        except BaseException:
+            for _ in firsts:
+                pass  # nothing is left for the others
+            raise
+
+    together(*[work] * min(THREADS, -(-count // strip)))
 
 
 def together(*calls: Callable[[], Any]) -> list[Any]:
-    """Run independent calls, each in its own thread, and return their results in order."""
-    with ThreadPoolExecutor(len(calls)) as threads:
-        return [future.result() for future in [threads.submit(call) for call in calls]]
+    """Run independent calls at the same time and return their results in order.
+
+    The first is run by the thread that asks. So are those for which no thread is free: calls may divide their work in
+    turn, and never wait for a thread that waits for them.
+    """
+    begun = [_threads().submit(call) for call in calls[1:]]
+    try:
+        results = [call() for call in calls[:1]]
+        results += [
+            call() if future.cancel() else future.result() for call, future in zip(calls[1:], begun, strict=True)
+        ]
+    finally:
+        wait([future for future in begun if not future.cancel()])
+    return results
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    """The threads that help. Starting one takes a tenth of a millisecond, so they stay."""
+    return ThreadPoolExecutor(THREADS, "espalier loops")

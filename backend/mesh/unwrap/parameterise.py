@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from ..base.compiled import compiled
+from ..base.compiled import compiled, in_strips
 from ..base.topology import fans, renumbered, sorted_by
 from ..base.vectors import corners_of, dot, minus
 from .charts import MAX_COST, Dual, bisect, grow, smooth
@@ -100,11 +100,14 @@ def flatten(vertices: np.ndarray, dual: Dual, charts: np.ndarray) -> np.ndarray:
     number, counts = _numbered(points, int(points.max()) + 1, order[begins[1:] - 1])
     points = number[points].reshape(-1, 3)
     corners = np.empty_like(shapes)
-    for chart, count in enumerate(counts):
+
+    def flatten_one(chart: int, _: int) -> None:
         faces = order[begins[chart] : begins[chart + 1]]
-        position = _rigid(shapes, weights, points, faces, rotations, count)
+        position = _rigid(shapes, weights, points, faces, rotations, counts[chart])
         _untangle(position, points, twins, faces)
         _fill_corners(position, points, faces, dual.areas, corners)
+
+    in_strips(flatten_one, len(counts), 1)
     return corners
 
 

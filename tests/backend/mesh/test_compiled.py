@@ -7,7 +7,9 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -64,3 +66,66 @@ def test_code_that_cannot_be_kept_is_used_all_the_same(
 
     assert double(4) == 8
     assert "cannot keep machine code" in caplog.text
+
+
+def test_strips_cover_a_range_once() -> None:
+    for count in (0, 1, 7, 8, 1000):
+        seen: list[tuple[int, int]] = []
+        compiled.in_strips(partial(lambda seen, *strip: seen.append(strip), seen), count, 4)
+        assert sorted(seen) == [(first, min(first + 4, count)) for first in range(0, count, 4)]
+
+
+def test_no_strip_is_begun_after_one_that_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cancelling raises in whichever thread asks. No thread goes on after ``in_strips`` has raised."""
+    monkeypatch.setattr(compiled, "THREADS", 3)
+    begun: list[int] = []
+    lock = threading.Lock()
+
+    def loop(first: int, _: int) -> None:
+        with lock:
+            begun.append(first)
+            number = len(begun)
+        if number == 20:
+            raise InterruptedError
+        time.sleep(0.001)
+
+    with pytest.raises(InterruptedError):
+        compiled.in_strips(loop, 10_000, 1)
+    count = len(begun)
+    assert count < 40
+    time.sleep(0.05)
+    assert len(begun) == count
+
+
+def test_loops_within_loops_do_not_wait_for_each_other() -> None:
+    """Each of many threads asks for more than there are, three levels deep."""
+
+    def nested(depth: int) -> int:
+        if not depth:
+            return 1
+        return sum(compiled.together(*[lambda: nested(depth - 1)] * 6))
+
+    results: list[int] = []
+    threads = [threading.Thread(target=lambda: results.append(nested(3)), daemon=True) for _ in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert results == [216] * 10
+
+
+def test_what_runs_together_has_ended_when_one_has_raised() -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    def fail() -> None:
+        begun.wait(30)
+        raise InterruptedError
+
+    def slow() -> None:
+        begun.set()
+        time.sleep(0.05)
+        ended.set()
+
+    with pytest.raises(InterruptedError):
+        compiled.together(fail, slow)
+    assert ended.is_set()

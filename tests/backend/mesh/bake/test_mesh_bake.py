@@ -118,10 +118,9 @@ def face_normals(mesh: Unwrapped | Mesh) -> np.ndarray:
 def test_the_same_faces_are_painted_whatever_the_number_of_threads(
     raw: Mesh, mesh: Unwrapped, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("os.cpu_count", lambda: 8)
     alone, many = bake(mesh, Source(raw), SIZE), None
     for threads in (1, 5):
-        monkeypatch.setattr(compiled, "MAX_THREADS", threads)
+        monkeypatch.setattr(compiled, "THREADS", threads)
         many, alone = alone, bake(mesh, Source(raw), SIZE)
         assert many.normal is not None
         assert alone.normal is not None
