@@ -116,8 +116,9 @@ def _colored_as_nearest(coords: torch.Tensor, features: torch.Tensor, added: tor
     """
     from scipy.spatial import cKDTree
 
-    distances, nearest = cKDTree(coords.cpu().numpy()).query(added.cpu().numpy(), min(MOST_NEAREST, len(coords)))
-    distances, nearest = distances.reshape(len(added), -1), nearest.reshape(len(added), -1)
+    count = min(MOST_NEAREST, len(coords))
+    distances, nearest = cKDTree(coords.cpu().numpy()).query(added.cpu().numpy(), count)
+    distances, nearest = distances.reshape(-1, count), nearest.reshape(-1, count)  # it leaves out a count of 1
     share = (distances <= distances[:, :1] + 1e-6).astype(np.float32)
     share /= share.sum(1, keepdims=True)
     cubes, which = np.unique(nearest, return_inverse=True)

@@ -127,6 +127,22 @@ def test_colours_are_those_beside_the_hole_and_need_not_be_there() -> None:
     assert torch.equal(colorless.vertices, raw.vertices)
 
 
+def test_a_hole_whose_cubes_are_all_given_is_closed() -> None:
+    """The skin then needs no further cubes. (A job failed here once.)"""
+
+    def bored(points: Tensor) -> Tensor:
+        hole = torch.maximum(points[..., :2].abs().amax(-1) - 0.05, -points[..., 2])
+        return torch.maximum(sphere(points).abs() - 0.03, -hole)
+
+    coords, features = features_of(bored, 32)
+    sealed_coords, sealed_features = seal_cubes(coords, features, 32)
+    assert sealed_coords is not coords
+    assert len(sealed_coords) == len(coords)
+    mesh = keep_outer_faces(extract_mesh(sealed_coords, sealed_features, 32).numpy())
+    assert not len(open_edges(mesh.faces)[0])
+    assert np.linalg.norm(mesh.vertices, axis=1).min() > 0.35 - 1 / 32
+
+
 def test_what_cannot_be_extracted_comes_back() -> None:
     coords, features = grid(PARENT), torch.full((PARENT**3, COLOR.stop), torch.nan)
     assert seal_cubes(coords, features, 8)[1] is features
