@@ -19,6 +19,9 @@ ON_REQUEST = {"gpu": "--gpu", "real_blender": "--real-blender", "slow": "--slow"
 def pytest_addoption(parser: pytest.Parser) -> None:
     for marker, option in ON_REQUEST.items():
         parser.addoption(option, action="store_true", help=f"run the tests marked {marker} too")
+    parser.addoption(
+        "--write-counts", action="store_true", help="write what a GPU is asked to docs/benchmarks/counts.json"
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -2,10 +2,12 @@
 
 It refuses what a GPU would refuse, tensors on two devices in one operation, and counts what makes a GPU slow where
 the CPU does not notice: **launches** of kernels, and **waits**, where the host needs a number from the device, or sends
-one from ordinary memory, before it can go on. Both are counted by the line in ``backend`` that causes them.
+one from ordinary memory, before it can go on. Both are counted by the line in ``backend`` that causes them. So are the
+**bytes** that kernels read and write.
 
-The counts are those of eager PyTorch, estimated: an operation is one launch, with a few exceptions in ``LAUNCHES``.
-Values are what the CPU computes, so rounding, and the order of additions on a GPU, are not tested here.
+The counts are those of eager PyTorch, estimated: an operation is one launch, with a few exceptions in ``LAUNCHES``, and
+moves each of its tensors once. Values are what the CPU computes, so rounding, and the order of additions on a GPU, are
+not tested here. Tensors without values (``meta``) are counted too: a network of full size takes no time.
 """
 
 from __future__ import annotations
@@ -46,6 +48,8 @@ WAITS = {
     "unique_dim": 1,
 }
 INDEXING = {"index", "index_put", "index_put_", "_index_put_impl_"}
+#: Operations that read as much of their first tensor as they write.
+GATHERS = {"index", "index_select", "embedding", "gather"}
 MASK_LAUNCHES = 4  # more than for an index: a mask is turned into one
 
 
@@ -55,6 +59,7 @@ class Gpu:
     def __init__(self) -> None:
         self.launched: Counter[str] = Counter()
         self.waited: Counter[str] = Counter()
+        self.moved: Counter[str] = Counter()
 
     @property
     def launches(self) -> int:
@@ -66,10 +71,16 @@ class Gpu:
         """All waits of the host for the device."""
         return self.waited.total()
 
+    @property
+    def bytes(self) -> int:
+        """All bytes that kernels read and write."""
+        return self.moved.total()
+
     def clear(self) -> None:
         """Count from zero again."""
         self.launched.clear()
         self.waited.clear()
+        self.moved.clear()
 
     def launch(self, count: int = 1) -> None:
         """Count kernels for the line that runs."""
@@ -79,6 +90,11 @@ class Gpu:
     def wait(self, why: str, count: int = 1) -> None:
         """Count waits for the line that runs."""
         self.waited[f"{line_of_backend()} {why}"] += count
+
+    def move(self, tensors: Any) -> None:
+        """Count the bytes of tensors, each once, for the line that runs."""
+        once = {id(one): one for one in map(_held, tree_leaves(tensors)) if isinstance(one, Tensor)}
+        self.moved[line_of_backend()] += sum(one.numel() * one.element_size() for one in once.values())
 
     def tensor(self, values: Tensor) -> Tensor:
         """A tensor on the device; nothing is counted."""
@@ -272,9 +288,12 @@ def run(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         raise RuntimeError(f"tensors on two devices in {func} at {line_of_backend()}: {where}")
     _count(func, name, args, kwargs, hosts=len(on_host))
     kept = {"device": CPU} if device is not None else {}
-    out = func(*tree_map(_held, args), **tree_map(_held, kwargs) | kept)
+    out = func(*_alike(tree_map(_held, args)), **tree_map(_held, kwargs) | kept)
     if name in ("_local_scalar_dense", "equal", "is_nonzero"):
         return out
+    if not (func.is_view or name in NO_LAUNCH):
+        gathered = name in GATHERS and isinstance(out, Tensor)
+        _gpu.move(([out, out, *tensors[1:]] if gathered else tensors, out))
     written = {id(one.held): one for one in _written(func, args, kwargs)}
 
     def wrap(one: Any) -> Any:
@@ -310,10 +329,13 @@ def _copy(func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -
         to_gpu = isinstance(source, OnGpu) if device is None else torch.device(device).type == "cuda"
     if to_gpu == isinstance(source, OnGpu):
         _gpu.launch()
+        _gpu.move(source)
     else:
         _gpu.wait("sent to the device" if to_gpu else "read from the device")
     kept = {} if device is None else {"device": CPU}
-    out = func(*tree_map(_held, args), **kwargs | kept)
+    out = func(*_alike(tree_map(_held, args)), **kwargs | kept)
+    if to_gpu == isinstance(source, OnGpu):
+        _gpu.move(out)
     if name == "copy_":
         return args[0]
     return OnGpu(out.clone() if out is _held(source) else out) if to_gpu else out.clone()
@@ -321,6 +343,14 @@ def _copy(func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -
 
 def _held(one: Any) -> Any:
     return one.held if isinstance(one, OnGpu) else one
+
+
+def _alike(args: Any) -> Any:
+    """Arguments of which none has values if one of them has none: operators do not mix the two."""
+    args = list(args)
+    if not any(isinstance(one, Tensor) and one.is_meta for one in tree_leaves(args)):
+        return args
+    return tree_map(lambda one: one.to("meta") if isinstance(one, Tensor) else one, args)
 
 
 def _written(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[OnGpu]:
@@ -342,7 +372,10 @@ def _attention(plain: Callable[..., Tensor]) -> Callable[..., Tensor]:
         if not all(isinstance(one, OnGpu) for one in given):
             raise RuntimeError(f"tensors on two devices in attention at {line_of_backend()}")
         _gpu.launch()
-        return OnGpu(plain(*map(_held, (q, k, v)), attn_mask=_held(attn_mask), **options))
+        *held, mask = _alike(map(_held, (q, k, v, attn_mask)))
+        out = plain(*held, attn_mask=mask, **options)
+        _gpu.move((given, out))
+        return OnGpu(out)
 
     return attention
 
@@ -372,7 +405,9 @@ def _rms_norm(plain: Callable[..., Tensor]) -> Callable[..., Tensor]:
         if not isinstance(x, OnGpu):
             return plain(x, shape, weight, eps)
         _gpu.launch()
-        return OnGpu(plain(x.held, shape, _held(weight), eps))
+        out = plain(x.held, shape, _held(weight), eps)
+        _gpu.move((x, weight, out))
+        return OnGpu(out)
 
     return rms_norm
 

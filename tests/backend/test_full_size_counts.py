@@ -1,0 +1,180 @@
+"""What the published networks ask of a GPU for one object of 12,000 voxels: launches, waits and bytes, by stage.
+
+They have no weights here: on the pretended device, tensors without values are counted as well. The object itself and
+what is looked up for it are real. ``--write-counts`` writes what was counted to docs/benchmarks/counts.json.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from backend import stages
+from backend.config import PipelineConfig
+from backend.mesh.extract.case_tables import tables_on
+from backend.mesh.extract.flexicubes import extract_mesh
+from backend.models.image_encoder import ImageEncoder
+from backend.models.latent_flow import LatentFlow
+from backend.models.latent_vae import LatentGaussianDecoder, LatentMeshDecoder
+from backend.models.structure_flow import StructureFlow
+from backend.models.structure_vae import StructureDecoder
+from backend.sparse.tensor import SparseTensor, VoxelSet
+from scripts.benchmark.networks import LARGE, describe
+from scripts.benchmark.objects import cube_features, ellipsoid, nearest_voxels
+from tests.backend.test_pretended_cuda import MOST_WAITS, NORMALIZATION, SAMPLER, tables
+from tests.fakes.cuda import CUDA, Gpu, pretended_cuda
+
+COUNTS = Path(__file__).parents[2] / "docs" / "benchmarks" / "counts.json"
+SIDE, VOXELS = 64, 12_000
+TOKENS = (1, 1374, 1024)  # of one image
+
+
+class Count(NamedTuple):
+    """What a stage asks of the device."""
+
+    launches: int
+    waits: int
+    gigabytes: float  # that kernels read and write
+
+
+#: The most that each stage may ask for. That of a flow is one step.
+BUDGETS = {
+    "encode": Count(319, 0, 4.0),
+    "step of the structure flow": Count(700, 0, 14.0),
+    "structure decoder": Count(98, 0, 1.6),
+    "tables of voxels": Count(250, 4, 0.1),
+    "step of the latent flow": Count(810, 0, 13.0),
+    "mesh decoder": Count(570, 0, 41.5),
+    "Gaussian decoder": Count(215, 0, 13.0),
+    "extraction at 256^3": Count(280, 6, 6.5),
+}
+#: The same at commit 8595dab, before anything was done for a GPU, as another program counted it.
+BEFORE = {
+    "encode": Count(293, 0, 6.9),
+    "step of the structure flow": Count(1125, 0, 26.9),
+    "structure decoder": Count(98, 0, 2.6),
+    "tables of voxels": Count(117, 20, 0.0),
+    "step of the latent flow": Count(1246, 0, 23.0),
+    "mesh decoder": Count(554, 16, 56.6),
+    "Gaussian decoder": Count(233, 1, 16.4),
+    "extraction at 256^3": Count(710, 80, 9.7),
+}
+
+
+def unknown(*shape: int) -> Tensor:
+    """A tensor without values."""
+    return torch.empty(*shape, device="meta")
+
+
+class Counting:
+    """Counts stages of the published model."""
+
+    def __init__(self, gpu: Gpu) -> None:
+        self.gpu = gpu
+        self.counts: dict[str, Count] = {}
+        self.config = PipelineConfig.read(LARGE)
+
+    def network(self, name: str, kind: type[nn.Module]) -> Any:
+        return self.gpu.network(describe(LARGE, name, kind, CUDA))
+
+    def count(self, stage: str, act: Callable[[], Any]) -> Any:
+        """What a stage returns."""
+        self.gpu.clear()
+        made = act()
+        self.note(stage)
+        return made
+
+    def note(self, stage: str) -> None:
+        """Take what was counted since it was noted last for this stage."""
+        self.counts[stage] = Count(self.gpu.launches, self.gpu.waits, round(self.gpu.bytes / 1e9, 1))
+        self.gpu.clear()
+
+    def dense(self) -> None:
+        encoder = self.network(self.config.image_encoder, ImageEncoder)
+        pixels = self.gpu.tensor(unknown(1, 3, 518, 518))
+        cond = self.count("encode", lambda: stages.encode(encoder, pixels))
+        flow = self.network(self.config.structure_flow, StructureFlow)
+        noise = self.gpu.tensor(unknown(1, flow.in_channels, *[flow.resolution] * 3))
+        stages.sample_structure(flow, noise, cond, SAMPLER, NORMALIZATION, self.step("structure flow"))
+        decoder = self.network(self.config.structure_decoder, StructureDecoder)
+        self.count("structure decoder", lambda: decoder(noise))
+
+    def sparse(self) -> None:
+        cond = self.gpu.tensor(unknown(*TOKENS))
+        voxels = VoxelSet(self.gpu.tensor(F.pad(nearest_voxels(ellipsoid, VOXELS, SIDE), (1, 0)).int()))
+        self.count("tables of voxels", lambda: tables(voxels))
+        flow = self.network(self.config.latent_flow, LatentFlow)
+        noise = SparseTensor(self.gpu.tensor(unknown(VOXELS, flow.in_channels)), voxels)
+        stages.sample_latents(flow, noise, cond, SAMPLER, NORMALIZATION, self.step("latent flow"))
+        mesh_decoder = self.network(self.config.mesh_decoder, LatentMeshDecoder)
+        self.count("mesh decoder", lambda: mesh_decoder(noise))
+        assert self.config.gaussian_decoder is not None
+        gaussian_decoder = self.network(self.config.gaussian_decoder, LatentGaussianDecoder)
+        self.count("Gaussian decoder", lambda: stages.decode_gaussians(gaussian_decoder, noise))
+
+    def step(self, flow: str) -> Callable[[int, int], None]:
+        """What to call after each step: the first may make tables, the last one counts."""
+        return lambda done, steps: self.note(f"step of the {flow}")
+
+    def extraction(self) -> None:
+        cubes, features = cube_features(ellipsoid, nearest_voxels(ellipsoid, VOXELS, SIDE), SIDE)
+        given = self.gpu.tensor(cubes), self.gpu.tensor(features)
+        self.count("extraction at 256^3", lambda: extract_mesh(*given, 4 * SIDE))
+
+
+@pytest.fixture(scope="module")
+def counts(request: pytest.FixtureRequest) -> dict[str, Count]:
+    with torch.no_grad(), pretended_cuda() as gpu:
+        tables_on(CUDA)  # these are sent once, not for each object
+        counting = Counting(gpu)
+        counting.dense()
+        counting.sparse()
+        counting.extraction()
+    if request.config.getoption("--write-counts"):
+        COUNTS.write_text(json.dumps(table(counting.counts), indent=1) + "\n", "utf-8")
+    return counting.counts
+
+
+def table(counts: dict[str, Count]) -> dict[str, Any]:
+    """The counts as ``scripts.results`` takes them."""
+    about = {
+        "launches": ("kernels that one object launches; of a flow, one step", 0, ""),
+        "waits": ("points at which the program waits for the device", 0, ""),
+        "gigabytes": ("what kernels read and write", 1, " GB"),
+    }
+    columns = {
+        f"{name}{when}": {"meaning": f"{meaning}{told}", "decimals": decimals, "unit": unit}
+        for name, (meaning, decimals, unit) in about.items()
+        for when, told in (("", ""), (" before", ", at commit 8595dab"))
+    }
+    rows = {
+        stage: {
+            f"{name}{when}": getattr(these, name)
+            for when, these in (("", now), (" before", BEFORE[stage]))
+            for name in about
+        }
+        for stage, now in counts.items()
+    }
+    command = "python -m pytest tests/backend/test_full_size_counts.py --write-counts"
+    return {"command": command, "voxels": VOXELS, "columns": columns, "rows": rows}
+
+
+@pytest.mark.parametrize("stage", BUDGETS)
+def test_a_stage_keeps_to_its_budget(counts: dict[str, Count], stage: str) -> None:
+    over = {
+        name: (asked, most)
+        for name, asked, most in zip(Count._fields, counts[stage], BUDGETS[stage], strict=True)
+        if asked > most
+    }
+    assert over == {}
+
+
+def test_tables_and_extraction_wait_ten_times_at_most(counts: dict[str, Count]) -> None:
+    assert counts["tables of voxels"].waits + counts["extraction at 256^3"].waits <= MOST_WAITS
