@@ -100,8 +100,8 @@ class Teacher(NamedTuple):
 class Pipeline:
     """A model in memory.
 
-    With little memory, ``checkpoints`` says for each network where to read its weights: they are in memory only while
-    it is used, so that the peak is the largest network, not the sum of all.
+    With little memory, ``checkpoints`` says for each network where its weights come from: they are on the device only
+    while it is used, so that the peak is the largest network, not the sum of all. A GPU's host keeps them.
     """
 
     folder: Path
@@ -126,15 +126,16 @@ class Pipeline:
         ``verify`` compares the SHA-256 of downloaded weights with the recorded one.
         """
         config, device = model.config, torch.device(device)
+        in_turns = low_memory and device.type != "cpu"  # on the CPU, what is kept would be what was to be saved
 
-        def checkpoint(name: str, kind: type[Network]) -> Checkpoint[Network]:
-            return Checkpoint(model.network(name), kind, device, verify=verify)
+        def checkpoint(name: str, kind: type[Network], keep: bool = False) -> Checkpoint[Network]:
+            return Checkpoint(model.network(name), kind, device, verify=verify, keep=keep)
 
-        image_encoder = checkpoint(config.image_encoder, ImageEncoder)
-        structure_flow = checkpoint(config.structure_flow, StructureFlow)
-        structure_decoder = checkpoint(config.structure_decoder, StructureDecoder)
-        latent_flow = checkpoint(config.latent_flow, LatentFlow)
-        mesh_decoder = checkpoint(config.mesh_decoder, LatentMeshDecoder)
+        image_encoder = checkpoint(config.image_encoder, ImageEncoder, in_turns)
+        structure_flow = checkpoint(config.structure_flow, StructureFlow, in_turns)
+        structure_decoder = checkpoint(config.structure_decoder, StructureDecoder, in_turns)
+        latent_flow = checkpoint(config.latent_flow, LatentFlow, in_turns)
+        mesh_decoder = checkpoint(config.mesh_decoder, LatentMeshDecoder, in_turns)
         checkpoints = (image_encoder, structure_flow, structure_decoder, latent_flow, mesh_decoder)
         gaussians = config.gaussian_decoder
         if not low_memory:

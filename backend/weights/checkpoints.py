@@ -3,17 +3,20 @@
 A network's description is ``{"name": class, "args": {...}}`` (``folders`` says where it and the weights are). The
 network is built from it on the meta device, where tensors have no storage. Then the weights are read tensor by tensor
 into memory that is allocated once, on the target device and in the network's dtypes. So they are never in memory twice:
-the host buffers 1 MB of them at a time. Nothing here runs code from a file: classes come from the registry below,
-weights from safetensors or from pickles that are opened with ``weights_only=True`` (``safetensors_file``).
+the host buffers a few MB of them at a time. Only where networks take turns on a GPU, the host keeps their weights in
+the meantime, in pinned memory, which a GPU reads several times as fast as a file. Nothing here runs code from a file:
+classes come from the registry below, weights from safetensors or from pickles that are opened with
+``weights_only=True`` (``safetensors_file``).
 """
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +51,7 @@ NETWORKS: dict[str, type[nn.Module]] = {
 }
 
 Network = TypeVar("Network", bound=nn.Module)
+log = logging.getLogger(__name__)
 
 #: What a description may ask for: numbers of layers under these names, lists of levels, voxels along a side, and any
 #: other number. TRELLIS has at most 24 layers, 3 levels, 64 voxels and 1024 channels.
@@ -70,14 +74,25 @@ class Checkpoint(Generic[Network]):
 
     network: Network
 
-    def __init__(self, files: NetworkFiles, kind: type[Network], device: torch.device, *, verify: bool = False) -> None:
+    def __init__(
+        self,
+        files: NetworkFiles,
+        kind: type[Network],
+        device: torch.device,
+        *,
+        verify: bool = False,
+        keep: bool = False,
+    ) -> None:
         """Build the network, a ``kind``, and compare its keys with the file's.
 
         On the CPU everything is fp32, because half precision is far slower there. ``verify`` compares the SHA-256 of
-        files that a lock names. Raises CheckpointError.
+        files that a lock names. ``keep``: the host keeps the weights after they were read once, and ``fill`` copies
+        them. Raises CheckpointError.
         """
         self.network = build_network(files.description, kind, half=device.type != "cpu")
         self._device = device
+        self._keep = keep
+        self._kept: _Block | None = None
         self._unfilled = self.network.state_dict()
         self._file = safetensors_at(files.weights, verify=verify)
         with SafetensorsFile(self._file) as stored:
@@ -85,7 +100,27 @@ class Checkpoint(Generic[Network]):
 
     def fill(self) -> None:
         """Read the weights, each straight to the device and to its parameter's dtype. Raises CheckpointError."""
-        weights = _allocate(self._unfilled, self._device)
+        if self._keep and self._kept is None:
+            self._kept = self._read_to_keep()
+        block = _Block.like(self._unfilled, self._device)
+        if self._kept is None:
+            self._read(block.weights)
+        else:
+            block.all.copy_(self._kept.all, non_blocking=True)  # what uses it is queued behind it
+        self.network.load_state_dict(block.weights, assign=True)
+
+    def _read_to_keep(self) -> _Block | None:
+        """The weights in the host's memory; None if it has no room for them. Raises CheckpointError."""
+        try:
+            block = _Block.like(self._unfilled, torch.device("cpu"), pinned=self._device.type == "cuda")
+        except RuntimeError as error:  # that is what torch raises for it
+            log.warning("%s is read again for each object: no memory to keep it in: %s", self._file, error)
+            self._keep = False
+            return None
+        self._read(block.weights)
+        return block
+
+    def _read(self, weights: Mapping[str, Tensor]) -> None:
         with SafetensorsFile(self._file) as stored:
             pieces: dict[str, Tensor] = {}
             for key, names in self._parts(stored).items():
@@ -93,7 +128,6 @@ class Checkpoint(Generic[Network]):
             for name in sorted(pieces, key=lambda name: stored.tensors[name].start):
                 stored.read(name, pieces[name])
         _require_finite(self._file, weights)
-        self.network.load_state_dict(weights, assign=True)
 
     def empty(self) -> None:
         """Return the weights' memory to the system."""
@@ -177,23 +211,32 @@ def _require_modest(config: Path, args: Mapping[str, Any]) -> None:
                 raise CheckpointError(f'{config}: "{key}" must be at most {most}, not {one!r:.40}.')
 
 
-def _allocate(like: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    """Tensors with the keys, shapes and dtypes of ``like``, uninitialised, in one piece of memory.
+class _Block(NamedTuple):
+    """Uninitialised tensors in one piece of memory.
 
     One piece goes back to the system as a whole when the network is freed. Hundreds of small ones would stay on the C
-    library's heap, and a second network would add to them.
+    library's heap, and a second network would add to them. And it is copied to a GPU at once.
     """
-    starts, size = {}, 0
-    for key, tensor in like.items():
-        starts[key] = size
-        size += -(-tensor.nbytes // _ALIGNMENT) * _ALIGNMENT
-    storage = torch.UntypedStorage(size, device=device)
-    return {
-        key: torch.empty(0, dtype=tensor.dtype, device=device).set_(
-            storage, starts[key] // tensor.itemsize, tensor.shape, _strides(tensor.shape)
-        )
-        for key, tensor in like.items()
-    }
+
+    all: Tensor  # [bytes] uint8
+    weights: dict[str, Tensor]
+
+    @classmethod
+    def like(cls, tensors: Mapping[str, Tensor], device: torch.device, *, pinned: bool = False) -> _Block:
+        """With the keys, shapes and dtypes of ``tensors``. ``pinned``: on the host, where a GPU can read it."""
+        starts, size = {}, 0
+        for key, tensor in tensors.items():
+            starts[key] = size
+            size += -(-tensor.nbytes // _ALIGNMENT) * _ALIGNMENT
+        memory = torch.empty(size, dtype=torch.uint8, device=device, pin_memory=pinned)
+        storage = memory.untyped_storage()
+        weights = {
+            key: torch.empty(0, dtype=tensor.dtype, device=device).set_(
+                storage, starts[key] // tensor.itemsize, tensor.shape, _strides(tensor.shape)
+            )
+            for key, tensor in tensors.items()
+        }
+        return cls(memory, weights)
 
 
 def _strides(shape: torch.Size) -> tuple[int, ...]:

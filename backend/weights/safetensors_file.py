@@ -36,8 +36,8 @@ from .suffixes import SAFETENSORS, pickle_at, with_suffix
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 _DTYPE_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
-#: Size in bytes of the buffer through which a tensor is read.
-_BUFFER = 1 << 20
+#: Size in bytes of the buffer through which a tensor is read, and of the pinned one for a GPU, where each piece waits.
+_BUFFER, _PINNED_BUFFER = 1 << 20, 1 << 24
 
 #: The largest header that is read, in bytes: of some 50,000 tensors. The safetensors library reads ten times as much,
 #: which could become gigabytes of Python's objects.
@@ -99,9 +99,10 @@ class SafetensorsFile:
         """Pieces of a contiguous ``tensor``, each with the file's content for it, valid until the next piece."""
         stored, flat = self.tensors[key], tensor.view(-1)
         if not len(self._buffer):
-            self._buffer = torch.empty(_BUFFER, dtype=torch.uint8)
+            size = _PINNED_BUFFER if tensor.is_cuda else _BUFFER
+            self._buffer = torch.empty(size, dtype=torch.uint8, pin_memory=tensor.is_cuda)
         self._stream.seek(stored.start)
-        for piece in flat.split(_BUFFER // stored.dtype.itemsize):
+        for piece in flat.split(len(self._buffer) // stored.dtype.itemsize):
             part = self._buffer[: len(piece) * stored.dtype.itemsize]
             self._fill(part.numpy().data)
             yield piece, part.view(stored.dtype)

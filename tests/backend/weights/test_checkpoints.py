@@ -18,7 +18,9 @@ from backend.models.structure_flow import StructureFlow
 from backend.models.structure_vae import StructureDecoder
 from backend.protocol import Settings
 from backend.store.catalog import find_model
-from backend.weights.checkpoints import load_network
+from backend.weights import checkpoints
+from backend.weights.checkpoints import Checkpoint, load_network
+from backend.weights.folders import NetworkFiles
 from tests.fakes.tiny_model import write_tiny_model
 
 CPU = torch.device("cpu")
@@ -253,3 +255,39 @@ def test_an_unknown_model_is_refused(name: str) -> None:
 
 def test_a_model_is_found_by_its_folder(model: Path) -> None:
     assert find_model(str(model)) == model.resolve()
+
+
+def kept(model: Path) -> Checkpoint[StructureFlow]:
+    return Checkpoint(NetworkFiles.at(model / "ckpts" / "structure_flow"), StructureFlow, CPU, keep=True)
+
+
+def test_kept_weights_are_read_once(model: Path) -> None:
+    flow = kept(model)
+    with flow.filled() as network:
+        first = {key: tensor.clone() for key, tensor in network.state_dict().items()}
+    assert all(tensor.is_meta for tensor in flow.network.state_dict().values())
+    (model / "ckpts" / "structure_flow.safetensors").unlink()
+    for _ in range(2):
+        with flow.filled() as network:
+            for key, tensor in network.state_dict().items():
+                assert torch.equal(tensor, first[key])
+                tensor.zero_()  # what is kept is a copy
+
+
+def test_weights_that_cannot_be_kept_are_read_again(
+    model: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As on a computer with less memory than the card."""
+    like = checkpoints._Block.like
+
+    def no_room(*given: Any, pinned: bool | None = None) -> Any:
+        if pinned is not None:
+            raise RuntimeError("CUDA error: out of memory")
+        return like(*given)
+
+    monkeypatch.setattr(checkpoints._Block, "like", no_room)
+    flow = kept(model)
+    for _ in range(2):
+        with flow.filled() as network:
+            assert not any(tensor.is_meta for tensor in network.state_dict().values())
+    assert [record.message.count("read again for each object") for record in caplog.records] == [1]
