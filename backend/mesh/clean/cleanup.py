@@ -16,7 +16,7 @@ from ..base.vectors import corners_of, cross, dot, minus
 
 DUST = 1e-3  # components with less than this share of the total area are dropped
 
-SCRAP = 1e-2  # those below this share of the largest one's area stay only if they are closed and near a larger one
+SCRAP = 2e-2  # those below this share of the largest one's area stay only if they are closed and near a larger one
 GAP = 0.05  # how near, relative to the longest side of the mesh's bounding box
 
 AnyMesh = TypeVar("AnyMesh", bound=Mesh)
