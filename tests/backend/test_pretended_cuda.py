@@ -13,6 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils._device import _device_constructors
 
 from backend import stages
 from backend.config import Normalization, SamplerSettings
@@ -181,6 +182,16 @@ def test_sealing_an_object_without_leaks(gpu: Gpu) -> None:
     cubes, features = shell(gpu)
     sealed = within(gpu, "seal", lambda: seal_cubes(cubes, features, 4 * SIDE))
     assert sealed[0] is cubes
+
+
+def test_what_is_made_on_the_host_is_there_whatever_the_default_device() -> None:
+    """PyTorch looks for its constructors once, in most processes before there is a pretended device."""
+    _device_constructors.cache_clear()
+    with torch.device("meta"):
+        assert torch.tensor([1.0]).is_meta
+        with pretended_cuda():
+            assert torch.tensor([1.0], device="cpu").tolist() == [1.0]
+            assert torch.tensor([1.0], device=CUDA).tolist() == [1.0]
 
 
 def test_the_fake_refuses_two_devices_and_counts_waits(gpu: Gpu) -> None:

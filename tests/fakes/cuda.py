@@ -384,8 +384,9 @@ def _tensor(plain: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """``torch.tensor`` makes the tensor on the host and sends it."""
 
     def tensor(data: Any, *, dtype: Any = None, device: Any = None, **options: Any) -> Tensor:
-        made = plain(data, dtype=dtype, **options)
-        return made if device is None else made.to(device)
+        if device is None or torch.device(device).type != "cuda":
+            return plain(data, dtype=dtype, device=device, **options)
+        return plain(data, dtype=dtype, device=CPU, **options).to(device)
 
     return tensor
 
