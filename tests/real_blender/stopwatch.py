@@ -3,8 +3,8 @@
 Wall time is what an artist feels; CPU time of the thread is what the add-on is answerable for on a busy machine. Time
 in calls that are counted themselves, such as the import of a result within a timer's tick, is theirs alone.
 
-On a machine that other work shares, one and the same call takes three times its CPU time now and then. So a function is
-held to its ``usual`` time: its longest call but for one in each full hundred. The longest of all is told beside it.
+On a machine that other work shares, one and the same call takes several times its CPU time now and then. So a function
+is held to its ``usual`` time: its longest call but for one in each full hundred. The longest of all is told beside it.
 """
 
 from __future__ import annotations
