@@ -1,5 +1,7 @@
 """Reduce the number of faces: collapse edges by quadric error (Garland and Heckbert 1997).
 
+Of a large mesh, most vertices go before that, patch by patch (see ``cluster``), which is much faster.
+
 Colours are ignored: the texture is baked from the raw surface, so that borders between colours are as sharp on large
 faces as on small ones.
 """
@@ -20,6 +22,7 @@ from ..sound.mend import mended, parted
 from ..sound.patch import patched
 from ..sound.shells import Shells
 from .cleanup import SCRAP
+from .cluster import clustered
 from .manifold import manifold, used
 
 STEP = 4  # with an error bound, the number of faces falls by this factor until the bound is exceeded
@@ -30,6 +33,10 @@ REFINEMENTS = 5  # then the interval in which the bound is exceeded is halved th
 #: better ones are left: with 4 the surface is 2 to 6 times as close in the same time (``bench.py --stage finish``), but
 #: its last threshold leaves some hundred faces that 7 collapses.
 AGGRESSION, LAST_AGGRESSION = 4, 7
+#: Meshes with more faces than this, and than so many times the target, are clustered first. That leaves so many times
+#: the target to the library: half as many, and what is left has not enough places to choose from. With few faces the
+#: threshold can grow slowly; with 4, too much would be collapsed in its last round, where that has come by then.
+LARGE, MANY, LEFT, CLUSTERED_AGGRESSION = 100_000, 6, 4, 3
 SAMPLES = 20_000  # vertices of the raw mesh whose distances are measured
 #: The library keeps its mesh in global variables between its internal calls: threads would get each other's meshes.
 _library = threading.Lock()
@@ -89,6 +96,10 @@ def simplified(
         The mesh; closed if the given one was. If that is sound, so is this. Of a mesh with no more than ``target``
         faces, only those that are at fault are changed.
     """
+    if max_error is None and len(faces) > max(LARGE, MANY * target):
+        made = _made(*_clustered(vertices, faces, target), check, False)
+        if made.sound and ENOUGH * target <= len(made.faces) <= target:
+            return made
     coarse = _to(vertices, faces, target, max_error)
     made = _made(*coarse, check, len(coarse[1]) == len(faces))
     bound = max(target, len(coarse[1])) if max_error is not None else target
@@ -150,7 +161,13 @@ def _to(vertices: np.ndarray, faces: np.ndarray, target: int, max_error: float |
     return finest
 
 
-def _collapse(vertices: np.ndarray, faces: np.ndarray, target: int) -> tuple[np.ndarray, np.ndarray]:
+def _clustered(vertices: np.ndarray, faces: np.ndarray, target: int) -> tuple[np.ndarray, np.ndarray]:
+    return _collapse(*clustered(vertices, faces, LEFT * target), target, CLUSTERED_AGGRESSION)
+
+
+def _collapse(
+    vertices: np.ndarray, faces: np.ndarray, target: int, least: int = AGGRESSION
+) -> tuple[np.ndarray, np.ndarray]:
     import fast_simplification
 
     if len(faces) <= target:
@@ -159,7 +176,7 @@ def _collapse(vertices: np.ndarray, faces: np.ndarray, target: int) -> tuple[np.
     low, high = vertices.min(axis=0).astype(np.float64), vertices.max(axis=0).astype(np.float64)
     size = max(float((high - low).max()), 1e-30)
     points, triangles = (vertices - low) / size, faces.astype(np.int32)
-    for aggression in (AGGRESSION, LAST_AGGRESSION):
+    for aggression in (least, LAST_AGGRESSION):
         with _library:
             points, triangles = fast_simplification.simplify(points, triangles, target_count=target, agg=aggression)
         if len(triangles) <= target:
