@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -172,7 +173,15 @@ class Pipeline:
         structure, latents = self.config.structure_sampler, self.config.latent_sampler
         return structure.overridden(settings), latents.overridden(settings)
 
-    def generate(
+    def generate(self, images: Sequence[Image.Image], settings: Settings, **more: Any) -> Generated:
+        """Make one object from one or several RGBA images of it. ``more`` and the errors are those of ``begin``.
+
+        The same images, settings and device give the same bytes, unless the first structure was not good: how often it
+        is sampled again depends on time (``_structure``).
+        """
+        return self.begin(images, settings, **more)()
+
+    def begin(
         self,
         images: Sequence[Image.Image],
         settings: Settings,
@@ -183,29 +192,21 @@ class Pipeline:
         kept: Kept | None = None,
         guide: np.ndarray | None = None,
         edits: Sequence[Edit] = (),
-    ) -> Generated:
-        """Make one object from one or several RGBA images of it.
+    ) -> Callable[[], Generated]:
+        """Do all of ``generate`` but finishing the object. Returns a function that finishes it.
 
-        The same images, settings and device give the same bytes, unless the first structure was not good: how often it
-        is sampled again depends on time (``_structure``). ``kept``, ``guide`` and ``edits`` are as in ``reconstruct``.
+        Any thread may call that while this model makes the next object: it needs nothing of the model or its device.
 
         ``check()`` is called before every block of every network and often while finishing; an exception that it raises
-        ends the job and leaves the model unchanged. ``on_preview`` gets the mesh as soon as it is decoded.
+        ends the job and leaves the model unchanged. ``on_preview`` gets the mesh as soon as it is decoded. ``kept``,
+        ``guide`` and ``edits`` are as in ``reconstruct``.
 
-        Raises GenerationError, and SettingsError for settings that this model does not support.
+        Both raise GenerationError, and ``begin`` SettingsError for settings that this model does not support.
         """
         clock = Clock(self.device, on_progress, check)
         made = self.reconstruct(images, settings, clock, on_preview, guide=guide, edits=edits, kept=kept)
-        with clock.stage("finish"):
-            mesh = finish_mesh(made.raw, made.gaussians, images, settings, check)
-        counts = {"images": len(images), "voxels": made.voxels, "raw_faces": len(made.raw.faces)} | mesh.counts
-        wanted = settings.faces if settings.max_error is None else None
         guided = guide is not None and settings.shape_strength > 0
-        on_views = note_on_views(mesh.views, guided=guided)
-        notes = [made.note, on_views, note_on_surface(mesh, wanted, settings.quads)]
-        if settings.roughness == "estimated":
-            notes.append(note_on_roughness(mesh.roughness))
-        return Generated(mesh, made.raw, made.gaussians, clock.seconds, counts, " ".join(filter(None, notes)))
+        return partial(_finished, made, images, settings, clock.without_device(), guided=guided)
 
     def reconstruct(
         self,
@@ -219,7 +220,7 @@ class Pipeline:
         edits: Sequence[Edit] = (),
         kept: Kept | None = None,
     ) -> Reconstruction:
-        """Run all stages but the last. Voxels are [N, 3], on the grid of ``latent_flow.resolution``.
+        """Run all stages but the last; its result is in main memory. Voxels are [N, 3], on ``latent_flow.resolution``.
 
         The voxels ``structure``, if given, replace a sampled one. Those of a ``guide`` do so with a ``shape_strength``
         of 1; with less, their latents are noised and sampled from there; with 0 they change nothing. Then the object is
@@ -236,19 +237,20 @@ class Pipeline:
             guide = None
         guided = None if guide is None else (settings.shape_strength, guide.tobytes())
         made_by = (self.samplers(settings), settings.seed, settings.gaussians, settings.retry_seconds)
-        fresh: list[Reconstruction] = []
+        shown: list[RawMesh] = []
+
+        def show(raw: RawMesh) -> None:
+            shown.append(raw)
+            on_preview(raw)
 
         def make() -> Reconstruction:
-            fresh.append(
-                self._reconstruct(images, images_key, settings, clock, on_preview, structure, guide, edits, kept)
-            )
-            return in_main_memory(fresh[0])
+            made = self._reconstruct(images, images_key, settings, clock, show, structure, guide, edits, kept)
+            return in_main_memory(made)
 
         voxels = None if structure is None else structure.tobytes()
         made = kept.get(("object", images_key, made_by, voxels, guided, tuple(edits)), make)
-        if fresh:
-            return fresh[0]
-        on_preview(made.raw)
+        if not shown:
+            on_preview(made.raw)
         return made
 
     @torch.inference_mode()
@@ -466,6 +468,19 @@ class Pipeline:
         network = self.gaussian_decoder.network
         with interruptible([network], clock.check), self.gaussian_decoder.filled():
             return decode_gaussians(network, latents)
+
+
+def _finished(
+    made: Reconstruction, images: Sequence[Image.Image], settings: Settings, clock: Clock, *, guided: bool
+) -> Generated:
+    with clock.stage("finish"):
+        mesh = finish_mesh(made.raw, made.gaussians, images, settings, clock.check)
+    counts = {"images": len(images), "voxels": made.voxels, "raw_faces": len(made.raw.faces)} | mesh.counts
+    wanted = settings.faces if settings.max_error is None else None
+    notes = [made.note, note_on_views(mesh.views, guided=guided), note_on_surface(mesh, wanted, settings.quads)]
+    if settings.roughness == "estimated":
+        notes.append(note_on_roughness(mesh.roughness))
+    return Generated(mesh, made.raw, made.gaussians, clock.seconds, counts, " ".join(filter(None, notes)))
 
 
 def _teacher(model: ModelFolder, device: torch.device, verify: bool) -> Teacher | None:

@@ -26,6 +26,12 @@ class Clock:
         self.check = check
         self._device, self._on_progress = device, on_progress
 
+    def without_device(self) -> Clock:
+        """The same clock for what runs on the processor. It waits for no device, where others may be at work."""
+        clock = Clock(torch.device("cpu"), self._on_progress, self.check)
+        clock.seconds = self.seconds
+        return clock
+
     @contextmanager
     def stage(self, name: str, steps: int = 1) -> Iterator[Callable[[int, int], None]]:
         """Run a stage of ``steps`` steps; yields a function to call after each."""

@@ -7,6 +7,7 @@ close to the mesh, with colours, and these are baked onto the mesh.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,7 +39,7 @@ def load_mesh(path: Path) -> GivenMesh:
         raise SettingsError("mesh_unusable", f"The mesh {error}.", "Choose an object with faces.") from error
 
 
-def retexture(
+def begin(
     pipeline: Pipeline,
     mesh: GivenMesh,
     images: Sequence[Image.Image],
@@ -48,8 +49,8 @@ def retexture(
     on_preview: Callable[[RawMesh], None] = lambda raw: None,
     check: Check = lambda: None,
     kept: Kept | None = None,
-) -> Generated:
-    """Make a texture for ``mesh``, moved into the cube.
+) -> Callable[[], Generated]:
+    """Begin a texture for ``mesh``, moved into the cube. Returns a function that finishes it, as ``Pipeline.begin``.
 
     It is kept one voxel away from the cube's sides, where a surface would be cut off. ``settings.faces``,
     ``normal_map`` and ``ambient_occlusion`` have no effect. The other arguments, the result and the errors are those of
@@ -60,8 +61,19 @@ def retexture(
     mesh = mesh.in_cube(1 - 2 / resolution)
     voxels = surface_voxels(mesh.vertices, mesh.faces, resolution)
     made = pipeline.reconstruct(images, settings, clock, on_preview, structure=voxels, kept=kept)
+    return partial(_finished, mesh, made, images, settings, clock.without_device())
+
+
+def retexture(pipeline: Pipeline, mesh: GivenMesh, images: Sequence[Image.Image], settings: Settings) -> Generated:
+    """Make a texture for ``mesh``. The arguments are those of ``begin``."""
+    return begin(pipeline, mesh, images, settings)()
+
+
+def _finished(
+    mesh: GivenMesh, made: Reconstruction, images: Sequence[Image.Image], settings: Settings, clock: Clock
+) -> Generated:
     with clock.stage("finish"):
-        painted, told = paint(mesh, made, images, settings, check)
+        painted, told = paint(mesh, made, images, settings, clock.check)
     counts = {"images": len(images), "voxels": made.voxels, "raw_faces": len(made.raw.faces)} | painted.counts
     notes = " ".join(filter(None, [told, made.note, note_on_views(painted.views)]))
     return Generated(painted, made.raw, made.gaussians, clock.seconds, counts, notes)

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import protocol
+from .. import protocol, retexture
 from ..errors import SettingsError
 from ..formats import TEXTURES
 from ..guide import Guide, edits_of
@@ -26,9 +26,9 @@ from ..kept import Kept
 from ..mesh import RawMesh
 from ..mesh.given import GivenMesh
 from ..mesh.paint.paint import View
-from ..pipeline import Pipeline
+from ..pipeline import Generated, Pipeline
 from ..protocol import Settings
-from ..retexture import load_mesh, retexture
+from ..retexture import load_mesh
 from .cutouts import is_point
 from .outputs import TILE_ENDINGS, Place, certificate_of, check_print, write_asset, write_notes, write_raw
 from .warm_models import WarmModels
@@ -45,7 +45,12 @@ Check = Callable[[], None]
 NOT_ASKED_FOR = ("arrays", "glb", *TEXTURES, *TILE_ENDINGS)
 
 
-def run(
+def run(request: protocol.Generate, models: WarmModels, **more: Any) -> protocol.Result:
+    """Run a request. The arguments and the errors are those of ``begin``."""
+    return begin(request, models, **more).finish()
+
+
+def begin(
     request: protocol.Generate,
     models: WarmModels,
     *,
@@ -54,8 +59,9 @@ def run(
     check: Check,
     kept: Kept | None = None,
     durable: bool = False,
-) -> protocol.Result:
-    """Run a request. ``check()`` is called often, and ends the job by raising. ``kept`` has cut-outs of images.
+) -> Begun:
+    """Run a request as far as it needs the model. ``check()`` is called often, and ends the job by raising. ``kept``
+    has cut-outs of images.
 
     With ``durable`` the asset is on the disk before its files get their names.
 
@@ -72,49 +78,71 @@ def run(
     shape = shape_of(request)
     opened = time.perf_counter()
     pipeline = models.get(request.model, low_memory=request.low_memory)
-    loaded = time.perf_counter()
+    timings = {"load": time.perf_counter() - opened}
     check()
 
     def preview(raw: RawMesh) -> None:
         on_preview(write_raw(place, raw))
         timings["preview"] = time.perf_counter() - started
 
-    timings: dict[str, float] = {}
     guide = shape.guide(pipeline.latent_flow.resolution)
     if mesh is None:
-        make = partial(pipeline.generate, guide=guide, edits=shape.edits)
+        make = partial(pipeline.begin, guide=guide, edits=shape.edits)
     else:
-        make = partial(retexture, pipeline, mesh)
-    generated = make(images, settings, on_progress=on_progress, on_preview=preview, check=check, kept=models.kept)
-    timings |= generated.timings | {"load": loaded - opened}
-    timings["prepare"] = timings.get("prepare", 0.0) + opened - started
-
-    written = time.perf_counter()
+        make = partial(retexture.begin, pipeline, mesh)
+    finished = make(images, settings, on_progress=on_progress, on_preview=preview, check=check, kept=models.kept)
     carried_out = carried_out_by(request, pipeline, settings, shape)
-    printed = check_print(generated, settings, check)
-    files = write_asset(place, generated, settings, durable=durable, check=check, printed=printed)
-    cameras = tuple(_camera(view) for view in generated.mesh.views)
-    certificate = certificate_of(generated.mesh)
-    write_notes(place, carried_out, generated.counts, cameras, certificate)
-    timings["write"] = time.perf_counter() - written
-    timings["total"] = time.perf_counter() - started
-    return protocol.Result(
-        job=request.job,
-        arrays=str(files["arrays"]),
-        texture=str(files["texture"]),
-        glb=str(files["glb"]),
-        timings={name: round(seconds, 4) for name, seconds in timings.items()},
-        counts=generated.counts,
-        settings=carried_out,
-        normal_map=str(files.get("normal_map", "")),
-        occlusion=str(files.get("occlusion", "")),
-        tiles={kind: str(place.tiles(kind)) for kind in TEXTURES if settings.udim and kind in files},
-        raw=str(place.raw_arrays) if settings.keep_raw else "",
-        files={kind: str(path) for kind, path in files.items() if kind not in NOT_ASKED_FOR},
-        note=" ".join(filter(None, [*notes, generated.note, printed.note if printed is not None else ""])),
-        cameras=cameras,
-        certificate=certificate,
-    )
+    timings["prepare"] = opened - started
+    return Begun(request.job, place, settings, carried_out, notes, finished, check, durable, started, timings)
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A job that needs its model no more. Its object is made, but not finished."""
+
+    job: str
+    place: Place
+    settings: Settings
+    carried_out: dict[str, Any]
+    notes: list[str]  # on its images
+    finished: Callable[[], Generated]
+    check: Check
+    durable: bool
+    started: float
+    timings: dict[str, float]  # of what ``finished`` does not time
+
+    def finish(self) -> protocol.Result:
+        """Finish the object and write its files, in any thread. Raises as ``begin`` does."""
+        place, settings, check = self.place, self.settings, self.check
+        generated = self.finished()
+        timings = generated.timings | self.timings
+        timings["prepare"] += generated.timings.get("prepare", 0.0)
+
+        written = time.perf_counter()
+        printed = check_print(generated, settings, check)
+        files = write_asset(place, generated, settings, durable=self.durable, check=check, printed=printed)
+        cameras = tuple(_camera(view) for view in generated.mesh.views)
+        certificate = certificate_of(generated.mesh)
+        write_notes(place, self.carried_out, generated.counts, cameras, certificate)
+        timings["write"] = time.perf_counter() - written
+        timings["total"] = time.perf_counter() - self.started
+        return protocol.Result(
+            job=self.job,
+            arrays=str(files["arrays"]),
+            texture=str(files["texture"]),
+            glb=str(files["glb"]),
+            timings={name: round(seconds, 4) for name, seconds in timings.items()},
+            counts=generated.counts,
+            settings=self.carried_out,
+            normal_map=str(files.get("normal_map", "")),
+            occlusion=str(files.get("occlusion", "")),
+            tiles={kind: str(place.tiles(kind)) for kind in TEXTURES if settings.udim and kind in files},
+            raw=str(place.raw_arrays) if settings.keep_raw else "",
+            files={kind: str(path) for kind, path in files.items() if kind not in NOT_ASKED_FOR},
+            note=" ".join(filter(None, [*self.notes, generated.note, printed.note if printed is not None else ""])),
+            cameras=cameras,
+            certificate=certificate,
+        )
 
 
 def fraction(stage: str, step: int, steps: int) -> float:

@@ -1,7 +1,9 @@
-"""The backend process: requests on stdin, messages on stdout, one job at a time, models kept warm.
+"""The backend process: requests on stdin, messages on stdout, jobs in their order, models kept warm.
 
-The main thread runs jobs. A reader thread keeps reading meanwhile, so that a cancel arrives in the middle of a sampling
-step, and the end of stdin (Blender has gone) ends the process at once. A third thread makes cut-outs (``cutouts``).
+The main thread runs jobs as far as they need the model. Then another one finishes them, while the main thread takes the
+next job if there is one (``finisher``). A reader thread keeps reading meanwhile, so that a cancel arrives in the middle
+of a sampling step, and the end of stdin (Blender has gone) ends the process at once. One more makes cut-outs
+(``cutouts``).
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, BinaryIO
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from .. import protocol
 from ..config import version
@@ -24,12 +27,15 @@ from ..kept import Kept
 from ..memory import give_back, share_one_arena
 from . import log
 from .cutouts import Cutouts
+from .finisher import Finisher
 from .model_list import usable_models
 
 if TYPE_CHECKING:
     import torch
 
     from .warm_models import WarmModels
+
+Made = TypeVar("Made")
 
 #: Seconds that a running job has to notice that stdin has closed. After that the process ends without waiting for it.
 EXIT_GRACE = 1.0
@@ -106,17 +112,51 @@ def warm_up(device: torch.device) -> None:
 
 
 def _answer(inbox: Inbox, outbox: Outbox, models: WarmModels, kept: Kept) -> None:
-    while (request := inbox.next()) is not None:
-        if isinstance(request, protocol.Unload):
+    finisher = Finisher()
+    while (turn := inbox.next()) is not None:
+        if isinstance(turn, protocol.Unload):
             models.release()
             outbox.send(protocol.Unloaded())
-        else:
-            message = carry_out(request, models, check=inbox.check, send=outbox.send, kept=kept)
-            inbox.finished()
-            outbox.send(message)
-            give_back()  # else what a job leaves between the next one's blocks grows for hundreds of jobs
-            if isinstance(message, protocol.Error) and message.code == protocol.DEVICE_LOST:
-                return  # the next process gets the device anew
+            continue
+        message = _take(turn, inbox, outbox, models, kept, finisher)
+        if message is None:  # it is being finished
+            continue
+        lost = isinstance(message, protocol.Error) and message.code == protocol.DEVICE_LOST
+        if lost:
+            finisher.wait()  # what needs the device no more is not lost with it
+        _end(turn, message, inbox, outbox)
+        if lost:
+            return  # the next process gets the device anew
+    finisher.wait()  # else what it writes would be left half written
+
+
+def _take(
+    turn: Turn, inbox: Inbox, outbox: Outbox, models: WarmModels, kept: Kept, finisher: Finisher
+) -> protocol.Message | None:
+    """Run a job as far as it needs the model, and have it finished. Returns the message that ends it, if it has ended.
+
+    With little memory, its job is the only one.
+    """
+    request = turn.request
+
+    def work() -> protocol.Message | None:
+        if request.low_memory:
+            finisher.wait(turn.check)
+        begun = begin(request, models, check=turn.check, send=outbox.send, kept=kept)
+        if isinstance(begun, protocol.Message):
+            return begun
+        finisher.take(lambda: _end(turn, begun(), inbox, outbox), turn.check)
+        if request.low_memory:
+            finisher.wait()
+        return None
+
+    return _answered(request, models, work)
+
+
+def _end(turn: Turn, message: protocol.Message, inbox: Inbox, outbox: Outbox) -> None:
+    inbox.end(turn)
+    outbox.send(message)
+    give_back()  # else what a job leaves between the next one's blocks grows for hundreds of jobs
 
 
 def carry_out(
@@ -127,13 +167,26 @@ def carry_out(
     send: Callable[[protocol.Message], None],
     kept: Kept | None = None,
 ) -> protocol.Message:
-    """Run a job and return the one message that ends it. Never raises: the process stays alive for the next job.
+    """Run a job and return the one message that ends it. The arguments are those of ``begin``."""
+    begun = begin(request, models, check=check, send=send, kept=kept)
+    return begun if isinstance(begun, protocol.Message) else begun()
 
-    ``check()`` ends the job by raising JobCancelled, and ``send`` gets its progress, its preview and its candidates.
-    ``kept`` has cut-outs of images.
+
+def begin(
+    request: protocol.Generate,
+    models: WarmModels,
+    *,
+    check: Callable[[], None],
+    send: Callable[[protocol.Message], None],
+    kept: Kept | None = None,
+) -> protocol.Message | Callable[[], protocol.Message]:
+    """Run a job as far as it needs the model. Returns a function that finishes it in any thread, and itself returns the
+    one message that ends the job; or this message, if the job has ended already.
+
+    Neither ever raises: the process stays alive for the next job. ``check()`` ends the job by raising JobCancelled, and
+    ``send`` gets its progress, its preview and its candidates. ``kept`` has cut-outs of images.
     """
     from . import explore, job
-    from .device import is_lost
 
     def progress(stage: str, step: int, steps: int) -> None:
         send(protocol.Progress(request.job, stage, job.fraction(stage, step, steps), step, steps))
@@ -141,10 +194,23 @@ def carry_out(
     def preview(path: os.PathLike[str]) -> None:
         send(protocol.Preview(request.job, os.fspath(path)))
 
-    try:
+    def work() -> protocol.Message | Callable[[], protocol.Message]:
         if request.seeds:
             return explore.run(request, models, on_progress=progress, on_candidate=send, check=check, kept=kept)
-        return job.run(request, models, on_progress=progress, on_preview=preview, check=check, kept=kept)
+        begun = job.begin(request, models, on_progress=progress, on_preview=preview, check=check, kept=kept)
+        return lambda: _answered(request, models, begun.finish)
+
+    return _answered(request, models, work)
+
+
+def _answered(
+    request: protocol.Generate, models: WarmModels, work: Callable[[], Made]
+) -> Made | protocol.Cancelled | protocol.Error:
+    """What ``work`` returns; or the message that ends the job, if it raises."""
+    from .device import is_lost
+
+    try:
+        return work()
     except JobCancelled:
         return protocol.Cancelled(request.job)
     except Exception as error:  # a job may fail in any way: Blender is told why, and the process keeps serving
@@ -182,6 +248,19 @@ class Outbox:
                 print(f"nobody reads the messages any more: {error}", file=sys.stderr, flush=True)
 
 
+@dataclass(eq=False)
+class Turn:
+    """A job that is being carried out, from when it is taken until its last message."""
+
+    request: protocol.Generate
+    cancelled: bool = False
+
+    def check(self) -> None:
+        """Raise JobCancelled if the job should end."""
+        if self.cancelled:
+            raise JobCancelled
+
+
 class Inbox:
     """Requests in order of arrival, and which of them have been cancelled since."""
 
@@ -190,8 +269,7 @@ class Inbox:
         self._cutouts = cutouts
         self._changed = threading.Condition()
         self._waiting: deque[protocol.Generate | protocol.Unload] = deque()
-        self._running: str | None = None
-        self._cancelled = False  # the running job
+        self._turns: list[Turn] = []
         self._closed = False
 
     # --- the reader thread ---
@@ -209,6 +287,8 @@ class Inbox:
             self._receive(request)
         with self._changed:
             self._closed = True
+            for turn in self._turns:
+                turn.cancelled = True
             self._changed.notify()
         time.sleep(EXIT_GRACE)
         os._exit(0)  # reached only if the main thread is in one long call: otherwise it has ended the process by now
@@ -229,10 +309,12 @@ class Inbox:
             self._changed.notify()
 
     def _cancel(self, job: object) -> None:
-        """Drop a waiting job at once, or mark the running one. A job that has just ended needs no further answer."""
+        """Drop a waiting job at once, or mark a running one. A job that has just ended needs no further answer."""
         with self._changed:
-            if job == self._running:
-                self._cancelled = True
+            running = [turn for turn in self._turns if turn.request.job == job]
+            for turn in running:
+                turn.cancelled = True
+            if running:
                 return
             waiting = [r for r in self._waiting if isinstance(r, protocol.Generate) and r.job == job]
             for request in waiting:
@@ -240,28 +322,24 @@ class Inbox:
         for request in waiting:
             self._outbox.send(protocol.Cancelled(request.job))
 
-    # --- the main thread ---
+    # --- the threads that carry jobs out ---
 
-    def next(self) -> protocol.Generate | protocol.Unload | None:
+    def next(self) -> Turn | protocol.Unload | None:
         """Wait for the next request; None when there will be no more."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed)
             if self._closed:
                 return None
             request = self._waiting.popleft()
-            self._running = request.job if isinstance(request, protocol.Generate) else None
-            self._cancelled = False
-            return request
+            if isinstance(request, protocol.Unload):
+                return request
+            self._turns.append(Turn(request))
+            return self._turns[-1]
 
-    def check(self) -> None:
-        """Raise JobCancelled if the running job should end."""
-        if self._cancelled or self._closed:
-            raise JobCancelled
-
-    def finished(self) -> None:
-        """The running job is over; a cancel that comes now is too late."""
+    def end(self, turn: Turn) -> None:
+        """A job is over; a cancel that comes now is too late."""
         with self._changed:
-            self._running = None
+            self._turns.remove(turn)
 
 
 def claim_standard_streams() -> tuple[BinaryIO, BinaryIO]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 
 import torch
 
@@ -18,7 +19,8 @@ KEPT_BYTES = 768 << 20
 class WarmModels:
     """The model that stays warm between jobs. Asking for another one releases it first, with what it has made.
 
-    ``verify`` compares the SHA-256 of downloaded weights with the recorded one whenever a model is loaded.
+    Threads may share it. ``verify`` compares the SHA-256 of downloaded weights with the recorded one whenever a model
+    is loaded.
     """
 
     def __init__(self, device: torch.device, *, verify: bool = False) -> None:
@@ -27,22 +29,25 @@ class WarmModels:
         self._loaded: Pipeline | None = None
         self._key: tuple[object, ...] = ()  # what was loaded, and how
         self.kept = Kept(KEPT_BYTES)
+        self._alone = threading.RLock()
 
     def get(self, name: str, *, low_memory: bool = False) -> Pipeline:
         """The pipeline for a model's name or folder, reloaded if its files have changed. Raises CheckpointError."""
         folder = ModelFolder.find(name)
         key = (folder, low_memory, folder.stamp())
-        if self._loaded is None or self._key != key:
-            self.release()
-            self._loaded = Pipeline.load(folder, self.device, low_memory=low_memory, verify=self._verify)
-            self._key = key
-        return self._loaded
+        with self._alone:
+            if self._loaded is None or self._key != key:
+                self.release()
+                self._loaded = Pipeline.load(folder, self.device, low_memory=low_memory, verify=self._verify)
+                self._key = key
+            return self._loaded
 
     def release(self) -> None:
         """Free the model's memory and return it to the system: otherwise the allocators would keep it."""
-        self._loaded = None
-        self.kept.clear()
-        gc.collect()
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        give_back()
+        with self._alone:
+            self._loaded = None
+            self.kept.clear()
+            gc.collect()
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            give_back()

@@ -44,12 +44,12 @@ class Served:
         seeds = tuple(next(self.seeds) for _ in range(candidates))
         out = self.folder / f"job-{seeds[0]}"
         out.mkdir()
-        self._send(protocol.Generate(out.name, (image,), str(out), seeds=seeds))
+        self.send(protocol.Generate(out.name, (image,), str(out), seeds=seeds))
         return out.name
 
     def cancel(self, job: str) -> None:
         """Cancel a job."""
-        self._send(protocol.Cancel(job))
+        self.send(protocol.Cancel(job))
 
     def previews(self) -> Iterator[float]:
         """The moment at which each candidate of the running job has been read. Ends with the job.
@@ -68,7 +68,8 @@ class Served:
                 raise RuntimeError(message.message)
         raise RuntimeError("the backend has ended")
 
-    def _send(self, request: protocol.Request) -> None:
+    def send(self, request: protocol.Request) -> None:
+        """Send a request."""
         self.stdin.write(protocol.encode(request))
         self.stdin.flush()
 

@@ -1,0 +1,101 @@
+"""How many objects a minute a backend process makes, asked as the queue and batches ask it: one by one, and with the
+next one sent while the one before is being finished.
+
+Both ways make the same objects, in turns, so that what else the machine does meets both. The figure is the median of
+the ratios of neighbours. Nothing is taken from what was kept: the model is loaded anew before each turn, and a first
+object, which is not counted, warms it up.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from backend import protocol
+
+from .interactive import EXAMPLES, Served, serve
+
+PAIRS, OBJECTS = 7, 8  # turns of each way, and objects in each
+WARMING = 0  # the seed of the object that warms up
+
+
+@dataclass(frozen=True)
+class Run:
+    """Objects that were made in a row."""
+
+    seconds: float
+    made: float  # seconds from when an object was taken until it was finished only, the median
+    finished: float  # seconds from then on
+    digests: tuple[str, ...]  # of their .glb
+
+
+def measure_queue() -> list[dict[str, Any]]:
+    """Objects a minute, one by one and overlapped. Raises RuntimeError if the same seed gives other bytes."""
+    runs: dict[bool, list[Run]] = {False: [], True: []}
+    with serve() as served:
+        for number in range(PAIRS):
+            for overlapped in (False, True) if number % 2 else (True, False):
+                run(served, f"warm-{number}-{overlapped}", [WARMING], overlapped=False)
+                runs[overlapped].append(
+                    run(served, f"{number}-{overlapped}", range(1, 1 + OBJECTS), overlapped=overlapped)
+                )
+                served.send(protocol.Unload())
+                served.stdout.readline()
+    if len({each.digests for both in runs.values() for each in both}) > 1:
+        raise RuntimeError("overlapped, the same seeds give other bytes")
+    alone, over = runs[False], runs[True]
+    made, finished = (statistics.median(getattr(each, name) for each in alone) for name in ("made", "finished"))
+    ratios = sorted(one.seconds / other.seconds for one, other in zip(alone, over, strict=True))
+    return [
+        _measurement("one by one", alone) | {"made_s": made, "finished_s": finished},
+        _measurement("overlapped", over)
+        | {
+            "ratio": statistics.median(ratios),
+            "ratio_least": ratios[0],
+            "ratio_most": ratios[-1],
+            "ratio_at_best": (made + finished) / max(made, finished),  # if neither took anything from the other
+        },
+    ]
+
+
+def run(served: Served, name: str, seeds: Sequence[int], *, overlapped: bool) -> Run:
+    """Make an object of each seed. Raises RuntimeError if one fails."""
+    waiting = [_request(served.folder, f"{name}-{seed}", seed) for seed in seeds]
+    began = time.perf_counter()
+    taken, finishing, made, finished, digests = [began], [], [], [], []
+    served.send(waiting.pop(0))
+    for line in served.stdout:
+        message, now = protocol.decode_message(line), time.perf_counter()
+        ended = isinstance(message, protocol.Result)
+        if isinstance(message, protocol.Error):
+            raise RuntimeError(message.message)
+        if isinstance(message, protocol.Progress) and (message.stage, message.step) == ("finish", 0):
+            finishing.append(now)
+            made.append(now - taken[-1])
+        if isinstance(message, protocol.Result):
+            finished.append(now - finishing[len(finished)])
+            digests.append(hashlib.sha256(Path(message.glb).read_bytes()).hexdigest())
+        if waiting and len(taken) == len(finished) + overlapped * (len(finishing) > len(finished)):
+            taken.append(now)
+            served.send(waiting.pop(0))
+        if ended and len(finished) == len(seeds):
+            seconds = now - began
+            return Run(seconds, statistics.median(made), statistics.median(finished), tuple(digests))
+    raise RuntimeError("the backend has ended")
+
+
+def _request(folder: Path, name: str, seed: int) -> protocol.Generate:
+    out = folder / name
+    out.mkdir()
+    return protocol.Generate(name, (EXAMPLES[seed % len(EXAMPLES)],), str(out), seed=seed)
+
+
+def _measurement(stage: str, runs: list[Run]) -> dict[str, Any]:
+    """The median turn, as objects a minute and as seconds an object."""
+    seconds = statistics.median(each.seconds for each in runs) / OBJECTS
+    return {"stage": stage, "warm_s": seconds, "per_minute": 60 / seconds, "runs": len(runs) * OBJECTS}
