@@ -25,15 +25,15 @@ import sys
 import tempfile
 import time
 import traceback
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from ..backend import protocol
 from ..backend.disk_errors import explain
 from ..backend.files import FULL, CutOff, picture_digest, remove_left_behind, written_together
-from ..backend.formats import FORMATS, TARGETS
+from ..backend.formats import TARGETS
 from ..backend.names import printable
 from ..backend.signals import end_as_interrupted
 from ..backend.whole import flaw, is_whole
@@ -44,6 +44,7 @@ from .batch_formats import (
     problem_with_formats,
     written_by_blender,
 )
+from .batch_line import Line, Pace, say
 from .jobs.client import Backend, BackendUnavailable
 from .jobs.file_lock import Busy, FileLock
 from .jobs.queue import Job, JobQueue
@@ -51,7 +52,6 @@ from .report import REPORT, Asset, Names, describe, read_report, write_report
 
 #: Errors of the backend itself: the image may be fine.
 BACKEND_ERRORS = {"backend_unavailable", "backend_ended", "backend_not_ready", "backend_protocol"}
-POLL = 0.02  # seconds
 LOCK = ".batch.lock"  # in the folder of the assets; empty while no batch is running
 PREVIEWS = "previews"  # a folder in it
 PREVIEW_SIZE = 512  # pixels
@@ -135,16 +135,24 @@ def make_all(options: argparse.Namespace, launch: Launch, work: Path) -> int:
     queue = JobQueue(lambda: launch(options.out / "backend.log"))
     losses = 0  # how many times in a row the backend has died
     pace = Pace(len(assets))
+    line = Line(queue, pace, work, options)
+
+    @cache
+    def made_before(number: int) -> Asset | None:
+        old = before.get(assets[number].name)
+        return old if old is not None and is_done(old, assets[number], options.out) else None
+
     try:
         for number, asset in enumerate(assets, 1):
-            old = before.get(asset.name)
             pace.number, pace.name = number, asset.name
-            if old is not None and is_done(old, asset, options.out):
+            if (old := made_before(number - 1)) is not None:
                 asset = dataclasses.replace(old, status="skipped", images=asset.images, pictures=asset.pictures)
             elif losses > 1:
+                line.drop(asset)
                 asset.fail("backend_lost", "Not tried: the backend failed twice in a row.", "See backend.log.")
             else:
-                make(asset, options, queue, pace, work)
+                coming = (assets[later] for later in range(number, len(assets)) if not made_before(later))
+                make(asset, next(coming, None), options, line)
                 lost = asset.error is not None and asset.error["code"] in BACKEND_ERRORS
                 losses = losses + 1 if lost else 0
             assets[number - 1] = report[asset.name] = asset
@@ -168,29 +176,6 @@ def keep_report(options: argparse.Namespace, report: Mapping[str, Asset]) -> boo
         print(f"{options.out / REPORT} cannot be written: {error.strerror or error}.", file=sys.stderr)
         return False
     return True
-
-
-@dataclasses.dataclass
-class Pace:
-    """The progress of a batch, and its speed."""
-
-    total: int  # assets
-    number: int = 0  # of the present asset, from 1
-    name: str = ""
-    made: list[float] = dataclasses.field(default_factory=list)  # seconds that each finished asset took
-
-    @property
-    def label(self) -> str:
-        """The beginning of a line: *[1/8] car*."""
-        return f"[{self.number}/{self.total}] {self.name}"
-
-    def line(self, job: Job) -> str:
-        """The progress line. It tells the time left once an asset is finished. The first asset includes the start."""
-        line = f"{self.label}: {job.stage or 'starting'} {job.fraction:.0%}"
-        if not self.made:
-            return line
-        left = sum(self.made) / len(self.made) * (self.total - self.number + 1 - job.fraction)
-        return f"{line}, about {left / 60:.0f} min left" if left > 90 else f"{line}, about {left:.0f} s left"
 
 
 def parse(arguments: list[str], list_models: ListModels, name: str) -> argparse.Namespace:
@@ -317,25 +302,21 @@ def folder_stamp(folder: Path) -> list[tuple[str, int, int]]:
     return sorted((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files)
 
 
-def make(asset: Asset, options: argparse.Namespace, queue: JobQueue, pace: Pace, work: Path) -> None:
+def make(asset: Asset, following: Asset | None, options: argparse.Namespace, line: Line) -> None:
     """Generate an asset and write its files. Whatever is raised is kept in the asset as its error.
 
-    ``work`` is the folder of this run for temporary files.
+    The ``following`` one is asked for as soon as the backend can make it.
     """
     start = time.monotonic()
-    folder = work / uuid.uuid4().hex
     job: Job | None = None
     try:
-        folder.mkdir()
-        formats = tuple(name for name in options.formats if not FORMATS[name].by_blender and name != "glb")
-        request = protocol.Generate(
-            uuid.uuid4().hex, tuple(asset.images), str(folder), name=asset.name, formats=formats, **options.settings
-        )
-        job = Job(request)
-        run(job, queue, pace)
+        job = line.wait_for(asset, following)
+        start = job.started or start
         if job.result is None:
             error = job.error or protocol.Error(job.id, "cancelled", "The job was cancelled.")
-            where = f" The backend works in {work}: TMPDIR chooses another disk." if error.code == "disk_full" else ""
+            where = (
+                f" The backend works in {line.work}: TMPDIR chooses another disk." if error.code == "disk_full" else ""
+            )
             asset.fail(error.code, error.message, f"{error.hint}{where}")
             return
         asset.seconds, asset.counts = dict(job.result.timings), dict(job.result.counts)
@@ -355,22 +336,9 @@ def make(asset: Asset, options: argparse.Namespace, queue: JobQueue, pace: Pace,
         words = f"{type(error).__name__}: {error}" if not isinstance(error, ValueError | RuntimeError) else str(error)
         asset.fail("output_failed", f"The asset could not be written: {printable(words)}")
     finally:
-        if job is not None and job in queue.jobs:
-            queue.give_up(job)
+        line.drop(asset)
         asset.seconds["total"] = round(time.monotonic() - start, 3)
-        pace.made.append(asset.seconds["total"])
-
-
-def run(job: Job, queue: JobQueue, pace: Pace) -> None:
-    """Run a job to its end. In a terminal, show its progress."""
-    queue.submit(job)
-    while job.active:
-        queue.step()
-        if sys.stdout.isatty():
-            say(f"\r\033[K{pace.line(job)}", end="")
-        time.sleep(POLL)
-    if sys.stdout.isatty():
-        say("\r\033[K", end="")
+        line.pace.ended()
 
 
 def write_files(asset: Asset, result: protocol.Result, options: argparse.Namespace) -> None:
@@ -463,20 +431,6 @@ def is_done(old: Asset, asset: Asset, out: Path) -> bool:
     """Whether an earlier run made this asset from the same images and settings, and its files are complete."""
     same = old.status in ("done", "skipped") and old.fingerprint == asset.fingerprint
     return same and all(is_whole(out / file) for file in asset.files.values())
-
-
-def say(text: str, end: str = "\n") -> None:
-    """Print something. What the output's encoding lacks is printed as escapes. If nobody reads it, nothing is printed.
-
-    What a batch makes does not depend on what it can print.
-    """
-    try:
-        print(text, end=end, flush=True)
-    except UnicodeEncodeError:
-        print(text.encode("ascii", "backslashreplace").decode(), end=end, flush=True)
-    except (OSError, ValueError) as error:  # the reader has gone, the disk of the log is full, or it is closed
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (open to the end)
-        print(f"The output cannot be written: {error}. The batch goes on.", file=sys.stderr)
 
 
 def keep_stdout() -> None:

@@ -130,7 +130,7 @@ MESH = (
 )
 ADDON = (
     ("blender_addon.ui", "blender_addon.command"),
-    ("blender_addon.batch", "blender_addon.batch_formats", "blender_addon.api"),
+    ("blender_addon.batch", "blender_addon.batch_formats", "blender_addon.batch_line", "blender_addon.api"),
     ("blender_addon.request",),
     ("blender_addon.pump",),
     ("blender_addon.scene",),

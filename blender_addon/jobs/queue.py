@@ -1,4 +1,4 @@
-"""Jobs, one at a time, from *queued* to *done*, *failed* or *cancelled*. No bpy.
+"""Jobs, in their order, from *queued* to *done*, *failed* or *cancelled*. No bpy.
 
 ``JobQueue.step()`` must be called again and again: by Blender's timer in a window, by a loop in batch and in tests. It
 never waits.
@@ -25,6 +25,12 @@ from .journal import Journal, Left, SavedObject
 from .timings import Timings
 
 CANCEL_GRACE = 10.0  # seconds that a backend has to answer a cancel before it is ended by force
+LAST_STAGE = "finish"  # it needs no model, so the backend can take the next job meanwhile
+
+
+def overlaps(device: str) -> bool:
+    """Whether a job is made while the one before is finished: not where both need the processor."""
+    return device != "cpu"
 
 
 class State(enum.Enum):
@@ -72,6 +78,8 @@ class Job:
     result: protocol.Result | None = None
     error: protocol.Error | None = None
     cancelling: bool = False
+    cancel_by: float = float("inf")  # when the backend must have answered that, on the clock of ``started``
+    alone: bool = False  # the backend was lost, or ran out of memory, when it had another one, too
     recovered: bool = False  # from an earlier session
     submitted: float = field(default_factory=time.monotonic)
     started: float | None = None  # when it was sent to the backend, on the same clock
@@ -129,6 +137,9 @@ class Job:
 class JobQueue:
     """Runs jobs in the order they are submitted, on one backend that is started when it is first needed.
 
+    On a GPU, a job is sent when the one before is only to be finished, which the processor does. If the backend is lost
+    while it has two, both are tried again, each alone: then one that it cannot survive fails by itself.
+
     ``launch`` starts a backend, and raises BackendUnavailable if there is none. With a ``journal``, jobs that are
     unfinished or not yet inserted when the queue is closed can be recovered.
     """
@@ -142,12 +153,15 @@ class JobQueue:
         self.journal = journal
         self.busy_at = time.monotonic()  # when a job was last active
         self._launch = launch
-        self._cancel_deadline = float("inf")
 
     @property
     def running(self) -> Job | None:
-        """The job that the backend is working on."""
-        return next((job for job in self._all if job.state is State.RUNNING), None)
+        """The job that the backend is working on; of two, the one that ends first."""
+        return next(iter(self._sent), None)
+
+    @property
+    def _sent(self) -> list[Job]:
+        return [job for job in self._all if job.state is State.RUNNING]
 
     @property
     def active(self) -> bool:
@@ -191,7 +205,7 @@ class JobQueue:
         elif job.state is State.RUNNING and not job.cancelling:
             assert self.backend is not None
             job.cancelling = True
-            self._cancel_deadline = time.monotonic() + CANCEL_GRACE
+            job.cancel_by = time.monotonic() + CANCEL_GRACE
             self.backend.send(protocol.Cancel(job.id))
 
     @property
@@ -221,9 +235,10 @@ class JobQueue:
 
     def give_up(self, job: Job) -> None:
         """Remove a job in whatever state, with its folder. If it is running, its backend is stopped."""
-        if job.state is State.RUNNING and self.backend is not None:
-            self._drop_backend(protocol.Error(None, STOPPED, "The backend was stopped."))
+        stops = job.state is State.RUNNING and self.backend is not None
         job.state = State.CANCELLED if job.active else job.state
+        if stops:
+            self._drop_backend(protocol.Error(None, STOPPED, "The backend was stopped."))
         self.forget(job)
 
     def step(self) -> list[Job]:
@@ -272,9 +287,9 @@ class JobQueue:
             return []  # of one that has been given up
         if isinstance(message, protocol.Error) and message.job is None:
             return self._lose_backend(message)
-        job = self.running
-        if job is None or message.job != job.id:
-            return []  # about a job that has already ended
+        job = next((job for job in self._sent if job.id == message.job), None)
+        if job is None:
+            return []  # it has already ended
         match message:
             case protocol.Progress():
                 job.stage, job.step, job.steps = message.stage, message.step, message.steps
@@ -293,6 +308,8 @@ class JobQueue:
                 self._note(job, message)
             case protocol.Result() | protocol.Explored() | protocol.Cancelled():
                 job.state = State.CANCELLED
+            case protocol.Error(code="out_of_memory") if len(self._sent) > 1 and not job.cancelling:
+                self._again_alone(job)
             case protocol.Error():
                 job.fail(message)
                 if message.code == protocol.DEVICE_LOST:  # it is about to end: the next job must not go to it
@@ -315,32 +332,51 @@ class JobQueue:
         """The process has ended or is of no use. The jobs that depend on it end; the next job gets a new process."""
         assert self.backend is not None
         # A backend that never became ready would fail again, so the queued jobs fail too and do not start it again.
-        lost = [j for j in self._all if j.state is State.RUNNING or (j.active and self.backend.ready is None)]
-        self._drop_backend(error)
+        lost = self._sent if self.backend.ready is not None else [job for job in self._all if job.active]
+        either = len(self._sent) > 1
         for job in lost:
             if job.cancelling:
                 job.state = State.CANCELLED
-            else:
+            elif not either:
                 job.fail(error)
+        self._drop_backend(error)
         return lost
 
     def _drop_backend(self, error: protocol.Error) -> None:
+        """Stop the backend. What is still running is tried again."""
         assert self.backend is not None
         self.backend.kill()
         self.backend = None
         self.cutouts.end(error)
+        for job in self._sent:
+            self._again_alone(job)
+
+    def _again_alone(self, job: Job) -> None:
+        job.state, job.alone = State.QUEUED, True
+        job.stage, job.fraction, job.step, job.steps, job.started = "", 0.0, 0, 0, None
+        job.candidates.clear()
+        job.arrivals.clear()
 
     def _end_deaf_backend(self) -> list[Job]:
-        job = self.running
-        if job is None or not job.cancelling or time.monotonic() < self._cancel_deadline:
+        if all(time.monotonic() < job.cancel_by for job in self._sent):
             return []
         return self._lose_backend(
             protocol.Error(None, "cancel_unanswered", "The backend did not respond to the cancellation.")
         )
 
+    def _has_room_for(self, job: Job) -> bool:
+        """Whether the backend can take a job now: it has none, or one that needs the GPU no more."""
+        match self._sent:
+            case []:
+                return True
+            case [other] if self.backend is not None and self.backend.ready is not None:
+                both = other.stage == LAST_STAGE and not (other.alone or job.alone)
+                return both and overlaps(self.backend.ready.device)
+        return False
+
     def _start_next(self) -> list[Job]:
         job = next((job for job in self._all if job.state is State.QUEUED), None)
-        if job is None or self.running is not None or (job.writer is not None and job.writer.is_alive()):
+        if job is None or not self._has_room_for(job) or (job.writer is not None and job.writer.is_alive()):
             return []
         if job.writer is not None and job.writer.error:
             job.fail(dataclasses.replace(job.writer.error, job=job.id))
