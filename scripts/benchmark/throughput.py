@@ -20,7 +20,7 @@ from backend import protocol
 
 from .interactive import EXAMPLES, Served, serve
 
-PAIRS, OBJECTS = 7, 8  # turns of each way, and objects in each
+PAIRS, OBJECTS = 5, 6  # turns of each way, and objects in each
 WARMING = 0  # the seed of the object that warms up
 
 
@@ -67,11 +67,11 @@ def run(served: Served, name: str, seeds: Sequence[int], *, overlapped: bool) ->
     """Make an object of each seed. Raises RuntimeError if one fails."""
     waiting = [_request(served.folder, f"{name}-{seed}", seed) for seed in seeds]
     began = time.perf_counter()
-    taken, finishing, made, finished, digests = [began], [], [], [], []
+    taken, digests = [began], list[str]()
+    finishing, made, finished = list[float](), list[float](), list[float]()
     served.send(waiting.pop(0))
     for line in served.stdout:
         message, now = protocol.decode_message(line), time.perf_counter()
-        ended = isinstance(message, protocol.Result)
         if isinstance(message, protocol.Error):
             raise RuntimeError(message.message)
         if isinstance(message, protocol.Progress) and (message.stage, message.step) == ("finish", 0):
@@ -79,14 +79,19 @@ def run(served: Served, name: str, seeds: Sequence[int], *, overlapped: bool) ->
             made.append(now - taken[-1])
         if isinstance(message, protocol.Result):
             finished.append(now - finishing[len(finished)])
-            digests.append(hashlib.sha256(Path(message.glb).read_bytes()).hexdigest())
+            digests.append(digest(message.glb))
         if waiting and len(taken) == len(finished) + overlapped * (len(finishing) > len(finished)):
             taken.append(now)
             served.send(waiting.pop(0))
-        if ended and len(finished) == len(seeds):
+        if len(finished) == len(seeds):
             seconds = now - began
             return Run(seconds, statistics.median(made), statistics.median(finished), tuple(digests))
     raise RuntimeError("the backend has ended")
+
+
+def digest(path: str) -> str:
+    """The SHA-256 of a file."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def _request(folder: Path, name: str, seed: int) -> protocol.Generate:

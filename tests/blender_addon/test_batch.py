@@ -14,7 +14,7 @@ import pytest
 from espalier.backend import files, protocol
 from espalier.blender_addon import batch
 from espalier.blender_addon.jobs.file_lock import FileLock
-from espalier.blender_addon.jobs.queue import Job
+from espalier.blender_addon.jobs.queue import Job, JobQueue, State
 from espalier.blender_addon.scene import render_preview
 
 from tests.blender_addon.batches import Image, Launcher, folder, launch, list_models, report, run, statuses
@@ -210,6 +210,34 @@ def test_a_backend_that_keeps_dying_ends_the_batch(
     assert run(launch, tmp_path / "out", folder("crash_a", "crash_b", "lamp"), "--format", "glb") == 1
     codes = [asset["error"]["code"] for asset in report(tmp_path / "out").values()]
     assert codes == ["backend_ended", "backend_ended", "backend_lost"]
+    assert launch.count == 2
+
+
+def test_the_next_is_made_while_one_is_written(
+    folder: Callable[..., Path], launch: Launcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is there already, and what fails, is no obstacle. The report keeps the order."""
+    images, out = folder("a", "b", "c", "error_d", "e"), tmp_path / "out"
+    assert run(launch, out, images / "b.png", "--format", "glb") == 0
+    queues: list[JobQueue] = []
+
+    class Queue(JobQueue):
+        def __init__(self, *more: Any) -> None:
+            super().__init__(*more)
+            queues.append(self)
+
+    monkeypatch.setattr(batch, "JobQueue", Queue)
+    seen: dict[str, list[str]] = {}
+    write = batch.write_files
+
+    def watch(asset: batch.Asset, *more: Any) -> None:
+        seen[asset.name] = [job.name for job in queues[0].jobs if job.state is State.RUNNING]
+        write(asset, *more)
+
+    monkeypatch.setattr(batch, "write_files", watch)
+    assert run(launch, out, images, "--format", "glb") == 1
+    assert seen == {"a": ["c"], "c": ["e"], "e": ["error_d"]}
+    assert statuses(out) == {"a": "done", "b": "skipped", "c": "done", "error_d": "failed", "e": "done"}
     assert launch.count == 2
 
 

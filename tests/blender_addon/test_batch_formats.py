@@ -13,7 +13,7 @@ import pytest
 from espalier.backend.formats import FORMATS, Offer, offered
 from espalier.backend.whole import is_whole
 from espalier.blender_addon import batch
-from espalier.blender_addon.jobs.queue import Job
+from espalier.blender_addon.jobs.queue import Job, JobQueue
 from espalier.blender_addon.scene import export
 
 from tests.blender_addon.batches import Launcher, report, run, statuses
@@ -117,15 +117,16 @@ def test_an_asset_without_hulls_is_an_asset(
     folder: Callable[..., Path], launch: Launcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If none could be made, as its note says, no file is missed, and the next run tries again."""
-    run_job = batch.run
+    wait_for = batch.Line.wait_for
 
-    def without(job: Job, *more: Any) -> None:
-        run_job(job, *more)
+    def without(line: batch.Line, *more: Any) -> Job:
+        job = wait_for(line, *more)
         assert job.result is not None
         files = {kind: file for kind, file in job.result.files.items() if not kind.endswith("_hulls")}
         job.result = dataclasses.replace(job.result, files=files)
+        return job
 
-    monkeypatch.setattr(batch, "run", without)
+    monkeypatch.setattr(batch.Line, "wait_for", without)
     out, images = tmp_path / "out", folder("mug")
     for _ in range(2):
         assert run(launch, out, images, "--format", "glb", "--collision") == 0
@@ -217,13 +218,13 @@ def test_the_backend_is_asked_for_its_own_formats_alone(
     folder: Callable[..., Path], tmp_path: Path, launch: Launcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
-    original = batch.run
+    submit = JobQueue.submit
 
-    def listen(job: object, *more: object) -> None:
-        asked.append(job.request)  # type: ignore[attr-defined]
-        original(job, *more)  # type: ignore[arg-type]
+    def listen(queue: JobQueue, job: Job) -> None:
+        asked.append(job.request)
+        submit(queue, job)
 
-    monkeypatch.setattr(batch, "run", listen)
+    monkeypatch.setattr(JobQueue, "submit", listen)
     line = ["--format", "stl,glb,fbx,3mf", "--print-size", "42", "--draco"]
     assert run(launch, tmp_path / "out", folder("mug"), *line) == 0
     (request,) = asked
