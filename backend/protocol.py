@@ -9,6 +9,8 @@ Backend -> Blender (messages): ``ready`` (always first), then for each job ``pro
 ``result``, ``error`` or ``cancelled``. A job with ``seeds`` sends a ``candidate`` for each in place of the preview, and
 ends with ``explored`` in place of the result. A ``cutout`` gets exactly one of ``cutout_done``, ``error`` or
 ``cancelled``, also while a job runs. ``unloaded`` answers ``unload``.
+Jobs that wait are taken in their order. From a job's ``progress`` with the stage ``finish`` on it needs the model no
+more, and the next one begins beside it: then messages of both come mixed, and either may end first.
 Commands that Blender starts (``models``, ``download``, ``verify``, ``delete``, ``fetch``, ``device``) print reports:
 see ``command_reports``.
 """
