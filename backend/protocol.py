@@ -247,6 +247,7 @@ class Ready:
     torch: str
     device: str
     models: tuple[str, ...]  # names that ``generate`` accepts
+    at_once: int = 1  # how many jobs it takes, if all but the last one are only to be finished
 
 
 @dataclass(frozen=True)

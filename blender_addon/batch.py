@@ -25,8 +25,9 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -44,7 +45,7 @@ from .batch_formats import (
     problem_with_formats,
     written_by_blender,
 )
-from .batch_line import Line, Pace, say
+from .batch_line import AHEAD, Line, Pace, say
 from .jobs.client import Backend, BackendUnavailable
 from .jobs.file_lock import Busy, FileLock
 from .jobs.queue import Job, JobQueue
@@ -152,7 +153,7 @@ def make_all(options: argparse.Namespace, launch: Launch, work: Path) -> int:
                 asset.fail("backend_lost", "Not tried: the backend failed twice in a row.", "See backend.log.")
             else:
                 coming = (assets[later] for later in range(number, len(assets)) if not made_before(later))
-                make(asset, next(coming, None), options, line)
+                make(asset, tuple(islice(coming, AHEAD)), options, line)
                 lost = asset.error is not None and asset.error["code"] in BACKEND_ERRORS
                 losses = losses + 1 if lost else 0
             assets[number - 1] = report[asset.name] = asset
@@ -302,10 +303,10 @@ def folder_stamp(folder: Path) -> list[tuple[str, int, int]]:
     return sorted((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files)
 
 
-def make(asset: Asset, following: Asset | None, options: argparse.Namespace, line: Line) -> None:
+def make(asset: Asset, following: Sequence[Asset], options: argparse.Namespace, line: Line) -> None:
     """Generate an asset and write its files. Whatever is raised is kept in the asset as its error.
 
-    The ``following`` one is asked for as soon as the backend can make it.
+    The ``following`` ones are asked for as soon as the backend can make them.
     """
     start = time.monotonic()
     job: Job | None = None

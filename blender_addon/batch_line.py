@@ -13,6 +13,7 @@ import os
 import sys
 import time
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..backend import protocol
@@ -21,6 +22,7 @@ from .jobs.queue import LAST_STAGE, Job, JobQueue
 from .report import Asset
 
 POLL = 0.02  # seconds
+AHEAD = 4  # assets that are asked for before their turn, at most
 
 
 @dataclasses.dataclass
@@ -54,7 +56,7 @@ class Pace:
 
 
 class Line:
-    """The job of the present asset, and that of the next one. ``work`` is a folder for temporary files."""
+    """The job of the present asset, and those of the next ones. ``work`` is a folder for temporary files."""
 
     def __init__(self, queue: JobQueue, pace: Pace, work: Path, options: argparse.Namespace) -> None:
         self.pace = pace
@@ -63,17 +65,18 @@ class Line:
         self._options = options
         self._jobs: dict[str, Job] = {}
 
-    def wait_for(self, asset: Asset, following: Asset | None) -> Job:
+    def wait_for(self, asset: Asset, following: Sequence[Asset]) -> Job:
         """The job of an asset, when it has ended. In a terminal, shows its progress. Raises OSError.
 
-        The ``following`` one is asked for meanwhile.
+        Of the ``following`` ones, as many as the backend takes are asked for meanwhile.
         """
         job = self._ask(asset)
         while job.active:
             self._queue.step()
-            if following is not None and job.stage == LAST_STAGE:
-                with contextlib.suppress(OSError):  # it is said when this one's turn has come
-                    self._ask(following)
+            if job.stage == LAST_STAGE:
+                with contextlib.suppress(OSError):  # it is said when that one's turn has come
+                    for each in following[: max(1, self._queue.at_once - 1)]:
+                        self._ask(each)
                 self._queue.step()  # Blender may write the present asset for long now
             if sys.stdout.isatty():
                 say(f"\r\033[K{self.pace.line(job)}", end="")

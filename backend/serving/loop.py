@@ -27,7 +27,7 @@ from ..kept import Kept
 from ..memory import give_back, share_one_arena
 from . import log
 from .cutouts import Cutouts
-from .finisher import Finisher
+from .finisher import Finisher, places
 from .model_list import usable_models
 
 if TYPE_CHECKING:
@@ -95,6 +95,7 @@ def _start(outbox: Outbox, device_name: str | None) -> torch.device:
             torch=torch.__version__,
             device=device_title(device),
             models=usable_models(),
+            at_once=1 if device.type == "cpu" else 1 + places(),  # a processor is busy with the one it makes
         )
     )
     return device
@@ -112,7 +113,7 @@ def warm_up(device: torch.device) -> None:
 
 
 def _answer(inbox: Inbox, outbox: Outbox, models: WarmModels, kept: Kept) -> None:
-    finisher = Finisher()
+    finisher = Finisher(places())
     while (turn := inbox.next()) is not None:
         if isinstance(turn, protocol.Unload):
             models.release()

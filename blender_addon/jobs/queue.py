@@ -28,11 +28,6 @@ CANCEL_GRACE = 10.0  # seconds that a backend has to answer a cancel before it i
 LAST_STAGE = "finish"  # it needs no model, so the backend can take the next job meanwhile
 
 
-def overlaps(device: str) -> bool:
-    """Whether a job is made while the one before is finished: not where both need the processor."""
-    return device != "cpu"
-
-
 class State(enum.Enum):
     """The states of a job."""
 
@@ -138,7 +133,7 @@ class JobQueue:
     """Runs jobs in the order they are submitted, on one backend that is started when it is first needed.
 
     On a GPU, a job is sent when the one before is only to be finished, which the processor does. If the backend is lost
-    while it has two, both are tried again, each alone: then one that it cannot survive fails by itself.
+    while it has several, they are tried again, each alone: then one that it cannot survive fails by itself.
 
     ``launch`` starts a backend, and raises BackendUnavailable if there is none. With a ``journal``, jobs that are
     unfinished or not yet inserted when the queue is closed can be recovered.
@@ -156,8 +151,14 @@ class JobQueue:
 
     @property
     def running(self) -> Job | None:
-        """The job that the backend is working on; of two, the one that ends first."""
+        """The job that the backend is working on; of several, the one sent first."""
         return next(iter(self._sent), None)
+
+    @property
+    def at_once(self) -> int:
+        """How many jobs the backend takes, if all but the last one are only to be finished."""
+        ready = self.backend.ready if self.backend is not None else None
+        return ready.at_once if ready is not None else 1
 
     @property
     def _sent(self) -> list[Job]:
@@ -365,14 +366,13 @@ class JobQueue:
         )
 
     def _has_room_for(self, job: Job) -> bool:
-        """Whether the backend can take a job now: it has none, or one that needs the GPU no more."""
-        match self._sent:
-            case []:
-                return True
-            case [other] if self.backend is not None and self.backend.ready is not None:
-                both = other.stage == LAST_STAGE and not (other.alone or job.alone)
-                return both and overlaps(self.backend.ready.device)
-        return False
+        """Whether the backend can take a job now: it has none, or only such as need the GPU no more."""
+        sent = self._sent
+        if not sent:
+            return True
+        if len(sent) >= self.at_once or job.alone:
+            return False
+        return all(other.stage == LAST_STAGE and not other.alone for other in sent)
 
     def _start_next(self) -> list[Job]:
         job = next((job for job in self._all if job.state is State.QUEUED), None)

@@ -37,6 +37,7 @@ class Served:
     stdin: IO[str]
     stdout: IO[str]
     folder: Path
+    at_once: int = 1  # jobs that it takes, if all but the last one are only to be finished
     seeds: Iterator[int] = field(default_factory=lambda: count(1))
 
     def ask(self, image: str, candidates: int = 1) -> str:
@@ -81,8 +82,10 @@ def serve() -> Iterator[Served]:
     with tempfile.TemporaryDirectory() as folder, subprocess.Popen(COMMAND, cwd=ROOT, **pipes) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdout.readline()
-        yield Served(process.stdin, process.stdout, Path(folder))
+        ready = protocol.decode_message(process.stdout.readline())
+        if not isinstance(ready, protocol.Ready):
+            raise RuntimeError("the backend has not started")
+        yield Served(process.stdin, process.stdout, Path(folder), ready.at_once)
         process.stdin.close()  # ends the process
 
 

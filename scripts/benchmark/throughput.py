@@ -1,5 +1,5 @@
 """How many objects a minute a backend process makes, asked as the queue and batches ask it: one by one, and with the
-next one sent while the one before is being finished.
+next one sent while those before are being finished: as many as the backend takes, or two where it takes one.
 
 Both ways make the same objects, in turns, so that what else the machine does meets both. The figure is the median of
 the ratios of neighbours. Nothing is taken from what was kept: the model is loaded anew before each turn, and a first
@@ -20,7 +20,7 @@ from backend import protocol
 
 from .interactive import EXAMPLES, Served, serve
 
-PAIRS, OBJECTS = 5, 6  # turns of each way, and objects in each
+PAIRS, OBJECTS = 5, 8  # turns of each way, and objects in each
 WARMING = 0  # the seed of the object that warms up
 
 
@@ -38,12 +38,12 @@ def measure_queue() -> list[dict[str, Any]]:
     """Objects a minute, one by one and overlapped. Raises RuntimeError if the same seed gives other bytes."""
     runs: dict[bool, list[Run]] = {False: [], True: []}
     with serve() as served:
+        places = max(1, served.at_once - 1)
         for number in range(PAIRS):
             for overlapped in (False, True) if number % 2 else (True, False):
-                run(served, f"warm-{number}-{overlapped}", [WARMING], overlapped=False)
-                runs[overlapped].append(
-                    run(served, f"{number}-{overlapped}", range(1, 1 + OBJECTS), overlapped=overlapped)
-                )
+                at_once = max(2, served.at_once) if overlapped else 1
+                run(served, f"warm-{number}-{overlapped}", [WARMING], at_once=1)
+                runs[overlapped].append(run(served, f"{number}-{overlapped}", range(1, 1 + OBJECTS), at_once=at_once))
                 served.send(protocol.Unload())
                 served.stdout.readline()
     if len({each.digests for both in runs.values() for each in both}) > 1:
@@ -58,35 +58,43 @@ def measure_queue() -> list[dict[str, Any]]:
             "ratio": statistics.median(ratios),
             "ratio_least": ratios[0],
             "ratio_most": ratios[-1],
-            "ratio_at_best": (made + finished) / max(made, finished),  # if neither took anything from the other
+            "ratio_at_best": (made + finished) / max(made, finished / places),  # if neither took anything from the other
         },
     ]
 
 
-def run(served: Served, name: str, seeds: Sequence[int], *, overlapped: bool) -> Run:
-    """Make an object of each seed. Raises RuntimeError if one fails."""
+def run(served: Served, name: str, seeds: Sequence[int], *, at_once: int) -> Run:
+    """Make an object of each seed, with so many jobs at once in the backend. Raises RuntimeError if one fails."""
     waiting = [_request(served.folder, f"{name}-{seed}", seed) for seed in seeds]
-    began = time.perf_counter()
-    taken, digests = [began], list[str]()
-    finishing, made, finished = list[float](), list[float](), list[float]()
-    served.send(waiting.pop(0))
+    taken, finishing, ended = dict[str, float](), dict[str, float](), dict[str, float]()
+    digests = dict[str, str]()
+
+    def take() -> None:
+        request = waiting.pop(0)
+        taken[request.job] = time.perf_counter()
+        served.send(request)
+
+    take()
     for line in served.stdout:
         message, now = protocol.decode_message(line), time.perf_counter()
         if isinstance(message, protocol.Error):
             raise RuntimeError(message.message)
-        if isinstance(message, protocol.Progress) and (message.stage, message.step) == ("finish", 0):
-            finishing.append(now)
-            made.append(now - taken[-1])
+        if isinstance(message, protocol.Progress) and message.stage == "finish":
+            finishing.setdefault(message.job, now)
         if isinstance(message, protocol.Result):
-            finished.append(now - finishing[len(finished)])
-            digests.append(digest(message.glb))
-        if waiting and len(taken) == len(finished) + overlapped * (len(finishing) > len(finished)):
-            taken.append(now)
-            served.send(waiting.pop(0))
-        if len(finished) == len(seeds):
-            seconds = now - began
-            return Run(seconds, statistics.median(made), statistics.median(finished), tuple(digests))
-    raise RuntimeError("the backend has ended")
+            ended[message.job] = now
+            digests[message.job] = digest(message.glb)
+        if len(ended) == len(seeds):
+            break
+        if waiting and len(taken) - len(ended) < at_once and len(taken) == len(finishing):
+            take()
+    else:
+        raise RuntimeError("the backend has ended")
+    made, finished = (
+        [after[job] - before[job] for job in taken] for before, after in ((taken, finishing), (finishing, ended))
+    )
+    seconds = max(ended.values()) - min(taken.values())
+    return Run(seconds, statistics.median(made), statistics.median(finished), tuple(digests[job] for job in taken))
 
 
 def digest(path: str) -> str:

@@ -7,6 +7,7 @@ import io
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,13 @@ class Backend:
 
 @pytest.fixture
 def backend(monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
+    monkeypatch.setattr(loop, "places", lambda: 1)
+    with running(monkeypatch) as made:
+        yield made
+
+
+@contextmanager
+def running(monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
     made = Backend()
     monkeypatch.setattr(loop, "begin", made.begin)
     monkeypatch.setattr("backend.serving.device.is_lost", lambda device: False)
@@ -148,6 +156,27 @@ def test_the_one_that_is_made_can_be_cancelled_alone(backend: Backend) -> None:
     backend.until(lambda: backend.ended() == ["Cancelled b"] and backend.begun[-1] == "c")
     backend.go("finish", "a")
     backend.until(lambda: backend.ended() == ["Cancelled b", "Result a"])
+
+
+def test_as_many_are_finished_at_once_as_there_are_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "places", lambda: 2)
+    with running(monkeypatch) as backend:
+        backend.go("make", "a", "b", "c", "d")
+        backend.ask("a", "b", "c", "d")
+        backend.until(lambda: backend.finishing == ["a", "b"] and backend.begun == ["a", "b", "c"])
+        time.sleep(0.05)
+        assert (backend.finishing, backend.begun) == (["a", "b"], ["a", "b", "c"])
+        backend.go("finish", "b")
+        backend.until(lambda: backend.finishing == ["a", "b", "c"] and backend.begun[-1] == "d")
+        backend.go("finish", "a", "c", "d")
+        backend.until(lambda: len(backend.ended()) == 4)
+        assert backend.ended()[0] == "Result b"
+
+
+@pytest.mark.parametrize(("cores", "found"), [(None, 1), (1, 1), (2, 1), (4, 1), (8, 3), (16, 4), (64, 4)])
+def test_places_leave_a_core_to_the_model(monkeypatch: pytest.MonkeyPatch, cores: int | None, found: int) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    assert loop.places() == found
 
 
 def test_one_that_waits_to_be_finished_can_be_cancelled(backend: Backend) -> None:

@@ -1,4 +1,4 @@
-"""The queue with two jobs at once in the backend: one that is finished, and the next."""
+"""The queue with several jobs at once in the backend: those that are finished, and the next."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Scripted:
 
     pid = 1
 
-    def __init__(self, device: str) -> None:
-        self.ready = protocol.Ready(1, "0", "3", "2", device, ("mini",))
+    def __init__(self, at_once: int) -> None:
+        self.ready = protocol.Ready(1, "0", "3", "2", "NVIDIA H200", ("mini",), at_once)
         self.sent: list[Any] = []
         self.said: list[protocol.Message] = []
         self.killed = False
@@ -42,9 +42,9 @@ class Scripted:
 class Scene:
     """A queue, and the backends that it has started."""
 
-    def __init__(self, device: str, jobs: list[Job]) -> None:
+    def __init__(self, at_once: int, jobs: list[Job]) -> None:
         self.started: list[Scripted] = []
-        self.device = device
+        self.at_once = at_once
         self.queue = JobQueue(self.launch)
         self.jobs = jobs
         for job in jobs:
@@ -52,7 +52,7 @@ class Scene:
         self.say()
 
     def launch(self) -> Backend:
-        self.started.append(Scripted(self.device))
+        self.started.append(Scripted(self.at_once))
         return self.started[-1]  # type: ignore[return-value]
 
     def say(self, *messages: protocol.Message) -> list[Job]:
@@ -76,7 +76,7 @@ class Scene:
 
 @pytest.fixture
 def scene(make_job: MakeJob) -> Scene:
-    return Scene("NVIDIA H200", [make_job(name) for name in ("mug", "chair", "lamp")])
+    return Scene(2, [make_job(name) for name in ("mug", "chair", "lamp")])
 
 
 @pytest.fixture
@@ -106,8 +106,21 @@ def test_the_next_is_sent_while_one_is_finished_and_no_third(scene: Scene) -> No
     assert [request.job for request in scene.started[0].sent] == [job.id for job in scene.jobs]
 
 
+def test_as_many_are_finished_at_once_as_the_backend_takes(make_job: MakeJob) -> None:
+    scene = Scene(3, [make_job(name) for name in ("mug", "chair", "lamp", "car")])
+    first, second, third, _ = scene.jobs
+    scene.finishing(first)
+    assert scene.states == "rrqq"
+    scene.finishing(second)
+    assert scene.states == "rrrq"
+    scene.finishing(third)
+    assert scene.states == "rrrq"
+    scene.done(second)
+    assert scene.states == "rdrr"
+
+
 def test_on_a_processor_they_come_one_by_one(make_job: MakeJob) -> None:
-    scene = Scene("cpu", [make_job("mug"), make_job("chair")])
+    scene = Scene(1, [make_job("mug"), make_job("chair")])
     scene.finishing(scene.jobs[0])
     assert scene.states == "rq"
     scene.done(scene.jobs[0])
@@ -187,7 +200,7 @@ def test_one_that_runs_out_of_memory_beside_another_is_tried_alone(both: Scene) 
 
 
 def test_a_live_job_need_not_wait_for_what_is_finished(make_job: MakeJob) -> None:
-    scene = Scene("NVIDIA H200", [make_job("mug")])
+    scene = Scene(2, [make_job("mug")])
     live = make_job("chair")
     scene.queue.follow(live)
     scene.jobs.append(live)
