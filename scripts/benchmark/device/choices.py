@@ -1,11 +1,14 @@
-"""Alternatives side by side: attention kernels, Triton's convolutions, padded windows."""
+"""Alternatives side by side: attention kernels, Triton's convolutions, padded windows, CUDA graphs."""
 
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
+from statistics import median
 from typing import Any
 from unittest import mock
 
@@ -19,7 +22,7 @@ from backend.sparse import dispatch
 from backend.sparse.tensor import SparseTensor
 
 from .correct import lines
-from .setup import Networks, Say, Scale, seconds, warm_ms
+from .setup import Networks, Say, Scale, relative, seconds, warm_ms
 
 #: Attention in the networks: heads, queries, keys; the first three are always the same, the others vary.
 SHAPES = {
@@ -90,6 +93,48 @@ def plain(scale: Scale, say: Say) -> None:
             found["subdivide_ms"] = warm_ms(scale, partial(mesh_decoder.upsampled, inner))
         dispatch.use(previous)
         say(found)
+
+
+@torch.inference_mode()
+def graphs(scale: Scale, say: Say) -> None:
+    """The stages whose shapes are always the same, launched kernel by kernel and replayed as a CUDA graph.
+
+    The program does without graphs as long as launching takes less time than computing: ``launched_ms`` is how long the
+    processor is busy with a call, ``ms`` when it has been computed.
+    """
+    if scale.device.type != "cuda":
+        say({"end": "no CUDA device"})
+        return
+    networks = Networks(scale)
+    t, tokens = torch.tensor([700.0], device=scale.device), networks.tokens()
+    encoder, flow, decoder = networks.encoder(), networks.structure_flow(), networks.structure_decoder()
+    calls = {
+        "encode": partial(encoder, networks.noise(1, 3, 518, 518)),
+        "structure flow": partial(flow, networks.noise(1, 8, 16, 16, 16), t, tokens),
+        "structure decoder": partial(decoder, networks.noise(1, 8, 16, 16, 16)),
+    }
+    for stage, call in calls.items():
+        found: dict[str, Any] = {"stage": stage, "ms": warm_ms(scale, call), "launched_ms": _launched_ms(scale, call)}
+        try:
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                output = call()
+            found["graph_ms"] = warm_ms(scale, graph.replay)
+            found["difference"] = relative(output, call())
+        except RuntimeError as error:
+            found["error"] = str(error)[:200]
+        say(found)
+
+
+def _launched_ms(scale: Scale, call: Callable[[], Any]) -> float:
+    """How long a call takes to return, which is before the device has computed it."""
+    took = []
+    for _ in range(scale.repeats):
+        torch.cuda.synchronize(scale.device)
+        started = time.perf_counter()
+        call()
+        took.append(time.perf_counter() - started)
+    return round(1e3 * median(took), 3)
 
 
 def kernels(scale: Scale, say: Say) -> None:

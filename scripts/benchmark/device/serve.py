@@ -15,6 +15,7 @@ import torch
 
 from backend import protocol
 
+from ..throughput import measure_queue
 from .setup import Say, Scale
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -123,3 +124,12 @@ def _take_all_memory(device: torch.device) -> list[torch.Tensor]:
         except torch.OutOfMemoryError:
             size //= 4
     return taken
+
+
+def overlap(scale: Scale, say: Say) -> None:
+    """Objects a minute, one by one and with several at once in the backend (``bench --stage queue``)."""
+    if scale.repeats == 1:
+        say({"end": "not rehearsed: it has a test of its own"})
+        return
+    for measurement in measure_queue():
+        say(measurement)
