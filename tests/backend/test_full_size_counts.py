@@ -42,20 +42,21 @@ class Count(NamedTuple):
     launches: int
     waits: int
     gigabytes: float  # that kernels read and write
+    memory: float = 0.0  # gigabytes that tensors hold at most, beside the weights and what was there before
 
 
 #: The most that each stage may ask for. That of a flow is one step.
 BUDGETS = {
-    "encode": Count(319, 0, 4.0),
-    "step of the structure flow": Count(700, 0, 14.0),
-    "structure decoder": Count(98, 0, 1.6),
-    "tables of voxels": Count(250, 4, 0.1),
-    "step of the latent flow": Count(810, 0, 13.0),
-    "mesh decoder": Count(570, 0, 41.5),
-    "Gaussian decoder": Count(215, 0, 13.0),
-    "extraction at 256^3": Count(280, 6, 6.5),
+    "encode": Count(319, 0, 4.0, 0.05),
+    "step of the structure flow": Count(700, 0, 14.0, 0.11),
+    "structure decoder": Count(98, 0, 1.6, 0.13),
+    "tables of voxels": Count(250, 4, 0.1, 0.01),
+    "step of the latent flow": Count(810, 0, 13.0, 0.2),
+    "mesh decoder": Count(570, 0, 41.5, 1.3),
+    "Gaussian decoder": Count(215, 0, 13.0, 0.35),
+    "extraction at 256^3": Count(280, 6, 6.5, 0.75),
 }
-#: The same at commit 8595dab, before anything was done for a GPU, as another program counted it.
+#: The same without memory at commit 8595dab, before anything was done for a GPU, as another program counted it.
 BEFORE = {
     "encode": Count(293, 0, 6.9),
     "step of the structure flow": Count(1125, 0, 26.9),
@@ -66,6 +67,10 @@ BEFORE = {
     "Gaussian decoder": Count(233, 1, 16.4),
     "extraction at 256^3": Count(710, 80, 9.7),
 }
+
+
+#: Gigabytes of a card that all networks at once may take, and one at a time; and what CUDA itself takes of them.
+RESIDENT, LOW_MEMORY, CONTEXT = 6.0, 4.0, 0.6
 
 
 def unknown(*shape: int) -> Tensor:
@@ -79,22 +84,34 @@ class Counting:
     def __init__(self, gpu: Gpu) -> None:
         self.gpu = gpu
         self.counts: dict[str, Count] = {}
+        self.weights: dict[str, float] = {}  # gigabytes
+        self.before = 0  # bytes in memory when counting began
         self.config = PipelineConfig.read(LARGE)
 
     def network(self, name: str, kind: type[nn.Module]) -> Any:
-        return self.gpu.network(describe(LARGE, name, kind, CUDA))
+        before = self.gpu.live
+        network = self.gpu.network(describe(LARGE, name, kind, CUDA))
+        self.weights[name] = (self.gpu.live - before) / 1e9
+        self.clear()
+        return network
 
     def count(self, stage: str, act: Callable[[], Any]) -> Any:
         """What a stage returns."""
-        self.gpu.clear()
+        self.clear()
         made = act()
         self.note(stage)
         return made
 
     def note(self, stage: str) -> None:
         """Take what was counted since it was noted last for this stage."""
-        self.counts[stage] = Count(self.gpu.launches, self.gpu.waits, round(self.gpu.bytes / 1e9, 1))
+        memory = (self.gpu.peak - self.before) / 1e9
+        moved = self.gpu.bytes / 1e9
+        self.counts[stage] = Count(self.gpu.launches, self.gpu.waits, round(moved, 1), round(memory, 2))
+        self.clear()
+
+    def clear(self) -> None:
         self.gpu.clear()
+        self.before = self.gpu.live
 
     def dense(self) -> None:
         encoder = self.network(self.config.image_encoder, ImageEncoder)
@@ -130,7 +147,7 @@ class Counting:
 
 
 @pytest.fixture(scope="module")
-def counts(request: pytest.FixtureRequest) -> dict[str, Count]:
+def counting(request: pytest.FixtureRequest) -> Counting:
     with torch.no_grad(), pretended_cuda() as gpu:
         tables_on(CUDA)  # these are sent once, not for each object
         counting = Counting(gpu)
@@ -139,6 +156,11 @@ def counts(request: pytest.FixtureRequest) -> dict[str, Count]:
         counting.extraction()
     if request.config.getoption("--write-counts"):
         COUNTS.write_text(json.dumps(table(counting.counts), indent=1) + "\n", "utf-8")
+    return counting
+
+
+@pytest.fixture
+def counts(counting: Counting) -> dict[str, Count]:
     return counting.counts
 
 
@@ -154,12 +176,15 @@ def table(counts: dict[str, Count]) -> dict[str, Any]:
         for name, (meaning, decimals, unit) in about.items()
         for when, told in (("", ""), (" before", ", at commit 8595dab"))
     }
+    held = "what tensors hold at most, beside the weights and what was there before"
+    columns["memory"] = {"meaning": held, "decimals": 2, "unit": " GB"}
     rows = {
         stage: {
             f"{name}{when}": getattr(these, name)
             for when, these in (("", now), (" before", BEFORE[stage]))
             for name in about
         }
+        | {"memory": now.memory}
         for stage, now in counts.items()
     }
     command = "python -m pytest tests/backend/test_full_size_counts.py --write-counts"
@@ -178,3 +203,13 @@ def test_a_stage_keeps_to_its_budget(counts: dict[str, Count], stage: str) -> No
 
 def test_tables_and_extraction_wait_ten_times_at_most(counts: dict[str, Count]) -> None:
     assert counts["tables of voxels"].waits + counts["extraction at 256^3"].waits <= MOST_WAITS
+
+
+def test_all_networks_fit_into_a_card_of_six_gigabytes(counting: Counting) -> None:
+    most = sum(counting.weights.values()) + max(count.memory for count in counting.counts.values())
+    assert most + CONTEXT <= RESIDENT
+
+
+def test_one_network_at_a_time_fits_into_a_card_of_four(counting: Counting) -> None:
+    most = max(counting.weights.values()) + max(count.memory for count in counting.counts.values())
+    assert most + CONTEXT <= LOW_MEMORY

@@ -205,3 +205,20 @@ def test_the_fake_refuses_two_devices_and_counts_waits(gpu: Gpu) -> None:
     assert len(x[x > 2]) == int(x.max()) - 2
     assert gpu.waits == 2
     assert gpu.waited.total() == gpu.waits
+
+
+def test_memory_is_counted_once_for_all_that_share_it() -> None:
+    with pretended_cuda() as gpu:
+        whole = torch.zeros(100, 10, device=CUDA)  # 4,000 bytes
+        part = whole[:5].reshape(-1)
+        assert (gpu.live, gpu.peak) == (4000, 4000)
+        del whole
+        assert gpu.live == 4000
+        more = part + 1
+        assert (gpu.live, gpu.peak) == (4200, 4200)
+        del part
+        assert (gpu.live, gpu.peak) == (200, 4200)
+        gpu.clear()
+        assert gpu.peak == 200
+        del more
+        assert gpu.live == 0

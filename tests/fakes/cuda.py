@@ -3,16 +3,18 @@
 It refuses what a GPU would refuse, tensors on two devices in one operation, and counts what makes a GPU slow where
 the CPU does not notice: **launches** of kernels, and **waits**, where the host needs a number from the device, or sends
 one from ordinary memory, before it can go on. Both are counted by the line in ``backend`` that causes them. So are the
-**bytes** that kernels read and write.
+**bytes** that kernels read and write. And it knows how much **memory** its tensors hold, and held at most.
 
 The counts are those of eager PyTorch, estimated: an operation is one launch, with a few exceptions in ``LAUNCHES``, and
-moves each of its tensors once. Values are what the CPU computes, so rounding, and the order of additions on a GPU, are
-not tested here. Tensors without values (``meta``) are counted too: a network of full size takes no time.
+moves each of its tensors once. What a kernel needs for itself, and gaps between tensors, are not in the memory. Values
+are what the CPU computes, so rounding, and the order of additions on a GPU, are not tested here. Tensors without values
+(``meta``) are counted too: a network of full size takes no time.
 """
 
 from __future__ import annotations
 
 import sys
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -60,6 +62,9 @@ class Gpu:
         self.launched: Counter[str] = Counter()
         self.waited: Counter[str] = Counter()
         self.moved: Counter[str] = Counter()
+        self.live = 0  # bytes of memory that tensors hold
+        self.peak = 0  # the most since the last ``clear``
+        self._holders: Counter[int] = Counter()  # how many tensors share each piece of memory
 
     @property
     def launches(self) -> int:
@@ -81,6 +86,22 @@ class Gpu:
         self.launched.clear()
         self.waited.clear()
         self.moved.clear()
+        self.peak = self.live
+
+    def hold(self, tensor: OnGpu) -> None:
+        """Count the memory of a tensor until the last one that shares it is gone."""
+        storage = tensor.held.untyped_storage()
+        piece, size = storage._cdata, storage.nbytes()
+        if not self._holders[piece]:
+            self.live += size
+            self.peak = max(self.peak, self.live)
+        self._holders[piece] += 1
+        weakref.finalize(tensor, self._let_go, piece, size).atexit = False
+
+    def _let_go(self, piece: int, size: int) -> None:
+        self._holders[piece] -= 1
+        if not self._holders[piece]:
+            self.live -= size
 
     def launch(self, count: int = 1) -> None:
         """Count kernels for the line that runs."""
@@ -143,6 +164,7 @@ class OnGpu(Tensor):
             device=CUDA,
         )
         made.held = held
+        _gpu.hold(made)
         return made
 
     def __init__(self, held: Tensor) -> None:
