@@ -216,7 +216,6 @@ def clean(raw: RawMesh | Mesh) -> Mesh:
         raise MeshError("empty_mesh", "the model made no surface")
     if isinstance(raw, RawMesh):
         surface = raw.numpy()
-        check_mesh(surface)
         outer = keep_outer_faces(surface)
         whole = _without_leaks(outer)
         # Dropping what cannot be seen has opened it: it was closed before.
@@ -229,7 +228,7 @@ def clean(raw: RawMesh | Mesh) -> Mesh:
 
 
 def _without_leaks(surface: Surface) -> Mesh:
-    return drop_scraps(close_holes(drop_bad_faces(Mesh(surface.vertices, surface.faces, surface.colors)), LEAK))
+    return drop_scraps(close_holes(drop_bad_faces(surface), LEAK))
 
 
 def without_inner_shells(raw: RawMesh) -> Mesh:
