@@ -17,6 +17,7 @@ from .bake.gaussian_color import GaussianColors
 from .clean.cleanup import check_mesh, drop_bad_faces, drop_dust, drop_scraps, keep_outer_faces, select_faces
 from .clean.cluster import clustered
 from .clean.holes import LEAK, close_holes
+from .clean.pairs import paired
 from .clean.simplify import ENOUGH, Simplified, error_of, simplified
 from .clean.visibility import keep_visible_faces
 from .hulls import Collision, Hull, convex_hulls
@@ -285,7 +286,7 @@ def warm(*, seldom: bool = False) -> None:
     picture = Image.new("RGBA", (64, 64))
     ImageDraw.Draw(picture).ellipse((8, 8, 56, 56), fill=(128, 128, 128, 255))
     ball = extract_mesh(coords, features, side)
-    clustered(ball.numpy().vertices, ball.numpy().faces, 20)  # else it is for large meshes only
+    paired(clustered(ball.numpy().vertices, ball.numpy().faces, 200), 100)  # else it is for large meshes only
     finish(ball, faces=100, texture_size=64, pictures=Pictures([picture]))
     if seldom:
         finish(ball, faces=100, texture_size=64, quads=True, lods=True)
