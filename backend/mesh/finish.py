@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ from ..certificate import Certificate
 from . import Mesh, MeshError, RawMesh, Surface
 from .bake.bake import Source, bake
 from .bake.gaussian_color import GaussianColors
+from .base.compiled import together
 from .clean.cleanup import check_mesh, drop_bad_faces, drop_dust, drop_scraps, keep_outer_faces, select_faces
 from .clean.cluster import clustered
 from .clean.holes import LEAK, close_holes
@@ -49,7 +51,7 @@ class FinishedMesh:
     normal_map: np.ndarray | None  # [T, T, 3] uint8, in the tangent space of ``tangents``; None if not requested
     occlusion: np.ndarray | None  # [T, T] uint8, linear, 255 where open; None if not requested
     counts: dict[str, int]  # raw_faces, faces, quads, vertices, charts
-    seconds: dict[str, float]  # clean, simplify, unwrap, bake, inspect, lods, hulls
+    seconds: dict[str, float]  # clean, simplify, unwrap, bake (and inspect), lods, hulls
     certificate: Certificate  # what was checked of it, in the unit of its vertices
     lods: tuple[Lod, ...] = ()  # coarser ones, with the same texture; empty if not requested
     collision: Collision | None = None  # convex hulls; None if not requested
@@ -145,7 +147,8 @@ def finish(
     clock.stop("unwrap")
     colors = None if gaussians is None else GaussianColors(gaussians)
     paint = None if pictures is None else Painter(unwrapped, pictures, check)
-    textures = bake(
+    baking = partial(
+        bake,
         unwrapped,
         source,
         texture_size,
@@ -154,10 +157,10 @@ def finish(
         gaussians=colors,
         retouch=paint,
     )
-    clock.stop("bake")
     crossing = 0 if simple.sound else None  # simplifying has looked for it
-    certificate = inspect(unwrapped.vertices, unwrapped.faces, unwrapped.uvs, check, crossing=crossing)
-    clock.stop("inspect")
+    inspecting = partial(inspect, unwrapped.vertices, unwrapped.faces, unwrapped.uvs, crossing=crossing)
+    textures, certificate = together(baking, inspecting)
+    clock.stop("bake")
     coarser = levels_of_detail(unwrapped.vertices, unwrapped.faces, unwrapped.uvs, check) if lods else []
     clock.stop("lods")
     hulls = convex_hulls(unwrapped.vertices, unwrapped.faces, check) if collision else None
