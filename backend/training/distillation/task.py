@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from torch import nn
 
+from ...config import SamplerSettings
 from ...errors import CheckpointError
-from ..export import export_student
+from ..export import STUDENT_SAMPLING, export_student
 from . import pictures
 from .distill import Devices, Distillation
 from .estimate import Estimate
-from .methods import METHODS, DistillPreset, StageName
+from .methods import METHODS, DistillPreset, Method, StageName
 from .object_source import ObjectSource
 from .teacher import Teacher
 
@@ -42,6 +43,12 @@ class Task:
 def task_name(method: str, stage: str, seed: int) -> str:
     """The name of a student, and by default of its folder: METHOD-STAGE-SEED."""
     return f"{method}-{stage}-{seed}"
+
+
+def student_sampling(method: Method, preset: DistillPreset) -> SamplerSettings:
+    """How a method's students are sampled. A flow map takes the guidance that it learned at the most as an input; what
+    others are guided by was distilled into them."""
+    return STUDENT_SAMPLING if method.matching is None else replace(STUDENT_SAMPLING, guidance=preset.match_guidance)
 
 
 def plan(task: Task) -> Iterator[str]:
@@ -79,20 +86,22 @@ def distil(task: Task, say: Callable[[str], None]) -> None:
     task.objects.require()
     devices = Devices(task.device)
     teacher = Teacher.find(task.teacher, task.stage)
-    student, network = teacher.load(devices.device)
+    method, network = METHODS[task.method], teacher.load(devices.device)
+    student = teacher.begin(flow_map=method.matching is not None)
+    noising = teacher.begin() if task.preset.correction else None
     data, pictured, named = task.objects.open(teacher, devices.device)
     about = {"stage": task.stage, "data": named}
-    method = METHODS[task.method]
-    run = Distillation(student, network, data, method, task.preset, task.folder, devices, task.seed, about)
+    run = Distillation(student, network, data, method, task.preset, task.folder, devices, task.seed, about, noising)
+    sampling = student_sampling(method, task.preset)
     draw = pictures.drawer_of(teacher, devices.device)
     objects = [data.load([item], devices.device) for item in pictured]
 
     def picture(averaged: nn.Module, path: Path) -> None:
-        pictures.picture(path, objects, averaged, network, teacher.sampling, draw)
+        pictures.picture(path, objects, (network, teacher.sampling), (averaged, sampling), draw)
 
     run.run(lambda words: say(f"{task.name}  {words}"), picture)
     if task.export and devices.rank == 0:
-        export_student(run.averaged(), task.stage, teacher.model, task.export)
+        export_student(run.averaged(), task.stage, teacher.model, task.export, sampling)
         say(f"{task.name}  exported to {task.export}")
     run.close()
     devices.close()
