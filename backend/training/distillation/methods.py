@@ -61,6 +61,7 @@ class Method:
     matching: Callable[[DistillPreset], MapMatching] | None = None
     from_noise: float = 0.0  # share of a flow map's samples that begin at t = 1
     needs_latents: bool = True  # False: pictures are enough
+    more_passes: float = 0.0  # of the student without gradient, besides those of a derivative
 
     def steps_back(self, preset: DistillPreset) -> bool:
         """Whether the objective takes a step of ``interval``, so that times must be above it; a derivative does not."""
@@ -88,7 +89,13 @@ METHODS: dict[str, Method] = {
         _velocity, 1.0, 0.0, "MeanFlow on the teacher's velocities", matching=_of(mean_flow), from_noise=0.25
     ),
     "lagrangian": Method(
-        _velocity, 1.0, 0.0, "Lagrangian self-distillation", matching=_of(lagrangian), from_noise=0.25
+        _velocity,
+        1.0,
+        0.0,
+        "Lagrangian self-distillation",
+        matching=_of(lagrangian),
+        from_noise=0.25,
+        more_passes=1.0,
     ),
     "data-free": Method(
         _velocity,
@@ -98,6 +105,7 @@ METHODS: dict[str, Method] = {
         matching=_of(from_the_prior),
         from_noise=0.5,
         needs_latents=False,
+        more_passes=1.0,
     ),
 }
 
@@ -174,13 +182,13 @@ EQUAL_TIME: dict[str, dict[StageName, dict[str, int]]] = {
 #: Method -> what it changes in every preset.
 CHANGES: dict[str, dict[str, Any]] = {"data-free": {"correction": 1.0}}
 
-#: Preset -> method -> what it changes in that preset, for both stages. ``paper``: its rates were published for Velocity
-#: Matching and are very low. The papers of the flow maps have 1e-4 for trainings from nothing; ten times less is a
-#: guess. 100,000 updates are what FreeFlow needs (section 5), and the end of them is not the end of a run:
-#: docs/distilling.md says when to stop. An update takes many more passes than the published one, so it is divided more.
-PRESET_CHANGES: dict[str, dict[str, dict[str, Any]]] = {
-    "paper": {name: {"rate": 1e-5, "steps": 100_000, "warmup": 1000, "normalization": "rms"} for name in FLOW_MAPS}
-}
+#: Preset -> method -> what it changes in that preset, for both stages. ``paper``: the published rates and guidance are
+#: for Velocity Matching, whose normalisation leaves almost nothing of a derivative. The papers of the flow maps have a
+#: rate of 1e-4 for trainings from nothing; ten times less is a guess. TRELLIS is sampled with guidance 5. 100,000
+#: updates are what FreeFlow needs (section 5), but a run need not go so far: docs/distilling.md says when to stop.
+_FULL_SIZE = {"rate": 1e-5, "steps": 100_000, "warmup": 1000, "normalization": "rms"}
+_FULL_SIZE |= {"match_guidance": 5.0, "distill_guidance": 5.0}
+PRESET_CHANGES: dict[str, dict[str, dict[str, Any]]] = {"paper": dict.fromkeys(FLOW_MAPS, _FULL_SIZE)}
 
 
 def distill_preset(name: str, stage: StageName, method: str) -> DistillPreset:

@@ -6,15 +6,17 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import cast
 
 from torch import nn
 
 from ...config import SamplerSettings
 from ...errors import CheckpointError
+from ...models.layers import FlowNetwork
 from ..export import STUDENT_SAMPLING, export_student
 from . import pictures
 from .distill import Devices, Distillation
-from .estimate import Estimate
+from .estimate import Estimate, Hardware, on_cards
 from .methods import METHODS, DistillPreset, Method, StageName
 from .object_source import ObjectSource
 from .teacher import Teacher
@@ -54,7 +56,8 @@ def student_sampling(method: Method, preset: DistillPreset) -> SamplerSettings:
 def plan(task: Task) -> Iterator[str]:
     """Lines about what a run would do and need, and what is still missing. Neither teacher nor data must be there.
 
-    First comes the preset as JSON. TRELLIS's own networks stand in for a published teacher that is not installed.
+    First comes the preset as JSON. TRELLIS's own networks stand in for a published teacher that is not installed. A
+    preset in half precision is planned for usual cards, too, with the options with which it fits.
     Raises CheckpointError for an invalid teacher, ValueError for a missing device or a batch that cannot be divided
     evenly.
     """
@@ -68,7 +71,13 @@ def plan(task: Task) -> Iterator[str]:
         if error.code != "model_missing":
             raise
         teacher, missing = Teacher.published(task.stage), f"{error} {error.hint}"
-    yield Estimate.of(teacher.described(), method, task.preset, Devices(task.device)).words()
+    flow, devices = teacher.described(), Devices(task.device)
+    if method.matching is not None:
+        cast(FlowNetwork, flow).become_flow_map()
+    devices.share(task.preset)
+    yield Estimate.of(flow, method, task.preset, Hardware.here(devices, task.preset)).words()
+    if task.preset.precision != "fp32":  # a preset for GPUs
+        yield from on_cards(flow, method, task.preset)
     if missing:
         yield f"missing teacher: {missing}"
     try:
