@@ -164,6 +164,9 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=count, help="CPU threads (default: one per core)")
     parser.add_argument("--dry-run", action="store_true", help="print the plan, memory and time, and stop")
     parser.add_argument("--export", type=Path, metavar="DIR", help="add the finished student to this model folder")
+    parser.add_argument(
+        "--export-only", action="store_true", help="export the student of the last checkpoint as it is, and stop"
+    )
     changes = parser.add_argument_group("instead of the preset's settings")
     for name, option in OPTIONS.items():
         choices = isinstance(option.kind, tuple)
@@ -185,7 +188,7 @@ def read_arguments() -> argparse.Namespace:
 
 
 def contradiction(arguments: argparse.Namespace) -> str:
-    """What makes no sense about where the data come from; empty if nothing."""
+    """What makes no sense about where data come from and where the student goes; empty if nothing."""
     pictures = arguments.data_free is not None
     if pictures and arguments.method not in DATA_FREE:
         return f"--data-free has no effect on the method {arguments.method}: choose one of {', '.join(DATA_FREE)}"
@@ -193,6 +196,8 @@ def contradiction(arguments: argparse.Namespace) -> str:
         return "--data-free takes the place of --data"
     if arguments.structure is not None and not (pictures and arguments.stage == "latents"):
         return "--structure is for latents with --data-free"
+    if arguments.export_only and arguments.export is None:
+        return "--export-only needs --export"
     if arguments.check_data and arguments.data is None and not pictures:
         return "--check-data needs --data or --data-free"
     return ""
@@ -238,6 +243,7 @@ def task_of(arguments: argparse.Namespace, objects: ObjectSource) -> Task:
         device=arguments.device,
         seed=arguments.seed,
         export=arguments.export,
+        export_only=arguments.export_only,
     )
 
 

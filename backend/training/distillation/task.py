@@ -35,6 +35,7 @@ class Task:
     device: str
     seed: int = 0
     export: Path | None = None  # the model folder that the finished student is added to
+    export_only: bool = False  # export the student of the last checkpoint as it is
 
     @property
     def name(self) -> str:
@@ -89,8 +90,8 @@ def plan(task: Task) -> Iterator[str]:
 def distil(task: Task, say: Callable[[str], None]) -> None:
     """Run a task to its end, from its last checkpoint if there is one. Export the student if ``task.export`` is set.
 
-    Raises CheckpointError for a missing teacher, ValueError for missing data or devices, BackendError if another
-    process is using the folder, FloatingPointError if the student diverges.
+    Raises CheckpointError for a missing teacher, ValueError for missing data, devices or checkpoint, BackendError if
+    another process is using the folder, FloatingPointError if the student diverges.
     """
     task.objects.require()
     devices = Devices(task.device)
@@ -108,7 +109,10 @@ def distil(task: Task, say: Callable[[str], None]) -> None:
     def picture(averaged: nn.Module, path: Path) -> None:
         pictures.picture(path, objects, (network, teacher.sampling), (averaged, sampling), draw)
 
-    run.run(lambda words: say(f"{task.name}  {words}"), picture)
+    if not task.export_only:
+        run.run(lambda words: say(f"{task.name}  {words}"), picture)
+    elif not run.checkpoint_path.exists():
+        raise ValueError(f"{task.folder} has no checkpoint yet that could be exported")
     if task.export and devices.rank == 0:
         export_student(run.averaged(), task.stage, teacher.model, task.export, sampling)
         say(f"{task.name}  exported to {task.export}")

@@ -104,6 +104,7 @@ def test_options_take_the_place_of_the_preset(
         ("cm structure --derivative continuous", "--derivative has no effect on the method cm"),
         ("vd structure --guidance 1", "--guidance has no effect on the method vd"),
         ("vm structure --check-data", "--check-data needs --data"),
+        ("vm structure --export-only", "--export-only needs --export"),
         ("vm structure --distill-guidance 1", "--distill-guidance has no effect on the method vm without --correction"),
         ("flow-map structure --distill-from 0.5", "--distill-from has no effect on the method flow-map"),
         ("flow-map structure --normalization rms", "--normalization has no effect on the method flow-map"),

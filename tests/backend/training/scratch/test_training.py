@@ -104,6 +104,9 @@ def test_a_student_of_it_is_distilled_and_exported(trained: Path, stage: str) ->
     plan = run(*command, "--dry-run")
     assert "M parameters" in plan.stdout, plan.stderr
     command += ["--folder", str(folder), "--export", str(student)]
+    early = run(*command, "--export-only")
+    assert early.returncode == 1
+    assert "no checkpoint yet" in early.stderr
     done = run(*command)
     assert done.returncode == 0, done.stderr
     assert [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()] == [2]
@@ -116,6 +119,13 @@ def test_a_student_of_it_is_distilled_and_exported(trained: Path, stage: str) ->
     sampler = loaded.config.structure_sampler if stage == "structure" else loaded.config.latent_sampler
     assert (sampler.steps, sampler.guidance) == (2, 0.0)
     assert loaded.config.image_encoder == teacher.config.image_encoder
+    weights = loaded.structure_flow.state_dict() if stage == "structure" else loaded.latent_flow.state_dict()
+    (student / "pipeline.json").unlink()
+    again = run(*command, "--export-only")
+    assert again.returncode == 0, again.stderr
+    exported = Pipeline.load(ModelFolder.read(student), torch.device("cpu"))
+    flow = exported.structure_flow if stage == "structure" else exported.latent_flow
+    assert all(torch.equal(value, weights[key]) for key, value in flow.state_dict().items())
     again = run(*command)
     assert again.returncode == 0, again.stderr  # it is at its end already
 
