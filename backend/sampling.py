@@ -32,6 +32,10 @@ Hold = Callable[[State, float], State]
 #: A flow network: from a state, times [B] scaled by 1000 and condition tokens [B, L, C] to a velocity.
 Model = Callable[[State, Tensor, Tensor], State]
 
+#: A flow map: from a state, times [B], tokens [B, L, C], later times [B] and guidance strengths [B] to the mean
+#: velocity between the times. They are scaled by 1000, guidance is not.
+FlowMap = Callable[[State, Tensor, Tensor, Tensor, Tensor], State]
+
 
 @dataclass(frozen=True)
 class Step(Generic[State]):
@@ -61,11 +65,30 @@ def conditioned(model: Model[State], cond: Tensor) -> Velocity[State]:
     """The velocity that ``model`` predicts given tokens ``cond`` [B, L, C], or [1, L, C] for all items of the batch."""
 
     def velocity(x: State, t: float) -> State:
-        batch = _batch_size(x)
-        times = torch.full((batch,), 1000 * t, dtype=torch.float32, device=x.device)
-        return model(x, times, cond.expand(batch, -1, -1))
+        return model(x, _for_all(1000 * t, x), cond.expand(_batch_size(x), -1, -1))
 
     return velocity
+
+
+def mapped(model: FlowMap[State], cond: Tensor, guidance: float, times: np.ndarray) -> Velocity[State]:
+    """The mean velocity that a flow map predicts from each of ``times`` to the next one, given tokens ``cond``
+    [B, L, C] or [1, L, C] and the strength of the guidance.
+
+    Euler's step with it is exact for a perfect map: x_s = x_t - (t - s) u(x_t, t, s) (Geng et al. 2025, "MeanFlow",
+    equation 12). ``times`` is the schedule used for sampling; any other time raises KeyError.
+    """
+    later = dict(pairwise(times.tolist()))
+
+    def velocity(x: State, t: float) -> State:
+        to, strength = _for_all(1000 * later[t], x), _for_all(guidance, x)
+        return model(x, _for_all(1000 * t, x), cond.expand(_batch_size(x), -1, -1), to, strength)
+
+    return velocity
+
+
+def _for_all(value: float, x: Tensor | SparseTensor) -> Tensor:
+    """The same number for each item of the batch, [B]."""
+    return torch.full((_batch_size(x),), value, dtype=torch.float32, device=x.device)
 
 
 def _batch_size(x: Tensor | SparseTensor) -> int:

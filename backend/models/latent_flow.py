@@ -14,8 +14,9 @@ from ..sparse.resample import downsample, upsample
 from ..sparse.tensor import SparseTensor, VoxelSet
 from .layers import (
     AbsolutePositionEmbedder,
+    FlowMapEmbedder,
+    FlowNetwork,
     LayerNorm32,
-    MixedPrecisionNetwork,
     TimestepEmbedder,
     initialise_linears,
     modulation_layer,
@@ -59,7 +60,7 @@ class SparseResBlock3d(nn.Module):
         return h.replace(h.feats + (x if voxels is None else upsample(x, voxels, 2)).feats)
 
 
-class LatentFlow(MixedPrecisionNetwork):
+class LatentFlow(FlowNetwork):
     """Velocity of latents [N, in_channels] at times [B] (flow time x 1000), given tokens [B, L, cond_channels].
 
     Residual blocks around a transformer, as a U-Net: for each entry of ``io_block_channels`` the input blocks halve the
@@ -72,6 +73,7 @@ class LatentFlow(MixedPrecisionNetwork):
         use_skip_connection: give an output block also the output of the input block at the same level.
         share_mod: compute the transformer's modulation once for all blocks. The residual blocks keep their own.
         use_fp16: keep all matrices except the first, the last and those of the time embedding in half precision.
+        flow_map: whether it is a flow map, see ``FlowNetwork``.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class LatentFlow(MixedPrecisionNetwork):
         use_skip_connection: bool = True,
         share_mod: bool = False,
         qk_rms_norm: bool = False,
+        flow_map: bool = False,
     ) -> None:
         super().__init__()
         require_absolute_positions(pe_mode)
@@ -106,6 +109,7 @@ class LatentFlow(MixedPrecisionNetwork):
         outer = levels[0][0] if levels else model_channels
 
         self.t_embedder = TimestepEmbedder(model_channels)
+        self.map_embedder = FlowMapEmbedder(model_channels) if flow_map else None
         self.adaLN_modulation = modulation_layer(model_channels) if share_mod else nn.Identity()
         self.input_layer = nn.Linear(in_channels, outer)
         self.input_blocks = nn.ModuleList()
@@ -141,15 +145,18 @@ class LatentFlow(MixedPrecisionNetwork):
         """The modules whose matrices may be kept in half precision."""
         return [self.input_blocks, self.blocks, self.out_blocks]
 
-    def forward(self, x: SparseTensor, t: Tensor, cond: Tensor) -> SparseTensor:
+    def forward(
+        self, x: SparseTensor, t: Tensor, cond: Tensor, to: Tensor | None = None, guidance: Tensor | None = None
+    ) -> SparseTensor:
         """Latents [N, in_channels], times [B] and tokens [B, L, cond_channels] to [N, out_channels].
 
-        Raises ValueError for latents with another number of channels.
+        A flow map also gets its second times ``to`` [B] and the guidance strengths [B]. Raises ValueError for latents
+        with another number of channels.
         """
         if x.feats.shape[1] != self.in_channels:
             raise ValueError(f"expected latents [N, {self.in_channels}], got {list(x.feats.shape)}")
         dtype = self.dtype
-        time = self.t_embedder(t)
+        time = self.embedded_times(t, to, guidance)
         modulation = self.adaLN_modulation(time).to(dtype)
         time, context = time.to(dtype), cond.to(dtype)
 

@@ -167,7 +167,7 @@ class TimestepEmbedder(nn.Module):
 
     def __init__(self, channels: int, frequency_channels: int = 256) -> None:
         super().__init__()
-        self.frequency_channels = frequency_channels
+        self.channels, self.frequency_channels = channels, frequency_channels
         self.mlp = nn.Sequential(
             nn.Linear(frequency_channels, channels),
             nn.SiLU(),
@@ -182,6 +182,71 @@ class TimestepEmbedder(nn.Module):
     def forward(self, t: Tensor) -> Tensor:
         """[B] to [B, channels]."""
         return self.mlp(timestep_embedding(t, self.frequency_channels).to(matmul_dtype(self.mlp)))
+
+
+class FlowMapEmbedder(nn.Module):
+    """What a flow map is told besides the time: the interval down to its second time, and guidance, as [B, channels].
+
+    The interval is embedded rather than the second time (Geng et al. 2025, "MeanFlow", arXiv 2505.13447, table 1).
+    Guidance w is an input (Geng et al. 2025, "Improved MeanFlow", arXiv 2512.02012), as its share w / (1 + w), which
+    stays below 1 however strong it is. The last layers start as zero: then a map is the flow that it was made from.
+    """
+
+    #: Both inputs, 0 to 1, are embedded as times of 0 to this. A training differentiates a map with respect to the
+    #: second time, and at 1000, the scale of the first one, the highest frequency would dominate the derivative (Lu and
+    #: Song 2025, section 4.1).
+    scale = 32.0
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.interval = TimestepEmbedder(channels)
+        self.guidance = TimestepEmbedder(channels)
+        for embedder in (self.interval, self.guidance):
+            zero_parameters(embedder.mlp[-1])
+
+    def forward(self, interval: Tensor, guidance: Tensor) -> Tensor:
+        """Intervals [B] (of times scaled by 1000) and guidance strengths [B] to [B, channels]."""
+        share = guidance / (1 + guidance)
+        return self.interval(interval * (self.scale / 1000)) + self.guidance(self.scale * share)
+
+
+class FlowNetwork(MixedPrecisionNetwork):
+    """What both flows share: they see one time, or as a flow map two times and the guidance.
+
+    A flow predicts the velocity at a time t. A flow map predicts the mean velocity from t down to a second time, so
+    that one step leads there. Its embedder is part of a network, and of its state dict, only if the description has
+    ``flow_map``: published checkpoints have the keys that they always had.
+    """
+
+    t_embedder: TimestepEmbedder
+    map_embedder: FlowMapEmbedder | None
+
+    @property
+    def flow_map(self) -> bool:
+        """Whether the network is a flow map."""
+        return self.map_embedder is not None
+
+    def become_flow_map(self) -> None:
+        """Make a flow a flow map that predicts what the flow does, whatever its second time and guidance.
+
+        What it starts to learn from is the same whenever this is done.
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.map_embedder = FlowMapEmbedder(self.t_embedder.channels)
+
+    def embedded_times(self, t: Tensor, to: Tensor | None, guidance: Tensor | None) -> Tensor:
+        """The embedding [B, channels] of times [B], and for a flow map of second times [B] and guidance strengths [B].
+
+        Times are scaled by 1000. Raises ValueError if a flow map is not given all of them, or a flow more than one.
+        """
+        if self.map_embedder is None:
+            if to is not None or guidance is not None:
+                raise ValueError("a flow has one time, and no guidance as an input: it is not a flow map")
+            return self.t_embedder(t)
+        if to is None or guidance is None:
+            raise ValueError("a flow map needs a second time and the guidance")
+        return self.t_embedder(t) + self.map_embedder(t - to, guidance)
 
 
 class AbsolutePositionEmbedder(nn.Module):

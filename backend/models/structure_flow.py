@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from .layers import (
     AbsolutePositionEmbedder,
-    MixedPrecisionNetwork,
+    FlowMapEmbedder,
+    FlowNetwork,
     ModulatedTransformerCrossBlock,
     TimestepEmbedder,
     initialise_linears,
@@ -26,12 +27,12 @@ def grid_coordinates(side: int) -> Tensor:
     return torch.cartesian_prod(axis, axis, axis)
 
 
-class StructureFlow(MixedPrecisionNetwork):
+class StructureFlow(FlowNetwork):
     """Velocity of latents [B, in_channels, R, R, R] at times [B] (flow time x 1000), given tokens [B, L, C].
 
     The volume is cut into ``(R / patch_size)^3`` tokens. Without ``num_heads`` each head has ``num_head_channels``
-    channels. ``share_mod`` computes the modulation once for all blocks. The published model is called
-    SparseStructureFlowModel.
+    channels. ``share_mod`` computes the modulation once for all blocks. With ``flow_map`` it is a flow map, see
+    ``FlowNetwork``. The published model is called SparseStructureFlowModel.
     """
 
     pos_emb: Tensor
@@ -53,6 +54,7 @@ class StructureFlow(MixedPrecisionNetwork):
         share_mod: bool = False,
         qk_rms_norm: bool = False,
         qk_rms_norm_cross: bool = False,
+        flow_map: bool = False,
     ) -> None:
         super().__init__()
         require_absolute_positions(pe_mode)
@@ -66,6 +68,7 @@ class StructureFlow(MixedPrecisionNetwork):
         patch_volume = patch_size**3
 
         self.t_embedder = TimestepEmbedder(model_channels)
+        self.map_embedder = FlowMapEmbedder(model_channels) if flow_map else None
         self.adaLN_modulation = modulation_layer(model_channels) if share_mod else nn.Identity()
         self.input_layer = nn.Linear(in_channels * patch_volume, model_channels)
         # Computed on the CPU: on the meta device some of its operations import torch's compiler, which takes 4 s.
@@ -89,10 +92,13 @@ class StructureFlow(MixedPrecisionNetwork):
         if use_fp16:
             self.convert_to_fp16()
 
-    def forward(self, x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
+    def forward(
+        self, x: Tensor, t: Tensor, cond: Tensor, to: Tensor | None = None, guidance: Tensor | None = None
+    ) -> Tensor:
         """[B, in_channels, R, R, R], times [B] and tokens [B, L, cond_channels] to [B, out_channels, R, R, R].
 
-        Raises ValueError for latents of another shape.
+        A flow map also gets its second times ``to`` [B] and the guidance strengths [B]. Raises ValueError for latents
+        of another shape.
         """
         expected = (x.shape[0], self.in_channels, *[self.resolution] * 3)
         if x.shape != expected:
@@ -100,7 +106,7 @@ class StructureFlow(MixedPrecisionNetwork):
         dtype = self.dtype
         tokens = pixel_unshuffle_3d(x, self.patch_size).flatten(2).transpose(1, 2)
         h = (self.input_layer(tokens) + self.pos_emb).to(dtype)
-        embedding = self.adaLN_modulation(self.t_embedder(t)).to(dtype)
+        embedding = self.adaLN_modulation(self.embedded_times(t, to, guidance)).to(dtype)
         context = cond.to(dtype)
         for block in self.blocks:
             h = block(h, embedding, context)

@@ -15,6 +15,7 @@ from backend.sampling import (
     euler_sample,
     guided,
     guided_velocity,
+    mapped,
     time_steps,
 )
 
@@ -87,3 +88,20 @@ def test_a_time_off_the_schedule_has_no_image() -> None:
     velocity = alternated([lambda x, t: x], time_steps(4))
     with pytest.raises(KeyError):
         velocity(torch.zeros(1), 0.4)
+
+
+def gaussian_map(x: Tensor, t: Tensor, cond: Tensor, to: Tensor, guidance: Tensor) -> Tensor:
+    """The mean velocity from data N(m, 1/4), m the guidance: x_t = (1 - t) m + a(t) z with the same z at all times."""
+    t, to, m = (value.reshape(-1, 1).double() for value in (t / 1000, to / 1000, guidance))
+    width, there = (((1 - time) ** 2 / 4 + time**2).sqrt() for time in (t, to))
+    return (x - ((1 - to) * m + there / width * (x - (1 - t) * m))) / (t - to)
+
+
+def test_a_flow_map_is_sampled_exactly_in_any_number_of_steps() -> None:
+    noise = torch.randn(3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for steps in (1, 2, 7):
+        velocity = mapped(gaussian_map, torch.ones(1, 3, 4), 0.7, time_steps(steps, 3.0))
+        sample = euler_sample(velocity, noise, steps=steps, rescale_t=3.0)
+        torch.testing.assert_close(sample, 0.7 + 0.5 * noise, rtol=0, atol=1e-6)
+    with pytest.raises(KeyError):
+        velocity(noise, 0.33)
