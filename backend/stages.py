@@ -6,12 +6,13 @@ Each is a function of plain tensors that knows nothing about the others. ``pipel
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from .config import Normalization, SamplerSettings
 from .errors import GenerationError, SettingsError
@@ -140,14 +141,22 @@ def only_inside(box: np.ndarray, old: SparseTensor, new: SparseTensor, resolutio
     return new.replace(share * new.feats + (1 - share) * old.feats[order[place.clamp(max=len(there) - 1)]])
 
 
-def decode_structure(decoder: StructureDecoder, latents: Tensor, correction: Tensor | None = None) -> Tensor:
+def decode_structure(
+    decoder: StructureDecoder, latents: Tensor, correction: Tensor | None = None, *, side: int | None = None
+) -> Tensor:
     """Latents [B, C, R, R, R] to occupied voxels [N, 4] int32 (batch, x, y, z): those with a positive logit.
 
-    A ``correction`` [1, S, S, S] is added to the logits.
+    A ``correction`` [1, S, S, S] is added to the logits. On a coarser grid of ``side``^3, a voxel is occupied if one of
+    its parts is. Raises ValueError if the decoder's grid is not that of its parts.
     """
     logits = decoder(latents)  # [B, 1, S, S, S]
     if correction is not None:
         logits = logits + correction
+    if side is not None:
+        parts, rest = divmod(logits.shape[-1], side)
+        if rest or not parts:
+            raise ValueError(f"a grid of {logits.shape[-1]}^3 cannot be put on one of {side}^3")
+        logits = F.max_pool3d(logits, parts)
     return torch.nonzero(logits[:, 0] > 0).int()
 
 
@@ -163,7 +172,7 @@ def decoding_error(decoder: StructureDecoder, latents: Tensor, grid: np.ndarray)
 
 def latent_noise(flow: LatentFlow, coords: Tensor, generator: torch.Generator) -> SparseTensor:
     """The noise [N, C] to sample latents on the voxels [N, 4] from. Drawn on the CPU, as ``structure_noise`` is."""
-    return SparseTensor(torch.randn((len(coords), flow.in_channels), generator=generator).to(coords.device), coords)
+    return SparseTensor(torch.randn((len(coords), flow.out_channels), generator=generator).to(coords.device), coords)
 
 
 def sample_latents(
@@ -174,12 +183,15 @@ def sample_latents(
     normalization: Normalization,
     on_step: Callable[[int, int], None] = lambda step, steps: None,
     hold: Hold[SparseTensor] | None = None,
+    concat_cond: SparseTensor | None = None,
 ) -> SparseTensor:
     """Structured latents [N, C] on the voxels of the noise, conditioned on the tokens [V, L, C] of V views.
 
-    ``hold`` is as in ``euler_sample``, of standardised latents.
+    ``hold`` is as in ``euler_sample``, of standardised latents. ``concat_cond`` are the standardised latents of the
+    shape [N, c] that a flow of textures is given besides.
     """
-    latents = _sample(flow, noise, cond, sampler, on_step, hold=hold)
+    model = flow if concat_cond is None else partial(flow, concat_cond=concat_cond)
+    latents = _sample(model, noise, cond, sampler, on_step, hold=hold)
     mean, std = _statistics(normalization, cond.device)
     return latents.replace(latents.feats * std + mean)
 
@@ -258,7 +270,7 @@ def pictures_for(images: Sequence[Image.Image], settings: Settings) -> Pictures 
 
 
 def _sample(
-    flow: nn.Module,
+    flow: Callable[..., State],
     noise: State,
     cond: Tensor,
     sampler: SamplerSettings,
@@ -278,6 +290,8 @@ def _sample(
         conditioned(model, torch.zeros_like(cond[:1])),
         sampler.guidance,
         sampler.interval,
+        rescale=sampler.rescale,
+        sigma_min=sampler.sigma_min,
     )
     return euler_sample(
         velocity,
