@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from .errors import GenerationError, SettingsError
 from .kept import Kept
-from .mesh import MeshError, RawMesh
+from .mesh import AnyRawMesh, MeshError
 from .mesh.bake.bake import Source, bake
 from .mesh.bake.gaussian_color import GaussianColors
 from .mesh.clean.cleanup import check_mesh, drop_bad_faces
@@ -45,7 +45,7 @@ def retexture(
     settings: Settings,
     *,
     on_progress: OnProgress = lambda stage, step, steps: None,
-    on_preview: Callable[[RawMesh], None] = lambda raw: None,
+    on_preview: Callable[[AnyRawMesh], None] = lambda raw: None,
     check: Check = lambda: None,
     kept: Kept | None = None,
 ) -> Generated:

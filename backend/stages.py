@@ -16,15 +16,15 @@ from torch import Tensor
 
 from .config import Normalization, SamplerSettings
 from .errors import GenerationError, SettingsError
-from .images.framing import images_to_tensor, prepare_image
-from .mesh import MeshError, RawMesh
+from .images.framing import images_to_tensor, prepare_image, prepare_tight
+from .mesh import AnyRawMesh, MeshError, RawMesh
 from .mesh.extract.corners import cubic, find, number
 from .mesh.extract.flexicubes import extract_mesh
 from .mesh.extract.seal import seal_cubes
 from .mesh.finish import FinishedMesh, finish
 from .mesh.paint.paint import Pictures
 from .models.gaussians import Gaussians
-from .models.image_encoder import ImageEncoder
+from .models.image_encoder import DinoEncoder
 from .models.latent_flow import LatentFlow
 from .models.latent_vae import LatentGaussianDecoder, LatentMeshDecoder
 from .models.structure_flow import StructureFlow
@@ -56,12 +56,12 @@ RETRY = "Try another seed, or an image that shows one object clearly."
 MARGIN = 1.0
 
 
-def prepare(images: Sequence[Image.Image], size: int) -> Tensor:
-    """RGBA images of V views to framed, normalised pixels [V, 3, size, size]."""
-    return images_to_tensor([prepare_image(image, size) for image in images], size)
+def prepare(images: Sequence[Image.Image], size: int, *, tight: bool = False) -> Tensor:
+    """RGBA images of V views to framed, normalised pixels [V, 3, size, size]; ``tight`` leaves no margin."""
+    return images_to_tensor([prepare_tight(image) if tight else prepare_image(image, size) for image in images], size)
 
 
-def encode(encoder: ImageEncoder, pixels: Tensor) -> Tensor:
+def encode(encoder: DinoEncoder, pixels: Tensor) -> Tensor:
     """Pixels [V, 3, S, S] of V views to condition tokens [V, L, C]."""
     return cast(Tensor, encoder(pixels))
 
@@ -239,7 +239,7 @@ def decode_gaussians(decoder: LatentGaussianDecoder, latents: SparseTensor) -> G
 
 
 def finish_mesh(
-    raw: RawMesh, gaussians: Gaussians | None, images: Sequence[Image.Image], settings: Settings, check: Check
+    raw: AnyRawMesh, gaussians: Gaussians | None, images: Sequence[Image.Image], settings: Settings, check: Check
 ) -> FinishedMesh:
     """Clean, simplify, unwrap and texture the surface. Raises GenerationError if no part of it is visible."""
     try:

@@ -73,6 +73,7 @@ LAYERS = (
         "backend.guard",
         "backend.guide",
         "backend.material_stages",
+        "backend.networks",
         "backend.reconstruction",
         "backend.stages",
     ),

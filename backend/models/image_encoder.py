@@ -117,6 +117,7 @@ class DinoEncoder(MixedPrecisionNetwork):
 
     patch_size: int
     patch_embed: PatchEmbed
+    side: int  # in pixels, of the images that are encoded for a flow
 
     def tokens(self, images: Tensor) -> Tensor:
         """All tokens [B, 1 + R + P, C] of images [B, 3, H, W] after the last block, before the final norm.
@@ -178,6 +179,7 @@ class ImageEncoder(DinoEncoder):
                 raise ValueError(f"{name} must be {supported!r}, not {value!r}")
         self.patch_size = patch_size
         self.grid = img_size // patch_size
+        self.side = self.grid * patch_size
         self.interpolate_antialias = interpolate_antialias
 
         self.cls_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
@@ -243,6 +245,8 @@ class RotaryImageEncoder(DinoEncoder):
     training, plays no part. Values that would need another kind of network raise ValueError. It computes in fp32: the
     flows were trained on such tokens.
     """
+
+    side = 512  # for shapes at 512^3; the flows of finer ones are given tokens of 1024
 
     def __init__(
         self,

@@ -218,6 +218,11 @@ class SparseUnetDecoder(SparseUnet):
         h, mask = self._refined(h, level)
         return h.voxels.kept_children(mask).voxels
 
+    @property
+    def scale(self) -> int:
+        """How many times finer than the latents' grid that of the features is."""
+        return 2 ** (len(self.blocks) - 1)
+
     def _begun(self, z: SparseTensor) -> SparseTensor:
         return z.replace(self.from_latent(z.feats).to(self.dtype))
 

@@ -23,7 +23,7 @@ from ..formats import TEXTURES
 from ..guide import Guide, edits_of
 from ..images.files import load_image
 from ..kept import Kept
-from ..mesh import RawMesh
+from ..mesh import AnyRawMesh
 from ..mesh.given import GivenMesh
 from ..mesh.paint.paint import View
 from ..pipeline import Pipeline
@@ -75,7 +75,7 @@ def run(
     loaded = time.perf_counter()
     check()
 
-    def preview(raw: RawMesh) -> None:
+    def preview(raw: AnyRawMesh) -> None:
         on_preview(write_raw(place, raw))
         timings["preview"] = time.perf_counter() - started
 

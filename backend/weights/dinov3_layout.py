@@ -43,8 +43,11 @@ _TIMM_IN_BLOCK = {
 def sources(keys: Collection[str], stored: Collection[str]) -> dict[str, tuple[str, ...]]:
     """For each key of a ``RotaryImageEncoder``, the keys in a file whose tensors make it, concatenated along axis 0.
 
-    The keys ``stored`` in the file tell which layout it has. What a file leaves out because it is zero has no keys.
+    The keys ``stored`` in the file tell which layout it has, which may also be the encoder's own. What a file leaves
+    out because it is zero has no keys.
     """
+    if "register_tokens" in stored:
+        return {key: (key,) for key in keys}
     if "embeddings.cls_token" not in stored:
         return {key: _timm(key) for key in keys}
     prefix = "model." if any(key.startswith("model.layer.") for key in stored) else ""

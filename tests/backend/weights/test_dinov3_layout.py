@@ -109,12 +109,13 @@ def encoder() -> RotaryImageEncoder:
     return encoder
 
 
-@pytest.mark.parametrize("prefix", ["", "model."])
-def test_both_versions_of_transformers_load_to_the_same_network(
-    tmp_path: Path, encoder: RotaryImageEncoder, prefix: str
+@pytest.mark.parametrize("prefix", ["", "model.", None])
+def test_both_versions_of_transformers_and_our_own_keys_load_to_the_same_network(
+    tmp_path: Path, encoder: RotaryImageEncoder, prefix: str | None
 ) -> None:
     state = encoder.state_dict()
-    loaded = load_network(write(tmp_path, as_transformers(state, prefix)), RotaryImageEncoder, CPU)
+    stored = state if prefix is None else as_transformers(state, prefix)
+    loaded = load_network(write(tmp_path, stored), RotaryImageEncoder, CPU)
     for key, tensor in loaded.state_dict().items():
         assert torch.equal(tensor, state[key]), key
     images = torch.randn(1, 3, 32, 48, generator=torch.Generator().manual_seed(0))
