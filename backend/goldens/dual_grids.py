@@ -15,6 +15,9 @@ from .case import GoldenCase
 from .compare import Comparison, Value, compare_outputs
 from .surfaces import Outputs
 
+#: The corners of the cube that objects lie in.
+CUBE = [[-0.5] * 3, [0.5] * 3]
+
 #: Attributes are sums of eight numbers. Where voxels cover a point less than this, they depend on rounding.
 ATTRIBUTES = 1e-5
 LEAST_COVER = 1e-4
@@ -25,7 +28,9 @@ def dual_grid(case: GoldenCase) -> list[Comparison]:
     inputs, coords = case.inputs, case.inputs["coords"]
     voxels = VoxelSet(torch.nn.functional.pad(coords, (1, 0)))
     weights = inputs["split_weights"][:, 0]
+    low, high = torch.tensor(case.config.get("aabb", CUBE), device=case.device)
     vertices = positions(coords, inputs["dual_vertices"], case.config["grid_size"])
+    vertices = low + (high - low) * (vertices + 0.5)
     quads = quads_of(voxels.neighbours, inputs["flags"] > 0)
     for_training, fan = fans(quads, vertices, weights)
     outputs: Outputs = {

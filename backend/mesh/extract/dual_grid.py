@@ -9,15 +9,14 @@ Tables of neighbours are those of ``sparse.tensor.VoxelSet``: [N, 27] int32, N w
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...sparse.neighbours import child_offsets
-from .corners import find, number
+from ...sparse.neighbours import child_offsets, cube_number
+from .corners import cubic, find, number
 
 #: For an edge along x, y or z: the four voxels around it, in turn, as columns of the first one's row in the table.
 _AROUND = ((13, 14, 17, 16), (13, 22, 23, 14), (13, 16, 25, 22))
@@ -27,6 +26,9 @@ _SPLITS = (((0, 1, 2), (0, 2, 3)), ((0, 1, 3), (3, 1, 2)))
 
 #: Of a quad with a fifth vertex in its centre.
 _FAN = ((0, 1, 4), (1, 2, 4), (2, 3, 4), (3, 0, 4))
+
+#: Vertices whose attributes are mixed at a time: on a CPU, what is in between should stay in the cache.
+_POINTS = 1 << 14
 
 #: What the sum of weights is divided by at least; where no voxel is near, it is 0.
 _LEAST_WEIGHT = 1e-12
@@ -98,49 +100,40 @@ def sample(points: Tensor, coords: Tensor, attributes: Tensor, resolution: int) 
 
     Only the voxels that exist count.
     """
-    size = (resolution,) * 3
+    size = cubic(resolution)
     ascending, order = number(coords.long(), size).sort()
-    place = (points + 0.5) * resolution - 0.5
+    place = (points + 0.5) / (1 / resolution) - 0.5
     low = place.floor()
-
-    def row_at(corner: Tensor) -> Tensor:
-        cell = low.long() + corner
-        inside = ((cell >= 0) & (cell < resolution)).all(1)
-        at = find(ascending, number(cell, size))
-        missing = ~inside | (at == len(order))
-        return torch.where(missing, len(coords), order[at.clamp(max=len(order) - 1)])
-
-    return _sample(place - low, row_at, attributes)
+    cells = low.long()[:, None] + child_offsets(points.device)  # [P, 8, 3]
+    at = find(ascending, number(cells, size))
+    missing = (at == len(order)) | ((cells < 0) | (cells >= resolution)).any(2)
+    rows = F.pad(order, (0, 1), value=len(order))[at.masked_fill(missing, len(order))]
+    return _mixed(place - low, rows, F.pad(attributes, (0, 0, 0, 1)))
 
 
 def sample_at_vertices(vertices: Tensor, neighbours: Tensor, attributes: Tensor) -> Tensor:
-    """Attributes [N, C] of voxels at the vertices [N, 3] that they have, at most half a voxel outside of each.
+    """Attributes [N, C] of voxels at the vertices [N, 3] that they have, at most half a voxel outside of each: [N, C].
 
     All voxels around such a vertex are neighbours of its own: nothing has to be searched.
     """
-    place = vertices - 0.5
-    low = place.floor().clamp(max=0)  # where a vertex is as far up as it can be, the upper voxel has all the weight
+    padded, upper = F.pad(attributes, (0, 0, 0, 1)), cube_number(child_offsets(vertices.device), 3, 0)
+    values = []
+    for some, table in zip(vertices.split(_POINTS), neighbours.split(_POINTS), strict=True):
+        place = some - 0.5
+        low = place.floor().clamp(max=0)  # where a vertex is as far up as it can be, the upper voxel has all the weight
+        rows = table.gather(1, cube_number(low.long(), 3, -1)[:, None] + upper)
+        values.append(_mixed(place - low, rows, padded).values)
+    return torch.cat(values)
 
-    def row_at(corner: Tensor) -> Tensor:
-        x, y, z = (low.long() + corner + 1).unbind(1)
-        return neighbours.gather(1, ((x * 3 + y) * 3 + z)[:, None])[:, 0].long()
 
-    return _sample(place - low, row_at, attributes).values
+def _mixed(share: Tensor, rows: Tensor, padded: Tensor) -> Sampled:
+    """Mix the attributes of the eight voxels ``rows`` [P, 8] around points, the upper ones by their ``share`` [P, 3].
 
-
-def _sample(share: Tensor, row_at: Callable[[Tensor], Tensor], attributes: Tensor) -> Sampled:
-    """Mix the attributes of the eight voxels around points, the upper ones by their ``share`` [P, 3] on each axis.
-
-    ``row_at`` says which row [P] is at a corner [3] of 0 and 1; N if there is none.
+    ``padded`` [N + 1, C] has the attributes, and one more row for voxels that are not there.
     """
-    padded = F.pad(attributes, (0, 0, 0, 1))
-    values = attributes.new_zeros(len(share), attributes.shape[1])
-    weight, found = share.new_zeros(len(share)), torch.zeros(len(share), dtype=torch.int32, device=share.device)
-    for corner in child_offsets(share.device):
-        row = row_at(corner)
-        there = row < len(attributes)
-        part = torch.where(corner.bool(), share, 1 - share).prod(1) * there
-        values += part[:, None] * padded.index_select(0, row)
-        weight += part
-        found += there.int()
-    return Sampled(values / weight.clamp(min=_LEAST_WEIGHT)[:, None], weight, found)
+    there = rows < len(padded) - 1
+    upper = child_offsets(share.device).bool()
+    weights = torch.where(upper, share[:, None], 1 - share[:, None]).prod(2) * there
+    total = weights.sum(1)
+    values = (weights[..., None] * padded[rows]).sum(1)
+    return Sampled(values / total.clamp(min=_LEAST_WEIGHT)[:, None], total, there.sum(1, dtype=torch.int32))
