@@ -14,20 +14,32 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..sparse.attention import attend
-from ..sparse.convolution import SparseConv3d
+from ..sparse.convolution import SparseConv3d, SubmanifoldConv3d
+from .rotary import Rotation
 
 
 def convert_matmuls(modules: Iterable[nn.Module], dtype: torch.dtype) -> None:
     """Cast the weights of linear layers and convolutions, dense or sparse, under ``modules``; norms and gammas stay."""
     for module in modules:
         for layer in module.modules():
-            if isinstance(layer, (nn.Linear, nn.Conv3d, SparseConv3d)):
+            if isinstance(layer, (nn.Linear, nn.Conv3d, SparseConv3d, SubmanifoldConv3d)):
                 layer.to(dtype)
 
 
 def matmul_dtype(module: nn.Module) -> torch.dtype:
-    """The dtype of the first linear or dense convolution weight under ``module``: what ``convert_matmuls`` last set."""
-    return next(layer.weight.dtype for layer in module.modules() if isinstance(layer, (nn.Linear, nn.Conv3d)))
+    """The dtype of the first matrix with a ``weight`` under ``module``: what ``convert_matmuls`` last set."""
+    kinds = (nn.Linear, nn.Conv3d, SubmanifoldConv3d)
+    return next(layer.weight.dtype for layer in module.modules() if isinstance(layer, kinds))
+
+
+#: The dtypes that a description's ``dtype`` may name.
+DTYPES = {
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "fp16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "bf16": torch.bfloat16,
+}
 
 
 class MixedPrecisionNetwork(nn.Module):
@@ -52,11 +64,29 @@ class MixedPrecisionNetwork(nn.Module):
         """Keep the torso's matrices in single precision."""
         convert_matmuls(self.half_modules(), torch.float32)
 
+    def convert_to(self, dtype: str) -> None:
+        """Keep the torso's matrices in the dtype of this name. Raises ValueError for a name not in ``DTYPES``."""
+        if dtype not in DTYPES:
+            raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
+        convert_matmuls(self.half_modules(), DTYPES[dtype])
+
 
 def require_absolute_positions(pe_mode: str) -> None:
-    """Raise ValueError unless ``pe_mode`` is "ape", the only position embedding of the published networks."""
+    """Raise ValueError unless ``pe_mode`` is "ape", the only position embedding of the published VAEs."""
     if pe_mode != "ape":
         raise ValueError(f"pe_mode must be 'ape' (absolute position embedding), not {pe_mode!r}")
+
+
+def is_second_family(pe_mode: str, initialization: str | None) -> bool:
+    """Whether a flow's arguments are those of TRELLIS.2, whose class names are TRELLIS's but whose blocks differ.
+
+    Both have ``share_mod``: in TRELLIS.2 every block adds a vector of its own to the shared modulation. Only its
+    descriptions say ``initialization``, and only its flows have rotary positions. Raises ValueError for another
+    ``pe_mode``.
+    """
+    if pe_mode not in ("ape", "rope"):
+        raise ValueError(f"pe_mode must be 'ape' or 'rope', not {pe_mode!r}")
+    return pe_mode == "rope" or initialization is not None
 
 
 def zero_parameters(module: nn.Module) -> None:
@@ -298,10 +328,13 @@ class SelfAttention(nn.Module):
         self.k_rms_norm = MultiHeadRMSNorm(channels // heads, heads) if qk_rms_norm else nn.Identity()
         self.to_out = nn.Linear(channels, channels)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, L, C] to [B, L, C]."""
+    def forward(self, x: Tensor, rotation: Rotation | None = None) -> Tensor:
+        """[B, L, C] to [B, L, C]. A ``rotation`` of the L tokens turns queries and keys, after their norm."""
         q, k, v = self.to_qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(2)
-        return self.to_out(attend(self.q_rms_norm(q), self.k_rms_norm(k), v))
+        q, k = self.q_rms_norm(q), self.k_rms_norm(k)
+        if rotation is not None:
+            q, k = rotation.of_neighbours(q), rotation.of_neighbours(k)
+        return self.to_out(attend(q, k, v))
 
 
 class CrossAttention(nn.Module):
@@ -348,10 +381,21 @@ def modulation_layer(channels: int) -> nn.Sequential:
 
 
 class ModulatedCrossBlock(nn.Module):
-    """What the dense and the sparse modulated block have in common: their parts, under the published names."""
+    """What the dense and the sparse modulated block have in common: their parts, under the published names.
+
+    With ``share_mod`` the block has no modulation layer: the caller computes it once for all blocks. With ``own_mod``
+    besides, the block has a vector ``modulation`` [6 C] that is added to it.
+    """
 
     def __init__(
-        self, channels: int, self_attn: nn.Module, cross_attn: nn.Module, *, mlp_ratio: float, share_mod: bool
+        self,
+        channels: int,
+        self_attn: nn.Module,
+        cross_attn: nn.Module,
+        *,
+        mlp_ratio: float,
+        share_mod: bool,
+        own_mod: bool = False,
     ) -> None:
         super().__init__()
         self.norm1 = LayerNorm32(channels, elementwise_affine=False, eps=1e-6)
@@ -361,8 +405,19 @@ class ModulatedCrossBlock(nn.Module):
         self.cross_attn = cross_attn
         self.mlp = FeedForwardNet(channels, mlp_ratio)
         self.adaLN_modulation = nn.Identity() if share_mod else modulation_layer(channels)
+        self.modulation = nn.Parameter(torch.zeros(6 * channels)) if share_mod and own_mod else None
         for part in (self.self_attn, self.cross_attn, self.mlp):
             initialise_linears(part)
+
+    def modulations(self, embedding: Tensor) -> tuple[Tensor, ...]:
+        """Shift, scale and gate of the attention, then of the MLP, [B, C] each.
+
+        The embedding is [B, C], or the shared modulation [B, 6 C]; to that, the block's own is added in fp32.
+        """
+        modulation = self.adaLN_modulation(embedding)
+        if self.modulation is not None:
+            modulation = (modulation + self.modulation).to(embedding.dtype)
+        return modulation.chunk(6, dim=-1)
 
 
 class ModulatedTransformerCrossBlock(ModulatedCrossBlock):
@@ -381,15 +436,20 @@ class ModulatedTransformerCrossBlock(ModulatedCrossBlock):
         qk_rms_norm: bool = False,
         qk_rms_norm_cross: bool = False,
         share_mod: bool = False,
+        own_mod: bool = False,
     ) -> None:
         self_attn = SelfAttention(channels, heads, qk_rms_norm=qk_rms_norm)
         cross_attn = CrossAttention(channels, context_channels, heads, qk_rms_norm=qk_rms_norm_cross)
-        super().__init__(channels, self_attn, cross_attn, mlp_ratio=mlp_ratio, share_mod=share_mod)
+        super().__init__(channels, self_attn, cross_attn, mlp_ratio=mlp_ratio, share_mod=share_mod, own_mod=own_mod)
 
-    def forward(self, x: Tensor, embedding: Tensor, context: Tensor) -> Tensor:
-        """[B, L, C], embedding [B, C] (or modulation [B, 6 C]) and context [B, Lc, context_channels] to [B, L, C]."""
-        modulation = self.adaLN_modulation(embedding)[:, None].chunk(6, dim=-1)
+    def forward(self, x: Tensor, embedding: Tensor, context: Tensor, rotation: Rotation | None = None) -> Tensor:
+        """[B, L, C], embedding [B, C] (or modulation [B, 6 C]) and context [B, Lc, context_channels] to [B, L, C].
+
+        A ``rotation`` of the L tokens is applied in the self-attention alone.
+        """
+        modulation = (part[:, None] for part in self.modulations(embedding))
         shift_attn, scale_attn, gate_attn, shift_mlp, scale_mlp, gate_mlp = modulation
-        x = torch.addcmul(x, gate_attn, self.self_attn(self.norm1.modulated(x, scale_attn, shift_attn)))
+        attended = self.self_attn(self.norm1.modulated(x, scale_attn, shift_attn), rotation)
+        x = torch.addcmul(x, gate_attn, attended)
         x = x + self.cross_attn(self.norm2(x), context)
         return torch.addcmul(x, gate_mlp, self.mlp(self.norm3.modulated(x, scale_mlp, shift_mlp)))

@@ -21,7 +21,7 @@ from ..asset_facts import standing
 from ..certificate import Certificate
 from ..files import picture_digest, write_whole, written_together, written_whole
 from ..formats import CONVEX_ONLY, FORMATS, LEVELS, TEXTURES, TILES, UDIM, Offer, in_tiles, of_tile, offered, parts_of
-from ..mesh import Mesh, RawMesh, printing
+from ..mesh import AnyRawMesh, Mesh, printing
 from ..mesh.export import (
     hulls_obj_text,
     mtl_text,
@@ -249,7 +249,7 @@ def _write_prints(
         write_3mf(part["3mf"], mesh.vertices, mesh.faces, name=name, closed=closed, colors=colors, check=check)
 
 
-def write_raw(place: Place, raw: RawMesh) -> Path:
+def write_raw(place: Place, raw: AnyRawMesh) -> Path:
     """Write the arrays of a raw mesh, and return their path. Raises OSError."""
     surface = raw.numpy()
     colors = np.full_like(surface.vertices, 0.8) if surface.colors is None else surface.colors
