@@ -219,25 +219,26 @@ class FlowMapEmbedder(nn.Module):
 
     The interval is embedded rather than the second time (Geng et al. 2025, "MeanFlow", arXiv 2505.13447, table 1).
     Guidance w is an input (Geng et al. 2025, "Improved MeanFlow", arXiv 2512.02012), as its share w / (1 + w), which
-    stays below 1 however strong it is. The last layers start as zero: then a map is the flow that it was made from.
+    stays below 1 however strong it is. The last layer starts as zero: then a map is the flow that it was made from.
     """
 
     #: Both inputs, 0 to 1, are embedded as times of 0 to this. A training differentiates a map with respect to the
     #: second time, and at 1000, the scale of the first one, the highest frequency would dominate the derivative (Lu and
-    #: Song 2025, section 4.1).
+    #: Song 2025, section 4.1). So few frequencies are enough.
     scale = 32.0
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, frequency_channels: int = 32) -> None:
         super().__init__()
-        self.interval = TimestepEmbedder(channels)
-        self.guidance = TimestepEmbedder(channels)
-        for embedder in (self.interval, self.guidance):
-            zero_parameters(embedder.mlp[-1])
+        self.frequency_channels = frequency_channels
+        self.mlp = nn.Sequential(nn.Linear(2 * frequency_channels, channels), nn.SiLU(), nn.Linear(channels, channels))
+        initialise_linears(self.mlp[0])
+        zero_parameters(self.mlp[-1])
 
     def forward(self, interval: Tensor, guidance: Tensor) -> Tensor:
         """Intervals [B] (of times scaled by 1000) and guidance strengths [B] to [B, channels]."""
-        share = guidance / (1 + guidance)
-        return self.interval(interval * (self.scale / 1000)) + self.guidance(self.scale * share)
+        inputs = interval / 1000, guidance / (1 + guidance)
+        embedded = [timestep_embedding(self.scale * each, self.frequency_channels) for each in inputs]
+        return self.mlp(torch.cat(embedded, -1).to(matmul_dtype(self.mlp)))
 
 
 class FlowNetwork(MixedPrecisionNetwork):

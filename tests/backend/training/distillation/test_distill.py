@@ -160,6 +160,24 @@ def test_every_method_learns_something(tmp_path: Path, kind: str, tried: str) ->
     assert any(float(g.abs().max()) > 0 for g in found.values())
 
 
+@pytest.mark.parametrize("kind", SETS)
+def test_what_is_free_of_data_never_looks_at_it(tmp_path: Path, kind: str) -> None:
+    """The latents are not numbers; with another method, neither is the loss."""
+    for name, free in (("data-free", True), ("vd", True), ("lagrangian", False)):
+        run = distillation(tmp_path / name, kind, name, replace(PRESET, distill_from=0.0))
+        load = run.data.load
+        run.data.load = lambda *given, load=load: nothing_known(load(*given))  # type: ignore[method-assign]
+        if free:
+            assert all(torch.isfinite(g).all() for g in gradients(run).values())
+        else:
+            with pytest.raises(FloatingPointError):
+                run.step()
+
+
+def nothing_known(clean: Clean) -> Clean:
+    return replace(clean, x_0=torch.full_like(clean.x_0, torch.nan))
+
+
 @pytest.mark.parametrize("tried", ["vm-vd", *NEW])
 def test_a_stopped_run_goes_on_exactly(tmp_path: Path, tried: str) -> None:
     whole, first = distillation(tmp_path / "whole", "dense", tried), distillation(tmp_path / "parts", "dense", tried)

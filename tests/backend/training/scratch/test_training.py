@@ -182,8 +182,9 @@ def test_mini_keeps_to_its_size() -> None:
     def size(module: nn.Module) -> int:
         return sum(p.numel() for p in module.parameters())
 
-    assert size(StructureFlow(**preset.networks["structure_flow"])) <= 4_000_000
-    assert size(LatentFlow(**preset.networks["latent_flow"])) <= 4_000_000
+    for flow_map in (False, True):  # its students have their size, too
+        assert size(StructureFlow(**preset.networks["structure_flow"], flow_map=flow_map)) <= 4_000_000
+        assert size(LatentFlow(**preset.networks["latent_flow"], flow_map=flow_map)) <= 4_000_000
     others = (
         size(StructureVAE(preset)) + size(LatentVAE(preset)) + size(ImageEncoder(**preset.networks["image_encoder"]))
     )
