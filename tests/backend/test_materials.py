@@ -20,8 +20,10 @@ from backend.errors import CheckpointError, GenerationError, JobCancelled, Setti
 from backend.material_stages import material_mesh
 from backend.mesh import MaterialMesh, Mesh
 from backend.mesh.finish import FinishedMesh, clean, finish
+from backend.mesh.given import GivenMesh
 from backend.pipeline import Generated, Pipeline
 from backend.protocol import Settings
+from backend.retexture import retexture
 from backend.serving.outputs import Place, write_asset
 from backend.sparse.tensor import SparseTensor
 from backend.weights.folders import ModelFolder
@@ -310,3 +312,13 @@ def test_a_surface_without_materials_is_written_as_ever(asset: Callable[..., Any
     assert "doubleSided" not in material
     assert "metallicRoughnessTexture" not in material["pbrMetallicRoughness"]
     assert len(images) == 2  # the colour and the normals
+
+
+def test_a_given_mesh_gets_the_materials_of_what_is_made_of_its_voxels(pipeline: Pipeline) -> None:
+    box = open_box()
+    made = retexture(pipeline, GivenMesh(box.vertices, box.faces), [disc()], SETTINGS)
+    assert made.mesh.metallic is not None
+    assert made.mesh.roughness is not None
+    assert made.mesh.alpha is not None
+    assert made.mesh.metallic.shape == made.mesh.texture.shape[:2]
+    assert len(np.unique(made.mesh.metallic)) > 1
