@@ -112,5 +112,8 @@ def paint(
         seconds={},
         certificate=inspect(target.vertices, target.faces, target.uvs, check),
         views=painter.views if painter else (),
+        roughness=None if textures.metallic is None else textures.roughness,  # the model's: none is estimated here
+        metallic=textures.metallic,
+        alpha=textures.alpha,
     )
     return painted, told

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 
 FINER, FINE = 4, 40_000  # what quads are laid on has so many times their faces, and at least so many
+HALF, MUCH = 128, 0.05  # alpha below which a texel counts as see-through, and the share of them that makes a surface so
 FEWEST = 4  # faces of a closed surface
 ENOUGH_QUADS = 0.9  # the least share of the faces asked for, with quads: how many fit, only trying shows
 
@@ -56,6 +57,11 @@ class FinishedMesh:
     metallic: np.ndarray | None = None  # [T, T] uint8, linear; None if it is not known
     alpha: np.ndarray | None = None  # the same
     views: tuple[View, ...] = ()  # of the pictures that it was to be painted from, in their order
+
+    @property
+    def see_through(self) -> bool:
+        """Whether much of the surface is: a rim of low alpha alone, as decoders leave it, would only flash."""
+        return self.alpha is not None and float((self.alpha < HALF).mean()) > MUCH
 
     def level(self, lod: Lod) -> FinishedMesh:
         """One of its levels of detail, with the same texture and as the only one."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
+import struct
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,14 +13,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from backend.errors import CheckpointError, GenerationError, JobCancelled, SettingsError
 from backend.material_stages import material_mesh
 from backend.mesh import MaterialMesh, Mesh
-from backend.mesh.finish import clean, finish
-from backend.pipeline import Pipeline
+from backend.mesh.finish import FinishedMesh, clean, finish
+from backend.mesh.given import GivenMesh
+from backend.pipeline import Generated, Pipeline
 from backend.protocol import Settings
+from backend.retexture import retexture
+from backend.serving.outputs import Place, write_asset
 from backend.sparse.tensor import SparseTensor
 from backend.weights.folders import ModelFolder
 from tests.backend.images.test_images import disc
@@ -221,6 +228,11 @@ def open_box() -> Mesh:
     )
 
 
+def cut_open(box: Mesh) -> Mesh:
+    """Without its upper half: no hole that cleaning would close."""
+    return replace(box, faces=box.faces[(box.vertices[box.faces][..., 2] < 0.2).all(1)])
+
+
 def test_cleaning_takes_the_materials_along() -> None:
     box = clean(open_box())
     assert box.materials is not None
@@ -244,3 +256,69 @@ def test_materials_are_baked_as_colors_are() -> None:
     plain = finish(replace(open_box(), materials=None), faces=100, texture_size=64)
     assert (plain.metallic, plain.roughness, plain.alpha) == (None, None, None)
     assert np.array_equal(plain.texture, finished.texture)
+
+
+@pytest.fixture
+def asset(tmp_path: Path) -> Callable[[Mesh], tuple[FinishedMesh, dict[str, Any], list[Image.Image]]]:
+    """Finish a mesh and write it; what the file says of its material, and the images in it, in their order."""
+
+    def write(mesh: Mesh) -> tuple[FinishedMesh, dict[str, Any], list[Image.Image]]:
+        finished = finish(mesh, faces=100, texture_size=64)
+        raw = MaterialMesh(*(torch.zeros(1, 3),) * 4, resolution=32)
+        generated = Generated(finished, raw, None, timings={}, counts={})
+        place = Place.find(tmp_path, "box", [])
+        data = write_asset(place, generated, Settings(), durable=False)["glb"].read_bytes()
+        (length,) = struct.unpack_from("<I", data, 12)
+        document = json.loads(data[20 : 20 + length])
+        body = data[28 + length :]
+        views = [document["bufferViews"][image["bufferView"]] for image in document["images"]]
+        pictures = [body[view["byteOffset"] :][: view["byteLength"]] for view in views]
+        return finished, document, [Image.open(io.BytesIO(picture)) for picture in pictures]
+
+    return write
+
+
+def test_a_glb_has_all_materials(asset: Callable[..., Any]) -> None:
+    """An open box, a quarter opaque: both its sides are seen, and what is behind it."""
+    finished, document, images = asset(cut_open(open_box()))
+    assert finished.see_through
+    (material,) = document["materials"]
+    assert material["alphaMode"] == "BLEND"
+    assert material["doubleSided"] is True
+    shading = material["pbrMetallicRoughness"]
+    assert (shading["metallicFactor"], shading["roughnessFactor"]) == (1.0, 1.0)
+    color, packed = (images[shading[name]["index"]] for name in ("baseColorTexture", "metallicRoughnessTexture"))
+    assert np.array_equal(np.asarray(color), np.dstack([finished.texture, finished.alpha]))
+    assert np.array_equal(np.asarray(packed)[..., 1:], np.dstack([finished.roughness, finished.metallic]))
+    assert "occlusionTexture" not in material
+
+
+def test_a_rim_of_low_alpha_is_opaque_and_a_closed_surface_has_one_side(asset: Callable[..., Any]) -> None:
+    box = open_box()
+    assert box.materials is not None
+    alpha = np.where(box.vertices[:, 2:] > 0.45, 0.0, 1.0) * (np.abs(box.vertices[:, :1]) > 0.45)
+    opaque = np.where(np.arange(len(alpha))[:, None] < 3, alpha, 1.0).astype(np.float32)
+    finished, document, images = asset(replace(box, materials=np.hstack([box.materials[:, :2], opaque])))
+    assert not finished.see_through
+    (material,) = document["materials"]
+    assert "alphaMode" not in material
+    assert "doubleSided" not in material
+    assert images[0].mode == "RGB"
+
+
+def test_a_surface_without_materials_is_written_as_ever(asset: Callable[..., Any]) -> None:
+    _, document, images = asset(replace(cut_open(open_box()), materials=None))
+    (material,) = document["materials"]
+    assert "doubleSided" not in material
+    assert "metallicRoughnessTexture" not in material["pbrMetallicRoughness"]
+    assert len(images) == 2  # the colour and the normals
+
+
+def test_a_given_mesh_gets_the_materials_of_what_is_made_of_its_voxels(pipeline: Pipeline) -> None:
+    box = open_box()
+    made = retexture(pipeline, GivenMesh(box.vertices, box.faces), [disc()], SETTINGS)
+    assert made.mesh.metallic is not None
+    assert made.mesh.roughness is not None
+    assert made.mesh.alpha is not None
+    assert made.mesh.metallic.shape == made.mesh.texture.shape[:2]
+    assert len(np.unique(made.mesh.metallic)) > 1

@@ -125,7 +125,8 @@ def bake(
     if retouch is not None and (cover.face >= 0).any():
         color, estimated = retouch(color, cover)
         color = gutter.fill(color)
-        roughness = roughness if estimated is None else gutter.fill(estimated[..., None])[..., 0]
+        if roughness is None and estimated is not None:  # what the model says of it counts more
+            roughness = gutter.fill(estimated[..., None])[..., 0]
     if normal_map:
         frames = frame.frames.reshape(-1, 3), frame.signs
         normal = painted(_paint_normals, *frames, *on_mesh, *on_raw, normals, blank=SMOOTH)
