@@ -23,7 +23,9 @@ from ..training.objects.shapes import corner_distances, draw, surface_voxels
 
 def filled(surface: Surface) -> np.ndarray:
     """The occupancy of the lattice corners, [R + 1]^3: everything that a flood fill from the border does not reach."""
-    return ~reachable_corners(surface.inside_corners, surface.resolution).reshape((surface.resolution + 1,) * 3)
+    side = surface.resolution + 1
+    outside = reachable_corners(surface.inside_corners, surface.resolution)
+    return ~outside.at(np.arange(side**3)).reshape(side, side, side)
 
 
 def true_occupancy(family: str, params: Params, resolution: int) -> np.ndarray:

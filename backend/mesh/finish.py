@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,9 +15,11 @@ from ..certificate import Certificate
 from . import AnyRawMesh, MaterialMesh, Mesh, MeshError, RawMesh, Surface
 from .bake.bake import Source, bake
 from .bake.gaussian_color import GaussianColors
+from .base.compiled import together
 from .clean.cleanup import check_mesh, drop_bad_faces, drop_dust, drop_scraps, keep_outer_faces, select_faces
 from .clean.cluster import clustered
 from .clean.holes import LEAK, close_holes
+from .clean.pairs import paired
 from .clean.simplify import ENOUGH, Simplified, error_of, simplified
 from .clean.visibility import keep_visible_faces
 from .hulls import Collision, Hull, convex_hulls
@@ -49,7 +52,7 @@ class FinishedMesh:
     normal_map: np.ndarray | None  # [T, T, 3] uint8, in the tangent space of ``tangents``; None if not requested
     occlusion: np.ndarray | None  # [T, T] uint8, linear, 255 where open; None if not requested
     counts: dict[str, int]  # raw_faces, faces, quads, vertices, charts
-    seconds: dict[str, float]  # clean, simplify, unwrap, bake, inspect, lods, hulls
+    seconds: dict[str, float]  # clean, simplify, unwrap, bake (and inspect), lods, hulls
     certificate: Certificate  # what was checked of it, in the unit of its vertices
     lods: tuple[Lod, ...] = ()  # coarser ones, with the same texture; empty if not requested
     collision: Collision | None = None  # convex hulls; None if not requested
@@ -152,7 +155,8 @@ def finish(
     clock.stop("unwrap")
     colors = None if gaussians is None else GaussianColors(gaussians)
     paint = None if pictures is None else Painter(unwrapped, pictures, check)
-    textures = bake(
+    baking = partial(
+        bake,
         unwrapped,
         source,
         texture_size,
@@ -161,10 +165,10 @@ def finish(
         gaussians=colors,
         retouch=paint,
     )
-    clock.stop("bake")
     crossing = 0 if simple.sound else None  # simplifying has looked for it
-    certificate = inspect(unwrapped.vertices, unwrapped.faces, unwrapped.uvs, check, crossing=crossing)
-    clock.stop("inspect")
+    inspecting = partial(inspect, unwrapped.vertices, unwrapped.faces, unwrapped.uvs, crossing=crossing)
+    textures, certificate = together(baking, inspecting)
+    clock.stop("bake")
     coarser = levels_of_detail(unwrapped.vertices, unwrapped.faces, unwrapped.uvs, check) if lods else []
     clock.stop("lods")
     hulls = convex_hulls(unwrapped.vertices, unwrapped.faces, check) if collision else None
@@ -226,7 +230,6 @@ def clean(raw: AnyRawMesh | Mesh) -> Mesh:
         raise MeshError("empty_mesh", "the model made no surface")
     if isinstance(raw, RawMesh):
         surface = raw.numpy()
-        check_mesh(surface)
         outer = keep_outer_faces(surface)
         seen = _without_leaks(outer)
         # Dropping what cannot be seen has opened it: it was closed before.
@@ -240,7 +243,7 @@ def clean(raw: AnyRawMesh | Mesh) -> Mesh:
 
 
 def _without_leaks(surface: Surface) -> Mesh:
-    return drop_scraps(close_holes(drop_bad_faces(Mesh(surface.vertices, surface.faces, surface.colors)), LEAK))
+    return drop_scraps(close_holes(drop_bad_faces(surface), LEAK))
 
 
 def without_inner_shells(raw: RawMesh) -> Mesh:
@@ -297,7 +300,7 @@ def warm(*, seldom: bool = False) -> None:
     picture = Image.new("RGBA", (64, 64))
     ImageDraw.Draw(picture).ellipse((8, 8, 56, 56), fill=(128, 128, 128, 255))
     ball = extract_mesh(coords, features, side)
-    clustered(ball.numpy().vertices, ball.numpy().faces, 20)  # else it is for large meshes only
+    paired(clustered(ball.numpy().vertices, ball.numpy().faces, 200), 100)  # else it is for large meshes only
     finish(ball, faces=100, texture_size=64, pictures=Pictures([picture]))
     if seldom:
         finish(ball, faces=100, texture_size=64, quads=True, lods=True)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .bits import count_of, filled, grown, packed, runs_of, shrunk, unpacked
 from .compiled import compiled
 from .topology import connected
 
@@ -24,11 +25,21 @@ def flood(free: np.ndarray, radii: Sequence[int] = RADII, core: int = CORE) -> n
     Cells are connected through their sides. Pockets behind passages up to ``2 * max(radii)`` cells wide count as
     inside, unless they are just crevices (``core``) or largely open (``OPEN``).
     """
-    margin = max(radii) + 1  # wide enough that the flood gets around the object
-    outside = _reached(np.pad(free, margin, constant_values=True))
+    margin = margin_of(radii)
+    return unpacked(flooded(packed(free, margin), radii, core), free.shape, margin)
+
+
+def margin_of(radii: Sequence[int] = RADII) -> int:
+    """How many free cells there must be around an object, so that the flood gets around it."""
+    return max(radii) + 1
+
+
+def flooded(free: np.ndarray, radii: Sequence[int] = RADII, core: int = CORE) -> np.ndarray:
+    """``flood`` for bits [X, Y, W] (see ``bits``) with a margin of ``margin_of(radii)``."""
+    outside = _reached(free)
     for radius in radii:
         _close_pockets(outside, radius, core)
-    return np.ascontiguousarray(outside[(slice(margin, -margin),) * 3])
+    return outside
 
 
 def leaks(solid: np.ndarray, radii: Sequence[int], core: int = CORE, dent: int = 0) -> np.ndarray:
@@ -54,7 +65,7 @@ def leaks(solid: np.ndarray, radii: Sequence[int], core: int = CORE, dent: int =
 def _reached(free: np.ndarray) -> np.ndarray:
     """The free cells connected with the first one, which must be free."""
     runs, region = _regions(free)
-    return np.asarray(_filled(free.shape, runs[region == 0]))
+    return np.asarray(filled(*free.shape, runs[region == 0]))
 
 
 def _close_pockets(outside: np.ndarray, radius: int, smallest: int) -> None:
@@ -64,68 +75,38 @@ def _close_pockets(outside: np.ndarray, radius: int, smallest: int) -> None:
     """
     core = outside
     for _ in range(radius):
-        core = ~_grown(~core)
+        core = shrunk(core)
     runs, region = _regions(core)
     sizes = np.bincount(region, runs[:, 3] - runs[:, 2])
     found = np.flatnonzero(sizes >= smallest)[1:]  # without the outside, which is the first region
     if not len(found):
         return
-    reached = _filled(core.shape, runs[region == 0])
+    reached = filled(*core.shape, runs[region == 0])
     for _ in range(radius):
-        reached = _grown(reached) & outside
+        reached = grown(reached) & outside
     growth = 2 * radius + 1  # back to the walls, and into the passages
     for number in found:
         own = runs[region == number]
-        low, high = own[:, :3].min(axis=0), own[:, [0, 1, 3]].max(axis=0)
-        low, high = np.maximum(low - growth - 1, 0), high + growth + 2
+        low, high = own[:, :2].min(axis=0), own[:, :2].max(axis=0) + 1
+        low, high = np.maximum(low - growth - 1, 0), high + growth + 1
         box = tuple(map(slice, low, high))
         within = outside[box] & ~reached[box]
-        pocket = _filled(within.shape, own - low[[0, 1, 2, 2]])
+        pocket = filled(*within.shape, own - [*low, 0, 0])
         for _ in range(growth):
-            pocket = _grown(pocket) & within
-        border = _grown(pocket) & ~pocket
-        if (border & outside[box]).sum() <= OPEN * border.sum():
+            pocket = grown(pocket) & within
+        border = grown(pocket) & ~pocket
+        if count_of(border & outside[box]) <= OPEN * count_of(border):
             outside[box] &= ~pocket
 
 
-def _regions(cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The runs [R, 4] of true cells along the last axis (x, y, first z, z after the last), and the region [R] of each.
+def _regions(bits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The runs [R, 4] of set cells, see ``runs_of``, and the region [R] of each.
 
     Regions are connected through the cells' sides. They are numbered in the order of their first runs.
     """
-    runs, begins = _runs(cells)
+    runs, begins = runs_of(bits)
     one, other = _touching(runs, begins)
     return runs, np.asarray(connected(one, other, len(runs)))
-
-
-@compiled
-def _runs(cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Runs as in ``_regions``, and [X, Y + 1] where those of each row begin, with an extra entry per x for the end."""
-    width, depth, height = cells.shape
-    begins, count = np.zeros((width, depth + 1), np.int64), 0
-    for x in range(width):
-        for y in range(depth):
-            begins[x, y] = count
-            row, before = cells[x, y], False
-            for cell in row:
-                count += cell > before
-                before = cell
-        begins[x, depth] = count
-    runs = np.empty((count, 4), np.int64)
-    for x in range(width):
-        for y in range(depth):
-            row, run, before = cells[x, y], begins[x, y] - 1, False
-            if begins[x, y + 1] == begins[x, y]:
-                continue
-            for z in range(height):
-                if row[z] != before:
-                    before = row[z]
-                    if before:
-                        run += 1
-                        runs[run, 0], runs[run, 1], runs[run, 2], runs[run, 3] = x, y, z, height
-                    else:
-                        runs[run, 3] = z
-    return runs, begins
 
 
 @compiled
@@ -150,32 +131,3 @@ def _touching(runs: np.ndarray, begins: np.ndarray) -> tuple[np.ndarray, np.ndar
                     else:
                         there += 1
     return one[:count], other[:count]
-
-
-@compiled
-def _filled(shape: tuple[int, int, int], runs: np.ndarray) -> np.ndarray:
-    """A grid of this shape that is true in the runs."""
-    cells = np.zeros(shape, np.bool_)
-    for run in range(len(runs)):
-        row = cells[runs[run, 0], runs[run, 1]]
-        for z in range(runs[run, 2], runs[run, 3]):
-            row[z] = True
-    return cells
-
-
-@compiled
-def _grown(cells: np.ndarray) -> np.ndarray:
-    """The true cells and all that share a side with one of them."""
-    grown = np.empty_like(cells)
-    width, depth, height = cells.shape
-    for x in range(width):
-        for y in range(depth):
-            own, row = cells[x, y], grown[x, y]
-            left, right = cells[max(x - 1, 0), y], cells[min(x + 1, width - 1), y]  # beyond the border, its own row
-            front, back = cells[x, max(y - 1, 0)], cells[x, min(y + 1, depth - 1)]
-            for z in range(height):
-                row[z] = own[z] | left[z] | right[z] | front[z] | back[z]
-            for z in range(1, height):
-                row[z] |= own[z - 1]
-                row[z - 1] |= own[z]
-    return grown

@@ -65,14 +65,20 @@ def connected(one: np.ndarray, other: np.ndarray, count: int) -> np.ndarray:
     root = np.arange(count)
     for link in range(len(one)):
         join(root, one[link], other[link])
-    components = 0
-    for item in range(count):
+    _number_trees(root)
+    return root
+
+
+@compiled
+def _number_trees(root: np.ndarray) -> None:
+    """Give each item, in place of what is before it in its tree (see ``join``), its tree's number."""
+    trees = 0
+    for item in range(len(root)):
         if root[item] == item:
-            root[item] = components
-            components += 1
+            root[item] = trees
+            trees += 1
         else:  # its root came earlier and is numbered already
             root[item] = root[root[item]]
-    return root
 
 
 def twins(faces: np.ndarray) -> np.ndarray:
@@ -115,8 +121,20 @@ def renumbered(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def components(faces: np.ndarray, vertices: int) -> np.ndarray:
     """[F] the component of each face; faces that share a vertex belong together. vertices: how many there are."""
-    links = (np.ascontiguousarray(ends, dtype=np.int64).reshape(-1) for ends in (faces[:, :2], faces[:, 1:]))
-    return np.asarray(connected(*links, vertices)[faces[:, 0]])
+    return np.asarray(_components(np.ascontiguousarray(faces, dtype=np.int64), vertices))
+
+
+@compiled
+def _components(faces: np.ndarray, count: int) -> np.ndarray:
+    root = np.arange(count)
+    for face in range(len(faces)):
+        join(root, faces[face, 0], faces[face, 1])
+        join(root, faces[face, 1], faces[face, 2])
+    _number_trees(root)
+    of = np.empty(len(faces), np.int64)
+    for face in range(len(faces)):
+        of[face] = root[faces[face, 0]]
+    return of
 
 
 def open_edges(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

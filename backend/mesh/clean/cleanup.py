@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeVar
+from functools import partial
+from typing import NamedTuple, TypeVar, cast
 
 import numpy as np
 
 from .. import Mesh, MeshError, Surface
-from ..base.compiled import compiled
-from ..base.flood import flood
+from ..base.bits import ALL, NONE, ONE, WORD
+from ..base.compiled import compiled, together
+from ..base.flood import flooded, margin_of
 from ..base.topology import components, open_edges, repeated
 from ..base.vectors import corners_of, cross, dot, minus
 
@@ -22,7 +25,20 @@ GAP = 0.05  # how near, relative to the longest side of the mesh's bounding box
 AnyMesh = TypeVar("AnyMesh", bound=Mesh)
 
 
-def reachable_corners(inside_corners: np.ndarray, resolution: int) -> np.ndarray:
+class Outside(NamedTuple):
+    """The lattice corners outside of an object, as bits with a margin (see ``flood``). Those beyond are outside too."""
+
+    bits: np.ndarray  # [X, Y, W] uint64
+    low: tuple[int, int]  # the x and y of the corner after the margin
+    side: int  # corners of the lattice along each axis
+    margin: int
+
+    def at(self, corners: np.ndarray) -> np.ndarray:
+        """[N] bool: which corners [N], by their numbers (see ``RawMesh``), are outside."""
+        return np.asarray(_looked_up(corners, *self))
+
+
+def reachable_corners(inside_corners: np.ndarray, resolution: int) -> Outside:
     """The lattice corners that ``flood`` finds outside of the object, moving along lattice edges.
 
     Args:
@@ -30,29 +46,60 @@ def reachable_corners(inside_corners: np.ndarray, resolution: int) -> np.ndarray
         resolution: cubes along each side.
 
     Returns:
-        [(resolution + 1)^3] bool. The other corners are the object, with cavities filled.
+        The outside. The other corners are the object, with cavities filled.
     """
-    side = resolution + 1
-    outside = np.ones((side, side, side), dtype=bool)
-    if len(inside_corners):
-        outside.reshape(-1)[inside_corners] = False
-        box = tuple(map(slice, *_box(inside_corners, side)))  # everything outside it is free
-        outside[box] = flood(outside[box])
-    return outside.reshape(-1)
+    side, margin = resolution + 1, margin_of()
+    low, high = _box(inside_corners, side)
+    return Outside(flooded(_around(inside_corners, side, *low, *high, margin)), low, side, margin)
 
 
 @compiled
-def _box(corners: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """The bounding box of lattice corners: its first index [3] and the index after its last [3] along each axis."""
-    low, high = np.full(3, side), np.zeros(3, np.int64)
+def _box(corners: np.ndarray, side: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The first x and y of lattice corners, and those after the last. Divides only where a row of the lattice ends."""
+    left, front, right, back, first = side, side, 0, 0, -side
     for corner in corners:
-        for axis, index in enumerate((corner // side // side, corner // side % side, corner % side)):
-            low[axis], high[axis] = min(low[axis], index), max(high[axis], index + 1)
-    return low, high
+        if corner < first or corner >= first + side:
+            row = corner // side
+            first = row * side
+            x, y = row // side, row % side
+            left, front, right, back = min(left, x), min(front, y), max(right, x + 1), max(back, y + 1)
+    return (left, front), (max(left, right), max(front, back))
+
+
+@compiled
+def _around(corners: np.ndarray, side: int, left: int, front: int, right: int, back: int, margin: int) -> np.ndarray:
+    """The bits of an ``Outside`` before the flood: all but the given corners. Divides as ``_box`` does."""
+    words = (side + 2 * margin + WORD - 1) // WORD
+    bits = np.full((right - left + 2 * margin, back - front + 2 * margin, words), ALL)
+    first, x, y = -side, 0, 0
+    for corner in corners:
+        if corner < first or corner >= first + side:
+            row = corner // side
+            first = row * side
+            x, y = row // side - left + margin, row % side - front + margin
+        z = corner - first + margin
+        bits[x, y, z >> 6] &= ~(ONE << np.uint64(z & 63))
+    return bits
+
+
+@compiled
+def _looked_up(corners: np.ndarray, bits: np.ndarray, low: tuple[int, int], side: int, margin: int) -> np.ndarray:
+    found = np.empty(len(corners), np.bool_)
+    first, x, y = -side, 0, 0
+    for i in range(len(corners)):
+        corner = corners[i]
+        if corner < first or corner >= first + side:
+            row = corner // side
+            first = row * side
+            x, y = row // side - low[0] + margin, row % side - low[1] + margin
+        z = corner - first + margin
+        inside = 0 <= x < bits.shape[0] and 0 <= y < bits.shape[1]
+        found[i] = not inside or bits[x, y, z >> 6] >> np.uint64(z & 63) & ONE != NONE
+    return found
 
 
 def keep_outer_faces(surface: Surface) -> Surface:
-    """Drop the faces that cannot be reached from outside, then components that are just dust.
+    """Check a decoded surface, and drop the faces that cannot be reached from outside, then components that are dust.
 
     Corners not covered by any voxel count as outside, so a decoder's shell of voxels has a second wall on its inner
     side, and there may be walls of cavities. Each face looks at one corner of the lattice and stays if the flood
@@ -61,10 +108,68 @@ def keep_outer_faces(surface: Surface) -> Surface:
     lattice.
 
     Raises:
-        MeshError: ``empty_mesh`` if nothing is left.
+        MeshError: ``empty_mesh`` if nothing is left, or as ``check_mesh`` does.
     """
-    outside = reachable_corners(surface.inside_corners, surface.resolution)
-    return drop_dust(select_faces(surface, outside[surface.face_corners]))
+    outside, _ = together(
+        partial(reachable_corners, surface.inside_corners, surface.resolution), partial(check_mesh, surface)
+    )
+    outer = select_faces(surface, outside.at(surface.face_corners))
+    look_at(outer)
+    return drop_dust(outer)
+
+
+AnyFound = TypeVar("AnyFound")
+
+
+def once(look: Callable[[Mesh], AnyFound]) -> Callable[[Mesh], AnyFound]:
+    """Decorator: look at a mesh only once. What was found is kept with it: most steps find nothing to change."""
+
+    def found(mesh: Mesh) -> AnyFound:
+        kept = vars(mesh)
+        if look.__name__ not in kept:
+            kept[look.__name__] = look(mesh)
+        return cast(AnyFound, kept[look.__name__])
+
+    return found
+
+
+class Pieces(NamedTuple):
+    """The components of a mesh, which shared vertices connect."""
+
+    of: np.ndarray  # [F] int64: the piece of each face
+    areas: np.ndarray  # [P] float64; 0 for a vertex of no face
+
+
+@once
+def areas_of(mesh: Mesh) -> np.ndarray:
+    """[F] float64: the areas of a mesh's faces."""
+    return face_areas(mesh.vertices, mesh.faces)
+
+
+@once
+def pieces_of(mesh: Mesh) -> Pieces:
+    """The pieces of a mesh."""
+    of = components(mesh.faces, len(mesh.vertices))
+    return Pieces(of, np.bincount(of, weights=areas_of(mesh)))
+
+
+@once
+def border_of(mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:
+    """The ``open_edges`` of a mesh."""
+    return open_edges(mesh.faces)
+
+
+@once
+def good_faces(mesh: Mesh) -> np.ndarray:
+    """[F] bool: which faces have an area and are the first with their corners in their cyclic order."""
+    again = _repeated(np.ascontiguousarray(mesh.faces, dtype=np.int64), len(mesh.vertices))
+    return np.asarray((areas_of(mesh) > 0) & ~again)
+
+
+def look_at(mesh: Mesh) -> None:
+    """Find out, side by side, what the steps of cleaning want to know of a mesh."""
+    areas_of(mesh)
+    together(partial(pieces_of, mesh), partial(good_faces, mesh), partial(border_of, mesh))
 
 
 def drop_dust(mesh: AnyMesh) -> AnyMesh:
@@ -73,12 +178,12 @@ def drop_dust(mesh: AnyMesh) -> AnyMesh:
     Raises:
         MeshError: ``empty_mesh`` if the mesh has no area.
     """
-    component = components(mesh.faces, len(mesh.vertices))
-    areas = np.bincount(component, weights=face_areas(mesh.vertices, mesh.faces))
+    of, areas = pieces_of(mesh)
     total = areas.sum()
     if not total > 0:
         raise MeshError("empty_mesh", "the model made no surface that can be seen from outside")
-    return select_faces(mesh, (areas >= DUST * total)[component])
+    large = areas >= DUST * total
+    return mesh if large.all() else select_faces(mesh, large[of])
 
 
 def drop_scraps(mesh: Mesh) -> Mesh:
@@ -88,8 +193,7 @@ def drop_scraps(mesh: Mesh) -> Mesh:
     """
     from scipy.spatial import cKDTree
 
-    component = components(mesh.faces, len(mesh.vertices))
-    areas = np.bincount(component, weights=face_areas(mesh.vertices, mesh.faces))
+    component, areas = pieces_of(mesh)
     small = (areas < SCRAP * areas.max(initial=0)) & (areas > 0)
     if not small.any():
         return mesh
@@ -101,7 +205,7 @@ def drop_scraps(mesh: Mesh) -> Mesh:
         mesh.vertices[vertex], distance_upper_bound=GAP * float(np.ptp(mesh.vertices, axis=0).max())
     )
     keep[of_vertex[vertex[np.isfinite(distance)]]] = True
-    opened = of_vertex[open_edges(mesh.faces)[0]]
+    opened = of_vertex[border_of(mesh)[0]]
     keep[opened] &= ~small[opened]
     return select_faces(mesh, keep[component])
 
@@ -128,8 +232,7 @@ def check_mesh(mesh: Mesh) -> None:
 
 def drop_bad_faces(mesh: Mesh) -> Mesh:
     """Drop faces without area, and all but one of those with the same corners in the same cyclic order."""
-    again = _repeated(np.ascontiguousarray(mesh.faces, dtype=np.int64), len(mesh.vertices))
-    good = (face_areas(mesh.vertices, mesh.faces) > 0) & ~again
+    good = good_faces(mesh)
     return mesh if good.all() else select_faces(mesh, good)
 
 

@@ -11,7 +11,6 @@ One look at each patch instead of a queue of edges: that is about ten times as f
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -26,12 +25,14 @@ SHARE = 0.25
 NEARLY = 1.25  # with so many times the faces asked for, another round is not worth its time
 PROGRESS = 0.9  # nor if the last one has left more than this share
 TURN = 0.3  # the least cosine between a face's normal before and after a contraction
-WEAK = 1e-3  # how much staying in the middle of a patch counts, beside staying in the planes of its faces
+#: How much staying in the middle of a patch counts, beside staying in the planes of its faces; and the same for pairs,
+#: which have the last word: a corner must not be drawn in.
+WEAK, WEAKER = 1e-3, 1e-6
 FREE = (4, 3)  # so many neighbours in no patch yet are enough for a patch, once there is no vertex with only such
 STRIP, PATCHES = 16_384, 2_048  # faces and patches that one thread looks at in a row
 
 
-class _Rings(NamedTuple):
+class Rings(NamedTuple):
     """The corners of faces, vertex by vertex: those of vertex v are ``begins[v]`` to ``begins[v + 1]``."""
 
     begins: np.ndarray  # [V + 1] int32
@@ -40,15 +41,17 @@ class _Rings(NamedTuple):
     balance: np.ndarray  # [V] int64: 0 where the vertices that follow are the same as those that precede, as inside
 
 
-class _Mesh(NamedTuple):
-    """A mesh with a quadric [V, 10] for each vertex (see ``careful``); in the first round with planes [F, 4] instead.
+class Contraction(NamedTuple):
+    """A mesh that is being contracted, with a quadric [V, 10] for each vertex (see ``careful``).
 
-    A plane is the normal and the offset of a face, times the root of its area. The unused one of the two is empty.
+    The quadrics are those of the surface that was given first. Until something has been contracted, there are the
+    planes [F, 4] of the faces instead: the normal and the offset of each, times the root of its area. The unused one of
+    the two is empty.
     """
 
-    vertices: np.ndarray
-    faces: np.ndarray
-    rings: _Rings
+    vertices: np.ndarray  # [V, 3] float32
+    faces: np.ndarray  # [F, 3] int64
+    rings: Rings
     quadrics: np.ndarray
     planes: np.ndarray
 
@@ -63,7 +66,7 @@ class _Patches(NamedTuple):
     stays: np.ndarray  # [P] bool: it is not contracted
 
 
-def clustered(vertices: np.ndarray, faces: np.ndarray, room: int) -> tuple[np.ndarray, np.ndarray]:
+def clustered(vertices: np.ndarray, faces: np.ndarray, room: int) -> Contraction:
     """Contract patches until about ``room`` faces are left.
 
     Args:
@@ -72,58 +75,61 @@ def clustered(vertices: np.ndarray, faces: np.ndarray, room: int) -> tuple[np.nd
         room: how many faces there may be; a quarter more, or many more if the surface allows no better.
 
     Returns:
-        Vertices [V', 3] float32 and faces [F', 3] int64. Where the given surface is closed and manifold, so is this,
-        with the same parts and tunnels. Vertices that belong to no contracted patch are where they were, and faces keep
-        their order.
+        The mesh. Where the given surface is closed and manifold, so is this, with the same parts and tunnels. Vertices
+        that belong to no contracted patch are where they were, and faces keep their order.
     """
     vertices, faces = np.ascontiguousarray(vertices, np.float32), np.ascontiguousarray(faces, np.int64)
-    rings, quadrics = _Rings(*_rings(faces, len(vertices))), np.empty((0, 10))
+    planes = np.empty((len(faces), 4))
+    rings, _ = together(
+        partial(rings_of, faces, len(vertices)),
+        partial(in_strips, partial(_planes, vertices, faces, planes), len(planes), STRIP),
+    )
+    mesh = Contraction(vertices, faces, Rings(*rings), np.empty((0, 10)), planes)
     while True:
-        count = len(faces)
-        vertices, faces, rings, carried = _round(vertices, faces, rings, quadrics, max(room, int(SHARE * count)))
-        if len(faces) <= NEARLY * room or len(faces) > PROGRESS * count:
-            return vertices, faces
-        quadrics = carried()
+        count = len(mesh.faces)
+        of, patches = _patches(mesh.rings.begins, mesh.rings.nexts, mesh.rings.balance)
+        mesh = contraction_of(mesh, of, patches, max(room, int(SHARE * count)))
+        if len(mesh.faces) <= NEARLY * room or len(mesh.faces) > PROGRESS * count:
+            return mesh
 
 
-def _round(
-    vertices: np.ndarray, faces: np.ndarray, rings: _Rings, quadrics: np.ndarray, room: int
-) -> tuple[np.ndarray, np.ndarray, _Rings, Callable[[], np.ndarray]]:
-    """Contract patches once. Returns the mesh with its rings, and what makes its quadrics; they are empty at first."""
-    planes = np.empty((0 if len(quadrics) else len(faces), 4))
+def contraction_of(mesh: Contraction, of: np.ndarray, count: int, room: int) -> Contraction:
+    """Contract patches of a mesh, those that cost least, until ``room`` faces are left or there are no more.
 
-    def found() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        of, count = _patches(rings.begins, rings.nexts, rings.balance)
-        return of, *_members(of, count)
-
-    def flattened() -> None:
-        in_strips(partial(_planes, vertices, faces, planes), len(planes), STRIP)
-
-    (of, begins, members), _ = together(found, flattened)
-    mesh, count = _Mesh(vertices, faces, rings, quadrics, planes), len(begins) - 1
+    Args:
+        mesh: the mesh.
+        of: [V] int32, the patch of each vertex.
+        count: how many patches there are.
+        room: how many faces there may be; if the surface would turn or fold, more are left.
+    """
+    begins, members = _members(of, count)
     sums, places, costs = np.empty((count, 10)), np.empty((count, 3), np.float32), np.empty(count)
     in_strips(partial(_settle, mesh, begins, members, sums, places, costs), count, PATCHES)
-    patches = _Patches(of, begins, members, places, _costly(np.diff(begins), costs, len(faces) - room))
-    turned = np.empty(len(faces), np.bool_)
-    in_strips(partial(_mark_turned, mesh, patches, turned), len(faces), STRIP)
-    _give_back(mesh, patches, of[faces[turned]].reshape(-1))
+    surplus = len(mesh.faces) - room
+    patches = _Patches(of, begins, members, places, _costly(np.diff(begins), costs, surplus))
+    turned = np.empty(len(mesh.faces), np.bool_)
+    in_strips(partial(_mark_turned, mesh, patches, turned), len(mesh.faces), STRIP)
+    _give_back(mesh, patches, of[mesh.faces[turned]].reshape(-1))
     while True:
-        made, number, origin = _numbered(vertices, patches)
-        fewer = _contracted(faces, number)
-        around = _Rings(*_rings(fewer, len(made)))
-        folded = _folded(fewer, around, patches.stays[origin])
+        made, number, origin = _numbered(mesh.vertices, patches)
+        fewer = _contracted(mesh.faces, number)
+        around = Rings(*rings_of(fewer, len(made)))
+        folded = _folded(fewer, around, patches.stays[of[origin]])
         if not len(folded):
-            return made, fewer, around, partial(_carried, mesh, patches, sums, number, len(made))
-        _give_back(mesh, patches, origin[folded])
+            break
+        _give_back(mesh, patches, of[origin[folded]])
+    quadrics = np.empty((len(made), 10))
+    in_strips(partial(_carry, mesh, patches, sums, origin, quadrics), len(made), STRIP)
+    return Contraction(made, fewer, around, quadrics, np.empty((0, 4)))
 
 
 @compiled
-def _rings(faces: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The fields of ``_Rings``. The balance is as in ``topology.open_edges``."""
+def rings_of(faces: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The fields of ``Rings``. The balance is as in ``topology.open_edges``."""
     begins, balance = np.zeros(count + 1, np.int32), np.zeros(count, np.int64)
     for face in range(len(faces)):
         a, b, c = faces[face, 0], faces[face, 1], faces[face, 2]
-        x, y, z = _mixed(a), _mixed(b), _mixed(c)
+        x, y, z = mixed(a), mixed(b), mixed(c)
         begins[a + 1] += 1
         begins[b + 1] += 1
         begins[c + 1] += 1
@@ -143,7 +149,7 @@ def _rings(faces: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.nd
 
 
 @inlined
-def _mixed(vertex: int) -> int:
+def mixed(vertex: int) -> int:
     """A number that is as good as random, in 64 bits."""
     mixed = vertex * 0x1E3779B97F4A7C15
     return (mixed ^ mixed >> 29) * 0x3F58476D1CE4E5B9
@@ -229,7 +235,7 @@ def _members(of: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 @compiled
 def _planes(vertices: np.ndarray, faces: np.ndarray, planes: np.ndarray, first: int, last: int) -> None:
-    """Fill in the planes of some faces, see ``_Mesh``."""
+    """Fill in the planes of some faces, see ``Contraction``."""
     for face in range(first, last):
         a, b, c = corners_of(vertices, faces, face)
         normal = cross(minus(b, a), minus(c, a))
@@ -264,7 +270,7 @@ def _add(
 
 @compiled
 def _settle(
-    mesh: _Mesh,
+    mesh: Contraction,
     begins: np.ndarray,
     members: np.ndarray,
     sums: np.ndarray,
@@ -290,15 +296,18 @@ def _settle(
         for i in range(begin, end):
             arm = minus(vector(vertices, members[i]), middle)
             reach = max(reach, dot(arm, arm))
-        cost, place = _lowest(q, middle, reach)
+        cost, place = lowest(q, middle, reach, WEAK if end - begin > 2 else WEAKER)
         places[patch, 0], places[patch, 1], places[patch, 2] = place
         costs[patch] = cost / (end - begin - 1) if end - begin > 1 else 0.0
 
 
 @compiled
-def _lowest(q: np.ndarray, middle: Vector, reach: float) -> tuple[float, Vector]:
-    """The least value of a quadric, and where that is: at most the root of ``reach`` from a patch's middle."""
-    weak = WEAK * (q[0] + q[3] + q[5]) / 3 + 1e-30
+def lowest(q: np.ndarray, middle: Vector, reach: float, share: float) -> tuple[float, Vector]:
+    """The least value of a quadric, and where that is: at most the root of ``reach`` from a patch's middle.
+
+    share: ``WEAK`` or ``WEAKER``.
+    """
+    weak = share * (q[0] + q[3] + q[5]) / 3 + 1e-30
     a, b, c, d, e, f = q[0] + weak, q[1], q[2], q[3] + weak, q[4], q[5] + weak
     # In coordinates from the middle m: (A + weak) p = -(A m + b).
     x, y, z = middle
@@ -352,14 +361,14 @@ def _turns(
 
 
 @compiled
-def _mark_turned(mesh: _Mesh, patches: _Patches, turned: np.ndarray, first: int, last: int) -> None:
+def _mark_turned(mesh: Contraction, patches: _Patches, turned: np.ndarray, first: int, last: int) -> None:
     vertices, faces, of, places, stays = mesh.vertices, mesh.faces, patches.of, patches.places, patches.stays
     for face in range(first, last):
         turned[face] = _turns(vertices, faces, of, places, stays, face)
 
 
 @compiled
-def _give_back(mesh: _Mesh, patches: _Patches, given: np.ndarray) -> None:
+def _give_back(mesh: Contraction, patches: _Patches, given: np.ndarray) -> None:
     """Let the patches ``given`` [N] stay, and then those beside them of which a face would turn now."""
     known = mesh.vertices, mesh.faces, patches.of, patches.places, patches.stays
     waiting, size = np.empty(len(patches.stays), np.int32), 0
@@ -385,7 +394,7 @@ def _give_back(mesh: _Mesh, patches: _Patches, given: np.ndarray) -> None:
 
 @compiled
 def _numbered(vertices: np.ndarray, patches: _Patches) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The new vertices [V', 3], the new number [V] of each old one, and the patch [V'] that each new one comes from."""
+    """The new vertices [V', 3], the new number [V] of each old one, and the first old one [V'] of each new."""
     of, stays = patches.of, patches.stays
     made, number = np.empty((len(of), 3), np.float32), np.empty(len(of), np.int32)
     origin, known, count = np.empty(len(of), np.int32), np.full(len(stays), -1, np.int32), 0
@@ -397,7 +406,7 @@ def _numbered(vertices: np.ndarray, patches: _Patches) -> tuple[np.ndarray, np.n
         for k in range(3):
             made[count, k] = vertices[vertex, k] if stays[patch] else patches.places[patch, k]
         number[vertex] = known[patch] = count
-        origin[count] = patch
+        origin[count] = vertex
         count += 1
     return made[:count].copy(), number, origin[:count].copy()
 
@@ -415,7 +424,7 @@ def _contracted(faces: np.ndarray, number: np.ndarray) -> np.ndarray:
 
 
 @compiled
-def _folded(faces: np.ndarray, rings: _Rings, stays: np.ndarray) -> np.ndarray:
+def _folded(faces: np.ndarray, rings: Rings, stays: np.ndarray) -> np.ndarray:
     """The vertices [N] from contracted patches around which the faces are not one closed fan of at least three.
 
     Such a patch was not a disc, or two patches touch in two places. An edge with more than two faces also shows here,
@@ -444,13 +453,22 @@ def _folded(faces: np.ndarray, rings: _Rings, stays: np.ndarray) -> np.ndarray:
 
 
 @compiled
-def _carried(mesh: _Mesh, patches: _Patches, sums: np.ndarray, number: np.ndarray, count: int) -> np.ndarray:
-    """[V', 10] the quadrics of the new vertices: so the next round still measures against the given surface."""
-    quadrics, known = np.zeros((count, 10)), (mesh.quadrics, mesh.planes, mesh.rings.begins, mesh.rings.around)
-    for vertex in range(len(number)):
-        patch = patches.of[vertex]
-        if patches.stays[patch]:
-            _add(*known, vertex, quadrics[number[vertex]])
+def _carry(
+    mesh: Contraction,
+    patches: _Patches,
+    sums: np.ndarray,
+    origin: np.ndarray,
+    quadrics: np.ndarray,
+    first: int,
+    last: int,
+) -> None:
+    """Fill in the quadrics of some new vertices: so the next round still measures against the surface given first."""
+    known, begins = (mesh.quadrics, mesh.planes, mesh.rings.begins, mesh.rings.around), patches.begins
+    for vertex in range(first, last):
+        patch = patches.of[origin[vertex]]
+        if patches.stays[patch] and begins[patch + 1] - begins[patch] > 1:
+            quadrics[vertex] = 0.0
+            _add(*known, origin[vertex], quadrics[vertex])
         else:
-            quadrics[number[vertex]] = sums[patch]
-    return quadrics
+            for k in range(10):
+                quadrics[vertex, k] = sums[patch, k]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from .. import Mesh
-from ..base.topology import components, fans, open_edges, twins
-from .cleanup import face_areas
+from ..base.topology import components, fans, twins
+from .cleanup import border_of, pieces_of
 
 HOLE = 1e-2  # holes with less than this share of their component's area are closed
 LEAK = 5e-2  # the same for surfaces that are known to have been closed
@@ -19,7 +19,7 @@ def close_holes(mesh: Mesh, limit: float = HOLE) -> Mesh:
     first.
     """
     mesh = _separate_touching(mesh)
-    start, end = open_edges(mesh.faces)  # the border of a hole runs against the adjacent faces
+    start, end = border_of(mesh)  # the border of a hole runs against the adjacent faces
     if not len(start):
         return mesh
     plain = (np.bincount(start, minlength=len(mesh.vertices)) == 1) & (
@@ -31,8 +31,7 @@ def close_holes(mesh: Mesh, limit: float = HOLE) -> Mesh:
     closed[loop[~(plain[start] & plain[end])]] = False
     middles = _sums(loop, mesh.vertices[start]) / sizes
     fan = np.linalg.norm(np.cross(mesh.vertices[start] - middles[loop], mesh.vertices[end] - middles[loop]), axis=1) / 2
-    component = components(mesh.faces, len(mesh.vertices))
-    area = np.bincount(component, weights=face_areas(mesh.vertices, mesh.faces))
+    component, area = pieces_of(mesh)
     of_vertex = np.zeros(len(mesh.vertices), dtype=np.int64)
     of_vertex[mesh.faces] = component[:, None]
     lies_on = np.zeros(len(sizes), dtype=np.int64)
@@ -55,7 +54,7 @@ def close_holes(mesh: Mesh, limit: float = HOLE) -> Mesh:
 
 def _separate_touching(mesh: Mesh) -> Mesh:
     """Where several open fans of faces meet at a vertex, give each its own copy of it."""
-    start, _ = open_edges(mesh.faces)
+    start, _ = border_of(mesh)
     touching = np.bincount(start, minlength=len(mesh.vertices)) > 1
     if not touching.any():
         return mesh

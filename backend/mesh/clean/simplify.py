@@ -1,6 +1,6 @@
 """Reduce the number of faces: collapse edges by quadric error (Garland and Heckbert 1997).
 
-Of a large mesh, most vertices go before that, patch by patch (see ``cluster``), which is much faster.
+Of a large mesh, vertices go patch by patch (see ``cluster``), then pair by pair (``pairs``), which is much faster.
 
 Colours are ignored: the texture is baked from the raw surface, so that borders between colours are as sharp on large
 faces as on small ones.
@@ -24,6 +24,7 @@ from ..sound.shells import Shells
 from .cleanup import SCRAP
 from .cluster import clustered
 from .manifold import manifold, used
+from .pairs import paired
 
 STEP = 4  # with an error bound, the number of faces falls by this factor until the bound is exceeded
 ENOUGH = 0.98  # the least share of the faces asked for
@@ -34,9 +35,8 @@ REFINEMENTS = 5  # then the interval in which the bound is exceeded is halved th
 #: its last threshold leaves some hundred faces that 7 collapses.
 AGGRESSION, LAST_AGGRESSION = 4, 7
 #: Meshes with more faces than this, and than so many times the target, are clustered first. That leaves so many times
-#: the target to the library: half as many, and what is left has not enough places to choose from. With few faces the
-#: threshold can grow slowly; with 4, too much would be collapsed in its last round, where that has come by then.
-LARGE, MANY, LEFT, CLUSTERED_AGGRESSION = 100_000, 6, 4, 3
+#: the target to contracting pairs: half as many, and what is left has not enough places to choose from.
+LARGE, MANY, LEFT = 100_000, 6, 5
 SAMPLES = 20_000  # vertices of the raw mesh whose distances are measured
 #: The library keeps its mesh in global variables between its internal calls: threads would get each other's meshes.
 _library = threading.Lock()
@@ -162,12 +162,11 @@ def _to(vertices: np.ndarray, faces: np.ndarray, target: int, max_error: float |
 
 
 def _clustered(vertices: np.ndarray, faces: np.ndarray, target: int) -> tuple[np.ndarray, np.ndarray]:
-    return _collapse(*clustered(vertices, faces, LEFT * target), target, CLUSTERED_AGGRESSION)
+    made = paired(clustered(vertices, faces, LEFT * target), target)
+    return _collapse(made.vertices, made.faces, target)  # the few that are left
 
 
-def _collapse(
-    vertices: np.ndarray, faces: np.ndarray, target: int, least: int = AGGRESSION
-) -> tuple[np.ndarray, np.ndarray]:
+def _collapse(vertices: np.ndarray, faces: np.ndarray, target: int) -> tuple[np.ndarray, np.ndarray]:
     import fast_simplification
 
     if len(faces) <= target:
@@ -176,7 +175,7 @@ def _collapse(
     low, high = vertices.min(axis=0).astype(np.float64), vertices.max(axis=0).astype(np.float64)
     size = max(float((high - low).max()), 1e-30)
     points, triangles = (vertices - low) / size, faces.astype(np.int32)
-    for aggression in (least, LAST_AGGRESSION):
+    for aggression in (AGGRESSION, LAST_AGGRESSION):
         with _library:
             points, triangles = fast_simplification.simplify(points, triangles, target_count=target, agg=aggression)
         if len(triangles) <= target:

@@ -13,6 +13,7 @@ from backend.mesh.base.projection import Projector
 from backend.mesh.clean import cluster
 from backend.mesh.clean import simplify as simplification
 from backend.mesh.clean.cluster import clustered
+from backend.mesh.clean.pairs import paired
 from backend.mesh.clean.simplify import error_of, simplified
 from backend.mesh.sound.inspect import Edges, inspect
 from tests.backend.mesh.sound.bodies import CUBE, SIDES, Arrays, ball, joined
@@ -58,7 +59,7 @@ def plain_places(vertices: np.ndarray, faces: np.ndarray, patch: np.ndarray) -> 
 def test_the_surface_stays_sound_and_close(made: Arrays) -> None:
     vertices, faces = made
     before = inspect(vertices, faces)
-    fewer = clustered(vertices, faces, len(faces) // 5)
+    fewer = clustered(vertices, faces, len(faces) // 5)[:2]
     after = inspect(*fewer)
     assert len(fewer[1]) < 0.3 * len(faces)
     assert (after.watertight, after.manifold, after.outward, after.crossing) == (True, True, before.outward, 0)
@@ -70,12 +71,12 @@ def test_the_surface_stays_sound_and_close(made: Arrays) -> None:
 
 def test_a_patch_goes_where_a_plain_solver_puts_it() -> None:
     vertices, faces = bumpy(4)
-    rings = cluster._Rings(*cluster._rings(faces, len(vertices)))
+    rings = cluster.Rings(*cluster.rings_of(faces, len(vertices)))
     of, count = cluster._patches(rings.begins, rings.nexts, rings.balance)
     begins, members = cluster._members(of, count)
     planes = np.empty((len(faces), 4))
     cluster._planes(vertices, faces, planes, 0, len(faces))
-    mesh = cluster._Mesh(vertices, faces, rings, np.empty((0, 10)), planes)
+    mesh = cluster.Contraction(vertices, faces, rings, np.empty((0, 10)), planes)
     sums, places, costs = np.empty((count, 10)), np.empty((count, 3), np.float32), np.empty(count)
     cluster._settle(mesh, begins, members, sums, places, costs, 0, count)
     for patch in range(0, count, 7):
@@ -94,7 +95,7 @@ def test_the_bytes_do_not_depend_on_threads(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setattr(compiled, "THREADS", threads)
         with ThreadPoolExecutor(threads) as pool:
             monkeypatch.setattr(compiled, "_threads", lambda pool=pool: pool)
-            results.append([array.tobytes() for array in clustered(vertices, faces, 20_000)])
+            results.append([array.tobytes() for array in paired(clustered(vertices, faces, 20_000), 9_000)[:2]])
     assert results[0] == results[1]
 
 
@@ -102,7 +103,7 @@ def test_the_bytes_do_not_depend_on_threads(monkeypatch: pytest.MonkeyPatch) -> 
 def test_thin_sheets_do_not_fuse(gap: float) -> None:
     """The sides of a sheet, or two shells, that are nearer to each other than the vertices are."""
     for made in (box((1, 1, gap)), joined(ball(0.4, rounds=6), ball(0.4 + gap, rounds=6))):
-        fewer = clustered(*made, len(made[1]) // 5)
+        fewer = paired(clustered(*made, len(made[1]) // 5), len(made[1]) // 20)[:2]
         before, after = inspect(*made), inspect(*fewer)
         assert (after.watertight, after.manifold, after.outward) == (True, True, before.outward)
         assert (after.shells, after.hidden) == (before.shells, before.hidden)
@@ -111,7 +112,7 @@ def test_thin_sheets_do_not_fuse(gap: float) -> None:
 
 def test_edges_stay_sharp() -> None:
     vertices, faces = box()
-    made, fewer = clustered(vertices, faces, len(faces) // 6)
+    made, fewer = clustered(vertices, faces, len(faces) // 6)[:2]
     assert len(fewer) < len(faces) / 4
     nearest = Projector(Mesh(made, fewer, None)).project(vertices, np.zeros_like(vertices))
     assert np.linalg.norm(nearest.interpolate(fewer, made) - vertices, axis=1).max() < 1e-5
@@ -120,7 +121,7 @@ def test_edges_stay_sharp() -> None:
 def test_borders_stay_in_place() -> None:
     vertices, faces = bumpy()
     faces = faces[vertices[faces].mean(axis=1)[:, 2] < 0.2]
-    made, fewer = clustered(vertices, faces, len(faces) // 5)
+    made, fewer = clustered(vertices, faces, len(faces) // 5)[:2]
     borders = [
         {tuple(sorted((tuple(p[a]), tuple(p[b])))) for a, b in zip(*Edges(f, len(p)).border, strict=True)}
         for p, f in ((vertices, faces), (made, fewer))
@@ -141,7 +142,7 @@ def test_what_is_not_manifold_is_left_alone() -> None:
     faces = number.reshape(-1)[faces]
     faces = np.concatenate([faces, faces[:1], faces[1:2, ::-1]])
     places = np.concatenate([places, [[9, 9, 9]]]).astype(np.float32)
-    made, fewer = clustered(places, faces, len(faces) // 5)
+    made, fewer = clustered(places, faces, len(faces) // 5)[:2]
     crowded = [Edges(f, len(p)).crowded for p, f in ((places, faces), (made, fewer))]
     assert len(fewer) < 0.5 * len(faces)
     assert crowded[0] == crowded[1] > 0
@@ -150,7 +151,7 @@ def test_what_is_not_manifold_is_left_alone() -> None:
 def test_simplifying_clusters_only_large_meshes(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
 
-    def counted(vertices: np.ndarray, faces: np.ndarray, room: int) -> Arrays:
+    def counted(vertices: np.ndarray, faces: np.ndarray, room: int) -> cluster.Contraction:
         calls.append(room)
         return clustered(vertices, faces, room)
 
@@ -163,7 +164,7 @@ def test_simplifying_clusters_only_large_meshes(monkeypatch: pytest.MonkeyPatch)
     simplified(vertices, faces, 500, max_error=0.01)
     assert not calls
     made = simplified(vertices, faces, 1_000)
-    assert calls == [4_000]
+    assert calls == [5_000]
     assert made.sound
     assert 980 <= len(made.faces) <= 1_000
     assert error_of(vertices, made.vertices, made.faces) < 0.02
@@ -173,7 +174,9 @@ def test_what_clustering_spoils_is_simplified_without_it(monkeypatch: pytest.Mon
     vertices, faces = bumpy(6)
     without = simplified(vertices, faces, 1_000)
     monkeypatch.setattr(simplification, "LARGE", 20_000)
-    monkeypatch.setattr(simplification, "clustered", lambda v, f, room: (v * np.array([1, 1, 0], np.float32), f))
+    monkeypatch.setattr(
+        simplification, "clustered", lambda v, f, room: clustered(v * np.array([1, 1, 0], np.float32), f, room)
+    )
     made = simplified(vertices, faces, 1_000)
     assert made.sound
     assert made.vertices.tobytes() == without.vertices.tobytes()

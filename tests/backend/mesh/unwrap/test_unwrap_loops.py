@@ -7,7 +7,6 @@ import pytest
 from scipy.spatial import ConvexHull
 
 from backend.mesh import Mesh
-from backend.mesh.base.flood import _filled, _regions
 from backend.mesh.base.topology import open_edges
 from backend.mesh.clean.cleanup import _repeated, face_areas, select_faces
 from backend.mesh.unwrap.charts import BENDING, COLUMNS, EULER, _energy, dual_graph
@@ -259,17 +258,6 @@ def test_the_best_place_is_found(seed: int, step: int) -> None:
             if fits(y - down, x - left):
                 y, x = y - down, x - left
     assert _fit(runs, side, mask, step) == (max(y + 5, x + 7, side), y + 5, x, y)
-
-
-@pytest.mark.parametrize("seed", SEEDS)
-def test_regions_are_those_of_scipy(seed: int) -> None:
-    from scipy import ndimage
-
-    cells = np.random.default_rng(seed).random((9, 7, 11)) < 0.4
-    expected, count = ndimage.label(cells)
-    runs, region = _regions(cells)
-    found = sum((number + 1) * _filled(cells.shape, runs[region == number]) for number in range(count))
-    assert np.array_equal(found, expected)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
