@@ -7,7 +7,7 @@ import math
 import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .errors import CheckpointError
 from .protocol import ABOUT, Settings, problem
@@ -40,7 +40,8 @@ class SamplerSettings:
     """How a flow is integrated from t = 1 (noise) to t = 0 (data).
 
     ``guidance`` is w in (1 + w) v(cond) - w v(uncond), applied while ``interval[0] <= t <= interval[1]``;
-    ``rescale_t`` is r in t' = r t / (1 + (r - 1) t); ``multi_image`` is the setting of that name.
+    ``rescale_t`` is r in t' = r t / (1 + (r - 1) t); ``multi_image`` is the setting of that name. ``rescale`` is the
+    share of a guided sample that gets the spread of an unguided one, see ``sampling.rescaled_velocity``.
     """
 
     steps: int
@@ -49,6 +50,7 @@ class SamplerSettings:
     rescale_t: float
     sigma_min: float
     multi_image: str = Settings.multi_image
+    rescale: float = 0.0
 
     @property
     def calls(self) -> int:
@@ -74,8 +76,24 @@ class Normalization:
 
 
 @dataclass(frozen=True)
+class MaterialsConfig:
+    """What a model of TRELLIS.2 has besides: materials on the surface, and finer shapes if it has flows for them."""
+
+    texture_flow: str
+    texture_decoder: str
+    texture_sampler: SamplerSettings
+    texture_normalization: Normalization
+    fine_latent_flow: str | None
+    fine_texture_flow: str | None
+    mode: str  # how its published pipeline samples unless asked otherwise, a name of ``cascade.MODES``
+
+
+@dataclass(frozen=True)
 class PipelineConfig:
-    """A model folder's pipeline.json. Network paths are relative to the folder and lack their suffix."""
+    """A model folder's pipeline.json. Network paths are relative to the folder and lack their suffix.
+
+    What ``materials`` has makes the model one of TRELLIS.2's family. There, latents are those of the shape, at 512^3.
+    """
 
     structure_flow: str
     structure_decoder: str
@@ -89,6 +107,12 @@ class PipelineConfig:
     structure_normalization: Normalization | None
     latent_normalization: Normalization
     seal_leaks: bool = False  # see ``mesh.seal``
+    materials: MaterialsConfig | None = None
+
+    @property
+    def family(self) -> str:
+        """The family of models that the folder's is of."""
+        return "TRELLIS" if self.materials is None else "TRELLIS.2"
 
     @classmethod
     def read(cls, folder: Path, base: Path | None = None) -> PipelineConfig:
@@ -98,20 +122,35 @@ class PipelineConfig:
             args = args.over(_Section(read_json(base / "pipeline.json"), base / "pipeline.json").section("args"))
         models = args.section("models")
         key = "sparse_structure_normalization"  # ours; TRELLIS's structure latents are used as they are
+        names = _SECOND if _SECOND.mesh_decoder in models.values else _FIRST
         return cls(
             structure_flow=models.network("sparse_structure_flow_model"),
             structure_decoder=(decoder := models.network("sparse_structure_decoder")),
             structure_encoder=_counterpart(decoder),
-            latent_flow=models.network("slat_flow_model"),
-            mesh_decoder=models.network("slat_decoder_mesh"),
+            latent_flow=models.network(names.latent_flow),
+            mesh_decoder=models.network(names.mesh_decoder),
             gaussian_decoder=models.network("slat_decoder_gs") if "slat_decoder_gs" in models.values else None,
-            image_encoder=_encoder_path(args.network("image_cond_model")),
+            image_encoder=_image_encoder(args),
             structure_sampler=_sampler(args.section("sparse_structure_sampler")),
-            latent_sampler=_sampler(args.section("slat_sampler")),
+            latent_sampler=_sampler(args.section(names.sampler)),
             structure_normalization=_normalization(args.section(key)) if key in args.values else None,
-            latent_normalization=_normalization(args.section("slat_normalization")),
+            latent_normalization=_normalization(args.section(names.normalization)),
             seal_leaks=args.switch("seal_leaks"),  # also ours
+            materials=_materials(args, models) if names is _SECOND else None,
         )
+
+
+class _Names(NamedTuple):
+    """What the families call the same things in pipeline.json."""
+
+    latent_flow: str
+    mesh_decoder: str
+    sampler: str
+    normalization: str
+
+
+_FIRST = _Names("slat_flow_model", "slat_decoder_mesh", "slat_sampler", "slat_normalization")
+_SECOND = _Names("shape_slat_flow_model_512", "shape_slat_decoder", "shape_slat_sampler", "shape_slat_normalization")
 
 
 def read_json(file: Path) -> dict[str, Any]:
@@ -169,6 +208,13 @@ class _Section:
             raise self.fail(key, f"must be true or false, not {value!r:.80}")
         return value
 
+    def text(self, key: str, default: str) -> str:
+        """A text; ``default`` if the file does not say."""
+        value = self.values.get(key, default)
+        if not isinstance(value, str):
+            raise self.fail(key, f"must be a text, not {value!r:.80}")
+        return value
+
     def number(self, key: str, default: float | None = None) -> float:
         value = self.get(key) if default is None else self.values.get(key, default)
         if not _is_number(value):
@@ -191,8 +237,27 @@ def _counterpart(decoder: str) -> str:
     return folder + slash + name.replace("dec", "enc")
 
 
-def _encoder_path(name: str) -> str:
-    return name if "/" in name else f"ckpts/{name}"
+def _image_encoder(args: _Section) -> str:
+    """The image encoder's path: TRELLIS states it, TRELLIS.2 the model's name on the hub, which is not a path here."""
+    if not isinstance(args.values.get("image_cond_model"), dict):
+        name = args.network("image_cond_model")
+        return name if "/" in name else f"ckpts/{name}"
+    return f"ckpts/{Path(args.section('image_cond_model').section('args').network('model_name')).name}"
+
+
+def _materials(args: _Section, models: _Section) -> MaterialsConfig:
+    def fine(key: str) -> str | None:
+        return models.network(key) if key in models.values else None
+
+    return MaterialsConfig(
+        texture_flow=models.network("tex_slat_flow_model_512"),
+        texture_decoder=models.network("tex_slat_decoder"),
+        texture_sampler=_sampler(args.section("tex_slat_sampler")),
+        texture_normalization=_normalization(args.section("tex_slat_normalization")),
+        fine_latent_flow=fine("shape_slat_flow_model_1024"),
+        fine_texture_flow=fine("tex_slat_flow_model_1024"),
+        mode=args.text("default_pipeline_type", "512"),
+    )
 
 
 def _sampler(section: _Section) -> SamplerSettings:
@@ -208,15 +273,22 @@ def _sampler(section: _Section) -> SamplerSettings:
     rescale = params.number("rescale_t", 1.0)
     if rescale <= 0:
         raise params.fail("rescale_t", "must be more than 0")
-    interval = params.numbers("cfg_interval", [0.0, 1.0]) if has_interval else (0.0, 1.0)
+    second = "guidance_strength" in params.values  # TRELLIS.2 has other names, and states 1 + w
+    name = "guidance_interval" if second else "cfg_interval"
+    interval = params.numbers(name, [0.0, 1.0]) if has_interval else (0.0, 1.0)
     if len(interval) != 2:
-        raise params.fail("cfg_interval", "must hold two numbers")
+        raise params.fail(name, "must hold two numbers")
+    share = params.number("guidance_rescale", 0.0)
+    if not 0 <= share <= 1:
+        raise params.fail("guidance_rescale", "must be between 0 and 1")
+    strength = params.number("guidance_strength") - 1 if second else params.number("cfg_strength", 3.0)
     return SamplerSettings(
         steps=int(steps),
-        guidance=params.number("cfg_strength", 3.0) if guided else 0.0,
+        guidance=strength if guided else 0.0,
         interval=(interval[0], interval[1]),
         rescale_t=rescale,
         sigma_min=section.section("args").number("sigma_min"),
+        rescale=share if guided else 0.0,
     )
 
 

@@ -11,29 +11,32 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .config import Normalization, PipelineConfig, SamplerSettings
+from .config import PipelineConfig, SamplerSettings
 from .errors import GenerationError, SettingsError
 from .guard import StructureReport, inspect, note_on, outline
 from .guide import agreement_around, box_mask, grid_of
 from .kept import Kept, image_digest, in_main_memory
-from .mesh import RawMesh
+from .material_stages import decode_materials, material_mesh
+from .mesh import AnyRawMesh, MaterialMesh, RawMesh
 from .mesh.extract.seal import seal_voxels
 from .mesh.finish import FinishedMesh, note_on_surface
 from .mesh.paint.paint import note_on_views
 from .mesh.paint.roughness import note_on_roughness
+from .models.dual_grid_vae import DualGridDecoder
 from .models.gaussians import Gaussians
-from .models.image_encoder import ImageEncoder
+from .models.image_encoder import DinoEncoder
 from .models.latent_flow import LatentFlow
 from .models.latent_vae import LatentGaussianDecoder, LatentMeshDecoder
 from .models.structure_flow import StructureFlow
 from .models.structure_vae import StructureDecoder, StructureEncoder
+from .networks import Materials, Teacher
 from .progress import Check, Clock, OnProgress, interruptible
 from .protocol import Edit, Settings
 from .reconstruction import Reconstruction
@@ -82,19 +85,11 @@ class Generated:
     """A finished object, what it was made from, the seconds that each stage took, and counts of voxels, faces etc."""
 
     mesh: FinishedMesh
-    raw: RawMesh
+    raw: AnyRawMesh
     gaussians: Gaussians | None
     timings: dict[str, float]
     counts: dict[str, int]
     note: str = ""
-
-
-class Teacher(NamedTuple):
-    """The flow that a structure flow was distilled from: slower, but more reliable."""
-
-    flow: Checkpoint[StructureFlow]  # in memory only while it is used
-    sampler: SamplerSettings
-    normalization: Normalization | None
 
 
 @dataclass(frozen=True)
@@ -108,11 +103,12 @@ class Pipeline:
     folder: Path
     config: PipelineConfig
     device: torch.device
-    image_encoder: ImageEncoder
+    image_encoder: DinoEncoder
     structure_flow: StructureFlow
     structure_decoder: StructureDecoder
     latent_flow: LatentFlow
-    mesh_decoder: LatentMeshDecoder
+    mesh_decoder: LatentMeshDecoder | DualGridDecoder
+    materials: Materials | None = None  # None for a model of TRELLIS
     structure_encoder: Checkpoint[StructureEncoder] | None = None  # in memory only while a job needs it
     gaussian_decoder: Checkpoint[LatentGaussianDecoder] | None = None  # the same
     teacher: Teacher | None = None
@@ -132,12 +128,15 @@ class Pipeline:
         def checkpoint(name: str, kind: type[Network], keep: bool = False) -> Checkpoint[Network]:
             return Checkpoint(model.network(name), kind, device, verify=verify, keep=keep)
 
-        image_encoder = checkpoint(config.image_encoder, ImageEncoder, in_turns)
+        image_encoder = checkpoint(config.image_encoder, DinoEncoder, in_turns)
         structure_flow = checkpoint(config.structure_flow, StructureFlow, in_turns)
         structure_decoder = checkpoint(config.structure_decoder, StructureDecoder, in_turns)
         latent_flow = checkpoint(config.latent_flow, LatentFlow, in_turns)
-        mesh_decoder = checkpoint(config.mesh_decoder, LatentMeshDecoder, in_turns)
-        checkpoints = (image_encoder, structure_flow, structure_decoder, latent_flow, mesh_decoder)
+        decoder_kind = LatentMeshDecoder if config.materials is None else DualGridDecoder
+        mesh_decoder: Checkpoint[Any] = checkpoint(config.mesh_decoder, decoder_kind, in_turns)
+        materials, textures = Materials.of(config.materials, partial(checkpoint, keep=in_turns))
+        always = image_encoder, structure_flow, structure_decoder, latent_flow, mesh_decoder
+        checkpoints: tuple[Checkpoint[Any], ...] = (*always, *textures)
         gaussians = config.gaussian_decoder
         if not low_memory:
             for each in checkpoints:
@@ -151,13 +150,14 @@ class Pipeline:
             structure_decoder=structure_decoder.network,
             latent_flow=latent_flow.network,
             mesh_decoder=mesh_decoder.network,
+            materials=materials,
             structure_encoder=checkpoint(config.structure_encoder, StructureEncoder)
             if model.has(config.structure_encoder)
             else None,
             gaussian_decoder=checkpoint(gaussians, LatentGaussianDecoder)
             if gaussians is not None and model.has(gaussians)
             else None,
-            teacher=_teacher(model, device, verify),
+            teacher=Teacher.of(model, device, verify),
             checkpoints={each.network: each for each in checkpoints} if low_memory else {},
         )
 
@@ -187,7 +187,7 @@ class Pipeline:
         settings: Settings,
         *,
         on_progress: OnProgress = lambda stage, step, steps: None,
-        on_preview: Callable[[RawMesh], None] = lambda raw: None,
+        on_preview: Callable[[AnyRawMesh], None] = lambda raw: None,
         check: Check = lambda: None,
         kept: Kept | None = None,
         guide: np.ndarray | None = None,
@@ -213,7 +213,7 @@ class Pipeline:
         images: Sequence[Image.Image],
         settings: Settings,
         clock: Clock | None = None,
-        on_preview: Callable[[RawMesh], None] = lambda raw: None,
+        on_preview: Callable[[AnyRawMesh], None] = lambda raw: None,
         *,
         structure: np.ndarray | None = None,
         guide: np.ndarray | None = None,
@@ -237,9 +237,9 @@ class Pipeline:
             guide = None
         guided = None if guide is None else (settings.shape_strength, guide.tobytes())
         made_by = (self.samplers(settings), settings.seed, settings.gaussians, settings.retry_seconds)
-        shown: list[RawMesh] = []
+        shown: list[AnyRawMesh] = []
 
-        def show(raw: RawMesh) -> None:
+        def show(raw: AnyRawMesh) -> None:
             shown.append(raw)
             on_preview(raw)
 
@@ -260,7 +260,7 @@ class Pipeline:
         images_key: Hashable,
         settings: Settings,
         clock: Clock,
-        on_preview: Callable[[RawMesh], None],
+        on_preview: Callable[[AnyRawMesh], None],
         structure: np.ndarray | None,
         guide: np.ndarray | None,
         edits: Sequence[Edit],
@@ -269,6 +269,9 @@ class Pipeline:
         if settings.gaussians and self.gaussian_decoder is None:
             message = f"The model {self.folder.name} has no decoder of Gaussians."
             raise SettingsError("settings_invalid", message, "Take the texture from the colors of the mesh.")
+        if self.materials is not None and (guide is not None or edits):
+            message = f"A model of {self.config.family} takes no guides and no boxes."
+            raise SettingsError("settings_invalid", message, "Use a model of TRELLIS, or a shape strength of 1.")
         samplers = self.samplers(settings)
         for sampler in samplers if structure is None or edits else samplers[1:]:
             require_turns(len(images), sampler)
@@ -285,6 +288,7 @@ class Pipeline:
             self.structure_decoder,
             self.latent_flow,
             self.mesh_decoder,
+            *((self.materials.flow, self.materials.decoder) if self.materials else ()),
         )
         with interruptible(networks, clock.check):
             cond = kept.get(("tokens", images_key), lambda: self._tokens(images, clock))
@@ -295,11 +299,15 @@ class Pipeline:
                 coords, note = self._structure(images, cond, settings, guide, generator, clock)
             else:
                 coords = torch.from_numpy(np.pad(structure, ((0, 0), (1, 0)))).to(self.device)
-            with clock.stage("latents", samplers[1].steps) as step:
-                latents = self._latents(coords, base, edits, cond, samplers[1], generator, step)
-            with clock.stage("decode"), self.resident(self.mesh_decoder):
-                before = () if base is None else (*base.before, (base.coords, base.latents))
-                raw = self._decoded(latents, before, edits)
+            before = () if base is None else (*base.before, (base.coords, base.latents))
+            raw: AnyRawMesh
+            if self.materials is not None:
+                latents, raw = self._with_materials(coords, cond, samplers[1], settings, generator, clock)
+            else:
+                with clock.stage("latents", samplers[1].steps) as step:
+                    latents = self._latents(coords, base, edits, cond, samplers[1], generator, step)
+                with clock.stage("decode"), self.resident(self.mesh_decoder):
+                    raw = self._decoded(latents, before, edits)
             on_preview(raw)
             gaussians = self._gaussians(latents, clock) if settings.gaussians else None
         return Reconstruction(raw, coords, latents.feats, gaussians, note, before)
@@ -307,8 +315,7 @@ class Pipeline:
     def _tokens(self, images: Sequence[Image.Image], clock: Clock) -> Tensor:
         """The condition tokens [V, L, C] of V images."""
         with clock.stage("prepare"):
-            side = self.image_encoder.grid * self.image_encoder.patch_size
-            pixels = prepare(images, side).to(self.device)
+            pixels = prepare(images, self.image_encoder.side, tight=self.materials is not None).to(self.device)
         with clock.stage("encode"), self.resident(self.image_encoder):
             return encode(self.image_encoder, pixels)
 
@@ -352,7 +359,8 @@ class Pipeline:
                 else:
                     latents = self._sampled(noise, cond, sampler, known, step if attempt == 0 else _silent)
                 with self.resident(self.structure_decoder):
-                    found.append(decode_structure(self.structure_decoder, latents, correction))
+                    side = self.latent_flow.resolution
+                    found.append(decode_structure(self.structure_decoder, latents, correction, side=side))
                 voxels = found[-1][:, 1:].cpu().numpy()
                 reports.append(inspect(voxels, self.latent_flow.resolution, outlines))
                 if not reports[-1].problem:
@@ -459,9 +467,39 @@ class Pipeline:
     def _decoded(
         self, latents: SparseTensor, before: Sequence[tuple[Tensor, Tensor]], edits: Sequence[Edit]
     ) -> RawMesh:
+        assert isinstance(self.mesh_decoder, LatentMeshDecoder)
         boxes = [box_mask(edit, self.latent_flow.resolution) for edit in edits]
         earlier = [SparseTensor(feats, coords).to(self.device) for coords, feats in before]
         return decode_mesh(self.mesh_decoder, latents, seal=self.config.seal_leaks, before=earlier, boxes=boxes)
+
+    def _with_materials(
+        self,
+        coords: Tensor,
+        cond: Tensor,
+        sampler: SamplerSettings,
+        settings: Settings,
+        generator: torch.Generator,
+        clock: Clock,
+    ) -> tuple[SparseTensor, MaterialMesh]:
+        """Latents of the shape on the voxels [N, 4], and the surface with materials."""
+        assert self.materials is not None
+        assert isinstance(self.mesh_decoder, DualGridDecoder)
+        materials, textures = self.materials, self.materials.sampler(settings)
+        steps = sampler.steps + textures.steps
+        with clock.stage("latents", steps) as step:
+            shape = self._latents(coords, None, (), cond, sampler, generator, lambda done, _: step(done, steps))
+            with self.resident(materials.flow):
+                statistics = self.config.latent_normalization
+                texture = materials.sampled(
+                    shape, statistics, cond, textures, generator, lambda done, _: step(sampler.steps + done, steps)
+                )
+        with clock.stage("decode"):
+            with self.resident(self.mesh_decoder):
+                decoded = self.mesh_decoder(shape)
+            with self.resident(materials.decoder):
+                attributes = decode_materials(materials.decoder, texture, decoded.masks)
+            resolution = self.latent_flow.resolution * self.mesh_decoder.scale
+            return shape, material_mesh(self.mesh_decoder, decoded.features, attributes, resolution)
 
     def _gaussians(self, latents: SparseTensor, clock: Clock) -> Gaussians:
         assert self.gaussian_decoder is not None
@@ -481,15 +519,6 @@ def _finished(
     if settings.roughness == "estimated":
         notes.append(note_on_roughness(mesh.roughness))
     return Generated(mesh, made.raw, made.gaussians, clock.seconds, counts, " ".join(filter(None, notes)))
-
-
-def _teacher(model: ModelFolder, device: torch.device, verify: bool) -> Teacher | None:
-    """The structure flow that an overlay replaces; None for a complete model."""
-    if model.base is None:
-        return None
-    config = model.base.config
-    flow = Checkpoint(model.base.network(config.structure_flow), StructureFlow, device, verify=verify)
-    return Teacher(flow, config.structure_sampler, config.structure_normalization)
 
 
 def _coords(grid: np.ndarray) -> Tensor:

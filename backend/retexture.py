@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from .errors import GenerationError, SettingsError
 from .kept import Kept
-from .mesh import MeshError, RawMesh
+from .mesh import AnyRawMesh, MeshError
 from .mesh.bake.bake import Source, bake
 from .mesh.bake.gaussian_color import GaussianColors
 from .mesh.clean.cleanup import check_mesh, drop_bad_faces
@@ -46,7 +46,7 @@ def begin(
     settings: Settings,
     *,
     on_progress: OnProgress = lambda stage, step, steps: None,
-    on_preview: Callable[[RawMesh], None] = lambda raw: None,
+    on_preview: Callable[[AnyRawMesh], None] = lambda raw: None,
     check: Check = lambda: None,
     kept: Kept | None = None,
 ) -> Callable[[], Generated]:
@@ -112,5 +112,8 @@ def paint(
         seconds={},
         certificate=inspect(target.vertices, target.faces, target.uvs, check),
         views=painter.views if painter else (),
+        roughness=None if textures.metallic is None else textures.roughness,  # the model's: none is estimated here
+        metallic=textures.metallic,
+        alpha=textures.alpha,
     )
     return painted, told

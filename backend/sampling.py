@@ -32,6 +32,10 @@ Hold = Callable[[State, float], State]
 #: A flow network: from a state, times [B] scaled by 1000 and condition tokens [B, L, C] to a velocity.
 Model = Callable[[State, Tensor, Tensor], State]
 
+#: A flow map: from a state, times [B], tokens [B, L, C], later times [B] and guidance strengths [B] to the mean
+#: velocity between the times. They are scaled by 1000, guidance is not.
+FlowMap = Callable[[State, Tensor, Tensor, Tensor, Tensor], State]
+
 
 @dataclass(frozen=True)
 class Step(Generic[State]):
@@ -61,11 +65,30 @@ def conditioned(model: Model[State], cond: Tensor) -> Velocity[State]:
     """The velocity that ``model`` predicts given tokens ``cond`` [B, L, C], or [1, L, C] for all items of the batch."""
 
     def velocity(x: State, t: float) -> State:
-        batch = _batch_size(x)
-        times = torch.full((batch,), 1000 * t, dtype=torch.float32, device=x.device)
-        return model(x, times, cond.expand(batch, -1, -1))
+        return model(x, _for_all(1000 * t, x), cond.expand(_batch_size(x), -1, -1))
 
     return velocity
+
+
+def mapped(model: FlowMap[State], cond: Tensor, guidance: float, times: np.ndarray) -> Velocity[State]:
+    """The mean velocity that a flow map predicts from each of ``times`` to the next one, given tokens ``cond``
+    [B, L, C] or [1, L, C] and the strength of the guidance.
+
+    Euler's step with it is exact for a perfect map: x_s = x_t - (t - s) u(x_t, t, s) (Geng et al. 2025, "MeanFlow",
+    equation 12). ``times`` is the schedule used for sampling; any other time raises KeyError.
+    """
+    later = dict(pairwise(times.tolist()))
+
+    def velocity(x: State, t: float) -> State:
+        to, strength = _for_all(1000 * later[t], x), _for_all(guidance, x)
+        return model(x, _for_all(1000 * t, x), cond.expand(_batch_size(x), -1, -1), to, strength)
+
+    return velocity
+
+
+def _for_all(value: float, x: Tensor | SparseTensor) -> Tensor:
+    """The same number for each item of the batch, [B]."""
+    return torch.full((_batch_size(x),), value, dtype=torch.float32, device=x.device)
 
 
 def _batch_size(x: Tensor | SparseTensor) -> int:
@@ -116,19 +139,49 @@ def with_guidance(
     unconditional: Velocity[State],
     strength: float,
     interval: tuple[float, float] = (0.0, 1.0),
+    *,
+    rescale: float = 0.0,
+    sigma_min: float = 1e-5,
 ) -> Velocity[State]:
     """Guidance at times within ``interval``, ends included (Kynkäänniemi et al. 2024); else ``conditional`` alone.
 
-    With strength 0 the unconditional velocity does not affect the result and is not computed.
+    With strength 0 the unconditional velocity does not affect the result and is not computed; with -1 the conditional
+    one. ``rescale`` is that of ``rescaled_velocity``, which needs the flow's ``sigma_min``.
     """
 
     def velocity(x: State, t: float) -> State:
-        v = conditional(x, t)
         if strength == 0 or not interval[0] <= t <= interval[1]:
-            return v
-        return guided_velocity(v, unconditional(x, t), strength)
+            return conditional(x, t)
+        if strength == -1:
+            return unconditional(x, t)
+        v = conditional(x, t)
+        guided = guided_velocity(v, unconditional(x, t), strength)
+        return guided if rescale == 0 else rescaled_velocity(x, guided, v, t, rescale, sigma_min)
 
     return velocity
+
+
+def rescaled_velocity(x: State, guided: State, conditional: State, t: float, share: float, sigma_min: float) -> State:
+    """A guided velocity whose clean estimate has, for a ``share`` of it, the spread of the conditional one.
+
+    Strong guidance makes samples too contrasty: ``x_0 (r std(x_c) / std(x_0) + 1 - r)`` with the clean estimates x_0
+    and x_c of both velocities (Lin et al. 2024, equations 15 and 16), an object at a time.
+    """
+    clean = clean_estimate(x, guided, t, sigma_min)
+    ratio = spread_of(clean_estimate(x, conditional, t, sigma_min)) / spread_of(clean)
+    return velocity_to(x, clean * (ratio * share + (1 - share)), t, sigma_min)
+
+
+def spread_of(x: Tensor | SparseTensor) -> Tensor:
+    """The standard deviation of each object's values: [B, 1, ...] of a dense state, [B, 1] of a sparse one.
+
+    The first is divided by one less than the count, the second by the count: so TRELLIS.2 was sampled.
+    """
+    if isinstance(x, Tensor):
+        return x.std(dim=list(range(1, x.ndim)), keepdim=True)
+    count = x.voxels.counts[:, None].clamp(min=1) * x.feats.shape[1]
+    sums, squares = (x.voxels.total(feats).sum(1, keepdim=True) for feats in (x.feats, x.feats.square()))
+    return (squares / count - (sums / count).square()).clamp(min=0).sqrt()
 
 
 def guided(
@@ -153,6 +206,11 @@ def clean_estimate(x: State, v: State, t: float, sigma_min: float) -> State:
     s is ``sigma_min``.
     """
     return x * (1 - sigma_min) - v * (sigma_min + (1 - sigma_min) * t)
+
+
+def velocity_to(x: State, x_0: State, t: float, sigma_min: float) -> State:
+    """The velocity whose ``clean_estimate`` is ``x_0``: ``((1 - s) x - x_0) / (s + (1 - s) t)``; s is ``sigma_min``."""
+    return (x * (1 - sigma_min) - x_0) / (sigma_min + (1 - sigma_min) * t)
 
 
 def state_at(x_0: State, noise: State, t: float, sigma_min: float) -> State:

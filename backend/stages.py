@@ -6,7 +6,8 @@ Each is a function of plain tensors that knows nothing about the others. ``pipel
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -15,28 +16,32 @@ from torch import Tensor, nn
 
 from .config import Normalization, SamplerSettings
 from .errors import GenerationError, SettingsError
-from .images.framing import images_to_tensor, prepare_image
-from .mesh import MeshError, RawMesh
+from .images.framing import images_to_tensor, prepare_image, prepare_tight
+from .mesh import AnyRawMesh, MeshError, RawMesh
 from .mesh.extract.corners import cubic, find, number
 from .mesh.extract.flexicubes import extract_mesh
 from .mesh.extract.seal import seal_cubes
 from .mesh.finish import FinishedMesh, finish
 from .mesh.paint.paint import Pictures
 from .models.gaussians import Gaussians
-from .models.image_encoder import ImageEncoder
+from .models.image_encoder import DinoEncoder
 from .models.latent_flow import LatentFlow
 from .models.latent_vae import LatentGaussianDecoder, LatentMeshDecoder
+from .models.layers import FlowNetwork
 from .models.structure_flow import StructureFlow
 from .models.structure_vae import StructureDecoder, StructureEncoder
 from .progress import Check
 from .protocol import Settings
 from .sampling import (
+    FlowMap,
     Hold,
     Model,
     State,
+    Velocity,
     conditioned,
     euler_sample,
     held,
+    mapped,
     of_several,
     state_at,
     time_steps,
@@ -55,12 +60,12 @@ RETRY = "Try another seed, or an image that shows one object clearly."
 MARGIN = 1.0
 
 
-def prepare(images: Sequence[Image.Image], size: int) -> Tensor:
-    """RGBA images of V views to framed, normalised pixels [V, 3, size, size]."""
-    return images_to_tensor([prepare_image(image, size) for image in images], size)
+def prepare(images: Sequence[Image.Image], size: int, *, tight: bool = False) -> Tensor:
+    """RGBA images of V views to framed, normalised pixels [V, 3, size, size]; ``tight`` leaves no margin."""
+    return images_to_tensor([prepare_tight(image) if tight else prepare_image(image, size) for image in images], size)
 
 
-def encode(encoder: ImageEncoder, pixels: Tensor) -> Tensor:
+def encode(encoder: DinoEncoder, pixels: Tensor) -> Tensor:
     """Pixels [V, 3, S, S] of V views to condition tokens [V, L, C]."""
     return cast(Tensor, encoder(pixels))
 
@@ -140,14 +145,22 @@ def only_inside(box: np.ndarray, old: SparseTensor, new: SparseTensor, resolutio
     return new.replace(share * new.feats + (1 - share) * old.feats[order[place.clamp(max=len(there) - 1)]])
 
 
-def decode_structure(decoder: StructureDecoder, latents: Tensor, correction: Tensor | None = None) -> Tensor:
+def decode_structure(
+    decoder: StructureDecoder, latents: Tensor, correction: Tensor | None = None, *, side: int | None = None
+) -> Tensor:
     """Latents [B, C, R, R, R] to occupied voxels [N, 4] int32 (batch, x, y, z): those with a positive logit.
 
-    A ``correction`` [1, S, S, S] is added to the logits.
+    A ``correction`` [1, S, S, S] is added to the logits. On a coarser grid of ``side``^3, a voxel is occupied if one of
+    its parts is. Raises ValueError if the decoder's grid is not that of its parts.
     """
     logits = decoder(latents)  # [B, 1, S, S, S]
     if correction is not None:
         logits = logits + correction
+    if side is not None:
+        parts, rest = divmod(logits.shape[-1], side)
+        if rest or not parts:
+            raise ValueError(f"a grid of {logits.shape[-1]}^3 cannot be put on one of {side}^3")
+        logits = F.max_pool3d(logits, parts)
     return torch.nonzero(logits[:, 0] > 0).int()
 
 
@@ -163,7 +176,7 @@ def decoding_error(decoder: StructureDecoder, latents: Tensor, grid: np.ndarray)
 
 def latent_noise(flow: LatentFlow, coords: Tensor, generator: torch.Generator) -> SparseTensor:
     """The noise [N, C] to sample latents on the voxels [N, 4] from. Drawn on the CPU, as ``structure_noise`` is."""
-    return SparseTensor(torch.randn((len(coords), flow.in_channels), generator=generator).to(coords.device), coords)
+    return SparseTensor(torch.randn((len(coords), flow.out_channels), generator=generator).to(coords.device), coords)
 
 
 def sample_latents(
@@ -174,12 +187,15 @@ def sample_latents(
     normalization: Normalization,
     on_step: Callable[[int, int], None] = lambda step, steps: None,
     hold: Hold[SparseTensor] | None = None,
+    concat_cond: SparseTensor | None = None,
 ) -> SparseTensor:
     """Structured latents [N, C] on the voxels of the noise, conditioned on the tokens [V, L, C] of V views.
 
-    ``hold`` is as in ``euler_sample``, of standardised latents.
+    ``hold`` is as in ``euler_sample``, of standardised latents. ``concat_cond`` are the standardised latents of the
+    shape [N, c] that a flow of textures is given besides.
     """
-    latents = _sample(flow, noise, cond, sampler, on_step, hold=hold)
+    given: dict[str, Any] = {} if concat_cond is None else {"concat_cond": concat_cond}
+    latents = _sample(flow, noise, cond, sampler, on_step, hold=hold, **given)
     mean, std = _statistics(normalization, cond.device)
     return latents.replace(latents.feats * std + mean)
 
@@ -227,7 +243,7 @@ def decode_gaussians(decoder: LatentGaussianDecoder, latents: SparseTensor) -> G
 
 
 def finish_mesh(
-    raw: RawMesh, gaussians: Gaussians | None, images: Sequence[Image.Image], settings: Settings, check: Check
+    raw: AnyRawMesh, gaussians: Gaussians | None, images: Sequence[Image.Image], settings: Settings, check: Check
 ) -> FinishedMesh:
     """Clean, simplify, unwrap and texture the surface. Raises GenerationError if no part of it is visible."""
     try:
@@ -265,22 +281,12 @@ def _sample(
     on_step: Callable[[int, int], None],
     start: float = 1.0,
     hold: Hold[State] | None = None,
+    **given: Any,
 ) -> State:
-    """Integrate a flow from ``noise``, conditioned on the tokens of the views; the negative condition is zeros.
-
-    Each condition gets its own call: a single batch would take 12 to 25 % less time on the CPU at the sizes of mini
-    (0.1 s of a 2-step job), but twice the memory at those of TRELLIS.
-    """
-    model = cast("Model[State]", flow)
+    """Integrate a flow from ``noise``, conditioned on the tokens of the views and on what else it is ``given``."""
     times = start * time_steps(sampler.steps, sampler.rescale_t)
-    velocity = with_guidance(
-        of_several([conditioned(model, view) for view in cond.split(1)], sampler.multi_image, times),
-        conditioned(model, torch.zeros_like(cond[:1])),
-        sampler.guidance,
-        sampler.interval,
-    )
     return euler_sample(
-        velocity,
+        cast("Velocity[State]", velocity_of(flow, cond, sampler, times, **given)),
         noise,
         steps=sampler.steps,
         rescale_t=sampler.rescale_t,
@@ -288,6 +294,33 @@ def _sample(
         on_step=lambda step: on_step(step.index, step.total),
         start=start,
         hold=hold,
+    )
+
+
+def velocity_of(
+    flow: nn.Module, cond: Tensor, sampler: SamplerSettings, times: np.ndarray, **given: Any
+) -> Velocity[Any]:
+    """The velocity of a flow or a flow map at each of ``times``, conditioned on the tokens [V, L, C] of V views.
+
+    The network also gets what is ``given``.
+
+    A flow is guided by its velocity under the negative condition, zeros. A flow map has learned what guidance does, at
+    all times, and takes its strength as an input. Each condition gets its own call: a single batch would take 12 to
+    25 % less time on the CPU at the sizes of mini (0.1 s of a 2-step job), but twice the memory at those of TRELLIS.
+    """
+    views = cond.split(1)
+    if cast(FlowNetwork, flow).flow_map:
+        mapping = cast("FlowMap[Any]", partial(flow, **given))
+        maps = [mapped(mapping, view, sampler.guidance, times) for view in views]
+        return of_several(maps, sampler.multi_image, times)
+    flowing = cast("Model[Any]", partial(flow, **given))
+    return with_guidance(
+        of_several([conditioned(flowing, view) for view in views], sampler.multi_image, times),
+        conditioned(flowing, torch.zeros_like(cond[:1])),
+        sampler.guidance,
+        sampler.interval,
+        rescale=sampler.rescale,
+        sigma_min=sampler.sigma_min,
     )
 
 

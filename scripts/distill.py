@@ -4,6 +4,12 @@ If a run was stopped, by Ctrl-C or by force, run the same command again to resum
 ``torchrun --nproc-per-node 8 -m scripts.distill ...``. Checkpoints, metrics (JSON lines, and TensorBoard's files if it
 is installed) and pictures of samples go to a folder outside the repository. ``--export`` adds the student to a model
 folder in the layout of published students. ``--dry-run`` needs no teacher and no data.
+
+    vm, vd, vm-vd     Velocity Matching, Velocity Distillation, both (MDT-dist)
+    cm, pcm, scm      consistency distillation: discrete, phased, continuous
+    flow-map          MeanFlow: the student sees two times, and guidance is an input
+    lagrangian        the same student, distilled along its own path
+    data-free         the same student, from pictures alone: --data-free IMAGES
 """
 
 from __future__ import annotations
@@ -19,11 +25,14 @@ from typing import Any, NamedTuple
 
 import torch
 
+from backend.config import read_json
 from backend.errors import BackendError
 from backend.training.distillation.distill import usable_device
 from backend.training.distillation.methods import (
+    DATA_FREE,
     DEFAULT_TEACHERS,
     DISTILL_PRESETS,
+    FLOW_MAPS,
     METHODS,
     DistillPreset,
     distill_preset,
@@ -86,22 +95,36 @@ OPTIONS = {
     "--guidance": Option(
         "match_guidance",
         number,
-        "the teacher's guidance in Velocity Matching and in the consistency methods",
+        "the teacher's guidance in Velocity Matching and in the consistency methods; the strongest of a flow map",
         tuple(name for name in METHODS if name != "vd"),
     ),
     "--distill-guidance": Option(
-        "distill_guidance", number, "the teacher's guidance in Velocity Distillation", ("vd", "vm-vd")
+        "distill_guidance",
+        number,
+        "the teacher's guidance in Velocity Distillation and in a correction, of a flow map at most; 0: none",
     ),
     "--distill-from": Option(
         "distill_from",
         share,
         "share of the updates after which Velocity Distillation joins Velocity Matching",
-        ("vm-vd",),
+        ("vm-vd", "data-free"),
     ),
-    "--normalization": Option("normalization", ("rms", "l2"), "how the derivative is scaled", VELOCITY),
-    "--derivative": Option("derivative", ("discrete", "continuous"), "a small step, or its limit", VELOCITY),
+    "--correction": Option(
+        "correction",
+        number,
+        "weight of the correction of the noising velocity: rCM's long-skip regularizer (0.01), or a part of data-free",
+    ),
+    "--normalization": Option("normalization", ("rms", "l2"), "how the derivative is scaled", (*VELOCITY, "data-free")),
+    "--derivative": Option(
+        "derivative", ("discrete", "continuous"), "a small step, or its limit", (*VELOCITY, *FLOW_MAPS)
+    ),
     "--phases": Option("phases", count, "number of phases of pcm", ("pcm",)),
     "--precision": Option("precision", ("fp32", "bf16", "fp16"), "precision of the products on CUDA"),
+}
+#: Options that are switched on, with the preset's field.
+SWITCHES = {
+    "--offload": ("offload", "keep the optimizer's moments and the average in the host's memory"),
+    "--recompute": ("checkpoint_blocks", "keep fewer activations, and compute them again in the backward pass"),
 }
 
 
@@ -121,25 +144,79 @@ def read_arguments() -> argparse.Namespace:
         type=Path,
         help="data set in TRELLIS-500K's layout (preset paper); default for the others: what scripts.train data made",
     )
-    parser.add_argument("--check-data", action="store_true", help="print what is wrong with --data, and stop")
+    parser.add_argument(
+        "--data-free",
+        type=Path,
+        metavar="IMAGES",
+        help="learn from the pictures in this folder, objects on transparency, and from no other data",
+    )
+    parser.add_argument(
+        "--structure",
+        metavar="MODEL",
+        help="with --data-free, the model that makes the voxels for latents (default: the one in --export)",
+    )
+    parser.add_argument(
+        "--check-data", action="store_true", help="print what is wrong with --data or --data-free, and stop"
+    )
     parser.add_argument("--folder", type=Path, help="default: ~/.cache/espalier/distill/PRESET/METHOD-STAGE-SEED")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=count, help="CPU threads (default: one per core)")
     parser.add_argument("--dry-run", action="store_true", help="print the plan, memory and time, and stop")
     parser.add_argument("--export", type=Path, metavar="DIR", help="add the finished student to this model folder")
+    parser.add_argument(
+        "--export-only", action="store_true", help="export the student of the last checkpoint as it is, and stop"
+    )
     changes = parser.add_argument_group("instead of the preset's settings")
     for name, option in OPTIONS.items():
         choices = isinstance(option.kind, tuple)
         reads: dict[str, Any] = {"choices": option.kind} if choices else {"type": option.kind, "metavar": "X"}
         changes.add_argument(name, dest=option.field, help=option.words, **reads)
+    for name, (field, words) in SWITCHES.items():
+        changes.add_argument(name, dest=field, action="store_true", default=None, help=words)
     arguments = parser.parse_args()
     for name, option in OPTIONS.items():
         if getattr(arguments, option.field) is not None and arguments.method not in option.methods:
             parser.error(f"{name} has no effect on the method {arguments.method}")
-    if arguments.check_data and arguments.data is None:
-        parser.error("--check-data needs --data")
+    judges = METHODS[arguments.method].distill_weight or arguments.correction
+    if arguments.distill_guidance is not None and not judges:
+        parser.error(f"--distill-guidance has no effect on the method {arguments.method} without --correction")
+    problem = contradiction(arguments)
+    if problem:
+        parser.error(problem)
     return arguments
+
+
+def contradiction(arguments: argparse.Namespace) -> str:
+    """What makes no sense about where data come from and where the student goes; empty if nothing."""
+    pictures = arguments.data_free is not None
+    if pictures and arguments.method not in DATA_FREE:
+        return f"--data-free has no effect on the method {arguments.method}: choose one of {', '.join(DATA_FREE)}"
+    if pictures and arguments.data is not None:
+        return "--data-free takes the place of --data"
+    if arguments.structure is not None and not (pictures and arguments.stage == "latents"):
+        return "--structure is for latents with --data-free"
+    if arguments.export_only and arguments.export is None:
+        return "--export-only needs --export"
+    if arguments.check_data and arguments.data is None and not pictures:
+        return "--check-data needs --data or --data-free"
+    return ""
+
+
+def source_of(arguments: argparse.Namespace) -> ObjectSource:
+    """Where the objects or pictures of a run come from."""
+    structure = arguments.structure
+    if arguments.data_free and arguments.stage == "latents" and structure is None:
+        structure = exported_structure(arguments.export)
+    return ObjectSource(arguments.preset, arguments.stage, CACHE, arguments.data, arguments.data_free, structure)
+
+
+def exported_structure(folder: Path | None) -> str | None:
+    """The folder that a structure student was exported to; None if it was not."""
+    file = folder / "pipeline.json" if folder else None
+    if file is None or not file.exists():
+        return None
+    return str(folder) if "sparse_structure_flow_model" in read_json(file)["args"]["models"] else None
 
 
 def changed_preset(arguments: argparse.Namespace) -> DistillPreset:
@@ -147,7 +224,8 @@ def changed_preset(arguments: argparse.Namespace) -> DistillPreset:
     device = usable_device(arguments.device)
     if arguments.precision in ("bf16", "fp16") and device.type != "cuda":
         raise ValueError(f"--precision {arguments.precision} needs CUDA; on {device.type} products are in fp32")
-    given = {option.field: getattr(arguments, option.field) for option in OPTIONS.values()}
+    fields = [*(option.field for option in OPTIONS.values()), *(field for field, _ in SWITCHES.values())]
+    given = {field: getattr(arguments, field) for field in fields}
     preset = distill_preset(arguments.preset, arguments.stage, arguments.method)
     return replace(preset, **{field: value for field, value in given.items() if value is not None})
 
@@ -165,6 +243,7 @@ def task_of(arguments: argparse.Namespace, objects: ObjectSource) -> Task:
         device=arguments.device,
         seed=arguments.seed,
         export=arguments.export,
+        export_only=arguments.export_only,
     )
 
 
@@ -185,7 +264,7 @@ def main() -> int:
     arguments = read_arguments()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    objects = ObjectSource(arguments.preset, arguments.stage, CACHE, arguments.data)
+    objects = source_of(arguments)
     if arguments.check_data:
         return check_data(objects)
     try:

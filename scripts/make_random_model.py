@@ -2,7 +2,8 @@
 
 OUT gets the layout of TRELLIS-image-large: pipeline.json, and for each network that it names (also the image encoder)
 its description and its weights under ckpts/, in half precision if published so. Such a model makes only noise, but it
-has the sizes of the real one, to check loading, memory and time. It takes 4.3 GB.
+has the sizes of the real one, to check loading, memory and time. It takes 4.3 GB; ``--like
+backend/models/published/trellis2-4b``, TRELLIS.2, takes 17 GB.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from torch import nn
 
-from backend.config import read_json
+from backend.config import PipelineConfig, read_json
 from backend.files import written_whole
 from backend.weights.checkpoints import build_network
 from backend.weights.safetensors_file import serialised
@@ -26,7 +27,7 @@ def write_random_model(out: Path, like: Path = LARGE) -> None:
     (out / "ckpts").mkdir(parents=True, exist_ok=True)
     shutil.copyfile(like / "pipeline.json", out / "pipeline.json")
     args = read_json(like / "pipeline.json")["args"]
-    for name in (*args["models"].values(), args["image_cond_model"]):
+    for name in (*args["models"].values(), PipelineConfig.read(like).image_encoder):
         stem = f"ckpts/{Path(name).name}"
         description = description_of(like, stem)
         shutil.copyfile(description, out / f"{stem}.json")

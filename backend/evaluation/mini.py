@@ -67,7 +67,7 @@ def evaluate(
     """Judge a model on ``count`` held-out objects. Other seeds give other objects. If ``steps`` or ``guidance`` is
     None, the model's own is used."""
     families = list(FAMILIES)
-    resolution = 4 * pipeline.mesh_decoder.resolution
+    resolution = 4 * pipeline.latent_flow.resolution
     choices, judged = Choices(), []
     started = time.monotonic()
     for i, case in enumerate(cases(count, seed)):
@@ -95,7 +95,7 @@ def evaluate(
 def generate(pipeline: Pipeline, case: Case, settings: Settings, say: Callable[[str], None]) -> metrics.Surface | None:
     """The outer surface that the model generates from the case's image; None if it generates nothing."""
     try:
-        return outer_surface(pipeline.reconstruct([case.image()], settings).raw)
+        return outer_surface(pipeline.reconstruct([case.image()], settings).lattice)
     except BackendError as error:
         say(f"{case.family} {case.number}: {error}")
         return None

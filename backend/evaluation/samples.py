@@ -158,7 +158,7 @@ def generated(row: Row, work: Iterable[tuple[Subject, int]], device: torch.devic
 def _solid(pipeline: Pipeline, subject: Subject, settings: Settings, clock: Clock) -> Solid | None:
     """The object generated from a subject's image; None, judged as empty space, if it could not be generated."""
     try:
-        raw = pipeline.reconstruct([subject.image()], settings, clock).raw
+        raw = pipeline.reconstruct([subject.image()], settings, clock).lattice
     except GenerationError as error:
         print(f"judged as empty space: {error}", file=sys.stderr)
         return None

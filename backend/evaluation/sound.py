@@ -95,7 +95,7 @@ def _all(
 
 
 def _generated(pipeline: Pipeline, case: Case, seed: int, steps: int | None) -> RawMesh:
-    return pipeline.reconstruct([case.image()], Settings(seed=seed, steps=steps)).raw
+    return pipeline.reconstruct([case.image()], Settings(seed=seed, steps=steps)).lattice
 
 
 def _analytic(family: str, number: int, grid: int) -> RawMesh:

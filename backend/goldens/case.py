@@ -19,7 +19,7 @@ from ..weights.random_weights import TIME_SCALE, fill_by_rule
 Network = TypeVar("Network", bound=nn.Module)
 
 #: Matches in an ``inputs_rule``: "feats = randn(600,8) with generator seed 10401".
-_DRAW = re.compile(r"(\w+) = randn\(([\d, ]+)\) with generator seed (\d+)")
+_DRAW = re.compile(r"(\w+) = randn\(([\d, ]+)\) with (?:generator )?seed (\d+)")
 
 #: Key in ``config.json``: the dtypes that each module of a half-precision network takes and returns.
 TRACE = "module_dtype_trace_in_out"
@@ -75,6 +75,8 @@ def load_case(folder: Path, device: torch.device | str = "cpu") -> GoldenCase:
     tensors = {}
     for name in ("inputs", "outputs", "weights"):
         path = folder / f"{name}.safetensors"
+        if name == "weights" and not path.exists():
+            path = _shared_weights(folder, config)
         tensors[name] = load_file(path) if path.exists() else {}
     for name, shape, seed in _DRAW.findall(config.get("inputs_rule", "")):
         generator = torch.Generator().manual_seed(int(seed))
@@ -82,6 +84,13 @@ def load_case(folder: Path, device: torch.device | str = "cpu") -> GoldenCase:
     for name in ("inputs", "weights"):
         tensors[name] = {key: value.to(device) for key, value in tensors[name].items()}
     return GoldenCase(folder, config, **tensors, device=torch.device(device))
+
+
+def _shared_weights(folder: Path, config: dict[str, Any]) -> Path:
+    """Where weights of several cases are: beside these, or at the path that ``weights`` begins with, further up."""
+    named = str(config.get("weights", "")).split(" ")[0]
+    places = [above / named for above in folder.parents] if named else []
+    return next((place for place in places if place.is_file()), folder.parent / "weights.safetensors")
 
 
 def filled(network: Network, weights: dict[str, Tensor]) -> Network:

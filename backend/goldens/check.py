@@ -14,8 +14,10 @@ from typing import Any
 
 import torch
 
+from . import trellis2
 from .case import GoldenCase, family_of, find_cases, load_case
 from .compare import Comparison
+from .dual_grids import attributes, cascade, dual_grid
 from .networks import full_size_network, network
 from .operations import blocks, dense_ops, sparse_attention, sparse_ops
 from .precision import fp16_casts
@@ -44,6 +46,12 @@ FAMILIES: dict[str, Callable[[GoldenCase], list[Comparison]]] = {
     "samplers": samplers,
     "sparse_attention": sparse_attention,
     "sparse_ops": sparse_ops,
+    "t2_attributes": attributes,
+    "t2_cascade": cascade,
+    "t2_dual_grid": dual_grid,
+    "t2_image": trellis2.image,
+    "t2_pipeline": trellis2.pipeline,
+    "t2_sampler": samplers,
     **dict.fromkeys(
         (
             "slat_dec_gs",
@@ -54,6 +62,11 @@ FAMILIES: dict[str, Callable[[GoldenCase], list[Comparison]]] = {
             "ss_dec",
             "ss_enc",
             "ss_flow",
+            "t2_shape_dec",
+            "t2_shape_enc",
+            "t2_slat_flow",
+            "t2_ss_flow",
+            "t2_tex_dec",
         ),
         network,
     ),
@@ -68,6 +81,9 @@ FAMILIES: dict[str, Callable[[GoldenCase], list[Comparison]]] = {
             "full_ss_dec",
             "full_ss_enc",
             "full_ss_flow_L",
+            "t2_full_shape_dec",
+            "t2_full_ss_flow",
+            "t2_full_tex_flow",
         ),
         full_size_network,
     ),

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from ..config import read_json
 from ..training.distillation.consistency import consistency
-from ..training.distillation.distill import Clean, velocity_of
+from ..training.distillation.items import Clean, velocity_of
 from ..training.distillation.mdt import (
     Guidance,
     Match,
     Objective,
+    OwnSample,
     TeacherVelocity,
     data_teacher,
     guided_teacher,
@@ -117,9 +118,10 @@ class _Run:
             found["loss_vm"], part = self._weighed("lambda_vm", match.residual, samples)
             loss, by_sample = loss + found["loss_vm"], by_sample + part
         if settings["lambda_vd"] > 0:
+            own = OwnSample.of(self.velocity, inputs["noise_fake"], samples.count)
             made = velocity_distillation(
                 self.objective(), self.velocity, self.teacher(settings["cfg_teacher_vd"]), inputs["noise"],
-                inputs["noise_fake"], t, samples, settings["sigma_min"],
+                own, t, samples, settings["sigma_min"],
             )  # fmt: skip
             found |= self._of_match("vd.", made.match, t, settings["cfg_teacher_vd"])
             found |= {"vd.x_fake": made.sample, "vd.v_fake": made.velocity}

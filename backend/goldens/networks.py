@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ..material_stages import materials, surfaces
+from ..models.dual_grid_vae import DualGridDecoder, DualGridEncoder, encoder_input
 from ..models.gaussians import ATTRIBUTES, Gaussians
 from ..models.image_encoder import ImageEncoder
 from ..models.latent_flow import LatentFlow
@@ -18,11 +22,14 @@ from ..models.latent_vae import (
     RadianceField,
 )
 from ..models.layers import posterior_sample
+from ..models.sparse_unet import ChannelToSpaceBlock, Decoded, SpaceToChannelBlock, SparseUnet, SparseUnetDecoder
 from ..models.structure_flow import StructureFlow
 from ..models.structure_vae import StructureDecoder, StructureEncoder
+from ..sparse.tensor import SparseTensor
 from ..weights.checkpoints import NETWORKS
 from .case import GoldenCase, filled_for
 from .compare import FP32, FP32_FULL_SIZE, Comparison, Value, compare, compare_outputs
+from .dual_grids import shape_outputs
 from .surfaces import Outputs, comparable_surfaces, mesh_outputs
 
 
@@ -32,9 +39,16 @@ def network_of(case: GoldenCase) -> type[nn.Module]:
     return ImageEncoder if name.startswith("dinov2") else NETWORKS[name]
 
 
+#: A shape of full size stores one in this many rows.
+STORED_ROWS = 101
+
+#: Layer norms over few channels make differences larger.
+SPARSE_UNET = 5e-5
+
+
 def network(case: GoldenCase) -> list[Comparison]:
     """A tiny network, as in ``ss_flow`` or ``slat_dec_gs``."""
-    return _check(case, FP32)
+    return _check(case, SPARSE_UNET if issubclass(network_of(case), SparseUnet) else FP32)
 
 
 def full_size_network(case: GoldenCase) -> list[Comparison]:
@@ -70,8 +84,23 @@ def _compare_probe(case: GoldenCase, model: nn.Module) -> list[Comparison]:
 # --- what the networks compute, under the names of the stored outputs ------------------------------------------------
 
 
+def recorded(modules: Iterable[nn.Module], run: Callable[[], Any]) -> tuple[Any, list[Any]]:
+    """What ``run`` returns, and what the modules return meanwhile, in the order of their calls."""
+    seen: list[Any] = []
+    hooks = [module.register_forward_hook(lambda _, __, output: seen.append(output)) for module in modules]
+    try:
+        return run(), seen
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
 def _structure_flow(flow: nn.Module, case: GoldenCase) -> Outputs:
-    return {"out": flow(case.inputs["x"], case.inputs["t"], case.inputs["cond"])}
+    assert isinstance(flow, StructureFlow)
+    out, (modulation, *blocks) = recorded(
+        [flow.adaLN_modulation, *flow.blocks], lambda: flow(case.inputs["x"], case.inputs["t"], case.inputs["cond"])
+    )
+    return {"out": out, "shared_modulation": modulation} | {f"after_block{i}": x for i, x in enumerate(blocks)}
 
 
 def _structure_decoder(decoder: nn.Module, case: GoldenCase) -> Outputs:
@@ -108,7 +137,11 @@ def _posterior(case: GoldenCase, z: Tensor, mean: Tensor, logvar: Tensor) -> Out
 
 
 def _latent_flow(flow: nn.Module, case: GoldenCase) -> Outputs:
-    return {"out_feats": flow(case.voxels, case.inputs["t"], case.inputs["cond"]).feats}
+    assert isinstance(flow, LatentFlow)
+    x = case.voxels
+    fixed = x.replace(case.inputs["concat_cond"]) if "concat_cond" in case.inputs else None
+    out, blocks = recorded(flow.blocks, lambda: flow(x, case.inputs["t"], case.inputs["cond"], concat_cond=fixed))
+    return {"out_feats": out.feats} | {f"after_block{i}": y.feats for i, y in enumerate(blocks)}
 
 
 def _latent_encoder(encoder: nn.Module, case: GoldenCase) -> Outputs:
@@ -156,6 +189,52 @@ def _mesh_decoder(decoder: nn.Module, case: GoldenCase) -> Outputs:
     return outputs | _by_item([mesh_outputs(raw[i], 4 * decoder.resolution) for i in range(raw.batch_size)])
 
 
+def with_logits(decoder: DualGridDecoder, latents: SparseTensor) -> tuple[Decoded, list[Tensor]]:
+    """What the shape decoder makes of latents, and the logits [N, 8] by which it split each level."""
+    predictors = [module.to_subdiv for module in decoder.modules() if isinstance(module, ChannelToSpaceBlock)]
+    decoded, logits = recorded([each for each in predictors if each is not None], lambda: decoder(latents))
+    return decoded, logits
+
+
+def _dual_grid_decoder(decoder: nn.Module, case: GoldenCase) -> Outputs:
+    assert isinstance(decoder, DualGridDecoder)
+    decoded, logits = with_logits(decoder, case.voxels)
+    raw, resolution = decoded.features, _resolution(case)
+    outputs = shape_outputs(decoded, logits) | {
+        "raw_feats": raw.feats,
+        "raw_feats.rows": raw.feats[::STORED_ROWS],
+        "coords": raw.coords,
+    }
+    voxels = case.voxels.voxels
+    for level, (mask, values) in enumerate(zip(decoded.masks, logits, strict=True)):
+        named = {"coords": voxels.coords, "subdivision_logits": values, "mask": mask}
+        outputs |= {f"level{level}.{name}": value for name, value in named.items()}
+        voxels = voxels.kept_children(mask).voxels
+    return outputs | _by_item([surface._asdict() for surface in surfaces(decoder, raw, resolution)])
+
+
+def _resolution(case: GoldenCase) -> int:
+    """What the decoder's resolution was set to before it ran: the notes say it, or else it is that of the arguments."""
+    later = re.search(r"set_resolution\((\d+)\)", case.config.get("notes", ""))
+    return int(later[1] if later else case.config["args"]["resolution"])
+
+
+def _dual_grid_encoder(encoder: nn.Module, case: GoldenCase) -> Outputs:
+    x = SparseTensor(encoder_input(case.inputs["vertices"], case.inputs["flags"]), case.inputs["coords"])
+    halvings = [module for module in encoder.modules() if isinstance(module, SpaceToChannelBlock)]
+    found, cells = recorded(halvings, lambda: encoder(x, return_raw=True))
+    outputs = _posterior(case, *(y.feats for y in found)) | {"coords": found[0].coords}
+    for level, y in enumerate(cells, start=1):
+        outputs |= {f"level{level}.coords": y.coords, f"level{level}.feats": y.feats}
+    return outputs
+
+
+def _sparse_decoder(decoder: nn.Module, case: GoldenCase) -> Outputs:
+    masks = [case.inputs[f"mask{level}"].bool() for level in range(len(case.config["args"]["num_blocks"]) - 1)]
+    features = decoder(case.voxels, masks).features
+    return {"coords": features.coords, "raw_feats": features.feats, "attributes": materials(features.feats)}
+
+
 def _image_encoder(encoder: nn.Module, case: GoldenCase) -> Outputs:
     assert isinstance(encoder, ImageEncoder)
     return token_outputs(encoder, case.inputs["image"])
@@ -191,4 +270,7 @@ RUN: dict[type[nn.Module], Callable[[nn.Module, GoldenCase], Outputs]] = {
     LatentGaussianDecoder: _gaussian_decoder,
     LatentRadianceFieldDecoder: _radiance_field_decoder,
     LatentMeshDecoder: _mesh_decoder,
+    DualGridDecoder: _dual_grid_decoder,
+    DualGridEncoder: _dual_grid_encoder,
+    SparseUnetDecoder: _sparse_decoder,
 }

@@ -1,8 +1,10 @@
-"""The family of samplers: the velocity is a formula, so that every number of every step can be compared."""
+"""The families of samplers: every number of every step, where the velocity is a formula or a tiny flow."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,31 +12,46 @@ from torch import Tensor
 
 from ..sampling import Step, conditioned, euler_sample, of_several, time_steps, with_guidance
 from ..sparse.tensor import SparseTensor
-from .case import GoldenCase
+from .case import GoldenCase, filled_for
 from .compare import Comparison, Value, compare_outputs
+from .networks import network_of
 
 #: Times are computed in float64 and rounded once, when they are passed to the model.
 TIMES_F64 = 1e-12
 TIMES_F32 = 1e-7
 
 
-class AnalyticModel:
-    """The velocity ``tanh(x) / 2 + (1 - u) m + sin(2 pi u) x / 4`` at time u in 0..1, with the condition's mean m.
+def analytic_velocity(x: Any, t: Tensor, cond: Tensor) -> Any:
+    """``tanh(x) / 2 + (1 - u) m + sin(2 pi u) x / 4`` at time u in 0..1, with the condition's mean m.
 
-    It records its arguments.
+    Of a state [B, ...] or [N, C], times [B] scaled by 1000 and a condition [B, L, C].
     """
+    state, u, mean = _values(x), _spread(t / 1000, x), _spread(cond.flatten(1).mean(1), x)
+    v = 0.5 * torch.tanh(state) + (1 - u) * mean + 0.25 * torch.sin(2 * math.pi * u) * state
+    return v if isinstance(x, Tensor) else x.replace(v)
 
-    def __init__(self) -> None:
+
+def _flow(case: GoldenCase) -> Callable[[Any, Tensor, Tensor], Any]:
+    """The case's own flow, with the latents that it is conditioned on."""
+    flow = filled_for(case, network_of(case)(**case.config["args"]))
+    if "concat_cond" not in case.inputs:
+        return flow
+    return partial(flow, concat_cond=SparseTensor(case.inputs["concat_cond"], case.inputs["coords"]))
+
+
+class Recorded:
+    """A velocity that records the times and the conditions' means it is asked for."""
+
+    def __init__(self, velocity: Callable[[Any, Tensor, Tensor], Any]) -> None:
+        self.velocity = velocity
         self.times: list[Tensor] = []
         self.condition_means: list[Tensor] = []
 
     def __call__(self, x: Any, t: Tensor, cond: Tensor) -> Any:
-        """A state [B, ...] or [N, C], times [B] scaled by 1000 and a condition [B, L, C] to a velocity."""
+        """As the velocity: a state, times [B] scaled by 1000 and a condition [B, L, C]."""
         self.times.append(t)
         self.condition_means.append(cond.double().flatten(1).mean(1))
-        state, u, mean = _values(x), _spread(t / 1000, x), _spread(cond.flatten(1).mean(1), x)
-        v = 0.5 * torch.tanh(state) + (1 - u) * mean + 0.25 * torch.sin(2 * math.pi * u) * state
-        return v if isinstance(x, Tensor) else x.replace(v)
+        return self.velocity(x, t, cond)
 
 
 def _values(x: Tensor | SparseTensor) -> Tensor:
@@ -73,17 +90,21 @@ def _check_run(
 
 def sample(case: GoldenCase, params: dict[str, Any], images: list[Tensor], mode: str) -> dict[str, Tensor | Value]:
     """One run of the sampler, conditioned on each of these images: outputs by the names of the stored ones."""
-    model, steps = AnalyticModel(), list[Step[Any]]()
+    model, steps = Recorded(_flow(case) if "model_class" in case.config else analytic_velocity), list[Step[Any]]()
     noise: Any = case.inputs["noise"]
     if "coords" in case.inputs:
         noise = SparseTensor(noise, case.inputs["coords"])
     schedule = {"steps": params["steps"], "rescale_t": params.get("rescale_t", 1.0)}
     times = time_steps(**schedule)
     velocity = of_several([conditioned(model, tokens) for tokens in images], mode, times)
-    if "cfg_strength" in params:
+    sigma_min = case.config["sigma_min"]
+    if "cfg_strength" in params or "guidance_strength" in params:
         negative = conditioned(model, case.inputs["neg_cond"])
-        velocity = with_guidance(velocity, negative, params["cfg_strength"], _interval(params))
-    result = euler_sample(velocity, noise, **schedule, sigma_min=case.config["sigma_min"], on_step=steps.append)
+        rescale = params.get("guidance_rescale", 0.0)
+        velocity = with_guidance(
+            velocity, negative, strength_of(params), interval_of(params), rescale=rescale, sigma_min=sigma_min
+        )
+    result = euler_sample(velocity, noise, **schedule, sigma_min=sigma_min, on_step=steps.append)
     return {
         "samples": _values(result),
         "pred_x_t": torch.stack([_values(step.x_t) for step in steps]),
@@ -94,12 +115,18 @@ def sample(case: GoldenCase, params: dict[str, Any], images: list[Tensor], mode:
     }
 
 
-def _interval(params: dict[str, Any]) -> tuple[float, float]:
-    low, high = params.get("cfg_interval", (0.0, 1.0))
+def strength_of(params: dict[str, Any]) -> float:
+    """The strength w of guidance, ``(1 + w) v - w v0``, 0 if there is none. TRELLIS.2 states 1 + w."""
+    return float(params.get("cfg_strength", params.get("guidance_strength", 1.0) - 1))
+
+
+def interval_of(params: dict[str, Any]) -> tuple[float, float]:
+    """The times, ends included, at which guidance acts."""
+    low, high = params.get("cfg_interval", params.get("guidance_interval", (0.0, 1.0)))
     return low, high
 
 
 def _guidance_acts(params: dict[str, Any]) -> list[bool]:
     """Whether the time of each step is inside the guidance interval."""
-    low, high = _interval(params)
+    low, high = interval_of(params)
     return [low <= t <= high for t in time_steps(params["steps"], params.get("rescale_t", 1.0))[:-1]]

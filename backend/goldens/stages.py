@@ -20,6 +20,7 @@ from ..stages import decode_structure, encode, latent_noise, sample_latents, sam
 from .case import GoldenCase, Network, filled, filled_for
 from .compare import Comparison, Value, compare_outputs
 from .networks import field_outputs, gaussian_outputs, token_outputs
+from .samplers import interval_of, strength_of
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 STORED_VECTORS = 4
 
 
-def _open(case: GoldenCase, name: str) -> Image.Image:
+def open_image(case: GoldenCase, name: str) -> Image.Image:
     """An image of the case in the mode it is stored in, with its alpha if it has one."""
     from PIL import Image
 
@@ -37,14 +38,15 @@ def _open(case: GoldenCase, name: str) -> Image.Image:
         return image
 
 
-def _pixels(image: Image.Image) -> Tensor:
+def pixels_of(image: Image.Image) -> Tensor:
+    """The bytes [H, W, C] of an image."""
     return torch.from_numpy(np.array(image))
 
 
 def preprocess_image(case: GoldenCase) -> list[Comparison]:
     """An RGBA image framed for the encoder: the pixels, and the box that they were cropped by."""
-    image = _open(case, "input.png")
-    prepared, expected = _pixels(prepare_image(image)), _pixels(_open(case, "output.png"))
+    image = open_image(case, "input.png")
+    prepared, expected = pixels_of(prepare_image(image)), pixels_of(open_image(case, "output.png"))
     alpha = np.asarray(image.convert("RGBA").getchannel("A"))
     bounds = object_bounds(alpha)
     actual = {
@@ -64,7 +66,7 @@ def image_encode(case: GoldenCase) -> list[Comparison]:
         images = case.inputs["image"]
     else:
         files = sorted(case.folder.glob("image*.png"), key=lambda file: (len(file.stem), file.stem))
-        images = images_to_tensor([_open(case, file.name) for file in files], encoder.grid * encoder.patch_size)
+        images = images_to_tensor([open_image(case, file.name) for file in files], encoder.grid * encoder.patch_size)
         images = images.to(case.device)
     precise = images.cpu().double()
     outputs = token_outputs(encoder, images) | {
@@ -89,14 +91,14 @@ def pipeline(case: GoldenCase) -> list[Comparison]:
         return filled(kind(**config[name]), case.part(f"{published_name}:"))
 
     encoder = network("dino", "image_cond_model", ImageEncoder)
-    image = prepare_image(_open(case, "input.png"))
+    image = prepare_image(open_image(case, "input.png"))
     cond = encode(encoder, images_to_tensor([image], encoder.grid * encoder.patch_size).to(case.device))
 
     generator = torch.Generator().manual_seed(config["torch_manual_seed"])
     structure_flow = network("ss_flow", "sparse_structure_flow_model", StructureFlow)
     shape = (config["num_samples"], structure_flow.in_channels, *[structure_flow.resolution] * 3)
     structure_noise = torch.randn(shape, generator=generator)
-    sampler = _sampler(config, "sparse_structure_sampler_params")
+    sampler = sampler_of(config, "sparse_structure_sampler_params")
     structure = sample_structure(structure_flow, case.outputs["ss_noise"].to(case.device), cond, sampler, None)
     structure_decoder = network("ss_dec", "sparse_structure_decoder", StructureDecoder)
     logits = structure_decoder(structure)
@@ -106,10 +108,10 @@ def pipeline(case: GoldenCase) -> list[Comparison]:
     drawn = latent_noise(latent_flow, coords, generator)
     noise = SparseTensor(case.outputs["slat_noise"].to(case.device), coords)
     statistics = Normalization(*(tuple(config["slat_normalization"][name]) for name in ("mean", "std")))
-    latents = sample_latents(latent_flow, noise, cond, _sampler(config, "slat_sampler_params"), statistics)
+    latents = sample_latents(latent_flow, noise, cond, sampler_of(config, "slat_sampler_params"), statistics)
 
     outputs: dict[str, Tensor | Value] = {
-        "preprocessed_rgb_sum": _pixels(image).sum((0, 1)),
+        "preprocessed_rgb_sum": pixels_of(image).sum((0, 1)),
         "cond": cond,
         "ss_noise": structure_noise,
         "slat_noise": drawn.feats,
@@ -136,13 +138,14 @@ def _used(outputs: dict[str, Tensor | Value]) -> dict[str, Tensor | Value]:
     return {name.removeprefix("get_"): x for name, x in outputs.items() if name.startswith("get_")}
 
 
-def _sampler(config: dict[str, Any], key: str) -> SamplerSettings:
+def sampler_of(config: dict[str, Any], key: str) -> SamplerSettings:
     """The sampler of ``"sampler": "NAME sigma_min 1e-5"`` with the parameters under ``key``."""
     params = config[key]
     return SamplerSettings(
         steps=params["steps"],
-        guidance=params.get("cfg_strength", 0.0),
-        interval=tuple(params.get("cfg_interval", (0.0, 1.0))),
+        guidance=strength_of(params),
+        interval=interval_of(params),
         rescale_t=params.get("rescale_t", 1.0),
         sigma_min=float(config["sampler"].partition("sigma_min")[2]),
+        rescale=params.get("guidance_rescale", 0.0),
     )

@@ -7,7 +7,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -54,12 +55,34 @@ class RawMesh:
 
 
 @dataclass(frozen=True)
+class MaterialMesh:
+    """A surface with materials as decoded, on the decoder's device. Its faces may look either way; it may be open."""
+
+    vertices: torch.Tensor  # [V, 3] float32 in [-0.5, 0.5], z up; some may belong to no face
+    faces: torch.Tensor  # [F, 3] int64
+    colors: torch.Tensor  # [V, 3] float32, base colour (sRGB), meant to be in 0..1
+    materials: torch.Tensor  # [V, 3] float32: metallic, roughness and alpha, meant to be in 0..1
+    resolution: int  # of the grid that it was decoded on
+
+    def numpy(self) -> Mesh:
+        """The same mesh as arrays in main memory."""
+        return Mesh(
+            vertices=self.vertices.cpu().numpy(),
+            faces=self.faces.cpu().numpy(),
+            colors=self.colors.cpu().numpy(),
+            materials=self.materials.cpu().numpy(),
+        )
+
+
+@dataclass(frozen=True)
 class Mesh:
     """Triangles as numpy arrays, from any source."""
 
     vertices: np.ndarray  # [V, 3] float32, z up
     faces: np.ndarray  # [F, 3] int64, counterclockwise seen from outside
     colors: np.ndarray | None  # [V, 3] float32 in 0..1 (sRGB); None if there are none
+    #: [V, 3] float32 in 0..1: metallic, roughness and alpha; None if there are none.
+    materials: np.ndarray | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -69,3 +92,7 @@ class Surface(Mesh):
     resolution: int
     inside_corners: np.ndarray
     face_corners: np.ndarray
+
+
+#: What the decoders of the two families make.
+AnyRawMesh: TypeAlias = RawMesh | MaterialMesh

@@ -55,7 +55,7 @@ def write_glb(
         path: file to write; an existing one is replaced.
         mesh: z up; written y up, (x, y, z) -> (x, z, -y), in metres, and with v down. Its levels of detail follow, by
             the extension MSFT_lod.
-        texture: an sRGB PNG, embedded as base colour.
+        texture: an sRGB PNG, embedded as base colour; with alpha if the mesh is ``see_through``.
         normal_map: a PNG of tangent-space normals, embedded together with the tangents that it was baked with, since
             viewers may compute others.
         name: name of the node, the mesh and the material.
@@ -91,6 +91,10 @@ def write_glb(
             "roughnessFactor": ROUGHNESS,
         },
     }
+    if mesh.see_through:
+        material["alphaMode"] = "BLEND"
+    if mesh.metallic is not None and not mesh.certificate.watertight:
+        material["doubleSided"] = True  # a sheet, which TRELLIS.2 makes, has no inside
     images = {"texture": texture}
     if normal_map is not None:
         material["normalTexture"] = {"index": len(images)}
@@ -169,15 +173,19 @@ def _primitive(data: _Buffer, mesh: FinishedMesh, *, tangents: bool, draco: bool
     return (_compressed if draco else _plain)(data, attributes, split.faces)
 
 
-def packed(occlusion: np.ndarray, roughness: np.ndarray | None = None) -> np.ndarray:
-    """Occlusion and roughness [H, W] uint8 as engines pack them with metalness (ORM): [H, W, 3] uint8.
+def packed(
+    occlusion: np.ndarray, roughness: np.ndarray | None = None, metallic: np.ndarray | None = None
+) -> np.ndarray:
+    """Occlusion, roughness and metalness [H, W] uint8 as engines pack them (ORM): [H, W, 3] uint8.
 
-    Red is how open the surface is, green the roughness, blue the metalness. That is 0: nothing here knows it. Where no
-    roughness was estimated it is constant; then glTF has it as a factor, which is exact, and takes only red.
+    Red is how open the surface is, green the roughness, blue the metalness, 0 if that is not known. Where no roughness
+    is known it is constant; then glTF has it as a factor, which is exact, and takes only red.
     """
     image = np.zeros((*occlusion.shape, 3), np.uint8)
     image[..., 0] = occlusion
     image[..., 1] = round(255 * ROUGHNESS) if roughness is None else roughness
+    if metallic is not None:
+        image[..., 2] = metallic
     return image
 
 

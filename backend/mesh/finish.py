@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..certificate import Certificate
-from . import Mesh, MeshError, RawMesh, Surface
+from . import AnyRawMesh, MaterialMesh, Mesh, MeshError, RawMesh, Surface
 from .bake.bake import Source, bake
 from .bake.gaussian_color import GaussianColors
 from .base.compiled import together
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 
 FINER, FINE = 4, 40_000  # what quads are laid on has so many times their faces, and at least so many
+HALF, MUCH = 128, 0.05  # alpha below which a texel counts as see-through, and the share of them that makes a surface so
 FEWEST = 4  # faces of a closed surface
 ENOUGH_QUADS = 0.9  # the least share of the faces asked for, with quads: how many fit, only trying shows
 
@@ -55,8 +56,15 @@ class FinishedMesh:
     certificate: Certificate  # what was checked of it, in the unit of its vertices
     lods: tuple[Lod, ...] = ()  # coarser ones, with the same texture; empty if not requested
     collision: Collision | None = None  # convex hulls; None if not requested
-    roughness: np.ndarray | None = None  # [T, T] uint8, linear; None if it was not estimated
+    roughness: np.ndarray | None = None  # [T, T] uint8, linear; None if it is neither known nor estimated
+    metallic: np.ndarray | None = None  # [T, T] uint8, linear; None if it is not known
+    alpha: np.ndarray | None = None  # the same
     views: tuple[View, ...] = ()  # of the pictures that it was to be painted from, in their order
+
+    @property
+    def see_through(self) -> bool:
+        """Whether much of the surface is: a rim of low alpha alone, as decoders leave it, would only flash."""
+        return self.alpha is not None and float((self.alpha < HALF).mean()) > MUCH
 
     def level(self, lod: Lod) -> FinishedMesh:
         """One of its levels of detail, with the same texture and as the only one."""
@@ -93,7 +101,7 @@ class FinishedMesh:
 
 
 def finish(
-    raw: RawMesh | Mesh,
+    raw: AnyRawMesh | Mesh,
     *,
     faces: int,
     texture_size: int,
@@ -111,7 +119,7 @@ def finish(
     """Drop what cannot be seen, simplify to about ``faces`` faces, unwrap, bake the textures, and inspect the mesh.
 
     Args:
-        raw: from ``flexicubes.extract_mesh``, or any mesh.
+        raw: from ``flexicubes.extract_mesh`` or ``material_stages.material_mesh``, or any mesh.
         faces: upper bound for the simplification; a mesh with fewer faces keeps them all. Not used with ``max_error``.
         texture_size: texels along each side.
         normal_map: also bake the normals of the raw surface.
@@ -173,6 +181,8 @@ def finish(
         normal_map=textures.normal,
         occlusion=textures.occlusion,
         roughness=textures.roughness,
+        metallic=textures.metallic,
+        alpha=textures.alpha,
         counts={
             "raw_faces": count,
             "faces": len(unwrapped.faces),
@@ -214,18 +224,19 @@ def _within(surface: Mesh, max_error: float, quads: bool, check: Callable[[], No
     return made, 0
 
 
-def clean(raw: RawMesh | Mesh) -> Mesh:
+def clean(raw: AnyRawMesh | Mesh) -> Mesh:
     """The visible part of a mesh, without dust, bad faces and small holes. Raises MeshError as ``finish`` does."""
     if not len(raw.faces):
         raise MeshError("empty_mesh", "the model made no surface")
     if isinstance(raw, RawMesh):
         surface = raw.numpy()
         outer = keep_outer_faces(surface)
-        whole = _without_leaks(outer)
+        seen = _without_leaks(outer)
         # Dropping what cannot be seen has opened it: it was closed before.
-        return close_holes(whole, math.inf) if len(outer.faces) < len(surface.faces) else whole
-    check_mesh(raw)
-    mesh = drop_bad_faces(raw)
+        return close_holes(seen, math.inf) if len(outer.faces) < len(surface.faces) else seen
+    whole = raw.numpy() if isinstance(raw, MaterialMesh) else raw
+    check_mesh(whole)
+    mesh = drop_bad_faces(whole)
     if not len(mesh.faces):
         raise MeshError("empty_mesh", "no face has any area")
     return drop_dust(close_holes(keep_visible_faces(mesh)))

@@ -1,6 +1,8 @@
-"""Framed images to condition tokens: a DINOv2 vision transformer.
+"""Framed images to condition tokens: DINO's vision transformers.
 
-The encoder is DINOv2 (Oquab et al. 2023) with registers (Darcet et al. 2023), under the published state-dict keys.
+TRELLIS has DINOv2 (Oquab et al. 2023) with registers (Darcet et al. 2023), under the published state-dict keys.
+TRELLIS.2 has DINOv3 (Siméoni et al. 2025), under those that its keys would have had in DINOv2's place. It has rotary
+positions instead of learned ones.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from torch import Tensor, nn
 
 from ..sparse.attention import attend
 from .layers import MixedPrecisionNetwork
+from .rotary import Rotation, patch_rotation
 
 #: Side in pixels of the images the published encoder was trained on: 37 patches of 14.
 IMAGE_SIZE = 518
@@ -43,12 +46,34 @@ class Attention(nn.Module):
         return self.proj(attend(q, k, v))
 
 
+class RotaryAttention(nn.Module):
+    """The same with rotary positions of the last tokens, the patches. Queries, keys and values may lack a bias."""
+
+    def __init__(self, channels: int, heads: int, biases: tuple[bool, bool, bool]) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(channels, 3 * channels, bias=False)
+        self.q_bias, self.k_bias, self.v_bias = (
+            nn.Parameter(torch.zeros(channels)) if there else None for there in biases
+        )
+        self.proj = nn.Linear(channels, channels)
+
+    def forward(self, x: Tensor, rotation: Rotation) -> Tensor:
+        """[B, L, C] and the rotation of the last P tokens to [B, L, C]."""
+        q, k, v = (
+            (part if bias is None else part + bias).unflatten(-1, (self.heads, -1))
+            for part, bias in zip(self.qkv(x).chunk(3, dim=-1), (self.q_bias, self.k_bias, self.v_bias), strict=True)
+        )
+        first = x.shape[1] - len(rotation.cos)
+        q, k = (torch.cat([part[:, :first], rotation.of_halves(part[:, first:])], dim=1) for part in (q, k))
+        return self.proj(attend(q, k, v))
+
+
 class Mlp(nn.Module):
     """Two linear layers around an exact GELU."""
 
-    def __init__(self, channels: int, mlp_ratio: float) -> None:
+    def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()
-        hidden = int(channels * mlp_ratio)
         self.fc1 = nn.Linear(channels, hidden)
         self.fc2 = nn.Linear(hidden, channels)
 
@@ -70,24 +95,55 @@ class LayerScale(nn.Module):
 
 
 class Block(nn.Module):
-    """A pre-norm transformer block with layer scale."""
+    """A pre-norm transformer block with layer scale. What follows the tokens goes to the attention."""
 
-    def __init__(self, channels: int, heads: int, mlp_ratio: float, init_value: float) -> None:
+    def __init__(self, channels: int, attn: nn.Module, hidden: int, init_value: float, eps: float = 1e-6) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(channels, eps=1e-6)
-        self.attn = Attention(channels, heads)
+        self.norm1 = nn.LayerNorm(channels, eps=eps)
+        self.attn = attn
         self.ls1 = LayerScale(channels, init_value)
-        self.norm2 = nn.LayerNorm(channels, eps=1e-6)
-        self.mlp = Mlp(channels, mlp_ratio)
+        self.norm2 = nn.LayerNorm(channels, eps=eps)
+        self.mlp = Mlp(channels, hidden)
         self.ls2 = LayerScale(channels, init_value)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *positions: Rotation) -> Tensor:
         """[B, L, C] to [B, L, C]."""
-        x = x + self.ls1(self.attn(self.norm1(x)))
+        x = x + self.ls1(self.attn(self.norm1(x), *positions))
         return x + self.ls2(self.mlp(self.norm2(x)))
 
 
-class ImageEncoder(MixedPrecisionNetwork):
+class DinoEncoder(MixedPrecisionNetwork):
+    """What both encoders share: the tokens after the last block, normalised, are the condition of the flows."""
+
+    patch_size: int
+    patch_embed: PatchEmbed
+    side: int  # in pixels, of the images that are encoded for a flow
+
+    def tokens(self, images: Tensor) -> Tensor:
+        """All tokens [B, 1 + R + P, C] of images [B, 3, H, W] after the last block, before the final norm.
+
+        DINOv2 calls them "x_prenorm". Raises ValueError if H or W is no multiple of ``patch_size``.
+        """
+        raise NotImplementedError
+
+    def patches(self, images: Tensor) -> tuple[Tensor, int, int]:
+        """Patch features [B, P, C] of images [B, 3, H, W], the number of rows and that of columns. Raises as above."""
+        if images.shape[-2] % self.patch_size or images.shape[-1] % self.patch_size:
+            raise ValueError(f"image sides {tuple(images.shape[-2:])} are not multiples of {self.patch_size} pixels")
+        patches = self.patch_embed(images)
+        return patches.flatten(2).transpose(1, 2), patches.shape[-2], patches.shape[-1]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalised images [B, 3, H, W] to condition tokens [B, 1 + R + P, C]."""
+        return self.condition(self.tokens(images))
+
+    @staticmethod
+    def condition(tokens: Tensor) -> Tensor:
+        """All tokens [B, L, C], normalised without the learned gains, as the flows take them for their condition."""
+        return F.layer_norm(tokens, tokens.shape[-1:])
+
+
+class ImageEncoder(DinoEncoder):
     """Normalised images [B, 3, H, W] to condition tokens [B, 1 + R + P, embed_dim]: class, registers, patches.
 
     H and W are multiples of ``patch_size``; if they differ from ``img_size``, the position embeddings are resized.
@@ -123,13 +179,17 @@ class ImageEncoder(MixedPrecisionNetwork):
                 raise ValueError(f"{name} must be {supported!r}, not {value!r}")
         self.patch_size = patch_size
         self.grid = img_size // patch_size
+        self.side = self.grid * patch_size
         self.interpolate_antialias = interpolate_antialias
 
         self.cls_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + self.grid**2, embed_dim))
         self.register_tokens = nn.Parameter(torch.zeros(1, num_register_tokens, embed_dim))
         self.patch_embed = PatchEmbed(patch_size, embed_dim)
-        self.blocks = nn.ModuleList(Block(embed_dim, num_heads, mlp_ratio, init_values) for _ in range(depth))
+        self.blocks = nn.ModuleList(
+            Block(embed_dim, Attention(embed_dim, num_heads), int(embed_dim * mlp_ratio), init_values)
+            for _ in range(depth)
+        )
         # Part of every published checkpoint. The tokens that condition the flows, before the final norm, need neither.
         self.mask_token = nn.Parameter(torch.zeros(1, embed_dim))
         self.norm = nn.LayerNorm(embed_dim, eps=1e-6)
@@ -166,15 +226,10 @@ class ImageEncoder(MixedPrecisionNetwork):
         return torch.cat([self.pos_embed[:, :1], resized.flatten(2).transpose(1, 2)], dim=1)
 
     def tokens(self, images: Tensor) -> Tensor:
-        """All tokens [B, 1 + R + P, C] of images [B, 3, H, W] after the last block, before the final norm.
-
-        DINOv2 calls them "x_prenorm". Raises ValueError if H or W is no multiple of ``patch_size``.
-        """
-        if images.shape[-2] % self.patch_size or images.shape[-1] % self.patch_size:
-            raise ValueError(f"image sides {tuple(images.shape[-2:])} are not multiples of {self.patch_size} pixels")
-        patches = self.patch_embed(images)
-        batch, _, rows, columns = patches.shape
-        x = torch.cat([self.cls_token.expand(batch, -1, -1), patches.flatten(2).transpose(1, 2)], dim=1)
+        """As ``DinoEncoder`` says."""
+        patches, rows, columns = self.patches(images)
+        batch = len(images)
+        x = torch.cat([self.cls_token.expand(batch, -1, -1), patches], dim=1)
         x = x + self.position_embedding(rows, columns)
         x = torch.cat([x[:, :1], self.register_tokens.expand(batch, -1, -1), x[:, 1:]], dim=1)
         x = x.to(self.dtype)
@@ -182,11 +237,67 @@ class ImageEncoder(MixedPrecisionNetwork):
             x = block(x)
         return x.to(images.dtype)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Normalised images [B, 3, H, W] to condition tokens [B, 1 + R + P, C]."""
-        return self.condition(self.tokens(images))
 
-    @staticmethod
-    def condition(tokens: Tensor) -> Tensor:
-        """All tokens [B, L, C], normalised without the learned gains, as the flows take them for their condition."""
-        return F.layer_norm(tokens, tokens.shape[-1:])
+class RotaryImageEncoder(DinoEncoder):
+    """Normalised images [B, 3, H, W] to condition tokens [B, 1 + R + P, hidden_size]: class, registers, patches.
+
+    DINOv3. The arguments are those of its published configuration, under transformers' names; ``image_size``, of
+    training, plays no part. Values that would need another kind of network raise ValueError. It computes in fp32: the
+    flows were trained on such tokens.
+    """
+
+    side = 512  # for shapes at 512^3; the flows of finer ones are given tokens of 1024
+
+    def __init__(
+        self,
+        hidden_size: int = 1024,
+        intermediate_size: int = 4096,
+        num_hidden_layers: int = 24,
+        num_attention_heads: int = 16,
+        num_register_tokens: int = 4,
+        patch_size: int = 16,
+        image_size: int = 224,
+        rope_theta: float = 100.0,
+        layer_norm_eps: float = 1e-5,
+        query_bias: bool = True,
+        key_bias: bool = False,
+        value_bias: bool = True,
+        hidden_act: str = "gelu",
+        layer_scale: bool = True,
+    ) -> None:
+        super().__init__()
+        for name, value, supported in (("hidden_act", hidden_act, "gelu"), ("layer_scale", layer_scale, True)):
+            if value != supported:
+                raise ValueError(f"{name} must be {supported!r}, not {value!r}")
+        self.patch_size = patch_size
+        self.head_dim = hidden_size // num_attention_heads
+        if self.head_dim % 4:
+            raise ValueError(f"a head of {self.head_dim} channels cannot be turned along two axes")
+        self.rope_theta = rope_theta
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, hidden_size))
+        self.register_tokens = nn.Parameter(torch.zeros(1, num_register_tokens, hidden_size))
+        self.patch_embed = PatchEmbed(patch_size, hidden_size)
+        biases = query_bias, key_bias, value_bias
+        self.blocks = nn.ModuleList(
+            Block(
+                hidden_size,
+                RotaryAttention(hidden_size, num_attention_heads, biases),
+                intermediate_size,
+                init_value=1.0,
+                eps=layer_norm_eps,
+            )
+            for _ in range(num_hidden_layers)
+        )
+        # Part of published checkpoints, but not of the tokens that condition the flows.
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, hidden_size))
+        self.norm = nn.LayerNorm(hidden_size, eps=layer_norm_eps)
+
+    def tokens(self, images: Tensor) -> Tensor:
+        """As ``DinoEncoder`` says."""
+        patches, rows, columns = self.patches(images)
+        first = (token.expand(len(images), -1, -1) for token in (self.cls_token, self.register_tokens))
+        x = torch.cat([*first, patches], dim=1)
+        rotation = patch_rotation(rows, columns, self.head_dim, self.rope_theta, images.device)
+        for block in self.blocks:
+            x = block(x, rotation)
+        return x

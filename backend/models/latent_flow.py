@@ -14,14 +14,16 @@ from ..sparse.resample import downsample, upsample
 from ..sparse.tensor import SparseTensor, VoxelSet
 from .layers import (
     AbsolutePositionEmbedder,
+    FlowMapEmbedder,
+    FlowNetwork,
     LayerNorm32,
-    MixedPrecisionNetwork,
     TimestepEmbedder,
     initialise_linears,
+    is_second_family,
     modulation_layer,
-    require_absolute_positions,
     zero_parameters,
 )
+from .rotary import grid_rotation
 from .sparse_layers import ModulatedSparseTransformerCrossBlock
 
 
@@ -59,11 +61,13 @@ class SparseResBlock3d(nn.Module):
         return h.replace(h.feats + (x if voxels is None else upsample(x, voxels, 2)).feats)
 
 
-class LatentFlow(MixedPrecisionNetwork):
+class LatentFlow(FlowNetwork):
     """Velocity of latents [N, in_channels] at times [B] (flow time x 1000), given tokens [B, L, cond_channels].
 
     Residual blocks around a transformer, as a U-Net: for each entry of ``io_block_channels`` the input blocks halve the
-    grid once and the output blocks undo it. The published model is called SLatFlowModel.
+    grid once and the output blocks undo it. The published model is called SLatFlowModel, in TRELLIS and in TRELLIS.2:
+    ``is_second_family`` tells them apart. The second one has no input and output blocks and usually rotary positions;
+    how it was initialised does not matter here.
 
     Args:
         patch_size: side, in voxels, of a cell of the transformer's grid: ``2 ** len(io_block_channels)``. Without
@@ -72,6 +76,8 @@ class LatentFlow(MixedPrecisionNetwork):
         use_skip_connection: give an output block also the output of the input block at the same level.
         share_mod: compute the transformer's modulation once for all blocks. The residual blocks keep their own.
         use_fp16: keep all matrices except the first, the last and those of the time embedding in half precision.
+        flow_map: whether it is a flow map, see ``FlowNetwork``.
+        dtype: the name of the precision of these matrices, if they are to be in another.
     """
 
     def __init__(
@@ -93,19 +99,25 @@ class LatentFlow(MixedPrecisionNetwork):
         use_skip_connection: bool = True,
         share_mod: bool = False,
         qk_rms_norm: bool = False,
+        flow_map: bool = False,
+        qk_rms_norm_cross: bool = False,
+        initialization: str | None = None,
+        dtype: str | None = None,
     ) -> None:
         super().__init__()
-        require_absolute_positions(pe_mode)
+        self.second_family = is_second_family(pe_mode, initialization)
         if io_block_channels and patch_size != 2 ** len(io_block_channels):
             raise ValueError(f"patch_size {patch_size} does not fit {len(io_block_channels)} io_block_channels")
         self.resolution = resolution
         self.in_channels = in_channels
         self.out_channels = out_channels
+        self.model_channels = model_channels
         self.use_skip_connection = use_skip_connection
         levels = list(pairwise([*(io_block_channels or []), model_channels]))  # (channels, channels one level in)
         outer = levels[0][0] if levels else model_channels
 
         self.t_embedder = TimestepEmbedder(model_channels)
+        self.map_embedder = FlowMapEmbedder(model_channels) if flow_map else None
         self.adaLN_modulation = modulation_layer(model_channels) if share_mod else nn.Identity()
         self.input_layer = nn.Linear(in_channels, outer)
         self.input_blocks = nn.ModuleList()
@@ -113,15 +125,19 @@ class LatentFlow(MixedPrecisionNetwork):
             for _ in range(num_io_res_blocks - 1):
                 self.input_blocks.append(SparseResBlock3d(channels, model_channels, channels))
             self.input_blocks.append(SparseResBlock3d(channels, model_channels, inner, halve=True))
-        self.pos_embedder = AbsolutePositionEmbedder(model_channels)
+        heads = num_heads or model_channels // num_head_channels
+        self.pos_embedder = AbsolutePositionEmbedder(model_channels) if pe_mode == "ape" else None
+        self.rotary_channels = model_channels // heads if pe_mode == "rope" else 0  # of a head
         self.blocks = nn.ModuleList(
             ModulatedSparseTransformerCrossBlock(
                 model_channels,
                 cond_channels,
-                num_heads or model_channels // num_head_channels,
+                heads,
                 mlp_ratio=mlp_ratio,
                 qk_rms_norm=qk_rms_norm,
+                qk_rms_norm_cross=qk_rms_norm_cross,
                 share_mod=share_mod,
+                own_mod=self.second_family,
             )
             for _ in range(num_blocks)
         )
@@ -134,22 +150,37 @@ class LatentFlow(MixedPrecisionNetwork):
         self.out_layer = nn.Linear(outer, out_channels)
         initialise_linears(self.input_layer)
         zero_parameters(self.out_layer)
-        if use_fp16:
-            self.convert_to_fp16()
+        if use_fp16 or dtype:
+            self.convert_to(dtype or "float16")
 
     def half_modules(self) -> list[nn.Module]:
         """The modules whose matrices may be kept in half precision."""
         return [self.input_blocks, self.blocks, self.out_blocks]
 
-    def forward(self, x: SparseTensor, t: Tensor, cond: Tensor) -> SparseTensor:
+    def forward(
+        self,
+        x: SparseTensor,
+        t: Tensor,
+        cond: Tensor,
+        to: Tensor | None = None,
+        guidance: Tensor | None = None,
+        *,
+        concat_cond: SparseTensor | None = None,
+    ) -> SparseTensor:
         """Latents [N, in_channels], times [B] and tokens [B, L, cond_channels] to [N, out_channels].
 
-        Raises ValueError for latents with another number of channels.
+        A flow map also gets its second times ``to`` [B] and the guidance strengths [B]. The channels of
+        ``concat_cond``, on the same voxels, follow those of ``x``; together they are ``in_channels``. Raises ValueError
+        for another number of channels, or other voxels.
         """
+        if concat_cond is not None:
+            if concat_cond.voxels is not x.voxels and not torch.equal(concat_cond.coords, x.coords):
+                raise ValueError("the latents and those they are conditioned on have different voxels")
+            x = x.replace(torch.cat([x.feats, concat_cond.feats], dim=1))
         if x.feats.shape[1] != self.in_channels:
             raise ValueError(f"expected latents [N, {self.in_channels}], got {list(x.feats.shape)}")
         dtype = self.dtype
-        time = self.t_embedder(t)
+        time = self.embedded_times(t, to, guidance)
         modulation = self.adaLN_modulation(time).to(dtype)
         time, context = time.to(dtype), cond.to(dtype)
 
@@ -159,13 +190,16 @@ class LatentFlow(MixedPrecisionNetwork):
             voxels = h.voxels
             h = block(h, time)
             outer.append((voxels, h.feats))
-        h = h.replace(h.feats + self.pos_embedder(h.coords[:, 1:]).to(dtype))
+        if self.pos_embedder is not None:
+            h = h.replace(h.feats + self.pos_embedder(h.coords[:, 1:]).to(dtype))
+        rotation = grid_rotation(h.coords[:, 1:], self.rotary_channels) if self.rotary_channels else None
         for block in self.blocks:
-            h = block(h, modulation, context)
+            h = block(h, modulation, context, rotation)
         for block in self.out_blocks:
             voxels, skip = outer.pop()
             if self.use_skip_connection:
                 h = h.replace(torch.cat([h.feats, skip], dim=1))
             h = block(h, time, None if voxels is h.voxels else voxels)
-        # The published model was trained with this norm in the torso's dtype.
-        return x.replace(self.out_layer(F.layer_norm(h.feats, h.feats.shape[-1:]).to(x.dtype)))
+        # TRELLIS was trained with this norm in the torso's dtype, TRELLIS.2 with it in that of the latents.
+        feats = h.feats.to(x.dtype) if self.second_family else h.feats
+        return x.replace(self.out_layer(F.layer_norm(feats, feats.shape[-1:]).to(x.dtype)))

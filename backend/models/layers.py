@@ -14,20 +14,32 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..sparse.attention import attend
-from ..sparse.convolution import SparseConv3d
+from ..sparse.convolution import SparseConv3d, SubmanifoldConv3d
+from .rotary import Rotation
 
 
 def convert_matmuls(modules: Iterable[nn.Module], dtype: torch.dtype) -> None:
     """Cast the weights of linear layers and convolutions, dense or sparse, under ``modules``; norms and gammas stay."""
     for module in modules:
         for layer in module.modules():
-            if isinstance(layer, (nn.Linear, nn.Conv3d, SparseConv3d)):
+            if isinstance(layer, (nn.Linear, nn.Conv3d, SparseConv3d, SubmanifoldConv3d)):
                 layer.to(dtype)
 
 
 def matmul_dtype(module: nn.Module) -> torch.dtype:
-    """The dtype of the first linear or dense convolution weight under ``module``: what ``convert_matmuls`` last set."""
-    return next(layer.weight.dtype for layer in module.modules() if isinstance(layer, (nn.Linear, nn.Conv3d)))
+    """The dtype of the first matrix with a ``weight`` under ``module``: what ``convert_matmuls`` last set."""
+    kinds = (nn.Linear, nn.Conv3d, SubmanifoldConv3d)
+    return next(layer.weight.dtype for layer in module.modules() if isinstance(layer, kinds))
+
+
+#: The dtypes that a description's ``dtype`` may name.
+DTYPES = {
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "fp16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "bf16": torch.bfloat16,
+}
 
 
 class MixedPrecisionNetwork(nn.Module):
@@ -52,11 +64,29 @@ class MixedPrecisionNetwork(nn.Module):
         """Keep the torso's matrices in single precision."""
         convert_matmuls(self.half_modules(), torch.float32)
 
+    def convert_to(self, dtype: str) -> None:
+        """Keep the torso's matrices in the dtype of this name. Raises ValueError for a name not in ``DTYPES``."""
+        if dtype not in DTYPES:
+            raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
+        convert_matmuls(self.half_modules(), DTYPES[dtype])
+
 
 def require_absolute_positions(pe_mode: str) -> None:
-    """Raise ValueError unless ``pe_mode`` is "ape", the only position embedding of the published networks."""
+    """Raise ValueError unless ``pe_mode`` is "ape", the only position embedding of the published VAEs."""
     if pe_mode != "ape":
         raise ValueError(f"pe_mode must be 'ape' (absolute position embedding), not {pe_mode!r}")
+
+
+def is_second_family(pe_mode: str, initialization: str | None) -> bool:
+    """Whether a flow's arguments are those of TRELLIS.2, whose class names are TRELLIS's but whose blocks differ.
+
+    Both have ``share_mod``: in TRELLIS.2 every block adds a vector of its own to the shared modulation. Only its
+    descriptions say ``initialization``, and only its flows have rotary positions. Raises ValueError for another
+    ``pe_mode``.
+    """
+    if pe_mode not in ("ape", "rope"):
+        raise ValueError(f"pe_mode must be 'ape' or 'rope', not {pe_mode!r}")
+    return pe_mode == "rope" or initialization is not None
 
 
 def zero_parameters(module: nn.Module) -> None:
@@ -167,7 +197,7 @@ class TimestepEmbedder(nn.Module):
 
     def __init__(self, channels: int, frequency_channels: int = 256) -> None:
         super().__init__()
-        self.frequency_channels = frequency_channels
+        self.channels, self.frequency_channels = channels, frequency_channels
         self.mlp = nn.Sequential(
             nn.Linear(frequency_channels, channels),
             nn.SiLU(),
@@ -182,6 +212,72 @@ class TimestepEmbedder(nn.Module):
     def forward(self, t: Tensor) -> Tensor:
         """[B] to [B, channels]."""
         return self.mlp(timestep_embedding(t, self.frequency_channels).to(matmul_dtype(self.mlp)))
+
+
+class FlowMapEmbedder(nn.Module):
+    """What a flow map is told besides the time: the interval down to its second time, and guidance, as [B, channels].
+
+    The interval is embedded rather than the second time (Geng et al. 2025, "MeanFlow", arXiv 2505.13447, table 1).
+    Guidance w is an input (Geng et al. 2025, "Improved MeanFlow", arXiv 2512.02012), as its share w / (1 + w), which
+    stays below 1 however strong it is. The last layer starts as zero: then a map is the flow that it was made from.
+    """
+
+    #: Both inputs, 0 to 1, are embedded as times of 0 to this. A training differentiates a map with respect to the
+    #: second time, and at 1000, the scale of the first one, the highest frequency would dominate the derivative (Lu and
+    #: Song 2025, section 4.1). So few frequencies are enough.
+    scale = 32.0
+
+    def __init__(self, channels: int, frequency_channels: int = 32) -> None:
+        super().__init__()
+        self.frequency_channels = frequency_channels
+        self.mlp = nn.Sequential(nn.Linear(2 * frequency_channels, channels), nn.SiLU(), nn.Linear(channels, channels))
+        initialise_linears(self.mlp[0])
+        zero_parameters(self.mlp[-1])
+
+    def forward(self, interval: Tensor, guidance: Tensor) -> Tensor:
+        """Intervals [B] (of times scaled by 1000) and guidance strengths [B] to [B, channels]."""
+        inputs = interval / 1000, guidance / (1 + guidance)
+        embedded = [timestep_embedding(self.scale * each, self.frequency_channels) for each in inputs]
+        return self.mlp(torch.cat(embedded, -1).to(matmul_dtype(self.mlp)))
+
+
+class FlowNetwork(MixedPrecisionNetwork):
+    """What both flows share: they see one time, or as a flow map two times and the guidance.
+
+    A flow predicts the velocity at a time t. A flow map predicts the mean velocity from t down to a second time, so
+    that one step leads there. Its embedder is part of a network, and of its state dict, only if the description has
+    ``flow_map``: published checkpoints have the keys that they always had.
+    """
+
+    t_embedder: TimestepEmbedder
+    map_embedder: FlowMapEmbedder | None
+
+    @property
+    def flow_map(self) -> bool:
+        """Whether the network is a flow map."""
+        return self.map_embedder is not None
+
+    def become_flow_map(self) -> None:
+        """Make a flow a flow map that predicts what the flow does, whatever its second time and guidance.
+
+        What it starts to learn from is the same whenever this is done.
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.map_embedder = FlowMapEmbedder(self.t_embedder.channels)
+
+    def embedded_times(self, t: Tensor, to: Tensor | None, guidance: Tensor | None) -> Tensor:
+        """The embedding [B, channels] of times [B], and for a flow map of second times [B] and guidance strengths [B].
+
+        Times are scaled by 1000. Raises ValueError if a flow map is not given all of them, or a flow more than one.
+        """
+        if self.map_embedder is None:
+            if to is not None or guidance is not None:
+                raise ValueError("a flow has one time, and no guidance as an input: it is not a flow map")
+            return self.t_embedder(t)
+        if to is None or guidance is None:
+            raise ValueError("a flow map needs a second time and the guidance")
+        return self.t_embedder(t) + self.map_embedder(t - to, guidance)
 
 
 class AbsolutePositionEmbedder(nn.Module):
@@ -233,10 +329,13 @@ class SelfAttention(nn.Module):
         self.k_rms_norm = MultiHeadRMSNorm(channels // heads, heads) if qk_rms_norm else nn.Identity()
         self.to_out = nn.Linear(channels, channels)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, L, C] to [B, L, C]."""
+    def forward(self, x: Tensor, rotation: Rotation | None = None) -> Tensor:
+        """[B, L, C] to [B, L, C]. A ``rotation`` of the L tokens turns queries and keys, after their norm."""
         q, k, v = self.to_qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(2)
-        return self.to_out(attend(self.q_rms_norm(q), self.k_rms_norm(k), v))
+        q, k = self.q_rms_norm(q), self.k_rms_norm(k)
+        if rotation is not None:
+            q, k = rotation.of_neighbours(q), rotation.of_neighbours(k)
+        return self.to_out(attend(q, k, v))
 
 
 class CrossAttention(nn.Module):
@@ -283,10 +382,21 @@ def modulation_layer(channels: int) -> nn.Sequential:
 
 
 class ModulatedCrossBlock(nn.Module):
-    """What the dense and the sparse modulated block have in common: their parts, under the published names."""
+    """What the dense and the sparse modulated block have in common: their parts, under the published names.
+
+    With ``share_mod`` the block has no modulation layer: the caller computes it once for all blocks. With ``own_mod``
+    besides, the block has a vector ``modulation`` [6 C] that is added to it.
+    """
 
     def __init__(
-        self, channels: int, self_attn: nn.Module, cross_attn: nn.Module, *, mlp_ratio: float, share_mod: bool
+        self,
+        channels: int,
+        self_attn: nn.Module,
+        cross_attn: nn.Module,
+        *,
+        mlp_ratio: float,
+        share_mod: bool,
+        own_mod: bool = False,
     ) -> None:
         super().__init__()
         self.norm1 = LayerNorm32(channels, elementwise_affine=False, eps=1e-6)
@@ -296,8 +406,19 @@ class ModulatedCrossBlock(nn.Module):
         self.cross_attn = cross_attn
         self.mlp = FeedForwardNet(channels, mlp_ratio)
         self.adaLN_modulation = nn.Identity() if share_mod else modulation_layer(channels)
+        self.modulation = nn.Parameter(torch.zeros(6 * channels)) if share_mod and own_mod else None
         for part in (self.self_attn, self.cross_attn, self.mlp):
             initialise_linears(part)
+
+    def modulations(self, embedding: Tensor) -> tuple[Tensor, ...]:
+        """Shift, scale and gate of the attention, then of the MLP, [B, C] each.
+
+        The embedding is [B, C], or the shared modulation [B, 6 C]; to that, the block's own is added in fp32.
+        """
+        modulation = self.adaLN_modulation(embedding)
+        if self.modulation is not None:
+            modulation = (modulation + self.modulation).to(embedding.dtype)
+        return modulation.chunk(6, dim=-1)
 
 
 class ModulatedTransformerCrossBlock(ModulatedCrossBlock):
@@ -316,15 +437,20 @@ class ModulatedTransformerCrossBlock(ModulatedCrossBlock):
         qk_rms_norm: bool = False,
         qk_rms_norm_cross: bool = False,
         share_mod: bool = False,
+        own_mod: bool = False,
     ) -> None:
         self_attn = SelfAttention(channels, heads, qk_rms_norm=qk_rms_norm)
         cross_attn = CrossAttention(channels, context_channels, heads, qk_rms_norm=qk_rms_norm_cross)
-        super().__init__(channels, self_attn, cross_attn, mlp_ratio=mlp_ratio, share_mod=share_mod)
+        super().__init__(channels, self_attn, cross_attn, mlp_ratio=mlp_ratio, share_mod=share_mod, own_mod=own_mod)
 
-    def forward(self, x: Tensor, embedding: Tensor, context: Tensor) -> Tensor:
-        """[B, L, C], embedding [B, C] (or modulation [B, 6 C]) and context [B, Lc, context_channels] to [B, L, C]."""
-        modulation = self.adaLN_modulation(embedding)[:, None].chunk(6, dim=-1)
+    def forward(self, x: Tensor, embedding: Tensor, context: Tensor, rotation: Rotation | None = None) -> Tensor:
+        """[B, L, C], embedding [B, C] (or modulation [B, 6 C]) and context [B, Lc, context_channels] to [B, L, C].
+
+        A ``rotation`` of the L tokens is applied in the self-attention alone.
+        """
+        modulation = (part[:, None] for part in self.modulations(embedding))
         shift_attn, scale_attn, gate_attn, shift_mlp, scale_mlp, gate_mlp = modulation
-        x = torch.addcmul(x, gate_attn, self.self_attn(self.norm1.modulated(x, scale_attn, shift_attn)))
+        attended = self.self_attn(self.norm1.modulated(x, scale_attn, shift_attn), rotation)
+        x = torch.addcmul(x, gate_attn, attended)
         x = x + self.cross_attn(self.norm2(x), context)
         return torch.addcmul(x, gate_mlp, self.mlp(self.norm3.modulated(x, scale_mlp, shift_mlp)))

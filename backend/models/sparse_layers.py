@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..sparse.attention import cross_attention, self_attention
 from ..sparse.tensor import SparseTensor
 from .layers import FeedForwardNet, LayerNorm32, ModulatedCrossBlock, MultiHeadRMSNorm
+from .rotary import Rotation
 
 
 class SparseSelfAttention(nn.Module):
@@ -39,28 +40,33 @@ class SparseSelfAttention(nn.Module):
         self.k_rms_norm = MultiHeadRMSNorm(channels // heads, heads) if qk_rms_norm else nn.Identity()
         self.to_out = nn.Linear(channels, channels)
 
-    def forward(self, x: SparseTensor) -> SparseTensor:
-        """Features [N, C] to [N, C]."""
+    def forward(self, x: SparseTensor, rotation: Rotation | None = None) -> SparseTensor:
+        """Features [N, C] to [N, C]. A ``rotation`` of the N voxels turns queries and keys, after their norm."""
         q, k, v = self.to_qkv(x.feats).unflatten(-1, (3, self.heads, -1)).unbind(1)
+        q, k = self.q_rms_norm(q), self.k_rms_norm(k)
+        if rotation is not None:
+            q, k = rotation.of_neighbours(q), rotation.of_neighbours(k)
         groups = x.voxels.items() if self.window_size is None else x.voxels.windows(self.window_size, self.shift)
-        return x.replace(self.to_out(self_attention(self.q_rms_norm(q), self.k_rms_norm(k), v, groups)))
+        return x.replace(self.to_out(self_attention(q, k, v, groups)))
 
 
 class SparseCrossAttention(nn.Module):
     """Multi-head attention of every voxel to the context [B, L, context_channels] of its batch item."""
 
-    def __init__(self, channels: int, context_channels: int, heads: int) -> None:
+    def __init__(self, channels: int, context_channels: int, heads: int, *, qk_rms_norm: bool = False) -> None:
         super().__init__()
         self.heads = heads
         self.to_q = nn.Linear(channels, channels)
         self.to_kv = nn.Linear(context_channels, 2 * channels)
+        self.q_rms_norm = MultiHeadRMSNorm(channels // heads, heads) if qk_rms_norm else nn.Identity()
+        self.k_rms_norm = MultiHeadRMSNorm(channels // heads, heads) if qk_rms_norm else nn.Identity()
         self.to_out = nn.Linear(channels, channels)
 
     def forward(self, x: SparseTensor, context: Tensor) -> SparseTensor:
         """Features [N, C] and context [B, L, context_channels] to [N, C]."""
         q = self.to_q(x.feats).unflatten(-1, (self.heads, -1))
         k, v = self.to_kv(context).unflatten(-1, (2, self.heads, -1)).unbind(2)
-        return x.replace(self.to_out(cross_attention(q, k, v, x.voxels)))
+        return x.replace(self.to_out(cross_attention(self.q_rms_norm(q), self.k_rms_norm(k), v, x.voxels)))
 
 
 class SparseTransformerBlock(nn.Module):
@@ -102,18 +108,25 @@ class ModulatedSparseTransformerCrossBlock(ModulatedCrossBlock):
         *,
         mlp_ratio: float = 4.0,
         qk_rms_norm: bool = False,
+        qk_rms_norm_cross: bool = False,
         share_mod: bool = False,
+        own_mod: bool = False,
     ) -> None:
         self_attn = SparseSelfAttention(channels, heads, qk_rms_norm=qk_rms_norm)
-        cross_attn = SparseCrossAttention(channels, context_channels, heads)
-        super().__init__(channels, self_attn, cross_attn, mlp_ratio=mlp_ratio, share_mod=share_mod)
+        cross_attn = SparseCrossAttention(channels, context_channels, heads, qk_rms_norm=qk_rms_norm_cross)
+        super().__init__(channels, self_attn, cross_attn, mlp_ratio=mlp_ratio, share_mod=share_mod, own_mod=own_mod)
 
-    def forward(self, x: SparseTensor, embedding: Tensor, context: Tensor) -> SparseTensor:
-        """[N, C], embedding [B, C] (or modulation [B, 6 C]) and context [B, L, context_channels] to [N, C]."""
-        modulation = (x.voxels.spread(part) for part in self.adaLN_modulation(embedding).chunk(6, dim=-1))
+    def forward(
+        self, x: SparseTensor, embedding: Tensor, context: Tensor, rotation: Rotation | None = None
+    ) -> SparseTensor:
+        """[N, C], embedding [B, C] (or modulation [B, 6 C]) and context [B, L, context_channels] to [N, C].
+
+        A ``rotation`` of the N voxels is applied in the self-attention alone.
+        """
+        modulation = (x.voxels.spread(part) for part in self.modulations(embedding))
         shift_attn, scale_attn, gate_attn, shift_mlp, scale_mlp, gate_mlp = modulation
         h = x.feats
         modulated = x.replace(self.norm1.modulated(h, scale_attn, shift_attn))
-        h = torch.addcmul(h, gate_attn, self.self_attn(modulated).feats)
+        h = torch.addcmul(h, gate_attn, self.self_attn(modulated, rotation).feats)
         h = h + self.cross_attn(x.replace(self.norm2(h)), context).feats
         return x.replace(torch.addcmul(h, gate_mlp, self.mlp(self.norm3.modulated(h, scale_mlp, shift_mlp))))

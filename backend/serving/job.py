@@ -23,7 +23,7 @@ from ..formats import TEXTURES
 from ..guide import Guide, edits_of
 from ..images.files import load_image
 from ..kept import Kept
-from ..mesh import RawMesh
+from ..mesh import AnyRawMesh
 from ..mesh.given import GivenMesh
 from ..mesh.paint.paint import View
 from ..pipeline import Generated, Pipeline
@@ -81,7 +81,7 @@ def begin(
     timings = {"load": time.perf_counter() - opened}
     check()
 
-    def preview(raw: RawMesh) -> None:
+    def preview(raw: AnyRawMesh) -> None:
         on_preview(write_raw(place, raw))
         timings["preview"] = time.perf_counter() - started
 

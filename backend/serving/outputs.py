@@ -21,7 +21,7 @@ from ..asset_facts import standing
 from ..certificate import Certificate
 from ..files import picture_digest, write_whole, written_together, written_whole
 from ..formats import CONVEX_ONLY, FORMATS, LEVELS, TEXTURES, TILES, UDIM, Offer, in_tiles, of_tile, offered, parts_of
-from ..mesh import Mesh, RawMesh, printing
+from ..mesh import AnyRawMesh, Mesh, printing
 from ..mesh.export import (
     hulls_obj_text,
     mtl_text,
@@ -132,7 +132,7 @@ def write_asset(
     mesh = generated.mesh
     factor, shift = standing(mesh.vertices.min(axis=0), mesh.vertices.max(axis=0))
     stood = mesh.moved(factor, shift)
-    rough = settings.roughness == "estimated"
+    rough = settings.roughness == "estimated" or mesh.metallic is not None
     painted = {"texture": mesh.texture, "normal_map": mesh.normal_map, "occlusion": _packed(mesh, rough)}
     present = {kind: image for kind, image in painted.items() if image is not None}
     if settings.udim:
@@ -146,7 +146,10 @@ def write_asset(
             part[kind].write_bytes(png)
         np.savez(part["arrays"], **_arrays(mesh))
         normal_map, occlusion = images.get("normal_map"), images.get("occlusion")
-        embedded = images["texture"], normal_map, place.name, occlusion
+        texture = images["texture"]
+        if mesh.alpha is not None and mesh.see_through:
+            texture = _png(np.dstack([mesh.texture, mesh.alpha]))
+        embedded = texture, normal_map, place.name, occlusion
         pattern = CONVEX_ONLY if settings.collision_nodes else ""
         write_glb(part["glb"], stood, *embedded, rough=rough, draco=settings.draco, hulls=pattern)
         if "raw" in part:
@@ -179,11 +182,11 @@ def write_asset(
 
 
 def _packed(mesh: FinishedMesh, rough: bool) -> np.ndarray | None:
-    """The image of occlusion and roughness, [T, T, 3] uint8; None if neither was asked for."""
+    """The image of occlusion, roughness and metalness, [T, T, 3] uint8; None if none is asked for or known."""
     if mesh.occlusion is None and not rough:
         return None
     unoccluded = np.full(mesh.texture.shape[:2], 255, np.uint8)
-    return packed(unoccluded if mesh.occlusion is None else mesh.occlusion, mesh.roughness)
+    return packed(unoccluded if mesh.occlusion is None else mesh.occlusion, mesh.roughness, mesh.metallic)
 
 
 def _quarter(image: np.ndarray, tile: int) -> np.ndarray:
@@ -249,7 +252,7 @@ def _write_prints(
         write_3mf(part["3mf"], mesh.vertices, mesh.faces, name=name, closed=closed, colors=colors, check=check)
 
 
-def write_raw(place: Place, raw: RawMesh) -> Path:
+def write_raw(place: Place, raw: AnyRawMesh) -> Path:
     """Write the arrays of a raw mesh, and return their path. Raises OSError."""
     surface = raw.numpy()
     colors = np.full_like(surface.vertices, 0.8) if surface.colors is None else surface.colors

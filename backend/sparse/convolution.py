@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -15,7 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .dispatch import kernels_for
-from .tensor import SparseTensor, VoxelSet, cube_number, cube_offsets
+from .neighbours import cube_number, cube_offsets
+from .tensor import Kept, SparseTensor, VoxelSet
 
 #: Elements of the gather buffer. On a CPU it should fit the last-level cache; a GPU works best with few, large slabs.
 SLAB_ELEMENTS = {"cpu": 1 << 20, "cuda": 1 << 27}
@@ -143,6 +145,25 @@ def submanifold_conv(x: Tensor, weight: Tensor, bias: Tensor, voxels: VoxelSet) 
     return _GatherMatmul.apply(x, weight.flatten(1, 3), table, table) + bias
 
 
+def conv_to_children(x: Tensor, weight: Tensor, bias: Tensor, voxels: VoxelSet, kept: Kept) -> Tensor:
+    """A ``submanifold_conv`` to the channels of eight children, of which some are kept: [N, I] to [M, O].
+
+    ``weight`` is [8 O, 3, 3, 3, I]; child k takes the k-th O channels. Where no gradient is wanted, those of all eight
+    are in memory only for a slab of voxels.
+    """
+    if torch.is_grad_enabled():
+        return submanifold_conv(x, weight, bias, voxels).view(8 * len(x), -1).index_select(0, kept.places)
+    x, weight = _operands(x, weight)
+    matrix, bias = weight.flatten(1).t(), bias.to(x.dtype)
+    out = x.new_empty(len(kept.places), len(bias) // 8)
+    for slab, gathered in _slabs(voxels.neighbours, x):
+        ends = torch.tensor([8 * slab.start, 8 * slab.stop], device=x.device)
+        first, last = torch.searchsorted(kept.places, ends).tolist()
+        children = torch.addmm(bias, gathered, matrix).view(8 * len(gathered), -1)
+        torch.index_select(children, 0, kept.places[first:last] - 8 * slab.start, out=out[first:last])
+    return out
+
+
 def _reach(device: torch.device) -> Tensor:
     """The offsets [8 children, 8, 3] of the parents that the taps of each child reach, -1 to 1."""
     return cube_offsets(2, 0, device)[:, None] + cube_offsets(2, -1, device)
@@ -264,3 +285,30 @@ class SparseConv3d(nn.Module):
             return SparseTensor(convolve(feats, kernel.derived(merged_taps), bias, x.voxels), x.voxels.children())
         convolve = kernels.submanifold_conv if kernels else submanifold_conv
         return x.replace(convolve(feats, weight, bias, x.voxels))
+
+
+class SubmanifoldConv3d(_Kernel):
+    """A convolution of a ``SparseTensor`` with a kernel of 3 voxels per side; the voxels stay the same.
+
+    TRELLIS.2 stores its weight and bias without the ``conv.`` that TRELLIS has before them.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, 3)
+
+    def forward(self, x: SparseTensor) -> SparseTensor:
+        """Features [N, in] to [N, out]."""
+        kernels = self._kernels(x)
+        convolve = kernels.submanifold_conv if kernels else submanifold_conv
+        return x.replace(convolve(x.feats, self.weight, self.bias, x.voxels))
+
+    def to_children(self, x: SparseTensor, kept: Kept) -> SparseTensor:
+        """Features [N, in] to [M, out / 8] on those of the children that are kept: see ``conv_to_children``."""
+        kernels = self._kernels(x)
+        if kernels is None:
+            return SparseTensor(conv_to_children(x.feats, self.weight, self.bias, x.voxels, kept), kept.voxels)
+        children = kernels.submanifold_conv(x.feats, self.weight, self.bias, x.voxels).view(8 * len(x.feats), -1)
+        return SparseTensor(children.index_select(0, kept.places), kept.voxels)
+
+    def _kernels(self, x: SparseTensor) -> ModuleType | None:
+        return kernels_for(x.feats, self.weight, self.bias) if x.dtype == self.weight.dtype else None

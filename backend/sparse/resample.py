@@ -1,8 +1,10 @@
-"""Coarser and finer grids: means over cells, copies back to the voxels, and voxels split into eight."""
+"""Coarser and finer grids: means over cells and copies back, voxels split into eight and joined again."""
 
 from __future__ import annotations
 
-from .tensor import SparseTensor, VoxelSet
+from torch import Tensor
+
+from .tensor import Kept, SparseTensor, VoxelSet
 
 
 def downsample(x: SparseTensor, factor: int) -> SparseTensor:
@@ -30,3 +32,18 @@ def upsample(x: SparseTensor, voxels: VoxelSet, factor: int) -> SparseTensor:
 def subdivide(x: SparseTensor) -> SparseTensor:
     """Split every voxel into 2 x 2 x 2, each with its features: 8 consecutive rows, z fastest, on a finer grid."""
     return SparseTensor(x.feats[:, None].expand(-1, 8, -1).flatten(0, 1), x.voxels.children())
+
+
+def space_to_channels(x: SparseTensor) -> SparseTensor:
+    """Join the voxels of each cell of 2 x 2 x 2: [N, C] to [M, 8 C], rows sorted by (batch, x, y, z).
+
+    Child k, at (k & 1, k >> 1 & 1, k >> 2 & 1) in the cell, gives the k-th C channels, zeros if it is not there.
+    """
+    cells, channels = x.voxels.coarse(2).voxels, x.feats.shape[1]
+    joined = x.feats.new_zeros(8 * len(cells), channels).index_copy(0, x.voxels.places_in_cells, x.feats)
+    return SparseTensor(joined.view(len(cells), 8 * channels), cells)
+
+
+def channels_to_space(feats: Tensor, kept: Kept) -> Tensor:
+    """Split the channels of voxels [N, 8 C] among those of their children that are kept, as above: [M, C]."""
+    return feats.reshape(8 * len(feats), -1).index_select(0, kept.places)

@@ -6,7 +6,7 @@ coarse cells), each computed once. ``SparseTensor`` holds features on such a set
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -15,21 +15,23 @@ from typing import Any, TypeAlias, TypeVar
 import torch
 from torch import Tensor
 
+from .neighbours import (
+    LARGEST_GRID,
+    child_number,
+    child_offsets,
+    cube_number,
+    cube_offsets,
+    neighbours_in_grid,
+    neighbours_of_children,
+    neighbours_of_kept,
+)
+
+#: Above this many cells, those that hold voxels are sorted instead of marked in a grid: one of 128^3 takes 19 MB.
+MOST_CELLS = 1 << 21
+
 T = TypeVar("T")
 Number: TypeAlias = float
 Operand: TypeAlias = "SparseTensor | Tensor | Number"
-
-
-def cube_offsets(side: int, start: int, device: torch.device) -> Tensor:
-    """All offsets [side^3, 3] int32 in a cube, from ``start`` upwards on every axis, z fastest."""
-    axis = torch.arange(start, start + side, device=device, dtype=torch.int32)
-    return torch.cartesian_prod(axis, axis, axis)
-
-
-def cube_number(offsets: Tensor, side: int, start: int) -> Tensor:
-    """The rows [...] in ``cube_offsets(side, start)`` of offsets [..., 3]."""
-    x, y, z = (offsets - start).unbind(-1)
-    return (x * side + y) * side + z
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,17 @@ class Groups:
         return torch.empty_like(self.order).index_copy_(
             0, self.order, torch.arange(len(self.order), device=self.order.device)
         )
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Those of the children of N voxels that are kept, rows in the order of their parents, those of one by k.
+
+    Child k lies at (k & 1, k >> 1 & 1, k >> 2 & 1) in its parent: x is fastest, unlike in ``VoxelSet.children``.
+    """
+
+    voxels: VoxelSet  # M children, on a grid twice as fine
+    places: Tensor  # [M] int64: 8 times the parent, plus k
 
 
 @dataclass(frozen=True)
@@ -113,7 +126,8 @@ class VoxelSet:
         if self.batch_size < last + 1:
             raise ValueError(f"coords name batch item {last}, but batch_size is {batch_size}")
         self._high = high
-        self._parent_neighbours: Tensor | None = None
+        self._parent_neighbours: Tensor | None = None  # of parents all of whose children these are
+        self._kept_of: tuple[Tensor, Tensor] | None = None  # those of parents who kept these, and their places
         self._derived: dict[Hashable, Any] = {}
 
     def _facts(self) -> list[int]:
@@ -137,7 +151,7 @@ class VoxelSet:
         """A set whose coordinates are valid by construction, none above ``high``: without checks, which would wait."""
         voxels = cls.__new__(cls)
         voxels.coords, voxels.batch_size, voxels._high = coords, batch_size, high
-        voxels._parent_neighbours, voxels._derived = None, {}
+        voxels._parent_neighbours, voxels._kept_of, voxels._derived = None, None, {}
         return voxels
 
     def __len__(self) -> int:
@@ -182,6 +196,8 @@ class VoxelSet:
         """The voxels of one item, as a set of batch size 1."""
 
         def make() -> VoxelSet:
+            if self.batch_size == 1:
+                return self
             coords = self.coords[self.layout[index]].clone()
             coords[:, 0] = 0
             return VoxelSet._trusted(coords, 1, self._high)
@@ -278,23 +294,32 @@ class VoxelSet:
         return self._once("parents' neighbours by offset", lambda: above.t().contiguous()), True
 
     def _find_neighbours(self) -> Tensor:
-        """Derive the table from that of the parents, if there are any; else look up in a dense grid with a margin of 1.
+        """Derive the table from that of the parents, if there are any; else look up in a dense grid.
 
-        The grid takes 4 bytes per cell: 1.2 MB for an item of 64^3, the finest one looked up during generation. Sorted
-        keys and a binary search would take memory by the number of voxels instead, but 7 to 13 times as long (25,000
-        voxels on one CPU core: 35 to 67 ms instead of 5), and at 64^3 the table itself is larger than the grid from
-        11,000 voxels on. Only a set made from coordinates at 256^3 would gain: its grid takes 69 MB.
+        A set on a grid finer than that has cells twice as coarse for parents, and so on down to a grid that is small.
         """
         if self._parent_neighbours is not None:
             return neighbours_of_children(self._parent_neighbours)
-        count = len(self)
-        _, y, z = (high + 3 for high in self._high)
-        strides = ((self._high[0] + 3) * y * z, y * z, z, 1)
-        key = (self.coords[:, 0].long() * strides[0]) + _dot(self.coords[:, 1:] + 1, strides[1:])
-        grid = torch.full((self.batch_size * strides[0],), count, dtype=torch.int32, device=self.device)
-        grid[key] = torch.arange(count, dtype=torch.int32, device=self.device)
-        offsets = _dot(cube_offsets(3, -1, self.device), strides[1:])
-        return grid.index_select(0, (key[:, None] + offsets).flatten()).view(count, 27)
+        if self._kept_of is not None:
+            above, self._kept_of = self._kept_of, None  # asked for once: the parents' table may go
+            return neighbours_of_kept(*above)
+        if max(self._high) >= LARGEST_GRID:
+            return neighbours_of_kept(self.coarse(2).voxels.neighbours, self.places_in_cells)
+        return neighbours_in_grid(self.coords, self.batch_size, self._high)
+
+    def kept_children(self, mask: Tensor) -> Kept:
+        """The children that ``mask`` [N, 8] bool keeps; column k is the child at (k & 1, k >> 1 & 1, k >> 2 & 1).
+
+        Raises ValueError for a mask of another shape or dtype.
+        """
+        if mask.shape != (len(self), 8) or mask.dtype != torch.bool:
+            raise ValueError(f"a mask of the children is bool [{len(self)}, 8], not {mask.dtype} {list(mask.shape)}")
+        places = torch.nonzero(mask.flatten())[:, 0]
+        coords = self.coords.index_select(0, places >> 3)
+        coords[:, 1:] = coords[:, 1:] * 2 + child_offsets(self.device).index_select(0, places & 7)
+        children = VoxelSet._trusted(coords, self.batch_size, [2 * one + 1 for one in self._high])
+        children._kept_of = self.neighbours, places
+        return Kept(children, places)
 
     def children(self) -> VoxelSet:
         """Each voxel split into 2 x 2 x 2, in 8 consecutive rows (z fastest), on a grid twice as fine."""
@@ -312,12 +337,22 @@ class VoxelSet:
         """The cells of a grid ``factor`` times as coarse that hold voxels."""
         return self._once(("coarse", factor), lambda: self._coarsen(factor))
 
+    @cached_property
+    def places_in_cells(self) -> Tensor:
+        """Where each voxel is among the children of the cells of ``coarse(2)``, as in ``Kept.places``: [N] int64."""
+        return self.coarse(2).parent * 8 + child_number(self.coords[:, 1:] & 1)
+
     def _coarsen(self, factor: int) -> Coarse:
         cells, key, count = self._cells(factor)
-        filled = torch.zeros(count, dtype=torch.bool, device=self.device).index_fill_(0, key, True)
-        index = filled.cumsum(0)
-        parent = (index - 1)[key]
-        coords = self.coords.new_empty(int(index[-1]) if len(self) else 0, 4)
+        if count > MOST_CELLS:
+            occupied, parent = torch.unique(key, return_inverse=True)
+            filled_cells = len(occupied)
+        else:
+            filled = torch.zeros(count, dtype=torch.bool, device=self.device).index_fill_(0, key, True)
+            index = filled.cumsum(0)
+            parent = (index - 1)[key]
+            filled_cells = int(index[-1]) if len(self) else 0
+        coords = self.coords.new_empty(filled_cells, 4)
         coords[parent] = cells  # all voxels of a cell write the same row
         slot = cube_number(self.coords[:, 1:] % factor, factor, 0).long()
         high = [one // factor for one in self._high]
@@ -333,25 +368,6 @@ class VoxelSet:
 def _count(numbers: Tensor, count: int) -> Tensor:
     """How often each of the numbers below ``count`` occurs: [N] to [count] int64. (``bincount`` waits for a GPU.)"""
     return numbers.new_zeros(count).index_add_(0, numbers, torch.ones_like(numbers))
-
-
-def _dot(points: Tensor, strides: Sequence[int]) -> Tensor:
-    """Integers [..., 3] times their strides, summed, as int64."""
-    x, y, z = points.long().unbind(-1)
-    return x * strides[0] + y * strides[1] + z * strides[2]
-
-
-def neighbours_of_children(neighbours: Tensor) -> Tensor:
-    """The neighbour table [8 N, 27] of the children of N voxels, from the table [N, 27] of the voxels themselves.
-
-    The neighbour at offset d of the child at parity p (per axis) is the child at parity (p + d) mod 2 of the parent's
-    neighbour at floor((p + d) / 2), so nothing has to be searched.
-    """
-    device = neighbours.device
-    target = cube_offsets(2, 0, device)[:, None] + cube_offsets(3, -1, device)  # [8, 27, 3], in -1 .. 2
-    parent, child = cube_number(target >> 1, 3, -1), cube_number(target & 1, 2, 0)
-    table = neighbours.index_select(1, parent.flatten()) * 8 + child.flatten()
-    return table.clamp_(max=8 * len(neighbours)).view(-1, 27)
 
 
 class SparseTensor:

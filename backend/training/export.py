@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors.torch import save_file
@@ -13,6 +13,7 @@ from torch import nn
 
 from ..config import PRETRAINED, SamplerSettings, read_json
 from ..files import write_whole, written_whole
+from ..models.layers import FlowNetwork
 from ..weights.checkpoints import load_network
 from ..weights.folders import ModelFolder
 from .flow_path import SIGMA_MIN
@@ -129,8 +130,13 @@ def _write_base(base: ModelFolder, folder: Path) -> None:
     write_whole(folder / "overlay.json", json.dumps({"base": name}) + "\n")
 
 
-def export_student(flow: nn.Module, stage: str, teacher: ModelFolder, folder: Path) -> None:
-    """Add a distilled flow to ``folder``, an overlay of the teacher's. The other stage's flow may be there already."""
+def export_student(
+    flow: nn.Module, stage: str, teacher: ModelFolder, folder: Path, sampling: SamplerSettings = STUDENT_SAMPLING
+) -> None:
+    """Add a distilled flow to ``folder``, an overlay of the teacher's. The other stage's flow may be there already.
+
+    A flow map is another network than the teacher's flow, and gets a description of its own.
+    """
     model, sampler, name = {
         "structure": ("sparse_structure_flow_model", "sparse_structure_sampler", teacher.config.structure_flow),
         "latents": ("slat_flow_model", "slat_sampler", teacher.config.latent_flow),
@@ -138,9 +144,15 @@ def export_student(flow: nn.Module, stage: str, teacher: ModelFolder, folder: Pa
     file = folder / "pipeline.json"
     args: dict[str, Any] = read_json(file)["args"] if file.exists() else {"models": {}}
     args["models"][model] = name
-    args[sampler] = _sampler(STUDENT_SAMPLING)
+    args[sampler] = _sampler(sampling)
     weights = folder / f"{name}.safetensors"
     weights.parent.mkdir(parents=True, exist_ok=True)
+    description = folder / f"{name}.json"
+    if cast(FlowNetwork, flow).flow_map:
+        described = read_json(teacher.network(name).description)
+        _write_json(description, {**described, "args": {**described["args"], "flow_map": True}})
+    else:
+        description.unlink(missing_ok=True)  # of a flow map that was there before
     _save_half(flow, weights)
     _write_json(file, {"name": "TrellisImageTo3DPipeline", "args": args})
     _write_base(teacher, folder)

@@ -75,7 +75,13 @@ def ema_decay(schedule: Schedule, step: int) -> float:
 
 
 class TrainingState:
-    """What a run must not lose: the parameters, their running average, the optimizers' moments, and the step."""
+    """What a run must not lose: the parameters, their running average, the optimizers' moments, and the step.
+
+    With ``offload``, moments and average lie in the host's memory, and ``CHUNK`` parameters at a time get theirs back
+    for an update. It computes the same.
+    """
+
+    CHUNK = 1 << 26
 
     _moments = ("exp_avg", "exp_avg_sq", "momentum")  # AdamW's, then Muon's
 
@@ -87,19 +93,35 @@ class TrainingState:
         betas: tuple[float, float],
         matrix_rate: float = 0.0,
         half: bool = False,
+        offload: bool = False,
+        faster: Mapping[str, float] | None = None,
     ) -> None:
+        """``faster``: parts of the model by their names, and how many times the rate AdamW trains them with."""
         self.parameters = dict(model.named_parameters())
-        self.ema = {name: p.detach().clone() for name, p in self.parameters.items()}
+        self._names = {p: name for name, p in self.parameters.items()}
+        self.device = next(iter(self.parameters.values())).device
+        self.kept = torch.device("cpu") if offload else self.device  # where moments and average lie
+        self.ema = {name: p.detach().to(self.kept, copy=True) for name, p in self.parameters.items()}
         self.rate, self.step = rate, 0
         matrices = hidden_matrices(model) if matrix_rate else set()
         others = [p for name, p in self.parameters.items() if name not in matrices]
-        adamw = torch.optim.AdamW(others, lr=rate, weight_decay=weight_decay, betas=betas)
-        self.optimizers: list[torch.optim.Optimizer] = [adamw]
+        self.optimizers: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(self._by_rate(chunk, faster or {}), lr=rate, weight_decay=weight_decay, betas=betas)
+            for chunk in (_chunks(others, self.CHUNK) if offload else [others])
+        ]
         if matrices:
             chosen = [self.parameters[name] for name in self.parameters if name in matrices]
             self.optimizers.append(Muon(chosen, matrix_rate, weight_decay=weight_decay, half=half))
         for group in self._groups():
             group["full_lr"] = group["lr"]
+
+    def _by_rate(self, parameters: list[nn.Parameter], faster: Mapping[str, float]) -> list[dict[str, Any]]:
+        """The parameters in groups of the same rate."""
+        groups: dict[float, list[nn.Parameter]] = {}
+        for p in parameters:
+            factor = faster.get(self._names[p].partition(".")[0], 1.0)
+            groups.setdefault(factor, []).append(p)
+        return [{"params": mine, "lr": self.rate * factor} for factor, mine in groups.items()]
 
     def _groups(self) -> Iterator[dict[str, Any]]:
         for optimizer in self.optimizers:
@@ -113,14 +135,31 @@ class TrainingState:
         for group in self._groups():
             group["lr"] = group["full_lr"] * rate / self.rate
         for optimizer in self.optimizers:
-            if scaler is None:
-                optimizer.step()
-            else:
-                scaler.step(optimizer)
+            with self._brought(optimizer) as averages:
+                if scaler is None:
+                    optimizer.step()
+                else:
+                    scaler.step(optimizer)
+                values = [self.parameters[name].detach() for name in averages]
+                torch._foreach_lerp_(list(averages.values()), values, 1 - decay)
         if scaler is not None:
             scaler.update()
-        torch._foreach_lerp_(list(self.ema.values()), [p.detach() for p in self.parameters.values()], 1 - decay)
         self.step += 1
+
+    @contextmanager
+    def _brought(self, optimizer: torch.optim.Optimizer) -> Iterator[dict[str, Tensor]]:
+        """The averages of an optimizer's parameters, by name, beside these and with its moments, to be changed until
+        the block ends."""
+        mine = {self._names[p]: p for group in optimizer.param_groups for p in group["params"]}
+        averages = {name: self.ema[name].to(self.device) for name in mine}
+        self._move(optimizer, self.device)
+        yield averages
+        self._move(optimizer, self.kept)
+        self.ema |= {name: average.to(self.kept) for name, average in averages.items()}
+
+    def _move(self, optimizer: torch.optim.Optimizer, device: torch.device) -> None:
+        for moments in optimizer.state.values():
+            moments.update({key: moments[key].to(device) for key in self._moments if key in moments})
 
     @property
     def updates(self) -> int:
@@ -136,7 +175,7 @@ class TrainingState:
     @contextmanager
     def averaged(self) -> Iterator[None]:
         """Use the averaged weights instead of the live ones until the block ends."""
-        live = {name: p.detach().clone() for name, p in self.parameters.items()}
+        live = {name: p.detach().to(self.kept, copy=True) for name, p in self.parameters.items()}
         self.load(self.ema)
         try:
             yield
@@ -157,8 +196,7 @@ class TrainingState:
 
     def restore(self, path: Path) -> dict[str, str]:
         """Read what ``save`` wrote. Returns its notes."""
-        device = next(iter(self.parameters.values())).device
-        with safe_open(path, "pt", device=str(device)) as file:
+        with safe_open(path, "pt", device=str(self.kept)) as file:
             notes: dict[str, str] = file.metadata()
             self.step = int(notes["step"])
             updates = float(notes.get("updates", self.step))  # older files lack it: they skipped no update
@@ -174,6 +212,16 @@ class TrainingState:
 
     def _optimizer_of(self, parameter: Tensor) -> torch.optim.Optimizer:
         return next(o for o in self.optimizers for g in o.param_groups if any(p is parameter for p in g["params"]))
+
+
+def _chunks(parameters: list[nn.Parameter], most: int) -> list[list[nn.Parameter]]:
+    """The parameters in order, in lists of at most ``most`` numbers, or of one that has more."""
+    chunks: list[list[nn.Parameter]] = [[]]
+    for p in parameters:
+        if chunks[-1] and sum(other.numel() for other in chunks[-1]) + p.numel() > most:
+            chunks.append([])
+        chunks[-1].append(p)
+    return chunks
 
 
 @contextmanager

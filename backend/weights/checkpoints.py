@@ -23,18 +23,24 @@ from torch import Tensor, nn
 
 from ..config import read_json
 from ..errors import CheckpointError
-from ..models.image_encoder import ImageEncoder
+from ..models.dual_grid_vae import DualGridDecoder, DualGridEncoder
+from ..models.image_encoder import ImageEncoder, RotaryImageEncoder
 from ..models.latent_flow import LatentFlow
 from ..models.latent_vae import LatentEncoder, LatentGaussianDecoder, LatentMeshDecoder, LatentRadianceFieldDecoder
+from ..models.sparse_unet import SparseUnetDecoder
 from ..models.structure_flow import StructureFlow
 from ..models.structure_vae import StructureDecoder, StructureEncoder
-from . import dinov2_layout
+from . import dinov2_layout, dinov3_layout
 from .folders import NetworkFiles
 from .safetensors_file import SafetensorsFile, safetensors_at
 
 #: Published class names -> ours. TRELLIS's ``Elastic`` classes differ in training only and have the same keys.
 NETWORKS: dict[str, type[nn.Module]] = {
+    "DINOv3ViTModel": RotaryImageEncoder,
     "DinoVisionTransformer": ImageEncoder,
+    "FlexiDualGridVaeDecoder": DualGridDecoder,
+    "FlexiDualGridVaeEncoder": DualGridEncoder,
+    "SparseUnetVaeDecoder": SparseUnetDecoder,
     "SparseStructureEncoder": StructureEncoder,
     "SparseStructureDecoder": StructureDecoder,
     "SparseStructureFlowModel": StructureFlow,
@@ -54,8 +60,15 @@ Network = TypeVar("Network", bound=nn.Module)
 log = logging.getLogger(__name__)
 
 #: What a description may ask for: numbers of layers under these names, lists of levels, voxels along a side, and any
-#: other number. TRELLIS has at most 24 layers, 3 levels, 64 voxels and 1024 channels.
-_LAYERS = {"depth", "num_blocks", "num_res_blocks", "num_res_blocks_middle", "num_io_res_blocks"}
+#: other number. TRELLIS has at most 24 layers, 3 levels, 64 voxels and 1024 channels; TRELLIS.2 30, 5, 512 and 1536.
+_LAYERS = {
+    "depth",
+    "num_blocks",
+    "num_hidden_layers",
+    "num_res_blocks",
+    "num_res_blocks_middle",
+    "num_io_res_blocks",
+}
 _MOST_LAYERS, _MOST_LEVELS, _MOST_VOXELS, _MOST_CHANNELS = 100, 16, 512, 1 << 14
 
 #: How many keys an error names. It only counts the others.
@@ -124,7 +137,10 @@ class Checkpoint(Generic[Network]):
         with SafetensorsFile(self._file) as stored:
             pieces: dict[str, Tensor] = {}
             for key, names in self._parts(stored).items():
-                pieces |= dict(zip(names, _split(weights[key], len(names)), strict=True))
+                if names:
+                    pieces |= dict(zip(names, _split(weights[key], len(names)), strict=True))
+                else:
+                    weights[key].zero_()
             for name in sorted(pieces, key=lambda name: stored.tensors[name].start):
                 stored.read(name, pieces[name])
         _require_finite(self._file, weights)
@@ -145,10 +161,15 @@ class Checkpoint(Generic[Network]):
             self.empty()
 
     def _parts(self, stored: SafetensorsFile) -> dict[str, tuple[str, ...]]:
-        """For each key of the network, the keys in the file that make it. Raises CheckpointError if they do not fit."""
+        """For each key of the network, the keys in the file that make it; none if the file leaves it out as zero.
+
+        Raises CheckpointError if they do not fit.
+        """
         shapes = {key: tuple(tensor.shape) for key, tensor in self._unfilled.items()}
         if isinstance(self.network, ImageEncoder):
             parts = dinov2_layout.sources(shapes, stored.tensors)
+        elif isinstance(self.network, RotaryImageEncoder):
+            parts = dinov3_layout.sources(shapes, stored.tensors)
         else:
             parts = {key: (key,) for key in shapes}
         expected = {
@@ -186,7 +207,7 @@ def build_network(config: Path, kind: type[Network], half: bool) -> Network:
         raise CheckpointError(f'{config}: "args" must be an object.')
     _require_modest(config, args)
     if not half:
-        args = {key: value for key, value in args.items() if key != "use_fp16"}
+        args = {key: value for key, value in args.items() if key not in ("use_fp16", "dtype")}
     elif NETWORKS[name] is ImageEncoder:  # its published description, unlike the flows', says nothing of precision
         args = {"use_fp16": True} | args
     try:
@@ -203,7 +224,8 @@ def _require_modest(config: Path, args: Mapping[str, Any]) -> None:
     """
     for key, value in args.items():
         values = value if isinstance(value, list) else [value]
-        if len(values) > _MOST_LEVELS or any(isinstance(one, list | dict) for one in values if values is value):
+        nested = list if key == "block_args" else list | dict  # those are objects, one for each level
+        if len(values) > _MOST_LEVELS or any(isinstance(one, nested) for one in values if values is value):
             raise CheckpointError(f'{config}: "{key}" must be at most {_MOST_LEVELS} numbers.')
         most = _MOST_LAYERS if key in _LAYERS else _MOST_VOXELS if key == "resolution" else _MOST_CHANNELS
         for one in values:

@@ -18,13 +18,15 @@ MDT-dist's students are published as ``pipeline.json``, ``ss_flow_img_dit_L_16l8
 ``slat_flow_img_dit_L_64l8p2_fp16.pt`` at the top, without an overlay.json and without any network's description. So a
 folder without any network's description also counts as an overlay, with the base ``trellis-image-large``.
 
-The **image encoder** that published models name, ``dinov2_vitl14_reg``, is a separate model, because several models
-share it. It is searched for in the model's folder like any network, then in the folder ``dinov2-vitl14-reg`` beside the
-model's, then among the installed models. Its weights are torch hub's ``dinov2_vitl14_reg4_pretrain.pth`` or the
-``model.safetensors`` of facebook/dinov2-with-registers-large.
+The **image encoder** that published models name, ``dinov2_vitl14_reg`` or DINOv3 of the same size, is a separate model,
+because several models share it. It is searched for in the model's folder like any network, then in the folder
+``dinov2-vitl14-reg`` or ``dinov3-vitl16`` beside the model's, then among the installed models. Its weights are torch
+hub's ``dinov2_vitl14_reg4_pretrain.pth``, or the ``model.safetensors`` of a repository on the hub.
 
 TRELLIS's **structure encoder**, which only guides and boxes need, is a model by itself too, for those who have TRELLIS
-already. It is searched for in the model's folder and its base's, then among the installed models.
+already. It is searched for in the model's folder and its base's, then among the installed models. The **structure
+decoder** of TRELLIS.2 is TRELLIS's, and its pipeline.json names it by a path in the other repository: it is searched
+for like any network, then in TRELLIS, if that is installed.
 """
 
 from __future__ import annotations
@@ -41,13 +43,16 @@ from .suffixes import SAFETENSORS, has_weights, pickle_at
 #: The base of an overlay that names none.
 DEFAULT_BASE = "trellis-image-large"
 
-#: The name of the published image encoder in pipeline.json, and its folder.
-_ENCODER = ("dinov2_vitl14_reg", "dinov2-vitl14-reg")
+#: The names of published image encoders in pipeline.json and of their descriptions, and their folders.
+_ENCODERS = {"dinov2_vitl14_reg": "dinov2-vitl14-reg", "dinov3-vitl16-pretrain-lvd1689m": "dinov3-vitl16"}
 
-#: The name of TRELLIS's structure encoder, and the model that is downloaded for it.
-_STRUCTURE_ENCODER = ("ss_enc_conv3d_16l8_fp16", "trellis-structure-encoder")
+#: The names of networks that other models share, and the model that has each.
+_SHARED = {
+    "ss_enc_conv3d_16l8_fp16": "trellis-structure-encoder",
+    "ss_dec_conv3d_16l8_fp16": "trellis-image-large",
+}
 
-#: Names, without suffix, of the published image encoder's weights: torch hub's, Hugging Face's.
+#: Names, without suffix, of a published image encoder's weights: torch hub's, Hugging Face's.
 _ENCODER_WEIGHTS = ("dinov2_vitl14_reg4_pretrain", "model")
 
 
@@ -90,7 +95,9 @@ class ModelFolder:
     def require_whole(self) -> None:
         """Raise CheckpointError if something that generating needs is missing: a network or the image encoder."""
         config = self.config
-        needed = (config.structure_flow, config.structure_decoder, config.latent_flow, config.mesh_decoder)
+        needed = [config.structure_flow, config.structure_decoder, config.latent_flow, config.mesh_decoder]
+        if config.materials is not None:
+            needed += [config.materials.texture_flow, config.materials.texture_decoder]
         for name in (*needed, config.image_encoder):
             description = self.network(name).description
             if not description.is_file():
@@ -100,8 +107,8 @@ class ModelFolder:
         """Where the network ``name`` of pipeline.json is. Raises CheckpointError if it is nowhere."""
         weights = self._find(name, has_weights)
         if weights is None:
-            if Path(name).name == _ENCODER[0]:
-                return self._published_encoder()
+            if Path(name).name in _ENCODERS:
+                return self._published_encoder(Path(name).name)
             missing = (self.path / name).with_name(Path(name).name + ".safetensors")
             where = f" and {self.base.path} has no such network either" if self.base else ""
             raise CheckpointError(f"{missing} is missing{where}.")
@@ -125,16 +132,17 @@ class ModelFolder:
         return self._find(name, has_weights) is not None
 
     def _find(self, name: str, there: Callable[[Path], bool]) -> Path | None:
-        """The first place for ``name`` that passes ``there``: in this folder, in the base, in the model that has only
-        this network; None if none."""
+        """The first place for ``name`` that passes ``there``: in this folder, in the base, in the model that shares the
+        network; None if none."""
         found = next(filter(there, _places(self.path, name)), None)
         if found is None and self.base:
             return self.base._find(name, there)
-        alone = installed(_STRUCTURE_ENCODER[1]) if Path(name).name == _STRUCTURE_ENCODER[0] else None
-        return next(filter(there, _places(alone, name)), None) if found is None and alone else found
+        owner = _SHARED.get(Path(name).name) if found is None else None
+        folder = installed(owner) if owner else None
+        return next(filter(there, _places(folder, name)), None) if folder else found
 
-    def _published_encoder(self) -> NetworkFiles:
-        name, folder_name = _ENCODER
+    def _published_encoder(self, name: str) -> NetworkFiles:
+        folder_name = _ENCODERS[name]
         beside = [model.path.parent / folder_name for model in (self, self.base) if model]
         folder = next((folder for folder in beside if folder.is_dir()), None) or find_model(name)
         weights = next((folder / stem for stem in _ENCODER_WEIGHTS if has_weights(folder / stem)), None)

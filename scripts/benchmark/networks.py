@@ -21,9 +21,15 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def description_of(folder: Path, name: str) -> Path:
-    """The JSON file of the network ``name`` of pipeline.json. The published encoder's comes with the backend."""
+    """The JSON file of the network ``name`` of pipeline.json.
+
+    A published encoder's comes with the backend, and so does TRELLIS's for a path into its repository.
+    """
     file = folder / f"{name}.json"
-    return file if file.is_file() else DESCRIPTIONS / file.name
+    if file.is_file():
+        return file
+    shared = LARGE / "ckpts" / file.name
+    return shared if shared.is_file() else DESCRIPTIONS / file.name
 
 
 def load(folder: Path, name: str, kind: type[Network], device: torch.device, by_rule: bool) -> Network:

@@ -58,7 +58,7 @@ def image_encoder(network: ImageEncoder) -> Work:
 def structure_flow(network: StructureFlow, context: int) -> Work:
     """The work of one call for one object with ``context`` condition tokens."""
     tokens = (network.resolution // network.patch_size) ** 3
-    attention = len(network.blocks) * _attention(tokens, tokens + context, network.pos_emb.shape[-1])
+    attention = len(network.blocks) * _attention(tokens, tokens + context, network.model_channels)
     return _work(network, _linears(network, tokens, context) + attention)
 
 
@@ -85,7 +85,7 @@ def latent_flow(network: LatentFlow, voxels: VoxelSet, context: int) -> Work:
     for i, block in enumerate(network.out_blocks):
         cells = coarse if i == 0 else fine  # the first copies cells to voxels, after everything that works on cells
         operations += _linears(block, cells) + _convolutions([block.conv1], cells) + _convolutions([block.conv2], fine)
-    attention = len(network.blocks) * _attention(coarse, coarse + context, network.pos_embedder.channels)
+    attention = len(network.blocks) * _attention(coarse, coarse + context, network.model_channels)
     return _work(network, operations + _linears(network.blocks, coarse, context) + attention)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from backend.config import SamplerSettings
 from backend.errors import CheckpointError, GenerationError, JobCancelled, SettingsError
-from backend.mesh import RawMesh
+from backend.mesh import AnyRawMesh
 from backend.pipeline import Generated, Pipeline
 from backend.progress import interruptible
 from backend.protocol import InvalidSetting, Settings
@@ -57,7 +57,7 @@ def test_a_texture_from_the_picture_has_the_same_mesh_and_says_where_the_picture
 
 
 def test_counts_and_times_cover_every_stage(pipeline: Pipeline) -> None:
-    previews: list[RawMesh] = []
+    previews: list[AnyRawMesh] = []
     generated = pipeline.generate([disc()], SETTINGS, on_preview=previews.append)
     assert list(generated.timings) == ["prepare", "encode", "structure", "latents", "decode", "finish"]
     assert generated.counts["raw_faces"] == len(previews[0].faces) > 0

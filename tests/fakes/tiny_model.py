@@ -112,9 +112,9 @@ def write_tiny_model(folder: Path, seed: int = 0) -> Path:
     generator = torch.Generator().manual_seed(seed)
     for name, (kind, args) in sorted(CONFIGS.items(), key=lambda config: config[0] == "structure_encoder"):
         network = NETWORKS[kind](**{key: value for key, value in args.items() if key != "use_fp16"})
-        _randomise(network, generator)
+        randomise(network, generator)
         if name == "structure_decoder":
-            _answer_with_a_blob(network, generator)
+            answer_with_a_blob(network, generator)
         if name == "mesh_decoder":
             _answer_with_a_shell(network)
         weights = {
@@ -154,7 +154,7 @@ def _pipeline() -> dict[str, Any]:
 
 
 @torch.no_grad()
-def _randomise(network: nn.Module, generator: torch.Generator) -> None:
+def randomise(network: nn.Module, generator: torch.Generator) -> None:
     """Gains near 1, small biases, matrices that keep the scale of what they multiply; nothing stays at zero."""
     for name, parameter in network.named_parameters():
         noise = torch.randn(parameter.shape, generator=generator)
@@ -167,7 +167,7 @@ def _randomise(network: nn.Module, generator: torch.Generator) -> None:
 
 
 @torch.no_grad()
-def _answer_with_a_blob(decoder: nn.Module, generator: torch.Generator) -> None:
+def answer_with_a_blob(decoder: nn.Module, generator: torch.Generator) -> None:
     """Let the last convolution sum up its neighbourhood, so that voxels at the border, which have fewer neighbours, are
     empty, and choose its bias such that about four fifths of the others are occupied."""
     assert isinstance(decoder, StructureDecoder)

@@ -21,9 +21,10 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from backend.config import PipelineConfig, SamplerSettings
+from backend.config import DESCRIPTIONS, PipelineConfig, SamplerSettings
 from backend.models.latent_vae import LatentMeshDecoder
 from backend.models.structure_flow import StructureFlow
+from backend.pipeline import Pipeline
 from backend.protocol import Settings
 from backend.sparse.tensor import SparseTensor, VoxelSet
 from backend.weights.checkpoints import NETWORKS, load_network
@@ -44,6 +45,7 @@ from tests.fakes.tiny_model import (
     TOKEN_CHANNELS,
     write_tiny_model,
 )
+from tests.fakes.tiny_trellis2 import write_tiny_trellis2
 
 CPU = torch.device("cpu")
 CONTEXT = 7
@@ -162,6 +164,30 @@ def test_descriptions_of_the_large_model_are_the_published_ones() -> None:
     encoder = json.loads(description_of(LARGE, config.image_encoder).read_text())
     assert encoder["args"] == json.loads((GOLDEN / "keymaps/dinov2_vitl14_reg.json").read_text())["args"]
     assert len(config.latent_normalization.mean) == 8
+
+
+def test_a_model_of_the_second_family_made_by_rule_is_loaded(tmp_path: Path) -> None:
+    """Its structure decoder, which another repository has, and its encoder come with it."""
+    like = write_tiny_trellis2(tmp_path / "tiny")
+    values = json.loads((like / "pipeline.json").read_text())
+    models = values["args"]["models"]
+    models["sparse_structure_decoder"] = "microsoft/TRELLIS-image-large/" + models["sparse_structure_decoder"]
+    (like / "pipeline.json").write_text(json.dumps(values))
+    write_random_model(tmp_path / "random", like=like)
+    made = Pipeline.load(ModelFolder.read(tmp_path / "random"), CPU)
+    assert made.materials is not None
+    weight = made.materials.flow.out_layer.weight
+    assert torch.equal(weight, rule_tensor("out_layer.weight", weight.shape))
+
+
+def test_descriptions_of_the_second_family_are_found() -> None:
+    config = PipelineConfig.read(DESCRIPTIONS / "trellis2-4b")
+    assert config.materials is not None
+    fine = config.materials.fine_latent_flow, config.materials.fine_texture_flow
+    names = [config.structure_flow, config.structure_decoder, config.latent_flow, config.mesh_decoder]
+    names += [config.materials.texture_flow, config.materials.texture_decoder, config.image_encoder]
+    for name in (*names, *(name for name in fine if name)):
+        assert description_of(DESCRIPTIONS / "trellis2-4b", name).is_file(), name
 
 
 def test_a_model_made_by_rule_is_loaded_as_it_is_made_in_memory(tmp_path: Path, tiny: Path) -> None:

@@ -25,6 +25,7 @@ from .tangents import encode, tangent_space, vertex_normals
 from .texels import Cover, cover_borders, cover_rows, in_texels, weights_at
 
 GREY, SMOOTH, OPEN = (204, 204, 204), (128, 128, 255), (255,)  # values of textures of an empty mesh
+PLAIN = (0, 255, 255)  # not metallic, rough, opaque
 STRIP = 128  # rows baked by one thread: more would occupy fewer threads, fewer would make more texels search
 RUN = 4  # consecutive texels in a row that use the same Gaussians
 
@@ -40,7 +41,9 @@ class Textures:
     color: np.ndarray  # [T, T, 3] uint8, sRGB, without alpha
     normal: np.ndarray | None  # [T, T, 3] uint8, linear, see ``tangents``; None if not requested
     occlusion: np.ndarray | None  # [T, T] uint8, linear, 255 where open; None if not requested
-    roughness: np.ndarray | None = None  # [T, T] uint8, linear; None if ``retouch`` made none
+    roughness: np.ndarray | None = None  # [T, T] uint8, linear; None if ``retouch`` made none and the mesh has none
+    metallic: np.ndarray | None = None  # [T, T] uint8, linear; None if the mesh has no materials
+    alpha: np.ndarray | None = None  # the same
 
 
 class Source:
@@ -85,7 +88,7 @@ def bake(
 
     Args:
         mesh: the mesh that gets the textures.
-        source: supplies normals, and colours if it has any and there are no Gaussians.
+        source: supplies normals, materials if it has any, and colours if it has any and there are no Gaussians.
         texture_size: texels along each side.
         normal_map: whether to bake normals too.
         ambient_occlusion: whether to bake it too. It is that of the raw surface, which still has the details that
@@ -115,17 +118,21 @@ def bake(
     else:
         colors = np.full(raw.vertices.shape, np.divide(GREY, 255)) if raw.colors is None else raw.colors
         color = painted(_paint, *on_raw, colors.clip(0, 1).astype(np.float32), blank=GREY)
-    normal = occlusion = roughness = None
+    normal = occlusion = metallic = roughness = alpha = None
+    if raw.materials is not None:
+        values = raw.materials.clip(0, 1).astype(np.float32)
+        metallic, roughness, alpha = np.moveaxis(painted(_paint, *on_raw, values, blank=PLAIN), -1, 0)
     if retouch is not None and (cover.face >= 0).any():
-        color, roughness = retouch(color, cover)
+        color, estimated = retouch(color, cover)
         color = gutter.fill(color)
-        roughness = None if roughness is None else gutter.fill(roughness[..., None])[..., 0]
+        if roughness is None and estimated is not None:  # what the model says of it counts more
+            roughness = gutter.fill(estimated[..., None])[..., 0]
     if normal_map:
         frames = frame.frames.reshape(-1, 3), frame.signs
         normal = painted(_paint_normals, *frames, *on_mesh, *on_raw, normals, blank=SMOOTH)
     if ambient_occlusion:
         occlusion = painted(_paint, *on_raw, vertex_occlusion(raw, normals)[:, None], blank=OPEN)[..., 0]
-    return Textures(color, normal, occlusion, roughness)
+    return Textures(color, normal, occlusion, roughness, metallic, alpha)
 
 
 def _cover_and_gutter(mesh: Unwrapped, size: int) -> tuple[Cover, Gutter]:

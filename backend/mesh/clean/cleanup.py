@@ -212,7 +212,7 @@ def drop_scraps(mesh: Mesh) -> Mesh:
 
 def check_mesh(mesh: Mesh) -> None:
     """Raise MeshError (``bad_mesh``) if the arrays are not triangles in space or not finite."""
-    vertices, faces, colors = mesh.vertices, mesh.faces, mesh.colors
+    vertices, faces, colors, materials = mesh.vertices, mesh.faces, mesh.colors, mesh.materials
     problem = ""
     if vertices.ndim != 2 or vertices.shape[1] != 3 or faces.ndim != 2 or faces.shape[1] != 3:
         problem = f"vertices {vertices.shape} and faces {faces.shape} are not triangles in space"
@@ -222,6 +222,8 @@ def check_mesh(mesh: Mesh) -> None:
         problem = "a vertex is not finite (NaN or infinity)"
     elif colors is not None and colors.shape != vertices.shape:
         problem = f"colours {colors.shape} do not match {len(vertices)} vertices"
+    elif materials is not None and (materials.shape != vertices.shape or not np.isfinite(materials).all()):
+        problem = f"materials {materials.shape} do not match {len(vertices)} vertices, or are not finite"
     elif colors is not None and not np.isfinite(colors).all():
         problem = "a colour is not finite (NaN or infinity)"
     if problem:
@@ -241,6 +243,7 @@ def select_faces(mesh: AnyMesh, keep: np.ndarray) -> AnyMesh:
         "vertices": mesh.vertices.take(used, axis=0),
         "faces": faces,
         "colors": None if mesh.colors is None else mesh.colors.take(used, axis=0),
+        "materials": None if mesh.materials is None else mesh.materials.take(used, axis=0),
     }
     if isinstance(mesh, Surface):
         changes["face_corners"] = mesh.face_corners[keep]

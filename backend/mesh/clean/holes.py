@@ -40,11 +40,16 @@ def close_holes(mesh: Mesh, limit: float = HOLE) -> Mesh:
     chosen = closed[loop]
     number = np.cumsum(closed) - 1 + len(mesh.vertices)
     added = np.column_stack([end[chosen], start[chosen], number[loop[chosen]]])
-    colors = mesh.colors
-    if colors is not None:
-        colors = np.concatenate([colors, (_sums(loop, colors[start]) / sizes)[closed].astype(colors.dtype)])
+
+    def with_means(values: np.ndarray | None) -> np.ndarray | None:
+        """Values of the vertices, then the means around the holes."""
+        if values is None:
+            return None
+        return np.concatenate([values, (_sums(loop, values[start]) / sizes)[closed].astype(values.dtype)])
+
     vertices = np.concatenate([mesh.vertices, middles[closed].astype(mesh.vertices.dtype)])
-    return Mesh(vertices, np.concatenate([mesh.faces, added]), colors)
+    faces = np.concatenate([mesh.faces, added])
+    return Mesh(vertices, faces, with_means(mesh.colors), materials=with_means(mesh.materials))
 
 
 def _separate_touching(mesh: Mesh) -> Mesh:
@@ -68,8 +73,10 @@ def _separate_touching(mesh: Mesh) -> Mesh:
     faces.reshape(-1)[corner] = new[which.reshape(-1)]
     changed = mesh.faces.copy()
     changed[near] = faces
-    colors = None if mesh.colors is None else np.concatenate([mesh.colors, mesh.colors[copied]])
-    return Mesh(np.concatenate([mesh.vertices, mesh.vertices[copied]]), changed, colors)
+    colors, materials = (
+        None if values is None else np.concatenate([values, values[copied]]) for values in (mesh.colors, mesh.materials)
+    )
+    return Mesh(np.concatenate([mesh.vertices, mesh.vertices[copied]]), changed, colors, materials=materials)
 
 
 def _sums(group: np.ndarray, values: np.ndarray) -> np.ndarray:

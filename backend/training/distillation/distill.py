@@ -15,10 +15,10 @@ import os
 from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -26,129 +26,18 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
-from ...sparse.tensor import SparseTensor
-from ..flow_path import Samples, logistic_times
 from ..loop import Schedule, TrainingState, ema_decay, learning_rate
 from ..run_folder import Metrics, RunLog, Saving, alone, claim
-from .mdt import (
-    Guidance,
-    Velocity,
-    guided_teacher,
-    loss_by_time,
-    match_at,
-    mean_square,
-    velocity_distillation,
-)
+from .items import Draws, LatentSet, Sample
+from .loss import DistillationLoss
+from .mdt import loss_by_time
 from .methods import DistillPreset, Method
 
 TIME_BINS = 10
 
-
-@dataclass(frozen=True)
-class Clean:
-    """Clean latents of B samples, [B, C, R, R, R] or [N, C] on the voxels ``coords`` [N, 4], and tokens [B, L, D]."""
-
-    x_0: Tensor
-    coords: Tensor | None
-    cond: Tensor
-
-    @property
-    def samples(self) -> Samples:
-        """Which row belongs to which sample."""
-        return Samples.of(len(self.cond), self.coords)
-
-    def unconditional(self) -> Clean:
-        """The same latents under the negative condition, zeros."""
-        return replace(self, cond=torch.zeros_like(self.cond))
-
-
-class LatentSet(Protocol):
-    """Objects to distil on. An item is anything that names one object in one view."""
-
-    def draw(self, generator: torch.Generator) -> Any:
-        """A random item."""
-
-    def shape(self, item: Any) -> tuple[int, ...]:
-        """The shape of an item's latents: [C, R, R, R] or [N, C]."""
-
-    def load(self, items: list[Any], device: torch.device) -> Clean:
-        """Clean latents and tokens of several items."""
-
-
-@dataclass(frozen=True)
-class Sample:
-    """The random choices of one sample."""
-
-    item: Any
-    noise: Tensor
-    sample_noise: Tensor
-    normal: Tensor  # the time's, [1]
-
-    @classmethod
-    def draw(cls, data: LatentSet, seed: int, number: int) -> Sample:
-        """Sample ``number`` of the run with this seed. It is the same whenever it is drawn."""
-        generator = torch.Generator().manual_seed((seed * 1_000_003 + number) * 2654435761 % 2**63)
-        item = data.draw(generator)
-        normal = torch.randn(1, generator=generator)
-        noise, sample_noise = (torch.randn(data.shape(item), generator=generator) for _ in range(2))
-        return cls(item, noise, sample_noise, normal)
-
-
-def joined(parts: list[Tensor], clean: Clean) -> Tensor:
-    """The noise of several samples, with the shape of their latents."""
-    return (torch.stack(parts) if clean.coords is None else torch.cat(parts)).to(clean.x_0.device)
-
-
-class DistillationLoss(nn.Module):
-    """From samples to the loss of a method. It is a module so that data parallelism sees one forward pass."""
-
-    def __init__(self, student: nn.Module, teacher: nn.Module, method: Method, preset: DistillPreset) -> None:
-        super().__init__()
-        self.student = student
-        self.teacher = [teacher]  # in a list, so that its weights do not belong to this module
-        self.method, self.preset = method, preset
-        self.objective = method.objective(preset)
-
-    def forward(
-        self, clean: Clean, noise: Tensor, sample_noise: Tensor, normal: Tensor, progress: float, rows: float
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """These samples' part of the update's loss; ``rows`` is the number of rows in the whole update. Also returns
-        the two losses separately, and each sample's loss with its time."""
-        method, preset, samples = self.method, self.preset, clean.samples
-        student = velocity_of(self.student, clean)
-        guidance = Guidance(
-            velocity_of(self.teacher[0], clean),
-            velocity_of(self.teacher[0], clean.unconditional()),
-        )
-        earliest = preset.sigma_min + (preset.interval if method.steps_back(preset) else 0.0)
-        t = logistic_times(normal, earliest)
-        loss, by_sample, shown = clean.x_0.new_zeros(()), torch.zeros_like(t), {"t": t}
-        weights = method.match_weight, method.distill_weight
-        if weights[0] > 0:
-            teacher = guided_teacher(guidance, preset.match_guidance)
-            match = match_at(self.objective, student, teacher, clean.x_0, noise, t, samples, preset.sigma_min)
-            part = mean_square(match.residual, rows)
-            loss = loss + weights[0] * part
-            by_sample = by_sample + weights[0] * samples.mean(match.residual.detach().square())
-            shown |= {"match": part.detach()}
-        if weights[1] > 0 and (weights[0] == 0 or progress >= preset.distill_from):
-            teacher = guided_teacher(guidance, preset.distill_guidance)
-            made = velocity_distillation(
-                self.objective, student, teacher, noise, sample_noise, t, samples, preset.sigma_min
-            )
-            part = mean_square(made.residual, rows)
-            loss = loss + weights[1] * part
-            by_sample = by_sample + weights[1] * samples.mean(made.residual.detach().square())
-            shown |= {"distill": part.detach()}
-        return loss, shown | {"by_sample": by_sample}
-
-
-def velocity_of(network: nn.Module, clean: Clean) -> Velocity:
-    """A flow under the conditions of ``clean``, as a function of plain tensors, in fp32."""
-    if clean.coords is None:
-        return lambda x, t: network(x, 1000 * t, clean.cond).float()
-    voxels = SparseTensor(clean.x_0, clean.coords, batch_size=len(clean.cond))
-    return lambda x, t: network(voxels.replace(x), 1000 * t, clean.cond).feats.float()
+#: The network of the noising velocity learns this many times as fast as the student, whose samples it must keep up
+#: with: if it lags, the correction overshoots. DMD2 (Yin et al. 2024, section 4.2) makes five updates of it for each.
+NOISING_RATE = 5.0
 
 
 class AdaptiveClip:
@@ -249,13 +138,16 @@ class Distillation:
         devices: Devices,
         seed: int = 0,
         about: dict[str, str] | None = None,
+        noising: nn.Module | None = None,
     ) -> None:
-        """``student`` starts with the teacher's weights. ``about`` is what else identifies the run.
+        """``student`` starts with the teacher's weights, and so does ``noising``, the network of the noising velocity
+        that a preset with a ``correction`` needs. ``about`` is what else identifies the run.
 
-        Raises ValueError if the batch cannot be divided evenly or ``folder`` holds another run, BackendError if another
-        process is using the folder. ``close`` lets other processes in.
+        Raises ValueError if the batch cannot be divided evenly, ``folder`` holds another run, or the preset cannot be
+        carried out; BackendError if another process is using the folder. ``close`` lets other processes in.
         """
         devices.share(preset)
+        require_possible(preset, noising)
         self.data, self.preset, self.folder, self.devices, self.seed = data, preset, folder, devices, seed
         config = {"method": method.title, **(about or {}), "teacher": digest_of(student), "seed": seed}
         self._alone = ExitStack()
@@ -263,11 +155,18 @@ class Distillation:
             self._alone.enter_context(alone(folder))
         claim(folder, {**config, "preset": asdict(preset)}, write=devices.rank == 0)
         self.student = student.to(devices.device).requires_grad_(True).train()
-        self.loss = DistillationLoss(self.student, teacher.requires_grad_(False).eval(), method, preset)
+        if noising is not None:
+            noising = noising.to(devices.device).requires_grad_(True).train()
+        self.loss = DistillationLoss(self.student, teacher.requires_grad_(False).eval(), method, preset, noising)
         self.parallel: nn.Module = DistributedDataParallel(self.loss) if devices.count > 1 else self.loss
         if preset.checkpoint_blocks:
             recompute_blocks(self.student)
-        self.state = TrainingState(self.student, preset.rate, 0.0, (0.9, 0.999))
+            if noising is not None:
+                recompute_blocks(noising)
+        learns = self.student if noising is None else self.loss
+        self.state = TrainingState(
+            learns, preset.rate, 0.0, (0.9, 0.999), offload=preset.offload, faster={"noising": NOISING_RATE}
+        )
         self.schedule = Schedule(
             preset.steps, preset.batch, preset.rate, preset.warmup, preset.ema, course=preset.schedule
         )
@@ -338,7 +237,7 @@ class Distillation:
         sums: dict[str, float] = {}
         by_sample: list[Tensor] = []
         times: list[Tensor] = []
-        self.student.zero_grad(set_to_none=True)
+        self.loss.zero_grad(set_to_none=True)
         for part in range(preset.split):
             chosen = drawn[part * size : (part + 1) * size]
             shown = self._backward(chosen, rows, last=part == preset.split - 1)
@@ -350,23 +249,27 @@ class Distillation:
             self.scaler.unscale_(optimizer)
         norm, limit = self.clip.clip(list(self.student.parameters()))
         values = {name: devices.total(value) for name, value in sums.items()}
-        self._require_finite(values, norm)
+        self._require_finite(values, norm + self._clip_noising())
         self._update()
         bins = loss_by_time(torch.cat(by_sample), torch.cat(times), TIME_BINS)
         return {**values, "grad": norm, "limit": limit} | {f"time_{k}": v for k, v in enumerate(bins)}
 
+    def _clip_noising(self) -> float:
+        """Clip the gradients of the network of the noising velocity, if there is one. Returns their norm."""
+        if self.loss.noising is None:
+            return 0.0
+        return float(nn.utils.clip_grad_norm_(self.loss.noising.parameters(), self.preset.max_norm))
+
     def _backward(self, chosen: list[Sample], rows: float, last: bool) -> dict[str, Tensor]:
         devices, preset = self.devices, self.preset
         clean = self.data.load([s.item for s in chosen], devices.device)
-        noise, sample_noise = (joined([getattr(s, n) for s in chosen], clean) for n in ("noise", "sample_noise"))
-        normal = torch.cat([s.normal for s in chosen]).to(devices.device)
         dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(preset.precision)
         on_cuda = devices.device.type == "cuda" and dtype is not None
         precision = torch.autocast("cuda", dtype) if on_cuda else nullcontext()
         alone = self.parallel.no_sync() if isinstance(self.parallel, DistributedDataParallel) and not last else None
         with alone or nullcontext(), precision:
             progress = self.state.step / preset.steps
-            loss, shown = self.parallel(clean, noise, sample_noise, normal, progress, rows)
+            loss, shown = self.parallel(clean, Draws.of(chosen, clean), progress, rows)
             # Data parallelism averages the processes' gradients, but the losses are parts of a sum.
             self.scaler.scale(loss * devices.count).backward()
         return shown
@@ -387,6 +290,14 @@ class Distillation:
         """Take the optimizer's step. If fp16 gradients overflowed, it is skipped and the scale lowered."""
         rate, decay = learning_rate(self.schedule, self.state.step), ema_decay(self.schedule, self.state.step)
         self.state.update(rate, decay, self.scaler)
+
+
+def require_possible(preset: DistillPreset, noising: nn.Module | None) -> None:
+    """Raise ValueError if a preset asks for what does not go together."""
+    if (preset.correction > 0) != (noising is not None):
+        raise ValueError("a correction needs a network of the noising velocity, and only a correction does")
+    if preset.offload and preset.precision == "fp16":
+        raise ValueError("--offload does not go with fp16, whose gradients are scaled: use --precision bf16")
 
 
 def recompute_blocks(network: nn.Module) -> None:

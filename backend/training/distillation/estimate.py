@@ -1,18 +1,21 @@
 """What a distillation would need, before it starts: memory and time, from counts and one short measurement.
 
-No weights or data are needed: the flow may be on the meta device.
+No weights or data are needed: the flow may be on the meta device. For cards that are not there, their makers' figures
+take the place of the measurement.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
 from torch import nn
 
 from ...models.structure_flow import StructureFlow
+from ..loop import TrainingState
 from ..run_folder import clock
 from .distill import Devices
 from .methods import DistillPreset, Method
@@ -28,6 +31,36 @@ ACTIVATIONS, RECOMPUTED = 34, 4
 #: TRELLIS-500K's.
 SURFACE = 4.0
 
+#: The share of a card's memory that a plan may fill. The rest is for the image encoder, the driver and fragments.
+FILLED = 0.85
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What a run computes on: equal devices, and the operations per second of a large product on each of them."""
+
+    name: str
+    count: int
+    rate: float
+    half: bool  # whether products are in half precision, if the preset wants it
+    memory: float = float("inf")  # bytes on each device
+
+    @classmethod
+    def here(cls, devices: Devices, preset: DistillPreset) -> Hardware:
+        """This machine, measured for half a second."""
+        device = devices.device
+        rate = _product_rate(device, preset)
+        return cls(f"{devices.count} x {device.type}", devices.count, rate, device.type == "cuda")
+
+
+#: The set-ups that a run of full size is planned for. Rates are of dense products in half precision with sums in fp32,
+#: as NVIDIA states them for the RTX 4090 and the A100.
+CARDS = (
+    Hardware("one 24 GB card (as RTX 4090)", 1, 165e12, True, 24e9),
+    Hardware("one 80 GB card (as A100)", 1, 312e12, True, 80e9),
+    Hardware("eight 80 GB cards (as A100)", 8, 312e12, True, 80e9),
+)
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -41,22 +74,13 @@ class Estimate:
     device: str
 
     @classmethod
-    def of(cls, student: nn.Module, method: Method, preset: DistillPreset, devices: Devices) -> Estimate:
-        """Estimate, measuring the device for half a second. Raises ValueError if the batch cannot be divided evenly."""
-        parameters = sum(p.numel() for p in student.parameters())
-        flow = cast(StructureFlow, student)  # the other flow has these parts too
-        width, blocks = cast(nn.Linear, flow.t_embedder.mlp[2]).out_features, len(flow.blocks)
-        tokens = _tokens(student)
-        half = 2 if preset.precision != "fp32" and devices.device.type == "cuda" else 4
-        at_once = devices.share(preset)
-        kept = RECOMPUTED if preset.checkpoint_blocks else ACTIVATIONS
-        activations = at_once * tokens * blocks * kept * width * half * (2 if method.distill_weight else 1)
-        # Weights, gradients, two moments and the average in fp32; the teacher in the device's precision.
-        memory = parameters * (5 * 4 + half) + activations
+    def of(cls, student: nn.Module, method: Method, preset: DistillPreset, hardware: Hardware) -> Estimate:
+        """Estimate. The batch must be divided evenly."""
+        parameters, tokens = sum(p.numel() for p in student.parameters()), _tokens(student)
+        memory = _weights(student, preset, hardware) + _activations(student, method, preset, hardware)
         operations = 2.0 * parameters * tokens * preset.batch * _passes(method, preset)
-        rate = _product_rate(devices.device, preset) * EFFICIENCY * devices.count
-        on = f"{devices.count} x {devices.device.type}"
-        return cls(parameters, tokens, memory, operations, preset.steps * operations / rate, on)
+        rate = hardware.rate * EFFICIENCY * hardware.count
+        return cls(parameters, tokens, memory, operations, preset.steps * operations / rate, hardware.name)
 
     def words(self) -> str:
         """The estimate as three lines for people."""
@@ -67,15 +91,71 @@ class Estimate:
         )
 
 
+def on_cards(student: nn.Module, method: Method, preset: DistillPreset) -> Iterator[str]:
+    """For each of ``CARDS`` a line: memory and time, and the options with which the run fits."""
+    for card in CARDS:
+        fitting = fitted(student, method, preset, card)
+        if fitting is None:
+            yield f"{card.name}: it does not fit, even with --offload and one sample at a time"
+            continue
+        need = Estimate.of(student, method, fitting, card)
+        options = f"--split {fitting.split}" + (" --offload --precision bf16" if fitting.offload else "")
+        memory, days = f"{need.memory / 2**30:.1f} GiB on each", clock(need.seconds)
+        yield f"{card.name}: {options}, about {memory}, {days} for {preset.steps:,} updates"
+
+
+def fitted(student: nn.Module, method: Method, preset: DistillPreset, card: Hardware) -> DistillPreset | None:
+    """The preset with the fewest accumulation steps that fit the card, without ``offload`` if possible; None if even
+    single samples do not fit."""
+    splits = [n for n in range(1, preset.batch + 1) if preset.batch % (card.count * n) == 0]
+    for offload in (False, True):
+        for split in splits:
+            tried = replace(preset, split=split, offload=offload, precision="bf16" if offload else preset.precision)
+            if Estimate.of(student, method, tried, card).memory <= FILLED * card.memory:
+                return tried
+    return None
+
+
+def _half(preset: DistillPreset, hardware: Hardware) -> int:
+    """The bytes of a number in the products."""
+    return 2 if preset.precision != "fp32" and hardware.half else 4
+
+
+def _weights(student: nn.Module, preset: DistillPreset, hardware: Hardware) -> float:
+    """Bytes of what each parameter needs: in fp32 weight, gradient, two moments and average, its copy for the products,
+    and with several processes its place in the buffers that they exchange; the teacher in half precision."""
+    names = {name: p.numel() for name, p in student.named_parameters()}
+    teacher = sum(count for name, count in names.items() if not name.startswith("map_embedder."))
+    learned = sum(names.values()) + (teacher if preset.correction else 0)
+    half = _half(preset, hardware)
+    each = 4 * (2 if preset.offload else 5) + (half if half == 2 else 0) + 4 * (hardware.count > 1)
+    brought = 3 * 4 * min(learned, TrainingState.CHUNK) if preset.offload else 0
+    return learned * each + brought + teacher * half
+
+
+def _activations(student: nn.Module, method: Method, preset: DistillPreset, hardware: Hardware) -> float:
+    """Bytes of what is kept for the backward pass: by the student once for each of its losses, and by the network of
+    the noising velocity; and by one block while it is computed again."""
+    flow = cast(StructureFlow, student)  # the other flow has these parts too
+    width, blocks = cast(nn.Linear, flow.t_embedder.mlp[2]).out_features, len(flow.blocks)
+    at_once = preset.batch // (hardware.count * preset.split)
+    kept = RECOMPUTED if preset.checkpoint_blocks else ACTIVATIONS
+    own = bool(method.distill_weight or preset.correction)
+    graphs = bool(method.match_weight) + own + bool(preset.correction)
+    again = ACTIVATIONS if preset.checkpoint_blocks else 0
+    return at_once * _tokens(student) * width * _half(preset, hardware) * (graphs * blocks * kept + again)
+
+
 def _passes(method: Method, preset: DistillPreset) -> float:
     """How many forward passes an update takes; a backward pass counts as two."""
-    teacher = 2.0 if preset.match_guidance else 1.0
+    teacher, judge = (2.0 if strength else 1.0 for strength in (preset.match_guidance, preset.distill_guidance))
     target = 1.0 if method.steps_back(preset) else 2.0  # a forward-mode derivative takes two
     with_gradient = 4.0 if preset.checkpoint_blocks else 3.0
-    match = with_gradient + target + teacher
-    distill = with_gradient + 1.0 + target + (2.0 if preset.distill_guidance else 1.0)
-    share = 1.0 - preset.distill_from if method.match_weight else 1.0
-    return match * bool(method.match_weight) + distill * share * bool(method.distill_weight)
+    match = (with_gradient + target + teacher + method.more_passes) * bool(method.match_weight)
+    share = (1.0 - preset.distill_from if method.match_weight else 1.0) * bool(method.distill_weight)
+    own = with_gradient * (1.0 if preset.correction else share)
+    correction = (with_gradient + judge) * bool(preset.correction)
+    return match + own + correction + share * (1.0 + target + judge)
 
 
 def _tokens(student: nn.Module) -> float:

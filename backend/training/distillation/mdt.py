@@ -16,6 +16,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..flow_path import Samples, path_velocity, state_at
@@ -25,6 +26,9 @@ Velocity = Callable[[Tensor, Tensor], Tensor]
 
 #: How a derivative is scaled in each sample: by its L2 norm over the sample, by its root mean square, or not at all.
 Normalization = Literal["l2", "rms", "none"]
+
+#: How a derivative is found: from a difference over a small interval, or its limit, by forward-mode differentiation.
+Derivative = Literal["discrete", "continuous"]
 
 NORM_OFFSET = 0.1
 
@@ -50,17 +54,27 @@ class Match:
 Objective = Callable[[Velocity, Tensor, Tensor, Tensor, Samples], Match]
 
 
-def derivative_along(student: Velocity, x: Tensor, t: Tensor, direction: Tensor) -> Tensor:
-    """Exact du/dt along the path dx/dt = ``direction``: the product of the Jacobian with (direction, 1), no gradient.
+def directional_derivative(
+    function: Callable[..., Tensor], inputs: tuple[Tensor, ...], directions: tuple[Tensor, ...]
+) -> Tensor:
+    """The product of a function's Jacobian with ``directions``, one for each input, without gradient.
 
-    It uses forward-mode differentiation. Of torch's attention kernels only the plain one supports it.
+    Forward-mode differentiation, with dual numbers: ``torch.func.jvp`` would wrap a network's weights, too, and what
+    the network keeps of them. Of torch's attention kernels only the plain one supports it.
     """
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
-        return torch.func.jvp(student, (x, t), (direction, torch.ones_like(t)))[1]
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), forward_ad.dual_level():
+        duals = [forward_ad.make_dual(x, d) for x, d in zip(inputs, directions, strict=True)]
+        value, tangent = forward_ad.unpack_dual(function(*duals))
+        return torch.zeros_like(value) if tangent is None else tangent
+
+
+def derivative_along(student: Velocity, x: Tensor, t: Tensor, direction: Tensor) -> Tensor:
+    """Exact du/dt along the path dx/dt = ``direction``: the Jacobian times (direction, 1), no gradient."""
+    return directional_derivative(student, (x, t), (direction, torch.ones_like(t)))
 
 
 def velocity_matching(
-    derivative: Literal["discrete", "continuous"],
+    derivative: Derivative,
     normalization: Normalization,
     interval: float = 0.01,
 ) -> Objective:
@@ -96,6 +110,10 @@ def step_back(
     return x, earlier, student(x, earlier)
 
 
+#: A strength of guidance: one for all samples, or a tensor that multiplies a state. None: no guidance.
+Strength = float | Tensor | None
+
+
 @dataclass(frozen=True)
 class Guidance:
     """The teacher's velocity under guidance: (1 + w) v(x, t, c) - w v(x, t, 0), or v(x, t, c) if w is 0 or None."""
@@ -104,17 +122,19 @@ class Guidance:
     unconditional: Velocity
 
     @torch.no_grad()
-    def velocity(self, x: Tensor, t: Tensor, strength: float | None) -> Tensor:
+    def velocity(self, x: Tensor, t: Tensor, strength: Strength) -> Tensor:
         """The velocity of a state at times [B] under guidance w = ``strength``, with the state's shape, no gradient."""
         v = self.conditional(x, t)
-        return (1 + strength) * v - strength * self.unconditional(x, t) if strength else v
+        if strength is None or (isinstance(strength, float | int) and strength == 0):
+            return v
+        return (1 + strength) * v - strength * self.unconditional(x, t)
 
 
 #: The teacher's velocity at a state on the path from x_0 to noise: x_t, t [B], x_0, noise -> velocity.
 TeacherVelocity = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
-def guided_teacher(guidance: Guidance, strength: float | None) -> TeacherVelocity:
+def guided_teacher(guidance: Guidance, strength: Strength) -> TeacherVelocity:
     """A network as the teacher, under guidance w = ``strength``."""
     return lambda x_t, t, x_0, noise: guidance.velocity(x_t, t, strength)
 
@@ -140,6 +160,20 @@ def match_at(
 
 
 @dataclass(frozen=True)
+class OwnSample:
+    """What a student makes of noise e' in one step: x_f = e' - u_f without gradient, u_f = u(e', 1) with it."""
+
+    sample: Tensor  #: x_f
+    velocity: Tensor  #: u_f
+
+    @classmethod
+    def of(cls, student: Velocity, noise: Tensor, count: int) -> OwnSample:
+        """The sample from ``noise``, which has the shape of ``count`` states."""
+        u_f = student(noise, torch.ones(count, device=noise.device))
+        return cls((noise - u_f).detach(), u_f)
+
+
+@dataclass(frozen=True)
 class SampleMatch:
     """What Velocity Distillation compares, with the student's sample and the match made there."""
 
@@ -149,27 +183,29 @@ class SampleMatch:
     match: Match
 
 
+def pulled(velocity: Tensor, residual: Tensor) -> Tensor:
+    """r + u_f - sg(u_f): a residual r without gradient, whose square moves the student's velocity u_f against r."""
+    return residual + velocity - velocity.detach()
+
+
 def velocity_distillation(
     objective: Objective,
     student: Velocity,
     teacher: TeacherVelocity,
     noise: Tensor,
-    sample_noise: Tensor,
+    own: OwnSample,
     t: Tensor,
     samples: Samples,
     sigma_min: float,
 ) -> SampleMatch:
     """L_VD = |r + u_f - sg(u_f)|^2.
 
-    The student's one-step sample x_f = e' - u_f, u_f = u(e', 1), is diffused to ``t``. There the residual r of
-    ``objective``, without gradient, says in which direction the teacher would move it. It reaches the student through
-    u_f.
+    The student's one-step sample x_f is diffused to ``t``. There the residual r of ``objective``, without gradient,
+    says in which direction the teacher would move it. It reaches the student through u_f.
     """
-    u_f = student(sample_noise, torch.ones_like(t))
-    x_f = (sample_noise - u_f).detach()
     with torch.no_grad():
-        match = match_at(objective, student, teacher, x_f, noise, t, samples, sigma_min)
-    return SampleMatch(match.residual + u_f - u_f.detach(), x_f, u_f, match)
+        match = match_at(objective, student, teacher, own.sample, noise, t, samples, sigma_min)
+    return SampleMatch(pulled(own.velocity, match.residual), own.sample, own.velocity, match)
 
 
 def mean_square(residual: Tensor, total: float | None = None) -> Tensor:

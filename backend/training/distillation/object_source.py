@@ -1,19 +1,21 @@
-"""Where a student's objects come from: our procedural ones, or a data set in TRELLIS-500K's layout."""
+"""Where a student's objects come from: our procedural ones, a data set in TRELLIS-500K's layout, or pictures alone."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 
 from ...models.image_encoder import ImageEncoder
+from ...models.structure_flow import StructureFlow
 from ...weights.checkpoints import load_network
 from ..objects.data import shards_there
 from ..scratch.presets import PRESETS
 from ..scratch.stages import Run
-from .distill import LatentSet
+from . import picture_folder
+from .items import LatentSet
 from .methods import StageName
 from .procedural import ProceduralStructures, ProceduralVoxels, held_out, latents_of
 from .teacher import Teacher
@@ -34,12 +36,15 @@ class OpenObjects(NamedTuple):
 @dataclass(frozen=True)
 class ObjectSource:
     """The objects of a run. A preset with procedural objects uses those that ``scripts.train`` made, by default in its
-    own folder. Any other preset needs ``given``, the folder of a data set."""
+    own folder. Any other preset needs ``given``, the folder of a data set. ``pictures`` is a folder that takes the
+    place of either; then latents need ``structure``, the model that makes the voxels."""
 
     preset: str
     stage: StageName
     cache: Path  # where our own folders are
     given: Path | None = None
+    pictures: Path | None = None
+    structure: str | None = None
 
     @property
     def procedural(self) -> bool:
@@ -50,11 +55,17 @@ class ObjectSource:
     def folder(self) -> Path:
         """The folder of the objects. Raises ValueError, with what to do, if none was given and there is no default."""
         if self.given is None and not self.procedural:
-            raise ValueError("this preset needs --data FOLDER, a data set in TRELLIS-500K's layout")
+            advice = "--data FOLDER, a data set in TRELLIS-500K's layout, or for some methods --data-free IMAGES"
+            raise ValueError(f"this preset needs {advice}")
         return self.given or self.cache / "train" / self.preset
 
     def require(self) -> None:
         """Raise ValueError, with what to do, unless the objects are there."""
+        if self.pictures is not None:
+            picture_folder.pictures_in(self.pictures)
+            if self.stage == "latents":
+                picture_folder.require_structure(self.structure)
+            return
         folder = self.folder
         if not self.procedural:
             if not Dataset(folder, self.stage).names():
@@ -70,11 +81,15 @@ class ObjectSource:
 
     def problems(self) -> list[str]:
         """What is wrong with a data set, one sentence for each problem."""
+        if self.pictures is not None:
+            return list(picture_folder.problems(self.pictures))
         return list(problems(Dataset(self.folder, self.stage)))
 
     def open(self, teacher: Teacher, device: torch.device) -> OpenObjects:
         """Encode the objects with the teacher's encoders. Raises CheckpointError, and ValueError for damaged data."""
         model = teacher.model
+        if self.pictures is not None:
+            return self._open_pictures(self.pictures, teacher, device)
         if self.procedural:
             latents = latents_of(Run(PRESETS[self.preset], self.folder, device), model)
             kind = ProceduralStructures if self.stage == "structure" else ProceduralVoxels
@@ -84,3 +99,14 @@ class ObjectSource:
         published = PublishedLatents(Dataset(self.folder, self.stage), encoder, teacher.normalization)
         name = f"{self.folder.resolve().name}, {len(published.names)} objects"
         return OpenObjects(published, [(name, 0) for name in published.names[:PICTURED]], name)
+
+    def _open_pictures(self, folder: Path, teacher: Teacher, device: torch.device) -> OpenObjects:
+        paths, model = picture_folder.pictures_in(folder), teacher.model
+        encoder = load_network(model.network(model.config.image_encoder), ImageEncoder, device)
+        name, structure = f"{folder.resolve().name}, {len(paths)} pictures", None
+        if self.stage == "latents":
+            structure = picture_folder.structure_student(self.structure, device)
+            name += f", voxels of {structure.name}"
+        flow = cast(StructureFlow, teacher.described())  # the other flow has these numbers, too
+        pictures = picture_folder.PictureSet(paths, encoder, flow.in_channels, flow.resolution, structure)
+        return OpenObjects(pictures, [(picture, 0) for picture in range(min(PICTURED, len(paths)))], name)

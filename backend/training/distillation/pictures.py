@@ -16,14 +16,13 @@ from ...files import written_whole
 from ...mesh.extract.flexicubes import extract_mesh
 from ...models.latent_vae import LatentMeshDecoder
 from ...models.structure_vae import StructureDecoder
-from ...sampling import euler_sample, with_guidance
+from ...sampling import euler_sample, time_steps
 from ...sparse.tensor import SparseTensor
+from ...stages import velocity_of
 from ...weights.checkpoints import load_network
-from ..export import STUDENT_SAMPLING
 from ..objects.drawing import draw_colors, outer_surface
 from ..objects.render import View, Window
-from .distill import Clean, velocity_of
-from .mdt import Velocity
+from .items import Clean
 from .teacher import Teacher
 
 SIDE = 128
@@ -35,13 +34,11 @@ _VIEW, _WINDOW = View(35.0, 25.0, 30.0), Window(0.0, 0.0, 0.9)
 def sample(flow: nn.Module, clean: Clean, settings: SamplerSettings, seed: int) -> Tensor:
     """Sample latents for the one object in ``clean``, from noise, with the shape of its own."""
     noise = torch.randn(clean.x_0.shape, generator=torch.Generator().manual_seed(seed)).to(clean.x_0.device)
-    conditional, unconditional = (velocity_of(flow, c) for c in (clean, clean.unconditional()))
-
-    def at(velocity: Velocity) -> Callable[[Tensor, float], Tensor]:
-        return lambda x, t: velocity(x, torch.full((1,), t, device=x.device))
-
-    velocity = with_guidance(at(conditional), at(unconditional), settings.guidance, settings.interval)
-    return euler_sample(velocity, noise, steps=settings.steps, rescale_t=settings.rescale_t)
+    velocity = velocity_of(flow, clean.cond, settings, time_steps(settings.steps, settings.rescale_t))
+    if clean.coords is None:
+        return euler_sample(velocity, noise, steps=settings.steps, rescale_t=settings.rescale_t)
+    voxels = SparseTensor(noise, clean.coords)
+    return euler_sample(velocity, voxels, steps=settings.steps, rescale_t=settings.rescale_t).feats
 
 
 #: Draws the latents of one object: a picture [H, W, 3] uint8.
@@ -92,17 +89,17 @@ def voxel_drawer(decoder: LatentMeshDecoder, mean: Tensor, std: Tensor) -> Drawe
 def picture(
     path: Path,
     objects: Sequence[Clean],
-    student: nn.Module,
-    teacher: nn.Module,
-    sampling: SamplerSettings,
+    teacher: tuple[nn.Module, SamplerSettings],
+    student: tuple[nn.Module, SamplerSettings],
     draw: Drawer,
 ) -> None:
-    """Write a row for each object: the truth, the teacher's sample under ``sampling``, and the student's in one and in
-    two steps, sampled as in the export."""
+    """Write a row for each object: the truth if it is known, the teacher's sample, and the student's in one and in two
+    steps. Both are sampled as their settings say."""
     rows = []
     for seed, clean in enumerate(objects):
-        made = [clean.x_0, sample(teacher, clean, sampling, seed)]
-        made += [sample(student, clean, replace(STUDENT_SAMPLING, steps=steps), seed) for steps in STUDENT_STEPS]
+        made = [clean.x_0] if bool(clean.x_0.isfinite().all()) else []
+        made.append(sample(teacher[0], clean, teacher[1], seed))
+        made += [sample(student[0], clean, replace(student[1], steps=steps), seed) for steps in STUDENT_STEPS]
         tiles = [draw(latents, clean) for latents in made]
         rows.append(np.concatenate(tiles, 1))
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ from ...weights.folders import ModelFolder, NetworkFiles
 from ..export import FILES
 from ..scratch.flows import Latents, Standardized
 from ..scratch.stages import Run, sparse_batch
-from .distill import Clean
+from .items import Clean
 
 Item = tuple[int, int]  # object, view
 

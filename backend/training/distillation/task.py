@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import cast
 
 from torch import nn
 
+from ...config import SamplerSettings
 from ...errors import CheckpointError
-from ..export import export_student
+from ...models.layers import FlowNetwork
+from ..export import STUDENT_SAMPLING, export_student
 from . import pictures
 from .distill import Devices, Distillation
-from .estimate import Estimate
-from .methods import METHODS, DistillPreset, StageName
+from .estimate import Estimate, Hardware, on_cards
+from .methods import METHODS, DistillPreset, Method, StageName
 from .object_source import ObjectSource
 from .teacher import Teacher
 
@@ -32,6 +35,7 @@ class Task:
     device: str
     seed: int = 0
     export: Path | None = None  # the model folder that the finished student is added to
+    export_only: bool = False  # export the student of the last checkpoint as it is
 
     @property
     def name(self) -> str:
@@ -44,10 +48,17 @@ def task_name(method: str, stage: str, seed: int) -> str:
     return f"{method}-{stage}-{seed}"
 
 
+def student_sampling(method: Method, preset: DistillPreset) -> SamplerSettings:
+    """How a method's students are sampled. A flow map takes the guidance that it learned at the most as an input; what
+    others are guided by was distilled into them."""
+    return STUDENT_SAMPLING if method.matching is None else replace(STUDENT_SAMPLING, guidance=preset.match_guidance)
+
+
 def plan(task: Task) -> Iterator[str]:
     """Lines about what a run would do and need, and what is still missing. Neither teacher nor data must be there.
 
-    First comes the preset as JSON. TRELLIS's own networks stand in for a published teacher that is not installed.
+    First comes the preset as JSON. TRELLIS's own networks stand in for a published teacher that is not installed. A
+    preset in half precision is planned for usual cards, too, with the options with which it fits.
     Raises CheckpointError for an invalid teacher, ValueError for a missing device or a batch that cannot be divided
     evenly.
     """
@@ -61,7 +72,13 @@ def plan(task: Task) -> Iterator[str]:
         if error.code != "model_missing":
             raise
         teacher, missing = Teacher.published(task.stage), f"{error} {error.hint}"
-    yield Estimate.of(teacher.described(), method, task.preset, Devices(task.device)).words()
+    flow, devices = teacher.described(), Devices(task.device)
+    if method.matching is not None:
+        cast(FlowNetwork, flow).become_flow_map()
+    devices.share(task.preset)
+    yield Estimate.of(flow, method, task.preset, Hardware.here(devices, task.preset)).words()
+    if task.preset.precision != "fp32":  # a preset for GPUs
+        yield from on_cards(flow, method, task.preset)
     if missing:
         yield f"missing teacher: {missing}"
     try:
@@ -73,26 +90,31 @@ def plan(task: Task) -> Iterator[str]:
 def distil(task: Task, say: Callable[[str], None]) -> None:
     """Run a task to its end, from its last checkpoint if there is one. Export the student if ``task.export`` is set.
 
-    Raises CheckpointError for a missing teacher, ValueError for missing data or devices, BackendError if another
-    process is using the folder, FloatingPointError if the student diverges.
+    Raises CheckpointError for a missing teacher, ValueError for missing data, devices or checkpoint, BackendError if
+    another process is using the folder, FloatingPointError if the student diverges.
     """
     task.objects.require()
     devices = Devices(task.device)
     teacher = Teacher.find(task.teacher, task.stage)
-    student, network = teacher.load(devices.device)
+    method, network = METHODS[task.method], teacher.load(devices.device)
+    student = teacher.begin(flow_map=method.matching is not None)
+    noising = teacher.begin() if task.preset.correction else None
     data, pictured, named = task.objects.open(teacher, devices.device)
     about = {"stage": task.stage, "data": named}
-    method = METHODS[task.method]
-    run = Distillation(student, network, data, method, task.preset, task.folder, devices, task.seed, about)
+    run = Distillation(student, network, data, method, task.preset, task.folder, devices, task.seed, about, noising)
+    sampling = student_sampling(method, task.preset)
     draw = pictures.drawer_of(teacher, devices.device)
     objects = [data.load([item], devices.device) for item in pictured]
 
     def picture(averaged: nn.Module, path: Path) -> None:
-        pictures.picture(path, objects, averaged, network, teacher.sampling, draw)
+        pictures.picture(path, objects, (network, teacher.sampling), (averaged, sampling), draw)
 
-    run.run(lambda words: say(f"{task.name}  {words}"), picture)
+    if not task.export_only:
+        run.run(lambda words: say(f"{task.name}  {words}"), picture)
+    elif not run.checkpoint_path.exists():
+        raise ValueError(f"{task.folder} has no checkpoint yet that could be exported")
     if task.export and devices.rank == 0:
-        export_student(run.averaged(), task.stage, teacher.model, task.export)
+        export_student(run.averaged(), task.stage, teacher.model, task.export, sampling)
         say(f"{task.name}  exported to {task.export}")
     run.close()
     devices.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import nn
@@ -10,6 +11,7 @@ from torch import nn
 from ...config import DESCRIPTIONS, Normalization, PipelineConfig, SamplerSettings
 from ...errors import CheckpointError
 from ...models.latent_flow import LatentFlow
+from ...models.layers import FlowNetwork
 from ...models.structure_flow import StructureFlow
 from ...weights.checkpoints import build_network, load_network
 from ...weights.folders import ModelFolder
@@ -70,8 +72,18 @@ class Teacher:
         description = own if own.is_file() else self.model.network(self.flow).description
         return build_network(description, self.kind, half=False)
 
-    def load(self, device: torch.device) -> tuple[nn.Module, nn.Module]:
-        """The student (fp32 on the CPU, to be trained) and the teacher (in the device's precision), both with the
-        teacher's weights. Raises CheckpointError."""
+    def load(self, device: torch.device) -> nn.Module:
+        """The teacher, in the device's precision. Raises CheckpointError, also if it is a flow map itself."""
         files = self.model.network(self.flow)
-        return load_network(files, self.kind, torch.device("cpu")), load_network(files, self.kind, device)
+        network = load_network(files, self.kind, device)
+        if cast(FlowNetwork, network).flow_map:
+            raise CheckpointError(f"{files.description} describes a flow map. A teacher must be a flow.")
+        return network
+
+    def begin(self, flow_map: bool = False) -> nn.Module:
+        """A network to be trained, fp32 on the CPU, with the teacher's weights. As a flow map it also gets a second
+        time and guidance, which change nothing yet. Raises CheckpointError."""
+        network = load_network(self.model.network(self.flow), self.kind, torch.device("cpu"))
+        if flow_map:
+            cast(FlowNetwork, network).become_flow_map()
+        return network

@@ -32,13 +32,15 @@ from torch import Tensor
 from ...config import Normalization
 from ...images.framing import images_to_tensor, object_box, prepare_image
 from ...models.image_encoder import ImageEncoder
-from .distill import Clean
+from .items import Clean
 from .methods import StageName
 
 Item = tuple[str, int]  # name, view
 
 STRUCTURE_SHAPE = (8, 16, 16, 16)
 CHANNELS, RESOLUTION = 8, 64
+#: The most voxels of an object in the published training.
+MAX_VOXELS = 32768
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Dataset:
     folder: Path
     stage: StageName
     aesthetic_score: float = 4.5
-    max_voxels: int = 32768
+    max_voxels: int = MAX_VOXELS
 
     @property
     def kind(self) -> str:

@@ -63,7 +63,7 @@ def test_a_fresh_flow_predicts_zero_and_learns() -> None:
 
 def test_wrong_arguments_are_named() -> None:
     with pytest.raises(ValueError, match="pe_mode"):
-        StructureFlow(4, 4, 24, 6, 4, num_blocks=1, num_heads=2, pe_mode="rope")
+        StructureFlow(4, 4, 24, 6, 4, num_blocks=1, num_heads=2, pe_mode="learned")
     with pytest.raises(ValueError, match="patch_size"):
         StructureFlow(5, 4, 24, 6, 4, num_blocks=1, num_heads=2, patch_size=2)
     with pytest.raises(ValueError, match="norm_type"):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
+from torch import nn
 
-from backend.models.image_encoder import ImageEncoder
-from backend.weights.checkpoints import NETWORKS
+from backend.config import DESCRIPTIONS
+from backend.models.image_encoder import ImageEncoder, RotaryImageEncoder
+from backend.weights.checkpoints import NETWORKS, build_network
 from backend.weights.dinov2_layout import sources
 from tests.backend.golden import ROOT, assert_keys_as_published, keymap
 
@@ -14,8 +18,33 @@ HUGGING_FACE = "hf_dinov2_with_registers_large"
 KEYMAPS = sorted(file.stem for file in (ROOT / "keymaps").glob("*.json") if file.stem != HUGGING_FACE)
 
 
+TRELLIS2 = sorted(file.stem for file in (ROOT / "keymaps" / "trellis2").glob("*_fp16.json"))
+TRELLIS2 += sorted(file.stem for file in (ROOT / "keymaps" / "trellis2").glob("*_bf16.json"))
+
+
 def test_every_network_has_a_keymap() -> None:
-    assert {NETWORKS[keymap(name)["model_class"]] for name in KEYMAPS} == set(NETWORKS.values())
+    second = {NETWORKS[keymap(f"trellis2/{name}")["model_class"]] for name in TRELLIS2}
+    first = {NETWORKS[keymap(name)["model_class"]] for name in KEYMAPS}
+    assert first | second | {RotaryImageEncoder} == set(NETWORKS.values())  # that one's are test_dinov3_layout's
+    assert len(TRELLIS2) == 6
+
+
+@pytest.mark.parametrize("name", TRELLIS2)
+def test_full_size_network_of_the_second_family(name: str) -> None:
+    """Every tensor of the published file has a place, and nothing else is wanted. The file has them all in one type."""
+    published = keymap(f"trellis2/{name}")
+    description = DESCRIPTIONS / "trellis2-4b" / "ckpts" / f"{name}.json"
+    stated = json.loads(description.read_text())
+    assert stated["name"] == published["config_class"]
+    assert stated["args"] == published["args"] | ({"dtype": "bfloat16"} if "flow" in name else {})
+    network = build_network(description, nn.Module, half=True)
+    found = {key: list(tensor.shape) for key, tensor in network.state_dict().items()}
+    assert found == {key: shape for key, (shape, _) in published["keys"].items()}
+    assert sum(parameter.numel() for parameter in network.parameters()) == published["total_parameter_count"]
+    assert list(network.buffers()) == []
+    inside = torch.bfloat16 if "flow" in name else torch.float16
+    assert {p.dtype for key, p in network.named_parameters() if key.startswith("blocks")} == {inside, torch.float32}
+    assert {p.dtype for key, p in network.named_parameters() if not key.startswith("blocks")} == {torch.float32}
 
 
 @pytest.mark.parametrize("name", KEYMAPS)

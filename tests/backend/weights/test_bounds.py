@@ -122,7 +122,7 @@ def test_what_is_published_is_within_the_bounds() -> None:
     from backend.config import DESCRIPTIONS
 
     files = [file for file in DESCRIPTIONS.rglob("*.json") if file.name != "pipeline.json"]
-    assert len(files) == 9
+    assert len(files) == 18
     for file in files:
         build_network(file, nn.Module, half=True)
 

@@ -137,6 +137,94 @@ def test_published_samplers_have_their_own_defaults(large: Path) -> None:
     assert sampler == SamplerSettings(steps=50, guidance=3.0, interval=(0.0, 1.0), rescale_t=1.0, sigma_min=1e-5)
 
 
+# --- the second family -----------------------------------------------------------------------------------------------
+
+
+def second_family(folder: Path, **changes: Any) -> Path:
+    """TRELLIS.2's pipeline.json, with the bundled description's models, and files of no content for them."""
+    values = json.loads((DESCRIPTIONS / "trellis2-4b" / "pipeline.json").read_text())
+    values["args"] |= changes
+    folder.mkdir(parents=True)
+    (folder / "pipeline.json").write_text(json.dumps(values))
+    for name in values["args"]["models"].values():
+        if name.startswith("ckpts/"):
+            touch(folder / f"{name}.json", folder / f"{name}.safetensors")
+    return folder
+
+
+def test_a_folder_says_which_family_it_is_of(large: Path, tmp_path: Path) -> None:
+    assert ModelFolder.read(large).config.family == "TRELLIS"
+    config = ModelFolder.read(second_family(tmp_path / "trellis2")).config
+    assert config.family == "TRELLIS.2"
+    assert config.materials is not None
+    assert config.materials.mode == "1024_cascade"
+    assert config.materials.fine_latent_flow == "ckpts/slat_flow_img2shape_dit_1_3B_1024_bf16"
+    assert config.structure_sampler == SamplerSettings(12, 6.5, (0.6, 1.0), 5.0, 1e-5, rescale=0.7)
+    assert config.latent_sampler == SamplerSettings(12, 6.5, (0.6, 1.0), 3.0, 1e-5, rescale=0.5)
+    assert config.materials.texture_sampler == SamplerSettings(12, 0.0, (0.6, 0.9), 3.0, 1e-5)
+    assert config.structure_normalization is None
+    assert len(config.latent_normalization.mean) == len(config.materials.texture_normalization.std) == 32
+
+
+def test_a_folder_may_lack_the_finer_flows(tmp_path: Path) -> None:
+    models = json.loads((DESCRIPTIONS / "trellis2-4b" / "pipeline.json").read_text())["args"]["models"]
+    coarse = {key: value for key, value in models.items() if "1024" not in key}
+    materials = ModelFolder.read(second_family(tmp_path / "trellis2", models=coarse)).config.materials
+    assert materials is not None
+    assert materials.fine_latent_flow is None
+    assert materials.fine_texture_flow is None
+
+
+def test_the_second_familys_encoder_is_found_beside_the_model(tmp_path: Path) -> None:
+    model = ModelFolder.read(second_family(tmp_path / "trellis2"))
+    with pytest.raises(CheckpointError, match="dinov3"):
+        model.network(model.config.image_encoder)
+    touch(tmp_path / "dinov3-vitl16" / "model.safetensors")
+    files = model.network(model.config.image_encoder)
+    assert files.weights == tmp_path / "dinov3-vitl16" / "model"
+    assert files.description.is_file()
+
+
+def test_the_structure_decoder_is_that_of_the_other_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = ModelFolder.read(second_family(tmp_path / "trellis2"))
+    name = model.config.structure_decoder
+    assert name == "microsoft/TRELLIS-image-large/ckpts/ss_dec_conv3d_16l8_fp16"
+    with pytest.raises(CheckpointError, match=r"ss_dec_conv3d_16l8_fp16\.safetensors is missing"):
+        model.network(name)
+    first = tmp_path / "installed" / "trellis-image-large"
+    touch(first / "ckpts/ss_dec_conv3d_16l8_fp16.json", first / "ckpts/ss_dec_conv3d_16l8_fp16.safetensors")
+    monkeypatch.setattr("backend.weights.folders.installed", lambda owner: first.parent / owner)
+    files = model.network(name)
+    assert files.weights == first / "ckpts/ss_dec_conv3d_16l8_fp16"
+    assert files.description.is_file()
+    own = tmp_path / "trellis2" / "ckpts" / "ss_dec_conv3d_16l8_fp16.safetensors"
+    touch(own)
+    assert model.network(name).weights.parent == own.parent
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"tex_slat_sampler": None}, "tex_slat_sampler"),
+        ({"image_cond_model": {"name": "DinoV3FeatureExtractor", "args": {}}}, "model_name"),
+        ({"default_pipeline_type": 512}, "default_pipeline_type"),
+        (
+            {
+                "shape_slat_sampler": {
+                    "name": "FlowEulerGuidanceIntervalSampler",
+                    "args": {"sigma_min": 1e-5},
+                    "params": {"guidance_strength": 7.5, "guidance_rescale": 2.0},
+                }
+            },
+            "guidance_rescale",
+        ),
+    ],
+)
+def test_what_the_second_familys_pipeline_lacks_is_named(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(CheckpointError, match=words):
+        ModelFolder.read(second_family(tmp_path / "trellis2", **changes))
+
+
 # --- overlays --------------------------------------------------------------------------------------------------------
 
 STUDENT_SAMPLER = {"name": "FlowEulerSampler", "args": {"sigma_min": 1e-5}, "params": {"steps": 2, "rescale_t": 1.0}}

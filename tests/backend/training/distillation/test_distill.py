@@ -14,14 +14,19 @@ from typing import Any
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from backend.config import DESCRIPTIONS, read_json
 from backend.errors import BackendError
 from backend.models.latent_flow import LatentFlow
 from backend.models.structure_flow import StructureFlow
-from backend.training.distillation.distill import AdaptiveClip, Clean, Devices, Distillation, DistillationLoss
-from backend.training.distillation.estimate import Estimate
-from backend.training.distillation.methods import DISTILL_PRESETS, METHODS, DistillPreset
+from backend.training.distillation.distill import AdaptiveClip, Devices, Distillation
+from backend.training.distillation.estimate import CARDS, Estimate, Hardware, fitted
+from backend.training.distillation.items import Clean, Draws
+from backend.training.distillation.loss import DistillationLoss
+from backend.training.distillation.methods import CHANGES, DISTILL_PRESETS, METHODS, DistillPreset, distill_preset
+from backend.training.loop import TrainingState
 
 ROOT = Path(__file__).resolve().parents[4]
 PRESET = replace(DISTILL_PRESETS["smoke"]["structure"], batch=4, steps=6, rate=1e-3)
@@ -37,10 +42,12 @@ STRUCTURE: dict[str, Any] = {"resolution": 4, "in_channels": 2, "out_channels": 
 LATENT: dict[str, Any] = {**STRUCTURE, "resolution": 8, "num_io_res_blocks": 1, "io_block_channels": [8]}
 
 
-def flow(kind: str) -> nn.Module:
-    """A tiny flow whose output layer is not zero."""
+def flow(kind: str, flow_map: bool = False) -> nn.Module:
+    """A tiny flow whose output layer is not zero; as a flow map its second time and guidance have an effect, too."""
     torch.manual_seed(1)
-    network: nn.Module = StructureFlow(**STRUCTURE) if kind == "dense" else LatentFlow(**LATENT)
+    network = StructureFlow(**STRUCTURE) if kind == "dense" else LatentFlow(**LATENT)
+    if flow_map:
+        network.become_flow_map()
     for p in network.parameters():
         nn.init.normal_(p, std=0.2)
     return network
@@ -85,8 +92,21 @@ class Sparse(Dense):
 SETS = {"dense": Dense, "sparse": Sparse}
 
 
-def distillation(folder: Path, kind: str, method: str = "vm-vd", preset: DistillPreset = PRESET) -> Distillation:
-    return Distillation(flow(kind), flow(kind), SETS[kind](), METHODS[method], preset, folder, Devices("cpu"))
+#: What is tried with every kind of samples: the methods, and Velocity Matching with the long-skip regulariser.
+TRIED: dict[str, tuple[str, dict[str, Any]]] = {
+    **{name: (name, CHANGES.get(name, {})) for name in METHODS},
+    "vm, long skip": ("vm", {"correction": 0.01}),
+}
+#: Those that need more than the first methods did: a second time, a second network.
+NEW = [name for name, (method, changes) in TRIED.items() if METHODS[method].matching or changes]
+
+
+def distillation(folder: Path, kind: str, tried: str = "vm-vd", preset: DistillPreset = PRESET) -> Distillation:
+    name, changes = TRIED[tried]
+    method, preset = METHODS[name], replace(preset, **changes)
+    student, teacher = flow(kind, flow_map=method.matching is not None), flow(kind)
+    noising = flow(kind) if preset.correction else None
+    return Distillation(student, teacher, SETS[kind](), method, preset, folder, Devices("cpu"), noising=noising)
 
 
 def gradients(run: Distillation) -> dict[str, Tensor]:
@@ -94,7 +114,7 @@ def gradients(run: Distillation) -> dict[str, Tensor]:
     seen: dict[str, Tensor] = {}
 
     def remember(parameters: Any) -> tuple[float, float]:
-        seen.update({n: p.grad.clone() for n, p in run.student.named_parameters() if p.grad is not None})
+        seen.update({n: p.grad.clone() for n, p in run.loss.named_parameters() if p.grad is not None})
         return 0.0, 0.0
 
     run.clip.clip = remember  # type: ignore[method-assign]  # the one call that sees the gradients
@@ -103,23 +123,28 @@ def gradients(run: Distillation) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("kind", SETS)
+@pytest.mark.parametrize("tried", ["vm-vd", "scm", *NEW])
 @pytest.mark.parametrize("change", [{"split": 2}, {"split": 4}, {"checkpoint_blocks": True}])
-def test_an_update_is_the_same_however_it_is_computed(tmp_path: Path, kind: str, change: dict[str, Any]) -> None:
+def test_an_update_is_the_same_however_it_is_computed(
+    tmp_path: Path, kind: str, tried: str, change: dict[str, Any]
+) -> None:
     late = replace(PRESET, distill_from=0.0)
-    whole = gradients(distillation(tmp_path / "whole", kind, preset=late))
-    parts = gradients(distillation(tmp_path / "parts", kind, preset=replace(late, **change)))
+    whole = gradients(distillation(tmp_path / "whole", kind, tried, late))
+    parts = gradients(distillation(tmp_path / "parts", kind, tried, replace(late, **change)))
     assert whole.keys() == parts.keys()
     assert sum(float(g.abs().sum()) for g in whole.values()) > 0
     for name, gradient in whole.items():
         torch.testing.assert_close(parts[name], gradient, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", SETS)
-def test_two_processes_give_the_gradients_of_one(tmp_path: Path, kind: str) -> None:
-    expected = gradients(distillation(tmp_path / "one", kind, preset=replace(PRESET, distill_from=0.0)))
+@pytest.mark.parametrize(
+    ("kind", "tried"), [("dense", "vm-vd"), ("sparse", "vm-vd"), *(("sparse", tried) for tried in NEW)]
+)
+def test_two_processes_give_the_gradients_of_one(tmp_path: Path, kind: str, tried: str) -> None:
+    expected = gradients(distillation(tmp_path / "one", kind, tried, replace(PRESET, distill_from=0.0)))
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", __file__]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    subprocess.run([*command, kind, str(tmp_path)], env=environment, check=True, timeout=240)
+    subprocess.run([*command, kind, tried, str(tmp_path)], env=environment, check=True, timeout=240)
     # A thread of the group that outlives the interpreter makes the process abort, now and then.
     assert not [rank for rank in (0, 1) if "gloo" in (tmp_path / f"threads {rank}").read_text()]
     found = torch.load(tmp_path / "gradients.pt", weights_only=True)
@@ -127,22 +152,41 @@ def test_two_processes_give_the_gradients_of_one(tmp_path: Path, kind: str) -> N
         torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("tried", TRIED)
 @pytest.mark.parametrize("kind", SETS)
-def test_every_method_learns_something(tmp_path: Path, kind: str, method: str) -> None:
-    found = gradients(distillation(tmp_path, kind, method, replace(PRESET, batch=2)))
+def test_every_method_learns_something(tmp_path: Path, kind: str, tried: str) -> None:
+    found = gradients(distillation(tmp_path, kind, tried, replace(PRESET, batch=2)))
     assert all(torch.isfinite(g).all() for g in found.values())
     assert any(float(g.abs().max()) > 0 for g in found.values())
 
 
-def test_a_stopped_run_goes_on_exactly(tmp_path: Path) -> None:
-    whole, first = distillation(tmp_path / "whole", "dense"), distillation(tmp_path / "parts", "dense")
+@pytest.mark.parametrize("kind", SETS)
+def test_what_is_free_of_data_never_looks_at_it(tmp_path: Path, kind: str) -> None:
+    """The latents are not numbers; with another method, neither is the loss."""
+    for name, free in (("data-free", True), ("vd", True), ("lagrangian", False)):
+        run = distillation(tmp_path / name, kind, name, replace(PRESET, distill_from=0.0))
+        load = run.data.load
+        run.data.load = lambda *given, load=load: nothing_known(load(*given))  # type: ignore[method-assign]
+        if free:
+            assert all(torch.isfinite(g).all() for g in gradients(run).values())
+        else:
+            with pytest.raises(FloatingPointError):
+                run.step()
+
+
+def nothing_known(clean: Clean) -> Clean:
+    return replace(clean, x_0=torch.full_like(clean.x_0, torch.nan))
+
+
+@pytest.mark.parametrize("tried", ["vm-vd", *NEW])
+def test_a_stopped_run_goes_on_exactly(tmp_path: Path, tried: str) -> None:
+    whole, first = distillation(tmp_path / "whole", "dense", tried), distillation(tmp_path / "parts", "dense", tried)
     whole.run(lambda words: None)
     for _ in range(3):
         first.step()
     first.save()
     first.close()
-    second = distillation(tmp_path / "parts", "dense")
+    second = distillation(tmp_path / "parts", "dense", tried)
     assert second.state.step == 3
     second.run(lambda words: None)
     for name, p in whole.state.parameters.items():
@@ -236,6 +280,34 @@ def test_an_overflow_in_half_precision_leaves_the_update_out(tmp_path: Path) -> 
     assert (run.state.step, run.state.updates) == (1, 0)
 
 
+@pytest.mark.parametrize("tried", ["vm-vd", "data-free"])
+def test_moments_in_the_hosts_memory_change_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tried: str
+) -> None:
+    monkeypatch.setattr(TrainingState, "CHUNK", 500)
+    here, there = (
+        distillation(tmp_path / name, "dense", tried, replace(PRESET, offload=name == "there"))
+        for name in ("here", "there")
+    )
+    assert (len(here.state.optimizers), len(there.state.optimizers) > 5) == (1, True)
+    for run in (here, there):
+        run.run(lambda words: None)
+    for name, p in here.state.parameters.items():
+        assert torch.equal(p, there.state.parameters[name])
+        assert torch.equal(here.state.ema[name], there.state.ema[name])
+    kept = [load_file(run.checkpoint_path) for run in (here, there)]
+    assert kept[0].keys() == kept[1].keys()
+    assert all(torch.equal(tensor, kept[1][name]) for name, tensor in kept[0].items())
+
+
+def test_what_does_not_go_together_is_refused(tmp_path: Path) -> None:
+    parts = flow("dense"), flow("dense"), Dense(), METHODS["vm"]
+    with pytest.raises(ValueError, match="needs a network of the noising velocity"):
+        Distillation(*parts, replace(PRESET, correction=0.01), tmp_path, Devices("cpu"))
+    with pytest.raises(ValueError, match="does not go with fp16"):
+        Distillation(*parts, replace(PRESET, offload=True, precision="fp16"), tmp_path, Devices("cpu"))
+
+
 @pytest.mark.parametrize(
     ("method", "derivative", "earliest"),
     [
@@ -245,13 +317,17 @@ def test_an_overflow_in_half_precision_leaves_the_update_out(tmp_path: Path) -> 
         ("cm", "continuous", 0.01),
         ("pcm", "continuous", 0.01),
         ("scm", "discrete", 0.0),
+        ("flow-map", "continuous", 0.0),
+        ("lagrangian", "discrete", 0.01),
+        ("data-free", "discrete", 0.01),
     ],
 )
 def test_times_begin_where_the_objective_allows(method: str, derivative: Any, earliest: float) -> None:
     preset = replace(PRESET, derivative=derivative, interval=0.01)
-    loss = DistillationLoss(flow("dense"), flow("dense"), METHODS[method], preset)
+    student = flow("dense", flow_map=METHODS[method].matching is not None)
+    loss = DistillationLoss(student, flow("dense"), METHODS[method], preset)
     clean, noise = Dense().load([1, 2], torch.device("cpu")), torch.randn(2, 2, 4, 4, 4)
-    _, shown = loss(clean, noise, noise, torch.tensor([-50.0, 50.0]), 0.0, 2)
+    _, shown = loss(clean, Draws(noise, noise, torch.tensor([-50.0, 50.0]), torch.full((2, 4), 0.9)), 0.0, 2)
     assert shown["t"].tolist() == pytest.approx([earliest + preset.sigma_min, 1.0], abs=1e-9)
 
 
@@ -268,7 +344,8 @@ def test_gradients_are_clipped_to_what_is_usual() -> None:
 
 @pytest.mark.parametrize("kind", SETS)
 def test_the_estimate_counts_what_is_there(kind: str) -> None:
-    student, devices = flow(kind).to("meta"), Devices("cpu")  # no weight is looked at
+    student = flow(kind).to("meta")  # no weight is looked at
+    devices = Hardware.here(Devices("cpu"), PRESET)
     small = Estimate.of(student, METHODS["vm"], PRESET, devices)
     large = Estimate.of(student, METHODS["vm-vd"], replace(PRESET, distill_from=0.0), devices)
     assert small.parameters == sum(p.numel() for p in student.parameters())
@@ -277,13 +354,41 @@ def test_the_estimate_counts_what_is_there(kind: str) -> None:
     assert small.tokens == (2**3 if kind == "dense" else 4 * 4**2)
     steps, derivatives = (Estimate.of(student, METHODS[name], PRESET, devices) for name in ("cm", "scm"))
     assert derivatives.operations > steps.operations == small.operations
+    corrected = Estimate.of(student, METHODS["vm"], replace(PRESET, correction=0.01), devices)
+    assert corrected.memory > small.memory + 20 * small.parameters  # of a second network
+    assert corrected.operations > 2 * small.operations
+    away = Estimate.of(student, METHODS["vm"], replace(PRESET, offload=True), devices)
+    assert away.memory == small.memory  # all of so small a network is brought back at once
+
+
+def test_a_plan_fits_its_cards() -> None:
+    with torch.device("meta"):
+        student = StructureFlow(
+            **read_json(DESCRIPTIONS / "trellis-image-large/ckpts/ss_flow_img_dit_L_16l8_fp16.json")["args"]
+        )
+    found = {}
+    for name in ("vm", "vm-vd", "flow-map", "data-free"):
+        for card in CARDS:
+            preset = distill_preset("paper", "structure", name)
+            plan = fitted(student, METHODS[name], preset, card)
+            assert plan is not None
+            assert Estimate.of(student, METHODS[name], plan, card).memory <= 0.85 * card.memory
+            finer = replace(plan, split=1, offload=False)
+            assert Estimate.of(student, METHODS[name], finer, card).memory > Estimate.of(
+                student, METHODS[name], plan, card
+            ).memory or finer == replace(plan, precision=finer.precision)
+            found[name, card.count, card.memory] = plan.offload
+    assert found["data-free", 1, 24e9]
+    assert not any(offload for (_, _, memory), offload in found.items() if memory == 80e9)
+    assert fitted(student, METHODS["vm"], preset, replace(CARDS[0], memory=4e9)) is None
 
 
 @pytest.mark.slow
-def test_a_killed_process_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("tried", ["vm-vd", *NEW])
+def test_a_killed_process_goes_on(tmp_path: Path, tried: str) -> None:
     """Kill a run at ten moments; it ends with the weights and the curve of one that was left alone."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, __file__, "run", str(tmp_path / "killed")]
+    command = [sys.executable, __file__, "run", tried, str(tmp_path / "killed")]
     torch.manual_seed(0)
     for delay in torch.rand(10) * 2:
         process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE)
@@ -302,14 +407,14 @@ def test_a_killed_process_goes_on(tmp_path: Path) -> None:
     assert len(curves[0].splitlines()) == 40
 
 
-def _in_a_process(kind: str, folder: Path) -> None:
+def _in_a_process(kind: str, tried: str, folder: Path) -> None:
     """What the tests above start."""
     if kind == "run":
-        run = distillation(folder, "dense", preset=replace(PRESET, steps=400))
+        run = distillation(folder, "dense", tried, replace(PRESET, steps=400))
         print("training", flush=True)
         run.run(lambda words: None, save_every=0.2)
         return
-    run = distillation(folder / "two", kind, preset=replace(PRESET, distill_from=0.0))
+    run = distillation(folder / "two", kind, tried, replace(PRESET, distill_from=0.0))
     found = gradients(run)
     if run.devices.rank == 0:
         torch.save(found, folder / "gradients.pt")
@@ -324,4 +429,4 @@ def _threads() -> list[str]:
 
 
 if __name__ == "__main__":
-    _in_a_process(sys.argv[1], Path(sys.argv[2]))
+    _in_a_process(sys.argv[1], sys.argv[2], Path(sys.argv[3]))

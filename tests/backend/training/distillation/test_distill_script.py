@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from backend.config import SamplerSettings
 from backend.sampling import time_steps
-from backend.training.distillation.distill import Clean
+from backend.training.distillation.items import Clean
 from backend.training.distillation.methods import DISTILL_PRESETS, METHODS, distill_preset
 from backend.training.distillation.pictures import sample
 from backend.training.export import STUDENT_SAMPLING
@@ -103,6 +104,14 @@ def test_options_take_the_place_of_the_preset(
         ("cm structure --derivative continuous", "--derivative has no effect on the method cm"),
         ("vd structure --guidance 1", "--guidance has no effect on the method vd"),
         ("vm structure --check-data", "--check-data needs --data"),
+        ("vm structure --export-only", "--export-only needs --export"),
+        ("vm structure --distill-guidance 1", "--distill-guidance has no effect on the method vm without --correction"),
+        ("flow-map structure --distill-from 0.5", "--distill-from has no effect on the method flow-map"),
+        ("flow-map structure --normalization rms", "--normalization has no effect on the method flow-map"),
+        ("vm structure --data-free .", "--data-free has no effect on the method vm: choose one of vd, data-free"),
+        ("data-free structure --data-free . --data .", "--data-free takes the place of --data"),
+        ("data-free structure --data-free . --structure mini", "--structure is for latents with --data-free"),
+        ("data-free latents --structure mini", "--structure is for latents with --data-free"),
     ],
 )
 def test_options_that_make_no_sense(
@@ -144,13 +153,64 @@ def test_a_device_that_is_not_there(
 def test_methods_are_compared_in_equal_time() -> None:
     structure = {name: distill_preset("mini", "structure", name).steps for name in METHODS}
     latents = {name: distill_preset("mini", "latents", name).steps for name in METHODS}
-    assert structure == {"vm": 486, "vd": 398, "vm-vd": 270, "cm": 486, "pcm": 486, "scm": 405}
-    assert latents == {"vm": 338, "vd": 276, "vm-vd": 200, "cm": 338, "pcm": 338, "scm": 281}
+    first = {"vm": 486, "vd": 398, "vm-vd": 270, "cm": 486, "pcm": 486, "scm": 405}
+    assert structure == {**first, "flow-map": 486, "lagrangian": 384, "data-free": 173}
+    first = {"vm": 338, "vd": 276, "vm-vd": 200, "cm": 338, "pcm": 338, "scm": 281}
+    assert latents == {**first, "flow-map": 311, "lagrangian": 257, "data-free": 104}
     assert distill_preset("paper", "latents", "vm") == DISTILL_PRESETS["paper"]["latents"]
+
+
+def test_velocity_distillation_alone_can_follow_an_unguided_teacher(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for stage in ("structure", "latents"):
+        for options, guidance in (([], 0.0), (["--distill-guidance", "1"], 1.0)):
+            assert run(monkeypatch, "vd", stage, "--dry-run", *options) == 0
+            assert plan(capsys.readouterr().out)["distill_guidance"] == guidance
+
+
+def test_new_methods_have_options_of_their_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = "vm structure --dry-run --correction 0.01 --distill-guidance 2 --offload --recompute"
+    assert run(monkeypatch, *command.split()) == 0
+    found = plan(capsys.readouterr().out)
+    names = ("correction", "distill_guidance", "offload", "checkpoint_blocks")
+    assert [found[name] for name in names] == [0.01, 2.0, True, True]
+    for name in ("flow-map", "lagrangian", "data-free"):
+        assert run(monkeypatch, name, "structure", "--dry-run", "--derivative", "continuous", "--guidance", "3") == 0
+        found = plan(capsys.readouterr().out)
+        assert (found["derivative"], found["match_guidance"], found["correction"]) == (
+            "continuous",
+            3.0,
+            1.0 if name == "data-free" else 0.0,
+        )
+
+
+def test_pictures_take_the_place_of_data(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    command = ["data-free", "structure", "--preset", "paper", "--data-free", str(tmp_path)]
+    assert run(monkeypatch, *command) == 1
+    assert f"{tmp_path} has no pictures" in capsys.readouterr().err
+    Image.new("RGBA", (32, 32)).save(tmp_path / "empty.png")
+    assert run(monkeypatch, *command, "--check-data") == 1
+    assert "empty.png shows no object" in capsys.readouterr().out
+    image = Image.new("RGBA", (32, 32))
+    image.paste((200, 100, 50, 255), (8, 8, 24, 24))
+    image.save(tmp_path / "empty.png")
+    assert run(monkeypatch, *command, "--check-data") == 0
+    assert run(monkeypatch, *command, "--dry-run") == 0
+    assert "missing data" not in capsys.readouterr().out
+    command[1] = "latents"
+    assert run(monkeypatch, *command, "--dry-run") == 0
+    assert "missing data: the latents of pictures need a structure student" in capsys.readouterr().out
 
 
 class Recorder(torch.nn.Module):
     """A flow that remembers its times and whether it had a condition."""
+
+    flow_map = False
 
     def __init__(self) -> None:
         super().__init__()

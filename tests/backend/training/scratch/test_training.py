@@ -8,13 +8,16 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from backend.errors import BackendError
+from backend.errors import BackendError, CheckpointError
 from backend.pipeline import Pipeline
+from backend.training.distillation.teacher import Teacher
 from backend.training.export import begin_with
 from backend.training.loop import Schedule, Trainer, TrainingState, ema_decay, learning_rate
 from backend.training.objects.data import SHARD, Objects
@@ -101,6 +104,9 @@ def test_a_student_of_it_is_distilled_and_exported(trained: Path, stage: str) ->
     plan = run(*command, "--dry-run")
     assert "M parameters" in plan.stdout, plan.stderr
     command += ["--folder", str(folder), "--export", str(student)]
+    early = run(*command, "--export-only")
+    assert early.returncode == 1
+    assert "no checkpoint yet" in early.stderr
     done = run(*command)
     assert done.returncode == 0, done.stderr
     assert [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()] == [2]
@@ -113,8 +119,49 @@ def test_a_student_of_it_is_distilled_and_exported(trained: Path, stage: str) ->
     sampler = loaded.config.structure_sampler if stage == "structure" else loaded.config.latent_sampler
     assert (sampler.steps, sampler.guidance) == (2, 0.0)
     assert loaded.config.image_encoder == teacher.config.image_encoder
+    weights = loaded.structure_flow.state_dict() if stage == "structure" else loaded.latent_flow.state_dict()
+    (student / "pipeline.json").unlink()
+    again = run(*command, "--export-only")
+    assert again.returncode == 0, again.stderr
+    exported = Pipeline.load(ModelFolder.read(student), torch.device("cpu"))
+    flow = exported.structure_flow if stage == "structure" else exported.latent_flow
+    assert all(torch.equal(value, weights[key]) for key, value in flow.state_dict().items())
     again = run(*command)
     assert again.returncode == 0, again.stderr  # it is at its end already
+
+
+def test_flow_maps_of_it_are_distilled_from_pictures(trained: Path, tmp_path: Path) -> None:
+    """Both flows, from a folder of pictures alone; the latents take the voxels of the structure student."""
+    pictures, student = tmp_path / "pictures", tmp_path / "student"
+    pictures.mkdir()
+    objects = Objects.load(trained / "data", range(1), ("image",))
+    for number, image in enumerate(objects.column["image"][:3, 0]):
+        draw_on_transparency(image).save(pictures / f"{number}.png")
+    command = ["--preset", "smoke", "--teacher", str(trained / "model"), "--data-free", str(pictures)]
+    command += ["--device", "cpu", "--threads", "1", "--export", str(student)]
+    early = run("distill", "data-free", "latents", *command, "--folder", str(tmp_path / "latents"))
+    assert early.returncode == 1
+    assert "need a structure student" in early.stderr
+    for stage in ("structure", "latents"):
+        done = run("distill", "data-free", stage, *command, "--folder", str(tmp_path / stage))
+        assert done.returncode == 0, done.stderr
+        config = json.loads((tmp_path / stage / "config.json").read_text())
+        assert config["data"].startswith("pictures, 3 pictures")
+        assert len(list((tmp_path / stage / "samples").glob("*.png"))) == 1
+    loaded = Pipeline.load(ModelFolder.read(student), torch.device("cpu"))
+    assert loaded.structure_flow.flow_map
+    assert loaded.latent_flow.flow_map
+    assert loaded.config.structure_sampler.guidance == 1.0
+    with pytest.raises(CheckpointError, match="A teacher must be a flow"):
+        Teacher.find(str(student), "structure").load(torch.device("cpu"))
+
+
+def draw_on_transparency(image: Tensor) -> Image.Image:
+    """A picture [H, W, 3] of an object on black, with alpha; some of it is opaque even if the object is black."""
+    pixels = image.numpy()
+    alpha = np.where(pixels.max(2) > 0, 255, 0).astype(np.uint8)
+    alpha[8:20, 8:20], alpha[0] = 255, 0
+    return Image.fromarray(np.dstack([pixels, alpha]))
 
 
 def test_data_is_complete_and_held_out_objects_are_the_last(trained: Path) -> None:
@@ -135,8 +182,9 @@ def test_mini_keeps_to_its_size() -> None:
     def size(module: nn.Module) -> int:
         return sum(p.numel() for p in module.parameters())
 
-    assert size(StructureFlow(**preset.networks["structure_flow"])) <= 4_000_000
-    assert size(LatentFlow(**preset.networks["latent_flow"])) <= 4_000_000
+    for flow_map in (False, True):  # its students have their size, too
+        assert size(StructureFlow(**preset.networks["structure_flow"], flow_map=flow_map)) <= 4_000_000
+        assert size(LatentFlow(**preset.networks["latent_flow"], flow_map=flow_map)) <= 4_000_000
     others = (
         size(StructureVAE(preset)) + size(LatentVAE(preset)) + size(ImageEncoder(**preset.networks["image_encoder"]))
     )
