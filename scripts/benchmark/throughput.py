@@ -58,7 +58,8 @@ def measure_queue() -> list[dict[str, Any]]:
             "ratio": statistics.median(ratios),
             "ratio_least": ratios[0],
             "ratio_most": ratios[-1],
-            "ratio_at_best": (made + finished) / max(made, finished / places),  # if neither took anything from the other
+            "ratio_at_best": (made + finished)
+            / max(made, finished / places),  # if neither took anything from the other
         },
     ]
 
