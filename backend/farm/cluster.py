@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import secrets
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,8 +47,10 @@ def connected(address: str | None, *, cpus: int | None, store_bytes: int | None)
 
     Raises BackendError if the cluster cannot be reached.
     """
-    os.environ |= {name: value for name, value in LOCAL.items() if address is None}
     if address is None:
+        os.environ |= LOCAL | {"RAY_AUTH_MODE": "token"}
+        # A token of this process alone: Ray would keep one in a file that others of this machine may read.
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         modules = [str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
         os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(modules))
     import ray
