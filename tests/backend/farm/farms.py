@@ -35,7 +35,9 @@ def environment(**more: str) -> dict[str, str]:
 
     # Ray and uv read what the other proxies are; nothing of this may leave the machine.
     kept = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
-    return kept | LOCAL | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | more
+    # By itself Ray makes workers so nice that they starve on a busy computer.
+    ours = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0"}
+    return kept | LOCAL | ours | more
 
 
 @dataclass
