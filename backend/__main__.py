@@ -1,5 +1,5 @@
-"""The command line, ``python -m backend COMMAND``: generate, cutout, serve, mcp, device, compile; models, download,
-verify, delete; fetch; check-goldens."""
+"""The command line, ``python -m backend COMMAND``: generate, cutout, farm, serve, mcp, device, compile; models,
+download, verify, delete; fetch; check-goldens."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 
 from . import protocol
 from .errors import describe
+from .farm.options import add_options as add_farm_options
 from .signals import end_as_interrupted
 from .store.catalog import PUBLISHED
 from .store.index import PYPI, TORCH
@@ -73,6 +74,10 @@ def _run(options: argparse.Namespace) -> int:
         from .serving.cutouts import cut_out_all
 
         return cut_out_all(options)
+    if options.command == "farm":
+        from .farm.command import run
+
+        return run(options)
     if options.command == "device":
         return device()
     if options.command == "compile":
@@ -228,6 +233,10 @@ def _parser() -> argparse.ArgumentParser:
     protocol.add_options(command, protocol.Door.COMMAND, only=("background",))
     command.add_argument("--point", help=POINT, **XY)
     command.add_argument("--traceback", action="store_true", help="show where an error comes from")
+    _add_models_folder(command)
+
+    command = commands.add_parser("farm", help="make thousands of objects on a Ray cluster, or on all of this machine")
+    add_farm_options(command)
     _add_models_folder(command)
 
     command = commands.add_parser("serve", help="answer requests on stdin with messages on stdout, as Blender uses it")

@@ -18,20 +18,20 @@ import hashlib
 import io
 import json
 import os
-import re
 import shutil
 import stat
 import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from ..backend import protocol
+from ..backend.batches import files_of_formats, objects, written_by_blender
 from ..backend.disk_errors import explain
 from ..backend.files import FULL, CutOff, picture_digest, remove_left_behind, written_together
 from ..backend.formats import TARGETS
@@ -41,9 +41,7 @@ from ..backend.whole import flaw, is_whole
 from .batch_formats import (
     add_format_options,
     chosen_formats,
-    files_of_formats,
     problem_with_formats,
-    written_by_blender,
 )
 from .batch_line import AHEAD, Line, Pace, say
 from .jobs.client import Backend, BackendUnavailable
@@ -58,10 +56,6 @@ PREVIEWS = "previews"  # a folder in it
 PREVIEW_SIZE = 512  # pixels
 MAX_NAMED = 10  # files that are passed over: more are counted
 
-
-#: Endings of file names that mark images as views of one object: ``mug_front.png``, ``mug_back.png``.
-VIEWS = ("front", "left", "right", "back", "top", "bottom")
-VIEW_NAME = re.compile(rf"(?P<object>.+)[_-](?P<view>{'|'.join(VIEWS)})", re.IGNORECASE)
 
 #: Starts a backend that writes its log to this file.
 Launch: TypeAlias = Callable[[Path], Backend]
@@ -253,23 +247,6 @@ def is_image(entry: Path) -> bool:
         return stat.S_ISREG(entry.stat().st_mode)
     except OSError:
         return True  # the backend says why
-
-
-def objects(images: Iterable[Path], views: bool) -> list[tuple[str, list[Path]]]:
-    """The names of the objects that images show, and their views, the front first."""
-    groups: dict[tuple[Path, str], dict[int, Path]] = {}
-    for image in images:
-        match = VIEW_NAME.fullmatch(image.stem) if views else None
-        view = VIEWS.index(match["view"].lower()) if match else 0
-        key = (image.parent, match["object"]) if match else (image, "")
-        if view in groups.setdefault(key, {}):  # a second front (mug_front.png, mug_front.jpg) is another object
-            key = (image, "")
-        groups.setdefault(key, {})[view] = image
-    found = []
-    for (_, name), by_view in groups.items():
-        paths = [by_view[view] for view in sorted(by_view)]
-        found.append((name if len(paths) > 1 else paths[0].stem, paths))
-    return found
 
 
 def plan(options: argparse.Namespace, earlier: Mapping[str, Asset] | None) -> list[Asset]:

@@ -1,11 +1,11 @@
-"""The formats of a batch: which are chosen, whether they can be written, and which files they are."""
+"""The formats of a batch: which are chosen, and whether they can be written."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 
-from ..backend.formats import FORMATS, LEVELS, TARGETS, TEXTURES, TILES, Offer, files_of, in_tiles, offered, parts_of
+from ..backend.batches import has_tiles, written_by_blender
+from ..backend.formats import TARGETS, Offer, offered
 
 #: What is written where nobody says.
 USUAL = ("glb", "blend")
@@ -35,7 +35,7 @@ def problem_with_formats(options: argparse.Namespace) -> str:
     if not set(options.formats) <= set(known):
         given = "" if options.target == "any" else f"--target {options.target} "
         return f"{given}--format {options.format}: choose from {', '.join(known)}"
-    tiles = options.udim and all(_has_tiles(name, options) or name == "blend" for name in options.formats)
+    tiles = options.udim and all(has_tiles(name, options) or name == "blend" for name in options.formats)
     if options.texture_size > target.most_pixels * (2 if tiles else 1):
         return f"--texture-size {options.texture_size}: {target.title} takes at most {target.most_pixels}"
     if any(written_by_blender(name) for name in options.formats):
@@ -43,28 +43,3 @@ def problem_with_formats(options: argparse.Namespace) -> str:
 
         return next((f"--format {name}: {wrong}" for name in options.formats if (wrong := obstacle(name))), "")
     return ""
-
-
-def written_by_blender(name: str) -> bool:
-    """Whether a format is written by one of Blender's exporters."""
-    return FORMATS[name].by_blender and name != "blend"
-
-
-def _has_tiles(name: str, options: argparse.Namespace) -> bool:
-    """Whether the textures of a format are UDIM tiles: the backend writes them whole."""
-    return options.udim and written_by_blender(name) and FORMATS[name].tiles
-
-
-def files_of_formats(options: argparse.Namespace, which: Callable[[str], bool] = lambda name: True) -> dict[str, str]:
-    """The endings of an asset's files, by kind, in those of the chosen formats for which ``which`` holds."""
-    packed = options.ambient_occlusion or options.roughness == "estimated"
-    has = {"texture": True, "normal_map": options.normal_map, "occlusion": packed}
-    images = tuple(kind for kind in TEXTURES if has[kind])
-    found: dict[str, str] = {}
-    for name in filter(which, options.formats):
-        target, levels = TARGETS[options.target], LEVELS if options.lods else ()
-        tiles = dict.fromkeys(images, TILES) if _has_tiles(name, options) else {}
-        found |= in_tiles(files_of(name, images, target), tiles) | parts_of(
-            name, Offer.BATCH, levels, options.collision, target
-        )
-    return found

@@ -3,6 +3,8 @@
     blender -b --python scripts/batch.py -- IMAGES_OR_FOLDERS... --out DIR [options]
     python scripts/batch.py IMAGES_OR_FOLDERS... --out DIR [options]        (with pip's bpy)
 
+With ``--made`` alone it writes what only Blender writes of objects that a farm made, see ``blender_addon.batch_made``.
+
 ``blender_addon.batch`` explains the options. With the extension installed, ``blender --command espalier`` does the
 same.
 """
@@ -44,9 +46,12 @@ def main() -> int:
     """Run a batch on the checkout's backend: with this Python, or inside Blender with the one that the add-on uses."""
     load_checkout()
     from espalier.backend import protocol
-    from espalier.blender_addon import batch
+    from espalier.blender_addon import batch, batch_made
     from espalier.blender_addon.jobs.client import Backend
     from espalier.blender_addon.server import models, process
+
+    if own_arguments() == ["--made"]:
+        return batch_made.serve()
 
     def backend() -> models.BackendAt:
         chosen = "" if in_blender() or process.PYTHON_VARIABLE in os.environ else sys.executable

@@ -9,6 +9,7 @@
     python -m scripts.bench --stage explore                  candidates of the bundled model: the first, and eight
     python -m scripts.bench --stage live                     from a change to its preview, with the bundled model
     python -m scripts.bench --stage queue                    objects a minute, one by one and overlapped
+    python -m scripts.bench --stage farm                     the same beside a farm, and on one and two machines
 
 It needs torch and numpy, and no network. Without fast-simplification and scipy the last stages are left out. ``finish``
 also needs xatlas, to compare with it.
@@ -40,7 +41,7 @@ from backend.config import PRETRAINED
 from backend.errors import BackendError
 from backend.serving.device import choose_device, device_title
 from backend.store.catalog import find_model
-from scripts.benchmark import extraction, interactive, meter, start, throughput
+from scripts.benchmark import extraction, farming, interactive, meter, start, throughput
 from scripts.benchmark.networks import LARGE
 from scripts.benchmark.results import Results, cpu_title, current_commit, in_words, machine, table
 from scripts.benchmark.stages import FINISHING, GROUPS, Case, Setup, Stages
@@ -55,6 +56,7 @@ ALONE: dict[str, tuple[int, ...]] = {
     "explore": (),
     "live": (),
     "queue": (),
+    "farm": (),
 }
 #: Those of them that ask a backend process, and are measured at once.
 SERVED = {
@@ -62,6 +64,7 @@ SERVED = {
     "explore": interactive.measure_explore,
     "live": interactive.measure_live,
     "queue": throughput.measure_queue,
+    "farm": farming.measure_farm,
 }
 #: Occupied voxels and steps, by preset and device. A model's own number of steps is measured with guidance.
 VOXELS = {

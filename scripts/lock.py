@@ -7,6 +7,8 @@
 ``requirements-torch-*-*.lock``    the same with other builds for Linux and Windows, which PyPI does not have
 ``requirements-torch.json``        the files of torch's locks and their sizes: the extension is built from it
 ``requirements-mcp.lock``          what the extra mcp needs besides: the tool server for assistants
+``requirements-farm.lock``         what the extra farm needs besides: Ray, for many machines
+``requirements-farm-dev.lock``     an imitation of S3, for the farm's tests, and what it needs besides
 ``requirements-gpu-dev.lock``      Triton, to test the GPU's kernels without a GPU
 ``requirements-bpy-*.lock``        other versions of pip's bpy, and what the add-on's tests need as well
 
@@ -102,6 +104,11 @@ def lock_everything(uv: list[str], work: Path) -> None:
     write("requirements-backend.lock", backend)
     with_tools = export(uv, work, "--prune", "torch", "--no-dev", "--extra", "mcp")
     write("requirements-mcp.lock", {name: lines for name, lines in with_tools.items() if name not in backend})
+    with_farm = export(uv, work, "--prune", "torch", "--no-dev", "--extra", "farm")
+    write("requirements-farm.lock", {name: lines for name, lines in with_farm.items() if name not in backend})
+    farm_tests = export(uv, work, "--only-group", "farm-dev")
+    there = {*without_torch, *with_farm}
+    write("requirements-farm-dev.lock", {name: lines for name, lines in farm_tests.items() if name not in there})
     write("requirements-gpu-dev.lock", export(uv, work, "--only-group", "gpu-dev"))
     write("requirements-torch.lock", only_torch)
     write("requirements-torch-cpu.lock", cpu)

@@ -38,6 +38,7 @@ WITHOUT_BLENDER = ("blender_addon.jobs", "blender_addon.server")
 SHARED = (
     "backend.protocol",
     "backend.files",
+    "backend.batches",
     "backend.disk_errors",
     "backend.names",
     "backend.whole",
@@ -65,6 +66,7 @@ LAYERS = (
     ("backend.__main__",),
     ("backend.goldens", "backend.evaluation"),
     ("backend.training",),
+    ("backend.farm",),
     ("backend.serving",),
     ("backend.retexture",),
     ("backend.pipeline",),
@@ -92,6 +94,7 @@ LAYERS = (
         "backend.settings",
         "backend.image_facts",
         "backend.files",
+        "backend.batches",
         "backend.typed_json",
         "backend.memory",
         "backend.kept",
@@ -138,6 +141,7 @@ MESH = (
 )
 ADDON = (
     ("blender_addon.ui", "blender_addon.command"),
+    ("blender_addon.batch_made",),
     ("blender_addon.batch", "blender_addon.batch_formats", "blender_addon.batch_line", "blender_addon.api"),
     ("blender_addon.request",),
     ("blender_addon.pump",),

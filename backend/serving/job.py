@@ -55,13 +55,15 @@ def begin(
     models: WarmModels,
     *,
     on_progress: OnProgress,
-    on_preview: OnPreview,
+    on_preview: OnPreview | None,
     check: Check,
     kept: Kept | None = None,
+    images: list[Image.Image] | None = None,
     durable: bool = False,
 ) -> Begun:
     """Run a request as far as it needs the model. ``check()`` is called often, and ends the job by raising. ``kept``
-    has cut-outs of images.
+    has cut-outs of images; ``images`` are those of the request, if they were cut out before. Without ``on_preview`` no
+    preview is written.
 
     With ``durable`` the asset is on the disk before its files get their names.
 
@@ -72,7 +74,7 @@ def begin(
     place = place_of(request)
     on_progress("load", 0, 1)
     # Images come first: a bad one is reported before seconds are spent on loading a model.
-    images = load_images(request, settings, check, kept)
+    images = load_images(request, settings, check, kept) if images is None else images
     notes = [image.info["note"] for image in images]
     mesh = load_mesh(Path(request.mesh)) if request.mesh else None
     shape = shape_of(request)
@@ -82,7 +84,8 @@ def begin(
     check()
 
     def preview(raw: AnyRawMesh) -> None:
-        on_preview(write_raw(place, raw))
+        if on_preview is not None:
+            on_preview(write_raw(place, raw))
         timings["preview"] = time.perf_counter() - started
 
     guide = shape.guide(pipeline.latent_flow.resolution)

@@ -20,15 +20,15 @@ class WarmModels:
     """The model that stays warm between jobs. Asking for another one releases it first, with what it has made.
 
     Threads may share it. ``verify`` compares the SHA-256 of downloaded weights with the recorded one whenever a model
-    is loaded.
+    is loaded. ``kept_bytes`` of what the model has made stay in main memory.
     """
 
-    def __init__(self, device: torch.device, *, verify: bool = False) -> None:
+    def __init__(self, device: torch.device, *, verify: bool = False, kept_bytes: int = KEPT_BYTES) -> None:
         self.device = device
         self._verify = verify
         self._loaded: Pipeline | None = None
         self._key: tuple[object, ...] = ()  # what was loaded, and how
-        self.kept = Kept(KEPT_BYTES)
+        self.kept = Kept(kept_bytes)
         self._alone = threading.RLock()
 
     def get(self, name: str, *, low_memory: bool = False) -> Pipeline:
