@@ -27,7 +27,7 @@ PROGRESS = 0.9  # nor if the last one has left more than this share
 TURN = 0.3  # the least cosine between a face's normal before and after a contraction
 #: How much staying in the middle of a patch counts, beside staying in the planes of its faces; and the same for pairs,
 #: which have the last word: a corner must not be drawn in.
-WEAK, WEAKER = 1e-3, 1e-6
+WEAK, WEAKER = 1e-3, 1e-5
 FREE = (4, 3)  # so many neighbours in no patch yet are enough for a patch, once there is no vertex with only such
 STRIP, PATCHES = 16_384, 2_048  # faces and patches that one thread looks at in a row
 

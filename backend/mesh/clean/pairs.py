@@ -1,9 +1,9 @@
 """The last part of simplifying a large mesh: contract pairs of neighbours, many at a time.
 
 It is the collapse of edges by quadric error (Garland and Heckbert 1997) in rounds. Two neighbours are a pair if neither
-has another neighbour whose joining costs less, so the pairs of a round do not touch the same vertex, and threads can
-look for them. Of these the cheapest are contracted, like the patches of ``cluster``, and what costs more waits for
-later rounds, when there may be something better.
+has another neighbour whose joining costs less, so that the pairs of a round share no vertex, and threads can look for
+them. Those that are in no pair then choose once more among themselves. Of all pairs the cheapest are contracted, like
+the patches of ``cluster``, and what costs more waits for later rounds, when there may be something better.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from ..base.compiled import compiled, in_strips, inlined
 from ..base.vectors import dot, minus, vector
 from .cluster import WEAKER, Contraction, Rings, contraction_of, lowest, mixed
 
-ROUND = 0.78  # a round leaves at least this share of the faces
+ROUND = 0.7  # a round leaves at least this share of the faces
 PROGRESS = 0.2  # no other round is worth its time if less than this share of what should go has gone
 SHORT = 1e-7  # how much the length of an edge counts, beside the distance from the planes of the faces
+CHOICES = 2  # so many times those that are in no pair yet choose among themselves
 STRIP = 4_096  # vertices that one thread looks at in a row
 
 
@@ -37,10 +38,12 @@ def paired(mesh: Contraction, target: int) -> Contraction:
 def _pairs_of(mesh: Contraction) -> tuple[np.ndarray, int]:
     """[V] int32: the pair that each vertex is in, or a number of its own; and how many numbers there are."""
     rings, count = mesh.rings, len(mesh.vertices)
-    costs, best = np.empty(len(rings.nexts)), np.empty(count, np.int32)
+    costs, best, mate = np.empty(len(rings.nexts)), np.empty(count, np.int32), np.full(count, -1, np.int32)
     in_strips(partial(_fill_costs, mesh.vertices, mesh.quadrics, rings, costs), count, STRIP)
-    in_strips(partial(_choose, rings, costs, best), count, STRIP)
-    of, pairs = _numbered_pairs(best)
+    for _ in range(CHOICES):
+        in_strips(partial(_choose, rings, costs, mate, best), count, STRIP)
+        _join(best, mate)
+    of, pairs = _numbered_pairs(mate)
     return of, pairs
 
 
@@ -74,13 +77,15 @@ def _fill_costs(
 
 
 @compiled
-def _choose(rings: Rings, costs: np.ndarray, best: np.ndarray, first: int, last: int) -> None:
-    """For some vertices the neighbour that it costs least to join; -1 if there is none."""
+def _choose(rings: Rings, costs: np.ndarray, mate: np.ndarray, best: np.ndarray, first: int, last: int) -> None:
+    """For some vertices the neighbour without a mate that it costs least to join; -1 if there is none."""
     begins, nexts = rings.begins, rings.nexts
     for vertex in range(first, last):
         found, least = -1, np.inf
-        for i in range(begins[vertex], begins[vertex + 1]):
+        for i in range(begins[vertex], begins[vertex + 1] if mate[vertex] < 0 else 0):
             other, cost = nexts[i], costs[i]
+            if mate[other] >= 0:
+                continue
             if other < vertex:  # the costs are there
                 for j in range(begins[other], begins[other + 1]):
                     if nexts[j] == vertex:
@@ -92,12 +97,19 @@ def _choose(rings: Rings, costs: np.ndarray, best: np.ndarray, first: int, last:
 
 
 @compiled
-def _numbered_pairs(best: np.ndarray) -> tuple[np.ndarray, int]:
-    of, count = np.empty(len(best), np.int32), 0
+def _join(best: np.ndarray, mate: np.ndarray) -> None:
+    """Make mates of the vertices that have chosen each other."""
     for vertex in range(len(best)):
-        other = best[vertex]
-        if 0 <= other < vertex and best[other] == vertex:
-            of[vertex] = of[other]
+        if best[vertex] >= 0 and best[best[vertex]] == vertex:
+            mate[vertex] = best[vertex]
+
+
+@compiled
+def _numbered_pairs(mate: np.ndarray) -> tuple[np.ndarray, int]:
+    of, count = np.empty(len(mate), np.int32), 0
+    for vertex in range(len(mate)):
+        if 0 <= mate[vertex] < vertex:
+            of[vertex] = of[mate[vertex]]
         else:
             of[vertex] = count
             count += 1

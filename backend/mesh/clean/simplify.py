@@ -9,7 +9,7 @@ faces as on small ones.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -97,9 +97,10 @@ def simplified(
         faces, only those that are at fault are changed.
     """
     if max_error is None and len(faces) > max(LARGE, MANY * target):
-        made = _made(*_clustered(vertices, faces, target), check, False)
-        if made.sound and ENOUGH * target <= len(made.faces) <= target:
-            return made
+        for fewer in _clustered(vertices, faces, target):
+            made = _made(*fewer, check, False)
+            if made.sound and ENOUGH * target <= len(made.faces) <= target:
+                return made
     coarse = _to(vertices, faces, target, max_error)
     made = _made(*coarse, check, len(coarse[1]) == len(faces))
     bound = max(target, len(coarse[1])) if max_error is not None else target
@@ -161,9 +162,12 @@ def _to(vertices: np.ndarray, faces: np.ndarray, target: int, max_error: float |
     return finest
 
 
-def _clustered(vertices: np.ndarray, faces: np.ndarray, target: int) -> tuple[np.ndarray, np.ndarray]:
-    made = paired(clustered(vertices, faces, LEFT * target), target)
-    return _collapse(made.vertices, made.faces, target)  # the few that are left
+def _clustered(vertices: np.ndarray, faces: np.ndarray, target: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """A large mesh with ``target`` faces, in two ways: what the first leaves now and then cannot be mended."""
+    fewer = clustered(vertices, faces, LEFT * target)
+    last = paired(fewer, target)
+    yield _collapse(last.vertices, last.faces, target)  # the few that are left
+    yield _collapse(fewer.vertices, fewer.faces, target)
 
 
 def _collapse(vertices: np.ndarray, faces: np.ndarray, target: int) -> tuple[np.ndarray, np.ndarray]:
