@@ -20,15 +20,13 @@ from torch import Tensor, nn
 
 from .config import PipelineConfig, SamplerSettings
 from .errors import GenerationError, SettingsError
+from .generated import Generated, finished
 from .guard import StructureReport, inspect, note_on, outline
 from .guide import agreement_around, box_mask, grid_of
 from .kept import Kept, image_digest, in_main_memory
 from .material_stages import decode_materials, material_mesh
 from .mesh import AnyRawMesh, MaterialMesh, RawMesh
 from .mesh.extract.seal import seal_voxels
-from .mesh.finish import FinishedMesh, note_on_surface
-from .mesh.paint.paint import note_on_views
-from .mesh.paint.roughness import note_on_roughness
 from .models.dual_grid_vae import DualGridDecoder
 from .models.gaussians import Gaussians
 from .models.image_encoder import DinoEncoder
@@ -52,7 +50,6 @@ from .stages import (
     decoding_error,
     encode,
     encode_structure,
-    finish_mesh,
     latent_noise,
     prepare,
     require_turns,
@@ -78,18 +75,6 @@ ENCODER_HINT = (
     "For TRELLIS and its students, download the structure encoder (119 MB) from the preferences, or with: "
     "python -m backend download trellis-structure-encoder. A guide with a shape strength of 1 needs none."
 )
-
-
-@dataclass(frozen=True)
-class Generated:
-    """A finished object, what it was made from, the seconds that each stage took, and counts of voxels, faces etc."""
-
-    mesh: FinishedMesh
-    raw: AnyRawMesh
-    gaussians: Gaussians | None
-    timings: dict[str, float]
-    counts: dict[str, int]
-    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -206,7 +191,7 @@ class Pipeline:
         clock = Clock(self.device, on_progress, check)
         made = self.reconstruct(images, settings, clock, on_preview, guide=guide, edits=edits, kept=kept)
         guided = guide is not None and settings.shape_strength > 0
-        return partial(_finished, made, images, settings, clock.without_device(), guided=guided)
+        return partial(finished, made, images, settings, clock.without_device(), guided=guided)
 
     def reconstruct(
         self,
@@ -506,19 +491,6 @@ class Pipeline:
         network = self.gaussian_decoder.network
         with interruptible([network], clock.check), self.gaussian_decoder.filled():
             return decode_gaussians(network, latents)
-
-
-def _finished(
-    made: Reconstruction, images: Sequence[Image.Image], settings: Settings, clock: Clock, *, guided: bool
-) -> Generated:
-    with clock.stage("finish"):
-        mesh = finish_mesh(made.raw, made.gaussians, images, settings, clock.check)
-    counts = {"images": len(images), "voxels": made.voxels, "raw_faces": len(made.raw.faces)} | mesh.counts
-    wanted = settings.faces if settings.max_error is None else None
-    notes = [made.note, note_on_views(mesh.views, guided=guided), note_on_surface(mesh, wanted, settings.quads)]
-    if settings.roughness == "estimated":
-        notes.append(note_on_roughness(mesh.roughness))
-    return Generated(mesh, made.raw, made.gaussians, clock.seconds, counts, " ".join(filter(None, notes)))
 
 
 def _coords(grid: np.ndarray) -> Tensor:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import GenerationError, SettingsError
+from .generated import Generated
 from .kept import Kept
 from .mesh import AnyRawMesh, MeshError
 from .mesh.bake.bake import Source, bake
@@ -22,7 +23,7 @@ from .mesh.given import GivenMesh, GivenMeshError, read_mesh
 from .mesh.paint.paint import Painter, note_on_views
 from .mesh.sound.inspect import inspect
 from .mesh.voxelize import surface_voxels
-from .pipeline import Generated, Pipeline, Reconstruction
+from .pipeline import Pipeline, Reconstruction
 from .progress import Check, Clock, OnProgress
 from .protocol import Settings
 from .stages import pictures_for

@@ -72,6 +72,7 @@ LAYERS = (
     ("backend.pipeline",),
     (
         "backend.cascade",
+        "backend.generated",
         "backend.guard",
         "backend.guide",
         "backend.material_stages",

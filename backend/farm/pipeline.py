@@ -70,7 +70,7 @@ def require_model(work: Work, plan: Plan) -> None:
         work.enter()
         try:
             require(work.settings["model"], work.model, fetch=work.fetch)
-        except Exception as error:
+        except Exception as error:  # whatever it is, it is said with the machine's name
             return describe(error)
         return None
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import pickle
+import pickle  # between Ray's own workers only: Ray does the same; nothing from outside is read with it
 import tempfile
 import time
 from argparse import Namespace

@@ -124,7 +124,7 @@ class DinoEncoder(MixedPrecisionNetwork):
 
         DINOv2 calls them "x_prenorm". Raises ValueError if H or W is no multiple of ``patch_size``.
         """
-        raise NotImplementedError
+        raise NotImplementedError  # each of the two encoders has its own
 
     def patches(self, images: Tensor) -> tuple[Tensor, int, int]:
         """Patch features [B, P, C] of images [B, 3, H, W], the number of rows and that of columns. Raises as above."""

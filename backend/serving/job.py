@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING, Any
 from .. import protocol, retexture
 from ..errors import SettingsError
 from ..formats import TEXTURES
+from ..generated import Generated
 from ..guide import Guide, edits_of
 from ..images.files import load_image
 from ..kept import Kept
 from ..mesh import AnyRawMesh
 from ..mesh.given import GivenMesh
 from ..mesh.paint.paint import View
-from ..pipeline import Generated, Pipeline
+from ..pipeline import Pipeline
 from ..protocol import Settings
 from ..retexture import load_mesh
 from .cutouts import is_point

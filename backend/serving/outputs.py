@@ -21,6 +21,7 @@ from ..asset_facts import standing
 from ..certificate import Certificate
 from ..files import picture_digest, write_whole, written_together, written_whole
 from ..formats import CONVEX_ONLY, FORMATS, LEVELS, TEXTURES, TILES, UDIM, Offer, in_tiles, of_tile, offered, parts_of
+from ..generated import Generated
 from ..mesh import AnyRawMesh, Mesh, printing
 from ..mesh.export import (
     hulls_obj_text,
@@ -36,7 +37,6 @@ from ..mesh.finish import FinishedMesh
 from ..mesh.lods import Lod
 from ..mesh.portrait import draw_portrait
 from ..names import asset_name, key, longest_in, numbered, seen_from
-from ..pipeline import Generated
 from ..portrait_facts import PORTRAIT
 from ..print_facts import PrintCheck
 from ..protocol import ImageCamera, Settings

@@ -17,11 +17,12 @@ from PIL import Image
 from torch import Tensor
 
 from backend.errors import CheckpointError, GenerationError, JobCancelled, SettingsError
+from backend.generated import Generated
 from backend.material_stages import material_mesh
 from backend.mesh import MaterialMesh, Mesh
 from backend.mesh.finish import FinishedMesh, clean, finish
 from backend.mesh.given import GivenMesh
-from backend.pipeline import Generated, Pipeline
+from backend.pipeline import Pipeline
 from backend.protocol import Settings
 from backend.retexture import retexture
 from backend.serving.outputs import Place, write_asset

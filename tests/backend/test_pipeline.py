@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from backend.config import SamplerSettings
 from backend.errors import CheckpointError, GenerationError, JobCancelled, SettingsError
+from backend.generated import Generated
 from backend.mesh import AnyRawMesh
-from backend.pipeline import Generated, Pipeline
+from backend.pipeline import Pipeline
 from backend.progress import interruptible
 from backend.protocol import InvalidSetting, Settings
 from backend.stages import decode_structure, sample_structure, structure_noise

@@ -17,7 +17,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ..base.compiled import compiled, in_strips, inlined, together
-from ..base.vectors import Vector, corners_of, cross, dot, minus, vector
+from ..base.quadrics import value_at, way_to_least, weakness
+from ..base.vectors import Vector, corners_of, cross, dot, minus, plus, vector
 
 #: A round leaves at least this share of the faces. A patch has about nine vertices: if all had to be contracted, none
 #: of those that cost much could stay.
@@ -307,29 +308,10 @@ def lowest(q: np.ndarray, middle: Vector, reach: float, share: float) -> tuple[f
 
     share: ``WEAK`` or ``WEAKER``.
     """
-    weak = share * (q[0] + q[3] + q[5]) / 3 + 1e-30
-    a, b, c, d, e, f = q[0] + weak, q[1], q[2], q[3] + weak, q[4], q[5] + weak
-    # In coordinates from the middle m: (A + weak) p = -(A m + b).
-    x, y, z = middle
-    gx = -(q[0] * x + q[1] * y + q[2] * z + q[6])
-    gy = -(q[1] * x + q[3] * y + q[4] * z + q[7])
-    gz = -(q[2] * x + q[4] * y + q[5] * z + q[8])
-    i, j, k = d * f - e * e, c * e - b * f, b * e - c * d
-    det = a * i + b * j + c * k
-    if det > 0:
-        dx = (i * gx + j * gy + k * gz) / det
-        dy = (j * gx + (a * f - c * c) * gy + (b * c - a * e) * gz) / det
-        dz = (k * gx + (b * c - a * e) * gy + (a * d - b * b) * gz) / det
-        far = dx * dx + dy * dy + dz * dz
-        share = np.sqrt(reach / far) if far > reach else 1.0
-        x, y, z = x + share * dx, y + share * dy, z + share * dz
-    cost = (
-        x * (q[0] * x + 2 * (q[1] * y + q[2] * z + q[6]))
-        + y * (q[3] * y + 2 * (q[4] * z + q[7]))
-        + z * (q[5] * z + 2 * q[8])
-        + q[9]
-    )
-    return max(cost, 0.0), (x, y, z)
+    way = way_to_least(q, middle, weakness(q, share))
+    far = dot(way, way)
+    place = plus(middle, np.sqrt(reach / far) if far > reach else 1.0, way)
+    return value_at(q, place), place
 
 
 def _costly(sizes: np.ndarray, costs: np.ndarray, surplus: int) -> np.ndarray:

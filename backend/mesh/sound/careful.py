@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ..base.compiled import compiled
+from ..base.quadrics import value_at, way_to_least, weakness
 from ..base.vectors import corners_of, cross, dot, minus, vector
 from .links import MOST, Links, collapse, compact, linked, star
 
@@ -117,32 +118,14 @@ def _best(links: Links, quadrics: np.ndarray, start: int, end: int) -> tuple[flo
     mx = 0.5 * (np.float64(links.points[start, 0]) + np.float64(links.points[end, 0]))
     my = 0.5 * (np.float64(links.points[start, 1]) + np.float64(links.points[end, 1]))
     mz = 0.5 * (np.float64(links.points[start, 2]) + np.float64(links.points[end, 2]))
-    weak = WEAK * (q[0] + q[3] + q[5]) / 3 + 1e-30
-    a, b, c, d, e, f = q[0] + weak, q[1], q[2], q[3] + weak, q[4], q[5] + weak
-    # In coordinates from the middle: (A + weak) p = -(A m + b).
-    gx = -(q[0] * mx + q[1] * my + q[2] * mz + q[6])
-    gy = -(q[1] * mx + q[3] * my + q[4] * mz + q[7])
-    gz = -(q[2] * mx + q[4] * my + q[5] * mz + q[8])
-    i, j, k = d * f - e * e, c * e - b * f, b * e - c * d
-    det = a * i + b * j + c * k
-    if det > 0:
-        x = (i * gx + j * gy + k * gz) / det
-        y = (j * gx + (a * f - c * c) * gy + (b * c - a * e) * gz) / det
-        z = (k * gx + (b * c - a * e) * gy + (a * d - b * b) * gz) / det
-    else:
-        x = y = z = np.float64(0.0)
+    weak = weakness(q, WEAK)
+    x, y, z = way_to_least(q, (mx, my, mz), weak)
     edge = minus(vector(links.points, start), vector(links.points, end))
     along = dot(edge, edge)
     if x * x + y * y + z * z > along:  # far off: faces nearly in one plane, or at a line
         x = y = z = np.float64(0.0)
     x, y, z = mx + x, my + y, mz + z
-    cost = (
-        x * (q[0] * x + 2 * (q[1] * y + q[2] * z + q[6]))
-        + y * (q[3] * y + 2 * (q[4] * z + q[7]))
-        + z * (q[5] * z + 2 * q[8])
-        + q[9]
-    )
-    return max(cost, 0.0) + weak * along, x, y, z
+    return value_at(q, (x, y, z)) + weak * along, x, y, z
 
 
 @compiled

@@ -17,9 +17,9 @@ from espalier.backend import protocol
 from espalier.blender_addon.scene.made import HULL, LEVEL, besides
 from espalier.blender_addon.scene.mesh_import import create_object
 
+from backend.generated import Generated
 from backend.mesh import Mesh, RawMesh
 from backend.mesh.finish import finish
-from backend.pipeline import Generated
 from backend.protocol import Settings
 from backend.serving.outputs import Place, write_asset
 

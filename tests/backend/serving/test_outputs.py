@@ -21,10 +21,10 @@ from PIL import Image
 
 from backend import protocol
 from backend.asset_facts import ROUGHNESS
+from backend.generated import Generated
 from backend.mesh.extract.flexicubes import extract_mesh
 from backend.mesh.finish import finish
 from backend.models.gaussians import Gaussians
-from backend.pipeline import Generated
 from backend.protocol import Settings
 from backend.serving.outputs import ENDINGS, TILE_ENDINGS, Place, check_print, write_asset, write_notes
 from tests.backend.shells import chair, features_of

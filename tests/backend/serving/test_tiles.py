@@ -13,9 +13,9 @@ from espalier.blender_addon.scene.mesh_import import create_object
 from PIL import Image
 
 from backend import protocol
+from backend.generated import Generated
 from backend.mesh.extract.flexicubes import extract_mesh
 from backend.mesh.finish import finish
-from backend.pipeline import Generated
 from backend.protocol import Settings
 from backend.serving.outputs import TILE_ENDINGS, Place, write_asset
 from tests.backend.shells import chair, features_of
