@@ -94,6 +94,7 @@ def paint(
         hint = "Try another seed, or an image of a similar object."
         raise GenerationError(error.code, f"There is no surface to take colors from: {error}.", hint) from error
     source = Source(drop_bad_faces(surface))
+    source.begin()
     check()
     target, told = mesh.unwrapped(settings.texture_size)
     check()

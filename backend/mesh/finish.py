@@ -16,6 +16,7 @@ from . import AnyRawMesh, MaterialMesh, Mesh, MeshError, RawMesh, Surface
 from .bake.bake import Source, bake
 from .bake.gaussian_color import GaussianColors
 from .base.compiled import together
+from .base.rings import rings_around
 from .clean.cleanup import check_mesh, drop_bad_faces, drop_dust, drop_scraps, keep_outer_faces, select_faces
 from .clean.cluster import clustered
 from .clean.holes import LEAK, close_holes
@@ -150,6 +151,7 @@ def finish(
         other = without_inner_shells(raw)
         if (found := simplest(other))[0].sound:
             source, (simple, paired) = Source(other), found
+    source.begin()
     clock.stop("simplify")
     unwrapped = unwrap(simple.vertices, simple.faces, texture_size, paired, udim)
     clock.stop("unwrap")
@@ -206,7 +208,8 @@ def _simple(surface: Mesh, faces: int, quads: bool, check: Callable[[], None]) -
             made = remeshed(fine.vertices, fine.faces, faces, check)
             if made.sound:
                 return Simplified(made.vertices, made.faces, sound=True), made.quads
-    return simplified(surface.vertices, surface.faces, faces, check=check), 0
+    known = partial(rings_around, surface)
+    return simplified(surface.vertices, surface.faces, faces, check=check, rings=known), 0
 
 
 def _within(surface: Mesh, max_error: float, quads: bool, check: Callable[[], None]) -> tuple[Simplified, int]:

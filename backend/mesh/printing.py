@@ -155,8 +155,8 @@ def _leave(tree: Tree, origin: Vector, way: Vector) -> float:
             left += 2
             continue
         first = (node - half) * LEAF
-        for rank in range(first, min(first + LEAF, len(tree.order))):
-            a, b, c = corners_of(tree.vertices, tree.faces, tree.order[rank])
+        for face in range(first, min(first + LEAF, len(tree.faces))):
+            a, b, c = corners_of(tree.vertices, tree.faces, face)
             far, across = _meets(origin, way, a, minus(b, a), minus(c, a))
             if far < nearest:
                 nearest, cosine = far, across

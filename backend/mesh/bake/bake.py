@@ -6,9 +6,9 @@ Each texel is a point of the simplified mesh; it is projected onto the raw surfa
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -49,17 +49,23 @@ class Textures:
 class Source:
     """A raw surface to bake from.
 
-    Its tables for finding points are built in background threads from the beginning, so that the mesh can be simplified
-    and unwrapped at the same time.
+    Its normals are computed in a background thread from the beginning, while the mesh is simplified, and the tables for
+    finding points from ``begin`` on: unwrapping, which follows, leaves more time to other threads than simplifying.
     """
 
     def __init__(self, mesh: Mesh) -> None:
         self.mesh = mesh
         self.faces = np.ascontiguousarray(mesh.faces, dtype=np.int64)
-        threads = ThreadPoolExecutor(2)
-        self._projector = threads.submit(Projector, mesh)
-        self._normals = threads.submit(vertex_normals, mesh.vertices, self.faces)
-        threads.shutdown(wait=False)
+        self._threads = ThreadPoolExecutor(2)
+        self._normals = self._threads.submit(vertex_normals, mesh.vertices, self.faces)
+
+    @cached_property
+    def _projector(self) -> Future[Projector]:
+        return self._threads.submit(Projector, self.mesh)
+
+    def begin(self) -> None:
+        """Begin to build the tables for finding points."""
+        _ = self._projector
 
     @property
     def projector(self) -> Projector:
@@ -96,13 +102,13 @@ def bake(
         gaussians: take the colours from these.
         retouch: changes the colours inside the charts, and may say how rough they are.
     """
-    raw, faces = source.mesh, source.faces
+    raw = source.mesh
     (cover, gutter), frame = together(
         partial(_cover_and_gutter, mesh, texture_size),
         partial(tangent_space, mesh.vertices, mesh.faces, mesh.uvs),
     )
     same = np.array_equal(mesh.vertices, raw.vertices) and np.array_equal(mesh.faces, raw.faces)
-    raw_cover = cover if same else projected(mesh, cover, source.projector)
+    raw_cover, faces = (cover, source.faces) if same else projected(mesh, cover, source.projector)
     normals = source.normals
     on_mesh, on_raw = (cover.face, cover.weights), (raw_cover.face, raw_cover.weights, faces)
 
@@ -114,7 +120,7 @@ def bake(
         return gutter.fill(image)
 
     if gaussians is not None:
-        color = painted(_paint_gaussians, gaussians, cover, raw_cover, raw, normals, blank=GREY)
+        color = painted(_paint_gaussians, gaussians, cover, raw_cover, raw.vertices, faces, normals, blank=GREY)
     else:
         colors = np.full(raw.vertices.shape, np.divide(GREY, 255)) if raw.colors is None else raw.colors
         color = painted(_paint, *on_raw, colors.clip(0, 1).astype(np.float32), blank=GREY)
@@ -149,14 +155,17 @@ def covered(mesh: Unwrapped, size: int) -> Cover:
     return cover
 
 
-def projected(mesh: Unwrapped, cover: Cover, projector: Projector) -> Cover:
-    """Project the texels of a mesh onto the raw surface: the cover with the raw surface's faces."""
+def projected(mesh: Unwrapped, cover: Cover, projector: Projector) -> tuple[Cover, np.ndarray]:
+    """Project the texels of a mesh onto the raw surface: the cover with the raw surface's faces, and these [F, 3].
+
+    The faces are in an order of their own, see ``Tree``.
+    """
     raw_cover = Cover.nothing(len(cover.face))
     vertices, faces = np.ascontiguousarray(mesh.vertices, np.float32), np.ascontiguousarray(mesh.faces, np.int64)
     chart = np.ascontiguousarray(mesh.chart, np.int64)
     on_mesh = cover.face, cover.weights, faces, vertices, chart
     in_strips(partial(_project, projector.tree, *on_mesh, raw_cover.face, raw_cover.weights), len(cover.face), STRIP)
-    return raw_cover
+    return raw_cover, projector.tree.faces
 
 
 @compiled
@@ -267,7 +276,8 @@ def _paint_gaussians(
     gaussians: GaussianColors,
     cover: Cover,
     raw_cover: Cover,
-    raw: Mesh,
+    vertices: np.ndarray,
+    faces: np.ndarray,
     normals: np.ndarray,
     image: np.ndarray,
     first: int,
@@ -278,7 +288,7 @@ def _paint_gaussians(
     texels = np.flatnonzero(face >= 0)
     s, t = raw_cover.weights[first:last].reshape(-1, 2)[texels].T
     on_raw = Projection(raw_cover.face[first:last].reshape(-1)[texels], np.stack([1 - s - t, s, t], axis=1))
-    points, looks = (on_raw.interpolate(raw.faces, values) for values in (raw.vertices, normals))
+    points, looks = (on_raw.interpolate(faces, values) for values in (vertices, normals))
     colors = gaussians.at(points, looks, _runs(texels, face[texels], len(cover.face)))
     image[first:last].reshape(-1, 3)[texels] = (colors.clip(0, 1) * 255 + 0.5).astype(np.uint8)
 

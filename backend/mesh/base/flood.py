@@ -7,11 +7,12 @@ side of the shell, which would then be kept. So pockets are found first: spaces 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
 from .bits import count_of, filled, grown, packed, runs_of, shrunk, unpacked
-from .compiled import compiled
+from .compiled import compiled, together
 from .topology import connected
 
 RADII = (1, 2)  # in cells: passages up to twice as wide are leaks
@@ -37,8 +38,9 @@ def margin_of(radii: Sequence[int] = RADII) -> int:
 def flooded(free: np.ndarray, radii: Sequence[int] = RADII, core: int = CORE) -> np.ndarray:
     """``flood`` for bits [X, Y, W] (see ``bits``) with a margin of ``margin_of(radii)``."""
     outside = _reached(free)
-    for radius in radii:
-        _close_pockets(outside, radius, core)
+    wide, closed = together(*[partial(_wide, outside, radius) for radius in radii]), False
+    for radius, spaces in zip(radii, wide, strict=True):
+        closed |= _close_pockets(outside, radius, core, _wide(outside, radius) if closed else spaces)
     return outside
 
 
@@ -68,20 +70,32 @@ def _reached(free: np.ndarray) -> np.ndarray:
     return np.asarray(filled(*free.shape, runs[region == 0]))
 
 
-def _close_pockets(outside: np.ndarray, radius: int, smallest: int) -> None:
-    """Remove from ``outside``, in place, the pockets behind passages up to twice this radius wide.
-
-    smallest: how many cells of a pocket must be farther than the radius from all walls.
-    """
+def _wide(outside: np.ndarray, radius: int) -> tuple[np.ndarray, np.ndarray]:
+    """The ``_regions`` of the cells that are farther than a radius from all walls."""
     core = outside
     for _ in range(radius):
         core = shrunk(core)
-    runs, region = _regions(core)
+    return _regions(core)
+
+
+def _close_pockets(outside: np.ndarray, radius: int, smallest: int, wide: tuple[np.ndarray, np.ndarray]) -> bool:
+    """Remove from ``outside``, in place, the pockets behind passages up to twice this radius wide.
+
+    Args:
+        outside: bits [X, Y, W].
+        radius: in cells.
+        smallest: how many cells of a pocket must be farther than the radius from all walls.
+        wide: what ``_wide`` gives for these.
+
+    Returns:
+        Whether there were any.
+    """
+    runs, region = wide
     sizes = np.bincount(region, runs[:, 3] - runs[:, 2])
     found = np.flatnonzero(sizes >= smallest)[1:]  # without the outside, which is the first region
     if not len(found):
-        return
-    reached = filled(*core.shape, runs[region == 0])
+        return False
+    reached, closed = filled(*outside.shape, runs[region == 0]), False
     for _ in range(radius):
         reached = grown(reached) & outside
     growth = 2 * radius + 1  # back to the walls, and into the passages
@@ -97,6 +111,8 @@ def _close_pockets(outside: np.ndarray, radius: int, smallest: int) -> None:
         border = grown(pocket) & ~pocket
         if count_of(border & outside[box]) <= OPEN * count_of(border):
             outside[box] &= ~pocket
+            closed = True
+    return closed
 
 
 def _regions(bits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

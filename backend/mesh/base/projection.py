@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import Mesh
 from .compiled import compiled, inlined, together
+from .rings import FEW, Rings, rings_around
 from .triangle import TINY, closest
 from .vectors import Vector, corners_of, cross, dot, minus, plus, unit, vector
 
@@ -37,18 +38,17 @@ class Projection:
 class Tree(NamedTuple):
     """A mesh of F faces with the tables to find its closest points.
 
-    The faces are sorted along a space-filling curve (Morton 1966) and cut into leaves of ``LEAF``. The L leaves, a
-    power of two, are the last rows of a binary tree of bounding boxes, in which node i has the children 2 i and 2 i +
-    1.
+    The faces are sorted along a space-filling curve (Morton 1966), so that those that are near each other are near in
+    memory, and cut into leaves of ``LEAF``. The L leaves, a power of two, are the last rows of a binary tree of
+    bounding boxes, in which node i has the children 2 i and 2 i + 1.
     """
 
     vertices: np.ndarray  # [V, 3] float32
-    faces: np.ndarray  # [F, 3] int64
+    faces: np.ndarray  # [F, 3] int64, sorted; so are the fields below, and the faces that are found
     across: np.ndarray  # [F, 3] int32: the face across the edge from corner k to the next; -1 if there is none
     prisms: np.ndarray  # [4 F, 3] float32: for each face its first corner, two vectors whose products with e are
     # s and t, see ``triangle``, and its unit normal
-    order: np.ndarray  # [F] int32: the sorted faces
-    ranks: np.ndarray  # [F] int32: the index of each face among them
+    order: np.ndarray  # [F] int32: the number of each face in the mesh
     boxes: np.ndarray  # [2 L, 6] float32: low and high corners; node 1 is the root
     edge: float  # mean length of the edges
 
@@ -59,12 +59,14 @@ class Projector:
     def __init__(self, mesh: Mesh) -> None:
         vertices = np.ascontiguousarray(mesh.vertices, dtype=np.float32)
         faces = np.ascontiguousarray(mesh.faces, dtype=np.int64)
+        order = along_curve(vertices, faces)
+        ordered = faces.take(order, axis=0)
         across, prisms, boxes = together(
-            partial(_across, faces, len(vertices)),
-            partial(_prisms, vertices, faces),
-            partial(sorted_boxes, vertices, faces),
+            partial(_across, faces, order, rings_around(mesh)),
+            partial(_prisms, vertices, ordered),
+            partial(boxes_of, vertices, ordered),
         )
-        self.tree = Tree(vertices, faces, across, prisms, *boxes)
+        self.tree = Tree(vertices, ordered, across, prisms, order, *boxes)
 
     def project(self, points: np.ndarray, normals: np.ndarray) -> Projection:
         """The closest points of the mesh to ``points`` [P, 3] with normals [P, 3] (of any length).
@@ -73,7 +75,8 @@ class Projector:
         near, so that points on both sides of a thin wall find their own side.
         """
         points, normals = (np.ascontiguousarray(given, dtype=np.float32) for given in (points, normals))
-        return Projection(*_search_all(self.tree, points, normals))
+        found, weights = _search_all(self.tree, points, normals)
+        return Projection(self.tree.order.take(found), weights)
 
 
 @inlined
@@ -117,13 +120,13 @@ def search(tree: Tree, begin: int, point: Vector, normal: Vector) -> tuple[int, 
     The search begins with the leaf of the face ``begin``, if it is not -1; if that is near, most of the tree is
     skipped.
     """
-    vertices, faces, boxes, order = tree.vertices, tree.faces, tree.boxes, tree.order
+    vertices, faces, boxes = tree.vertices, tree.faces, tree.boxes
     best, nearest, limit = (0, 1.0, 0.0), np.inf, np.inf  # among the faces that are not turned away
     other, least = best, np.inf  # among all
     half = len(boxes) // 2
     nodes, away = np.empty(DEEP, dtype=np.int64), np.empty(DEEP)  # the nodes left to visit, and their distances
     nodes[0], away[0] = 1, 0.0
-    nodes[1], away[1] = half + tree.ranks[begin] // LEAF, 0.0
+    nodes[1], away[1] = half + begin // LEAF, 0.0
     left = 1 if begin < 0 else 2
     while left:
         left -= 1
@@ -139,8 +142,7 @@ def search(tree: Tree, begin: int, point: Vector, normal: Vector) -> tuple[int, 
             left += 2
             continue
         first = (node - half) * LEAF
-        for rank in range(first, min(first + LEAF, len(order))):
-            face = order[rank]
+        for face in range(first, min(first + LEAF, len(faces))):
             a, b, c = corners_of(vertices, faces, face)
             e, u, v = minus(point, a), minus(b, a), minus(c, a)
             s, t = closest(dot(u, u), dot(u, v), dot(v, v), dot(u, e), dot(v, e))
@@ -194,36 +196,37 @@ def _prisms(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
 
 
 @compiled
-def _across(faces: np.ndarray, vertices: int) -> np.ndarray:
-    """The field of that name of a ``Tree``. An edge's opposite is found among the edges that begin at its end."""
-    begins = np.zeros(vertices + 1, dtype=np.int32)
+def _across(faces: np.ndarray, order: np.ndarray, rings: Rings) -> np.ndarray:
+    """The field of that name of a ``Tree`` of a mesh's faces [F, 3], which are sorted by ``order`` [F].
+
+    An edge's opposite is looked for around its end, unless there are very many faces.
+    """
+    begins, nexts, around = rings.begins, rings.nexts, rings.around
+    ranks, across = np.empty(len(order), dtype=np.int32), np.full(faces.shape, -1, dtype=np.int32)
+    for rank in range(len(order)):
+        ranks[order[rank]] = rank
     for face in range(len(faces)):
-        for corner in range(3):
-            begins[faces[face, corner] + 1] += 1
-    for vertex in range(vertices):
-        begins[vertex + 1] += begins[vertex]
-    ends, owner = np.empty((2, 3 * len(faces)), dtype=np.int32)
-    filled = begins.copy()
-    for face in range(len(faces)):
-        for corner in range(3):
-            slot = filled[faces[face, corner]]
-            ends[slot], owner[slot] = faces[face, (corner + 1) % 3], face
-            filled[faces[face, corner]] += 1
-    across = np.full(faces.shape, -1, dtype=np.int32)
-    for face in range(len(faces)):
+        own = across[ranks[face]]
         for corner in range(3):
             start, end = faces[face, corner], faces[face, (corner + 1) % 3]
-            for slot in range(begins[end], begins[end + 1]):
-                if ends[slot] == start:
-                    across[face, corner] = owner[slot]
-                    break
+            others = begins[end + 1] - begins[end]
+            if others <= FEW or others <= begins[start + 1] - begins[start]:
+                for i in range(begins[end], begins[end + 1]):
+                    if nexts[i] == start:
+                        own[corner] = ranks[around[i]]
+                        break
+            else:
+                for i in range(begins[start], begins[start + 1]):
+                    other = around[i]
+                    if faces[other, 0] + faces[other, 1] + faces[other, 2] - start - nexts[i] == end:
+                        own[corner] = ranks[other]
+                        break
     return across
 
 
 @compiled
-def sorted_boxes(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
-    """The last four fields of a ``Tree`` of vertices [V, 3] float32 and faces [F, 3] int64."""
-    order = _along_curve(vertices, faces)
+def boxes_of(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, float]:
+    """The last two fields of a ``Tree`` of vertices [V, 3] float32 and sorted faces [F, 3] int64."""
     half = 1
     while half * LEAF < len(faces):
         half *= 2
@@ -231,11 +234,9 @@ def sorted_boxes(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, n
     for node in range(2 * half):
         for axis in range(3):
             boxes[node, axis], boxes[node, 3 + axis] = np.inf, -np.inf
-    ranks = np.empty(len(faces), dtype=np.int32)
     squares = 0.0
-    for rank in range(len(faces)):
-        node, face = half + rank // LEAF, order[rank]
-        ranks[face] = rank
+    for face in range(len(faces)):
+        node = half + face // LEAF
         for axis in range(3):
             a, b, c = vertices[faces[face, 0], axis], vertices[faces[face, 1], axis], vertices[faces[face, 2], axis]
             boxes[node, axis] = min(boxes[node, axis], a, b, c)
@@ -245,11 +246,11 @@ def sorted_boxes(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, n
         for axis in range(3):
             boxes[node, axis] = min(boxes[2 * node, axis], boxes[2 * node + 1, axis])
             boxes[node, 3 + axis] = max(boxes[2 * node, 3 + axis], boxes[2 * node + 1, 3 + axis])
-    return order, ranks, boxes, np.sqrt(squares / max(len(faces), 1))
+    return boxes, np.sqrt(squares / max(len(faces), 1))
 
 
 @compiled
-def _along_curve(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+def along_curve(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """[F] int32: the faces sorted along the curve, by the cells of their centroids.
 
     The cells are about as fine as the faces of a surface.

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple, TypeVar, cast
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from .. import Mesh, MeshError, Surface
 from ..base.bits import ALL, NONE, ONE, WORD
-from ..base.compiled import compiled, together
+from ..base.compiled import compiled, in_strips, together
 from ..base.flood import flooded, margin_of
-from ..base.topology import components, open_edges, repeated
+from ..base.rings import FEW, Rings, once, rings_around
+from ..base.topology import components, open_edges
 from ..base.vectors import corners_of, cross, dot, minus
 
 DUST = 1e-3  # components with less than this share of the total area are dropped
 
 SCRAP = 2e-2  # those below this share of the largest one's area stay only if they are closed and near a larger one
 GAP = 0.05  # how near, relative to the longest side of the mesh's bounding box
+STRIP = 65_536  # faces that one thread looks at in a row
 
 AnyMesh = TypeVar("AnyMesh", bound=Mesh)
 
@@ -35,7 +36,9 @@ class Outside(NamedTuple):
 
     def at(self, corners: np.ndarray) -> np.ndarray:
         """[N] bool: which corners [N], by their numbers (see ``RawMesh``), are outside."""
-        return np.asarray(_looked_up(corners, *self))
+        found = np.empty(len(corners), np.bool_)
+        in_strips(partial(_look_up, corners, *self, found), len(corners), STRIP)
+        return found
 
 
 def reachable_corners(inside_corners: np.ndarray, resolution: int) -> Outside:
@@ -83,10 +86,19 @@ def _around(corners: np.ndarray, side: int, left: int, front: int, right: int, b
 
 
 @compiled
-def _looked_up(corners: np.ndarray, bits: np.ndarray, low: tuple[int, int], side: int, margin: int) -> np.ndarray:
-    found = np.empty(len(corners), np.bool_)
+def _look_up(
+    corners: np.ndarray,
+    bits: np.ndarray,
+    low: tuple[int, int],
+    side: int,
+    margin: int,
+    found: np.ndarray,
+    begin: int,
+    end: int,
+) -> None:
+    """Fill in which of some corners are outside. Divides as ``_box`` does."""
     first, x, y = -side, 0, 0
-    for i in range(len(corners)):
+    for i in range(begin, end):
         corner = corners[i]
         if corner < first or corner >= first + side:
             row = corner // side
@@ -95,7 +107,6 @@ def _looked_up(corners: np.ndarray, bits: np.ndarray, low: tuple[int, int], side
         z = corner - first + margin
         inside = 0 <= x < bits.shape[0] and 0 <= y < bits.shape[1]
         found[i] = not inside or bits[x, y, z >> 6] >> np.uint64(z & 63) & ONE != NONE
-    return found
 
 
 def keep_outer_faces(surface: Surface) -> Surface:
@@ -116,21 +127,6 @@ def keep_outer_faces(surface: Surface) -> Surface:
     outer = select_faces(surface, outside.at(surface.face_corners))
     look_at(outer)
     return drop_dust(outer)
-
-
-AnyFound = TypeVar("AnyFound")
-
-
-def once(look: Callable[[Mesh], AnyFound]) -> Callable[[Mesh], AnyFound]:
-    """Decorator: look at a mesh only once. What was found is kept with it: most steps find nothing to change."""
-
-    def found(mesh: Mesh) -> AnyFound:
-        kept = vars(mesh)
-        if look.__name__ not in kept:
-            kept[look.__name__] = look(mesh)
-        return cast(AnyFound, kept[look.__name__])
-
-    return found
 
 
 class Pieces(NamedTuple):
@@ -156,20 +152,20 @@ def pieces_of(mesh: Mesh) -> Pieces:
 @once
 def border_of(mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:
     """The ``open_edges`` of a mesh."""
-    return open_edges(mesh.faces)
+    return open_edges(mesh.faces if rings_around(mesh).balance.any() else mesh.faces[:0])
 
 
 @once
 def good_faces(mesh: Mesh) -> np.ndarray:
     """[F] bool: which faces have an area and are the first with their corners in their cyclic order."""
-    again = _repeated(np.ascontiguousarray(mesh.faces, dtype=np.int64), len(mesh.vertices))
+    again = _repeated(np.ascontiguousarray(mesh.faces, dtype=np.int64), rings_around(mesh))
     return np.asarray((areas_of(mesh) > 0) & ~again)
 
 
 def look_at(mesh: Mesh) -> None:
     """Find out, side by side, what the steps of cleaning want to know of a mesh."""
-    areas_of(mesh)
-    together(partial(pieces_of, mesh), partial(good_faces, mesh), partial(border_of, mesh))
+    together(partial(rings_around, mesh), partial(pieces_of, mesh))
+    together(partial(good_faces, mesh), partial(border_of, mesh))
 
 
 def drop_dust(mesh: AnyMesh) -> AnyMesh:
@@ -293,15 +289,25 @@ def _areas(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
 
 
 @compiled
-def _repeated(faces: np.ndarray, count: int) -> np.ndarray:
+def _repeated(faces: np.ndarray, rings: Rings) -> np.ndarray:
     """[F] bool: whether an earlier face has the same corners, all different, in the same cyclic order.
 
-    count: the number of vertices.
+    Each face looks around its corner with the lowest number, unless very many faces share that.
     """
-    turned = np.empty((3, len(faces)), np.int64)  # the lowest corner first
+    again, begins = np.zeros(len(faces), np.bool_), rings.begins
     for face in range(len(faces)):
-        a, b, c = faces[face, 0], faces[face, 1], faces[face, 2]
-        first = 0 if a <= b and a <= c else 1 if b <= c else 2
+        corner, fewest = 0, len(rings.nexts)
         for k in range(3):
-            turned[k, face] = faces[face, (first + k) % 3]
-    return repeated(turned, count)
+            shared = max(begins[faces[face, k] + 1] - begins[faces[face, k]], FEW)
+            if shared < fewest or (shared == fewest and faces[face, k] < faces[face, corner]):
+                corner, fewest = k, shared
+        vertex, second, third = faces[face, corner], faces[face, (corner + 1) % 3], faces[face, (corner + 2) % 3]
+        for i in range(begins[vertex], begins[vertex + 1]):
+            other = rings.around[i]
+            if other == face:
+                break
+            last = faces[other, 0] + faces[other, 1] + faces[other, 2] - vertex - second
+            if rings.nexts[i] == second and last == third:
+                again[face] = True
+                break
+    return again

@@ -16,8 +16,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..base.compiled import compiled, in_strips, inlined, together
+from ..base.compiled import compiled, in_strips
 from ..base.quadrics import value_at, way_to_least, weakness
+from ..base.rings import Rings, rings_of
 from ..base.vectors import Vector, corners_of, cross, dot, minus, plus, vector
 
 #: A round leaves at least this share of the faces. A patch has about nine vertices: if all had to be contracted, none
@@ -31,15 +32,6 @@ TURN = 0.3  # the least cosine between a face's normal before and after a contra
 WEAK, WEAKER = 1e-3, 1e-5
 FREE = (4, 3)  # so many neighbours in no patch yet are enough for a patch, once there is no vertex with only such
 STRIP, PATCHES = 16_384, 2_048  # faces and patches that one thread looks at in a row
-
-
-class Rings(NamedTuple):
-    """The corners of faces, vertex by vertex: those of vertex v are ``begins[v]`` to ``begins[v + 1]``."""
-
-    begins: np.ndarray  # [V + 1] int32
-    nexts: np.ndarray  # [3 F] int32: the vertex that follows in the face
-    around: np.ndarray  # [3 F] int32: the face
-    balance: np.ndarray  # [V] int64: 0 where the vertices that follow are the same as those that precede, as inside
 
 
 class Contraction(NamedTuple):
@@ -67,13 +59,14 @@ class _Patches(NamedTuple):
     stays: np.ndarray  # [P] bool: it is not contracted
 
 
-def clustered(vertices: np.ndarray, faces: np.ndarray, room: int) -> Contraction:
+def clustered(vertices: np.ndarray, faces: np.ndarray, room: int, rings: Rings | None = None) -> Contraction:
     """Contract patches until about ``room`` faces are left.
 
     Args:
         vertices: [V, 3].
         faces: [F, 3].
         room: how many faces there may be; a quarter more, or many more if the surface allows no better.
+        rings: those of the mesh, if they are known.
 
     Returns:
         The mesh. Where the given surface is closed and manifold, so is this, with the same parts and tunnels. Vertices
@@ -81,11 +74,8 @@ def clustered(vertices: np.ndarray, faces: np.ndarray, room: int) -> Contraction
     """
     vertices, faces = np.ascontiguousarray(vertices, np.float32), np.ascontiguousarray(faces, np.int64)
     planes = np.empty((len(faces), 4))
-    rings, _ = together(
-        partial(rings_of, faces, len(vertices)),
-        partial(in_strips, partial(_planes, vertices, faces, planes), len(planes), STRIP),
-    )
-    mesh = Contraction(vertices, faces, Rings(*rings), np.empty((0, 10)), planes)
+    in_strips(partial(_planes, vertices, faces, planes), len(planes), STRIP)
+    mesh = Contraction(vertices, faces, rings or rings_of(faces, len(vertices)), np.empty((0, 10)), planes)
     while True:
         count = len(mesh.faces)
         of, patches = _patches(mesh.rings.begins, mesh.rings.nexts, mesh.rings.balance)
@@ -114,46 +104,15 @@ def contraction_of(mesh: Contraction, of: np.ndarray, count: int, room: int) -> 
     while True:
         made, number, origin = _numbered(mesh.vertices, patches)
         fewer = _contracted(mesh.faces, number)
-        around = Rings(*rings_of(fewer, len(made)))
-        folded = _folded(fewer, around, patches.stays[of[origin]])
-        if not len(folded):
+        around = rings_of(fewer, len(made))
+        folded = np.empty(len(made), np.bool_)
+        in_strips(partial(_mark_folded, fewer, around, patches.stays[of[origin]], folded), len(made), STRIP)
+        if not folded.any():
             break
         _give_back(mesh, patches, of[origin[folded]])
     quadrics = np.empty((len(made), 10))
     in_strips(partial(_carry, mesh, patches, sums, origin, quadrics), len(made), STRIP)
     return Contraction(made, fewer, around, quadrics, np.empty((0, 4)))
-
-
-@compiled
-def rings_of(faces: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The fields of ``Rings``. The balance is as in ``topology.open_edges``."""
-    begins, balance = np.zeros(count + 1, np.int32), np.zeros(count, np.int64)
-    for face in range(len(faces)):
-        a, b, c = faces[face, 0], faces[face, 1], faces[face, 2]
-        x, y, z = mixed(a), mixed(b), mixed(c)
-        begins[a + 1] += 1
-        begins[b + 1] += 1
-        begins[c + 1] += 1
-        balance[a] += y - z
-        balance[b] += z - x
-        balance[c] += x - y
-    for vertex in range(count):
-        begins[vertex + 1] += begins[vertex]
-    at = begins[:-1].copy()
-    nexts, around = np.empty(faces.size, np.int32), np.empty(faces.size, np.int32)
-    for face in range(len(faces)):
-        for k in range(3):
-            vertex = faces[face, k]
-            nexts[at[vertex]], around[at[vertex]] = faces[face, (k + 1) % 3], face
-            at[vertex] += 1
-    return begins, nexts, around, balance
-
-
-@inlined
-def mixed(vertex: int) -> int:
-    """A number that is as good as random, in 64 bits."""
-    mixed = vertex * 0x1E3779B97F4A7C15
-    return (mixed ^ mixed >> 29) * 0x3F58476D1CE4E5B9
 
 
 @compiled
@@ -406,15 +365,17 @@ def _contracted(faces: np.ndarray, number: np.ndarray) -> np.ndarray:
 
 
 @compiled
-def _folded(faces: np.ndarray, rings: Rings, stays: np.ndarray) -> np.ndarray:
-    """The vertices [N] from contracted patches around which the faces are not one closed fan of at least three.
+def _mark_folded(
+    faces: np.ndarray, rings: Rings, stays: np.ndarray, folded: np.ndarray, first_vertex: int, last: int
+) -> None:
+    """For some vertices, whether it is from a contracted patch and its faces are not one closed fan of three or more.
 
     Such a patch was not a disc, or two patches touch in two places. An edge with more than two faces also shows here,
     because one of its ends is from a patch. stays: [V] bool, whether a vertex is not from a contracted patch.
     """
-    found, count = np.empty(len(stays), np.int32), 0
-    for vertex in range(len(stays)):
+    for vertex in range(first_vertex, last):
         begin, end = rings.begins[vertex], rings.begins[vertex + 1]
+        folded[vertex] = False
         if stays[vertex]:
             continue
         first = rings.nexts[begin] if end - begin > 2 else -1
@@ -428,10 +389,7 @@ def _folded(faces: np.ndarray, rings: Rings, stays: np.ndarray) -> np.ndarray:
             at = faces[face, 0] + faces[face, 1] + faces[face, 2] - vertex - at  # the third corner
             steps += 1
             whole = times == 1 and steps <= end - begin
-        if not whole or steps != end - begin:
-            found[count] = vertex
-            count += 1
-    return found[:count].copy()
+        folded[vertex] = not whole or steps != end - begin
 
 
 @compiled

@@ -13,8 +13,9 @@ from functools import partial
 import numpy as np
 
 from ..base.compiled import compiled, in_strips, inlined
+from ..base.rings import FEW, Rings, mixed
 from ..base.vectors import dot, minus, vector
-from .cluster import WEAKER, Contraction, Rings, contraction_of, lowest, mixed
+from .cluster import WEAKER, Contraction, contraction_of, lowest
 
 ROUND = 0.7  # a round leaves at least this share of the faces
 PROGRESS = 0.2  # no other round is worth its time if less than this share of what should go has gone
@@ -38,7 +39,7 @@ def paired(mesh: Contraction, target: int) -> Contraction:
 def _pairs_of(mesh: Contraction) -> tuple[np.ndarray, int]:
     """[V] int32: the pair that each vertex is in, or a number of its own; and how many numbers there are."""
     rings, count = mesh.rings, len(mesh.vertices)
-    costs, best, mate = np.empty(len(rings.nexts)), np.empty(count, np.int32), np.full(count, -1, np.int32)
+    costs, best, mate = np.full(len(rings.nexts), np.inf), np.empty(count, np.int32), np.full(count, -1, np.int32)
     in_strips(partial(_fill_costs, mesh.vertices, mesh.quadrics, rings, costs), count, STRIP)
     for _ in range(CHOICES):
         in_strips(partial(_choose, rings, costs, mate, best), count, STRIP)
@@ -57,14 +58,18 @@ def _shuffled(one: int, other: int) -> float:
 def _fill_costs(
     vertices: np.ndarray, quadrics: np.ndarray, rings: Rings, costs: np.ndarray, first: int, last: int
 ) -> None:
-    """For some vertices, what contracting the edges to vertices with higher numbers costs; infinite for the others."""
-    q = np.empty(10)
+    """Fill in what contracting edges costs, on both ends: for some vertices, the edges that are theirs.
+
+    That is of the two ends the one with the lower number, unless the other has very many faces.
+    """
+    q, begins = np.empty(10), rings.begins
     for vertex in range(first, last):
-        here = vector(vertices, vertex)
-        for i in range(rings.begins[vertex], rings.begins[vertex + 1]):
+        here, own = vector(vertices, vertex), begins[vertex + 1] - begins[vertex]
+        for i in range(begins[vertex], begins[vertex + 1]):
             other = rings.nexts[i]
-            costs[i] = np.inf
-            if other < vertex or rings.balance[vertex] != 0 or rings.balance[other] != 0:
+            others = begins[other + 1] - begins[other]
+            theirs = others > max(FEW, own) if vertex < other else own <= max(FEW, others)
+            if theirs or rings.balance[vertex] != 0 or rings.balance[other] != 0:
                 continue
             for k in range(10):
                 q[k] = quadrics[vertex, k] + quadrics[other, k]
@@ -73,7 +78,11 @@ def _fill_costs(
             square = dot(along, along)
             middle = ((here[0] + there[0]) / 2, (here[1] + there[1]) / 2, (here[2] + there[2]) / 2)
             cost, _ = lowest(q, middle, square, WEAKER)
-            costs[i] = cost + SHORT * (q[0] + q[3] + q[5]) * square * (1.0 + _shuffled(vertex, other))
+            cost += SHORT * (q[0] + q[3] + q[5]) * square * (1.0 + _shuffled(vertex, other))
+            for j in range(begins[other], begins[other + 1]):
+                if rings.nexts[j] == vertex:
+                    costs[i] = costs[j] = cost
+                    break
 
 
 @compiled
@@ -83,16 +92,8 @@ def _choose(rings: Rings, costs: np.ndarray, mate: np.ndarray, best: np.ndarray,
     for vertex in range(first, last):
         found, least = -1, np.inf
         for i in range(begins[vertex], begins[vertex + 1] if mate[vertex] < 0 else 0):
-            other, cost = nexts[i], costs[i]
-            if mate[other] >= 0:
-                continue
-            if other < vertex:  # the costs are there
-                for j in range(begins[other], begins[other + 1]):
-                    if nexts[j] == vertex:
-                        cost = costs[j]
-                        break
-            if cost < least:
-                found, least = other, cost
+            if costs[i] < least and mate[nexts[i]] < 0:
+                found, least = nexts[i], costs[i]
         best[vertex] = found
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from .. import Mesh
 from ..base.projection import Projector
+from ..base.rings import Rings
 from ..sound.careful import collapsed
 from ..sound.inspect import Edges
 from ..sound.mend import mended, parted
@@ -78,6 +79,7 @@ def simplified(
     target: int,
     max_error: float | None = None,
     check: Callable[[], None] = lambda: None,
+    rings: Callable[[], Rings] | None = None,
 ) -> Simplified:
     """Reduce a mesh to between ``ENOUGH`` times ``target`` and ``target`` faces, and keep it sound.
 
@@ -91,13 +93,14 @@ def simplified(
         max_error: the largest distance of a raw vertex from the result, in the vertices' units. If necessary, more
             faces than ``target`` are kept.
         check: called often; it raises to cancel.
+        rings: gives those of the mesh, if somebody has them.
 
     Returns:
         The mesh; closed if the given one was. If that is sound, so is this. Of a mesh with no more than ``target``
         faces, only those that are at fault are changed.
     """
     if max_error is None and len(faces) > max(LARGE, MANY * target):
-        for fewer in _clustered(vertices, faces, target):
+        for fewer in _clustered(vertices, faces, target, rings and rings()):
             made = _made(*fewer, check, False)
             if made.sound and ENOUGH * target <= len(made.faces) <= target:
                 return made
@@ -162,9 +165,11 @@ def _to(vertices: np.ndarray, faces: np.ndarray, target: int, max_error: float |
     return finest
 
 
-def _clustered(vertices: np.ndarray, faces: np.ndarray, target: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _clustered(
+    vertices: np.ndarray, faces: np.ndarray, target: int, rings: Rings | None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """A large mesh with ``target`` faces, in two ways: what the first leaves now and then cannot be mended."""
-    fewer = clustered(vertices, faces, LEFT * target)
+    fewer = clustered(vertices, faces, LEFT * target, rings)
     last = paired(fewer, target)
     yield _collapse(last.vertices, last.faces, target)  # the few that are left
     yield _collapse(fewer.vertices, fewer.faces, target)

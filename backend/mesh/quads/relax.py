@@ -33,7 +33,7 @@ def relaxed(
         moved = (points + step)[free]
         onto = projector.project(moved, normals[free])
         points = points.copy()
-        points[free] = onto.interpolate(projector.tree.faces, projector.tree.vertices)
+        points[free] = onto.interpolate(surface.faces, surface.vertices)
     return points
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ..base.compiled import compiled, in_strips
-from ..base.projection import DEEP, LEAF, sorted_boxes
+from ..base.projection import DEEP, LEAF, along_curve, boxes_of
 from ..base.vectors import corners_of, cross, dot, minus, unit
 from .meeting import faces_meet
 
@@ -33,7 +33,8 @@ def crossings(
     if not len(faces):
         return np.empty((0, 2), np.int64)
     vertices, faces = np.ascontiguousarray(vertices, np.float32), np.ascontiguousarray(faces, np.int64)
-    order, _, boxes, _ = sorted_boxes(vertices, faces)
+    order = along_curve(vertices, faces)
+    boxes, _ = boxes_of(vertices, faces[order])
     own, planes, leaves = _boxes(vertices, faces, order), _planes(vertices, faces), -(-len(faces) // LEAF)
     found: dict[int, np.ndarray] = {}
 

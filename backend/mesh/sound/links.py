@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..base.compiled import compiled
-from ..base.projection import DEEP, LEAF, sorted_boxes
+from ..base.projection import DEEP, LEAF, along_curve, boxes_of
 from ..base.vectors import corners_of, cross, dot, minus
 from .meeting import faces_meet
 from .shape import slimness
@@ -28,16 +28,19 @@ class Links(NamedTuple):
     alive: np.ndarray  # [F] bool
     twin: np.ndarray  # [3 F] int64: the other half-edge of the edge; -1 if there is none
     leaving: np.ndarray  # [V] int64: a half-edge that begins at the vertex; -1 if none does
-    order: np.ndarray  # these three are those of ``projection.Tree``
-    ranks: np.ndarray
-    boxes: np.ndarray
+    order: np.ndarray  # [F] int32: the faces along a curve, see ``projection.Tree``
+    ranks: np.ndarray  # [F] int32: the place of each face among them
+    boxes: np.ndarray  # of the sorted faces, as in ``projection.Tree``
     near: float  # faces no farther apart than this count as meeting
 
 
 def linked(points: np.ndarray, faces: np.ndarray) -> Links:
     """The structure of a mesh: points [V, 3] and faces [F, 3], which are copied."""
     points, faces = np.array(points, np.float32, order="C"), np.array(faces, np.int64, order="C")
-    order, ranks, boxes, _ = sorted_boxes(points, faces)
+    order = along_curve(points, faces)
+    ranks = np.empty_like(order)
+    ranks[order] = np.arange(len(order), dtype=order.dtype)
+    boxes, _ = boxes_of(points, faces[order])
     twin, leaving = _halves(faces, len(points))
     return Links(points, faces, np.ones(len(faces), bool), twin, leaving, order, ranks, boxes, nearness(points))
 

@@ -10,6 +10,7 @@ import pytest
 from backend.mesh import Mesh
 from backend.mesh.base import compiled
 from backend.mesh.base.projection import Projector
+from backend.mesh.base.rings import Rings, rings_of
 from backend.mesh.clean import cluster
 from backend.mesh.clean import simplify as simplification
 from backend.mesh.clean.cluster import clustered
@@ -71,7 +72,7 @@ def test_the_surface_stays_sound_and_close(made: Arrays) -> None:
 
 def test_a_patch_goes_where_a_plain_solver_puts_it() -> None:
     vertices, faces = bumpy(4)
-    rings = cluster.Rings(*cluster.rings_of(faces, len(vertices)))
+    rings = rings_of(faces, len(vertices))
     of, count = cluster._patches(rings.begins, rings.nexts, rings.balance)
     begins, members = cluster._members(of, count)
     planes = np.empty((len(faces), 4))
@@ -151,9 +152,9 @@ def test_what_is_not_manifold_is_left_alone() -> None:
 def test_simplifying_clusters_only_large_meshes(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
 
-    def counted(vertices: np.ndarray, faces: np.ndarray, room: int) -> cluster.Contraction:
+    def counted(vertices: np.ndarray, faces: np.ndarray, room: int, rings: Rings | None) -> cluster.Contraction:
         calls.append(room)
-        return clustered(vertices, faces, room)
+        return clustered(vertices, faces, room, rings)
 
     monkeypatch.setattr(simplification, "clustered", counted)
     vertices, faces = bumpy(6)
@@ -175,7 +176,7 @@ def test_what_clustering_spoils_is_simplified_without_it(monkeypatch: pytest.Mon
     without = simplified(vertices, faces, 1_000)
     monkeypatch.setattr(simplification, "LARGE", 20_000)
     monkeypatch.setattr(
-        simplification, "clustered", lambda v, f, room: clustered(v * np.array([1, 1, 0], np.float32), f, room)
+        simplification, "clustered", lambda v, f, room, _: clustered(v * np.array([1, 1, 0], np.float32), f, room)
     )
     made = simplified(vertices, faces, 1_000)
     assert made.sound

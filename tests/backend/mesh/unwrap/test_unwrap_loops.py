@@ -7,6 +7,7 @@ import pytest
 from scipy.spatial import ConvexHull
 
 from backend.mesh import Mesh
+from backend.mesh.base.rings import rings_of
 from backend.mesh.base.topology import open_edges
 from backend.mesh.clean.cleanup import _repeated, face_areas, select_faces
 from backend.mesh.unwrap.charts import BENDING, COLUMNS, EULER, _energy, dual_graph
@@ -266,7 +267,7 @@ def test_faces_are_selected_and_their_repetitions_found(seed: int) -> None:
     vertices, faces = rng.random((9, 3), dtype=np.float32), rng.integers(7, size=(80, 3))
     faces = faces[[len(set(face)) == 3 for face in faces.tolist()]]
     seen: set[tuple[int, ...]] = set()
-    for face, again in zip(faces, _repeated(faces, 9), strict=True):
+    for face, again in zip(faces, _repeated(faces, rings_of(faces, 9)), strict=True):
         turned = min(tuple(np.roll(face, turn).tolist()) for turn in range(3))
         assert again == (turned in seen)
         seen.add(turned)
