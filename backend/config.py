@@ -112,6 +112,12 @@ class PipelineConfig:
     materials: MaterialsConfig | None = None
 
     @property
+    def optional(self) -> tuple[str, ...]:
+        """The networks that a model works without, and that may come after it."""
+        finer = (self.materials.fine_latent_flow, self.materials.fine_texture_flow) if self.materials else ()
+        return self.structure_encoder, *(name for name in finer if name is not None)
+
+    @property
     def family(self) -> str:
         """The family of models that the folder's is of."""
         return "TRELLIS" if self.materials is None else "TRELLIS.2"

@@ -96,5 +96,7 @@ def _show(missing: list[PublishedModel], source: Path | None) -> None:
         print(f"{model.name}: {model.title}, {in_words(model.size)}", file=sys.stderr)
         print(f"    from     {source or f'{endpoint()}/{model.repository}'}", file=sys.stderr)
         print(f"    license  {model.licence} ({model.page})", file=sys.stderr)
+        if model.access and source is None:
+            print(f"    account  {model.access}", file=sys.stderr)
     folder = models_folder()
     print(f"to {folder}, where {in_words(free_bytes(folder))} are free", file=sys.stderr)
