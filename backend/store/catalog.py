@@ -37,13 +37,26 @@ class PublishedFile:
     git_sha1: str | None = None
 
 
+#: Cards that people have, in GiB of memory, and the share of it that a job may take beside Blender.
+CARDS, FILLED = (8, 12, 24), 0.9
+
+
+@dataclass(frozen=True)
+class Peak:
+    """What an object at a resolution takes of a GPU's memory, in bytes. Counted, not measured (docs/results.md)."""
+
+    resolution: int
+    low_memory: int  # with one network at a time
+    at_once: int
+
+
 @dataclass(frozen=True)
 class PublishedModel:
     """A model that can be downloaded.
 
     ``size`` is its size on disk in bytes, to the nearest 10 MB if a file's size is not known. ``needs`` names models
     that it cannot work without, ``aliases`` other names that published files use for it. ``copies`` are repositories of
-    others with the same files, for a model whose source asks for an account.
+    others with the same files, for a model whose source asks for an account. ``peaks`` says what it takes of a GPU.
     """
 
     name: str
@@ -56,6 +69,7 @@ class PublishedModel:
     needs: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
     copies: tuple[str, ...] = ()
+    peaks: tuple[Peak, ...] = ()
 
     @property
     def access(self) -> str:
@@ -68,6 +82,15 @@ class PublishedModel:
             f"copy that asks for no account ({' or '.join(self.copies)}) into a folder, and install from that with "
             "--from: the same license holds, and only the original's bytes are accepted."
         )
+
+    def fit(self, card: int) -> str:
+        """How the model runs on a card with so many GiB, in words."""
+        room = FILLED * card * 2**30
+        found = []
+        for peak in self.peaks:
+            way = "" if peak.at_once <= room else " with low memory" if peak.low_memory <= room else None
+            found += [] if way is None else [f"{peak.resolution}{way}"]
+        return ", ".join(found) or "too small"
 
     @property
     def page(self) -> str:
@@ -170,6 +193,7 @@ _PUBLISHED = (
             ),
         ),
         needs=("dinov3-vitl16", "trellis-structure-decoder"),
+        peaks=(Peak(512, 3_400_000_000, 12_700_000_000),),
     ),
     PublishedModel(
         name="trellis2-4b-fine",
@@ -191,6 +215,7 @@ _PUBLISHED = (
             ),
         ),
         needs=("trellis2-4b",),
+        peaks=(Peak(1024, 4_700_000_000, 15_100_000_000), Peak(1536, 8_600_000_000, 18_800_000_000)),
     ),
     PublishedModel(
         name="trellis-structure-decoder",

@@ -14,7 +14,7 @@ from backend.config import PRETRAINED
 from backend.errors import CheckpointError
 from backend.protocol import models_folder
 from backend.store import catalog
-from backend.store.catalog import PUBLISHED, HashLock, LockedFile, find_model, installed_lock, own_models
+from backend.store.catalog import CARDS, PUBLISHED, HashLock, LockedFile, find_model, installed_lock, own_models
 from backend.store.download import missing_models
 
 
@@ -54,6 +54,21 @@ def test_a_model_that_asks_for_an_account_says_how_to_get_it() -> None:
     for words in ("HF_TOKEN", "https://huggingface.co/settings/tokens", "model.safetensors", "--from", *encoder.copies):
         assert words in encoder.access
     assert [model.name for model in PUBLISHED.values() if model.access] == [encoder.name]
+
+
+def test_what_fits_on_a_card_is_said() -> None:
+    coarse, fine = PUBLISHED["trellis2-4b"], PUBLISHED["trellis2-4b-fine"]
+    assert [coarse.fit(card) for card in (2, *CARDS)] == [
+        "too small",
+        "512 with low memory",
+        "512 with low memory",
+        "512",
+    ]
+    assert [fine.fit(card) for card in CARDS] == [
+        "1024 with low memory",
+        "1024 with low memory, 1536 with low memory",
+        "1024, 1536",
+    ]
 
 
 def test_nobody_is_sent_to_weights_that_may_not_be_sold() -> None:
