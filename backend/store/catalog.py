@@ -193,7 +193,7 @@ _PUBLISHED = (
             ),
         ),
         needs=("dinov3-vitl16", "trellis-structure-decoder"),
-        peaks=(Peak(512, 3_400_000_000, 12_700_000_000),),
+        peaks=(Peak(512, 3_400_000_000, 12_900_000_000),),
     ),
     PublishedModel(
         name="trellis2-4b-fine",
@@ -215,7 +215,7 @@ _PUBLISHED = (
             ),
         ),
         needs=("trellis2-4b",),
-        peaks=(Peak(1024, 4_700_000_000, 15_100_000_000), Peak(1536, 8_600_000_000, 18_800_000_000)),
+        peaks=(Peak(1024, 5_300_000_000, 15_500_000_000), Peak(1536, 10_000_000_000, 20_200_000_000)),
     ),
     PublishedModel(
         name="trellis-structure-decoder",
