@@ -108,6 +108,17 @@ class Materials(NamedTuple):
         """All of them."""
         return self.flow, self.decoder, *(self.fine or ())
 
+    def require_possible(self, settings: Settings, *, shaped: bool) -> None:
+        """Raise SettingsError for what TRELLIS.2 cannot do; ``shaped``: there is a guide or a box."""
+        if shaped:
+            message = "A model of TRELLIS.2 takes no guides and no boxes."
+            raise SettingsError("settings_invalid", message, "Use a model of TRELLIS, or a shape strength of 1.")
+        if settings.roughness == "estimated":
+            message = (
+                "A model of TRELLIS.2 says itself how rough the surface is: that is not estimated from the images."
+            )
+            raise SettingsError("settings_invalid", message, "Leave the roughness at constant.")
+
     def mode(self, settings: Settings) -> Mode:
         """How the shape is sampled with these settings. Raises SettingsError.
 

@@ -263,9 +263,8 @@ class Pipeline:
         if settings.gaussians and self.gaussian_decoder is None:
             message = f"The model {self.folder.name} has no decoder of Gaussians."
             raise SettingsError("settings_invalid", message, "Take the texture from the colors of the mesh.")
-        if self.materials is not None and (guide is not None or edits):
-            message = f"A model of {self.config.family} takes no guides and no boxes."
-            raise SettingsError("settings_invalid", message, "Use a model of TRELLIS, or a shape strength of 1.")
+        if self.materials is not None:
+            self.materials.require_possible(settings, shaped=guide is not None or bool(edits))
         samplers, mode = self.samplers(settings), self.mode(settings)
         for sampler in samplers if structure is None or edits else samplers[1:]:
             require_turns(len(images), sampler)
