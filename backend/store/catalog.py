@@ -43,7 +43,7 @@ CARDS, FILLED = (8, 12, 24), 0.9
 
 @dataclass(frozen=True)
 class Peak:
-    """What an object at a resolution takes of a GPU's memory, in bytes. Counted, not measured (docs/results.md)."""
+    """What an object at a resolution takes of a GPU's memory, in bytes. Counted, see docs/models.md."""
 
     resolution: int
     low_memory: int  # with one network at a time
@@ -193,7 +193,7 @@ _PUBLISHED = (
             ),
         ),
         needs=("dinov3-vitl16", "trellis-structure-decoder"),
-        peaks=(Peak(512, 3_400_000_000, 12_900_000_000),),
+        peaks=(Peak(512, 3_500_000_000, 13_200_000_000),),
     ),
     PublishedModel(
         name="trellis2-4b-fine",
@@ -215,7 +215,7 @@ _PUBLISHED = (
             ),
         ),
         needs=("trellis2-4b",),
-        peaks=(Peak(1024, 5_300_000_000, 15_500_000_000), Peak(1536, 10_000_000_000, 20_200_000_000)),
+        peaks=(Peak(1024, 6_300_000_000, 16_500_000_000), Peak(1536, 12_300_000_000, 22_400_000_000)),
     ),
     PublishedModel(
         name="trellis-structure-decoder",

@@ -53,6 +53,9 @@ BUDGETS = {
     "step of the shape flow with the most cells": Count(1580, 0, 540.0, 2.36),
 }
 COUNTS = Path(__file__).parents[2] / "docs" / "benchmarks" / "counts-trellis2.json"
+#: How much more than what tensors hold a stage takes, as was measured on a processor (docs/LOG.md): gaps, and what
+#: products need for themselves.
+MARGIN = 1.27
 ONE_STEP = SamplerSettings(1, 0.0, (0.5, 1.0), 3.0, 1e-5)
 PLAIN = Normalization((0.0,) * 32, (1.0,) * 32)
 
@@ -143,7 +146,7 @@ class Counted(Counting):
 
     def peak(self, resolution: int, low_memory: bool) -> float:
         """Gigabytes of a card that an object takes. At 1536 it is as at 1024, with as many times more voxels."""
-        counted, growth = min(resolution, 1024), max(resolution / 1024, 1) ** 2
+        counted, growth = min(resolution, 1024), MARGIN * max(resolution / 1024, 1) ** 2
         own = self.materials
         fine = resolution > 512
         flows = (own.fine_latent_flow or "") if fine else self.config.latent_flow
