@@ -11,32 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-
-class Mode(NamedTuple):
-    """How fine a shape is sampled, and whether a finer one follows."""
-
-    first: int  # the resolution of the first shape
-    second: int | None = None  # that of a finer one in its place, unless there is no room for so many voxels
-
-    @property
-    def voxels(self) -> int:
-        """The side of the grid that the structure is put on."""
-        return self.first // LATENT_CELL
-
-
-#: The ways to sample that TRELLIS.2's pipeline has, by its names for them.
-MODES = {
-    "512": Mode(512),
-    "1024": Mode(1024),
-    "1024_cascade": Mode(512, 1024),
-    "1536_cascade": Mode(512, 1536),
-}
-
-#: How many times finer than its latents a shape is.
-LATENT_CELL = 16
-
-#: The resolution that is taken however many voxels it has, and by how much others are lowered to come down to it.
-LEAST_RESOLUTION, STEP = 1024, 128
+from .modes import LATENT_CELL
 
 
 class Refined(NamedTuple):
@@ -47,19 +22,20 @@ class Refined(NamedTuple):
     tried: tuple[tuple[int, int], ...]  # the resolutions that were tried, and the number of voxels of each
 
 
-def refined(coords: Tensor, coarse: int, resolution: int, limit: int) -> Refined:
+def refined(coords: Tensor, coarse: int, resolution: int, limit: int, cell: int = LATENT_CELL) -> Refined:
     """The cells of latents for a shape of ``resolution`` that hold the voxels [N, 4] of a shape of ``coarse``.
 
-    While there are ``limit`` of them or more, in the whole batch, the resolution is lowered. A lower one need not have
-    fewer cells: it cuts the shape elsewhere.
+    A ``cell`` is that many voxels wide. While there are ``limit`` of them or more, in the whole batch, the resolution
+    is lowered by a quarter of the coarse one, down to its double, which is taken however many there are. A lower one
+    need not have fewer cells: it cuts the shape elsewhere.
     """
     tried = []
     while True:
-        cells = cells_of(coords, coarse, resolution // LATENT_CELL)
+        cells = cells_of(coords, coarse, resolution // cell)
         tried.append((resolution, len(cells)))
-        if len(cells) < limit or resolution <= LEAST_RESOLUTION:
+        if len(cells) < limit or resolution <= 2 * coarse:
             return Refined(cells, resolution, tuple(tried))
-        resolution -= STEP
+        resolution -= coarse // 4
 
 
 def cells_of(coords: Tensor, coarse: int, side: int) -> Tensor:

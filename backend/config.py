@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import math
 import tomllib
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from .errors import CheckpointError
+from .modes import MODES
 from .protocol import ABOUT, Settings, problem
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -85,7 +87,7 @@ class MaterialsConfig:
     texture_normalization: Normalization
     fine_latent_flow: str | None
     fine_texture_flow: str | None
-    mode: str  # how its published pipeline samples unless asked otherwise, a name of ``cascade.MODES``
+    mode: str  # how its published pipeline samples unless asked otherwise, a name of ``modes.MODES``
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,12 @@ class PipelineConfig:
     latent_normalization: Normalization
     seal_leaks: bool = False  # see ``mesh.seal``
     materials: MaterialsConfig | None = None
+
+    @property
+    def optional(self) -> tuple[str, ...]:
+        """The networks that a model works without, and that may come after it."""
+        finer = (self.materials.fine_latent_flow, self.materials.fine_texture_flow) if self.materials else ()
+        return self.structure_encoder, *(name for name in finer if name is not None)
 
     @property
     def family(self) -> str:
@@ -208,11 +216,11 @@ class _Section:
             raise self.fail(key, f"must be true or false, not {value!r:.80}")
         return value
 
-    def text(self, key: str, default: str) -> str:
-        """A text; ``default`` if the file does not say."""
+    def choice(self, key: str, choices: Collection[str], default: str) -> str:
+        """One of several texts; ``default`` if the file does not say."""
         value = self.values.get(key, default)
-        if not isinstance(value, str):
-            raise self.fail(key, f"must be a text, not {value!r:.80}")
+        if not isinstance(value, str) or value not in choices:
+            raise self.fail(key, f"must be one of {', '.join(choices)}, not {value!r:.80}")
         return value
 
     def number(self, key: str, default: float | None = None) -> float:
@@ -256,7 +264,7 @@ def _materials(args: _Section, models: _Section) -> MaterialsConfig:
         texture_normalization=_normalization(args.section("tex_slat_normalization")),
         fine_latent_flow=fine("shape_slat_flow_model_1024"),
         fine_texture_flow=fine("tex_slat_flow_model_1024"),
-        mode=args.text("default_pipeline_type", "512"),
+        mode=args.choice("default_pipeline_type", MODES, "512"),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .mesh import AnyRawMesh
+from .mesh import AnyRawMesh, MaterialMesh
 from .mesh.finish import FinishedMesh, note_on_surface
 from .mesh.paint.paint import note_on_views
 from .mesh.paint.roughness import note_on_roughness
@@ -39,6 +39,8 @@ def finished(
     with clock.stage("finish"):
         mesh = finish_mesh(made.raw, made.gaussians, images, settings, clock.check)
     counts = {"images": len(images), "voxels": made.voxels, "raw_faces": len(made.raw.faces)} | mesh.counts
+    if isinstance(made.raw, MaterialMesh):
+        counts["resolution"] = made.raw.resolution  # TRELLIS has but one
     wanted = settings.faces if settings.max_error is None else None
     notes = [made.note, note_on_views(mesh.views, guided=guided), note_on_surface(mesh, wanted, settings.quads)]
     if settings.roughness == "estimated":

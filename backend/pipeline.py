@@ -24,8 +24,8 @@ from .generated import Generated, finished
 from .guard import StructureReport, inspect, note_on, outline
 from .guide import agreement_around, box_mask, grid_of
 from .kept import Kept, image_digest, in_main_memory
-from .material_stages import decode_materials, material_mesh
-from .mesh import AnyRawMesh, MaterialMesh, RawMesh
+from .material_run import MaterialRun, Sampled
+from .mesh import AnyRawMesh, RawMesh
 from .mesh.extract.seal import seal_voxels
 from .models.dual_grid_vae import DualGridDecoder
 from .models.gaussians import Gaussians
@@ -34,15 +34,16 @@ from .models.latent_flow import LatentFlow
 from .models.latent_vae import LatentGaussianDecoder, LatentMeshDecoder
 from .models.structure_flow import StructureFlow
 from .models.structure_vae import StructureDecoder, StructureEncoder
-from .networks import Materials, Teacher
+from .modes import COARSE, Mode
+from .networks import ENCODER_HINT, Materials, Teacher
 from .progress import Check, Clock, OnProgress, interruptible
 from .protocol import Edit, Settings
 from .reconstruction import Reconstruction
-from .sampling import held
 from .sparse.tensor import SparseTensor
 from .stages import (
     RETRY,
     Known,
+    Outside,
     box_share,
     decode_gaussians,
     decode_mesh,
@@ -55,7 +56,6 @@ from .stages import (
     require_turns,
     sample_latents,
     sample_structure,
-    standardized,
     structure_noise,
 )
 from .weights.checkpoints import Checkpoint, Network
@@ -70,19 +70,14 @@ RETRIES = 3
 #: How many samples are tried for what is in a box, and the agreement around it with which the first is good enough.
 BOX_ATTEMPTS, BOX_AGREEMENT = 3, 0.95
 
-#: What to do about a model without a structure encoder.
-ENCODER_HINT = (
-    "For TRELLIS and its students, download the structure encoder (119 MB) from the preferences, or with: "
-    "python -m backend download trellis-structure-encoder. A guide with a shape strength of 1 needs none."
-)
-
 
 @dataclass(frozen=True)
 class Pipeline:
     """A model in memory.
 
-    With little memory, ``checkpoints`` says for each network where its weights come from: they are on the device only
-    while it is used, so that the peak is the largest network, not the sum of all. A GPU's host keeps them.
+    ``checkpoints`` says where the weights of networks come from that are on the device only while they are used. With
+    little memory these are all, so that the peak is the largest network, not the sum of all. A GPU's host keeps them.
+    Else they are those of finer shapes.
     """
 
     folder: Path
@@ -119,13 +114,12 @@ class Pipeline:
         latent_flow = checkpoint(config.latent_flow, LatentFlow, in_turns)
         decoder_kind = LatentMeshDecoder if config.materials is None else DualGridDecoder
         mesh_decoder: Checkpoint[Any] = checkpoint(config.mesh_decoder, decoder_kind, in_turns)
-        materials, textures = Materials.of(config.materials, partial(checkpoint, keep=in_turns))
-        always = image_encoder, structure_flow, structure_decoder, latent_flow, mesh_decoder
-        checkpoints: tuple[Checkpoint[Any], ...] = (*always, *textures)
+        materials, textures, seldom = Materials.of(config.materials, partial(checkpoint, keep=in_turns), model.has)
+        first = image_encoder, structure_flow, structure_decoder, latent_flow, mesh_decoder
+        always: tuple[Checkpoint[Any], ...] = (*first, *textures)
         gaussians = config.gaussian_decoder
-        if not low_memory:
-            for each in checkpoints:
-                each.fill()
+        for each in () if low_memory else always:
+            each.fill()
         return cls(
             model.path,
             config,
@@ -143,7 +137,7 @@ class Pipeline:
             if gaussians is not None and model.has(gaussians)
             else None,
             teacher=Teacher.of(model, device, verify),
-            checkpoints={each.network: each for each in checkpoints} if low_memory else {},
+            checkpoints={each.network: each for each in (*seldom, *(always if low_memory else ()))},
         )
 
     @contextmanager
@@ -157,6 +151,20 @@ class Pipeline:
         """The samplers of structure and latents with these settings."""
         structure, latents = self.config.structure_sampler, self.config.latent_sampler
         return structure.overridden(settings), latents.overridden(settings)
+
+    def mode(self, settings: Settings) -> Mode | None:
+        """How a shape is sampled; None for a model of TRELLIS, which has one way. Raises SettingsError if it cannot."""
+        if self.materials is not None:
+            return self.materials.mode(settings)
+        if settings.resolution is not None:
+            message = f"A model of {self.config.family} has no choice of resolutions."
+            raise SettingsError("settings_invalid", message, "Leave the resolution out, or use a model of TRELLIS.2.")
+        return None
+
+    def grid(self, settings: Settings) -> int:
+        """The side of the grid of the structure, and of the voxels of a guide or a mesh. Raises SettingsError."""
+        mode = self.mode(settings)
+        return self.latent_flow.resolution * (mode.first if mode else COARSE) // COARSE
 
     def generate(self, images: Sequence[Image.Image], settings: Settings, **more: Any) -> Generated:
         """Make one object from one or several RGBA images of it. ``more`` and the errors are those of ``begin``.
@@ -205,7 +213,7 @@ class Pipeline:
         edits: Sequence[Edit] = (),
         kept: Kept | None = None,
     ) -> Reconstruction:
-        """Run all stages but the last; its result is in main memory. Voxels are [N, 3], on ``latent_flow.resolution``.
+        """Run all stages but the last; its result is in main memory. Voxels are [N, 3], on ``grid``.
 
         The voxels ``structure``, if given, replace a sampled one. Those of a ``guide`` do so with a ``shape_strength``
         of 1; with less, their latents are noised and sampled from there; with 0 they change nothing. Then the object is
@@ -221,7 +229,8 @@ class Pipeline:
         elif settings.shape_strength == 0:
             guide = None
         guided = None if guide is None else (settings.shape_strength, guide.tobytes())
-        made_by = (self.samplers(settings), settings.seed, settings.gaussians, settings.retry_seconds)
+        mode = self.mode(settings)
+        made_by = (self.samplers(settings), mode, settings.seed, settings.gaussians, settings.retry_seconds)
         shown: list[AnyRawMesh] = []
 
         def show(raw: AnyRawMesh) -> None:
@@ -254,10 +263,9 @@ class Pipeline:
         if settings.gaussians and self.gaussian_decoder is None:
             message = f"The model {self.folder.name} has no decoder of Gaussians."
             raise SettingsError("settings_invalid", message, "Take the texture from the colors of the mesh.")
-        if self.materials is not None and (guide is not None or edits):
-            message = f"A model of {self.config.family} takes no guides and no boxes."
-            raise SettingsError("settings_invalid", message, "Use a model of TRELLIS, or a shape strength of 1.")
-        samplers = self.samplers(settings)
+        if self.materials is not None:
+            self.materials.require_possible(settings, shaped=guide is not None or bool(edits))
+        samplers, mode = self.samplers(settings), self.mode(settings)
         for sampler in samplers if structure is None or edits else samplers[1:]:
             require_turns(len(images), sampler)
         base = None
@@ -273,10 +281,12 @@ class Pipeline:
             self.structure_decoder,
             self.latent_flow,
             self.mesh_decoder,
-            *((self.materials.flow, self.materials.decoder) if self.materials else ()),
+            *(self.materials.networks if self.materials else ()),
         )
         with interruptible(networks, clock.check):
-            cond = kept.get(("tokens", images_key), lambda: self._tokens(images, clock))
+            is_fine = mode is not None and mode.is_fine
+            tokens = kept.get(("tokens", images_key, is_fine), lambda: self._tokens(images, is_fine, clock))
+            cond = tokens[0]
             note = "" if base is None else base.note
             if base is not None:
                 coords = self._edited(base, edits[-1], cond, samplers[0], generator, clock)
@@ -286,8 +296,10 @@ class Pipeline:
                 coords = torch.from_numpy(np.pad(structure, ((0, 0), (1, 0)))).to(self.device)
             before = () if base is None else (*base.before, (base.coords, base.latents))
             raw: AnyRawMesh
-            if self.materials is not None:
-                latents, raw = self._with_materials(coords, cond, samplers[1], settings, generator, clock)
+            if self.materials is not None and mode is not None:
+                sampled, raw = self._with_materials(coords, tokens, mode, settings, generator, clock)
+                latents, coords = sampled.shape, sampled.shape.coords
+                note = " ".join(filter(None, (note, self.materials.note(settings), sampled.note)))
             else:
                 with clock.stage("latents", samplers[1].steps) as step:
                     latents = self._latents(coords, base, edits, cond, samplers[1], generator, step)
@@ -297,12 +309,14 @@ class Pipeline:
             gaussians = self._gaussians(latents, clock) if settings.gaussians else None
         return Reconstruction(raw, coords, latents.feats, gaussians, note, before)
 
-    def _tokens(self, images: Sequence[Image.Image], clock: Clock) -> Tensor:
-        """The condition tokens [V, L, C] of V images."""
+    def _tokens(self, images: Sequence[Image.Image], is_fine: bool, clock: Clock) -> tuple[Tensor, ...]:
+        """The condition tokens [V, L, C] of V images; for finer shapes those of larger images, too."""
+        side, tight = self.image_encoder.side, self.materials is not None
+        sides = (side, 2 * side) if is_fine else (side,)
         with clock.stage("prepare"):
-            pixels = prepare(images, self.image_encoder.side, tight=self.materials is not None).to(self.device)
+            pixels = [prepare(images, each, tight=tight).to(self.device) for each in sides]
         with clock.stage("encode"), self.resident(self.image_encoder):
-            return encode(self.image_encoder, pixels)
+            return tuple(encode(self.image_encoder, each) for each in pixels)
 
     def _structure(
         self,
@@ -321,10 +335,11 @@ class Pipeline:
         object with a guide need not have the outline of the images.
         """
         sampler, outlines = self.samplers(settings)[0], [outline(image) for image in images]
+        side = self.grid(settings)
         known: Known | None = None
         correction: Tensor | None = None
         if guide is not None:
-            strength, grid = settings.shape_strength, grid_of(guide, self.latent_flow.resolution)
+            strength, grid = settings.shape_strength, grid_of(guide, side)
             known, outlines = Known(self._encoded(grid, clock), 1 - strength), []
             with self.resident(self.structure_decoder):
                 correction = strength * decoding_error(self.structure_decoder, known.latents, grid)
@@ -340,14 +355,13 @@ class Pipeline:
                 started = time.perf_counter()
                 noise = structure_noise(self.structure_flow, generator, self.device)
                 if teacher:
-                    latents = self._taught(noise, cond, teacher, known, clock)
+                    latents = teacher.sampled(noise, cond, known, clock.check)
                 else:
                     latents = self._sampled(noise, cond, sampler, known, step if attempt == 0 else _silent)
                 with self.resident(self.structure_decoder):
-                    side = self.latent_flow.resolution
                     found.append(decode_structure(self.structure_decoder, latents, correction, side=side))
                 voxels = found[-1][:, 1:].cpu().numpy()
-                reports.append(inspect(voxels, self.latent_flow.resolution, outlines))
+                reports.append(inspect(voxels, side, outlines))
                 if not reports[-1].problem:
                     break
                 seconds = time.perf_counter() - started
@@ -357,7 +371,7 @@ class Pipeline:
             raise GenerationError("structure_empty", "The model found no object in the image.", RETRY)
         coords = found[chosen]
         if self.config.seal_leaks:
-            coords = seal_voxels(coords, self.latent_flow.resolution)
+            coords = seal_voxels(coords, side)
         return coords, note_on(reports, chosen)
 
     def _sampled(
@@ -371,10 +385,6 @@ class Pipeline:
         with self.resident(self.structure_flow):
             normalization = self.config.structure_normalization
             return sample_structure(self.structure_flow, noise, cond, sampler, normalization, on_step, known)
-
-    def _taught(self, noise: Tensor, cond: Tensor, teacher: Teacher, known: Known | None, clock: Clock) -> Tensor:
-        with teacher.flow.filled() as flow, interruptible([flow], clock.check):
-            return sample_structure(flow, noise, cond, teacher.sampler, teacher.normalization, known=known)
 
     def _encoded(self, grid: np.ndarray, clock: Clock) -> Tensor:
         """The structure latents of voxels, bool [S, S, S]. Raises SettingsError if the model has no encoder."""
@@ -434,20 +444,14 @@ class Pipeline:
     ) -> SparseTensor:
         """Latents on the voxels [N, 4]. Those outside of the last box are the ones of ``base``, if there is one."""
         noise, statistics = latent_noise(self.latent_flow, coords, generator), self.config.latent_normalization
-        hold, kept_rows = None, None
+        outside = None
         if base is not None:
             inside = torch.from_numpy(box_mask(edits[-1], self.latent_flow.resolution)).to(self.device)
-            kept_rows = ~inside[coords[:, 1:].long().unbind(1)]  # of the same voxels, in the same order, as in the base
-            old_rows = ~inside[base.coords.to(self.device)[:, 1:].long().unbind(1)]
-            old = torch.zeros_like(noise.feats)
-            old[kept_rows] = base.latents.to(old)[old_rows]
-            known = noise.replace(standardized(old, statistics))
-            hold = held(known, noise, noise.replace((~kept_rows).to(old)[:, None]), sampler.sigma_min)
+            outside = Outside.of(inside, noise, base.latents, base.coords.to(self.device), statistics, sampler)
         with self.resident(self.latent_flow):
+            hold = outside and outside.hold
             latents = sample_latents(self.latent_flow, noise, cond, sampler, statistics, on_step, hold)
-        if kept_rows is None:
-            return latents
-        return latents.replace(torch.where(kept_rows[:, None], old, latents.feats))
+        return outside.put_back(latents) if outside else latents
 
     def _decoded(
         self, latents: SparseTensor, before: Sequence[tuple[Tensor, Tensor]], edits: Sequence[Edit]
@@ -460,31 +464,22 @@ class Pipeline:
     def _with_materials(
         self,
         coords: Tensor,
-        cond: Tensor,
-        sampler: SamplerSettings,
+        cond: tuple[Tensor, ...],
+        mode: Mode,
         settings: Settings,
         generator: torch.Generator,
         clock: Clock,
-    ) -> tuple[SparseTensor, MaterialMesh]:
-        """Latents of the shape on the voxels [N, 4], and the surface with materials."""
+    ) -> tuple[Sampled, AnyRawMesh]:
+        """Latents for the structure of voxels [N, 4], and the surface with materials."""
         assert self.materials is not None
         assert isinstance(self.mesh_decoder, DualGridDecoder)
-        materials, textures = self.materials, self.materials.sampler(settings)
-        steps = sampler.steps + textures.steps
-        with clock.stage("latents", steps) as step:
-            shape = self._latents(coords, None, (), cond, sampler, generator, lambda done, _: step(done, steps))
-            with self.resident(materials.flow):
-                statistics = self.config.latent_normalization
-                texture = materials.sampled(
-                    shape, statistics, cond, textures, generator, lambda done, _: step(sampler.steps + done, steps)
-                )
+        networks, statistics = (self.latent_flow, self.mesh_decoder, self.materials), self.config.latent_normalization
+        samplers = self.samplers(settings)[1], self.materials.sampler(settings)
+        run = MaterialRun(*networks, mode, *samplers, statistics, generator, self.resident)
+        with clock.stage("latents", run.steps) as step:
+            sampled = run.sample(coords, cond, step)
         with clock.stage("decode"):
-            with self.resident(self.mesh_decoder):
-                decoded = self.mesh_decoder(shape)
-            with self.resident(materials.decoder):
-                attributes = decode_materials(materials.decoder, texture, decoded.masks)
-            resolution = self.latent_flow.resolution * self.mesh_decoder.scale
-            return shape, material_mesh(self.mesh_decoder, decoded.features, attributes, resolution)
+            return sampled, run.decode(sampled)
 
     def _gaussians(self, latents: SparseTensor, clock: Clock) -> Gaussians:
         assert self.gaussian_decoder is not None

@@ -58,7 +58,7 @@ def begin(
     ``Pipeline.generate``.
     """
     clock = Clock(pipeline.device, on_progress, check)
-    resolution = pipeline.latent_flow.resolution
+    resolution = pipeline.grid(settings)
     mesh = mesh.in_cube(1 - 2 / resolution)
     voxels = surface_voxels(mesh.vertices, mesh.faces, resolution)
     made = pipeline.reconstruct(images, settings, clock, on_preview, structure=voxels, kept=kept)

@@ -68,6 +68,7 @@ class About:
     low: int | float | None = None
     high: int | float | None = None
     choices: tuple[Choice, ...] = ()
+    only: tuple[int, ...] = ()  # the only numbers that are valid
     own: str = ""  # for a setting that may be None: the tooltip of the checkbox that sets it
     unset: str = "the model's"  # what holds if it is None, for --help
     shown: Shown = Shown()
@@ -86,8 +87,8 @@ def _setting(default: Any, kind: type, title: str, words: str, **more: Any) -> A
 class Settings:
     """The settings of one object. Raises InvalidSetting.
 
-    ``steps`` and ``guidance`` are left to the model's pipeline.json by None, and ``faces`` counts unless ``max_error``
-    is set.
+    ``steps``, ``guidance`` and ``resolution`` are left to the model's pipeline.json by None, and ``faces`` counts
+    unless ``max_error`` is set.
     """
 
     model: str = _setting(
@@ -112,6 +113,19 @@ class Settings:
         high=100.0,
         own="Set how strongly the images guide the object. Otherwise the model's default is used",
         shown=Shown(soft_high=10.0, default=5.0),
+    )
+    # Not in the panel: there, how fine a shape can be depends on the model that is chosen.
+    resolution: int | None = _setting(
+        None,
+        int,
+        "Resolution",
+        "How fine the shape is: cells along each side of the grid that it is made on. Only models of TRELLIS.2 have a "
+        "choice",
+        doors=Door.COMMAND | Door.BATCH,
+        low=512,
+        high=1536,
+        only=(512, 1024, 1536),
+        own="Set how fine the shape is. Otherwise the model's default is used",
     )
     seed: int = _setting(
         0,
@@ -400,6 +414,9 @@ def problem(name: str, value: object) -> str:
         return "" if isinstance(value, bool) else f"{what} must be on or off, not {value!r}."
     if about.kind is str:
         return "" if isinstance(value, str) and value else f"{what} must be text, not {value!r}."
+    if about.only:
+        known = isinstance(value, int) and not isinstance(value, bool) and value in about.only
+        return "" if known else f"{what} must be {' or '.join(map(str, about.only))}, not {value!r}."
     numbers = (int,) if about.kind is int else (int, float)
     if isinstance(value, numbers) and not isinstance(value, bool) and math.isfinite(value):
         assert about.low is not None
@@ -435,8 +452,9 @@ def add_options(parser: argparse.ArgumentParser, door: Door, only: tuple[str, ..
         else:
             usual = about.unset if about.own else "%(default)s"
             metavar = {int: "N", float: "X", str: "NAME"}[about.kind]
+            shown: dict[str, Any] = {"choices": about.only} if about.only else {"metavar": metavar}
             parser.add_argument(
-                flag, type=about.kind, default=default(name), metavar=metavar, help=f"{words} (default: {usual})"
+                flag, type=about.kind, default=default(name), help=f"{words} (default: {usual})", **shown
             )
 
 

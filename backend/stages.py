@@ -29,7 +29,7 @@ from .models.latent_flow import LatentFlow
 from .models.latent_vae import LatentGaussianDecoder, LatentMeshDecoder
 from .models.layers import FlowNetwork
 from .models.structure_flow import StructureFlow
-from .models.structure_vae import StructureDecoder, StructureEncoder
+from .models.structure_vae import StructureDecoder, StructureEncoder, VolumeNetwork
 from .progress import Check
 from .protocol import Settings
 from .sampling import (
@@ -116,7 +116,12 @@ class Known(NamedTuple):
 
 def encode_structure(encoder: StructureEncoder, grid: np.ndarray, device: torch.device) -> Tensor:
     """Voxels, bool [S, S, S], to structure latents [1, C, R, R, R]."""
-    return cast(Tensor, encoder(torch.from_numpy(grid).to(device, torch.float32)[None, None]))
+    return _on_its_device(encoder, torch.from_numpy(grid).to(device, torch.float32)[None, None])
+
+
+def _on_its_device(network: VolumeNetwork, x: Tensor) -> Tensor:
+    """What a network makes of a volume, on the volume's device: the network may be on another, see ``Checkpoint``."""
+    return cast(Tensor, network(x.to(next(network.parameters()).device)).to(x.device))
 
 
 def box_share(inside: np.ndarray, side: int) -> Tensor:
@@ -153,7 +158,7 @@ def decode_structure(
     A ``correction`` [1, S, S, S] is added to the logits. On a coarser grid of ``side``^3, a voxel is occupied if one of
     its parts is. Raises ValueError if the decoder's grid is not that of its parts.
     """
-    logits = decoder(latents)  # [B, 1, S, S, S]
+    logits = _on_its_device(decoder, latents)  # [B, 1, S, S, S]
     if correction is not None:
         logits = logits + correction
     if side is not None:
@@ -170,7 +175,7 @@ def decoding_error(decoder: StructureDecoder, latents: Tensor, grid: np.ndarray)
     It is 0 where they are right. A blockout is none of the objects that the VAE knows, and its walls come back with
     holes. A sample that begins with its latents has the same holes.
     """
-    logits, wanted = decoder(latents)[:, 0].float(), torch.from_numpy(grid).to(latents.device)
+    logits, wanted = _on_its_device(decoder, latents)[:, 0].float(), torch.from_numpy(grid).to(latents.device)
     return torch.where((logits > 0) == wanted, 0.0, torch.where(wanted, MARGIN, -MARGIN) - logits)
 
 
@@ -204,6 +209,38 @@ def standardized(latents: Tensor, normalization: Normalization) -> Tensor:
     """Structured latents [N, C] as the flow samples them."""
     mean, std = _statistics(normalization, latents.device)
     return (latents - mean) / std
+
+
+class Outside(NamedTuple):
+    """Latents that stay as they are while the rest of an object, what is in a box, is sampled."""
+
+    rows: Tensor  # [N] bool, of those that stay
+    latents: Tensor  # [N, C]: they, and zeros
+    hold: Hold[SparseTensor]  # what keeps them while sampling
+
+    @classmethod
+    def of(
+        cls,
+        inside: Tensor,
+        noise: SparseTensor,
+        latents: Tensor,
+        coords: Tensor,
+        normalization: Normalization,
+        sampler: SamplerSettings,
+    ) -> Outside:
+        """Those outside of the mask ``inside``, bool [S, S, S], of the old ``latents`` [M, C] on voxels [M, 4].
+
+        Outside, the voxels of the ``noise`` are the old ones, in the same order.
+        """
+        rows = ~inside[noise.coords[:, 1:].long().unbind(1)]
+        old = torch.zeros_like(noise.feats)
+        old[rows] = latents.to(old)[~inside[coords[:, 1:].long().unbind(1)]]
+        known, new = noise.replace(standardized(old, normalization)), noise.replace((~rows).to(old)[:, None])
+        return cls(rows, old, held(known, noise, new, sampler.sigma_min))
+
+    def put_back(self, latents: SparseTensor) -> SparseTensor:
+        """Sampled latents [N, C], exactly the old ones outside."""
+        return latents.replace(torch.where(self.rows[:, None], self.latents, latents.feats))
 
 
 def decode_mesh(

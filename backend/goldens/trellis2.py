@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ..cascade import MODES, Mode, refined
+from ..cascade import refined
 from ..config import Normalization
 from ..images.framing import images_to_tensor, prepare_tight, resized_to
 from ..material_stages import materials, materials_at_vertices, surfaces
@@ -21,6 +21,7 @@ from ..models.latent_flow import LatentFlow
 from ..models.sparse_unet import SparseUnetDecoder
 from ..models.structure_flow import StructureFlow
 from ..models.structure_vae import StructureDecoder
+from ..modes import MODES, Mode
 from ..sparse.tensor import SparseTensor
 from ..stages import decode_structure, latent_noise, sample_latents, sample_structure, standardized
 from ..weights import dinov3_layout

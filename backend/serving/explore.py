@@ -48,7 +48,7 @@ def run(
     opened = time.perf_counter()
     pipeline = models.get(request.model, low_memory=request.low_memory)
     timings = {"load": time.perf_counter() - opened}
-    guide = shape.guide(pipeline.latent_flow.resolution)
+    guide = shape.guide(pipeline.grid(settings))
 
     for number, each in enumerate(wanted):
         chosen = [images[view] for view in each.views]

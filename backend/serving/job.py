@@ -89,7 +89,7 @@ def begin(
             on_preview(write_raw(place, raw))
         timings["preview"] = time.perf_counter() - started
 
-    guide = shape.guide(pipeline.latent_flow.resolution)
+    guide = shape.guide(pipeline.grid(settings))
     if mesh is None:
         make = partial(pipeline.begin, guide=guide, edits=shape.edits)
     else:
@@ -251,10 +251,11 @@ def carried_out_by(request: protocol.Generate, pipeline: Pipeline, settings: Set
         # None if the model's two stages differ: only leaving the choice to the model reproduces that.
         "steps": structure.steps if structure.steps == latents.steps else None,
         "guidance": structure.guidance if structure.guidance == latents.guidance else None,
+        "resolution": mode.resolution if (mode := pipeline.mode(settings)) else None,
         "formats": list(settings.formats),
     }
     asked = {"images": list(request.images), "points": list(request.points), "painted": list(request.painted)}
-    shaped = shape.noted(pipeline.latent_flow.resolution)
+    shaped = shape.noted(pipeline.grid(settings))
     return {**asked, **asdict(settings), **filled, **shaped, "mesh": request.mesh}
 
 

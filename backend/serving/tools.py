@@ -113,6 +113,8 @@ def _setting(name: str) -> dict[str, Any]:
         found["items"] = {"enum": list(about.values)}
     elif about.choices:
         found["enum"] = list(about.values)
+    elif about.only:
+        found["enum"] = [*about.only, None]
     return found
 
 

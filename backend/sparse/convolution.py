@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from types import ModuleType
 from typing import Any
 
@@ -32,7 +33,7 @@ def _slabs(rows: Tensor, x: Tensor) -> Iterator[tuple[slice, Tensor]]:
     The index M means no voxel and gathers zeros. Each slab overwrites the one before.
     """
     (count, taps), channels = rows.shape, x.shape[1]
-    length = max(1, SLAB_ELEMENTS.get(x.device.type, 1 << 20) // (taps * channels))
+    length = _slab_length(rows, x)
     padded = F.pad(x, (0, 0, 0, 1))
     buffer = x.new_empty(min(length, count) * taps, channels)
     for start in range(0, count, length):
@@ -40,6 +41,11 @@ def _slabs(rows: Tensor, x: Tensor) -> Iterator[tuple[slice, Tensor]]:
         gathered = buffer[: index.numel()]
         torch.index_select(padded, 0, index.flatten(), out=gathered)
         yield slice(start, start + len(index)), gathered.view(len(index), taps * channels)
+
+
+def _slab_length(rows: Tensor, x: Tensor) -> int:
+    """How many voxels the slabs of ``_slabs`` have; the last one may have fewer."""
+    return max(1, SLAB_ELEMENTS.get(x.device.type, 1 << 20) // (rows.shape[1] * x.shape[1]))
 
 
 class _GatherMatmul(torch.autograd.Function):
@@ -156,9 +162,10 @@ def conv_to_children(x: Tensor, weight: Tensor, bias: Tensor, voxels: VoxelSet, 
     x, weight = _operands(x, weight)
     matrix, bias = weight.flatten(1).t(), bias.to(x.dtype)
     out = x.new_empty(len(kept.places), len(bias) // 8)
-    for slab, gathered in _slabs(voxels.neighbours, x):
-        ends = torch.tensor([8 * slab.start, 8 * slab.stop], device=x.device)
-        first, last = torch.searchsorted(kept.places, ends).tolist()
+    length = _slab_length(voxels.neighbours, x)
+    starts = 8 * torch.arange(0, len(x) + length, length, device=x.device)
+    places = torch.searchsorted(kept.places, starts).tolist()  # of all slabs: a GPU is waited for once
+    for (slab, gathered), (first, last) in zip(_slabs(voxels.neighbours, x), pairwise(places), strict=True):
         children = torch.addmm(bias, gathered, matrix).view(8 * len(gathered), -1)
         torch.index_select(children, 0, kept.places[first:last] - 8 * slab.start, out=out[first:last])
     return out

@@ -2,10 +2,11 @@
 
 A published model is in ``MODELS_FOLDER/NAME``, laid out as its repository is, with ``models.lock.json`` beside its
 weights. That file is written last, so a folder without it is not installed. The table below states what was known when
-it was written: the sizes of TRELLIS's weights, and the size and SHA-256 of the matting networks, as several projects
-that install them state in public. Revisions are the commits that others pin. No commit of mdt-dist is known, so the
-newest one is taken; so it is for the matting networks, whose hashes say which files are meant. What is not stated here
-(the other sizes, all other hashes) comes from the hub's own answer at download time, and the lock pins it.
+it was written: the sizes of TRELLIS's weights, and the size and SHA-256 of the weights of TRELLIS.2, of DINOv3 and of
+the matting networks, as several projects that install them state in public. Revisions are the commits that others pin.
+No commit of mdt-dist is known, so the newest one is taken; so it is for the matting networks, whose hashes say which
+files are meant. What is not stated here (the other sizes, all other hashes) comes from the hub's own answer at download
+time, and the lock pins it.
 """
 
 from __future__ import annotations
@@ -36,12 +37,26 @@ class PublishedFile:
     git_sha1: str | None = None
 
 
+#: Cards that people have, in GiB of memory, and the share of it that a job may take beside Blender.
+CARDS, FILLED = (8, 12, 24), 0.9
+
+
+@dataclass(frozen=True)
+class Peak:
+    """What an object at a resolution takes of a GPU's memory, in bytes. Counted, see docs/models.md."""
+
+    resolution: int
+    low_memory: int  # with one network at a time
+    at_once: int
+
+
 @dataclass(frozen=True)
 class PublishedModel:
     """A model that can be downloaded.
 
     ``size`` is its size on disk in bytes, to the nearest 10 MB if a file's size is not known. ``needs`` names models
-    that it cannot work without, ``aliases`` other names that published files use for it.
+    that it cannot work without, ``aliases`` other names that published files use for it. ``copies`` are repositories of
+    others with the same files, for a model whose source asks for an account. ``peaks`` says what it takes of a GPU.
     """
 
     name: str
@@ -53,6 +68,29 @@ class PublishedModel:
     files: tuple[PublishedFile, ...]
     needs: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
+    copies: tuple[str, ...] = ()
+    peaks: tuple[Peak, ...] = ()
+
+    @property
+    def access(self) -> str:
+        """How to get the files from a source that asks for an account; empty if it does not."""
+        if not self.copies:
+            return ""
+        return (
+            f"Accept its license at {self.page} with an account, and set HF_TOKEN to a token of that account, from "
+            f"https://huggingface.co/settings/tokens. Or take {', '.join(file.path for file in self.files)} from a "
+            f"copy that asks for no account ({' or '.join(self.copies)}) into a folder, and install from that with "
+            "--from: the same license holds, and only the original's bytes are accepted."
+        )
+
+    def fit(self, card: int) -> str:
+        """How the model runs on a card with so many GiB, in words."""
+        room = FILLED * card * 2**30
+        found = []
+        for peak in self.peaks:
+            way = "" if peak.at_once <= room else " with low memory" if peak.low_memory <= room else None
+            found += [] if way is None else [f"{peak.resolution}{way}"]
+        return ", ".join(found) or "too small"
 
     @property
     def page(self) -> str:
@@ -60,8 +98,8 @@ class PublishedModel:
         return f"https://huggingface.co/{self.repository}"
 
 
-def _network(name: str, size: int) -> tuple[PublishedFile, ...]:
-    return PublishedFile(f"ckpts/{name}.json"), PublishedFile(f"ckpts/{name}.safetensors", size)
+def _network(name: str, size: int, sha256: str | None = None) -> tuple[PublishedFile, ...]:
+    return PublishedFile(f"ckpts/{name}.json"), PublishedFile(f"ckpts/{name}.safetensors", size, sha256)
 
 
 _PUBLISHED = (
@@ -118,6 +156,95 @@ _PUBLISHED = (
         size=119_070_000,
         # The size that safetensors of this network have: for its decoder, the same sum gives the published one.
         files=_network("ss_enc_conv3d_16l8_fp16", 119_068_016),
+    ),
+    PublishedModel(
+        name="trellis2-4b",
+        title="TRELLIS.2 (materials, shapes at 512)",
+        repository="microsoft/TRELLIS.2-4B",
+        revision="af44b45f2e35a493886929c6d786e563ec68364d",
+        licence="MIT",
+        size=9_650_630_000,
+        files=(
+            PublishedFile("pipeline.json"),
+            *_network(
+                "ss_flow_img_dit_1_3B_64_bf16",
+                2_584_426_920,
+                "ca01377c485bec418076d38ee80166d32dc776d744f2553b835cba1e97a7abf6",
+            ),
+            *_network(
+                "slat_flow_img2shape_dit_1_3B_512_bf16",
+                2_584_574_424,
+                "ec5e0917ef9b7e25ad51dffc7d19687a42019871f94239f2fa7f86264c55b70f",
+            ),
+            *_network(
+                "slat_flow_imgshape2tex_dit_1_3B_512_bf16",
+                2_584_672_728,
+                "8371aa1c5d13be79dcd5ddfd2cf3835e902e204dc34427169a1c702828e1a94d",
+            ),
+            *_network(
+                "shape_dec_next_dc_f16c32_fp16",
+                948_490_494,
+                "e3b718d3e43e4f8780e9a24ac6fff231811a67e3b058e336e10fe654c911d581",
+            ),
+            *_network(
+                "tex_dec_next_dc_f16c32_fp16",
+                948_458_812,
+                "97ea69addea2ecd9312910f5f548234665eef51c088386180b7cd5b258645e3c",
+            ),
+        ),
+        needs=("dinov3-vitl16", "trellis-structure-decoder"),
+        peaks=(Peak(512, 3_500_000_000, 13_200_000_000),),
+    ),
+    PublishedModel(
+        name="trellis2-4b-fine",
+        title="TRELLIS.2, finer (shapes at 1024 and 1536)",
+        repository="microsoft/TRELLIS.2-4B",
+        revision="af44b45f2e35a493886929c6d786e563ec68364d",
+        licence="MIT",
+        size=5_169_250_000,
+        files=(
+            *_network(
+                "slat_flow_img2shape_dit_1_3B_1024_bf16",
+                2_584_574_424,
+                "07cd0596f634c5adc1890023d16023afc5eed02fb84b22bb23aff5bf0030fbbd",
+            ),
+            *_network(
+                "slat_flow_imgshape2tex_dit_1_3B_1024_bf16",
+                2_584_672_728,
+                "580401269059a339b8318ab9ced459a13ba63391721c83a6c383198c29e77686",
+            ),
+        ),
+        needs=("trellis2-4b",),
+        peaks=(Peak(1024, 6_300_000_000, 16_500_000_000), Peak(1536, 12_300_000_000, 22_400_000_000)),
+    ),
+    PublishedModel(
+        name="trellis-structure-decoder",
+        title="TRELLIS structure decoder (for TRELLIS.2)",
+        repository="microsoft/TRELLIS-image-large",
+        revision="25e0d31ffbebe4b5a97464dd851910efc3002d96",
+        licence="MIT",
+        size=147_593_000,
+        # The pipeline.json of TRELLIS.2 names this file of the other repository. Who has TRELLIS has it already.
+        files=_network(
+            "ss_dec_conv3d_16l8_fp16",
+            147_591_972,
+            "1c76d4a40519aa2d711cc263a8404105231ac26db31d946bed48b84fee79009a",
+        ),
+    ),
+    PublishedModel(
+        name="dinov3-vitl16",
+        title="DINOv3 ViT-L/16 (image encoder of TRELLIS.2)",
+        repository="facebook/dinov3-vitl16-pretrain-lvd1689m",
+        revision="ea8dc2863c51be0a264bab82070e3e8836b02d51",
+        licence="DINOv3 License, Meta's own: read it before use",
+        size=1_212_559_808,
+        files=(
+            PublishedFile(
+                "model.safetensors", 1_212_559_808, "dcb2e45127cccbf1601e5f42fef165eea275c8e5213197e8dcf3f48822718179"
+            ),
+        ),
+        aliases=("dinov3-vitl16-pretrain-lvd1689m",),
+        copies=("visualbruno/dinov3-vitl16-pretrain-lvd1689m", "PIA-SPACE-LAB/dinov3-vitl-pretrain-lvd1689m"),
     ),
     PublishedModel(
         name="isnet-general",

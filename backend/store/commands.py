@@ -14,7 +14,7 @@ from .. import protocol
 from ..errors import describe
 from ..protocol import models_folder
 from .amounts import free_bytes, in_words
-from .catalog import PUBLISHED, PublishedModel
+from .catalog import CARDS, PUBLISHED, PublishedModel
 from .download import delete_model, download_model, missing_models, verify_model
 from .hub import Hub, endpoint
 from .reports import Reports
@@ -96,5 +96,12 @@ def _show(missing: list[PublishedModel], source: Path | None) -> None:
         print(f"{model.name}: {model.title}, {in_words(model.size)}", file=sys.stderr)
         print(f"    from     {source or f'{endpoint()}/{model.repository}'}", file=sys.stderr)
         print(f"    license  {model.licence} ({model.page})", file=sys.stderr)
+        for peak in model.peaks:
+            low, full = in_words(peak.low_memory), in_words(peak.at_once)
+            print(f"    memory   of a GPU at {peak.resolution}: {full}, or {low} with low memory", file=sys.stderr)
+        for card in CARDS if model.peaks else ():
+            print(f"    {card:2} GB    {model.fit(card)}", file=sys.stderr)
+        if model.access and source is None:
+            print(f"    account  {model.access}", file=sys.stderr)
     folder = models_folder()
     print(f"to {folder}, where {in_words(free_bytes(folder))} are free", file=sys.stderr)

@@ -115,12 +115,13 @@ class Hub:
             return StoreError("storage_refused", f"{server.host} refuses the file ({status}).", hint)
         if status == 403 or isinstance(error, GatedRepoError):
             hint = f"Accept its license at {model.page} with an account, and set HF_TOKEN to a token of that account."
+            hint = model.access or hint
             return StoreError("access_denied", f"{model.title} is only for users who have accepted its license.", hint)
         if status == 401:
             if "authorization" in self._headers:
                 hint = "Make a new one at https://huggingface.co/settings/tokens, or unset HF_TOKEN."
                 return StoreError("token_refused", "The hub does not accept the token in HF_TOKEN.", hint)
-            hint = "Make one at https://huggingface.co/settings/tokens and set HF_TOKEN to it."
+            hint = model.access or "Make one at https://huggingface.co/settings/tokens and set HF_TOKEN to it."
             return StoreError("token_missing", f"The hub gives {model.title} only with an access token.", hint)
         if status == 404:
             return _not_found(f"The hub has no {model.repository} at revision {model.revision}")

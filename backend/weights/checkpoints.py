@@ -29,7 +29,7 @@ from ..models.latent_flow import LatentFlow
 from ..models.latent_vae import LatentEncoder, LatentGaussianDecoder, LatentMeshDecoder, LatentRadianceFieldDecoder
 from ..models.sparse_unet import SparseUnetDecoder
 from ..models.structure_flow import StructureFlow
-from ..models.structure_vae import StructureDecoder, StructureEncoder
+from ..models.structure_vae import StructureDecoder, StructureEncoder, VolumeNetwork
 from . import dinov2_layout, dinov3_layout
 from .folders import NetworkFiles
 from .safetensors_file import SafetensorsFile, safetensors_at
@@ -98,12 +98,14 @@ class Checkpoint(Generic[Network]):
     ) -> None:
         """Build the network, a ``kind``, and compare its keys with the file's.
 
-        On the CPU everything is fp32, because half precision is far slower there. ``verify`` compares the SHA-256 of
-        files that a lock names. ``keep``: the host keeps the weights after they were read once, and ``fill`` copies
-        them. Raises CheckpointError.
+        On the CPU everything is fp32, because half precision is far slower there. The structure's networks are there,
+        too, where the device is Apple's GPU, whose convolutions of volumes are wrong (pytorch issue 197114).
+
+        ``verify`` compares the SHA-256 of files that a lock names. ``keep``: the host keeps the weights after they were
+        read once, and ``fill`` copies them. Raises CheckpointError.
         """
+        self._device = device = _home_of(kind, device)
         self.network = build_network(files.description, kind, half=device.type != "cpu")
-        self._device = device
         self._keep = keep
         self._kept: _Block | None = None
         self._unfilled = self.network.state_dict()
@@ -179,6 +181,14 @@ class Checkpoint(Generic[Network]):
         }
         _require_keys(stored.path, expected, {key: tensor.shape for key, tensor in stored.tensors.items()})
         return parts
+
+
+def _home_of(kind: type[nn.Module], device: torch.device) -> torch.device:
+    """The device that a network is on if the others are on ``device``."""
+    if device.type == "mps" and issubclass(kind, VolumeNetwork):
+        log.info("%s runs on the processor: on this GPU, torch's convolutions of volumes are wrong", kind.__name__)
+        return torch.device("cpu")
+    return device
 
 
 def load_network(

@@ -26,7 +26,8 @@ hub's ``dinov2_vitl14_reg4_pretrain.pth``, or the ``model.safetensors`` of a rep
 TRELLIS's **structure encoder**, which only guides and boxes need, is a model by itself too, for those who have TRELLIS
 already. It is searched for in the model's folder and its base's, then among the installed models. The **structure
 decoder** of TRELLIS.2 is TRELLIS's, and its pipeline.json names it by a path in the other repository: it is searched
-for like any network, then in TRELLIS, if that is installed.
+for like any network, then among the installed models: in TRELLIS, or by itself. So are TRELLIS.2's flows of finer
+shapes, which are a model by themselves for those who have room for them.
 """
 
 from __future__ import annotations
@@ -46,10 +47,12 @@ DEFAULT_BASE = "trellis-image-large"
 #: The names of published image encoders in pipeline.json and of their descriptions, and their folders.
 _ENCODERS = {"dinov2_vitl14_reg": "dinov2-vitl14-reg", "dinov3-vitl16-pretrain-lvd1689m": "dinov3-vitl16"}
 
-#: The names of networks that other models share, and the model that has each.
+#: The names of networks that may be in another model, and the models that have each.
 _SHARED = {
-    "ss_enc_conv3d_16l8_fp16": "trellis-structure-encoder",
-    "ss_dec_conv3d_16l8_fp16": "trellis-image-large",
+    "ss_enc_conv3d_16l8_fp16": ("trellis-structure-encoder",),
+    "ss_dec_conv3d_16l8_fp16": ("trellis-image-large", "trellis-structure-decoder"),
+    "slat_flow_img2shape_dit_1_3B_1024_bf16": ("trellis2-4b-fine",),
+    "slat_flow_imgshape2tex_dit_1_3B_1024_bf16": ("trellis2-4b-fine",),
 }
 
 #: Names, without suffix, of a published image encoder's weights: torch hub's, Hugging Face's.
@@ -125,7 +128,7 @@ class ModelFolder:
         own = tuple((name, one.st_size, one.st_mtime_ns) for name, one in status)
         if self.base:
             return own + self.base.stamp()
-        return (*own, ("structure encoder", int(self.has(self.config.structure_encoder)), 0))
+        return own + tuple((name, int(self.has(name)), 0) for name in self.config.optional)
 
     def has(self, name: str) -> bool:
         """Whether there are weights for the network ``name`` of pipeline.json."""
@@ -137,9 +140,10 @@ class ModelFolder:
         found = next(filter(there, _places(self.path, name)), None)
         if found is None and self.base:
             return self.base._find(name, there)
-        owner = _SHARED.get(Path(name).name) if found is None else None
-        folder = installed(owner) if owner else None
-        return next(filter(there, _places(folder, name)), None) if folder else found
+        if found is not None:
+            return found
+        owners = filter(None, map(installed, _SHARED.get(Path(name).name, ())))
+        return next((place for owner in owners for place in _places(owner, name) if there(place)), None)
 
     def _published_encoder(self, name: str) -> NetworkFiles:
         folder_name = _ENCODERS[name]

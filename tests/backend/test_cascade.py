@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from backend.cascade import MODES, cells_of, refined
+from backend.cascade import cells_of, refined
+from backend.modes import MODES
 
 
 @pytest.fixture

@@ -79,18 +79,19 @@ def unknown(*shape: int) -> Tensor:
 
 
 class Counting:
-    """Counts stages of the published model."""
+    """Counts stages of a published model, by default TRELLIS."""
 
-    def __init__(self, gpu: Gpu) -> None:
+    def __init__(self, gpu: Gpu, folder: Path = LARGE) -> None:
+        self.folder = folder
         self.gpu = gpu
         self.counts: dict[str, Count] = {}
         self.weights: dict[str, float] = {}  # gigabytes
         self.before = 0  # bytes in memory when counting began
-        self.config = PipelineConfig.read(LARGE)
+        self.config = PipelineConfig.read(folder)
 
     def network(self, name: str, kind: type[nn.Module]) -> Any:
         before = self.gpu.live
-        network = self.gpu.network(describe(LARGE, name, kind, CUDA))
+        network = self.gpu.network(describe(self.folder, name, kind, CUDA))
         self.weights[name] = (self.gpu.live - before) / 1e9
         self.clear()
         return network

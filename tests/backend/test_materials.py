@@ -177,6 +177,21 @@ def test_guides_and_boxes_are_refused_in_words(pipeline: Pipeline) -> None:
         _ = given.lattice
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"roughness": "estimated"}, "says itself how rough"),
+        ({"texture_source": "gaussians"}, "no decoder of Gaussians"),
+    ],
+)
+def test_what_only_the_first_family_has_is_refused_in_words(
+    pipeline: Pipeline, changes: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(SettingsError, match=words) as caught:
+        pipeline.generate([disc()], replace(SETTINGS, **changes))
+    assert caught.value.hint
+
+
 def test_a_folder_that_mixes_the_families_is_refused(tmp_path: Path) -> None:
     first, second = write_tiny_model(tmp_path / "first"), write_tiny_trellis2(tmp_path / "second")
     for suffix in (".json", ".safetensors"):

@@ -28,6 +28,7 @@ OTHERS: dict[str, Any] = {
     "model": "another",
     "steps": 7,
     "guidance": 2.5,
+    "resolution": 1024,
     "seed": 4321,
     "shape_strength": 0.25,
     "faces": 777,
@@ -53,8 +54,8 @@ OTHERS: dict[str, Any] = {
     "collision_nodes": True,
     "print_size": 80.0,
 }
-#: What only says how files are written: it is no part of how an object is made.
-OF_FILES = {"formats", "draco", "collision_nodes", "print_size"}
+#: What only commands offer: how files are written, which is no part of how an object is made, and how fine shapes are.
+OF_COMMANDS = {"formats", "draco", "collision_nodes", "print_size", "resolution"}
 
 
 @pytest.fixture
@@ -143,7 +144,7 @@ def test_batch_knows_every_setting(tmp_path: Path, capsys: pytest.CaptureFixture
 
 def test_the_panel_knows_every_setting(panel: Any) -> None:
     names = offered(Door.PANEL)
-    assert set(names) == protocol.ABOUT.keys() - OF_FILES
+    assert set(names) == protocol.ABOUT.keys() - OF_COMMANDS
     for name in names:
         assert properties.show_setting(panel, name, OTHERS[name]), name
     assert properties.chosen_settings(panel) == {name: OTHERS[name] for name in names}
@@ -165,7 +166,7 @@ def test_scripts_know_every_setting(mode: list[str]) -> None:
     names = offered(Door.OBJECT)
     given = {name: OTHERS[name] for name in names}
     assert made.recall(api.generate(bpy.data.images.new("a", 8, 8), **given)).items() >= given.items()
-    for name in OF_FILES:
+    for name in OF_COMMANDS:
         with pytest.raises(api.EspalierError, match=f"The setting {name} is not known"):
             api.generate("a.png", **{name: OTHERS[name]})
 
@@ -179,14 +180,14 @@ def test_tools_know_every_setting() -> None:
 
 def test_presets_know_every_setting() -> None:
     names = offered(Door.PRESET)
-    assert set(names) == protocol.ABOUT.keys() - OF_FILES - {"seed"}
+    assert set(names) == protocol.ABOUT.keys() - OF_COMMANDS - {"seed"}
     ticks = {f"use_{name}" for name in names if protocol.ABOUT[name].own}
     assert set(presets.saved()) == {*names, *ticks, "size"}
 
 
 def test_an_object_knows_every_setting(panel: Any) -> None:
     names = offered(Door.OBJECT)
-    assert set(names) == protocol.ABOUT.keys() - OF_FILES
+    assert set(names) == protocol.ABOUT.keys() - OF_COMMANDS
     target = bpy.data.objects.new("a", bpy.data.meshes.new("a"))
     made.remember(target, {**OTHERS, "images": ("a.png",), "seed": 2**40}, 2.0)
     expected = {name: OTHERS[name] for name in names} | {"seed": 2**40}
@@ -203,7 +204,7 @@ def test_an_object_made_with_every_setting_is_made_again_with_the_same(
         assert properties.show_setting(panel, name, OTHERS[name]), name
     (first,) = generate.new_jobs(bpy.context)
     wanted = {name: getattr(first.request, name) for name in protocol.ABOUT}
-    assert wanted == OTHERS | {name: protocol.default(name) for name in OF_FILES}
+    assert wanted == OTHERS | {name: protocol.default(name) for name in OF_COMMANDS}
     pump.submit(first)
     until(lambda: not pump.jobs.jobs, pump.step)
     mug = bpy.data.objects["mug"]

@@ -230,6 +230,9 @@ class OnGpu(Tensor):
         whole = self.held.is_contiguous(memory_format=memory_format)
         return self if whole else aten.clone(self, memory_format=memory_format)
 
+    def copy_(self, source: Tensor, *_: Any) -> Any:
+        return aten.copy_(self, source)
+
     def new_tensor(self, data: Any, dtype: Any = None, *_: Any, **__: Any) -> Any:
         return torch.tensor(data, dtype=dtype or self.dtype, device=CUDA)
 

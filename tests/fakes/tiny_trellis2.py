@@ -54,6 +54,14 @@ NETWORKS_HERE: dict[str, tuple[str, dict[str, Any]]] = {
         FLOW | {"resolution": RESOLUTION, "in_channels": 2 * LATENT_CHANNELS, "out_channels": LATENT_CHANNELS},
     ),
     "texture_decoder": ("SparseUnetVaeDecoder", LEVELS | {"out_channels": 6, "pred_subdiv": False, "use_fp16": True}),
+    "fine_shape_flow": (
+        "SLatFlowModel",
+        FLOW | {"resolution": 2 * RESOLUTION, "in_channels": LATENT_CHANNELS, "out_channels": LATENT_CHANNELS},
+    ),
+    "fine_texture_flow": (
+        "SLatFlowModel",
+        FLOW | {"resolution": RESOLUTION, "in_channels": 2 * LATENT_CHANNELS, "out_channels": LATENT_CHANNELS},
+    ),
 }
 
 
@@ -87,6 +95,8 @@ def _pipeline() -> dict[str, Any]:
                 "shape_slat_decoder": "ckpts/shape_decoder",
                 "tex_slat_flow_model_512": "ckpts/texture_flow",
                 "tex_slat_decoder": "ckpts/texture_decoder",
+                "shape_slat_flow_model_1024": "ckpts/fine_shape_flow",
+                "tex_slat_flow_model_1024": "ckpts/fine_texture_flow",
             },
             "sparse_structure_sampler": _sampler(7.5, 0.7, 1.0),
             "shape_slat_sampler": _sampler(7.5, 0.5, 1.0),

@@ -30,6 +30,8 @@ from tests.backend.serving.served import (
     long_job,
     start,
 )
+from tests.fakes.tiny_model import RESOLUTION
+from tests.fakes.tiny_trellis2 import write_tiny_trellis2
 
 
 def test_a_job_from_request_to_files(server: Server, make: Make) -> None:
@@ -156,6 +158,24 @@ def test_cancel_in_mid_job_leaves_the_model_warm(server: Server, make: Make) -> 
     result = server.run(make("next"))[-1]
     assert isinstance(result, protocol.Result)
     assert result.timings["load"] < 0.01
+
+
+def test_a_finer_shape_is_made_cancelled_and_refused(server: Server, make: Make, tmp_path: Path) -> None:
+    """By TRELLIS.2 at 1024; TRELLIS has one resolution."""
+    second = {"model": str(write_tiny_trellis2(tmp_path / "second")), "resolution": 1024, "steps": None}
+    *told, result = server.run(make("fine", **second))
+    assert isinstance(result, protocol.Result)
+    assert (result.settings["resolution"], result.counts["resolution"]) == (1024, 8 * RESOLUTION)
+    latents = [m for m in told if isinstance(m, protocol.Progress) and m.stage == "latents"]
+    assert {m.steps for m in latents} == {9}
+    server.send(make("long", **second | {"steps": 300, "seed": 1}))
+    server.wait_for(lambda m: isinstance(m, protocol.Progress) and m.stage == "latents" and m.step > 300)
+    server.send(protocol.Cancel("long"))
+    assert server.wait_for(lambda m: isinstance(m, ENDINGS))[-1] == protocol.Cancelled("long")
+    refused = server.run(make("first", resolution=1024))[-1]
+    assert isinstance(refused, protocol.Error)
+    assert refused.code == "settings_invalid"
+    assert "no choice of resolutions" in refused.message
 
 
 def test_a_waiting_job_is_cancelled_at_once(server: Server, make: Make) -> None:

@@ -14,7 +14,8 @@ from backend.config import PRETRAINED
 from backend.errors import CheckpointError
 from backend.protocol import models_folder
 from backend.store import catalog
-from backend.store.catalog import PUBLISHED, HashLock, LockedFile, find_model, installed_lock, own_models
+from backend.store.catalog import CARDS, PUBLISHED, HashLock, LockedFile, find_model, installed_lock, own_models
+from backend.store.download import missing_models
 
 
 @pytest.fixture
@@ -45,6 +46,40 @@ def test_the_table_makes_sense(model: catalog.PublishedModel) -> None:
     assert known <= model.size
     if known:
         assert known > 0.99 * model.size
+
+
+def test_a_model_that_asks_for_an_account_says_how_to_get_it() -> None:
+    encoder = PUBLISHED["dinov3-vitl16"]
+    assert encoder.page in encoder.access
+    for words in ("HF_TOKEN", "https://huggingface.co/settings/tokens", "model.safetensors", "--from", *encoder.copies):
+        assert words in encoder.access
+    assert [model.name for model in PUBLISHED.values() if model.access] == [encoder.name]
+
+
+def test_what_fits_on_a_card_is_said() -> None:
+    coarse, fine = PUBLISHED["trellis2-4b"], PUBLISHED["trellis2-4b-fine"]
+    assert [coarse.fit(card) for card in (2, *CARDS)] == [
+        "too small",
+        "512 with low memory",
+        "512 with low memory",
+        "512",
+    ]
+    assert [fine.fit(card) for card in CARDS] == [
+        "1024 with low memory",
+        "1024 with low memory",
+        "1024, 1536",
+    ]
+
+
+def test_nobody_is_sent_to_weights_that_may_not_be_sold() -> None:
+    assert not any("RMBG" in f"{model}" for model in PUBLISHED.values())
+
+
+def test_the_second_family_needs_its_encoder_and_the_other_repositorys_decoder(folder: Path) -> None:
+    found = [model.name for model in missing_models("trellis2-4b-fine")]
+    assert found == ["dinov3-vitl16", "trellis-structure-decoder", "trellis2-4b", "trellis2-4b-fine"]
+    assert round(sum(PUBLISHED[name].size for name in found[:3]) / 1e9, 1) == 11.0
+    assert find_model(str(put(folder, "dinov3-vitl16").name)) == find_model("dinov3-vitl16-pretrain-lvd1689m")
 
 
 def test_a_name_leads_nowhere_before_the_model_is_installed(folder: Path) -> None:

@@ -95,6 +95,16 @@ def test_a_person_says_yes_and_sees_it_come(
     assert (tmp_path / "models" / NAME / "model.safetensors").read_bytes() == WEIGHTS
 
 
+def test_what_a_model_takes_is_said_before_anything_is_fetched(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(["download", "trellis2-4b-fine", "--models-folder", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    for words in ("DINOv3 License", "HF_TOKEN", "of a GPU at 512", "of a GPU at 1536", "12 GB", "with low memory"):
+        assert words in said
+    assert "Nothing is downloaded without consent" in said
+
+
 # --- what the add-on reads -------------------------------------------------------------------------------------------
 
 

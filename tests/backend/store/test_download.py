@@ -267,6 +267,16 @@ def test_a_refusal_says_what_to_do(
     assert words in error.hint
 
 
+@pytest.mark.parametrize(("status", "code"), [(401, "token_missing"), (403, "access_denied")])
+def test_a_refusal_of_a_gated_model_says_where_copies_are(hub: FakeHub, folder: Path, status: int, code: str) -> None:
+    hub.faults = [Fault("revision/main", status=status)]
+    gated = replace(MODEL, copies=("someone/copy",))
+    error = refused(gated)
+    assert error.code == code
+    for words in (gated.page, "HF_TOKEN", "someone/copy", "--from"):
+        assert words in error.hint
+
+
 @pytest.mark.parametrize("status", [401, 403, 404])
 def test_a_storage_server_that_is_blocked_is_named(hub: FakeHub, folder: Path, status: int) -> None:
     hub.faults = [Fault("flow.safetensors", status=status, at_storage=True)]

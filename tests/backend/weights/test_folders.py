@@ -177,8 +177,9 @@ def test_a_folder_may_lack_the_finer_flows(tmp_path: Path) -> None:
 
 def test_the_second_familys_encoder_is_found_beside_the_model(tmp_path: Path) -> None:
     model = ModelFolder.read(second_family(tmp_path / "trellis2"))
-    with pytest.raises(CheckpointError, match="dinov3"):
+    with pytest.raises(CheckpointError, match="DINOv3") as caught:
         model.network(model.config.image_encoder)
+    assert "download dinov3-vitl16" in caught.value.hint
     touch(tmp_path / "dinov3-vitl16" / "model.safetensors")
     files = model.network(model.config.image_encoder)
     assert files.weights == tmp_path / "dinov3-vitl16" / "model"
@@ -197,9 +198,34 @@ def test_the_structure_decoder_is_that_of_the_other_repository(tmp_path: Path, m
     files = model.network(name)
     assert files.weights == first / "ckpts/ss_dec_conv3d_16l8_fp16"
     assert files.description.is_file()
+    monkeypatch.setattr(
+        "backend.weights.folders.installed", lambda owner: tmp_path / owner if "structure" in owner else None
+    )
+    alone = tmp_path / "trellis-structure-decoder" / "ckpts" / "ss_dec_conv3d_16l8_fp16"
+    touch(alone.with_suffix(".json"), alone.with_suffix(".safetensors"))
+    assert model.network(name).weights == alone
     own = tmp_path / "trellis2" / "ckpts" / "ss_dec_conv3d_16l8_fp16.safetensors"
     touch(own)
     assert model.network(name).weights.parent == own.parent
+
+
+def test_finer_flows_may_come_later_and_change_the_stamp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = ModelFolder.read(second_family(tmp_path / "trellis2"))
+    fine = tmp_path / "trellis2-4b-fine"
+    names = model.config.optional[1:]
+    assert len(names) == 2
+    for name in names:
+        for suffix in (".json", ".safetensors"):
+            (model.path / (name + suffix)).unlink()
+    before = model.stamp()
+    assert not any(map(model.has, names))
+    touch(*(fine / (name + suffix) for name in names for suffix in (".json", ".safetensors")))
+    monkeypatch.setattr(
+        "backend.weights.folders.installed", lambda owner: tmp_path / owner if owner == fine.name else None
+    )
+    assert all(map(model.has, names))
+    assert model.network(names[0]).description == fine / f"{names[0]}.json"
+    assert model.stamp() != before
 
 
 @pytest.mark.parametrize(
