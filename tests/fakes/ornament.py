@@ -13,7 +13,7 @@ from backend.generated import Generated
 from backend.mesh import MaterialMesh
 from backend.mesh.finish import finish
 from backend.protocol import Settings
-from backend.serving.outputs import Place, write_asset
+from backend.serving.outputs import Place, check_print, write_asset
 
 #: Where the parts of the ball begin, from its middle, and the colours of its halves.
 BAND, CAP, OPEN = 0.1, 0.22, 0.4
@@ -39,7 +39,8 @@ def finished_ornament(raw: MaterialMesh, folder: Path, settings: Settings) -> pr
     """The result of a job that made an object, with its files in a folder."""
     mesh = finish(raw, faces=settings.faces, texture_size=settings.texture_size, normal_map=settings.normal_map)
     generated = Generated(mesh, raw, None, timings={}, counts=mesh.counts)
-    files = write_asset(Place.find(folder, "ornament", []), generated, settings, durable=False)
+    printed = check_print(generated, settings, lambda: None)
+    files = write_asset(Place.find(folder, "ornament", []), generated, settings, durable=False, printed=printed)
     return protocol.Result(
         "ornament",
         *(str(files[kind]) for kind in ("arrays", "texture", "glb")),
