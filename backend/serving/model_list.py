@@ -118,13 +118,13 @@ def _use(name: str) -> dict[str, Any]:
 
 
 def _resolution(folder: ModelFolder) -> int:
-    """Cells along each side of the grid that surfaces are decoded on, by the descriptions of the networks."""
+    """Cells along each side of the grid that surfaces are decoded on; 0 if the networks' descriptions do not say."""
     config = folder.config
-    latents, decoder = (
-        read_json(folder.network(name).description)["args"] for name in (config.latent_flow, config.mesh_decoder)
-    )
-    finer = 4 if config.materials is None else 2 ** (len(decoder["num_blocks"]) - 1)
-    return int(latents["resolution"]) * finer
+    names = config.latent_flow, config.mesh_decoder
+    latents, decoder = (read_json(folder.network(name).description).get("args", {}) for name in names)
+    if config.materials is None:
+        return 4 * int(latents.get("resolution", 0))
+    return int(latents.get("resolution", 0)) << max(len(decoder.get("num_blocks", ())) - 1, 0)
 
 
 def _name_of(base: Path) -> str:
