@@ -30,6 +30,8 @@ def about(models: Mapping[str, ModelInfo], family: str) -> str:
     if not any(other.teacher == family for other in models.values()):
         steps = steps_label(*model.steps, translate)
         told.append(translate("There is no fast version of it yet: {steps}.").format(steps=steps))
+    if model.materials:
+        told.append(translate("It takes no guides and no boxes."))
     return " ".join(told)
 
 

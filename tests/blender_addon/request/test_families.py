@@ -28,7 +28,8 @@ def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_family_that_makes_materials() -> None:
     assert families.about(named(SECOND, EYES), "second") == (
         "Makes colors, metal, roughness and see-through parts. The grid of its shapes has 512 cells a side. "
-        "Its networks take 10.2 GB. Not measured yet on this machine. There is no fast version of it yet: 12 Steps."
+        "Its networks take 10.2 GB. Not measured yet on this machine. There is no fast version of it yet: 12 Steps. "
+        "It takes no guides and no boxes."
     )
 
 
