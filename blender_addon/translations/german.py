@@ -136,7 +136,7 @@ TEXTS = {
     "The grid of its shapes has {n} cells a side.": "Das Gitter seiner Formen hat {n} Zellen je Seite.",
     "Its networks take {size}.": "Seine Netze brauchen {size}.",
     "There is no fast version of it yet: {steps}.": "Eine schnelle Fassung gibt es noch nicht: {steps}.",
-    "It takes no guides and no boxes.": "Es nimmt keine Formvorlagen und keine Kästen.",
+    "It takes no guides and no boxes.": "Es nimmt keine Formvorlagen und keine Quader.",
     "Not measured yet on this machine": "Auf diesem Rechner noch nicht gemessen",
     "About {time} for an object, measured here": "Etwa {time} für ein Objekt, hier gemessen",
     "Custom Steps": "Eigene Schrittzahl",

@@ -121,7 +121,7 @@ TEXTS = {
     "The grid of its shapes has {n} cells a side.": "形状网格每边有 {n} 个单元。",
     "Its networks take {size}.": "其网络需要 {size}。",
     "There is no fast version of it yet: {steps}.": "尚无快速版本：{steps}。",
-    "It takes no guides and no boxes.": "不支持引导物和方框。",
+    "It takes no guides and no boxes.": "不支持引导物和框。",
     "Not measured yet on this machine": "尚未在此计算机上测量",
     "About {time} for an object, measured here": "每个物体约 {time}（本机实测）",
     "Custom Steps": "自定义步数",

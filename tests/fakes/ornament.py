@@ -43,7 +43,9 @@ def finished_ornament(raw: MaterialMesh, folder: Path, settings: Settings) -> pr
     files = write_asset(Place.find(folder, "ornament", []), generated, settings, durable=False, printed=printed)
     return protocol.Result(
         "ornament",
-        *(str(files[kind]) for kind in ("arrays", "texture", "glb")),
+        str(files["arrays"]),
+        str(files["texture"]),
+        str(files["glb"]),
         counts=mesh.counts,
         normal_map=str(files.get("normal_map", "")),
         occlusion=str(files["occlusion"]),

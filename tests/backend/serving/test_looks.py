@@ -88,7 +88,7 @@ def test_blender_renders_metal_gloss_and_what_is_behind(result: protocol.Result,
     pictures = []
     for connected in (True, False):
         bpy.ops.wm.read_factory_settings(use_empty=True)
-        made = create_object(result, name="o", collection=bpy.context.scene.collection, settings={})
+        made = create_object(result, name="o", collection=bpy.context.scene.collection, settings={})  # type: ignore[arg-type]
         assert made.active_material is not None
         tree = made.active_material.node_tree
         shader = next(node for node in tree.nodes if node.type == "BSDF_PRINCIPLED")
