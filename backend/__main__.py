@@ -49,9 +49,11 @@ def _run(options: argparse.Namespace) -> int:
     if options.models_folder is not None:
         os.environ[protocol.MODELS_VARIABLE] = str(options.models_folder.absolute())
     if options.command == "serve":
+        if options.overlap:  # before torch is imported: threads that wait for each other leave the core to another job
+            os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         from .serving.loop import serve
 
-        return serve(options.device)
+        return serve(options.device, overlap=options.overlap)
     if options.command == "mcp":
         from .serving import tool_server
 
@@ -240,6 +242,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_models_folder(command)
 
     command = commands.add_parser("serve", help="answer requests on stdin with messages on stdout, as Blender uses it")
+    help = "for many objects: finish one while the next is made on a processor too; a single one takes longer then"
+    command.add_argument("--overlap", action="store_true", help=help)
     _add_device(command)
     _add_models_folder(command)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import bpy
@@ -15,8 +16,9 @@ _command: Any = None
 
 def run(arguments: list[str]) -> int:
     """Run the command in the Blender that was started for it. Returns the exit code."""
+    launch = partial(pump.launch, overlap=True)
     return batch.program(
-        arguments, pump.launch, lambda: installation.usable_models(bpy.context), name=f"blender --command {NAME}"
+        arguments, launch, lambda: installation.usable_models(bpy.context), name=f"blender --command {NAME}"
     )
 
 

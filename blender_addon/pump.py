@@ -50,11 +50,11 @@ Home: TypeAlias = tuple[bpy.types.Scene, bpy.types.Collection, tuple[float, floa
 _document = 0  # counts the files loaded in this session: a job belongs to the file it was started in
 
 
-def launch(log: Path) -> Backend:
+def launch(log: Path, *, overlap: bool = False) -> Backend:
     """Start the backend that the preferences select. Returns at once. Raises BackendUnavailable."""
     python = installation.backend_python(bpy.context)
-    models = installation.models_folder(bpy.context)
-    return process.launch(python, FOLDER, log, models_folder=models, advice=FOR_THE_TEMPORARY_FOLDER)
+    models, advice = installation.models_folder(bpy.context), FOR_THE_TEMPORARY_FOLDER
+    return process.launch(python, FOLDER, log, models_folder=models, advice=advice, overlap=overlap)
 
 
 def log_path() -> Path:

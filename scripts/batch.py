@@ -59,7 +59,7 @@ def main() -> int:
 
     def launch(log: Path) -> Backend:
         here = backend()
-        return process.launch(here.python, here.extension, log, models_folder=here.folder)
+        return process.launch(here.python, here.extension, log, models_folder=here.folder, overlap=True)
 
     return batch.program(own_arguments(), launch, lambda: models.usable(backend()), name="batch.py")
 

@@ -47,14 +47,18 @@ IMAGES_BYTES = 128 << 20
 MAX_LINE = 1 << 20
 
 
-def serve(device_name: str | None = None) -> int:
-    """Answer requests until stdin closes or a ``shutdown`` arrives, then end the process. Returns only on failure."""
+def serve(device_name: str | None = None, *, overlap: bool = False) -> int:
+    """Answer requests until stdin closes or a ``shutdown`` arrives, then end the process. Returns only on failure.
+
+    With ``overlap``, one object is finished while the next is made on a processor too, as always on a GPU. That pays
+    only where torch's threads do not spin while they wait, so a single object takes longer.
+    """
     share_one_arena()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in Blender's terminal is for Blender to handle
     stdin, stdout = claim_standard_streams()
     outbox = Outbox(stdout)
     try:
-        device = _start(outbox, device_name)
+        device = _start(outbox, device_name, overlap)
     except Exception as error:  # before it is ready: without a message, Blender could only tell an exit code
         outbox.send(protocol.Error(None, *describe(error)))
         if not isinstance(error, BackendError):
@@ -75,7 +79,7 @@ def serve(device_name: str | None = None) -> int:
     os._exit(0)  # not sys.exit: Python's normal shutdown does not survive a thread that compiles, as "warm" may
 
 
-def _start(outbox: Outbox, device_name: str | None) -> torch.device:
+def _start(outbox: Outbox, device_name: str | None, overlap: bool) -> torch.device:
     """Import torch, choose the device, and say that the backend is ready. Raises BackendError, and any other."""
     try:
         import torch  # only now that the streams are safe: anything below may print
@@ -95,7 +99,7 @@ def _start(outbox: Outbox, device_name: str | None) -> torch.device:
             torch=torch.__version__,
             device=device_title(device),
             models=usable_models(),
-            at_once=1 if device.type == "cpu" else 1 + places(),  # a processor is busy with the one it makes
+            at_once=1 if device.type == "cpu" and not overlap else 1 + places(),
         )
     )
     return device

@@ -64,9 +64,13 @@ def launch(
     timeout: float = READY_TIMEOUT,
     models_folder: str = "",
     advice: str = "",
+    overlap: bool = False,
 ) -> Backend:
-    """Start the backend and return at once. ``advice`` is as in ``Backend``. Raises BackendUnavailable."""
+    """Start the backend and return at once. ``advice`` is as in ``Backend``. Raises BackendUnavailable.
+
+    ``overlap`` is for many objects: one is finished while the next is made, without a GPU too.
+    """
     env = backend_environment(root, models_folder=models_folder, python=python)
-    backend = Backend(backend_command(python, "serve"), log_path, env, advice)
+    backend = Backend(backend_command(python, "serve", *(["--overlap"] if overlap else [])), log_path, env, advice)
     backend.start(timeout)
     return backend

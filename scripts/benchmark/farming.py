@@ -1,6 +1,6 @@
 """How many objects a minute a farm makes, beside batches on the same two cores; and what Ray itself costs.
 
-``measure`` makes the same images one by one, overlapped as batches are on a GPU, and on a farm of this machine, and
+``measure`` makes the same images one by one, overlapped as batches are, and on a farm of this machine, and
 then on test clusters of one machine and of two, of one core each. The pace is that from the first object to the last,
 so that the start is told apart; ``cores_s`` are the processor's seconds for an object. ``simulate`` sends many rows
 through the pipeline with stages that only wait.
@@ -30,7 +30,7 @@ from backend.farm.stages import Finish, Read, Sample, Work
 from backend.farm.stores import Target
 
 from .interactive import EXAMPLES, serve
-from .throughput import run
+from .throughput import OVERLAP, run
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Ray's workers are as nice as the batches that they are measured beside. By itself Ray makes them very nice.
@@ -70,13 +70,13 @@ def measure(objects: int, ways: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _batches(images: list[str], cores: Cores, threads: str | None) -> list[dict[str, Any]]:
-    """The images one by one, and overlapped as on a GPU, each in a backend of its own: nothing is kept between them."""
+    """The images one by one, and overlapped, each in a backend of its own: nothing is kept between them."""
     found = []
-    for title, at_once in (("one by one", 1), ("overlapped", 2)):
-        with patch.dict(os.environ, {} if threads is None else {"OMP_NUM_THREADS": threads}), serve() as served:
+    for title, options in (("one by one", ()), ("overlapped", (OVERLAP,))):
+        with patch.dict(os.environ, {} if threads is None else {"OMP_NUM_THREADS": threads}), serve(*options) as served:
             run(served, "warm", [0], at_once=1, images=images)
             began = time.time()
-            made = run(served, "batch", range(1, 1 + len(images)), at_once=at_once, images=images)
+            made = run(served, "batch", range(1, 1 + len(images)), at_once=served.at_once, images=images)
             cores_s = cores.between(began, time.time()) / len(images)
         name = f"batch, {title}" + (f", {threads} thread" if threads else "")
         found.append(_pace(name, len(images), made.seconds, cores_s=cores_s))

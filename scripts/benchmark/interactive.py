@@ -76,10 +76,10 @@ class Served:
 
 
 @contextmanager
-def serve() -> Iterator[Served]:
-    """A backend that is ready."""
+def serve(*options: str) -> Iterator[Served]:
+    """A backend that is ready, started with these options."""
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with tempfile.TemporaryDirectory() as folder, subprocess.Popen(COMMAND, cwd=ROOT, **pipes) as process:
+    with tempfile.TemporaryDirectory() as folder, subprocess.Popen([*COMMAND, *options], cwd=ROOT, **pipes) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         ready = protocol.decode_message(process.stdout.readline())

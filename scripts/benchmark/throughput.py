@@ -1,9 +1,9 @@
-"""How many objects a minute a backend process makes, asked as the queue and batches ask it: one by one, and with the
-next one sent while those before are being finished: as many as the backend takes, or two where it takes one.
+"""How many objects a minute a backend process makes: one by one, and as batches ask for them, the next one while those
+before are being finished.
 
 Both ways make the same objects, in turns, so that what else the machine does meets both. The figure is the median of
-the ratios of neighbours. Nothing is taken from what was kept: the model is loaded anew before each turn, and a first
-object, which is not counted, warms it up.
+the ratios of neighbours. Nothing is taken from what was kept: each turn has a backend of its own, and a first object,
+which is not counted, warms it up.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from .interactive import EXAMPLES, Served, serve
 
 PAIRS, OBJECTS = 5, 8  # turns of each way, and objects in each
 WARMING = 0  # the seed of the object that warms up
+OVERLAP = "--overlap"
 
 
 @dataclass(frozen=True)
@@ -37,15 +38,14 @@ class Run:
 def measure_queue() -> list[dict[str, Any]]:
     """Objects a minute, one by one and overlapped. Raises RuntimeError if the same seed gives other bytes."""
     runs: dict[bool, list[Run]] = {False: [], True: []}
-    with serve() as served:
-        places = max(1, served.at_once - 1)
-        for number in range(PAIRS):
-            for overlapped in (False, True) if number % 2 else (True, False):
-                at_once = max(2, served.at_once) if overlapped else 1
-                run(served, f"warm-{number}-{overlapped}", [WARMING], at_once=1)
-                runs[overlapped].append(run(served, f"{number}-{overlapped}", range(1, 1 + OBJECTS), at_once=at_once))
-                served.send(protocol.Unload())
-                served.stdout.readline()
+    places = 1
+    for number in range(PAIRS):
+        for overlapped in (False, True) if number % 2 else (True, False):
+            with serve(*[OVERLAP] * overlapped) as served:
+                at_once = served.at_once if overlapped else 1
+                places = max(places, at_once - 1)
+                run(served, "warm", [WARMING], at_once=1)
+                runs[overlapped].append(run(served, "turn", range(1, 1 + OBJECTS), at_once=at_once))
     if len({each.digests for both in runs.values() for each in both}) > 1:
         raise RuntimeError("overlapped, the same seeds give other bytes")
     alone, over = runs[False], runs[True]

@@ -23,12 +23,12 @@ Make = Callable[..., protocol.Generate]
 class Server:
     """A backend process and the messages it sends."""
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, log: Path, *options: str) -> None:
         self.log = log
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         with log.open("ab") as stderr:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "backend", "serve", "--device", "cpu"],
+                [sys.executable, "-m", "backend", "serve", "--device", "cpu", *options],
                 cwd=ROOT,
                 env=environment,
                 stdin=subprocess.PIPE,
@@ -76,7 +76,9 @@ class Server:
 
 def start(folder: Path) -> Server:
     server = Server(folder / "log.txt")
-    assert isinstance(server.receive(), protocol.Ready)
+    ready = server.receive()
+    assert isinstance(ready, protocol.Ready)
+    assert ready.at_once == 1  # a processor is busy with the one it makes
     return server
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ import pytest
 import torch
 
 from backend import protocol
+from backend.__main__ import main
 from backend.errors import GenerationError
 from backend.kept import Kept
 from backend.serving import loop
@@ -275,3 +277,32 @@ def test_a_process_makes_the_same_bytes_overlapped(server: Server, make: Make) -
             ended[str(message.job)] = type(message)
     assert ended == {"long": protocol.Cancelled, "following": protocol.Result}
     assert {path.name for path in Path(long.out).iterdir()} == {"disc.raw.npz"}
+
+
+def test_a_batch_overlaps_on_a_processor(make: Make, tmp_path: Path) -> None:
+    server = Server(tmp_path / "log.txt", "--overlap")
+    try:
+        ready = server.receive()
+        assert isinstance(ready, protocol.Ready)
+        assert ready.at_once == 1 + loop.places()
+        assert isinstance(server.run(make("a"))[-1], protocol.Result)
+    finally:
+        server.close_stdin()
+        server.process.wait(TIMEOUT)
+
+
+@pytest.mark.parametrize(("options", "policy"), [([], None), (["--overlap"], "PASSIVE")])
+def test_threads_that_wait_leave_the_core_to_what_overlaps(
+    monkeypatch: pytest.MonkeyPatch, options: list[str], policy: str | None
+) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", "")  # so that what is set here ends with the test
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    asked: list[bool] = []
+
+    def serve(device: str | None, *, overlap: bool) -> int:
+        asked.append(overlap)
+        return 0
+
+    monkeypatch.setattr(loop, "serve", serve)
+    assert main(["serve", *options]) == 0
+    assert (asked, os.environ.get("OMP_WAIT_POLICY")) == ([bool(options)], policy)

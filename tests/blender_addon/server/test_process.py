@@ -55,7 +55,8 @@ def test_a_python_that_runs_both_keeps_its_path(tmp_path: Path) -> None:
     assert ours == {"PYTHONPATH": os.pathsep.join([str(tmp_path), "/packages"])}
 
 
-def test_launch(tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [[], ["--overlap"]])
+def test_launch(tmp_path: Path, options: list[str]) -> None:
     """The command finds ``backend`` in the extension's folder, and imports nothing from the current folder."""
     package, logs = tmp_path / "extension" / "backend", tmp_path / "logs"
     package.mkdir(parents=True)
@@ -64,12 +65,12 @@ def test_launch(tmp_path: Path) -> None:
     (logs / "json.py").write_text("raise SystemExit('a file in the current folder was imported')")
     (package / "__main__.py").write_text(
         "import json, sys, backend\n"
-        "assert sys.argv[1:] == ['serve'], sys.argv\n"
+        f"assert sys.argv[1:] == {['serve', *options]}, sys.argv\n"
         "print(json.dumps({'type': 'ready', 'protocol': 1, 'version': '', 'python': '', 'torch': '', 'device': '',"
         " 'models': []}), flush=True)\n"
         "sys.stdin.read()\n"
     )
-    backend = process.launch(Path(sys.executable), tmp_path / "extension", logs / "backend.log")
+    backend = process.launch(Path(sys.executable), tmp_path / "extension", logs / "backend.log", overlap=bool(options))
     try:
         while not (messages := backend.poll()):
             time.sleep(0.005)
