@@ -37,6 +37,7 @@ class Size:
 
     cpus: float
     gpus: float
+    machines: int = 1  # that have cores for it
 
 
 def require_ray() -> None:
@@ -72,7 +73,7 @@ def connected(address: str | None, *, cpus: int | None, store_bytes: int | None)
         raise BackendError("no_cluster", f"Ray at {where} cannot be used: {error}", hint) from error
     try:
         resources = ray.cluster_resources()
-        yield Size(resources.get("CPU", 1.0), resources.get("GPU", 0.0))
+        yield Size(resources.get("CPU", 1.0), resources.get("GPU", 0.0), len(nodes_with("CPU")))
     finally:
         ray.shutdown()
 

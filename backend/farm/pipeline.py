@@ -35,7 +35,8 @@ class Plan:
 
     @classmethod
     def of(cls, size: Size, *, device: str | None, share: float, actors: int | None) -> Plan:
-        """An actor for each share of a GPU; without GPUs one for two cores, since finishing takes as long.
+        """An actor for each share of a GPU; without GPUs one for two cores, since finishing takes as long, and for each
+        machine, since a core that only reads and finishes waits for the one that samples.
 
         Raises BackendError if GPUs are asked for and there are none.
         """
@@ -43,7 +44,7 @@ class Plan:
             raise BackendError("no_gpu", "The cluster has no GPU.", "Leave --device out, or add a machine with one.")
         if device != "cpu" and size.gpus:
             return cls(actors or max(1, int(size.gpus / share)), share, device or "cuda")
-        return cls(actors or max(1, int(size.cpus // 2)), 0.0, "cpu")
+        return cls(actors or max(size.machines, int(size.cpus // 2), 1), 0.0, "cpu")
 
 
 def attempts() -> Any:

@@ -76,6 +76,7 @@ def test_actors_are_as_many_as_there_is_room_for() -> None:
     assert Plan.of(gpus, device="cpu", share=1.0, actors=None) == Plan(32, 0.0, "cpu")
     assert Plan.of(cores, device=None, share=1.0, actors=None) == Plan(2, 0.0, "cpu")
     assert Plan.of(one, device=None, share=1.0, actors=None) == Plan(1, 0.0, "cpu")
+    assert Plan.of(Size(4.0, 0.0, machines=3), device=None, share=1.0, actors=None) == Plan(3, 0.0, "cpu")
     assert Plan.of(cores, device=None, share=1.0, actors=4).actors == 4
     with pytest.raises(BackendError, match="no GPU"):
         Plan.of(cores, device="cuda", share=1.0, actors=None)
