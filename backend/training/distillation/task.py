@@ -76,9 +76,10 @@ def plan(task: Task) -> Iterator[str]:
     if method.matching is not None:
         cast(FlowNetwork, flow).become_flow_map()
     devices.share(task.preset)
-    yield Estimate.of(flow, method, task.preset, Hardware.here(devices, task.preset)).words()
+    context = teacher.context()
+    yield Estimate.of(flow, context, method, task.preset, Hardware.here(devices, task.preset)).words()
     if task.preset.precision != "fp32":  # a preset for GPUs
-        yield from on_cards(flow, method, task.preset)
+        yield from on_cards(flow, context, method, task.preset)
     if missing:
         yield f"missing teacher: {missing}"
     try:

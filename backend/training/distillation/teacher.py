@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
+from pathlib import Path
+from typing import TypeVar, cast
 
 import torch
 from torch import nn
 
 from ...config import DESCRIPTIONS, Normalization, PipelineConfig, SamplerSettings
 from ...errors import CheckpointError
+from ...models.image_encoder import DinoEncoder
 from ...models.latent_flow import LatentFlow
 from ...models.layers import FlowNetwork
 from ...models.structure_flow import StructureFlow
 from ...weights.checkpoints import build_network, load_network
 from ...weights.folders import ModelFolder
 from .methods import StageName
+
+Described = TypeVar("Described", bound=nn.Module)
 
 #: The published model's pipeline.json and its networks' descriptions, without weights.
 _PUBLISHED = DESCRIPTIONS / "trellis-image-large"
@@ -68,9 +72,18 @@ class Teacher:
 
     def described(self) -> nn.Module:
         """The flow without weights, on the meta device. Raises CheckpointError."""
-        own = self.model.path / f"{self.flow}.json"
-        description = own if own.is_file() else self.model.network(self.flow).description
-        return build_network(description, self.kind, half=False)
+        return self._described(self.flow, self.kind)
+
+    def context(self) -> int:
+        """How many tokens of a picture the flow is given. Raises CheckpointError."""
+        encoder = self._described(self.model.config.image_encoder, DinoEncoder)
+        return 1 + encoder.register_tokens.shape[1] + (encoder.side // encoder.patch_size) ** 2
+
+    def _described(self, name: str, kind: type[Described]) -> Described:
+        """A network without weights. Its description is enough: TRELLIS's own are here without weights."""
+        places = (self.model.path / f"{name}.json", DESCRIPTIONS / f"{Path(name).name}.json")
+        there = next((place for place in places if place.is_file()), None)
+        return build_network(there or self.model.network(name).description, kind, half=False)
 
     def load(self, device: torch.device) -> nn.Module:
         """The teacher, in the device's precision. Raises CheckpointError, also if it is a flow map itself."""
