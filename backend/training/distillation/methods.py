@@ -187,7 +187,7 @@ CHANGES["data-free"]["correction"] = 1.0
 #: Preset -> method -> what it changes in that preset, for both stages. ``paper``: the published rates and guidance are
 #: for Velocity Matching, whose normalisation leaves almost nothing of a derivative. The papers of the flow maps have a
 #: rate of 1e-4 for trainings from nothing; ten times less is a guess. TRELLIS is sampled with guidance 5. 100,000
-#: updates are what FreeFlow needs (section 5), but a run need not go so far: docs/distilling.md says when to stop.
+#: updates are a guess, too, but a run need not go so far: docs/distilling.md says when to stop.
 _FULL_SIZE = {"rate": 1e-5, "steps": 100_000, "warmup": 1000, "normalization": "rms"}
 _FULL_SIZE |= {"match_guidance": 5.0, "distill_guidance": 5.0}
 PRESET_CHANGES: dict[str, dict[str, dict[str, Any]]] = {"paper": dict.fromkeys(FLOW_MAPS, _FULL_SIZE)}

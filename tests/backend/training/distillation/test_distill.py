@@ -176,18 +176,20 @@ def nothing_known(clean: Clean) -> Clean:
     return replace(clean, x_0=torch.full_like(clean.x_0, torch.nan))
 
 
-@pytest.mark.parametrize("tried", ["vm-vd", *NEW])
-def test_a_stopped_run_goes_on_exactly(tmp_path: Path, tried: str) -> None:
-    whole, first = distillation(tmp_path / "whole", "dense", tried), distillation(tmp_path / "parts", "dense", tried)
+@pytest.mark.parametrize("kind", SETS)
+@pytest.mark.parametrize("tried", ["vm-vd", "scm", *NEW])
+def test_a_stopped_run_goes_on_exactly(tmp_path: Path, kind: str, tried: str) -> None:
+    whole, first = (distillation(tmp_path / name, kind, tried) for name in ("whole", "parts"))
     whole.run(lambda words: None)
     for _ in range(3):
         first.step()
     first.save()
     first.close()
-    second = distillation(tmp_path / "parts", "dense", tried)
+    second = distillation(tmp_path / "parts", kind, tried)
     assert second.state.step == 3
     second.run(lambda words: None)
     for name, p in whole.state.parameters.items():
+        assert torch.isfinite(p).all()
         assert torch.equal(p, second.state.parameters[name])
         assert torch.equal(whole.state.ema[name], second.state.ema[name])
 
