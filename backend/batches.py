@@ -47,9 +47,14 @@ def has_tiles(name: str, options: argparse.Namespace) -> bool:
     return options.udim and written_by_blender(name) and FORMATS[name].tiles
 
 
-def files_of_formats(options: argparse.Namespace, which: Callable[[str], bool] = lambda name: True) -> dict[str, str]:
-    """The endings of an asset's files, by kind, in those of the chosen formats for which ``which`` holds."""
-    packed = options.ambient_occlusion or options.roughness == "estimated"
+def files_of_formats(
+    options: argparse.Namespace, which: Callable[[str], bool] = lambda name: True, *, materials: bool = False
+) -> dict[str, str]:
+    """The endings of an asset's files, by kind, in those of the chosen formats for which ``which`` holds.
+
+    ``materials``: the model makes them, which no option says.
+    """
+    packed = options.ambient_occlusion or options.roughness == "estimated" or materials
     has = {"texture": True, "normal_map": options.normal_map, "occlusion": packed}
     images = tuple(kind for kind in TEXTURES if has[kind])
     found: dict[str, str] = {}

@@ -35,6 +35,8 @@ class ModelInfo:
     gaussians: bool = False  # whether a texture can be made from 3-D Gaussians
     stamp: str = ""  # changes when a file of the model or of its base changes
     problem: str = ""  # why the model cannot be used although it is there
+    materials: bool = False  # whether it makes metalness, roughness and alpha, too
+    resolution: int = 0  # cells along each side of the grid that its surfaces are decoded on
 
     @property
     def published(self) -> bool:

@@ -312,10 +312,12 @@ class Result:
     on. Of the faces the first ``counts["quads"]`` pairs are quads. ``portrait`` [96, 96, 4] uint8 is a small picture
     of the object with its texture, drawn as ``portrait_facts`` says: sRGB and alpha, the top row first. Older backends
     make none.
-    ``texture`` is a PNG (sRGB, opaque); ``glb`` holds the same asset, y up, as ``asset_facts.standing`` puts it.
+    ``texture`` is a PNG (sRGB), with alpha if much of the object is ``see_through``; ``glb`` holds the same asset, y
+    up, as ``asset_facts.standing`` puts it.
     ``normal_map`` is a PNG (linear) of tangent-space normals in MikkTSpace, green up; "" if it was not requested.
     ``occlusion`` is a PNG (linear) packed as ORM: red is 255 where the surface is open or no occlusion was requested,
-    green is the roughness, blue the metalness, which is 0; "" if neither occlusion nor roughness was requested.
+    green is the roughness, blue the metalness, which is 0 unless the model made ``materials``; "" if it did not, and
+    neither occlusion nor roughness was requested.
     ``tiles`` is empty unless UDIM tiles were requested. Then it has a path for each image, such as
     ``NAME.texture.<UDIM>.png``: with 1001, 1002, 1011 and 1012 for ``<UDIM>`` these are PNGs of its quarters, from the
     lower left. The UVs are those of the whole image; no face lies in two quarters. ``raw`` has the arrays of
@@ -342,6 +344,8 @@ class Result:
     note: str = ""  # what a person should know about how it was made; usually "", but for a given mesh
     cameras: tuple[ImageCamera | None, ...] = ()
     certificate: Certificate | None = None
+    materials: bool = False
+    see_through: bool = False
 
 
 @dataclass(frozen=True)

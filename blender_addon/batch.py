@@ -252,8 +252,7 @@ def is_image(entry: Path) -> bool:
 def plan(options: argparse.Namespace, earlier: Mapping[str, Asset] | None) -> list[Asset]:
     """An asset for each object, named after its images: see ``Names``. ``earlier`` is what ``read_report`` gives."""
     stamp = json.dumps([options.settings, options.stamp]).encode()
-    endings = files_of_formats(options)
-    endings |= {"raw": ".raw.ply"} if options.keep_raw else {}
+    may_have = endings_of(options, materials=options.known is None or options.known.materials)
     names = Names(options.out, earlier)
     assets: list[Asset] = []
     for stem, images in objects(options.images, options.views):
@@ -261,12 +260,25 @@ def plan(options: argparse.Namespace, earlier: Mapping[str, Asset] | None) -> li
         digests = b"".join(bytes.fromhex(digest(image)) for image in images)
         is_read = digests != hashlib.sha256().digest() * len(images)
         pictures = hashlib.sha256(digests).hexdigest() if is_read else ""
-        name = names.give(stem, paths, pictures, endings.values())
-        files = {kind: name + ending for kind, ending in endings.items()}
-        files |= {"preview": f"{PREVIEWS}/{name}.png"} if options.render else {}
+        name = names.give(stem, paths, pictures, may_have.values())
         fingerprint = hashlib.sha256(stamp + digests).hexdigest()
-        assets.append(Asset(name, paths, fingerprint, files, pictures=pictures))
+        assets.append(Asset(name, paths, fingerprint, files_of(name, options), pictures=pictures))
     return assets
+
+
+def endings_of(options: argparse.Namespace, *, materials: bool = False) -> dict[str, str]:
+    """The endings of an asset's files in the folder, by kind. ``materials``: its model makes them."""
+    raw = {"raw": ".raw.ply"} if options.keep_raw else {}
+    return files_of_formats(options, materials=materials) | raw
+
+
+def files_of(name: str, options: argparse.Namespace, result: protocol.Result | None = None) -> dict[str, str]:
+    """The files of an asset, by kind. Which maps and hulls it has, only its ``result`` says."""
+    endings = endings_of(options, materials=result is not None and result.materials)
+    if result is not None and "glb_hulls" not in result.files:  # none could be made: the note says why
+        endings = {kind: ending for kind, ending in endings.items() if not kind.endswith("_hulls")}
+    preview = {"preview": f"{PREVIEWS}/{name}.png"} if options.render else {}
+    return {kind: name + ending for kind, ending in endings.items()} | preview
 
 
 def digest(image: Path) -> str:
@@ -299,8 +311,7 @@ def make(asset: Asset, following: Sequence[Asset], options: argparse.Namespace, 
             return
         asset.seconds, asset.counts = dict(job.result.timings), dict(job.result.counts)
         asset.note = job.result.note
-        if "glb_hulls" not in job.result.files:  # none could be made: the note says why
-            asset.files = {kind: file for kind, file in asset.files.items() if not kind.endswith("_hulls")}
+        asset.files = files_of(asset.name, options, job.result)
         with contextlib.redirect_stdout(io.StringIO()):  # operators print what they do
             write_files(asset, job.result, options)
         asset.status = "done"
@@ -326,7 +337,7 @@ def write_files(asset: Asset, result: protocol.Result, options: argparse.Namespa
         paths["preview"].parent.mkdir(exist_ok=True)
         if paths["preview"].parent.is_symlink():
             raise OSError(f"{paths['preview'].parent} is a link")
-    exported = files_of_formats(options, written_by_blender)
+    exported = files_of_formats(options, written_by_blender, materials=result.materials)
     kinds = sorted(paths, key=lambda kind: kind in exported)  # those that are written under their own names come last
     named = [paths[kind] for kind in kinds if kind in exported]
     with written_together(*(paths[kind] for kind in kinds if kind not in exported), named=named, durable=True) as parts:
@@ -408,7 +419,7 @@ def show_textures(screens: Any) -> None:
 def is_done(old: Asset, asset: Asset, out: Path) -> bool:
     """Whether an earlier run made this asset from the same images and settings, and its files are complete."""
     same = old.status in ("done", "skipped") and old.fingerprint == asset.fingerprint
-    return same and all(is_whole(out / file) for file in asset.files.values())
+    return same and all(is_whole(out / file) for file in (old.files | asset.files).values())
 
 
 def keep_stdout() -> None:

@@ -54,6 +54,8 @@ def write(request: dict[str, Any]) -> None:
         out=folder,
         **{key: settings[key] for key in ("udim", "lods", "collision", "normal_map", "ambient_occlusion", "roughness")},
     )
-    endings = files_of_formats(options, lambda name: written_by_blender(name) or name == "blend")
+    endings = files_of_formats(
+        options, lambda name: written_by_blender(name) or name == "blend", materials=result.materials
+    )
     parts = {kind: folder / f"{name}{ending}" for kind, ending in endings.items()}
     write_with_blender(Asset(name, list(settings["images"]), "", {}), result, parts, options)

@@ -63,15 +63,15 @@ class Work:
         """The settings of a row."""
         return {**self.settings, **row.settings}
 
-    def endings(self, row: Row) -> dict[str, str]:
+    def endings(self, row: Row, materials: bool) -> dict[str, str]:
         """The endings of the files of a row's object, by kind."""
-        return endings_of(self.of(row), self.formats)
+        return endings_of(self.of(row), self.formats, materials)
 
 
-def endings_of(settings: Mapping[str, Any], formats: Sequence[str]) -> dict[str, str]:
-    """The endings of the files of an object with these settings, by kind."""
+def endings_of(settings: Mapping[str, Any], formats: Sequence[str], materials: bool = False) -> dict[str, str]:
+    """The endings of the files of an object with these settings, by kind. ``materials``: its model makes them."""
     raw = {"raw": ".raw.ply"} if settings["keep_raw"] else {}
-    return files_of_formats(Namespace(**settings, formats=formats, target="any")) | raw
+    return files_of_formats(Namespace(**settings, formats=formats, target="any"), materials=materials) | raw
 
 
 class Attempts:
@@ -220,7 +220,8 @@ class Finish:
             result = replace(begun, place=Place(Path(folder), row.name, "")).finish()
             if self._work.blender:
                 Blender.of(self._work.blender).write(result, row.name, Path(folder), self._work.formats)
-            files = {kind: Path(folder, row.name + ending) for kind, ending in self._work.endings(row).items()}
+            endings = self._work.endings(row, result.materials)
+            files = {kind: Path(folder, row.name + ending) for kind, ending in endings.items()}
             if "glb_hulls" not in result.files:  # none could be made: the note says why
                 files = {kind: path for kind, path in files.items() if not kind.endswith("_hulls")}
             contents = {kind: path.read_bytes() for kind, path in files.items()}

@@ -67,6 +67,11 @@ class FinishedMesh:
         """Whether much of the surface is: a rim of low alpha alone, as decoders leave it, would only flash."""
         return self.alpha is not None and float((self.alpha < HALF).mean()) > MUCH
 
+    @property
+    def color(self) -> np.ndarray:
+        """The texture [T, T, 3] uint8; with alpha, [T, T, 4], where the surface is ``see_through``."""
+        return np.dstack([self.texture, self.alpha]) if self.alpha is not None and self.see_through else self.texture
+
     def level(self, lod: Lod) -> FinishedMesh:
         """One of its levels of detail, with the same texture and as the only one."""
         counts = {**self.counts, "quads": 0}

@@ -146,6 +146,8 @@ class Begun:
             note=" ".join(filter(None, [*self.notes, generated.note, printed.note if printed is not None else ""])),
             cameras=cameras,
             certificate=certificate,
+            materials=generated.mesh.metallic is not None,
+            see_through=generated.mesh.see_through,
         )
 
 

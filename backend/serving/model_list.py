@@ -10,6 +10,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from ..config import read_json
 from ..errors import describe
 from ..protocol import ModelInfo, ModelList, models_folder
 from ..store.amounts import bytes_in, free_bytes, in_words
@@ -107,11 +108,23 @@ def _use(name: str) -> dict[str, Any]:
             "steps": (folder.config.structure_sampler.steps, folder.config.latent_sampler.steps),
             "teacher": _name_of(folder.base.path) if folder.base else "",
             "gaussians": gaussians is not None and folder.has(gaussians),
+            "materials": folder.config.materials is not None,
+            "resolution": _resolution(folder),
             "stamp": hashlib.sha256(repr(folder.stamp()).encode()).hexdigest()[:_STAMP],
         }
     except Exception as error:  # the folder may hold anything, and the other models must still be listed
         _, message, hint = describe(error)
         return {"problem": f"{message} {hint}".strip()}
+
+
+def _resolution(folder: ModelFolder) -> int:
+    """Cells along each side of the grid that surfaces are decoded on; 0 if the networks' descriptions do not say."""
+    config = folder.config
+    names = config.latent_flow, config.mesh_decoder
+    latents, decoder = (read_json(folder.network(name).description).get("args", {}) for name in names)
+    if config.materials is None:
+        return 4 * int(latents.get("resolution", 0))
+    return int(latents.get("resolution", 0)) << max(len(decoder.get("num_blocks", ())) - 1, 0)
 
 
 def _name_of(base: Path) -> str:

@@ -133,7 +133,7 @@ def write_asset(
     factor, shift = standing(mesh.vertices.min(axis=0), mesh.vertices.max(axis=0))
     stood = mesh.moved(factor, shift)
     rough = settings.roughness == "estimated" or mesh.metallic is not None
-    painted = {"texture": mesh.texture, "normal_map": mesh.normal_map, "occlusion": _packed(mesh, rough)}
+    painted = {"texture": mesh.color, "normal_map": mesh.normal_map, "occlusion": _packed(mesh, rough)}
     present = {kind: image for kind, image in painted.items() if image is not None}
     if settings.udim:
         present |= {f"{kind}_{tile}": _quarter(image, tile) for kind, image in present.items() for tile in TILES}
@@ -146,10 +146,7 @@ def write_asset(
             part[kind].write_bytes(png)
         np.savez(part["arrays"], **_arrays(mesh))
         normal_map, occlusion = images.get("normal_map"), images.get("occlusion")
-        texture = images["texture"]
-        if mesh.alpha is not None and mesh.see_through:
-            texture = _png(np.dstack([mesh.texture, mesh.alpha]))
-        embedded = texture, normal_map, place.name, occlusion
+        embedded = images["texture"], normal_map, place.name, occlusion
         pattern = CONVEX_ONLY if settings.collision_nodes else ""
         write_glb(part["glb"], stood, *embedded, rough=rough, draco=settings.draco, hulls=pattern)
         if "raw" in part:
@@ -163,11 +160,12 @@ def write_asset(
                 text = obj_text(stood.level(lod), files["mtl"].name, f"{place.name}_LOD{number}", place.name)
                 part[f"obj_lod{number}"].write_text(text, "utf-8", newline="\n")
             roughness = files["occlusion"].name if rough else None
-            words = mtl_text(files["texture"].name, normals, place.name, roughness)
+            words = mtl_text(files["texture"].name, normals, place.name, roughness, see_through=mesh.see_through)
             part["mtl"].write_text(words, "utf-8", newline="\n")
         check()
         if printed is not None:
-            _write_prints(part, stood, settings.print_size, images["texture"], place.name, printed.closed, check)
+            opaque = _png(mesh.texture) if mesh.see_through else images["texture"]
+            _write_prints(part, stood, settings.print_size, opaque, place.name, printed.closed, check)
         if "ply" in part:
             for number, level in enumerate([stood, *map(stood.level, stood.lods)]):
                 colored = Mesh(level.vertices, level.faces, level.vertex_colors())

@@ -20,7 +20,7 @@ from ...backend.names import copy_name
 from ..jobs.inputs import Content, ImageFile, Pixels
 from ..scene import paths
 from ..scene.made import MOST_IMAGES
-from ..scene.mesh_import import create_image
+from ..scene.material import create_image
 from ..translations import translate
 from . import thumbnails
 from .orientation import orientation, upright

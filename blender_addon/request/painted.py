@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ...backend import protocol
 from ..jobs.inputs import Pixels, straight
-from ..scene.mesh_import import create_image
+from ..scene.material import create_image
 from ..translations import translate
 from . import cutouts, images, opened
 from .properties import EspalierImage

@@ -21,10 +21,10 @@ from bpy.props import (
 )
 
 from ...backend import protocol
-from .. import installation, pump
-from ..jobs.progress import duration
+from .. import installation
 from ..scene import paths
-from ..translations import OURS, number, translate
+from ..translations import OURS, translate
+from . import families
 from .guide import can_guide
 from .quality import Quality, family_of, qualities, steps_label, title_of
 
@@ -95,8 +95,8 @@ def _offered(settings: EspalierSettings, known: dict[str, protocol.ModelInfo]) -
 
 def _models(self: EspalierSettings, context: bpy.types.Context | None) -> Items:
     known = models()
-    families = sorted({family_of(model) for model in known.values()})
-    items = [(name, title_of(name), "", i) for i, name in enumerate(families)]
+    there = sorted({family_of(model) for model in known.values()})
+    items = [(name, title_of(name), families.about(installation.models.known, name), i) for i, name in enumerate(there)]
     if self.model not in known:
         items.append((self.model, bpy.path.basename(self.model.rstrip("/\\")), "", len(items)))
     return _keep("models", items)
@@ -127,11 +127,7 @@ def quality_items(self: EspalierSettings, context: bpy.types.Context | None = No
 def _quality_words(quality: Quality) -> str:
     """The tooltip of a quality: its number of steps, what the model was made for, and how long an object takes here."""
     made_for = "Distilled to a few steps: fast" if quality.model.teacher else "The model's full number of steps"
-    measured = (pump.jobs.timings.seconds(quality.model.name, steps) for steps in quality.requested)
-    seconds = next((each for each in measured if each is not None), None)
-    time = translate("Not measured yet on this machine")
-    if seconds is not None:
-        time = translate("About {time} for an object, measured here").format(time=number(duration(seconds)))
+    time = families.time_of(quality.model.name, quality.requested)
     return f"{steps_label(*quality.pair, translate)}. {translate(made_for)}. {time}"
 
 

@@ -16,7 +16,7 @@ from ...backend.protocol import ModelInfo
 FEW_STEPS = 4
 
 #: Short, so that they fit into a narrow sidebar.
-TITLES = {"mini": "Mini (Demo)", "trellis-image-large": "TRELLIS Large"}
+TITLES = {"mini": "Mini (Demo)", "trellis-image-large": "TRELLIS Large", "trellis2-4b": "TRELLIS.2"}
 
 
 def title_of(name: str) -> str:

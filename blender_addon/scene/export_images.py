@@ -17,7 +17,7 @@ from ...backend.files import write_whole
 from ...backend.formats import TILES, UDIM
 from ...backend.names import asset_name
 from ..translations import translate
-from .mesh_import import GLTF_GROUP, GLTF_OCCLUSION, load_tiles
+from .material import GLTF_GROUP, GLTF_OCCLUSION, load_tiles
 from .stand_in import lent_name
 
 ACROSS = 2  # how many of ``TILES`` lie side by side

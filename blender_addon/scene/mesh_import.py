@@ -8,8 +8,7 @@ nothing here reads them. ``mesh.validate()`` takes 100 ms, so numpy checks the i
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import bpy
@@ -17,17 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...backend import protocol
-from ...backend.asset_facts import ROUGHNESS, image_name, standing
-from ...backend.formats import TEXTURES, TILES, UDIM, hull_name
-from ...backend.names import key, numbered
-from .made import BESIDE, HULL, LEVEL, MOST_BESIDE, NOTE, OWN, remember, remember_cameras, remember_cube
+from ...backend.asset_facts import standing
+from ...backend.formats import hull_name
+from .made import BESIDE, HULL, LEVEL, MOST_BESIDE, NOTE, remember, remember_cameras, remember_cube
+from .material import UV_MAP, create_images, create_material, read_images
 from .seams import mark_seams
 
-UV_MAP = "UVMap"
 #: What the collections of levels of detail and of convex hulls are called.
 COLLECTIONS = {LEVEL: "{name} LODs", HULL: "{name} Collision"}
-#: Blender's glTF exporter looks for occlusion in a node group of this name, at the input of this name.
-GLTF_GROUP, GLTF_OCCLUSION = "glTF Material Output", "Occlusion"
 
 
 def create_object(
@@ -49,15 +45,13 @@ def create_object(
         lods = [_level(arrays, prefix) for prefix in _numbered(arrays, "lod")]
         hulls = [_hull(arrays, prefix) for prefix in _numbered(arrays, "hull")]
     polygons = Polygons.of(faces, uvs, result.counts.get("quads", 0))
-    contents = _contents(result)
+    contents = read_images(result)
     raw = _raw_arrays(result.raw) if result.raw else None
     factor, shift = stand(vertices, size)
     widths = np.float32(2 if result.tiles else 1)  # of the texture, in the unit of UVs
     mesh = create_mesh(name, vertices * factor + shift, polygons.corners, polygons.starts)
     lay_out(mesh, polygons.uvs * widths)
-    images = {kind: _image(image_name(name, kind), kind, content) for kind, content in contents.items()}
-    maps = images["texture"], images.get("normal_map"), images.get("occlusion")
-    mesh.materials.append(create_material(name, *maps, rough=is_rough(result.settings)))
+    mesh.materials.append(create_material(name, create_images(name, contents), result))
     created = bpy.data.objects.new(name, mesh)
     remember(created, settings, size)
     remember_cube(created, vertices)
@@ -201,141 +195,6 @@ def lay_out(mesh: bpy.types.Mesh, uvs: NDArray[np.float32]) -> None:
     """Give a mesh that has none a UV map [L, 2], and seams where it is cut."""
     mesh.uv_layers.new(name=UV_MAP, do_init=False).uv.foreach_set("vector", uvs.ravel())
     mark_seams(mesh, uvs)
-
-
-def create_image(name: str, png: bytes, color_space: str = "sRGB") -> bpy.types.Image:
-    """An image that is packed into the .blend. Its path, where *Unpack* would write it, is no other image's."""
-    image = bpy.data.images.new(name, 1, 1)
-    image.colorspace_settings.name = color_space
-    image.filepath_raw = _free_path(image, ".png")
-    image.source = "FILE"
-    image.pack(data=png, data_len=len(png))
-    return image
-
-
-def create_tiled_image(name: str, path: str, color_space: str = "sRGB") -> bpy.types.Image:
-    """An image of ``TILES`` that is packed as ``create_image`` packs it. ``path`` has ``UDIM`` for their numbers."""
-    image = load_tiles(path, TILES)
-    image.name = name
-    image.colorspace_settings.name = color_space
-    image.pack()
-    image.filepath_raw = _free_path(image, f".{UDIM}.png")
-    for tile in image.packed_files:  # packing gives them the path of their file, with all its folders
-        tile.filepath = image.filepath_raw.replace(UDIM, str(tile.tile_number))
-    return image
-
-
-def load_tiles(path: str, tiles: Iterable[int]) -> bpy.types.Image:
-    """An image whose UDIM tiles are files; ``path`` has ``UDIM`` for their numbers."""
-    image = bpy.data.images.load(path)
-    image.source = "TILED"
-    there = {tile.number for tile in image.tiles}
-    for number in tiles:
-        if number not in there:
-            image.tiles.new(number)
-    return image
-
-
-def _free_path(image: bpy.types.Image, ending: str) -> str:
-    """Where *Unpack* would write an image: no other image has this path."""
-    taken = {key(other.filepath_raw) for other in bpy.data.images if other != image}
-    free = numbered(bpy.path.clean_name(image.name), lambda one: key(f"//textures/{one}{ending}") not in taken)
-    return f"//textures/{free}{ending}"
-
-
-def create_material(
-    name: str,
-    image: bpy.types.Image,
-    normal_image: bpy.types.Image | None = None,
-    occlusion_image: bpy.types.Image | None = None,
-    *,
-    rough: bool = False,
-) -> bpy.types.Material:
-    """A Principled BSDF with the image as its base colour and, if given, a map of tangent-space normals (green up).
-
-    An ambient occlusion map is only for exported files. It changes no render, because Cycles and EEVEE compute
-    occlusion themselves. If it is ``rough``, its green and blue are the roughness and the metalness.
-    """
-    material = bpy.data.materials.new(name)
-    material[OWN] = True
-    if bpy.app.version < (5, 0, 0):
-        material.use_nodes = True  # from 5.0 on every material has nodes
-    nodes, links = material.node_tree.nodes, material.node_tree.links
-    shader = next(node for node in nodes if node.type == "BSDF_PRINCIPLED")  # its name is translated
-    shader.inputs["Roughness"].default_value = ROUGHNESS
-    texture = nodes.new("ShaderNodeTexImage")
-    texture.image = image
-    texture.location = (shader.location.x - 320, shader.location.y)
-    links.new(texture.outputs["Color"], shader.inputs["Base Color"])
-    if normal_image is not None:
-        normals = nodes.new("ShaderNodeTexImage")
-        normals.image = normal_image
-        normals.location = (texture.location.x - 240, texture.location.y - 320)
-        bump = nodes.new("ShaderNodeNormalMap")
-        bump.uv_map = UV_MAP
-        bump.location = (normals.location.x + 320, normals.location.y)
-        links.new(normals.outputs["Color"], bump.inputs["Color"])
-        links.new(bump.outputs["Normal"], shader.inputs["Normal"])
-    if occlusion_image is not None:
-        occlusion = nodes.new("ShaderNodeTexImage")
-        occlusion.image = occlusion_image
-        occlusion.location = (texture.location.x, texture.location.y + 360)
-        channels = nodes.new("ShaderNodeSeparateColor")
-        channels.location = (occlusion.location.x + 320, occlusion.location.y)
-        exported = nodes.new("ShaderNodeGroup")
-        exported.node_tree = _gltf_group()
-        exported.location = (channels.location.x + 200, channels.location.y)
-        links.new(occlusion.outputs["Color"], channels.inputs["Color"])
-        links.new(channels.outputs["Red"], exported.inputs[GLTF_OCCLUSION])
-        if rough:
-            links.new(channels.outputs["Green"], shader.inputs["Roughness"])
-            links.new(channels.outputs["Blue"], shader.inputs["Metallic"])
-    nodes.active = texture  # Solid shading set to Texture shows the active image node
-    return material
-
-
-def is_rough(settings: Mapping[str, Any]) -> bool:
-    """Whether the roughness of an asset that was made with these settings was estimated."""
-    return settings.get("roughness") == "estimated"
-
-
-def _gltf_group() -> bpy.types.ShaderNodeTree:
-    """The node group that Blender's glTF exporter reads: the file's own, or a new one."""
-    group = bpy.data.node_groups.get((GLTF_GROUP, None))  # linked ones cannot be changed
-    if group is None:
-        group = bpy.data.node_groups.new(GLTF_GROUP, "ShaderNodeTree")
-    if GLTF_OCCLUSION not in group.interface.items_tree:
-        group.interface.new_socket(GLTF_OCCLUSION, socket_type="NodeSocketFloat")
-    return group
-
-
-def _contents(result: protocol.Result) -> dict[str, bytes | str]:
-    """The content of a result's images by kind, or the path of their tiles. Raises OSError, ValueError."""
-    found: dict[str, bytes | str] = {}
-    for kind in TEXTURES:
-        if result.tiles.get(kind):
-            for tile in TILES:
-                _png(result.tiles[kind].replace(UDIM, str(tile)))
-            found[kind] = result.tiles[kind]
-        elif path := getattr(result, kind):
-            found[kind] = _png(path)
-    return found
-
-
-def _image(name: str, kind: str, content: bytes | str) -> bpy.types.Image:
-    """The image of a kind, from what ``_contents`` found."""
-    color_space = "sRGB" if kind == "texture" else "Non-Color"
-    if isinstance(content, bytes):
-        return create_image(name, content, color_space)
-    return create_tiled_image(name, content, color_space)
-
-
-def _png(path: str) -> bytes:
-    """The content of a PNG file. Raises ValueError if it is no PNG."""
-    content = Path(path).read_bytes()
-    if not content.startswith(b"\x89PNG\r\n"):
-        raise ValueError("the texture is not a PNG")
-    return content
 
 
 def _raw_arrays(path: str) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.float32]]:

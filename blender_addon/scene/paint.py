@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import bmesh
@@ -17,8 +16,8 @@ from ...backend import protocol
 from ..translations import translate
 from .carry_over import own_slots, put_on
 from .made import LEVEL, NOTE, besides, remember_texture
+from .material import create_images, create_material, read_images
 from .mesh_arrays import active_uvs, read_integers, triangle_loops
-from .mesh_import import create_image, create_material
 from .seams import has_seams, mark_seams
 
 UV_MAP = "Espalier"
@@ -42,9 +41,7 @@ def paint(
     ``digests`` are the ``mesh_digests`` of the mesh that was sent. Raises ValueError or OSError if the result's files
     are damaged or the mesh has changed since. Then nothing is changed.
     """
-    texture = Path(result.texture).read_bytes()
-    if not texture.startswith(b"\x89PNG\r\n"):
-        raise ValueError("the texture is not a PNG")
+    contents = read_images(result)
     uvs, charts = None, result.counts.get("charts")
     faces, old_uvs = mesh_digests(target.data)
     if faces != digests[0] or (not charts and old_uvs != digests[1]):
@@ -63,7 +60,7 @@ def paint(
         own.active_render = True  # the texture is for the map that was chosen, not for another one that was rendered
     name = f"{target.name} texture"
     own = {target.material_slots[number].material for number in own_slots(target)}
-    material = create_material(name, create_image(name, texture))
+    material = create_material(name, create_images(name, contents), result)
     notes.append(put_on(target, material, own))
     for level in besides(target, LEVEL).values():
         if _has_the_uvs_of(level.data, target.data):

@@ -45,6 +45,11 @@ def number(text: str) -> str:
     return text.replace(".", ",") if bpy.app.translations.locale in WITH_COMMA else text
 
 
+def gigabytes(count: float) -> str:
+    """A number of bytes as people read it in their language: *4.2 GB*, *30 MB*."""
+    return number(f"{count / 1e9:.1f} GB") if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
 def in_words(error: OSError, folder: str | Path = "", hint: str = "") -> str:
     """What a disk said, in the user's language: a line on which folder it is about, and one on what to do.
 

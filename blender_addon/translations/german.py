@@ -131,6 +131,12 @@ TEXTS = {
     "Set the number of steps yourself, for the model that is not distilled if it is installed": (
         "Die Zahl der Schritte selbst festlegen, und zwar für das nicht destillierte Modell, falls es installiert ist"
     ),
+    "Makes colors alone: nothing is metal or see-through.": "Macht nur Farben: nichts ist Metall oder durchsichtig.",
+    "Makes colors, metal, roughness and see-through parts.": "Macht Farben, Metall, Rauheit und durchsichtige Teile.",
+    "The grid of its shapes has {n} cells a side.": "Das Gitter seiner Formen hat {n} Zellen je Seite.",
+    "Its networks take {size}.": "Seine Netze brauchen {size}.",
+    "There is no fast version of it yet: {steps}.": "Eine schnelle Fassung gibt es noch nicht: {steps}.",
+    "It takes no guides and no boxes.": "Es nimmt keine Formvorlagen und keine Quader.",
     "Not measured yet on this machine": "Auf diesem Rechner noch nicht gemessen",
     "About {time} for an object, measured here": "Etwa {time} für ein Objekt, hier gemessen",
     "Custom Steps": "Eigene Schrittzahl",

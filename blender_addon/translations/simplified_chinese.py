@@ -116,6 +116,12 @@ TEXTS = {
     "Set the number of steps yourself, for the model that is not distilled if it is installed": (
         "自行设置步数；若已安装未蒸馏的模型，则使用该模型"
     ),
+    "Makes colors alone: nothing is metal or see-through.": "只生成颜色：没有金属或透明部分。",
+    "Makes colors, metal, roughness and see-through parts.": "生成颜色、金属、粗糙度和透明部分。",
+    "The grid of its shapes has {n} cells a side.": "形状网格每边有 {n} 个单元。",
+    "Its networks take {size}.": "其网络需要 {size}。",
+    "There is no fast version of it yet: {steps}.": "尚无快速版本：{steps}。",
+    "It takes no guides and no boxes.": "不支持引导物和框。",
     "Not measured yet on this machine": "尚未在此计算机上测量",
     "About {time} for an object, measured here": "每个物体约 {time}（本机实测）",
     "Custom Steps": "自定义步数",

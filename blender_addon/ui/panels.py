@@ -7,7 +7,7 @@ import bpy
 from ...backend import protocol
 from .. import installation, pump
 from ..jobs.progress import duration
-from ..request import cutouts, generate, images, live, opened, painted, properties
+from ..request import cutouts, families, generate, images, live, opened, painted, properties
 from ..request.properties import EspalierImage
 from ..request.quality import family_of
 from ..scene import candidates
@@ -113,12 +113,12 @@ class EspalierAdvancedPanel(SubPanel):
 
     def draw(self, context: bpy.types.Context) -> None:
         settings = context.scene.espalier
-        fields = Fields(self.layout, context)
+        fields, model = Fields(self.layout, context), properties.chosen_model(settings)
         useful = {
             "multi_image": len(settings.images) > 1,
             "picture_strength": settings.texture_source == "picture",
             "keep_shading": settings.texture_source == "picture",
-            "roughness": settings.texture_source == "picture",
+            "roughness": settings.texture_source == "picture" and not (model and model.materials),
         }
         for name in protocol.names(protocol.Door.PANEL):
             if name in ELSEWHERE:
@@ -243,6 +243,12 @@ def draw_choices(layout: bpy.types.UILayout, context: bpy.types.Context) -> None
     settings = context.scene.espalier
     fields = Fields(layout, context)
     fields.draw(settings, "family")
+    model = properties.chosen_model(settings)
+    if model is not None and model.materials:
+        draw_text(
+            layout, families.about(installation.models.known, family_of(model)), characters(context), active=False
+        )
+        fields = Fields(layout, context)
     qualities = [item[0] for item in properties.quality_items(settings)]
     if len(qualities) <= BUTTONS and not fields.narrow:
         quality = layout.row(align=True)  # as wide as the panel: otherwise the labels are cut off

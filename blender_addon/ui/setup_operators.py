@@ -10,7 +10,7 @@ from bpy.props import BoolProperty, StringProperty
 
 from .. import choices, installation, pump
 from ..request import cutouts
-from ..translations import OURS, number, translate
+from ..translations import OURS, gigabytes, translate
 
 
 class EspalierInstallBackend(bpy.types.Operator):
@@ -199,11 +199,6 @@ class EspalierHideDemonstration(bpy.types.Operator):
             return {"CANCELLED"}
         pump.redraw("UI")
         return {"FINISHED"}
-
-
-def gigabytes(count: float) -> str:
-    """A number of bytes as people read it: *4.2 GB*, *30 MB*."""
-    return number(f"{count / 1e9:.1f} GB") if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
 _classes = (

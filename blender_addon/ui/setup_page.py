@@ -10,7 +10,7 @@ from ..jobs.progress import duration
 from ..server.computer import GB, Computer
 from ..server.install import Installer, State, Status
 from ..server.steps import Plan
-from ..translations import number, translate
+from ..translations import gigabytes, number, translate
 from .operators import EspalierPreferencesShow
 from .setup_operators import (
     EspalierCancelInstallation,
@@ -22,7 +22,6 @@ from .setup_operators import (
     EspalierRemoveBackend,
     EspalierUnload,
     EspalierVerifyModel,
-    gigabytes,
 )
 from .texts import draw_text
 

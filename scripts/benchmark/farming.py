@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from backend.farm.cluster import LOCAL, connected
 from backend.farm.pipeline import Plan, attempts, lines
@@ -52,23 +53,33 @@ def measure(objects: int, ways: Sequence[str]) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder, Cores() as cores:
         pictures = Path(folder, "pictures")
         pictures.mkdir()
-        for number in range(objects):
+        images = []
+        for number in range(objects):  # files of their own: a batch would read the same one only once
             example = Path(EXAMPLES[number % len(EXAMPLES)])
-            shutil.copy(example, pictures / f"{example.stem}{number:03}.png")
+            images.append(str(shutil.copy(example, pictures / f"{example.stem}{number:03}.png")))
         if "batch" in ways:
-            with serve() as served:
-                run(served, "warm", [0], at_once=1)
-                for title, at_once in (("one by one", 1), ("overlapped", 2)):
-                    began = time.time()
-                    made = run(served, title.replace(" ", "-"), range(1, 1 + objects), at_once=at_once)
-                    cores_s = cores.between(began, time.time()) / objects
-                    found.append(_pace(f"batch, {title}", objects, made.seconds, cores_s=cores_s))
+            for threads in (None, "1"):  # as it is; and with one thread for torch, as all workers of a farm have
+                found += _batches(images, cores, threads)
         if "farm" in ways:
             found.append(_farm("farm, 2 cores", pictures, Path(folder, "out"), ["--cpus", "2"], cores))
         for count in (1, 2) if "nodes" in ways else ():
             with _nodes(count) as address:
                 title = f"farm, {count} machine{'s' * (count > 1)} of a core"
                 found.append(_farm(title, pictures, Path(folder, f"out{count}"), ["--address", address], cores))
+    return found
+
+
+def _batches(images: list[str], cores: Cores, threads: str | None) -> list[dict[str, Any]]:
+    """The images one by one, and overlapped as on a GPU, each in a backend of its own: nothing is kept between them."""
+    found = []
+    for title, at_once in (("one by one", 1), ("overlapped", 2)):
+        with patch.dict(os.environ, {} if threads is None else {"OMP_NUM_THREADS": threads}), serve() as served:
+            run(served, "warm", [0], at_once=1, images=images)
+            began = time.time()
+            made = run(served, "batch", range(1, 1 + len(images)), at_once=at_once, images=images)
+            cores_s = cores.between(began, time.time()) / len(images)
+        name = f"batch, {title}" + (f", {threads} thread" if threads else "")
+        found.append(_pace(name, len(images), made.seconds, cores_s=cores_s))
     return found
 
 
@@ -143,12 +154,22 @@ def _nodes(count: int, cpus: int = 1) -> Iterator[str]:
 
     cluster = Cluster()
     try:
-        for _ in range(count):
-            cluster.add_node(num_cpus=cpus, object_store_memory=STORE_BYTES)
+        for number in range(count):
+            node = cluster.add_node(num_cpus=cpus, object_store_memory=STORE_BYTES)
+            if cpus == 1:  # Ray counts cores and does not keep to them
+                _keep_to_core(node, number)
         cluster.wait_for_nodes(60)
         yield str(cluster.address)
     finally:
         cluster.shutdown()
+
+
+def _keep_to_core(node: Any, number: int) -> None:
+    """Let the processes of a machine of the test cluster, and all that they start, run on one core only."""
+    cores = sorted(os.sched_getaffinity(0))
+    for started in node.all_processes.values():
+        for process in started:
+            os.sched_setaffinity(process.process.pid, {cores[number % len(cores)]})
 
 
 # --- a simulation ----------------------------------------------------------------------------------------------------

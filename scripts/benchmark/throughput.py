@@ -64,9 +64,12 @@ def measure_queue() -> list[dict[str, Any]]:
     ]
 
 
-def run(served: Served, name: str, seeds: Sequence[int], *, at_once: int) -> Run:
-    """Make an object of each seed, with so many jobs at once in the backend. Raises RuntimeError if one fails."""
-    waiting = [_request(served.folder, f"{name}-{seed}", seed) for seed in seeds]
+def run(served: Served, name: str, seeds: Sequence[int], *, at_once: int, images: Sequence[str] = EXAMPLES) -> Run:
+    """Make an object of each seed, with so many jobs at once in the backend. Raises RuntimeError if one fails.
+
+    The images are taken in turn, by the seeds.
+    """
+    waiting = [_request(served.folder, f"{name}-{seed}", seed, images[seed % len(images)]) for seed in seeds]
     taken, finishing, ended = dict[str, float](), dict[str, float](), dict[str, float]()
     digests = dict[str, str]()
 
@@ -103,10 +106,10 @@ def digest(path: str) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
-def _request(folder: Path, name: str, seed: int) -> protocol.Generate:
+def _request(folder: Path, name: str, seed: int, image: str) -> protocol.Generate:
     out = folder / name
     out.mkdir()
-    return protocol.Generate(name, (EXAMPLES[seed % len(EXAMPLES)],), str(out), seed=seed)
+    return protocol.Generate(name, (image,), str(out), seed=seed)
 
 
 def _measurement(stage: str, runs: list[Run]) -> dict[str, Any]:

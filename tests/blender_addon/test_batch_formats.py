@@ -231,3 +231,26 @@ def test_the_backend_is_asked_for_its_own_formats_alone(
     assert (request.formats, request.print_size, request.draco) == (("stl", "3mf"), 42.0, True)
     settings = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))["settings"]
     assert settings["print_size"] == 42.0
+
+
+@NEEDS_USD
+def test_the_maps_of_a_model_that_makes_materials_are_in_every_format(
+    folder: Callable[..., Path], launch: Launcher, tmp_path: Path
+) -> None:
+    names, out, images = offered(Offer.BATCH), tmp_path / "out", folder("materials_mug")
+    assert run(launch, out, images, "--format", ",".join(names)) == 0
+    files = set(report(out)["materials_mug"]["files"].values())
+    assert "materials_mug.occlusion.png" in files
+    assert files == {path.name for path in out.iterdir() if path.name.startswith("materials_mug")}
+    assert run(launch, out, images, "--format", ",".join(names)) == 0
+    assert statuses(out) == {"materials_mug": "skipped"}
+    (out / "materials_mug.occlusion.png").unlink()  # no option has asked for it
+    assert run(launch, out, images, "--format", ",".join(names)) == 0
+    assert statuses(out) == {"materials_mug": "done"}
+
+
+def test_a_targets_textures_have_the_map_too(folder: Callable[..., Path], launch: Launcher, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert run(launch, out, folder("materials_mug"), "--target", "unreal", "--udim") == 0
+    found = {path.name for path in out.iterdir() if path.name.startswith("materials_mug")}
+    assert {f"materials_mug_ORM.{tile}.png" for tile in (1001, 1002, 1011, 1012)} < found

@@ -8,7 +8,7 @@ held         waits before each stage for the file      deaf        as slow, but 
 error        every job fails, with a hint              never_ready starts and says nothing
 crash        dies at the first job, in the middle      old         speaks another version of the protocol
 bad_json     answers the first job with no message     damaged     its result names a vertex that does not exist
-lost         its graphics card fails at every job
+lost         its graphics card fails at every job      materials   its model makes materials, half see-through
 """
 
 from __future__ import annotations
@@ -75,6 +75,11 @@ def torus() -> tuple[array[float], array[int], array[float], array[float]]:
 def paint(u: float, v: float) -> tuple[int, int, int]:
     icing = 0.04 < v + 0.03 * math.sin(14 * math.pi * u) < 0.46
     return (232, 120, 160) if icing else (214, 160, 94)
+
+
+def seen_through(u: float, v: float) -> tuple[int, int, int, int]:
+    """The same, of which half is see-through."""
+    return (*paint(u, v), 255 if u < 0.5 else 60)
 
 
 def portrait() -> array[int]:
@@ -278,11 +283,11 @@ class Fake:
         parts[PORTRAIT] = portrait(), (SIZE, SIZE, 4)
         write_npz(out / "mesh.npz", **shape, uvs=(uvs, (len(uvs) // 6, 3, 2)), **parts)
         pictures: dict[str, tuple[int, Callable[[float, float], tuple[int, ...]]]] = {
-            "texture": (min(request.texture_size, 256), paint)
+            "texture": (min(request.texture_size, 256), seen_through if self.mode == "materials" else paint)
         }
         if request.normal_map:
             pictures["normal_map"] = 16, lambda u, v: (128, 128, 255)
-        has_orm = request.ambient_occlusion or request.roughness == "estimated"
+        has_orm = request.ambient_occlusion or request.roughness == "estimated" or self.mode == "materials"
         if has_orm:
             pictures["occlusion"] = 16, lambda u, v: (int(255 * u),) * 3
         for kind, (size, color) in pictures.items():
@@ -308,7 +313,10 @@ class Fake:
             timings["structure"] = self.seconds * protocol.STAGES["structure"]
         send(
             protocol.Result(
-                request.job, mesh, texture, glb, timings, counts, settings, normal_map, occlusion, tiles, raw, files
+                request.job,
+                *(mesh, texture, glb, timings, counts, settings, normal_map, occlusion, tiles, raw, files),
+                materials=self.mode == "materials",
+                see_through=self.mode == "materials",
             )
         )
         return True

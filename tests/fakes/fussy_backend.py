@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from backend import protocol
 from tests.fakes.fake_backend import Fake
 
-MODES = ("error", "crash", "damaged")
+MODES = ("error", "crash", "damaged", "materials")
 
 
 class FussyBackend(Fake):

@@ -37,6 +37,9 @@ const validator = require('gltf-validator'), fs = require('fs');
 validator.validateBytes(new Uint8Array(fs.readFileSync(process.argv[1])))
   .then(report => console.log(JSON.stringify(report.issues)));
 """
+needs_validator = pytest.mark.skipif(
+    not VALIDATOR or shutil.which("node") is None, reason="needs node and GLTF_VALIDATOR, a folder"
+)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +72,7 @@ def glb(mesh: FinishedMesh, tmp_path: Path) -> Path:
     return write(tmp_path / "chair.glb", mesh, draco=False)
 
 
-@pytest.mark.skipif(not VALIDATOR or shutil.which("node") is None, reason="needs node and GLTF_VALIDATOR, a folder")
+@needs_validator
 @pytest.mark.parametrize("draco", [False, True])
 @pytest.mark.parametrize("lods", [False, True])
 def test_the_khronos_validator_finds_nothing(fine: FinishedMesh, tmp_path: Path, draco: bool, lods: bool) -> None:

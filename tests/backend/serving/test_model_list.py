@@ -16,6 +16,8 @@ from backend.protocol import ModelInfo, ModelList, decode_report
 from backend.serving.model_list import list_models, usable_models
 from backend.store.catalog import PUBLISHED, HashLock, LockedFile, PublishedModel, find_model
 from backend.weights.folders import ModelFolder
+from tests.fakes.tiny_model import RESOLUTION, write_tiny_model
+from tests.fakes.tiny_trellis2 import write_tiny_trellis2
 
 NETWORKS = {
     "sparse_structure_flow_model": "structure",
@@ -51,7 +53,7 @@ def write_model(folder: Path, steps: tuple[int, int] = (25, 25), base: str = "",
     for name in (*networks.values(), *([] if base else ["encoder"])):
         (folder / "ckpts" / f"{name}.safetensors").touch()
         if not base:
-            (folder / "ckpts" / f"{name}.json").touch()
+            (folder / "ckpts" / f"{name}.json").write_text("{}")
     if base:
         (folder / "overlay.json").write_text(json.dumps({"base": base}))
     (folder / "pipeline.json").write_text(json.dumps({"args": args}))
@@ -262,3 +264,11 @@ def test_the_catalogues_models_say_what_they_are(models: Path) -> None:
     entry = info("mdt-dist")
     assert (entry.title, entry.size, entry.source, entry.needs) == (model.title, model.size, model.page, model.needs)
     assert (entry.published, entry.state, entry.present) == (True, "not installed", 0)
+
+
+def test_what_a_model_makes(models: Path) -> None:
+    write_tiny_model(models / "first")
+    write_tiny_trellis2(models / "second")
+    first, second = info("first"), info("second")
+    assert (first.usable, first.materials, first.resolution) == (True, False, 4 * RESOLUTION)
+    assert (second.usable, second.materials, second.resolution) == (True, True, 4 * RESOLUTION)

@@ -12,7 +12,7 @@ import pytest
 from espalier.blender_addon import pump
 from espalier.blender_addon.request import cutouts, images, opened, painted, thumbnails
 from espalier.blender_addon.scene.made import MOST_IMAGES
-from espalier.blender_addon.scene.mesh_import import create_image
+from espalier.blender_addon.scene.material import create_image
 
 from tests.blender_addon.ui.drawing import draw, texts
 from tests.fakes.fake_backend import paint, write_png

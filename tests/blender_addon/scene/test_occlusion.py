@@ -14,6 +14,7 @@ from espalier.backend import protocol
 from espalier.blender_addon.jobs.client import Backend
 from espalier.blender_addon.jobs.queue import Job, JobQueue
 from espalier.blender_addon.scene import export_images, mesh_import
+from espalier.blender_addon.scene.material import GLTF_GROUP, GLTF_OCCLUSION
 
 
 @pytest.fixture
@@ -74,8 +75,8 @@ def test_blenders_exporter_finds_the_occlusion(result: protocol.Result, tmp_path
     bpy.ops.import_scene.gltf(filepath=str(tmp_path / "mug.glb"))
     (back,) = (item for item in bpy.data.objects if item.type == "MESH")
     group = next(node for node in back.active_material.node_tree.nodes if node.type == "GROUP")
-    assert group.node_tree.name == mesh_import.GLTF_GROUP  # the importer's own name for it
-    assert group.inputs[mesh_import.GLTF_OCCLUSION].is_linked
+    assert group.node_tree.name == GLTF_GROUP  # the importer's own name for it
+    assert group.inputs[GLTF_OCCLUSION].is_linked
 
 
 def test_it_has_no_part_in_renders(result: protocol.Result) -> None:
@@ -110,11 +111,11 @@ def test_objects_share_the_node_group(result: protocol.Result) -> None:
     bpy.ops.wm.read_factory_settings(use_empty=True)
     for name in ("mug", "jug"):
         create(result, name)
-    assert [group.name for group in bpy.data.node_groups] == [mesh_import.GLTF_GROUP]
+    assert [group.name for group in bpy.data.node_groups] == [GLTF_GROUP]
     bpy.data.node_groups[0].interface.clear()  # a person's own of that name, say
     create(result, "cup")
     (group,) = bpy.data.node_groups
-    assert [socket.name for socket in group.interface.items_tree] == [mesh_import.GLTF_OCCLUSION]
+    assert [socket.name for socket in group.interface.items_tree] == [GLTF_OCCLUSION]
 
 
 def test_objects_remember_it(result: protocol.Result) -> None:

@@ -17,6 +17,7 @@ from espalier.blender_addon.jobs.client import Backend
 from espalier.blender_addon.jobs.queue import Job, JobQueue, State
 from espalier.blender_addon.scene import cameras, mesh_import, viewport
 from espalier.blender_addon.scene import made as memory
+from espalier.blender_addon.scene.material import UV_MAP
 from espalier.blender_addon.server import process
 
 Until = Callable[..., None]
@@ -254,7 +255,7 @@ def test_levels_of_detail_are_hidden_objects_with_the_same_material(tmp_path: Pa
         assert child.hide_render
         assert len(child.data.polygons) == faces
         assert list(child.data.materials) == list(made.data.materials)
-        assert child.data.uv_layers.keys() == [mesh_import.UV_MAP]
+        assert child.data.uv_layers.keys() == [UV_MAP]
     arrays["lod2_faces"] = np.array([[0, 1, 9]], np.int32)
     np.savez(tmp_path / "mesh.npz", **arrays)
     before = datablocks()
