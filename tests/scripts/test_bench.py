@@ -165,7 +165,6 @@ def test_calls_are_counted_as_they_are_made(strength: float, flow_map: bool) -> 
     assert len(calls) == operations.network_calls(flow, sampler) == (7 if strength > 0 and not flow_map else 4)
 
 
-
 # --- networks --------------------------------------------------------------------------------------------------------
 
 

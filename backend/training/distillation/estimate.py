@@ -25,9 +25,9 @@ from .methods import DistillPreset, Method
 #: A flow's many smaller products reach this share of the rate measured for one large product.
 EFFICIENCY = 0.5
 
-#: How many numbers each block keeps for each token for the backward pass, in units of the model's width and of the bytes
-#: of the products: the inputs of its norms, products, activations and attention. Those of TRELLIS.2 are wider and keep
-#: queries and keys in fp32 before they are turned. ``RECOMPUTED`` if activations are computed again.
+#: How many numbers each block keeps for each token for the backward pass, in units of the model's width and of the
+#: bytes of the products: the inputs of its norms, products, activations and attention. Those of TRELLIS.2 are wider and
+#: keep queries and keys in fp32 before they are turned. ``RECOMPUTED`` if activations are computed again.
 ACTIVATIONS, ROTARY_ACTIVATIONS, RECOMPUTED = 34, 45, 4
 
 #: The bytes that a forward-mode derivative needs for each query, key and head while a block's attention is computed:
@@ -40,8 +40,8 @@ SURFACE = 4.0
 
 #: What an estimate takes for granted, for people.
 ASSUMED = (
-    f"assumed: products at {EFFICIENCY:.0%} of the rate of a large one, an object of {SURFACE:g} R^2 voxels on a grid of "
-    "R^3; data are there when they are needed, and nothing is lost between devices"
+    f"assumed: products at {EFFICIENCY:.0%} of the rate of a large one, an object of {SURFACE:g} R^2 voxels on a grid "
+    "of R^3; data are there when they are needed, and nothing is lost between devices"
 )
 
 #: The share of a card's memory that a plan may fill. The rest is for the image encoder, the driver and fragments.
@@ -99,10 +99,11 @@ class Estimate:
 
     def words(self) -> str:
         """The estimate as four lines for people."""
+        work = f"{self.operations / 1e12:.2f} TFLOP an update"
         return (
             f"student: {self.parameters / 1e6:.1f} M parameters, about {self.tokens} tokens a sample\n"
             f"memory: about {self.memory / 2**30:.2f} GiB on each device\n"
-            f"time: about {clock(self.seconds)} on {self.device} ({self.operations / 1e12:.2f} TFLOP an update)\n{ASSUMED}"
+            f"time: about {clock(self.seconds)} on {self.device} ({work})\n{ASSUMED}"
         )
 
 
