@@ -17,19 +17,20 @@ from ...models.layers import FlowNetwork
 from ...models.structure_flow import StructureFlow
 from ...weights.checkpoints import build_network, load_network
 from ...weights.folders import ModelFolder
+from .layouts import TRELLIS2, TRELLIS_500K
 from .methods import StageName
 
 Described = TypeVar("Described", bound=nn.Module)
 
-#: The published model's pipeline.json and its networks' descriptions, without weights.
-_PUBLISHED = DESCRIPTIONS / "trellis-image-large"
+#: The published model that stands in for one that is not known.
+_USUAL = "trellis-image-large"
 #: The statistics of latents that are used as the encoder returns them.
 _AS_THEY_ARE = Normalization((0.0,), (1.0,))
 
 
 @dataclass(frozen=True)
 class Teacher:
-    """One of the two flows of a model, and what the model's pipeline.json says about it."""
+    """One of the flows of a model, and what the model's pipeline.json says about it."""
 
     model: ModelFolder
     stage: StageName
@@ -46,25 +47,48 @@ class Teacher:
         return cls.of(ModelFolder.find(name), stage)
 
     @classmethod
-    def published(cls, stage: StageName) -> Teacher:
-        """TRELLIS's own flow without weights, which is enough to plan a run."""
-        return cls.of(ModelFolder(_PUBLISHED, PipelineConfig.read(_PUBLISHED)), stage)
+    def published(cls, stage: StageName, name: str = _USUAL) -> Teacher:
+        """The flow of the published model of this name without weights, which is enough to plan a run.
+
+        TRELLIS's if only its name is known. Raises CheckpointError if the model has no such flow.
+        """
+        folder = DESCRIPTIONS / (name if (DESCRIPTIONS / name / "pipeline.json").is_file() else _USUAL)
+        return cls.of(ModelFolder(folder, PipelineConfig.read(folder)), stage)
 
     @classmethod
     def of(cls, model: ModelFolder, stage: StageName) -> Teacher:
-        """The flow of a model folder that has been read."""
+        """The flow of a model folder that has been read. Raises CheckpointError if the model has no such flow."""
         config = model.config
         if stage == "structure":
             names, kind = (config.structure_flow, config.structure_decoder), StructureFlow
             statistics = config.structure_normalization or _AS_THEY_ARE
             return cls(model, stage, *names, kind, config.structure_sampler, statistics)
-        names = config.latent_flow, config.mesh_decoder
-        return cls(model, stage, *names, LatentFlow, config.latent_sampler, config.latent_normalization)
+        if stage == "latents":
+            names = config.latent_flow, config.mesh_decoder
+            return cls(model, stage, *names, LatentFlow, config.latent_sampler, config.latent_normalization)
+        own = config.materials
+        if own is None:
+            raise CheckpointError(f"{model.path.name} has no flow of textures. Only a model of TRELLIS.2 has one.")
+        names = own.texture_flow, own.texture_decoder
+        return cls(model, stage, *names, LatentFlow, own.texture_sampler, own.texture_normalization)
+
+    @property
+    def tight(self) -> bool:
+        """Whether its pictures are framed without a margin."""
+        return self.model.config.materials is not None
+
+    @property
+    def most_voxels(self) -> int:
+        """The most voxels of an object's latents in the published training."""
+        return (TRELLIS_500K if self.model.config.materials is None else TRELLIS2).most
 
     def missing(self) -> str:
         """Which network that a run needs is not in the folder, and what to do; empty if all are there."""
         try:
-            for name in (self.flow, self.model.config.image_encoder, self.decoder):
+            names = [self.flow, self.model.config.image_encoder, self.decoder]
+            if self.stage == "textures":
+                names.append(self.model.config.mesh_decoder)  # which says what voxels have a texture
+            for name in names:
                 self.model.network(name)
         except CheckpointError as error:
             return f"{error} {error.hint}"

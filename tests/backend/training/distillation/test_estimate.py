@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,7 +16,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from backend.models.structure_flow import StructureFlow
 from backend.training.distillation.distill import Devices, recompute_blocks
 from backend.training.distillation.estimate import ASSUMED, CARDS, FILLED, Estimate, Hardware, fitted, on_cards
-from backend.training.distillation.methods import DISTILL_PRESETS, METHODS, DistillPreset, distill_preset
+from backend.training.distillation.methods import (
+    DISTILL_PRESETS,
+    METHODS,
+    STAGES,
+    DistillPreset,
+    StageName,
+    distill_preset,
+)
 from backend.training.distillation.teacher import Teacher
 from tests.backend.training.distillation.test_distill import PRESET, flow
 
@@ -113,7 +121,7 @@ def test_a_block_keeps_about_what_is_estimated(kind: str, recompute: bool) -> No
         estimated.append(need.memory - 24 * need.parameters)  # weights, gradients, moments, average, and the teacher's
         if recompute:
             recompute_blocks(network)
-        counted.append(kept(network, lambda network=network: network(x, t, cond)))
+        counted.append(kept(network, partial(network, x, t, cond)))
     one, guess = counted[1] - counted[0], estimated[1] - estimated[0]
     assert one <= guess <= (4.2 if recompute else 1.6) * one
 
@@ -141,6 +149,24 @@ def test_a_plan_fits_its_cards(method: str, stage: Any) -> None:
 
 def need(student: nn.Module, preset: DistillPreset, method: str, card: Hardware) -> float:
     return Estimate.of(student, 1374, METHODS[method], preset, card).memory
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("method", METHODS)
+def test_a_plan_for_the_second_family_fits_or_says_so(method: str, stage: StageName) -> None:
+    """Its flows have 1.3 B parameters: 24 GB hold one network in training, with its moments elsewhere, but not two."""
+    teacher = Teacher.published(stage, "trellis2-4b")
+    student, context, preset = teacher.described(), teacher.context(), distill_preset("trellis2", stage, method)
+    plans = [fitted(student, context, METHODS[method], preset, card) for card in CARDS]
+    assert [plan is not None for plan in plans] == [not preset.correction, True, True]
+    for card, plan in zip(CARDS, plans, strict=True):
+        if plan is not None:
+            found = Estimate.of(student, context, METHODS[method], plan, card)
+            assert found.memory <= FILLED * card.memory
+            assert (found.tokens, plan.precision) == (4096, "bf16")
+    assert plans[0] is None or plans[0].offload
+    words = list(on_cards(student, context, METHODS[method], preset))
+    assert ["does not fit" in line for line in words] == [plan is None for plan in plans]
 
 
 def test_every_set_up_gets_a_line() -> None:
