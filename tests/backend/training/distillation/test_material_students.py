@@ -13,14 +13,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from backend.config import PipelineConfig
 from backend.errors import CheckpointError
 from backend.mesh import MaterialMesh
 from backend.models.latent_flow import LatentFlow
 from backend.models.structure_flow import StructureFlow
 from backend.pipeline import Pipeline
 from backend.protocol import Settings
-from backend.sampling import with_guidance
+from backend.sampling import State, with_guidance
 from backend.sparse.tensor import SparseTensor
 from backend.training.distillation.distill import Devices, Distillation
 from backend.training.distillation.items import Clean
@@ -72,29 +71,36 @@ def test_the_teacher_is_guided_as_it_is_sampled(kind: str, share: float) -> None
     found = guidance.velocity(x, times, samples.spread(strengths, x))
     for sample, (t, w) in enumerate(zip(TIMES, strengths.tolist(), strict=True)):
         rows = slice(sample, sample + 1) if kind == "dense" else owner == sample
-        own = [each[rows] for each in (x, v, v0)]
-        expected = plain(*(each.numpy() for each in own), t=t, w=w, share=share, biased=kind == "sparse")
+        own = x[rows], v[rows], v0[rows]
+        a, b, c = (each.numpy() for each in own)
+        expected = plain(a, b, c, t, w, share, biased=kind == "sparse")
         torch.testing.assert_close(found[rows], torch.from_numpy(expected))
-        sampled = of_the_sampler(kind, own, t, w, share)
-        torch.testing.assert_close(found[rows], sampled)
+        torch.testing.assert_close(found[rows], of_the_sampler(kind, own, t, w, share))
 
 
-def of_the_sampler(kind: str, own: list[Tensor], t: float, w: float, share: float) -> Tensor:
+def of_the_sampler(kind: str, own: tuple[Tensor, Tensor, Tensor], t: float, w: float, share: float) -> Tensor:
     """What ``sampling`` makes of one sample's state and velocities."""
     if kind == "dense":
-        x, v, v0 = own
-        return with_guidance(lambda x, t: v, lambda x, t: v0, w, (0.6, 0.9), rescale=share)(x, t)
+        return of_states(*own, t, w, share)
     cells = torch.arange(len(own[0]))
     coords = torch.stack([torch.zeros_like(cells), cells, cells, cells], 1).int()
     x, v, v0 = (SparseTensor(each, coords) for each in own)
-    return with_guidance(lambda x, t: v, lambda x, t: v0, w, (0.6, 0.9), rescale=share)(x, t).feats
+    return of_states(x, v, v0, t, w, share).feats
+
+
+def of_states(x: State, v: State, v0: State, t: float, w: float, share: float) -> State:
+    return with_guidance(lambda x, t: v, lambda x, t: v0, w, (0.6, 0.9), rescale=share)(x, t)
 
 
 def test_outside_the_interval_the_teacher_is_called_once() -> None:
     asked: list[str] = []
 
     def velocity(name: str) -> Callable[[Tensor, Tensor], Tensor]:
-        return lambda x, t: (asked.append(name), x)[1]
+        def answer(x: Tensor, t: Tensor) -> Tensor:
+            asked.append(name)
+            return x
+
+        return answer
 
     guidance = Guidance(velocity("picture"), velocity("nothing"), Bounds(Samples(2), (0.6, 1.0), 0.5))
     guidance.velocity(torch.randn(2, 3), torch.tensor([0.1, 0.59]), 6.5)
@@ -295,11 +301,10 @@ def test_students_make_coarse_shapes(model: Path, tmp_path: Path) -> None:
         assert config.materials is not None
         assert (config.materials.fine_latent_flow, config.materials.fine_texture_flow) == (None, None)
         assert config.materials.mode == "512"
+    assert config.materials is not None
     assert config.materials.texture_sampler == config.latent_sampler == STUDENT_SAMPLING
     assert config.family == "TRELLIS.2"
     pipeline, raw = generated(student)
     assert len(raw.faces) > 0
     assert pipeline.materials is not None
     assert pipeline.materials.fine is None
-    named = PipelineConfig.read(model)
-    assert named == teacher.config
