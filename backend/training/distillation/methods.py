@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 from ..flow_path import SIGMA_MIN
@@ -49,6 +49,18 @@ class DistillPreset:
     checkpoint_blocks: bool = False  # compute each block's activations again in the backward pass
     offload: bool = False  # keep the optimizer's moments and the average in the host's memory
     picture_every: int = 1000
+
+
+#: Settings that came after the first runs.
+_LATER = ("guidance_from", "guidance_until", "guidance_rescale", "time_mean")
+
+
+def recorded(preset: DistillPreset) -> dict[str, Any]:
+    """The settings as the folder of a run records them. Later ones are left out where they change nothing, so that a
+    run that was begun without them goes on."""
+    defaults = {field.name: field.default for field in fields(preset)}
+    values = asdict(preset)
+    return {name: value for name, value in values.items() if name not in _LATER or value != defaults[name]}
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -198,6 +199,15 @@ def test_a_folder_of_another_run_is_refused(tmp_path: Path) -> None:
     distillation(tmp_path, "dense", "vm").close()
     with pytest.raises(ValueError, match=r"other settings \(method:"):
         distillation(tmp_path, "dense", "cm")
+
+
+def test_a_folder_that_was_begun_before_a_setting_came_goes_on(tmp_path: Path) -> None:
+    distillation(tmp_path, "dense", "vm").close()
+    kept = json.loads((tmp_path / "config.json").read_text())["preset"]
+    assert "match_guidance" in kept
+    assert "guidance_until" not in kept
+    with pytest.raises(ValueError, match=r"other settings \(guidance_until:"):
+        distillation(tmp_path, "dense", "vm", replace(PRESET, guidance_until=0.9))
 
 
 def test_a_folder_of_another_teacher_or_other_data_is_refused(tmp_path: Path) -> None:
