@@ -154,11 +154,13 @@ def need(student: nn.Module, preset: DistillPreset, method: str, card: Hardware)
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("method", METHODS)
 def test_a_plan_for_the_second_family_fits_or_says_so(method: str, stage: StageName) -> None:
-    """Its flows have 1.3 B parameters: 24 GB hold one network in training, with its moments elsewhere, but not two."""
+    """Its flows have 1.3 B parameters: 24 GB hold one network in training, with its moments elsewhere, but not two, and
+    not what exact derivatives need besides."""
     teacher = Teacher.published(stage, "trellis2-4b")
     student, context, preset = teacher.described(), teacher.context(), distill_preset("trellis2", stage, method)
     plans = [fitted(student, context, METHODS[method], preset, card) for card in CARDS]
-    assert [plan is not None for plan in plans] == [not preset.correction, True, True]
+    small = not preset.correction and METHODS[method].steps_back(preset)
+    assert [plan is not None for plan in plans] == [small, True, True]
     for card, plan in zip(CARDS, plans, strict=True):
         if plan is not None:
             found = Estimate.of(student, context, METHODS[method], plan, card)
