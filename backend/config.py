@@ -126,6 +126,7 @@ class PipelineConfig:
     def read(cls, folder: Path, base: Path | None = None) -> PipelineConfig:
         """Read ``folder/pipeline.json``. What it leaves out comes from ``base``'s. Raises CheckpointError."""
         args = _Section(read_json(folder / "pipeline.json"), folder / "pipeline.json").section("args")
+        own = args.section("models").values if base is not None and "models" in args.values else None
         if base is not None:
             args = args.over(_Section(read_json(base / "pipeline.json"), base / "pipeline.json").section("args"))
         models = args.section("models")
@@ -144,7 +145,7 @@ class PipelineConfig:
             structure_normalization=_normalization(args.section(key)) if key in args.values else None,
             latent_normalization=_normalization(args.section(names.normalization)),
             seal_leaks=args.switch("seal_leaks"),  # also ours
-            materials=_materials(args, models) if names is _SECOND else None,
+            materials=_materials(args, models, own) if names is _SECOND else None,
         )
 
 
@@ -253,9 +254,16 @@ def _image_encoder(args: _Section) -> str:
     return f"ckpts/{Path(args.section('image_cond_model').section('args').network('model_name')).name}"
 
 
-def _materials(args: _Section, models: _Section) -> MaterialsConfig:
+def _materials(args: _Section, models: _Section, own: Collection[str] | None) -> MaterialsConfig:
+    """What ``args`` says of materials. ``own`` are the networks that an overlay names itself; None if it is whole.
+
+    One sampler serves coarse and finer flows alike, so an overlay with other coarse ones, such as students, has none of
+    the base's finer ones.
+    """
+    whole = own is None or not {"shape_slat_flow_model_512", "tex_slat_flow_model_512"} & set(own)
+
     def fine(key: str) -> str | None:
-        return models.network(key) if key in models.values else None
+        return models.network(key) if key in models.values and (whole or key in (own or ())) else None
 
     return MaterialsConfig(
         texture_flow=models.network("tex_slat_flow_model_512"),

@@ -31,7 +31,7 @@ ENCODER_HINT = (
 #: What to do about one without flows of finer shapes.
 FINE_HINT = (
     "For TRELLIS.2, download them (5.2 GB) from the preferences, or with: python -m backend download trellis2-4b-fine. "
-    f"A resolution of {COARSE} needs none."
+    f"A resolution of {COARSE} needs none, and a student makes no other."
 )
 
 

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 State = TypeVar("State", "Tensor", "SparseTensor")
 
+#: A time in 0..1, or those of several objects, shaped to multiply a state.
+Time = float | Tensor
+
 #: Velocity at a state and a time in 0..1.
 Velocity = Callable[[State, float], State]
 
@@ -161,14 +164,23 @@ def with_guidance(
     return velocity
 
 
-def rescaled_velocity(x: State, guided: State, conditional: State, t: float, share: float, sigma_min: float) -> State:
+def rescaled_velocity(
+    x: State,
+    guided: State,
+    conditional: State,
+    t: Time,
+    share: float,
+    sigma_min: float,
+    spread: Callable[[State], Tensor] | None = None,
+) -> State:
     """A guided velocity whose clean estimate has, for a ``share`` of it, the spread of the conditional one.
 
     Strong guidance makes samples too contrasty: ``x_0 (r std(x_c) / std(x_0) + 1 - r)`` with the clean estimates x_0
-    and x_c of both velocities (Lin et al. 2024, equations 15 and 16), an object at a time.
+    and x_c of both velocities (Lin et al. 2024, equations 15 and 16), an object at a time. ``spread`` takes the
+    place of ``spread_of``.
     """
-    clean = clean_estimate(x, guided, t, sigma_min)
-    ratio = spread_of(clean_estimate(x, conditional, t, sigma_min)) / spread_of(clean)
+    clean, deviation = clean_estimate(x, guided, t, sigma_min), spread or spread_of
+    ratio = deviation(clean_estimate(x, conditional, t, sigma_min)) / deviation(clean)
     return velocity_to(x, clean * (ratio * share + (1 - share)), t, sigma_min)
 
 
@@ -200,7 +212,7 @@ def euler_step(x: State, v: State, t: float, t_next: float) -> State:
     return x - v * (t - t_next)
 
 
-def clean_estimate(x: State, v: State, t: float, sigma_min: float) -> State:
+def clean_estimate(x: State, v: State, t: Time, sigma_min: float) -> State:
     """The data ``x_0`` on the straight path through ``x`` with velocity ``v``: ``(1 - s) x - (s + (1 - s) t) v``.
 
     s is ``sigma_min``.
@@ -208,7 +220,7 @@ def clean_estimate(x: State, v: State, t: float, sigma_min: float) -> State:
     return x * (1 - sigma_min) - v * (sigma_min + (1 - sigma_min) * t)
 
 
-def velocity_to(x: State, x_0: State, t: float, sigma_min: float) -> State:
+def velocity_to(x: State, x_0: State, t: Time, sigma_min: float) -> State:
     """The velocity whose ``clean_estimate`` is ``x_0``: ``((1 - s) x - x_0) / (s + (1 - s) t)``; s is ``sigma_min``."""
     return (x * (1 - sigma_min) - x_0) / (sigma_min + (1 - sigma_min) * t)
 

@@ -201,14 +201,19 @@ def sample_latents(
     """
     given: dict[str, Any] = {} if concat_cond is None else {"concat_cond": concat_cond}
     latents = _sample(flow, noise, cond, sampler, on_step, hold=hold, **given)
-    mean, std = _statistics(normalization, cond.device)
-    return latents.replace(latents.feats * std + mean)
+    return latents.replace(unstandardized(latents.feats, normalization))
 
 
 def standardized(latents: Tensor, normalization: Normalization) -> Tensor:
     """Structured latents [N, C] as the flow samples them."""
     mean, std = _statistics(normalization, latents.device)
     return (latents - mean) / std
+
+
+def unstandardized(latents: Tensor, normalization: Normalization) -> Tensor:
+    """Structured latents [N, C] as a decoder takes them, from what a flow samples."""
+    mean, std = _statistics(normalization, latents.device)
+    return latents * std + mean
 
 
 class Outside(NamedTuple):

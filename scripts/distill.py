@@ -10,6 +10,8 @@ folder in the layout of published students. ``--dry-run`` needs no teacher and n
     flow-map          MeanFlow: the student sees two times, and guidance is an input
     lagrangian        the same student, distilled along its own path
     data-free         the same student, from pictures alone: --data-free IMAGES
+
+A model of TRELLIS.2 has three flows: structure, latents (of the shape) and textures. Any other has the first two.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from backend.training.distillation.methods import (
     DISTILL_PRESETS,
     FLOW_MAPS,
     METHODS,
+    STAGES,
     DistillPreset,
     distill_preset,
 )
@@ -136,13 +139,13 @@ def read_arguments() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("method", choices=tuple(METHODS))
-    parser.add_argument("stage", choices=("structure", "latents"))
+    parser.add_argument("stage", choices=STAGES)
     parser.add_argument("--preset", choices=tuple(DISTILL_PRESETS), default="mini")
     parser.add_argument("--teacher", help="name or folder of the model to distil (default: the preset's)")
     parser.add_argument(
         "--data",
         type=Path,
-        help="data set in TRELLIS-500K's layout (preset paper); default for the others: what scripts.train data made",
+        help="data set in TRELLIS-500K's or TRELLIS.2's layout; default for mini: what scripts.train data made",
     )
     parser.add_argument(
         "--data-free",
@@ -153,7 +156,8 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--structure",
         metavar="MODEL",
-        help="with --data-free, the model that makes the voxels for latents (default: the one in --export)",
+        help="with --data-free, the model that makes the voxels for latents, and the shapes for textures (default: the "
+        "one in --export)",
     )
     parser.add_argument(
         "--check-data", action="store_true", help="print what is wrong with --data or --data-free, and stop"
@@ -190,12 +194,14 @@ def read_arguments() -> argparse.Namespace:
 def contradiction(arguments: argparse.Namespace) -> str:
     """What makes no sense about where data come from and where the student goes; empty if nothing."""
     pictures = arguments.data_free is not None
+    if arguments.stage not in DISTILL_PRESETS[arguments.preset]:
+        return f"preset {arguments.preset} has no {arguments.stage}: its models have no such flow"
     if pictures and arguments.method not in DATA_FREE:
         return f"--data-free has no effect on the method {arguments.method}: choose one of {', '.join(DATA_FREE)}"
     if pictures and arguments.data is not None:
         return "--data-free takes the place of --data"
-    if arguments.structure is not None and not (pictures and arguments.stage == "latents"):
-        return "--structure is for latents with --data-free"
+    if arguments.structure is not None and not (pictures and arguments.stage != "structure"):
+        return "--structure is for latents and textures with --data-free"
     if arguments.export_only and arguments.export is None:
         return "--export-only needs --export"
     if arguments.check_data and arguments.data is None and not pictures:
@@ -206,17 +212,18 @@ def contradiction(arguments: argparse.Namespace) -> str:
 def source_of(arguments: argparse.Namespace) -> ObjectSource:
     """Where the objects or pictures of a run come from."""
     structure = arguments.structure
-    if arguments.data_free and arguments.stage == "latents" and structure is None:
-        structure = exported_structure(arguments.export)
+    if arguments.data_free and arguments.stage != "structure" and structure is None:
+        structure = exported_students(arguments.export, arguments.stage)
     return ObjectSource(arguments.preset, arguments.stage, CACHE, arguments.data, arguments.data_free, structure)
 
 
-def exported_structure(folder: Path | None) -> str | None:
-    """The folder that a structure student was exported to; None if it was not."""
+def exported_students(folder: Path | None, stage: str) -> str | None:
+    """The folder that the students before a stage were exported to; None if one of them was not."""
     file = folder / "pipeline.json" if folder else None
     if file is None or not file.exists():
         return None
-    return str(folder) if "sparse_structure_flow_model" in read_json(file)["args"]["models"] else None
+    needed = {"sparse_structure_flow_model", *(["shape_slat_flow_model_512"] if stage == "textures" else [])}
+    return str(folder) if needed <= set(read_json(file)["args"]["models"]) else None
 
 
 def changed_preset(arguments: argparse.Namespace) -> DistillPreset:

@@ -117,6 +117,7 @@ class DinoEncoder(MixedPrecisionNetwork):
 
     patch_size: int
     patch_embed: PatchEmbed
+    register_tokens: nn.Parameter
     side: int  # in pixels, of the images that are encoded for a flow
 
     def tokens(self, images: Tensor) -> Tensor:

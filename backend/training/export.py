@@ -11,9 +11,10 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from ..config import PRETRAINED, SamplerSettings, read_json
+from ..config import PRETRAINED, PipelineConfig, SamplerSettings, read_json
 from ..files import write_whole, written_whole
 from ..models.layers import FlowNetwork
+from ..modes import COARSE
 from ..weights.checkpoints import load_network
 from ..weights.folders import ModelFolder
 from .flow_path import SIGMA_MIN
@@ -135,12 +136,10 @@ def export_student(
 ) -> None:
     """Add a distilled flow to ``folder``, an overlay of the teacher's. The other stage's flow may be there already.
 
-    A flow map is another network than the teacher's flow, and gets a description of its own.
+    A flow map is another network than the teacher's flow, and gets a description of its own. Students of TRELLIS.2 make
+    coarse shapes and their textures: the folder has no flows of finer ones.
     """
-    model, sampler, name = {
-        "structure": ("sparse_structure_flow_model", "sparse_structure_sampler", teacher.config.structure_flow),
-        "latents": ("slat_flow_model", "slat_sampler", teacher.config.latent_flow),
-    }[stage]
+    (model, sampler), name = _student_keys(teacher.config)[stage]
     file = folder / "pipeline.json"
     args: dict[str, Any] = read_json(file)["args"] if file.exists() else {"models": {}}
     args["models"][model] = name
@@ -153,6 +152,20 @@ def export_student(
         _write_json(description, {**described, "args": {**described["args"], "flow_map": True}})
     else:
         description.unlink(missing_ok=True)  # of a flow map that was there before
+    if teacher.config.materials is not None and stage != "structure":
+        args["default_pipeline_type"] = str(COARSE)
     _save_half(flow, weights)
-    _write_json(file, {"name": "TrellisImageTo3DPipeline", "args": args})
+    _write_json(file, {"name": read_json(teacher.path / "pipeline.json").get("name", ""), "args": args})
     _write_base(teacher, folder)
+
+
+def _student_keys(config: PipelineConfig) -> dict[str, tuple[tuple[str, str], str]]:
+    """Stage -> the keys of its flow and of its sampler in pipeline.json, and the flow's name."""
+    structure = ("sparse_structure_flow_model", "sparse_structure_sampler"), config.structure_flow
+    if config.materials is None:
+        return {"structure": structure, "latents": (("slat_flow_model", "slat_sampler"), config.latent_flow)}
+    return {
+        "structure": structure,
+        "latents": (("shape_slat_flow_model_512", "shape_slat_sampler"), config.latent_flow),
+        "textures": (("tex_slat_flow_model_512", "tex_slat_sampler"), config.materials.texture_flow),
+    }

@@ -48,6 +48,15 @@ class Samples:
         """The L2 norm of each sample, [B]."""
         return self.rms(x) * self._elements(x.flatten(1)).sqrt()
 
+    def deviation(self, x: Tensor) -> Tensor:
+        """The standard deviation over the elements of each sample, shaped to multiply a state.
+
+        As ``sampling.spread_of``: dense samples divide by one less than the count, sparse ones by the count.
+        """
+        if self.row_sample is None:
+            return x.std(dim=list(range(1, x.ndim)), keepdim=True)
+        return self.spread((self.mean(x.square()) - self.mean(x).square()).clamp(min=0).sqrt(), x)
+
     def _elements(self, rows: Tensor) -> Tensor:
         if self.row_sample is None:
             return rows.new_full((self.count,), rows.shape[1])

@@ -25,20 +25,21 @@ from backend.mesh.clean.cleanup import keep_outer_faces
 from backend.mesh.clean.simplify import simplify
 from backend.mesh.extract.flexicubes import extract_mesh
 from backend.mesh.unwrap.unwrap import Unwrapped, unwrap
+from backend.models import operations
 from backend.models.image_encoder import ImageEncoder
 from backend.models.latent_flow import LatentFlow
 from backend.models.latent_vae import LatentMeshDecoder
 from backend.models.layers import matmul_dtype
+from backend.models.operations import Work
 from backend.models.structure_flow import StructureFlow
 from backend.models.structure_vae import StructureDecoder
 from backend.protocol import Settings
 from backend.sparse.tensor import SparseTensor, VoxelSet
 from backend.stages import encode, latent_noise, sample_latents, sample_structure, structure_noise
 
-from . import networks, operations
+from . import networks
 from .meter import Meter, Timing
 from .objects import SUBDIVISION, cube_features, ellipsoid, nearest_voxels
-from .operations import Work
 
 #: The stages, by the network or part that a process loads for them.
 GROUPS = {
@@ -144,7 +145,7 @@ class Stages:
         sampler = _with_steps(self.config.structure_sampler, case.steps)
         cond, noise = self._tokens(flow), structure_noise(flow, torch.Generator(), self.device)
         normalization = self.config.structure_normalization
-        work = operations.structure_flow(flow, cond.shape[1]) * operations.network_calls(sampler)
+        work = operations.structure_flow(flow, cond.shape[1]) * operations.network_calls(flow, sampler)
         return Prepared(
             lambda: decoder(sample_structure(flow, noise, cond, sampler, normalization)),
             work + operations.structure_decoder(decoder, flow.resolution),
@@ -156,7 +157,9 @@ class Stages:
         sampler = _with_steps(self.config.latent_sampler, case.steps)
         coords, cond = self._coords(case.voxels, flow.resolution), self._tokens(flow)
         normalization = self.config.latent_normalization
-        work = operations.latent_flow(flow, VoxelSet(coords), cond.shape[1]) * operations.network_calls(sampler)
+        cells = operations.cells_of(flow, VoxelSet(coords))
+        work = operations.latent_flow(flow, len(coords), cells, cond.shape[1])
+        work = work * operations.network_calls(flow, sampler)
 
         def run() -> SparseTensor:  # starts from the coordinates: tables of neighbours are part of the work
             noise = latent_noise(flow, coords, torch.Generator())

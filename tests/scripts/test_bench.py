@@ -22,16 +22,18 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from backend.config import DESCRIPTIONS, PipelineConfig, SamplerSettings
+from backend.models import operations
 from backend.models.latent_vae import LatentMeshDecoder
 from backend.models.structure_flow import StructureFlow
 from backend.pipeline import Pipeline
 from backend.protocol import Settings
 from backend.sparse.tensor import SparseTensor, VoxelSet
+from backend.stages import sample_structure
 from backend.weights.checkpoints import NETWORKS, load_network
 from backend.weights.folders import ModelFolder
 from backend.weights.random_weights import rule_tensor
 from scripts import bench
-from scripts.benchmark import extraction, operations
+from scripts.benchmark import extraction
 from scripts.benchmark.meter import Meter, rates
 from scripts.benchmark.networks import LARGE, description_of, network_by_rule
 from scripts.benchmark.results import Results, table
@@ -95,7 +97,8 @@ def call_structure_decoder() -> tuple[nn.Module, operations.Work, Callable[[], A
 def call_latent_flow(**changes: Any) -> tuple[nn.Module, operations.Work, Callable[[], Any]]:
     flow, voxels = network("latent_flow", **changes), some_voxels()
     noise = SparseTensor(torch.randn(len(voxels), LATENT_CHANNELS), voxels)
-    return flow, operations.latent_flow(flow, voxels, CONTEXT), lambda: flow(noise, torch.tensor([500.0]), cond())
+    work = operations.latent_flow(flow, len(voxels), operations.cells_of(flow, voxels), CONTEXT)
+    return flow, work, lambda: flow(noise, torch.tensor([500.0]), cond())
 
 
 def call_latent_flow_without_levels() -> tuple[nn.Module, operations.Work, Callable[[], Any]]:
@@ -145,8 +148,21 @@ def test_attention_in_windows_counts_what_they_hold() -> None:
 
 def test_guidance_calls_the_flow_twice_inside_its_interval() -> None:
     guided = SamplerSettings(steps=4, guidance=5.0, interval=(0.5, 1.0), rescale_t=1.0, sigma_min=0.0)
-    assert operations.network_calls(guided) == 4 + 3  # at 1, 0.75 and 0.5; not at 0.25
-    assert operations.network_calls(replace(guided, guidance=0.0)) == 4
+    flow = network("structure_flow")
+    assert operations.network_calls(flow, guided) == 4 + 3  # at 1, 0.75 and 0.5; not at 0.25
+    assert operations.network_calls(flow, replace(guided, guidance=0.0)) == 4
+
+
+@pytest.mark.parametrize("flow_map", [False, True])
+@pytest.mark.parametrize("strength", [0.0, 5.0, -1.0])
+def test_calls_are_counted_as_they_are_made(strength: float, flow_map: bool) -> None:
+    """A flow map is called once in a step: guidance is one of its inputs."""
+    flow, sampler = network("structure_flow", flow_map=flow_map), SamplerSettings(4, strength, (0.5, 1.0), 1.0, 0.0)
+    calls: list[Any] = []
+    flow.register_forward_hook(lambda *call: calls.append(call))
+    noise = torch.randn(1, LATENT_CHANNELS, *[RESOLUTION // 2] * 3)
+    sample_structure(flow, noise, cond(), sampler, None)
+    assert len(calls) == operations.network_calls(flow, sampler) == (7 if strength > 0 and not flow_map else 4)
 
 
 # --- networks --------------------------------------------------------------------------------------------------------

@@ -37,10 +37,10 @@ def corrected(
 
     x_t is the sample x_f diffused to ``t``. v_N is fitted by flow matching, |v_N(x_t, t) - (noise - x_f)|^2. The
     difference of the velocities is, up to a factor, the gradient of the Kullback-Leibler divergence of the student's
-    noised samples from the teacher's: FreeFlow's correction (Tong et al. 2025, arXiv 2511.19428, eq. 11), variational
+    noised samples from the teacher's: FreeFlow's correction objective (Tong et al. 2025, arXiv 2511.19428), variational
     score distillation in terms of velocities. With a small weight it is the long-skip regulariser of rCM (Zheng et al.
     2025, arXiv 2510.08431: L_sCM + 0.01 L_DMD). It is divided by the root mean square of the teacher's own error
-    v_T - (noise - x_f) in each sample, as in DMD (Yin et al. 2024, eq. 8), plus 0.1.
+    v_T - (noise - x_f) in each sample, plus 0.1; DMD (Yin et al. 2024) divides by the mean of its absolute values.
     """
     x_t = state_at(own.sample, noise, t, samples, sigma_min)
     straight = path_velocity(own.sample, noise, sigma_min)

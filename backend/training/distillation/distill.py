@@ -15,7 +15,6 @@ import os
 from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -31,7 +30,7 @@ from ..run_folder import Metrics, RunLog, Saving, alone, claim
 from .items import Draws, LatentSet, Sample
 from .loss import DistillationLoss
 from .mdt import loss_by_time
-from .methods import DistillPreset, Method
+from .methods import DistillPreset, Method, recorded
 
 TIME_BINS = 10
 
@@ -153,7 +152,7 @@ class Distillation:
         self._alone = ExitStack()
         if devices.rank == 0:
             self._alone.enter_context(alone(folder))
-        claim(folder, {**config, "preset": asdict(preset)}, write=devices.rank == 0)
+        claim(folder, {**config, "preset": recorded(preset)}, write=devices.rank == 0)
         self.student = student.to(devices.device).requires_grad_(True).train()
         if noising is not None:
             noising = noising.to(devices.device).requires_grad_(True).train()

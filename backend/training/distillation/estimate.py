@@ -1,7 +1,7 @@
 """What a distillation would need, before it starts: memory and time, from counts and one short measurement.
 
 No weights or data are needed: the flow may be on the meta device. For cards that are not there, their makers' figures
-take the place of the measurement.
+take the place of the measurement. ``ASSUMED`` says what else is not known.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import nn
 
+from ...models.latent_flow import LatentFlow
+from ...models.operations import latent_flow, structure_flow
 from ...models.structure_flow import StructureFlow
 from ..loop import TrainingState
 from ..run_folder import clock
@@ -23,13 +25,24 @@ from .methods import DistillPreset, Method
 #: A flow's many smaller products reach this share of the rate measured for one large product.
 EFFICIENCY = 0.5
 
-#: How many numbers each block keeps for each token for the backward pass, in units of the model's width: the inputs of
-#: its norms, products, activations and attention. Four if activations are computed again.
-ACTIVATIONS, RECOMPUTED = 34, 4
+#: How many numbers each block keeps for each token for the backward pass, in units of the model's width and of the
+#: bytes of the products: the inputs of its norms, products, activations and attention. Those of TRELLIS.2 are wider and
+#: keep queries and keys in fp32 before they are turned. ``RECOMPUTED`` if activations are computed again.
+ACTIVATIONS, ROTARY_ACTIVATIONS, RECOMPUTED = 34, 45, 4
+
+#: The bytes that a forward-mode derivative needs for each query, key and head while a block's attention is computed:
+#: scores and weights, each with its tangent, in fp32. No fused kernel of torch's has such a derivative.
+TANGENTS = 4 * 4
 
 #: Voxels of an object's surface, in units of one side of the grid: 3.1 for ours, about 4.9 (20,000 of 64^3) for
-#: TRELLIS-500K's.
+#: TRELLIS-500K's, 1.3 to 4.9 (1,300 to 5,000 of 32^3) for TRELLIS.2's.
 SURFACE = 4.0
+
+#: What an estimate takes for granted, for people.
+ASSUMED = (
+    f"assumed: products at {EFFICIENCY:.0%} of the rate of a large one, an object of {SURFACE:g} R^2 voxels on a grid "
+    "of R^3; data are there when they are needed, and nothing is lost between devices"
+)
 
 #: The share of a card's memory that a plan may fill. The rest is for the image encoder, the driver and fragments.
 FILLED = 0.85
@@ -67,51 +80,56 @@ class Estimate:
     """What a run would need on these devices."""
 
     parameters: int
-    tokens: float  # of a sample
+    tokens: int  # of a sample
     memory: float  # bytes on each device
     operations: float  # of an update
     seconds: float  # for all updates
     device: str
 
     @classmethod
-    def of(cls, student: nn.Module, method: Method, preset: DistillPreset, hardware: Hardware) -> Estimate:
-        """Estimate. The batch must be divided evenly."""
+    def of(
+        cls, student: nn.Module, context: int, method: Method, preset: DistillPreset, hardware: Hardware
+    ) -> Estimate:
+        """Estimate. A picture has ``context`` tokens. The batch must be divided evenly."""
         parameters, tokens = sum(p.numel() for p in student.parameters()), _tokens(student)
         memory = _weights(student, preset, hardware) + _activations(student, method, preset, hardware)
-        operations = 2.0 * parameters * tokens * preset.batch * _passes(method, preset)
+        operations = _forward(student, context) * preset.batch * _passes(method, preset)
         rate = hardware.rate * EFFICIENCY * hardware.count
         return cls(parameters, tokens, memory, operations, preset.steps * operations / rate, hardware.name)
 
     def words(self) -> str:
-        """The estimate as three lines for people."""
+        """The estimate as four lines for people."""
+        work = f"{self.operations / 1e12:.2f} TFLOP an update"
         return (
-            f"student: {self.parameters / 1e6:.1f} M parameters, about {self.tokens:.0f} tokens a sample\n"
+            f"student: {self.parameters / 1e6:.1f} M parameters, about {self.tokens} tokens a sample\n"
             f"memory: about {self.memory / 2**30:.2f} GiB on each device\n"
-            f"time: about {clock(self.seconds)} on {self.device} ({self.operations / 1e12:.2f} TFLOP an update)"
+            f"time: about {clock(self.seconds)} on {self.device} ({work})\n{ASSUMED}"
         )
 
 
-def on_cards(student: nn.Module, method: Method, preset: DistillPreset) -> Iterator[str]:
+def on_cards(student: nn.Module, context: int, method: Method, preset: DistillPreset) -> Iterator[str]:
     """For each of ``CARDS`` a line: memory and time, and the options with which the run fits."""
     for card in CARDS:
-        fitting = fitted(student, method, preset, card)
+        fitting = fitted(student, context, method, preset, card)
         if fitting is None:
             yield f"{card.name}: it does not fit, even with --offload and one sample at a time"
             continue
-        need = Estimate.of(student, method, fitting, card)
+        need = Estimate.of(student, context, method, fitting, card)
         options = f"--split {fitting.split}" + (" --offload --precision bf16" if fitting.offload else "")
         memory, days = f"{need.memory / 2**30:.1f} GiB on each", clock(need.seconds)
         yield f"{card.name}: {options}, about {memory}, {days} for {preset.steps:,} updates"
 
 
-def fitted(student: nn.Module, method: Method, preset: DistillPreset, card: Hardware) -> DistillPreset | None:
+def fitted(
+    student: nn.Module, context: int, method: Method, preset: DistillPreset, card: Hardware
+) -> DistillPreset | None:
     """The preset with the fewest accumulation steps that fit the card, without ``offload`` if possible; None if even
     single samples do not fit."""
     splits = [n for n in range(1, preset.batch + 1) if preset.batch % (card.count * n) == 0]
     for offload in (False, True):
         for split in splits:
             tried = replace(preset, split=split, offload=offload, precision="bf16" if offload else preset.precision)
-            if Estimate.of(student, method, tried, card).memory <= FILLED * card.memory:
+            if Estimate.of(student, context, method, tried, card).memory <= FILLED * card.memory:
                 return tried
     return None
 
@@ -135,15 +153,18 @@ def _weights(student: nn.Module, preset: DistillPreset, hardware: Hardware) -> f
 
 def _activations(student: nn.Module, method: Method, preset: DistillPreset, hardware: Hardware) -> float:
     """Bytes of what is kept for the backward pass: by the student once for each of its losses, and by the network of
-    the noising velocity; and by one block while it is computed again."""
+    the noising velocity; and by one block while it is computed again, or while it is differentiated forwards."""
     flow = cast(StructureFlow, student)  # the other flow has these parts too
-    width, blocks = cast(nn.Linear, flow.t_embedder.mlp[2]).out_features, len(flow.blocks)
+    width, blocks, tokens = flow.model_channels, len(flow.blocks), _tokens(student)
     at_once = preset.batch // (hardware.count * preset.split)
-    kept = RECOMPUTED if preset.checkpoint_blocks else ACTIVATIONS
+    whole = ROTARY_ACTIVATIONS if flow.rotary_channels else ACTIVATIONS
+    kept, again = (RECOMPUTED, whole) if preset.checkpoint_blocks else (whole, 0)
     own = bool(method.distill_weight or preset.correction)
     graphs = bool(method.match_weight) + own + bool(preset.correction)
-    again = ACTIVATIONS if preset.checkpoint_blocks else 0
-    return at_once * _tokens(student) * width * _half(preset, hardware) * (graphs * blocks * kept + again)
+    numbers = tokens * width * (graphs * blocks * kept + again)
+    heads = cast(Any, flow.blocks[0]).self_attn.heads
+    tangents = 0 if method.steps_back(preset) else TANGENTS * heads * tokens**2
+    return at_once * (numbers * _half(preset, hardware) + tangents)
 
 
 def _passes(method: Method, preset: DistillPreset) -> float:
@@ -158,10 +179,20 @@ def _passes(method: Method, preset: DistillPreset) -> float:
     return match + own + correction + share * (1.0 + target + judge)
 
 
-def _tokens(student: nn.Module) -> float:
-    """How many tokens a sample has: the patches of a whole grid, or of the surface in it."""
-    side = cast(int, student.resolution) / cast(int, getattr(student, "patch_size", 2))
-    return side**3 if isinstance(student, StructureFlow) else SURFACE * side**2
+def _forward(student: nn.Module, context: int) -> float:
+    """The operations of a call for one sample with ``context`` tokens of a picture."""
+    if isinstance(student, StructureFlow):
+        return structure_flow(student, context).operations
+    flow = cast(LatentFlow, student)
+    return latent_flow(flow, round(SURFACE * flow.resolution**2), _tokens(flow), context).operations
+
+
+def _tokens(student: nn.Module) -> int:
+    """How many tokens a sample has in the transformer: the patches of a whole grid, or the cells of a surface."""
+    if isinstance(student, StructureFlow):
+        return int(student.resolution // student.patch_size) ** 3
+    flow = cast(LatentFlow, student)
+    return round(SURFACE * (flow.resolution // (2 if len(flow.input_blocks) else 1)) ** 2)
 
 
 def _product_rate(device: torch.device, preset: DistillPreset, seconds: float = 0.5) -> float:

@@ -40,7 +40,8 @@ def to_data(student: MapVelocity) -> Velocity:
 
 
 def mean_flow(derivative: Derivative, interval: float = 0.01) -> MapMatching:
-    """MeanFlow on a teacher: u(x_t, t, s) against sg(v_T - (t - s) du/dt) (Geng et al. 2025, arXiv 2505.13447, eq. 10).
+    """MeanFlow on a teacher: u(x_t, t, s) against sg(v_T - (t - s) du/dt), the target that follows from the MeanFlow
+    identity u = v - (t - s) du/dt (Geng et al. 2025, arXiv 2505.13447).
 
     du/dt is the total derivative along the teacher's path: ``continuous``, the product of u's Jacobian with (v_T, 1,
     0), or ``discrete``, a step of ``interval`` back along it, as in Velocity Matching. In a training from data it goes
@@ -80,7 +81,7 @@ class OwnPath:
 
     It says d/ds X(x_t, t, s) = v(X(x_t, t, s), s), the Lagrangian equation of a flow map (Boffi et al. 2025, arXiv
     2505.18825). The derivative is by the second time alone, none by the state: exact (``continuous``) or from a
-    difference over ``interval``. It has no gradient, as in FreeFlow (arXiv 2511.19428, eq. 8), which keeps the solution
+    difference over ``interval``. It has no gradient, as in FreeFlow (arXiv 2511.19428), which keeps the solution
     and spares a backward pass through a derivative.
     """
 
@@ -134,7 +135,7 @@ def lagrangian(derivative: Derivative, interval: float = 0.01) -> MapMatching:
 
 
 def from_the_prior(derivative: Derivative, interval: float = 0.01) -> MapMatching:
-    """FreeFlow's prediction (Tong et al. 2025, arXiv 2511.19428, eq. 7 and 8): the teacher's path from noise, no data.
+    """FreeFlow's prediction objective (Tong et al. 2025, arXiv 2511.19428): the teacher's path from noise, no data.
 
     The map's path from noise follows the teacher's velocity at the states that the map itself predicts, see
     ``OwnPath``. The paper begins at t = 1. For students of several steps, t may be lower here: the path begins at the

@@ -18,12 +18,15 @@ from .mdt import Velocity
 class Clean:
     """Clean latents of B samples, [B, C, R, R, R] or [N, C] on the voxels ``coords`` [N, 4], and tokens [B, L, D].
 
+    ``fixed`` is what a flow of textures is given besides: the standardised latents of the shape [N, c] on these voxels.
+
     Where there are only pictures, the latents are not numbers (NaN): a method that is free of data never looks.
     """
 
     x_0: Tensor
     coords: Tensor | None
     cond: Tensor
+    fixed: Tensor | None = None
 
     @property
     def samples(self) -> Samples:
@@ -33,6 +36,12 @@ class Clean:
     def unconditional(self) -> Clean:
         """The same latents under the negative condition, zeros."""
         return replace(self, cond=torch.zeros_like(self.cond))
+
+    def on_voxels(self, x: Tensor | None = None) -> tuple[SparseTensor, dict[str, SparseTensor]]:
+        """A state [N, C], by default the latents, on the voxels, and what a flow is given with it by keyword."""
+        assert self.coords is not None
+        voxels = SparseTensor(self.x_0 if x is None else x, self.coords, batch_size=len(self.cond))
+        return voxels, {} if self.fixed is None else {"concat_cond": voxels.replace(self.fixed)}
 
 
 class LatentSet(Protocol):
@@ -89,13 +98,13 @@ def velocity_of(network: nn.Module, clean: Clean) -> Velocity:
     """A flow under the conditions of ``clean``, as a function of plain tensors, in fp32."""
     if clean.coords is None:
         return lambda x, t: network(x, 1000 * t, clean.cond).float()
-    voxels = SparseTensor(clean.x_0, clean.coords, batch_size=len(clean.cond))
-    return lambda x, t: network(voxels.replace(x), 1000 * t, clean.cond).feats.float()
+    voxels, given = clean.on_voxels()
+    return lambda x, t: network(voxels.replace(x), 1000 * t, clean.cond, **given).feats.float()
 
 
 def map_velocity_of(network: nn.Module, clean: Clean, guidance: Tensor) -> MapVelocity:
     """A flow map under the conditions of ``clean`` and strengths of guidance [B], as ``velocity_of``."""
     if clean.coords is None:
         return lambda x, t, s: network(x, 1000 * t, clean.cond, 1000 * s, guidance).float()
-    voxels = SparseTensor(clean.x_0, clean.coords, batch_size=len(clean.cond))
-    return lambda x, t, s: network(voxels.replace(x), 1000 * t, clean.cond, 1000 * s, guidance).feats.float()
+    voxels, given = clean.on_voxels()
+    return lambda x, t, s: network(voxels.replace(x), 1000 * t, clean.cond, 1000 * s, guidance, **given).feats.float()

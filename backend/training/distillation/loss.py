@@ -12,6 +12,7 @@ from .correction import corrected
 from .flow_map import evened, second_times, strengths, to_data
 from .items import Clean, Draws, map_velocity_of, velocity_of
 from .mdt import (
+    Bounds,
     Guidance,
     OwnSample,
     Strength,
@@ -104,10 +105,11 @@ class _Update:
         self.clean, self.draws, self.samples = clean, draws, clean.samples
         preset = self.preset
         earliest = preset.sigma_min + (preset.interval if self.method.steps_back(preset) else 0.0)
-        self.t = logistic_times(draws.normal, earliest)
+        self.t = logistic_times(draws.normal, earliest, mean=preset.time_mean)
         self.guidance = Guidance(
             velocity_of(loss.teacher[0], clean),
             velocity_of(loss.teacher[0], clean.unconditional()),
+            self._bounds(),
         )
         self.match_t = self.t  # a flow map also begins at the noise itself
         self.student: Velocity
@@ -118,6 +120,13 @@ class _Update:
         self.strengths = strengths(draws.uniform[:, 3], preset.match_guidance)
         self.map = map_velocity_of(loss.student, clean, self.strengths)
         self.student = to_data(self.map)
+
+    def _bounds(self) -> Bounds | None:
+        """Those of the teacher's guidance, if the preset has any."""
+        preset, interval = self.preset, (self.preset.guidance_from, self.preset.guidance_until)
+        if interval == (0.0, 1.0) and not preset.guidance_rescale:
+            return None
+        return Bounds(self.samples, interval, preset.guidance_rescale, preset.sigma_min)
 
     def teacher(self, strength: Strength) -> TeacherVelocity:
         """The teacher under a strength of guidance."""

@@ -19,7 +19,8 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ..flow_path import Samples, path_velocity, state_at
+from ...sampling import rescaled_velocity
+from ..flow_path import SIGMA_MIN, Samples, path_velocity, state_at
 
 #: The velocity of a state at times [B] in 0..1.
 Velocity = Callable[[Tensor, Tensor], Tensor]
@@ -115,11 +116,40 @@ Strength = float | Tensor | None
 
 
 @dataclass(frozen=True)
+class Bounds:
+    """Where guidance acts, and how far: as ``sampling.with_guidance``, with a time of its own for each sample.
+
+    At times within ``interval``, ends included, samples are guided, and get the spread of an unguided one for a share
+    ``rescale`` of their clean estimate.
+    """
+
+    samples: Samples
+    interval: tuple[float, float]
+    rescale: float
+    sigma_min: float = SIGMA_MIN
+
+    def inside(self, t: Tensor) -> Tensor:
+        """Whether samples are guided at times [B], [B]. A time that was rounded to just above 1 counts as 1."""
+        return (t >= self.interval[0]) & (t.clamp(max=1.0) <= self.interval[1])
+
+    def bounded(self, x: Tensor, t: Tensor, guided: Tensor, conditional: Tensor) -> Tensor:
+        """The velocity at a state and times [B], from the guided and the conditional one, with the state's shape."""
+        if self.rescale:
+            at, spread = self.samples.spread(t, x), self.samples.deviation
+            guided = rescaled_velocity(x, guided, conditional, at, self.rescale, self.sigma_min, spread)
+        return torch.where(self.samples.spread(self.inside(t), x) > 0, guided, conditional)
+
+
+@dataclass(frozen=True)
 class Guidance:
-    """The teacher's velocity under guidance: (1 + w) v(x, t, c) - w v(x, t, 0), or v(x, t, c) if w is 0 or None."""
+    """The teacher's velocity under guidance: (1 + w) v(x, t, c) - w v(x, t, 0), or v(x, t, c) if w is 0 or None.
+
+    Without ``bounds`` guidance acts at all times, and as it is.
+    """
 
     conditional: Velocity
     unconditional: Velocity
+    bounds: Bounds | None = None
 
     @torch.no_grad()
     def velocity(self, x: Tensor, t: Tensor, strength: Strength) -> Tensor:
@@ -127,7 +157,11 @@ class Guidance:
         v = self.conditional(x, t)
         if strength is None or (isinstance(strength, float | int) and strength == 0):
             return v
-        return (1 + strength) * v - strength * self.unconditional(x, t)
+        if self.bounds is None:
+            return (1 + strength) * v - strength * self.unconditional(x, t)
+        if not self.bounds.inside(t).any():
+            return v
+        return self.bounds.bounded(x, t, (1 + strength) * v - strength * self.unconditional(x, t), v)
 
 
 #: The teacher's velocity at a state on the path from x_0 to noise: x_t, t [B], x_0, noise -> velocity.

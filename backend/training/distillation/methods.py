@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 from ..flow_path import SIGMA_MIN
@@ -11,8 +12,9 @@ from .consistency import consistency, continuous_consistency
 from .flow_map import MapMatching, from_the_prior, lagrangian, mean_flow
 from .mdt import Derivative, Normalization, Objective, velocity_matching
 
-#: Which of a model's two flows is distilled.
-StageName = Literal["structure", "latents"]
+#: Which of a model's flows is distilled. Only TRELLIS.2 has one of textures; there, latents are those of the shape.
+StageName = Literal["structure", "latents", "textures"]
+STAGES: tuple[StageName, ...] = ("structure", "latents", "textures")
 Precision = Literal["fp32", "bf16", "fp16"]
 
 
@@ -29,6 +31,10 @@ class DistillPreset:
     match_guidance: float  # of the teacher in Velocity Matching, and in the baselines; the strongest of a flow map
     distill_guidance: float  # of the teacher in Velocity Distillation and in a correction; for a flow map, at most
     normalization: Normalization
+    guidance_from: float = 0.0  # the times between which the teacher is guided, see ``mdt.Bounds``
+    guidance_until: float = 1.0
+    guidance_rescale: float = 0.0  # share of its guided estimates that gets the spread of unguided ones
+    time_mean: float = 1.0  # of the logits of training times; a sampler's ``rescale_t`` adds its logarithm to a logit
     split: int = 1  # accumulation steps an update is divided into, on each device
     derivative: Derivative = "discrete"  # of Velocity Matching, Velocity Distillation and flow maps
     interval: float = 0.01
@@ -43,6 +49,18 @@ class DistillPreset:
     checkpoint_blocks: bool = False  # compute each block's activations again in the backward pass
     offload: bool = False  # keep the optimizer's moments and the average in the host's memory
     picture_every: int = 1000
+
+
+#: Settings that came after the first runs.
+_LATER = ("guidance_from", "guidance_until", "guidance_rescale", "time_mean")
+
+
+def recorded(preset: DistillPreset) -> dict[str, Any]:
+    """The settings as the folder of a run records them. Later ones are left out where they change nothing, so that a
+    run that was begun without them goes on."""
+    defaults = {field.name: field.default for field in fields(preset)}
+    values = asdict(preset)
+    return {name: value for name, value in values.items() if name not in _LATER or value != defaults[name]}
 
 
 @dataclass(frozen=True)
@@ -148,12 +166,34 @@ _MINI = DistillPreset(
     distill_from=0.5,
     picture_every=100,
 )
+# TRELLIS.2, untried. The teacher is guided as its pipeline.json says, and times lie where its own steps do, so that the
+# student learns what the teacher would have done. A rate of 1e-5 and 100,000 updates are guesses, see _FULL_SIZE. bf16,
+# because keys and values can be beyond the range of fp16.
+_TRELLIS2 = replace(
+    _PAPER,
+    steps=100_000,
+    rate=1e-5,
+    warmup=1000,
+    match_guidance=6.5,
+    distill_guidance=6.5,
+    guidance_from=0.6,
+    guidance_rescale=0.7,
+    time_mean=math.log(5.0),
+    normalization="rms",
+    precision="bf16",
+)
+_TRELLIS2_SHAPES = replace(_TRELLIS2, guidance_rescale=0.5, time_mean=math.log(3.0))
+_TRELLIS2_TEXTURES = replace(
+    _TRELLIS2_SHAPES, match_guidance=0.0, distill_guidance=0.0, guidance_until=0.9, guidance_rescale=0.0
+)
 _SMOKE = replace(_MINI, steps=2, batch=2, warmup=1, distill_guidance=1.0, picture_every=2)  # guided, as the paper
 
 #: Preset -> stage -> how it is distilled. ``paper``: the published configurations, for eight devices (they state a
-#: batch of 8 per device); ``mini``: the bundled model on a CPU; ``smoke``: seconds, to prove that everything runs.
+#: batch of 8 per device); ``trellis2``: the same for TRELLIS.2, whose students nobody has published; ``mini``: the
+#: bundled model on a CPU; ``smoke``: seconds, to prove that everything runs.
 DISTILL_PRESETS: dict[str, dict[StageName, DistillPreset]] = {
     "paper": {"structure": _PAPER, "latents": replace(_PAPER, rate=1e-8)},
+    "trellis2": {"structure": _TRELLIS2, "latents": _TRELLIS2_SHAPES, "textures": _TRELLIS2_TEXTURES},
     "mini": {
         "structure": _MINI,
         "latents": replace(_MINI, steps=200, batch=16, match_guidance=0.0),
@@ -162,7 +202,7 @@ DISTILL_PRESETS: dict[str, dict[StageName, DistillPreset]] = {
 }
 
 #: Preset -> the model that is distilled by default.
-DEFAULT_TEACHERS = {"paper": "trellis-image-large", "mini": "mini", "smoke": "mini"}
+DEFAULT_TEACHERS = {"paper": "trellis-image-large", "trellis2": "trellis2-4b", "mini": "mini", "smoke": "mini"}
 
 #: Preset -> stage -> method -> updates instead of the preset's: methods are compared in about equal time on one core.
 #: An update of vm (also cm and pcm), vd and scm takes 1.44, 1.76 and 2.06 s for the structure, 2.36, 2.89 and 3.67 s
@@ -187,7 +227,7 @@ CHANGES["data-free"]["correction"] = 1.0
 #: Preset -> method -> what it changes in that preset, for both stages. ``paper``: the published rates and guidance are
 #: for Velocity Matching, whose normalisation leaves almost nothing of a derivative. The papers of the flow maps have a
 #: rate of 1e-4 for trainings from nothing; ten times less is a guess. TRELLIS is sampled with guidance 5. 100,000
-#: updates are what FreeFlow needs (section 5), but a run need not go so far: docs/distilling.md says when to stop.
+#: updates are a guess, too, but a run need not go so far: docs/distilling.md says when to stop.
 _FULL_SIZE = {"rate": 1e-5, "steps": 100_000, "warmup": 1000, "normalization": "rms"}
 _FULL_SIZE |= {"match_guidance": 5.0, "distill_guidance": 5.0}
 PRESET_CHANGES: dict[str, dict[str, dict[str, Any]]] = {"paper": dict.fromkeys(FLOW_MAPS, _FULL_SIZE)}

@@ -57,7 +57,7 @@ def student_sampling(method: Method, preset: DistillPreset) -> SamplerSettings:
 def plan(task: Task) -> Iterator[str]:
     """Lines about what a run would do and need, and what is still missing. Neither teacher nor data must be there.
 
-    First comes the preset as JSON. TRELLIS's own networks stand in for a published teacher that is not installed. A
+    First comes the preset as JSON. The published networks' sizes stand in for a teacher that is not installed. A
     preset in half precision is planned for usual cards, too, with the options with which it fits.
     Raises CheckpointError for an invalid teacher, ValueError for a missing device or a batch that cannot be divided
     evenly.
@@ -71,14 +71,15 @@ def plan(task: Task) -> Iterator[str]:
     except CheckpointError as error:
         if error.code != "model_missing":
             raise
-        teacher, missing = Teacher.published(task.stage), f"{error} {error.hint}"
+        teacher, missing = Teacher.published(task.stage, task.teacher), f"{error} {error.hint}"
     flow, devices = teacher.described(), Devices(task.device)
     if method.matching is not None:
         cast(FlowNetwork, flow).become_flow_map()
     devices.share(task.preset)
-    yield Estimate.of(flow, method, task.preset, Hardware.here(devices, task.preset)).words()
+    context = teacher.context()
+    yield Estimate.of(flow, context, method, task.preset, Hardware.here(devices, task.preset)).words()
     if task.preset.precision != "fp32":  # a preset for GPUs
-        yield from on_cards(flow, method, task.preset)
+        yield from on_cards(flow, context, method, task.preset)
     if missing:
         yield f"missing teacher: {missing}"
     try:

@@ -52,6 +52,19 @@ def test_a_dry_run_needs_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert "has 0 of 160 shards of objects; make them with: python -m scripts.train data --preset mini" in out
 
 
+def test_a_dry_run_for_the_second_family_needs_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for stage, guidance in (("structure", 6.5), ("latents", 6.5), ("textures", 0.0)):
+        assert run(monkeypatch, "vm-vd", stage, "--preset", "trellis2", "--dry-run") == 0
+        out = capsys.readouterr().out
+        assert (plan(out)["stage"], plan(out)["match_guidance"]) == (stage, guidance)
+        assert "student: 1292." in out
+        assert out.count("for 100,000 updates") == 3
+        assert "download trellis2-4b" in out
+        assert "--data FOLDER, a data set in TRELLIS.2's layout" in out
+
+
 def test_without_data_nothing_is_begun(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(monkeypatch, "vm", "structure") == 1
     assert "python -m scripts.train data" in capsys.readouterr().err
@@ -110,8 +123,9 @@ def test_options_take_the_place_of_the_preset(
         ("flow-map structure --normalization rms", "--normalization has no effect on the method flow-map"),
         ("vm structure --data-free .", "--data-free has no effect on the method vm: choose one of vd, data-free"),
         ("data-free structure --data-free . --data .", "--data-free takes the place of --data"),
-        ("data-free structure --data-free . --structure mini", "--structure is for latents with --data-free"),
-        ("data-free latents --structure mini", "--structure is for latents with --data-free"),
+        ("data-free structure --data-free . --structure mini", "--structure is for latents and textures with"),
+        ("vm textures", "preset mini has no textures: its models have no such flow"),
+        ("data-free latents --structure mini", "--structure is for latents and textures with --data-free"),
     ],
 )
 def test_options_that_make_no_sense(

@@ -16,16 +16,17 @@ from backend.training.distillation.picture_folder import (
     STRUCTURES,
     PictureSet,
     StructureStudent,
+    Students,
     pictures_in,
     problems,
-    require_structure,
+    require_students,
 )
 
 
 class Encoder(nn.Module):
     """Four tokens: the mean colours of the quarters of a picture."""
 
-    grid, patch_size = 2, 4
+    side = 8
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,8 +65,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def pictures(folder: Path, structure: Structures | None = None) -> PictureSet:
-    encoder, student = cast(ImageEncoder, Encoder()), cast("StructureStudent | None", structure)
-    return PictureSet(pictures_in(folder), encoder, 2, 8, student)
+    encoder, students = cast(ImageEncoder, Encoder()), Students(cast("StructureStudent | None", structure))
+    return PictureSet(pictures_in(folder), encoder, 2, 8, students)
 
 
 def test_structures_need_tokens_alone(folder: Path) -> None:
@@ -114,4 +115,6 @@ def test_what_is_wrong_with_a_folder_is_said(folder: Path, tmp_path: Path) -> No
     (tmp_path / "none").mkdir()
     assert "has no pictures" in next(problems(tmp_path / "none"))
     with pytest.raises(ValueError, match="need a structure student: distil the structure first"):
-        require_structure(None)
+        require_students("latents", None)
+    with pytest.raises(ValueError, match="need students of the structure and of the latents: distil the structure and"):
+        require_students("textures", None)

@@ -14,7 +14,8 @@ from PIL import Image
 
 from backend.config import Normalization
 from backend.models.image_encoder import ImageEncoder
-from backend.training.distillation.methods import StageName
+from backend.training.distillation.layouts import TRELLIS2
+from backend.training.distillation.methods import STAGES, StageName
 from backend.training.distillation.trellis500k import Dataset, PublishedLatents, problems
 
 NAMES = ("aaaa", "bbbb")
@@ -195,3 +196,67 @@ def test_a_bad_file_ends_the_training_in_words(folder: Path, words: str) -> None
     with pytest.raises(ValueError, match="aaaa") as raised:
         data.load([("aaaa", view) for view in range(2)], torch.device("cpu"))
     assert words in str(raised.value)
+
+
+# --- TRELLIS.2's layout ----------------------------------------------------------------------------------------------
+
+ENCODERS = {"ss_latents": ("ss_64",), "shape_latents": ("shape_512", "shape_1024"), "pbr_latents": ("pbr_512",)}
+
+
+def table(path: Path, columns: str, *rows: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join([columns, *rows]) + "\n")
+
+
+@pytest.fixture
+def second(folder: Path) -> Path:
+    """The same objects as TRELLIS.2's toolkit writes them: a table for each kind of latents."""
+    rng = np.random.default_rng(1)
+    table(folder / "metadata.csv", "sha256,aesthetic_score", *(f"{name}," for name in (*NAMES, "large")))
+    table(folder / "aesthetic_scores/metadata.csv", "sha256,aesthetic_score", *(f"{name},5.0" for name in NAMES))
+    table(folder / "renders_cond/metadata.csv", "sha256,cond_rendered", *(f"{name},True" for name in NAMES))
+    cells = rng.choice(32**3, 30, replace=False)
+    coords = np.stack([cells // 1024, cells // 32 % 32, cells % 32], 1).astype(np.uint8)
+    for kind, encoders in ENCODERS.items():
+        latent = kind.removesuffix("s")
+        for name in encoders:
+            rows = [f"{object_},True,{9000 if object_ == 'large' else 30}" for object_ in (*NAMES, "large")]
+            table(folder / kind / name / "metadata.csv", f"sha256,{latent}_encoded,{latent}_tokens", *rows)
+            for object_ in NAMES:
+                arrays = {"coords": coords, "feats": rng.normal(size=(30, 32)).astype(np.float32)}
+                if kind == "ss_latents":
+                    arrays = {"z": rng.normal(size=(8, 16, 16, 16)).astype(np.float32)}
+                np.savez(folder / kind / name / f"{object_}.npz", **arrays)
+    return folder
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_good_data_set_of_the_second_family(second: Path, stage: StageName) -> None:
+    dataset = Dataset(second, stage, layout=TRELLIS2)
+    assert list(problems(dataset)) == []
+    assert dataset.names() == list(NAMES)
+    assert dataset.model == {"structure": "ss_64", "latents": "shape_512", "textures": "pbr_512"}[stage]
+    own, shapes = (Normalization((mean,) * 32, (2.0,) * 32) for mean in (1.0, 3.0))
+    statistics = Normalization((0.0,), (1.0,)) if stage == "structure" else own
+    data = PublishedLatents(dataset, encoder(), statistics, shapes, tight=True)
+    clean = data.load([("aaaa", 0), ("bbbb", 1)], torch.device("cpu"))
+    assert (clean.fixed is not None) == (stage == "textures")
+    if stage == "structure":
+        assert clean.x_0.shape == (2, 8, 16, 16, 16)
+        return
+    assert clean.x_0.shape == (60, 32)
+    with np.load(dataset.latents_path("bbbb")) as stored:
+        torch.testing.assert_close(clean.x_0[30:], (torch.from_numpy(stored["feats"]) - 1) / 2)
+    if clean.fixed is not None:
+        with np.load(second / "shape_latents/shape_512/bbbb.npz") as stored:
+            torch.testing.assert_close(clean.fixed[30:], (torch.from_numpy(stored["feats"]) - 3) / 2)
+
+
+def test_a_texture_on_other_voxels_than_its_shape(second: Path) -> None:
+    path = second / "shape_latents/shape_512/aaaa.npz"
+    with np.load(path) as stored:
+        coords, feats = stored["coords"][::-1].copy(), stored["feats"]
+    rewrite(path, coords=coords, feats=feats)
+    (found,) = problems(Dataset(second, "textures", layout=TRELLIS2))
+    assert "aaaa.npz: its voxels are not those of" in found
+    assert list(problems(Dataset(second, "latents", layout=TRELLIS2))) == []

@@ -9,23 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
 
-from backend.config import SamplerSettings
-from backend.models.image_encoder import ImageEncoder
-from backend.models.latent_flow import LatentFlow
-from backend.models.latent_vae import LatentMeshDecoder
-from backend.models.structure_flow import StructureFlow
-from backend.models.structure_vae import StructureDecoder, Upsample
-from backend.sampling import time_steps
-from backend.sparse.convolution import SparseConv3d
-from backend.sparse.tensor import VoxelSet
+from ..config import SamplerSettings
+from ..sampling import time_steps
+from ..sparse.convolution import SparseConv3d
+from ..sparse.tensor import VoxelSet
+from .image_encoder import ImageEncoder
+from .latent_flow import LatentFlow, SparseResBlock3d
+from .latent_vae import LatentMeshDecoder
+from .layers import FlowNetwork
+from .structure_flow import StructureFlow
+from .structure_vae import StructureDecoder, Upsample
 
-#: Layers whose input is one vector per object, that of the time.
-PER_OBJECT = ("t_embedder", "adaLN_modulation", "emb_layers")
+#: Layers whose input is one vector per object, that of the times.
+PER_OBJECT = ("t_embedder", "map_embedder", "adaLN_modulation", "emb_layers")
 
 
 @dataclass(frozen=True)
@@ -71,22 +72,27 @@ def structure_decoder(network: StructureDecoder, side: int) -> Work:
     return _work(network, operations + _convolutions([network.out_layer], side**3))
 
 
-def latent_flow(network: LatentFlow, voxels: VoxelSet, context: int) -> Work:
-    """The work of one call for one object with ``context`` condition tokens. The transformer's grid is at most twice as
-    coarse."""
-    fine = coarse = len(voxels)
+def latent_flow(network: LatentFlow, fine: int, coarse: int, context: int) -> Work:
+    """The work of one call for one object of ``fine`` voxels with ``context`` condition tokens. ``coarse`` is the
+    number of cells of the transformer's grid, see ``cells_of``."""
     operations = _linears(network.t_embedder, 1) + _linears(network.adaLN_modulation, 1)
     operations += _linears(network.input_layer, fine) + _linears(network.out_layer, fine)
     block: Any
+    inner = fine
     for block in network.input_blocks:
-        if block.halve:
-            coarse = len(voxels.coarse(2).voxels)
-        operations += _linears(block, coarse) + _convolutions([block], coarse)
+        inner = coarse if block.halve else inner
+        operations += _linears(block, inner) + _convolutions([block], inner)
     for i, block in enumerate(network.out_blocks):
         cells = coarse if i == 0 else fine  # the first copies cells to voxels, after everything that works on cells
         operations += _linears(block, cells) + _convolutions([block.conv1], cells) + _convolutions([block.conv2], fine)
     attention = len(network.blocks) * _attention(coarse, coarse + context, network.model_channels)
     return _work(network, operations + _linears(network.blocks, coarse, context) + attention)
+
+
+def cells_of(network: LatentFlow, voxels: VoxelSet) -> int:
+    """How many cells of the transformer's grid hold these voxels. That grid is at most twice as coarse as theirs."""
+    halves = any(cast(SparseResBlock3d, block).halve for block in network.input_blocks)
+    return len(voxels.coarse(2).voxels) if halves else len(voxels)
 
 
 def mesh_decoder(network: LatentMeshDecoder, voxels: VoxelSet) -> Work:
@@ -106,10 +112,16 @@ def mesh_decoder(network: LatentMeshDecoder, voxels: VoxelSet) -> Work:
     return _work(network, operations + _linears(network.out_layer, count))
 
 
-def network_calls(sampler: SamplerSettings) -> int:
-    """How many times a flow is called for one sample: twice in a step with guidance."""
+def network_calls(flow: FlowNetwork, sampler: SamplerSettings) -> int:
+    """How many times a flow is called for one sample: twice in a step with guidance.
+
+    A flow map takes guidance as an input, and with the strength -1 only the unconditional velocity counts: both need
+    one call.
+    """
+    if flow.flow_map or sampler.guidance in (0, -1):
+        return sampler.steps
     times = [float(t) for t in time_steps(sampler.steps, sampler.rescale_t)[:-1]]
-    guided = sum(sampler.interval[0] <= t <= sampler.interval[1] for t in times) if sampler.guidance else 0
+    guided = sum(sampler.interval[0] <= t <= sampler.interval[1] for t in times)
     return sampler.steps + guided
 
 
