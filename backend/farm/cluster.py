@@ -21,8 +21,8 @@ from ..errors import BackendError
 
 #: The backend's package is imported from here by Ray's workers on this machine.
 ROOT = Path(__file__).parents[2]
-#: What Ray reads when it is imported. The first means loopback: else, on Linux, it listens on all networks. The last, in
-#: ms: else it ends workers that wait for a second, and each new one imports and loads for three seconds of a core.
+#: What Ray reads when it is imported. The first means loopback: else, on Linux, it listens on all networks. The last,
+#: in ms: else it ends workers that wait for a second, and each new one imports and loads for three seconds of a core.
 LOCAL = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
