@@ -32,6 +32,7 @@ from .command_reports import (
     Interrupted,
     ModelInfo,
     ModelList,
+    Peak,
     Transfer,
     Unlocked,
     Wheel,
@@ -97,6 +98,7 @@ __all__ = [
     "InvalidSetting",
     "ModelInfo",
     "ModelList",
+    "Peak",
     "ProtocolError",
     "Settings",
     "Transfer",
@@ -248,6 +250,7 @@ class Ready:
     device: str
     models: tuple[str, ...]  # names that ``generate`` accepts
     at_once: int = 1  # how many jobs it takes, if all but the last one are only to be finished
+    memory: int | None = None  # bytes, of a GPU
 
 
 @dataclass(frozen=True)

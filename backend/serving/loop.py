@@ -80,7 +80,7 @@ def _start(outbox: Outbox, device_name: str | None) -> torch.device:
     try:
         import torch  # only now that the streams are safe: anything below may print
 
-        from .device import choose_device, device_title
+        from .device import choose_device, device_memory, device_title
     except (ImportError, OSError) as error:  # OSError: a library that torch loads
         if isinstance(error, OSError) and error.errno is not None:
             raise
@@ -96,6 +96,7 @@ def _start(outbox: Outbox, device_name: str | None) -> torch.device:
             device=device_title(device),
             models=usable_models(),
             at_once=1 if device.type == "cpu" else 1 + places(),  # a processor is busy with the one it makes
+            memory=device_memory(device),
         )
     )
     return device
