@@ -67,6 +67,7 @@ from .settings import (
     from_options,
     names,
     problem,
+    texture_source,
 )
 from .typed_json import ProtocolError, built, recognised, tuples
 
@@ -112,6 +113,7 @@ __all__ = [
     "models_folder",
     "names",
     "problem",
+    "texture_source",
 ]
 
 PROTOCOL_VERSION = 1
