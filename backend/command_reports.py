@@ -10,6 +10,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+#: The share of a GPU's memory that a job may take beside Blender.
+FILLED = 0.9
+
+
+@dataclass(frozen=True)
+class Peak:
+    """What an object at a resolution takes of a GPU's memory, in bytes. Counted, see docs/models.md."""
+
+    resolution: int
+    low_memory: int  # with one network at a time
+    at_once: int
+
+    def fits(self, memory: float, *, low_memory: bool) -> bool:
+        """Whether a GPU with so many bytes has room for it."""
+        return (self.low_memory if low_memory else self.at_once) <= FILLED * memory
+
 
 @dataclass(frozen=True)
 class ModelInfo:
@@ -37,6 +53,11 @@ class ModelInfo:
     problem: str = ""  # why the model cannot be used although it is there
     materials: bool = False  # whether it makes metalness, roughness and alpha, too
     resolution: int = 0  # cells along each side of the grid that its surfaces are decoded on
+    resolutions: tuple[int, ...] = ()  # values of the setting that can be chosen, ascending; none: it has no choice
+    own_resolution: int = 0  # the one of them that is made if none is chosen
+    guides: bool = True  # whether a guide can have any strength, and boxes can be made anew
+    peaks: tuple[Peak, ...] = ()  # what it takes of a GPU, also with the parts that can be downloaded for it
+    part_of: str = ""  # the model that it belongs to, if it can do nothing by itself but make that one finer
 
     @property
     def published(self) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .config import MaterialsConfig, Normalization, SamplerSettings
+from .config import MaterialsConfig, Normalization, PipelineConfig, SamplerSettings
 from .errors import SettingsError
 from .models.latent_flow import LatentFlow
 from .models.sparse_unet import SparseUnetDecoder
@@ -33,6 +33,27 @@ FINE_HINT = (
     "For TRELLIS.2, download them (5.2 GB) from the preferences, or with: python -m backend download trellis2-4b-fine. "
     f"A resolution of {COARSE} needs none, and a student makes no other."
 )
+
+
+def require_possible(config: PipelineConfig, settings: Settings, *, guided: bool = False, boxed: bool = False) -> None:
+    """Raise SettingsError for what a model with this pipeline.json cannot do, whatever its weights are.
+
+    ``guided``: there is a guide, ``boxed``: there are boxes to make anew. The flow of structures of TRELLIS.2 was never
+    tried with latents that are given in part, and its grid is not that of TRELLIS's encoder. Voxels that are taken as
+    they are, it needs no structure for.
+    """
+    if config.materials is None:
+        return
+    if guided and 0 < settings.shape_strength < 1:
+        message = "A model of TRELLIS.2 follows a guide only with a shape strength of 1."
+        hint = "Set the shape strength to 1, which takes the guide's voxels as they are, or use a model of TRELLIS."
+        raise SettingsError("settings_invalid", message, hint)
+    if boxed:
+        message = "A model of TRELLIS.2 makes nothing anew inside a box."
+        raise SettingsError("settings_invalid", message, "Use a model of TRELLIS, or make the whole object again.")
+    if settings.roughness == "estimated":
+        message = "A model of TRELLIS.2 says itself how rough the surface is: that is not estimated from the images."
+        raise SettingsError("settings_invalid", message, "Leave the roughness at constant.")
 
 
 class Teacher(NamedTuple):
@@ -107,17 +128,6 @@ class Materials(NamedTuple):
     def networks(self) -> tuple[nn.Module, ...]:
         """All of them."""
         return self.flow, self.decoder, *(self.fine or ())
-
-    def require_possible(self, settings: Settings, *, shaped: bool) -> None:
-        """Raise SettingsError for what TRELLIS.2 cannot do; ``shaped``: there is a guide or a box."""
-        if shaped:
-            message = "A model of TRELLIS.2 takes no guides and no boxes."
-            raise SettingsError("settings_invalid", message, "Use a model of TRELLIS, or a shape strength of 1.")
-        if settings.roughness == "estimated":
-            message = (
-                "A model of TRELLIS.2 says itself how rough the surface is: that is not estimated from the images."
-            )
-            raise SettingsError("settings_invalid", message, "Leave the roughness at constant.")
 
     def mode(self, settings: Settings) -> Mode:
         """How the shape is sampled with these settings. Raises SettingsError.

@@ -35,7 +35,7 @@ from .models.latent_vae import LatentGaussianDecoder, LatentMeshDecoder
 from .models.structure_flow import StructureFlow
 from .models.structure_vae import StructureDecoder, StructureEncoder
 from .modes import COARSE, Mode
-from .networks import ENCODER_HINT, Materials, Teacher
+from .networks import ENCODER_HINT, Materials, Teacher, require_possible
 from .progress import Check, Clock, OnProgress, interruptible
 from .protocol import Edit, Settings
 from .reconstruction import Reconstruction
@@ -263,8 +263,7 @@ class Pipeline:
         if settings.gaussians and self.gaussian_decoder is None:
             message = f"The model {self.folder.name} has no decoder of Gaussians."
             raise SettingsError("settings_invalid", message, "Take the texture from the colors of the mesh.")
-        if self.materials is not None:
-            self.materials.require_possible(settings, shaped=guide is not None or bool(edits))
+        require_possible(self.config, settings, guided=guide is not None, boxed=bool(edits))
         samplers, mode = self.samplers(settings), self.mode(settings)
         for sampler in samplers if structure is None or edits else samplers[1:]:
             require_turns(len(images), sampler)

@@ -32,6 +32,7 @@ from .command_reports import (
     Interrupted,
     ModelInfo,
     ModelList,
+    Peak,
     Transfer,
     Unlocked,
     Wheel,
@@ -66,6 +67,7 @@ from .settings import (
     from_options,
     names,
     problem,
+    texture_source,
 )
 from .typed_json import ProtocolError, built, recognised, tuples
 
@@ -97,6 +99,7 @@ __all__ = [
     "InvalidSetting",
     "ModelInfo",
     "ModelList",
+    "Peak",
     "ProtocolError",
     "Settings",
     "Transfer",
@@ -110,6 +113,7 @@ __all__ = [
     "models_folder",
     "names",
     "problem",
+    "texture_source",
 ]
 
 PROTOCOL_VERSION = 1
@@ -248,6 +252,7 @@ class Ready:
     device: str
     models: tuple[str, ...]  # names that ``generate`` accepts
     at_once: int = 1  # how many jobs it takes, if all but the last one are only to be finished
+    memory: int | None = None  # bytes, of a GPU
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import GenerationError, SettingsError
-from .generated import Generated
+from .generated import Generated, note_on_light
 from .kept import Kept
-from .mesh import AnyRawMesh, MeshError
+from .mesh import AnyRawMesh, MaterialMesh, MeshError
 from .mesh.bake.bake import Source, bake
 from .mesh.bake.gaussian_color import GaussianColors
 from .mesh.clean.cleanup import check_mesh, drop_bad_faces
@@ -73,10 +73,11 @@ def retexture(pipeline: Pipeline, mesh: GivenMesh, images: Sequence[Image.Image]
 def _finished(
     mesh: GivenMesh, made: Reconstruction, images: Sequence[Image.Image], settings: Settings, clock: Clock
 ) -> Generated:
+    settings = settings.settled(materials=isinstance(made.raw, MaterialMesh))
     with clock.stage("finish"):
         painted, told = paint(mesh, made, images, settings, clock.check)
     counts = {"images": len(images), "voxels": made.voxels, "raw_faces": len(made.raw.faces)} | painted.counts
-    notes = " ".join(filter(None, [told, made.note, note_on_views(painted.views)]))
+    notes = " ".join(filter(None, [told, made.note, note_on_views(painted.views), note_on_light(made.raw, settings)]))
     return Generated(painted, made.raw, made.gaussians, clock.seconds, counts, notes)
 
 

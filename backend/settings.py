@@ -11,7 +11,7 @@ import argparse
 import enum
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from . import print_facts
@@ -43,6 +43,7 @@ class Choice:
     value: str
     title: str
     words: str
+    number: int | None = None  # what a .blend keeps of it; None: its place among the choices
 
 
 @dataclass(frozen=True)
@@ -114,18 +115,17 @@ class Settings:
         own="Set how strongly the images guide the object. Otherwise the model's default is used",
         shown=Shown(soft_high=10.0, default=5.0),
     )
-    # Not in the panel: there, how fine a shape can be depends on the model that is chosen.
     resolution: int | None = _setting(
         None,
         int,
         "Resolution",
         "How fine the shape is: cells along each side of the grid that it is made on. Only models of TRELLIS.2 have a "
         "choice",
-        doors=Door.COMMAND | Door.BATCH,
         low=512,
         high=1536,
         only=(512, 1024, 1536),
         own="Set how fine the shape is. Otherwise the model's default is used",
+        shown=Shown(default=1024),
     )
     seed: int = _setting(
         0,
@@ -221,20 +221,32 @@ class Settings:
             Choice("stochastic", "In Turn", "Each step uses one of the images in turn. Faster, but needs many steps"),
         ),
     )
+    # The numbers are older than the first choice: files have been saved with them.
     texture_source: str = _setting(
-        "picture",
+        "automatic",
         str,
         "Texture Source",
         "Where the colors of the texture come from",
         choices=(
             Choice(
+                "automatic",
+                "Automatic",
+                "The picture for a model that makes colors alone, whose colors are coarse. The model's own colors for "
+                "one that makes materials, whose colors are free of light",
+                3,
+            ),
+            Choice(
                 "picture",
                 "Picture",
                 "The images themselves, where they show the object, and its vertex colors elsewhere",
+                0,
             ),
-            Choice("colors", "Vertex Colors", "The vertex colors of the decoded mesh. Every model has them"),
+            Choice("colors", "Vertex Colors", "The vertex colors of the decoded mesh. Every model has them", 1),
             Choice(
-                "gaussians", "Gaussians", "The 3D Gaussians around the surface. Sharper, but not every model has them"
+                "gaussians",
+                "Gaussians",
+                "The 3D Gaussians around the surface. Sharper, but not every model has them",
+                2,
             ),
         ),
     )
@@ -343,6 +355,10 @@ class Settings:
         if self.udim and self.texture_size % 2:
             raise InvalidSetting(f"Texture size must be even for UDIM tiles, not {self.texture_size}.")
 
+    def settled(self, *, materials: bool) -> Settings:
+        """The same with the texture source that *Automatic* means; ``materials``: the model makes them."""
+        return replace(self, texture_source=texture_source(self.texture_source, materials=materials))
+
     @property
     def is_printed(self) -> bool:
         """Whether a format for 3-D printing was asked for."""
@@ -392,6 +408,14 @@ def from_names(given: Mapping[str, Any], door: Door, *, for_a_mesh: bool = False
     }
     Settings(**settings)
     return settings
+
+
+def texture_source(chosen: str, *, materials: bool) -> str:
+    """Where the texture comes from, of what was chosen; ``materials``: the model makes them.
+
+    Their base color is without light. A picture has its light in it, and painted over would show it twice.
+    """
+    return ("colors" if materials else "picture") if chosen == "automatic" else chosen
 
 
 def default(name: str) -> Any:

@@ -46,6 +46,7 @@ def run(
     images = load_images(request, settings, check, kept)
     notes = " ".join(filter(None, (image.info["note"] for image in images)))
     opened = time.perf_counter()
+    shape.require_possible(request.model, settings)
     pipeline = models.get(request.model, low_memory=request.low_memory)
     timings = {"load": time.perf_counter() - opened}
     guide = shape.guide(pipeline.grid(settings))

@@ -27,9 +27,12 @@ from ..kept import Kept
 from ..mesh import AnyRawMesh
 from ..mesh.given import GivenMesh
 from ..mesh.paint.paint import View
+from ..networks import require_possible
 from ..pipeline import Pipeline
 from ..protocol import Settings
 from ..retexture import load_mesh
+from ..settings import texture_source
+from ..weights.folders import ModelFolder
 from .cutouts import is_point
 from .outputs import TILE_ENDINGS, Place, certificate_of, check_print, write_asset, write_notes, write_raw
 from .warm_models import WarmModels
@@ -80,6 +83,7 @@ def begin(
     mesh = load_mesh(Path(request.mesh)) if request.mesh else None
     shape = shape_of(request)
     opened = time.perf_counter()
+    shape.require_possible(request.model, settings)
     pipeline = models.get(request.model, low_memory=request.low_memory)
     timings = {"load": time.perf_counter() - opened}
     check()
@@ -225,6 +229,11 @@ class Shape:
             return Guide.of_mesh(self.given, resolution).voxels
         return None if self.given is None else self.given.at(resolution)
 
+    def require_possible(self, model: str, settings: Settings) -> None:
+        """Raise SettingsError for what a model cannot do, before it is loaded, and CheckpointError if there is none."""
+        config = ModelFolder.find(model).config
+        require_possible(config, settings, guided=self.given is not None, boxed=bool(self.edits))
+
     def noted(self, resolution: int) -> dict[str, Any]:
         """The fields of a request that ask for the same shape again, without the guide's mesh."""
         guide = Guide.of_mesh(self.given, resolution) if isinstance(self.given, GivenMesh) else self.given
@@ -255,6 +264,7 @@ def carried_out_by(request: protocol.Generate, pipeline: Pipeline, settings: Set
         "guidance": structure.guidance if structure.guidance == latents.guidance else None,
         "resolution": mode.resolution if (mode := pipeline.mode(settings)) else None,
         "formats": list(settings.formats),
+        "texture_source": texture_source(settings.texture_source, materials=pipeline.materials is not None),
     }
     asked = {"images": list(request.images), "points": list(request.points), "painted": list(request.painted)}
     shaped = shape.noted(pipeline.grid(settings))

@@ -84,7 +84,7 @@ def _start(outbox: Outbox, device_name: str | None, overlap: bool) -> torch.devi
     try:
         import torch  # only now that the streams are safe: anything below may print
 
-        from .device import choose_device, device_title
+        from .device import choose_device, device_memory, device_title
     except (ImportError, OSError) as error:  # OSError: a library that torch loads
         if isinstance(error, OSError) and error.errno is not None:
             raise
@@ -100,6 +100,7 @@ def _start(outbox: Outbox, device_name: str | None, overlap: bool) -> torch.devi
             device=device_title(device),
             models=usable_models(),
             at_once=1 if device.type == "cpu" and not overlap else 1 + places(),
+            memory=device_memory(device),
         )
     )
     return device

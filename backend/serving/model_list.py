@@ -12,6 +12,7 @@ from typing import Any
 
 from ..config import read_json
 from ..errors import describe
+from ..modes import COARSE, MODES
 from ..protocol import ModelInfo, ModelList, models_folder
 from ..store.amounts import bytes_in, free_bytes, in_words
 from ..store.catalog import (
@@ -82,7 +83,6 @@ def _published(model: PublishedModel) -> ModelInfo:
     else:
         present = bytes_in(partial_folder(model))
         state = "partial" if present else "not installed"
-    generates = any(file.path == "pipeline.json" for file in model.files)
     return ModelInfo(
         name=model.name,
         title=model.title,
@@ -93,8 +93,14 @@ def _published(model: PublishedModel) -> ModelInfo:
         source=model.page,
         needs=model.needs,
         folder=str(folder),
-        **(_use(model.name) if generates and state == "installed" else {}),
+        peaks=tuple(peak for each in (model, *_parts_of(model)) for peak in each.peaks),
+        part_of=model.part_of,
+        **(_use(model.name) if model.generates and state == "installed" else {}),
     )
+
+
+def _parts_of(model: PublishedModel) -> list[PublishedModel]:
+    return [other for other in PUBLISHED.values() if other.part_of == model.name]
 
 
 def _use(name: str) -> dict[str, Any]:
@@ -109,12 +115,26 @@ def _use(name: str) -> dict[str, Any]:
             "teacher": _name_of(folder.base.path) if folder.base else "",
             "gaussians": gaussians is not None and folder.has(gaussians),
             "materials": folder.config.materials is not None,
+            "guides": folder.config.materials is None,
             "resolution": _resolution(folder),
+            **_choice_of(folder),
             "stamp": hashlib.sha256(repr(folder.stamp()).encode()).hexdigest()[:_STAMP],
         }
     except Exception as error:  # the folder may hold anything, and the other models must still be listed
         _, message, hint = describe(error)
         return {"problem": f"{message} {hint}".strip()}
+
+
+def _choice_of(folder: ModelFolder) -> dict[str, Any]:
+    """Which resolutions can be chosen: those of TRELLIS.2's modes, as far as the networks for them are there."""
+    materials = folder.config.materials
+    if materials is None:
+        return {}
+    finer = materials.fine_latent_flow, materials.fine_texture_flow
+    is_fine = all(name is not None and folder.has(name) for name in finer)
+    offered = tuple(sorted({mode.resolution for mode in MODES.values() if is_fine or not mode.is_fine}))
+    own = MODES[materials.mode].resolution
+    return {"resolutions": offered, "own_resolution": own if own in offered else COARSE}
 
 
 def _resolution(folder: ModelFolder) -> int:

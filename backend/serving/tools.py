@@ -175,6 +175,7 @@ def _require_model(name: str) -> None:
 
 def models() -> dict[str, Any]:
     """What ``list_models`` returns: the models, without the folders that they are in."""
-    kept = ("name", "title", "state", "usable", "steps", "teacher", "gaussians", "licence", "source", "size", "problem")
+    facts = "name", "title", "state", "usable", "steps", "teacher", "gaussians", "materials", "guides", "resolutions"
+    kept = (*facts, "own_resolution", "licence", "source", "size", "problem")
     listed = ({name: asdict(model)[name] for name in kept} for model in list_models().models)
     return {"default": protocol.DEFAULT_MODEL, "models": list(listed)}

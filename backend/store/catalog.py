@@ -19,7 +19,7 @@ from pathlib import Path
 from ..config import PRETRAINED
 from ..errors import CheckpointError
 from ..files import write_whole
-from ..protocol import models_folder
+from ..protocol import Peak, models_folder
 
 LOCK_NAME = "models.lock.json"
 #: The largest lock that is read, in bytes.
@@ -37,17 +37,8 @@ class PublishedFile:
     git_sha1: str | None = None
 
 
-#: Cards that people have, in GiB of memory, and the share of it that a job may take beside Blender.
-CARDS, FILLED = (8, 12, 24), 0.9
-
-
-@dataclass(frozen=True)
-class Peak:
-    """What an object at a resolution takes of a GPU's memory, in bytes. Counted, see docs/models.md."""
-
-    resolution: int
-    low_memory: int  # with one network at a time
-    at_once: int
+#: Cards that people have, in GiB of memory.
+CARDS = (8, 12, 24)
 
 
 @dataclass(frozen=True)
@@ -85,12 +76,22 @@ class PublishedModel:
 
     def fit(self, card: int) -> str:
         """How the model runs on a card with so many GiB, in words."""
-        room = FILLED * card * 2**30
-        found = []
+        room, found = card * 2**30, []
         for peak in self.peaks:
-            way = "" if peak.at_once <= room else " with low memory" if peak.low_memory <= room else None
-            found += [] if way is None else [f"{peak.resolution}{way}"]
+            if peak.fits(room, low_memory=True):
+                way = "" if peak.fits(room, low_memory=False) else " with low memory"
+                found.append(f"{peak.resolution}{way}")
         return ", ".join(found) or "too small"
+
+    @property
+    def generates(self) -> bool:
+        """Whether it makes objects by itself, with the models that it needs."""
+        return any(file.path == "pipeline.json" for file in self.files)
+
+    @property
+    def part_of(self) -> str:
+        """The name of the model that it makes finer; empty if it is no such part."""
+        return self.needs[0] if self.peaks and not self.generates else ""
 
     @property
     def page(self) -> str:

@@ -36,7 +36,7 @@ def queue_seconds(jobs: Iterable[Job], timings: Timings, now: float) -> float | 
     A queued job takes what such a job took the last time, else what the running one does if it is of the same kind.
     """
     total = 0.0
-    like_running: dict[tuple[str, int | None, bool], float] = {}
+    like_running: dict[tuple[str, int | None, int | None, bool], float] = {}
     active = [job for job in jobs if job.active]
     for job in sorted(active, key=lambda job: job.state is not State.RUNNING):
         if job.state is State.RUNNING:
@@ -44,7 +44,7 @@ def queue_seconds(jobs: Iterable[Job], timings: Timings, now: float) -> float | 
             if seconds is not None and job.started is not None:
                 like_running[_kind(job)] = now - job.started + seconds
         else:
-            measured = None if job.request.mesh else timings.seconds(job.request.model, job.request.steps)
+            measured = None if job.request.mesh else timings.seconds(*_kind(job)[:3])
             seconds = like_running.get(_kind(job)) if measured is None else measured
         if seconds is None:
             return None
@@ -54,11 +54,11 @@ def queue_seconds(jobs: Iterable[Job], timings: Timings, now: float) -> float | 
 
 def expected(job: Job, timings: Timings) -> Mapping[str, float] | None:
     """What the stages of a job took the last time; None where nothing like it was measured, as for a given mesh."""
-    return None if job.request.mesh else timings.stages(job.request.model, job.request.steps)
+    return None if job.request.mesh else timings.stages(*_kind(job)[:3])
 
 
-def _kind(job: Job) -> tuple[str, int | None, bool]:
-    return job.request.model, job.request.steps, bool(job.request.mesh)
+def _kind(job: Job) -> tuple[str, int | None, int | None, bool]:
+    return job.request.model, job.request.steps, job.request.resolution, bool(job.request.mesh)
 
 
 def _from_timings(job: Job, timings: Mapping[str, float]) -> float:

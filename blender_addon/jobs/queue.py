@@ -145,6 +145,7 @@ class JobQueue:
         self.backend: Backend | None = None
         self.cutouts = CutOuts()
         self.timings = Timings()
+        self.device: protocol.Ready | None = None  # what the last backend said of the device that it runs on
         self.journal = journal
         self.busy_at = time.monotonic()  # when a job was last active
         self._launch = launch
@@ -282,6 +283,8 @@ class JobQueue:
     def _receive(self, message: protocol.Message) -> list[Job]:
         if self.cutouts.receive(message):
             return []
+        if isinstance(message, protocol.Ready):
+            self.device = message
         if isinstance(message, protocol.Ready | protocol.Unloaded):
             return [job for job in self._all if job.active]
         if isinstance(message, protocol.CutoutDone):
@@ -323,7 +326,8 @@ class JobQueue:
             whole = "structure" in result.timings and not job.request.edits  # nothing of it had been kept
             if whole and self.backend is not None and self.backend.ready is not None:
                 device = self.backend.ready.device
-                self.timings.note(job.request.model, job.request.steps, result.timings, device)
+                asked = job.request
+                self.timings.note(asked.model, asked.steps, result.timings, device, asked.resolution)
             if self.journal is not None:
                 self.journal.finished(job.request, result)
         except OSError as error:

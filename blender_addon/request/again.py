@@ -33,7 +33,13 @@ def restore(settings: Mapping[str, Any], panel: properties.EspalierSettings) -> 
     panel.lock_seed = True  # otherwise the next press would not make the same object
     panel.size = settings["size"]
     chosen = request_settings(settings)
+    model = properties.models().get(chosen["model"])
+    usual = protocol.default("texture_source")
+    if model and chosen["texture_source"] == protocol.texture_source(usual, materials=model.materials):
+        chosen["texture_source"] = usual  # for another model, that may be another one
     lost += [f"{name} {chosen[name]}" for name in chosen if not properties.show_setting(panel, name, chosen[name])]
+    if chosen["resolution"] not in (None, properties.resolution(panel)):  # its networks are no longer there
+        lost.append(f"resolution {chosen['resolution']}")
     return lost
 
 

@@ -8,10 +8,11 @@ from mathutils import Vector
 
 from ...backend import protocol
 from ..jobs.queue import Job
-from ..scene.made import is_made, recall
+from ..scene.made import is_made, recall, shown
 from ..scene.replace import in_cube
 from ..translations import translate
-from . import again, placement
+from . import again, placement, properties
+from .quality import family_of, title_of
 
 #: Objects that can be boxes: those with extents of their own.
 KINDS = ("MESH", "EMPTY")
@@ -30,8 +31,19 @@ def pair(context: bpy.types.Context) -> tuple[bpy.types.Object, bpy.types.Object
     return target, next(each for each in selected if each != target)
 
 
+def obstacle(target: bpy.types.Object) -> str:
+    """Why nothing of an object can be made anew inside a box, in the user's language; empty if it can."""
+    model = properties.models().get(shown(target, "model"))
+    if model is None or model.guides:
+        return ""
+    words = translate("{name} was made by {model}, which makes nothing anew inside a box")
+    return words.format(name=target.name, model=title_of(family_of(model)))
+
+
 def new_job(context: bpy.types.Context, target: bpy.types.Object, box: bpy.types.Object, seed: int) -> Job:
     """A job that makes what is in the box anew, with a seed of its own, in place of the object. Raises ValueError."""
+    if wrong := obstacle(target):
+        raise ValueError(wrong)
     settings = recall(target)
     edits = list(settings.get("edits", ()))
     if len(edits) >= protocol.MOST_EDITS:

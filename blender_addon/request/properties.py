@@ -116,7 +116,7 @@ def _set_model(self: EspalierSettings, value: int) -> None:
 def quality_items(self: EspalierSettings, context: bpy.types.Context | None = None) -> Items:
     """The qualities that the panel offers, in the user's language, and *Custom* for a number of steps of one's own."""
     items = [
-        (quality.label(), quality.label(translate), _quality_words(quality), number)
+        (quality.label(), quality.label(translate), _quality_words(quality, resolution(self)), number)
         for number, quality in enumerate(offered(self))
     ]
     words = translate("Set the number of steps yourself, for the model that is not distilled if it is installed")
@@ -124,11 +124,72 @@ def quality_items(self: EspalierSettings, context: bpy.types.Context | None = No
     return _keep("qualities", items)
 
 
-def _quality_words(quality: Quality) -> str:
+def _quality_words(quality: Quality, resolution: int | None) -> str:
     """The tooltip of a quality: its number of steps, what the model was made for, and how long an object takes here."""
     made_for = "Distilled to a few steps: fast" if quality.model.teacher else "The model's full number of steps"
-    time = families.time_of(quality.model.name, quality.requested)
+    time = families.time_of(quality.model.name, quality.requested, resolution)
     return f"{steps_label(*quality.pair, translate)}. {translate(made_for)}. {time}"
+
+
+def resolutions(settings: EspalierSettings) -> tuple[int, ...]:
+    """The resolutions that the chosen model has a choice of; none for most models.
+
+    Of a model that is given by its path nothing is known: it has all, if one was set.
+    """
+    model = chosen_model(settings)
+    if model is not None:
+        return model.resolutions
+    return protocol.ABOUT["resolution"].only if settings.use_resolution else ()
+
+
+def resolution(settings: EspalierSettings) -> int | None:
+    """The resolution that the panel shows: the chosen one if the model has it, else the model's own."""
+    model, offered_here = chosen_model(settings), resolutions(settings)
+    wanted = int(settings.resolution) if settings.use_resolution else None
+    if model is None or wanted in offered_here:
+        return wanted if model is None or wanted is not None else model.own_resolution
+    return model.own_resolution or None
+
+
+def resolution_items(self: EspalierSettings, context: bpy.types.Context | None = None) -> Items:
+    """The resolutions as the panel offers them. The tooltips say what each takes here."""
+    model = chosen_model(self)
+    items = [
+        (str(each), str(each), _resolution_words(self, model, each), number)
+        for number, each in enumerate(resolutions(self))
+    ]
+    return _keep("resolutions", items or [("NONE", "", "", 0)])
+
+
+def _resolution_words(self: EspalierSettings, model: protocol.ModelInfo | None, resolution: int) -> str:
+    """The tooltip of a resolution: what it takes of a GPU's memory, and how long an object takes here."""
+    if model is None:
+        return ""
+    steps = self.steps if self.use_steps else None
+    return " ".join(
+        filter(None, [families.needs(model, resolution), families.time_of(model.name, (steps,), resolution)])
+    )
+
+
+def _get_resolution(self: EspalierSettings) -> int:
+    shown = resolution(self)
+    return next((number for number, each in enumerate(resolutions(self)) if each == shown), 0)
+
+
+def _set_resolution(self: EspalierSettings, value: int) -> None:
+    model, offered_here = chosen_model(self), resolutions(self)
+    if value < len(offered_here):
+        chosen = offered_here[value]
+        self.resolution = str(chosen)
+        self.use_resolution = model is None or chosen != model.own_resolution
+
+
+def texture_source(settings: EspalierSettings) -> str:
+    """Where the texture comes from, also if that is left to the model: *automatic* if it is given by its path."""
+    model = chosen_model(settings)
+    if model is None:
+        return str(settings.texture_source)
+    return protocol.texture_source(settings.texture_source, materials=model.materials)
 
 
 def is_custom(settings: EspalierSettings) -> bool:
@@ -173,8 +234,8 @@ def _keep(name: str, items: Items) -> Items:
 class EspalierSettings(bpy.types.PropertyGroup):
     """How the next object is made, and where it is placed. ``panel_properties`` adds the settings of a request.
 
-    The model is saved as its name and its steps, because the items of ``family`` and ``quality`` depend on which models
-    are downloaded.
+    The model is saved as its name, its steps and its resolution, because the items of ``family``, ``quality`` and
+    ``fineness`` depend on which models are downloaded.
     """
 
     images: CollectionProperty(name="Images", description="The reference images of the object", type=EspalierImage)
@@ -192,6 +253,14 @@ class EspalierSettings(bpy.types.PropertyGroup):
         items=quality_items,
         get=_get_quality,
         set=_set_quality,
+        translation_context=OURS,
+    )
+    fineness: EnumProperty(
+        name="Resolution",
+        description="How fine the shape is. Finer shapes take more memory and time",
+        items=resolution_items,
+        get=_get_resolution,
+        set=_set_resolution,
         translation_context=OURS,
     )
     own_steps: BoolProperty(options={"HIDDEN"})  # Custom was chosen, even if a quality has as many steps
@@ -287,8 +356,14 @@ def _property(name: str, about: protocol.About) -> Any:
     if shown.values:
         sizes = [(str(n), f"{n} px", f"{n} x {n} pixels", n) for n in shown.values]
         return EnumProperty(items=sizes, default=str(usual), **words)
+    if about.only:
+        numbers = [(str(n), str(n), "", n) for n in about.only]
+        return EnumProperty(items=numbers, default=str(shown.default), **words)
     if about.choices:
-        items = [(choice.value, choice.title, choice.words) for choice in about.choices]
+        items = [
+            (choice.value, choice.title, choice.words, place if choice.number is None else choice.number)
+            for place, choice in enumerate(about.choices)
+        ]
         return EnumProperty(items=items, default=usual, **words)
     if about.kind is str:
         return StringProperty(default=usual, **words)
@@ -305,7 +380,7 @@ def _property(name: str, about: protocol.About) -> Any:
     return (IntProperty if about.kind is int else FloatProperty)(**words, **limits)
 
 
-def chosen_settings(settings: EspalierSettings) -> dict[str, Any]:
+def shown_settings(settings: EspalierSettings) -> dict[str, Any]:
     """The settings of a request as the panel shows them. The model is named as a request names it."""
     chosen: dict[str, Any] = {}
     for name in protocol.names(protocol.Door.PANEL):
@@ -314,6 +389,23 @@ def chosen_settings(settings: EspalierSettings) -> dict[str, Any]:
         chosen[name] = None if left else _value(settings, name)
     if _own_folder(settings.model):
         chosen["model"] = paths.absolute(settings.model)
+    return chosen
+
+
+def chosen_settings(settings: EspalierSettings) -> dict[str, Any]:
+    """The settings of a request: those that are shown, but what the chosen model cannot do, which is drawn inactive.
+
+    So a preset, or what was set for another model, never ends in a refusal.
+    """
+    chosen, model = shown_settings(settings), chosen_model(settings)
+    if model is None:
+        return chosen
+    chosen["resolution"] = resolution(settings)
+    chosen["texture_source"] = texture_source(settings)
+    if model.materials:
+        chosen["roughness"] = protocol.default("roughness")
+    if not model.guides and chosen["shape_strength"] > 0:
+        chosen["shape_strength"] = 1.0
     return chosen
 
 
@@ -333,7 +425,7 @@ def show_setting(settings: EspalierSettings, name: str, value: Any) -> bool:
         if value is None:
             return True
     try:
-        setattr(settings, name, str(value) if about.shown.values else value)
+        setattr(settings, name, str(value) if about.shown.values or about.only else value)
     except (TypeError, OverflowError):  # the object was made by batch, with a value that the panel does not offer
         return False
     return bool(_value(settings, name) == value)

@@ -80,5 +80,5 @@ def apply(settings: properties.EspalierSettings, name: str) -> None:
 
 def chosen(settings: properties.EspalierSettings) -> str:
     """The name of the shipped preset whose values the panel shows; empty if they are those of none."""
-    shown = properties.chosen_settings(settings)
+    shown = properties.shown_settings(settings)
     return next((name for name, preset in SHIPPED.items() if preset.values.items() <= shown.items()), "")

@@ -136,7 +136,51 @@ TEXTS = {
     "The grid of its shapes has {n} cells a side.": "Das Gitter seiner Formen hat {n} Zellen je Seite.",
     "Its networks take {size}.": "Seine Netze brauchen {size}.",
     "There is no fast version of it yet: {steps}.": "Eine schnelle Fassung gibt es noch nicht: {steps}.",
-    "It takes no guides and no boxes.": "Es nimmt keine Formvorlagen und keine Quader.",
+    "Resolutions: {list}.": "Auflösungen: {list}.",
+    "It takes guides as they are, whatever the strength, and makes nothing anew in boxes.": (
+        "Formvorlagen nimmt es, wie sie sind, was auch die Stärke ist, und in Quadern macht es nichts neu."
+    ),
+    "Finer shapes ({list}) are another download of {size}, in the preferences.": (
+        "Feinere Formen ({list}) lassen sich in den Einstellungen nachladen: {size}."
+    ),
+    "{n} takes {full} of a graphics card's memory, with Low Memory {low}, as counted.": (
+        "{n} braucht nach unserer Zählung {full} Speicher der Grafikkarte, mit „Wenig Speicher“ {low}."
+    ),
+    "There is no graphics card that can be used: an object takes very long.": (
+        "Es gibt keine Grafikkarte, die sich nutzen lässt: Ein Objekt dauert sehr lange."
+    ),
+    "This graphics card has {card}, too little for {n}: turn on Low Memory.": (
+        "Diese Grafikkarte hat {card}, zu wenig für {n}: „Wenig Speicher“ einschalten."
+    ),
+    "This graphics card has {card}, too little for {n}: choose {m}.": (
+        "Diese Grafikkarte hat {card}, zu wenig für {n}: {m} wählen."
+    ),
+    "This graphics card has {card}, too little for {n}: choose {m}, with Low Memory.": (
+        "Diese Grafikkarte hat {card}, zu wenig für {n}: {m} wählen, mit „Wenig Speicher“."
+    ),
+    "This graphics card has {card}, too little for this model: choose another one.": (
+        "Diese Grafikkarte hat {card}, zu wenig für dieses Modell: ein anderes wählen."
+    ),
+    "Resolution": "Auflösung",
+    "How fine the shape is. Finer shapes take more memory and time": (
+        "Wie fein die Form ist. Feinere Formen brauchen mehr Speicher und Zeit"
+    ),
+    "Custom Resolution": "Eigene Auflösung",
+    "Set how fine the shape is. Otherwise the model's default is used": (
+        "Festlegen, wie fein die Form ist. Sonst gilt die Vorgabe des Modells"
+    ),
+    "How fine the shape is: cells along each side of the grid that it is made on. Only models of TRELLIS.2 have a "
+    "choice": (
+        "Wie fein die Form ist: Zellen je Seite des Gitters, auf dem sie entsteht. Nur Modelle von TRELLIS.2 haben "
+        "eine Wahl"
+    ),
+    "This model takes the guide as it is: with a strength of 1, unless it is 0": (
+        "Dieses Modell nimmt die Formvorlage, wie sie ist: mit der Stärke 1, wenn sie nicht 0 ist"
+    ),
+    "{name} was made by {model}, which makes nothing anew inside a box": (
+        "{name} stammt von {model}, das in einem Quader nichts neu macht"
+    ),
+    "The model makes roughness and metal itself": "Das Modell macht Rauheit und Metall selbst",
     "Not measured yet on this machine": "Auf diesem Rechner noch nicht gemessen",
     "About {time} for an object, measured here": "Etwa {time} für ein Objekt, hier gemessen",
     "Custom Steps": "Eigene Schrittzahl",
@@ -279,6 +323,14 @@ TEXTS = {
     ),
     "Texture Source": "Texturquelle",
     "Where the colors of the texture come from": "Woher die Farben der Textur stammen",
+    "The picture for a model that makes colors alone, whose colors are coarse. The model's own colors for one that "
+    "makes materials, whose colors are free of light": (
+        "Das Bild bei einem Modell, das nur Farben macht: Seine sind grob. Die Farben des Modells bei einem, das "
+        "Materialien macht: Sie sind frei von Licht"
+    ),
+    "The light of the images stays in the colors. Automatic takes the model's, without it": (
+        "Das Licht der Bilder bleibt in den Farben. „Automatisch“ nimmt die des Modells, ohne Licht"
+    ),
     "Vertex Colors": "Punktfarben",
     "The vertex colors of the decoded mesh. Every model has them": (
         "Die Punktfarben des dekodierten Meshs. Jedes Modell hat sie"

@@ -121,7 +121,42 @@ TEXTS = {
     "The grid of its shapes has {n} cells a side.": "形状网格每边有 {n} 个单元。",
     "Its networks take {size}.": "其网络需要 {size}。",
     "There is no fast version of it yet: {steps}.": "尚无快速版本：{steps}。",
-    "It takes no guides and no boxes.": "不支持引导物和框。",
+    "Resolutions: {list}.": "分辨率：{list}。",
+    "It takes guides as they are, whatever the strength, and makes nothing anew in boxes.": (
+        "无论强度多少都原样采用引导物，并且不能在框内重新生成。"
+    ),
+    "Finer shapes ({list}) are another download of {size}, in the preferences.": (
+        "更精细的形状（{list}）需要在偏好设置中另行下载 {size}。"
+    ),
+    "{n} takes {full} of a graphics card's memory, with Low Memory {low}, as counted.": (
+        "按计算，{n} 需要显存 {full}，启用“低内存”时为 {low}。"
+    ),
+    "There is no graphics card that can be used: an object takes very long.": (
+        "没有可用的显卡：生成一个物体需要很长时间。"
+    ),
+    "This graphics card has {card}, too little for {n}: turn on Low Memory.": (
+        "此显卡有 {card}，不足以使用 {n}：请启用“低内存”。"
+    ),
+    "This graphics card has {card}, too little for {n}: choose {m}.": "此显卡有 {card}，不足以使用 {n}：请选择 {m}。",
+    "This graphics card has {card}, too little for {n}: choose {m}, with Low Memory.": (
+        "此显卡有 {card}，不足以使用 {n}：请选择 {m}，并启用“低内存”。"
+    ),
+    "This graphics card has {card}, too little for this model: choose another one.": (
+        "此显卡有 {card}，不足以使用此模型：请选择其他模型。"
+    ),
+    "Resolution": "分辨率",
+    "How fine the shape is. Finer shapes take more memory and time": "形状的精细程度。越精细所需内存和时间越多",
+    "Custom Resolution": "自定义分辨率",
+    "Set how fine the shape is. Otherwise the model's default is used": "自行设置形状的精细程度。否则使用模型的默认值",
+    "How fine the shape is: cells along each side of the grid that it is made on. Only models of TRELLIS.2 have a "
+    "choice": "形状的精细程度：生成形状的网格每边的单元数。只有 TRELLIS.2 的模型可以选择",
+    "This model takes the guide as it is: with a strength of 1, unless it is 0": (
+        "此模型原样采用引导物：强度只要不为 0，就视为 1"
+    ),
+    "{name} was made by {model}, which makes nothing anew inside a box": (
+        "{name} 由 {model} 生成，该模型不能在框内重新生成"
+    ),
+    "The model makes roughness and metal itself": "粗糙度和金属由模型自行生成",
     "Not measured yet on this machine": "尚未在此计算机上测量",
     "About {time} for an object, measured here": "每个物体约 {time}（本机实测）",
     "Custom Steps": "自定义步数",
@@ -246,6 +281,13 @@ TEXTS = {
     "{name} was painted on. Save it in the image editor first": ("{name} 已被绘制。请先在图像编辑器中保存"),
     "Texture Source": "纹理来源",
     "Where the colors of the texture come from": "纹理颜色的来源",
+    "The picture for a model that makes colors alone, whose colors are coarse. The model's own colors for one that "
+    "makes materials, whose colors are free of light": (
+        "对于只生成颜色的模型使用图像，因为其颜色较粗糙；对于生成材质的模型使用模型自身的颜色，因为其中不含光照"
+    ),
+    "The light of the images stays in the colors. Automatic takes the model's, without it": (
+        "图像的光照会留在颜色中。“自动”使用模型自身的颜色，不含光照"
+    ),
     "Vertex Colors": "顶点色",
     "The vertex colors of the decoded mesh. Every model has them": "解码网格的顶点色。所有模型都有",
     "Picture": "图像",

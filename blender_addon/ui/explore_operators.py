@@ -92,7 +92,7 @@ class EspalierTakeCandidate(bpy.types.Operator):
     def description(cls, context: bpy.types.Context, properties: EspalierTakeCandidate) -> str:
         words, candidate = [translate(cls.__doc__ or "")], candidates.find(properties.number)
         if candidate is not None and candidate.answer is not None:
-            if candidate.is_made and candidate.job.request.texture_source == "picture":
+            if candidate.is_made and candidate.job.request.texture_source in ("picture", "automatic"):
                 words.append(translate("The picture shows its shape and rough colors. Finishing paints the image on"))
             words += [f"{translate('Seed')}: {candidate.seed}", translate(candidate.answer.note)]
         return "\n".join(filter(None, words))

@@ -6,7 +6,7 @@ import bpy
 
 from ..request.properties import EspalierSettings
 from ..translations import OURS, translate
-from .texts import characters, draw_lines, is_narrow, wrap
+from .texts import characters, draw_lines, draw_text, is_narrow, wrap
 
 BOX = 2  # characters that a checkbox takes from a line
 
@@ -39,6 +39,10 @@ class Fields:
         else:
             row.prop(settings, name)
         return row
+
+    def note(self, text: str) -> None:
+        """Draw a sentence on the setting above it."""
+        draw_text(self.column, text, self.width, active=False)
 
     def draw_optional(self, settings: EspalierSettings, name: str, heading: str) -> None:
         """Draw a number that may be None, with the checkbox that sets it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bpy
 
 from .. import pump
-from ..request import box
+from ..request import box, properties
 from ..request.properties import EspalierSettings
 from ..translations import translate
 from . import operators
@@ -36,7 +36,11 @@ class EspalierAgainInBox(bpy.types.Operator):
         cls.poll_message_set(
             translate("Select an object made with Espalier, and a cube or an empty around a part of it")
         )
-        return box.pair(context) is not None
+        pair = box.pair(context)
+        if pair is not None and (obstacle := box.obstacle(pair[0])):
+            cls.poll_message_set(obstacle)
+            return False
+        return pair is not None
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         pair = box.pair(context)
@@ -60,7 +64,11 @@ def draw_guide(fields: Fields, settings: EspalierSettings) -> None:
     else:
         fields.draw(settings, "guide")
     if settings.guide is not None or settings.guide_voxels:
-        fields.draw(settings, "shape_strength")
+        model = properties.chosen_model(settings)
+        is_free = model is None or model.guides
+        fields.draw(settings, "shape_strength", active=is_free)
+        if not is_free:
+            fields.note(translate("This model takes the guide as it is: with a strength of 1, unless it is 0"))
 
 
 _classes = (EspalierForgetGuide, EspalierAgainInBox)

@@ -27,10 +27,10 @@ BESIDE = 0.25
 #: How many qualities fit beside each other, of which the last is an icon.
 BUTTONS = 4
 ICON = 2  # characters that an icon takes from its button
-#: The settings in the subpanel *Object*, and all that are not in *Advanced*. Model and steps are chosen by family and
-#: quality.
+#: The settings in the subpanel *Object*, and all that are not in *Advanced*. Model, steps and resolution are chosen by
+#: family, quality and fineness.
 OF_THE_OBJECT = ("faces", "max_error", "quads", "texture_size")
-ELSEWHERE = ("model", "steps", "seed", "shape_strength", *OF_THE_OBJECT)
+ELSEWHERE = ("model", "steps", "resolution", "seed", "shape_strength", *OF_THE_OBJECT)
 
 
 class _EspalierPanel(bpy.types.Panel):
@@ -114,11 +114,13 @@ class EspalierAdvancedPanel(SubPanel):
     def draw(self, context: bpy.types.Context) -> None:
         settings = context.scene.espalier
         fields, model = Fields(self.layout, context), properties.chosen_model(settings)
+        materials = model is not None and model.materials
+        painted = properties.texture_source(settings) in ("picture", "automatic")
         useful = {
             "multi_image": len(settings.images) > 1,
-            "picture_strength": settings.texture_source == "picture",
-            "keep_shading": settings.texture_source == "picture",
-            "roughness": settings.texture_source == "picture" and not (model and model.materials),
+            "picture_strength": painted,
+            "keep_shading": painted,
+            "roughness": painted and not materials,
         }
         for name in protocol.names(protocol.Door.PANEL):
             if name in ELSEWHERE:
@@ -127,6 +129,12 @@ class EspalierAdvancedPanel(SubPanel):
                 fields.draw_optional(settings, name, protocol.ABOUT[name].title)
             else:
                 fields.draw(settings, name, active=useful.get(name, True))
+            if name == "texture_source" and materials and painted:
+                fields.note(
+                    translate("The light of the images stays in the colors. Automatic takes the model's, without it")
+                )
+            if name == "roughness" and materials:
+                fields.note(translate("The model makes roughness and metal itself"))
 
 
 def draw_images(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
@@ -243,12 +251,8 @@ def draw_choices(layout: bpy.types.UILayout, context: bpy.types.Context) -> None
     settings = context.scene.espalier
     fields = Fields(layout, context)
     fields.draw(settings, "family")
-    model = properties.chosen_model(settings)
-    if model is not None and model.materials:
-        draw_text(
-            layout, families.about(installation.models.known, family_of(model)), characters(context), active=False
-        )
-        fields = Fields(layout, context)
+    draw_model(layout, fields, context)
+    fields = Fields(layout, context)
     qualities = [item[0] for item in properties.quality_items(settings)]
     if len(qualities) <= BUTTONS and not fields.narrow:
         quality = layout.row(align=True)  # as wide as the panel: otherwise the labels are cut off
@@ -270,6 +274,26 @@ def draw_choices(layout: bpy.types.UILayout, context: bpy.types.Context) -> None
     draw_guide(fields, settings)
 
 
+def draw_model(layout: bpy.types.UILayout, fields: Fields, context: bpy.types.Context) -> None:
+    """Draw the resolution, if the model has a choice, what a model with materials gives and takes, and a warning."""
+    settings, width = context.scene.espalier, characters(context)
+    model, shown = properties.chosen_model(settings), properties.resolution(settings)
+    if properties.resolutions(settings):
+        fields.draw(settings, "fineness")
+    if model is None:
+        return
+    if model.materials:
+        draw_text(layout, families.summary(installation.models.known, model, shown), width, active=False)
+    warned = families.warning(model, shown, settings.low_memory)
+    if warned is not None:
+        box = layout.box()
+        words = box.column()
+        words.alert = True
+        draw_text(words, warned.words, width)
+        if warned.low_memory_helps:
+            box.prop(settings, "low_memory")
+
+
 def draw_button(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     """Draw Generate 3D, and below it what must be done before it can be pressed, or how long an object takes."""
     button = layout.row()
@@ -282,7 +306,7 @@ def draw_button(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
             layout.operator(operators.EspalierPreferencesShow.bl_idname, icon="PREFERENCES")
         return
     chosen = properties.chosen_settings(context.scene.espalier)
-    seconds = pump.jobs.timings.seconds(chosen["model"], chosen["steps"])
+    seconds = pump.jobs.timings.seconds(chosen["model"], chosen["steps"], chosen["resolution"])
     if seconds is not None:
         words = translate("About {time} for an object").format(time=number(duration(seconds)))
         draw_text(layout, words, characters(context), active=False)

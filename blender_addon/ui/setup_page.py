@@ -167,8 +167,9 @@ def computer_text(computer: Computer) -> str:
 def draw_measured(layout: bpy.types.UILayout) -> None:
     """Draw how long an object took on this machine, with each model and number of steps that was used."""
     timings = pump.jobs.timings
-    for (model, steps), seconds in timings.measured().items():
+    for (model, steps, resolution), seconds in timings.measured().items():
         how = translate("{model}, default steps") if steps is None else translate("{model}, {n} steps")
+        model = model if resolution is None else f"{model} {resolution}"
         words = translate("{time} for an object ({how}), measured here").format(
             time=number(duration(seconds)), how=how.format(model=model, n=steps)
         )

@@ -164,13 +164,15 @@ def test_a_job_ends_in_any_network(pipeline: Pipeline) -> None:
     assert same(made_by(pipeline), made_by(pipeline))
 
 
-def test_guides_and_boxes_are_refused_in_words(pipeline: Pipeline) -> None:
+def test_a_guide_is_taken_whole_and_anything_less_is_refused_in_words(pipeline: Pipeline) -> None:
     voxels = np.array([[x, y, z] for x in (2, 3) for y in (2, 3) for z in (2, 3)], np.int32)
-    with pytest.raises(SettingsError, match=r"TRELLIS\.2 takes no guides"):
+    with pytest.raises(SettingsError, match="only with a shape strength of 1"):
         pipeline.reconstruct([disc()], replace(SETTINGS, shape_strength=0.5), guide=voxels)
     edit = (0.0, 0.0, 0.0), (0.3, 0.3, 0.3), 1
-    with pytest.raises(SettingsError, match=r"TRELLIS\.2 takes no guides"):
+    with pytest.raises(SettingsError, match="nothing anew inside a box"):
         pipeline.reconstruct([disc()], SETTINGS, edits=[edit])
+    whole = pipeline.reconstruct([disc()], replace(SETTINGS, shape_strength=1.0), guide=voxels)
+    assert whole.voxels == 8
     given = pipeline.reconstruct([disc()], SETTINGS, structure=voxels)
     assert given.voxels == 8
     with pytest.raises(TypeError, match="lattice"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import os
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from espalier.backend import protocol
 from espalier.blender_addon import batch
 from espalier.blender_addon.jobs.queue import JobQueue
 
@@ -122,3 +124,39 @@ def test_a_model_without_gaussians_is_told_before_the_first(
     assert run(launch, tmp_path / "out", folder("mug"), "--texture-source", "gaussians") == 2
     assert "the model mini-mdt has none" in capsys.readouterr().err
     assert launch.count == 0
+
+
+SECOND = protocol.ModelInfo("second", "second", "own", 1, 1, "", "", (), usable=True, materials=True, guides=False)
+SECOND = dataclasses.replace(SECOND, gaussians=False, resolutions=(512, 1024), own_resolution=512)
+FIRST = protocol.ModelInfo("first", "first", "own", 1, 1, "", "", (), usable=True)
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "words"),
+    [
+        ("second", ["--resolution", "1536"], "the model second makes shapes at 512 or 1024 only"),
+        ("first", ["--resolution", "512"], "the model first has no choice of resolutions"),
+        ("second", ["--roughness", "estimated"], "the model second makes the roughness itself"),
+        ("second", ["--resolution", "1024"], ""),
+        ("first", ["--roughness", "estimated"], ""),
+    ],
+)
+def test_what_a_model_cannot_do_is_told_before_the_first(
+    folder: Callable[..., Path], tmp_path: Path, model: str, options: list[str], words: str
+) -> None:
+    line = [str(folder("mug")), "--out", str(tmp_path / "out"), "--model", model, *options]
+    read = batch.parse(line, lambda: {"first": FIRST, "second": SECOND}, "batch.py")
+    assert words in batch.problem_with_model(read)
+    assert bool(words) == bool(batch.problem_with_model(read))
+
+
+def test_the_texture_source_is_the_models_unless_one_is_named(folder: Callable[..., Path], tmp_path: Path) -> None:
+    images = folder("mug")
+
+    def source(model: str, *options: str) -> Any:
+        line = [str(images), "--out", str(tmp_path / "out"), "--model", model, *options]
+        return batch.parse(line, lambda: {"first": FIRST, "second": SECOND}, "batch.py").settings["texture_source"]
+
+    assert (source("first"), source("second")) == ("picture", "colors")
+    assert source("second", "--texture-source", "picture") == "picture"
+    assert source(str(tmp_path)) == "automatic", "what a folder holds the backend says"

@@ -54,8 +54,8 @@ OTHERS: dict[str, Any] = {
     "collision_nodes": True,
     "print_size": 80.0,
 }
-#: What only commands offer: how files are written, which is no part of how an object is made, and how fine shapes are.
-OF_COMMANDS = {"formats", "draco", "collision_nodes", "print_size", "resolution"}
+#: What only commands offer: how files are written, which is no part of how an object is made.
+OF_COMMANDS = {"formats", "draco", "collision_nodes", "print_size"}
 
 
 @pytest.fixture
@@ -151,7 +151,9 @@ def test_the_panel_knows_every_setting(panel: Any) -> None:
     assert "shape_strength" not in [text for _, text in draw()], "without a guide there is nothing to follow"
     panel.guide = bpy.data.objects.new("guide", bpy.data.meshes.new("guide"))
     drawn = [text for call, text in draw() if call.startswith("prop")]
-    assert set(names) - {"model"} <= set(drawn)
+    assert set(names) - {"model", "resolution"} <= set(drawn)
+    assert "fineness" in drawn, "of a model of which nothing is known"
+    assert [item[0] for item in properties.resolution_items(panel)] == ["512", "1024", "1536"]
     assert drawn.count("steps") == 1, "there is one place for them"
     for name in (name for name in names if protocol.ABOUT[name].own):
         assert properties.show_setting(panel, name, None)

@@ -56,7 +56,7 @@ def test_jobs_run_in_order_on_one_backend(queue: JobQueue, launcher: Launcher, m
     until(lambda: not queue.active, step)
     assert ended == [first, second]
     assert len(launcher.started) == 1
-    assert queue.timings.measured() == {("mini-mdt", None): 0.0}
+    assert queue.timings.measured() == {("mini-mdt", None, None): 0.0}
     assert queue.timings.device == "cpu"
     for job in (first, second):
         assert (job.state, job.fraction) == (State.DONE, 1.0)

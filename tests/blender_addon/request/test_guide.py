@@ -11,7 +11,7 @@ import bpy
 import numpy as np
 import pytest
 from espalier.backend import protocol
-from espalier.blender_addon import pump
+from espalier.blender_addon import installation, pump
 from espalier.blender_addon.jobs.journal import Journal
 from espalier.blender_addon.jobs.queue import Job
 from espalier.blender_addon.request import again, box, explore, generate, guide, live, retry
@@ -373,3 +373,16 @@ def test_live_shows_each_guide_as_wire_once(mode: list[str], until: Until, said:
     assert block.display_type == "WIRE"
     live.stop()
     assert len(said) == 2
+
+
+def test_an_object_of_a_model_without_boxes_says_so(mug: bpy.types.Object, monkeypatch: pytest.MonkeyPatch) -> None:
+    select(mug, add_box(mug, 0.25))
+    assert bpy.ops.espalier.again_in_box.poll()
+    name = made.recall(mug)["model"]
+    without = protocol.ModelInfo(name, name, "own", 1, 1, "", "", (), usable=True, guides=False)
+    monkeypatch.setattr(installation.models, "knows", lambda backend: True)
+    monkeypatch.setattr(installation.models, "known", {name: without})
+    assert not bpy.ops.espalier.again_in_box.poll()
+    assert box.obstacle(mug) == f"mug was made by {name}, which makes nothing anew inside a box"
+    with pytest.raises(ValueError, match="makes nothing anew inside a box"):
+        box.new_job(bpy.context, mug, bpy.data.objects["Box"], seed=1)
