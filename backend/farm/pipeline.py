@@ -61,8 +61,12 @@ def attempts() -> Any:
 
 
 def require_model(work: Work, plan: Plan) -> None:
-    """Make sure, before anything is made, that each machine that may hold the model has it. Raises BackendError."""
+    """Make sure, before anything is made, that each machine that may hold the model has it. Raises BackendError.
+
+    Ray still lists a machine for some seconds after it has died: such a one is not asked any more.
+    """
     import ray
+    from ray.exceptions import RayError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     def problem() -> tuple[str, str, str] | None:
@@ -75,12 +79,18 @@ def require_model(work: Work, plan: Plan) -> None:
             return describe(error)
         return None
 
-    asked = {}
-    for node in nodes_with("GPU" if plan.gpus else "CPU"):
+    asked, resource = {}, "GPU" if plan.gpus else "CPU"
+    for node in nodes_with(resource):
         where = NodeAffinitySchedulingStrategy(node, soft=False)
         asked[node] = ray.remote(problem).options(num_cpus=0, scheduling_strategy=where).remote()
     for node, answer in asked.items():
-        if (wrong := ray.get(answer)) is not None:
+        try:
+            wrong = ray.get(answer)
+        except RayError:
+            if node in nodes_with(resource):
+                raise
+            continue
+        if wrong is not None:
             code, message, hint = wrong
             raise BackendError(code, f"{message} (On the machine {node[:8]} of the cluster.)", hint)
 

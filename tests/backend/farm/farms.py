@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from tests.signals import heeded
+
 ROOT = Path(__file__).parents[3]
 EXAMPLES = sorted((ROOT / "examples").glob("*.png"))
 #: Small objects: a second of one core each. Without retries the bytes depend on no time.
@@ -55,7 +57,9 @@ class Farm:
         where = ["--address", self.address] if self.address else ["--object-store", "200", "--cpus", "2"]
         command = [sys.executable, "-m", "backend", "farm", self.source, "--out", self.out, *where, *SMALL, *self.more]
         pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        self.started.append(subprocess.Popen(command, cwd=ROOT, env=self.environment, **pipes))
+        heeds = heeded() if os.name == "posix" else None
+        process = subprocess.Popen(command, cwd=ROOT, env=self.environment, preexec_fn=heeds, **pipes)
+        self.started.append(process)
         return self.started[-1]
 
     def run(self, code: int = 0) -> str:

@@ -6,12 +6,14 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
 from backend.errors import BackendError
+from backend.farm import pipeline
 from backend.farm.cluster import Size, connected
 from backend.farm.pipeline import Plan, attempts, lines
 from backend.farm.rows import Row
@@ -45,6 +47,23 @@ def test_rows_that_fail_or_kill_are_named_and_stop_no_other(size: Size, tmp_path
     assert failed[POISON]["message"] == f"The worker died {DEATHS} times while making it."
     assert "this one cannot be made" in failed[FAULTY]["message"]
     assert {path.stem for path in (tmp_path / ".farm").iterdir()} == {row.name for row in rows}
+
+
+def test_a_machine_that_died_is_not_asked_for_the_model(
+    size: Size, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there, listed = pipeline.nodes_with("CPU"), ["f" * 56]
+    assert len(there) == 1
+
+    def nodes_with(resource: str) -> list[str]:
+        return there + [listed.pop()] * bool(listed)  # once, as Ray does for some seconds
+
+    monkeypatch.setattr(pipeline, "nodes_with", nodes_with)
+    work = Work({"model": "mini"}, ("glb",), str(tmp_path), "", "", False, (), attempts())
+    pipeline.require_model(work, Plan(1, 0.0, "cpu"))
+    assert not listed
+    with pytest.raises(BackendError, match="not_there.*On the machine"):
+        pipeline.require_model(replace(work, settings={"model": "not_there"}), Plan(1, 0.0, "cpu"))
 
 
 def test_attempts_are_counted_until_they_end() -> None:
