@@ -56,13 +56,13 @@ def test_a_machine_that_died_is_not_asked_for_the_model(
     assert len(there) == 1
 
     def nodes_with(resource: str) -> list[str]:
-        return there + [listed.pop()] * bool(listed)  # once, as Ray does for some seconds
+        return [*there, *([listed.pop()] if listed else [])]  # once, as Ray does for some seconds
 
     monkeypatch.setattr(pipeline, "nodes_with", nodes_with)
     work = Work({"model": "mini"}, ("glb",), str(tmp_path), "", "", False, (), attempts())
     pipeline.require_model(work, Plan(1, 0.0, "cpu"))
     assert not listed
-    with pytest.raises(BackendError, match="not_there.*On the machine"):
+    with pytest.raises(BackendError, match=r"not_there.*On the machine"):
         pipeline.require_model(replace(work, settings={"model": "not_there"}), Plan(1, 0.0, "cpu"))
 
 
