@@ -52,7 +52,7 @@ def test_rows_that_fail_or_kill_are_named_and_stop_no_other(size: Size, tmp_path
 def test_a_machine_that_died_is_not_asked_for_the_model(
     size: Size, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    there, listed = pipeline.nodes_with("CPU"), ["f" * 56]
+    there, listed = pipeline.nodes_with("CPU"), ["ab" * 28]
     assert len(there) == 1
 
     def nodes_with(resource: str) -> list[str]:
