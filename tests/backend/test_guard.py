@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from backend import networks as networks_module
 from backend import pipeline as pipeline_module
 from backend.config import SamplerSettings
 from backend.guard import OUTLINE_SIDE, StructureReport, inspect, note_on, outline
@@ -176,7 +177,7 @@ def test_the_last_attempt_is_the_teachers(tiny: Path, tmp_path: Path, monkeypatc
     distilled = Pipeline.load(ModelFolder.read(student), torch.device("cpu"))
     assert distilled.teacher is not None
     sampled: list[tuple[torch.nn.Module, int]] = []
-    real = pipeline_module.sample_structure
+    real = networks_module.sample_structure
 
     def watched(
         flow: StructureFlow, noise: Tensor, cond: Tensor, sampler: SamplerSettings, *rest: Any, **more: Any
@@ -185,7 +186,8 @@ def test_the_last_attempt_is_the_teachers(tiny: Path, tmp_path: Path, monkeypatc
         sampled.append((flow, sampler.steps))
         return real(flow, noise, cond, sampler, *rest, **more)
 
-    monkeypatch.setattr(pipeline_module, "sample_structure", watched)
+    for module in (pipeline_module, networks_module):
+        monkeypatch.setattr(module, "sample_structure", watched)
     attempts(distilled, monkeypatch, [DUST, DUST, DUST, GOOD])
     own, teacher = distilled.structure_flow, distilled.teacher.flow.network
     assert sampled == [(own, 2), (own, 2), (own, 2), (teacher, 3)]  # the teacher's own number of steps
