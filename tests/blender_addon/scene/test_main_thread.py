@@ -10,8 +10,9 @@ import numpy as np
 from espalier.backend import protocol
 from espalier.blender_addon.scene import mesh_import
 
-#: Times what reading the arrays and handing them to Blender take, in the thread's own time: 1.5 to 2.2 on most machines,
-#: up to 4.3 where memory is slow.
+#: Times what reading the arrays and handing them to Blender take, in the time of the thread: 2.5 at most where memory
+#: is fast,
+#: 4.3 on a slow machine.
 LIMIT = 6
 SIDE = 316  # vertices along each way of the torus: 199,712 triangles
 
