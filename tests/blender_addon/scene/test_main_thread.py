@@ -11,8 +11,7 @@ from espalier.backend import protocol
 from espalier.blender_addon.scene import mesh_import
 
 #: Times what reading the arrays and handing them to Blender take, in the time of the thread: 2.5 at most where memory
-#: is fast,
-#: 4.3 on a slow machine.
+#: is fast, 4.3 on a slow machine.
 LIMIT = 6
 SIDE = 316  # vertices along each way of the torus: 199,712 triangles
 
