@@ -299,7 +299,8 @@ class Fake:
         (out / "asset.glb").write_bytes(GLB)
         filled = {"steps": request.steps or 25, "guidance": 5.0 if request.guidance is None else request.guidance}
         said = {"voxels": VOXELS if request.guide else request.voxels, "edits": request.edits}
-        settings = {"images": request.images, **dataclasses.asdict(request.settings()), **filled, **said}
+        settled = request.settings().settled(materials=self.mode == "materials")  # as the real one does
+        settings = {"images": request.images, **dataclasses.asdict(settled), **filled, **said}
         counts = {"faces": len(faces) // 3, "vertices": len(vertices) // 3, "charts": charts}
         mesh, texture, glb = (str(out / name) for name in ("mesh.npz", "texture.png", "asset.glb"))
         normal_map = str(out / "normal_map.png") if request.normal_map else ""
