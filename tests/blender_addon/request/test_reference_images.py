@@ -19,6 +19,7 @@ from espalier.blender_addon.jobs.inputs import ImageFile, InputWriter, Pixels, e
 from espalier.blender_addon.request import generate, images
 
 from tests.fakes.fake_backend import paint, write_png
+from tests.machine import needs_quick_memory
 
 
 def opened(path: str | Path) -> Any:
@@ -169,8 +170,9 @@ def test_a_large_file_does_not_hold_up_the_press(settings: Any, tmp_path: Path) 
             pump.jobs.submit(job)
         times.append(time.thread_time() - begin)
     print(f"{1000 * min(times):.1f} ms")
-    assert min(times) < 0.016
     pump.jobs.close()
+    needs_quick_memory()
+    assert min(times) < 0.016
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such pipes")

@@ -14,6 +14,8 @@ import pytest
 from espalier.backend import protocol
 from espalier.blender_addon.scene import mesh_import, paint, seams
 
+from tests.machine import needs_quick_memory
+
 FRAME = 0.016  # seconds
 
 
@@ -114,6 +116,7 @@ def test_marking_takes_less_than_a_frame(tmp_path: Path) -> None:
         seams.mark_seams(made.data, uvs)
         times.append(time.thread_time() - begin)
     print(f"seams of 20,000 faces: {1000 * min(times):.1f} ms")
+    needs_quick_memory()
     assert min(times) < FRAME
 
 
