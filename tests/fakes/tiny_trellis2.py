@@ -20,17 +20,20 @@ from tests.fakes.tiny_model import CONFIGS, LATENT_CHANNELS, RESOLUTION, TOKEN_C
 #: The shape's grid is four times as fine as the structure's.
 LEVELS: dict[str, Any] = {"model_channels": [16, 8, 8], "latent_channels": LATENT_CHANNELS, "num_blocks": [1, 1, 0]}
 
-FLOW: dict[str, Any] = {
-    "model_channels": 24,
-    "cond_channels": TOKEN_CHANNELS,
-    "num_blocks": 2,
-    "num_heads": 2,
+#: What sets the second family's flows apart, whatever their size.
+OF_THE_FAMILY: dict[str, Any] = {
     "mlp_ratio": 5.3334,
     "pe_mode": "rope",
     "share_mod": True,
     "initialization": "scaled",
     "qk_rms_norm": True,
     "qk_rms_norm_cross": True,
+}
+FLOW: dict[str, Any] = OF_THE_FAMILY | {
+    "model_channels": 24,
+    "cond_channels": TOKEN_CHANNELS,
+    "num_blocks": 2,
+    "num_heads": 2,
     "dtype": "bfloat16",  # as published; the CPU has to ignore it
 }
 

@@ -13,20 +13,15 @@ from backend.models.layers import LayerNorm32
 from backend.models.structure_flow import StructureFlow
 from backend.sparse.tensor import SparseTensor
 from tests.backend.golden import assert_close, load_case
+from tests.fakes.tiny_trellis2 import OF_THE_FAMILY
 
-OPTIONS: dict[str, Any] = {
+OPTIONS: dict[str, Any] = OF_THE_FAMILY | {
     "in_channels": 8,
     "model_channels": 32,
     "cond_channels": 16,
     "out_channels": 8,
     "num_blocks": 2,
     "num_heads": 2,
-    "mlp_ratio": 5.3334,
-    "pe_mode": "rope",
-    "share_mod": True,
-    "initialization": "scaled",
-    "qk_rms_norm": True,
-    "qk_rms_norm_cross": True,
 }
 
 

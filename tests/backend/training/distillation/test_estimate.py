@@ -26,22 +26,14 @@ from backend.training.distillation.methods import (
 )
 from backend.training.distillation.teacher import Teacher
 from tests.backend.training.distillation.test_distill import PRESET, flow
+from tests.fakes.tiny_trellis2 import OF_THE_FAMILY
 
 CONTEXT = 3
 ONE = Hardware("one device", 1, 1e12, half=False)
 #: TRELLIS's and TRELLIS.2's structure flows, a sixteenth as wide; a token keeps as many numbers for each channel.
 KINDS: dict[str, dict[str, Any]] = {
     "TRELLIS": {"model_channels": 64, "num_heads": 2, "patch_size": 1, "qk_rms_norm": True},
-    "TRELLIS.2": {
-        "model_channels": 96,
-        "num_heads": 2,
-        "mlp_ratio": 5.3334,
-        "pe_mode": "rope",
-        "share_mod": True,
-        "initialization": "scaled",
-        "qk_rms_norm": True,
-        "qk_rms_norm_cross": True,
-    },
+    "TRELLIS.2": {"model_channels": 96, "num_heads": 2, **OF_THE_FAMILY},
 }
 
 
