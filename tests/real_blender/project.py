@@ -41,13 +41,15 @@ from tests.real_blender.driver import (
 PROJECT, ELSEWHERE = OUT.parent / "project", OUT.parent / "elsewhere"
 SETTINGS = OUT.parent / "settings.json"
 cutouts = sys.modules[f"{driver.ROOT}.blender_addon.request.cutouts"]
+#: What the panel shows of other settings, by names that depend on the models of this machine.
+SHOWN = ("family", "quality", "fineness")
 MOST_MEGABYTES = 50  # that a stranger's file may take, above an empty one
 
 
 def changed(settings: Any) -> None:
     """Give each setting that is saved another value than its default."""
     for entry in settings.bl_rna.properties:
-        if entry.identifier in ("rna_type", "name", "family", "quality") or entry.is_readonly:
+        if entry.identifier in ("rna_type", "name", *SHOWN) or entry.is_readonly:
             continue
         if entry.type == "BOOLEAN":
             value: object = not entry.default
@@ -63,9 +65,9 @@ def changed(settings: Any) -> None:
 
 
 def values(settings: Any) -> dict[str, Any]:
-    """All settings that are saved. Model and quality are shown by names that depend on the models of this machine."""
-    kinds, shown = ("BOOLEAN", "ENUM", "INT", "FLOAT", "STRING"), ("family", "quality")
-    saved = [entry for entry in settings.bl_rna.properties if entry.type in kinds and entry.identifier not in shown]
+    """All settings that are saved."""
+    kinds = ("BOOLEAN", "ENUM", "INT", "FLOAT", "STRING")
+    saved = [entry for entry in settings.bl_rna.properties if entry.type in kinds and entry.identifier not in SHOWN]
     return {entry.identifier: getattr(settings, entry.identifier) for entry in saved}
 
 
