@@ -12,7 +12,7 @@ from pathlib import PurePath
 from typing import Any, TypeVar
 
 from .command_reports import ModelInfo
-from .formats import FORMATS, LEVELS, TARGETS, TEXTURES, TILES, Offer, files_of, in_tiles, parts_of
+from .formats import FORMATS, LEVELS, METALNESS, TARGETS, TEXTURES, TILES, Offer, files_of, in_tiles, parts_of
 
 #: Endings of file names that mark images as views of one object: ``mug_front.png``, ``mug_back.png``.
 VIEWS = ("front", "left", "right", "back", "top", "bottom")
@@ -65,6 +65,7 @@ def files_of_formats(
         found |= in_tiles(files_of(name, images, target), tiles) | parts_of(
             name, Offer.BATCH, levels, options.collision, target
         )
+        found |= METALNESS if materials and FORMATS[name].metalness else {}
     return found
 
 
