@@ -26,6 +26,7 @@ from backend.models.latent_vae import LatentGaussianDecoder, LatentMeshDecoder
 from backend.models.structure_flow import StructureFlow
 from backend.models.structure_vae import StructureDecoder
 from backend.sparse.tensor import SparseTensor, VoxelSet
+from backend.store.catalog import PUBLISHED
 from scripts.benchmark.networks import LARGE, describe
 from scripts.benchmark.objects import cube_features, ellipsoid, nearest_voxels
 from tests.backend.test_pretended_cuda import MOST_WAITS, NORMALIZATION, SAMPLER, tables
@@ -248,3 +249,29 @@ def test_all_networks_fit_into_a_card_of_six_gigabytes(counting: Counting) -> No
 def test_one_network_at_a_time_fits_into_a_card_of_four(counting: Counting) -> None:
     most = max(counting.weights.values()) + max(count.memory for count in counting.counts.values())
     assert most + CONTEXT <= LOW_MEMORY
+
+
+def peak(counting: Counting, *, low_memory: bool) -> float:
+    """Gigabytes of a card that an object takes. Extracting its surface takes less than the decoder before it."""
+    config = counting.config
+    stages_of = {
+        config.image_encoder: "encode",
+        config.structure_flow: "step of the structure flow",
+        config.structure_decoder: "structure decoder",
+        config.latent_flow: "step of the latent flow",
+        config.mesh_decoder: "mesh decoder",
+    }
+    weights = {name: counting.weights[name] for name in stages_of}
+    beside = {name: MARGIN * counting.counts[stage].memory for name, stage in stages_of.items()}
+    if low_memory:
+        return max(weights[name] + beside[name] for name in stages_of) + CONTEXT
+    return sum(weights.values()) + max(beside.values()) + CONTEXT
+
+
+@pytest.mark.parametrize("name", ["trellis-image-large", "mdt-dist"])
+def test_the_catalogue_says_what_was_counted(counting: Counting, name: str) -> None:
+    """A tenth of a gigabyte is as much as it shows."""
+    (stated,) = PUBLISHED[name].peaks
+    assert stated.resolution == 4 * SIDE
+    found = [peak(counting, low_memory=low) for low in (True, False)]
+    assert [stated.low_memory / 1e9, stated.at_once / 1e9] == pytest.approx(found, abs=0.1)
