@@ -1,4 +1,4 @@
-"""What every batch makes of images: which objects they show, and which files each object has.
+"""What every batch makes of images: which objects they show, which files each object has, and what no model can do.
 
 Batches in Blender and the farm share it. Standard library only: both sides import this module.
 """
@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import PurePath
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from .formats import FORMATS, LEVELS, TARGETS, TEXTURES, TILES, Offer, files_of, in_tiles, parts_of
+from .command_reports import ModelInfo
+from .formats import FORMATS, LEVELS, METALNESS, TARGETS, TEXTURES, TILES, Offer, files_of, in_tiles, parts_of
 
 #: Endings of file names that mark images as views of one object: ``mug_front.png``, ``mug_back.png``.
 VIEWS = ("front", "left", "right", "back", "top", "bottom")
@@ -64,4 +65,19 @@ def files_of_formats(
         found |= in_tiles(files_of(name, images, target), tiles) | parts_of(
             name, Offer.BATCH, levels, options.collision, target
         )
+        found |= METALNESS if materials and FORMATS[name].metalness else {}
     return found
+
+
+def problem_with_model(settings: Mapping[str, Any], model: ModelInfo) -> str:
+    """Why no object could be made with these settings and this model, in a sentence; empty if some could."""
+    name = settings["model"]
+    if settings["texture_source"] == "gaussians" and not model.gaussians:
+        return f"--texture-source gaussians: the model {name} has none, so no object could be made."
+    if settings["roughness"] == "estimated" and model.materials:
+        return f"--roughness estimated: the model {name} makes the roughness itself. Leave it at constant."
+    if settings["resolution"] is not None and settings["resolution"] not in model.resolutions:
+        those = " or ".join(map(str, model.resolutions))
+        has = f"makes shapes at {those} only" if those else "has no choice of resolutions"
+        return f"--resolution {settings['resolution']}: the model {name} {has}."
+    return ""

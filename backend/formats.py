@@ -44,6 +44,9 @@ class Format:
     tiles: bool = False
     levels: Offer = NOWHERE  # the doors at which each level of detail is a file of its own beside it
     hulls: Offer = NOWHERE  # the doors at which the convex hulls are a file of their own, unless they are in it
+    #: Whether the backend writes an image of the metalness alone beside it, if the model makes materials: its readers
+    #: do not know the channels of an image.
+    metalness: bool = False
 
 
 #: The endings of an asset's images, by kind. The kinds are fields of ``FinishedMesh``.
@@ -52,6 +55,8 @@ TEXTURES: Mapping[str, str] = {
     "normal_map": ".normal_map.png",
     "occlusion": ".occlusion.png",
 }
+#: The image of the metalness alone, as above.
+METALNESS: Mapping[str, str] = {"metallic": ".metallic.png"}
 #: The UDIM tiles that a texture is laid out in on request: four equal squares, from the lower left, row by row.
 TILES = (1001, 1002, 1011, 1012)
 #: What stands for a tile's number in the path of all tiles, as in MaterialX and Blender.
@@ -76,6 +81,7 @@ FORMATS: Mapping[str, Format] = {
             beside={"mtl": ".mtl"},
             levels=ALL,
             hulls=ALL,
+            metalness=True,
         ),
         Format(
             "fbx",

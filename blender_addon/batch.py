@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from ..backend import protocol
-from ..backend.batches import files_of_formats, objects, written_by_blender
+from ..backend.batches import files_of_formats, objects, problem_with_model, written_by_blender
 from ..backend.disk_errors import explain
 from ..backend.files import FULL, CutOff, picture_digest, remove_left_behind, written_together
 from ..backend.formats import TARGETS
@@ -84,7 +84,7 @@ def program(arguments: list[str], launch: Launch, list_models: ListModels, *, na
 def main(arguments: list[str], launch: Launch, list_models: ListModels, *, name: str = "batch.py") -> int:
     """Run a batch and return its exit code. Raises SystemExit (2) if options are wrong, and BackendUnavailable."""
     options = parse(arguments, list_models, name)
-    if words := problem_with_model(options):
+    if options.known is not None and (words := problem_with_model(options.settings, options.known)):
         print(words, file=sys.stderr)
         return 2
     lock = FileLock(options.out / LOCK)
@@ -223,22 +223,6 @@ def parse(arguments: list[str], list_models: ListModels, name: str) -> argparse.
     if not options.images:
         parser.error("there are no images in these folders")
     return options
-
-
-def problem_with_model(options: argparse.Namespace) -> str:
-    """Why no object could be made with these settings and this model, in a sentence; empty if nothing is known."""
-    model: protocol.ModelInfo | None = options.known
-    if model is None:
-        return ""
-    if options.texture_source == "gaussians" and not model.gaussians:
-        return f"--texture-source gaussians: the model {options.model} has none, so no object could be made."
-    if options.roughness == "estimated" and model.materials:
-        return f"--roughness estimated: the model {options.model} makes the roughness itself. Leave it at constant."
-    if options.resolution is not None and options.resolution not in model.resolutions:
-        those = " or ".join(map(str, model.resolutions))
-        has = f"makes shapes at {those} only" if those else "has no choice of resolutions"
-        return f"--resolution {options.resolution}: the model {options.model} {has}."
-    return ""
 
 
 def find_images(paths: list[Path]) -> Iterator[Path]:

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from .. import protocol
+from ..batches import problem_with_model
 from ..errors import SettingsError, describe
 from ..protocol import MODELS_VARIABLE, InvalidSetting
+from ..serving.model_list import model_info
 from ..signals import end_as_interrupted
 from . import blender, rows
 from .cluster import connected, require_ray, say
@@ -56,6 +58,9 @@ def farm(options: argparse.Namespace) -> int:
     if os.path.isdir(settings["model"]):
         settings["model"] = str(Path(settings["model"]).resolve())
     require(settings["model"], "", fetch=options.fetch)
+    about = model_info(settings["model"])
+    if about.usable and (words := problem_with_model(settings, about)):
+        raise InvalidSetting(words)  # once, not for each row
     model = identity(settings["model"])
     found, entries = rows.find(source, options.views)
     if not found:

@@ -284,22 +284,31 @@ def hulls_obj_text(hulls: Sequence[Hull], name: str) -> str:
 
 
 def mtl_text(
-    texture: str, normal_map: str | None, name: str, packed_name: str | None = None, *, see_through: bool = False
+    texture: str,
+    normal_map: str | None,
+    name: str,
+    packed_name: str | None = None,
+    metallic: str | None = None,
+    *,
+    see_through: bool = False,
 ) -> str:
     """The content of an ``.mtl``. Readers without ``Pr`` take the roughness from ``Ns`` = 1000 (1 - roughness)^2.
 
-    ``packed_name`` is the file of an image as ``packed`` makes it, whose green replaces the roughness. Metalness stays
-    a number: readers that do not know channels, such as Blender's, would take all of the image for it. If it is
-    ``see_through``, the texture has alpha.
+    ``packed_name`` is the file of an image as ``packed`` makes it, whose green replaces the roughness. ``metallic`` is
+    that of the metalness alone: readers that do not know channels, such as Blender's, would take all of the other for
+    it. If it is ``see_through``, the texture has alpha.
     """
     words = [f"newmtl {name}", "Ka 1 1 1", "Kd 1 1 1", "Ks 0.5 0.5 0.5", f"Ns {1000 * (1 - ROUGHNESS) ** 2:.6g}"]
-    words += ["Ni 1.5", "d 1", "illum 2", f"Pr {ROUGHNESS:.6g}", "Pm 0", f"map_Kd {texture}"]
+    words += ["Ni 1.5", "d 1", "illum 2", f"Pr {ROUGHNESS:.6g}", f"Pm {0 if metallic is None else 1}"]
+    words.append(f"map_Kd {texture}")
     if normal_map is not None:  # "norm" is the PBR extension's name of a tangent-space map
         words += ["# tangent space, green up (as OpenGL and glTF have it)", f"norm {normal_map}"]
     if see_through:
         words.append(f"map_d -imfchan m {texture}")
     if packed_name is not None:
         words.append(f"map_Pr -imfchan g {packed_name}")
+    if metallic is not None:  # many readers multiply it by ``Pm``
+        words.append(f"map_Pm {metallic}")
     return "\n".join(words) + "\n"
 
 

@@ -21,6 +21,7 @@ from ..store.catalog import (
     PUBLISHED,
     PublishedModel,
     bundled_models,
+    find_model,
     installed_lock,
     own_models,
     partial_folder,
@@ -55,6 +56,12 @@ def list_models() -> ModelList:
 def usable_models() -> tuple[str, ...]:
     """Names of the models that ``generate`` accepts now."""
     return tuple(sorted(model.name for model in list_models().models if model.usable))
+
+
+def model_info(name: str) -> ModelInfo:
+    """What is known of one model, by its name or the path of its folder. Raises CheckpointError."""
+    listed = {model.name: model for model in list_models().models}
+    return listed.get(name) or _local(name, find_model(name), "own")
 
 
 def _local(name: str, folder: Path, state: str) -> ModelInfo:

@@ -20,7 +20,20 @@ from PIL import Image
 from ..asset_facts import standing
 from ..certificate import Certificate
 from ..files import picture_digest, write_whole, written_together, written_whole
-from ..formats import CONVEX_ONLY, FORMATS, LEVELS, TEXTURES, TILES, UDIM, Offer, in_tiles, of_tile, offered, parts_of
+from ..formats import (
+    CONVEX_ONLY,
+    FORMATS,
+    LEVELS,
+    METALNESS,
+    TEXTURES,
+    TILES,
+    UDIM,
+    Offer,
+    in_tiles,
+    of_tile,
+    offered,
+    parts_of,
+)
 from ..generated import Generated
 from ..mesh import AnyRawMesh, Mesh, printing
 from ..mesh.export import (
@@ -48,7 +61,7 @@ _PNG_LEVEL = 3
 #: The endings of the UDIM tiles of an asset's images, by kind.
 TILE_ENDINGS = in_tiles(TEXTURES, dict.fromkeys(TEXTURES, TILES))
 #: The endings of an asset's files, by kind. The name of an image is that of the field of ``FinishedMesh``.
-ENDINGS = {"arrays": ".npz", **TEXTURES, **TILE_ENDINGS, "raw": ".raw.ply"}
+ENDINGS = {"arrays": ".npz", **TEXTURES, **TILE_ENDINGS, **METALNESS, "raw": ".raw.ply"}
 for _format in offered(Offer.COMMAND):
     ENDINGS |= {_format: FORMATS[_format].ending, **FORMATS[_format].beside}
     ENDINGS |= parts_of(_format, Offer.COMMAND, LEVELS, True)
@@ -137,6 +150,8 @@ def write_asset(
     present = {kind: image for kind, image in painted.items() if image is not None}
     if settings.udim:
         present |= {f"{kind}_{tile}": _quarter(image, tile) for kind, image in present.items() for tile in TILES}
+    if mesh.metallic is not None and any(FORMATS[name].metalness for name in settings.formats):
+        present["metallic"] = mesh.metallic
     images = {kind: _png(image) for kind, image in present.items()}
     kinds = ["arrays", "glb", *images, *_asked_for(generated, settings)]
     files = {kind: place.path(kind) for kind in kinds}
@@ -159,8 +174,8 @@ def write_asset(
             for number, lod in enumerate(stood.lods, 1):
                 text = obj_text(stood.level(lod), files["mtl"].name, f"{place.name}_LOD{number}", place.name)
                 part[f"obj_lod{number}"].write_text(text, "utf-8", newline="\n")
-            roughness = files["occlusion"].name if rough else None
-            words = mtl_text(files["texture"].name, normals, place.name, roughness, see_through=mesh.see_through)
+            maps = files["occlusion"].name if rough else None, files["metallic"].name if "metallic" in files else None
+            words = mtl_text(files["texture"].name, normals, place.name, *maps, see_through=mesh.see_through)
             part["mtl"].write_text(words, "utf-8", newline="\n")
         check()
         if printed is not None:

@@ -103,6 +103,9 @@ def _network(name: str, size: int, sha256: str | None = None) -> tuple[Published
     return PublishedFile(f"ckpts/{name}.json"), PublishedFile(f"ckpts/{name}.safetensors", size, sha256)
 
 
+#: Of TRELLIS and its students, whose networks have the same sizes in memory.
+_TRELLIS_PEAKS = (Peak(256, 2_400_000_000, 5_500_000_000),)
+
 _PUBLISHED = (
     PublishedModel(
         name="trellis-image-large",
@@ -123,6 +126,7 @@ _PUBLISHED = (
             *_network("slat_dec_rf_swin8_B_64l8r16_fp16", 171_450_488),
         ),
         needs=("dinov2-vitl14-reg",),
+        peaks=_TRELLIS_PEAKS,
     ),
     PublishedModel(
         name="mdt-dist",
@@ -137,6 +141,7 @@ _PUBLISHED = (
             PublishedFile("slat_flow_img_dit_L_64l8p2_fp16.pt"),
         ),
         needs=("trellis-image-large",),  # its decoders, and the JSON files of the two flows
+        peaks=_TRELLIS_PEAKS,
     ),
     PublishedModel(
         name="dinov2-vitl14-reg",

@@ -48,7 +48,7 @@ def needs(model: ModelInfo, resolution: int | None) -> str:
     if peak is None:
         return ""
     words = translate("{n} takes {full} of a graphics card's memory, with Low Memory {low}, as counted.")
-    return words.format(n=resolution, full=gigabytes(peak.at_once), low=gigabytes(peak.low_memory))
+    return words.format(n=peak.resolution, full=gigabytes(peak.at_once), low=gigabytes(peak.low_memory))
 
 
 class Warned(NamedTuple):
@@ -71,6 +71,8 @@ def warning(model: ModelInfo, resolution: int | None, low_memory: bool) -> Warne
     card = f"{memory / 2**30:.0f} GB"
     if peak.fits(memory, low_memory=True):
         words = translate("This graphics card has {card}, too little for {n}: turn on Low Memory.")
+        if not model.resolutions:
+            words = translate("This graphics card has {card}, too little for this model: turn on Low Memory.")
         return Warned(words.format(card=card, n=resolution), low_memory_helps=True)
     fitting = [
         each for each in model.resolutions if (other := _peak(model, each)) and other.fits(memory, low_memory=True)
@@ -129,4 +131,6 @@ def _lacks(models: Mapping[str, ModelInfo], model: ModelInfo) -> list[str]:
 
 
 def _peak(model: ModelInfo, resolution: int | None) -> Peak | None:
-    return next((peak for peak in model.peaks if peak.resolution == resolution), None)
+    """What is known of a resolution, or of the only one of a model without a choice."""
+    made = resolution if model.resolutions else model.resolution
+    return next((peak for peak in model.peaks if peak.resolution == made), None)

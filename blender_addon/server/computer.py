@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 GB = 1 << 30
 
-#: What a full-size model needs on a GPU: 5.2 GB were counted for one object. With *Low Memory*, its largest network and
+#: What a full-size model needs on a GPU: 5.5 GB were counted for one object. With *Low Memory*, its largest network and
 #: what that works on. Never measured on a GPU.
 GPU_NEEDS = 6 * GB
 GPU_NEEDS_LOW_MEMORY = 4 * GB

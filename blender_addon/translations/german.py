@@ -158,6 +158,9 @@ TEXTS = {
     "This graphics card has {card}, too little for {n}: choose {m}, with Low Memory.": (
         "Diese Grafikkarte hat {card}, zu wenig für {n}: {m} wählen, mit „Wenig Speicher“."
     ),
+    "This graphics card has {card}, too little for this model: turn on Low Memory.": (
+        "Diese Grafikkarte hat {card}, zu wenig für dieses Modell: „Wenig Speicher“ einschalten."
+    ),
     "This graphics card has {card}, too little for this model: choose another one.": (
         "Diese Grafikkarte hat {card}, zu wenig für dieses Modell: ein anderes wählen."
     ),

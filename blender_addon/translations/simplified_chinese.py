@@ -141,6 +141,9 @@ TEXTS = {
     "This graphics card has {card}, too little for {n}: choose {m}, with Low Memory.": (
         "此显卡有 {card}，不足以使用 {n}：请选择 {m}，并启用“低内存”。"
     ),
+    "This graphics card has {card}, too little for this model: turn on Low Memory.": (
+        "此显卡有 {card}，不足以使用此模型：请启用“低内存”。"
+    ),
     "This graphics card has {card}, too little for this model: choose another one.": (
         "此显卡有 {card}，不足以使用此模型：请选择其他模型。"
     ),

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._device import _device_constructors
 
 from backend import stages
@@ -25,6 +25,8 @@ from backend.models.latent_flow import LatentFlow
 from backend.models.latent_vae import LatentGaussianDecoder, LatentMeshDecoder
 from backend.models.structure_flow import StructureFlow
 from backend.models.structure_vae import StructureDecoder
+from backend.sparse.attention import attend
+from backend.sparse.convolution import submanifold_conv
 from backend.sparse.tensor import SparseTensor, VoxelSet
 from scripts.benchmark.objects import cube_features, ellipsoid, nearest_voxels
 from tests.fakes.cuda import CUDA, Gpu, pretended_cuda
@@ -222,3 +224,36 @@ def test_memory_is_counted_once_for_all_that_share_it() -> None:
         assert gpu.peak == 200
         del more
         assert gpu.live == 0
+
+
+def test_operations_are_those_that_one_counts_by_hand(gpu: Gpu) -> None:
+    """A product of two numbers and the addition of it are two operations. Additions of biases are not counted."""
+
+    def asked(act: Callable[[], Any]) -> int:
+        gpu.clear()
+        act()
+        return gpu.operations
+
+    x, linear = gpu.tensor(torch.randn(7, 3)), gpu.network(nn.Linear(3, 5))
+    assert asked(lambda: linear(x)) == 2 * 7 * 3 * 5
+    assert asked(lambda: x + x) == 0
+    volume, conv = gpu.tensor(torch.randn(1, 2, 5, 5, 5)), gpu.network(nn.Conv3d(2, 4, 3, padding=1))
+    assert asked(lambda: conv(volume)) == 2 * 5**3 * 27 * 2 * 4
+    q, k = gpu.tensor(torch.randn(1, 6, 2, 8)), gpu.tensor(torch.randn(1, 10, 2, 8))  # two heads of eight channels
+    assert asked(lambda: attend(q, k, k)) == 2 * (6 * 10 * 2 * 8) * 2, "with the keys, and with the values"
+    found, weight = latents(gpu), gpu.tensor(torch.randn(16, 3, 3, 3, 8))
+    bias = gpu.tensor(torch.randn(16))
+    assert asked(lambda: submanifold_conv(found.feats, weight, bias, found.voxels)) == 2 * VOXELS * 27 * 8 * 16
+
+
+def test_fewest_bytes_are_those_of_weights_inputs_and_outputs(gpu: Gpu) -> None:
+    x, network = gpu.tensor(torch.randn(7, 3)), gpu.network(nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 2)))
+    _unused = gpu.tensor(torch.randn(100))
+    given = 4 * (7 * 3 + 3 * 5 + 5 + 5 * 2 + 2)
+    gpu.clear()
+    made = network(x)
+    assert gpu.fewest_bytes == given + 4 * made.numel()
+    del made
+    assert gpu.fewest_bytes == given, "what nobody keeps was not needed"
+    _ = network(x), network(x)
+    assert gpu.fewest_bytes == given + 2 * 4 * 7 * 2, "weights and inputs once"

@@ -146,8 +146,9 @@ def test_what_a_model_cannot_do_is_told_before_the_first(
 ) -> None:
     line = [str(folder("mug")), "--out", str(tmp_path / "out"), "--model", model, *options]
     read = batch.parse(line, lambda: {"first": FIRST, "second": SECOND}, "batch.py")
-    assert words in batch.problem_with_model(read)
-    assert bool(words) == bool(batch.problem_with_model(read))
+    said = batch.problem_with_model(read.settings, read.known)
+    assert words in said
+    assert bool(words) == bool(said)
 
 
 def test_the_texture_source_is_the_models_unless_one_is_named(folder: Callable[..., Path], tmp_path: Path) -> None:

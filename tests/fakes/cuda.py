@@ -3,7 +3,8 @@
 It refuses what a GPU would refuse, tensors on two devices in one operation, and counts what makes a GPU slow where
 the CPU does not notice: **launches** of kernels, and **waits**, where the host needs a number from the device, or sends
 one from ordinary memory, before it can go on. Both are counted by the line in ``backend`` that causes them. So are the
-**bytes** that kernels read and write. And it knows how much **memory** its tensors hold, and held at most.
+**bytes** that kernels read and write, and the **operations** of products. And it knows how much **memory** its tensors
+hold, and held at most.
 
 The counts are those of eager PyTorch, estimated: an operation is one launch, with a few exceptions in ``LAUNCHES``, and
 moves each of its tensors once. What a kernel needs for itself, and gaps between tensors, are not in the memory. Values
@@ -13,13 +14,8 @@ are what the CPU computes, so rounding, and the order of additions on a GPU, are
 
 from __future__ import annotations
 
-import sys
-import weakref
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from types import FrameType
 from typing import Any
 from unittest import mock
 
@@ -28,8 +24,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils.flop_counter import flop_registry
 
-ROOT = Path(__file__).parents[2]
+from .counts import Counts, line_of_backend
+
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 aten = torch.ops.aten
 
@@ -55,67 +53,8 @@ GATHERS = {"index", "index_select", "embedding", "gather"}
 MASK_LAUNCHES = 4  # more than for an index: a mask is turned into one
 
 
-class Gpu:
-    """What was counted since the last ``clear``, each by its line of the source."""
-
-    def __init__(self) -> None:
-        self.launched: Counter[str] = Counter()
-        self.waited: Counter[str] = Counter()
-        self.moved: Counter[str] = Counter()
-        self.live = 0  # bytes of memory that tensors hold
-        self.peak = 0  # the most since the last ``clear``
-        self._holders: Counter[int] = Counter()  # how many tensors share each piece of memory
-
-    @property
-    def launches(self) -> int:
-        """All kernels launched."""
-        return self.launched.total()
-
-    @property
-    def waits(self) -> int:
-        """All waits of the host for the device."""
-        return self.waited.total()
-
-    @property
-    def bytes(self) -> int:
-        """All bytes that kernels read and write."""
-        return self.moved.total()
-
-    def clear(self) -> None:
-        """Count from zero again."""
-        self.launched.clear()
-        self.waited.clear()
-        self.moved.clear()
-        self.peak = self.live
-
-    def hold(self, tensor: OnGpu) -> None:
-        """Count the memory of a tensor until the last one that shares it is gone."""
-        storage = tensor.held.untyped_storage()
-        piece, size = storage._cdata, storage.nbytes()
-        if not self._holders[piece]:
-            self.live += size
-            self.peak = max(self.peak, self.live)
-        self._holders[piece] += 1
-        weakref.finalize(tensor, self._let_go, piece, size).atexit = False
-
-    def _let_go(self, piece: int, size: int) -> None:
-        self._holders[piece] -= 1
-        if not self._holders[piece]:
-            self.live -= size
-
-    def launch(self, count: int = 1) -> None:
-        """Count kernels for the line that runs."""
-        if count:
-            self.launched[line_of_backend()] += count
-
-    def wait(self, why: str, count: int = 1) -> None:
-        """Count waits for the line that runs."""
-        self.waited[f"{line_of_backend()} {why}"] += count
-
-    def move(self, tensors: Any) -> None:
-        """Count the bytes of tensors, each once, for the line that runs."""
-        once = {id(one): one for one in map(_held, tree_leaves(tensors)) if isinstance(one, Tensor)}
-        self.moved[line_of_backend()] += sum(one.numel() * one.element_size() for one in once.values())
+class Gpu(Counts):
+    """The device: what it was asked to do, and how tensors come there."""
 
     def tensor(self, values: Tensor) -> Tensor:
         """A tensor on the device; nothing is counted."""
@@ -131,17 +70,6 @@ def _sent(network: nn.Module, *_: Any) -> nn.Module:
     state = {name: OnGpu(_held(value).detach().clone()) for name, value in network.state_dict().items()}
     network.requires_grad_(False).load_state_dict(state, assign=True)
     return network
-
-
-def line_of_backend() -> str:
-    """The innermost line of ``backend`` that is being run, as ``backend/sparse/tensor.py:120``."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        path = Path(frame.f_code.co_filename)
-        if path.is_relative_to(ROOT / "backend"):
-            return f"{path.relative_to(ROOT)}:{frame.f_lineno}"
-        frame = frame.f_back
-    return "outside the backend"
 
 
 _gpu = Gpu()  # the one that counts at the moment
@@ -319,6 +247,8 @@ def run(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if not (func.is_view or name in NO_LAUNCH):
         gathered = name in GATHERS and isinstance(out, Tensor)
         _gpu.move(([out, out, *tensors[1:]] if gathered else tensors, out))
+    if formula := flop_registry.get(func.overloadpacket):
+        _gpu.compute(formula(*args, **kwargs, out_val=out))
     written = {id(one.held): one for one in _written(func, args, kwargs)}
 
     def wrap(one: Any) -> Any:
@@ -400,6 +330,7 @@ def _attention(plain: Callable[..., Tensor]) -> Callable[..., Tensor]:
         *held, mask = _alike(map(_held, (q, k, v, attn_mask)))
         out = plain(*held, attn_mask=mask, **options)
         _gpu.move((given, out))
+        _gpu.compute(flop_registry[aten._scaled_dot_product_flash_attention](q, k, v))
         return OnGpu(out)
 
     return attention

@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from backend import protocol
 from backend.disk_errors import explain
-from backend.formats import LEVELS, TEXTURES, TILES, UDIM, Offer, files_of, of_tile, parts_of
+from backend.formats import FORMATS, LEVELS, METALNESS, TEXTURES, TILES, UDIM, Offer, files_of, of_tile, parts_of
 from backend.portrait_facts import PORTRAIT, SIZE
 from backend.threemf import write_3mf
 
@@ -306,6 +306,9 @@ class Fake:
         normal_map = str(out / "normal_map.png") if request.normal_map else ""
         occlusion = str(out / "occlusion.png") if has_orm else ""
         raw, files = "", write_formats(request, out)
+        if self.mode == "materials" and any(FORMATS[name].metalness for name in request.formats):
+            files["metallic"] = str(out / (request.name + METALNESS["metallic"]))
+            write_png(Path(files["metallic"]), 16, lambda u, v: (int(255 * u),) * 3)
         if request.keep_raw:
             raw, files = str(out / "preview.npz"), files | {"raw": str(out / "asset.raw.ply")}
             (out / "asset.raw.ply").write_text("ply\nformat ascii 1.0\nend_header\n")

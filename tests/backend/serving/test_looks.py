@@ -76,6 +76,25 @@ def test_an_obj_says_where_its_alpha_and_its_roughness_are(result: protocol.Resu
     assert "map_Pr -imfchan g ornament.occlusion.png" in words
 
 
+def test_an_obj_has_the_metalness_as_an_image_of_its_own_which_blender_reads(result: protocol.Result) -> None:
+    folder = Path(result.glb).parent
+    words = (folder / "ornament.mtl").read_text("utf-8").splitlines()
+    assert {"Pm 1", "map_Pm ornament.metallic.png"} <= set(words)
+    with Image.open(folder / "ornament.metallic.png") as alone, Image.open(result.occlusion) as packed:
+        np.testing.assert_array_equal(np.asarray(alone), np.asarray(packed)[..., 2])
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    bpy.ops.wm.obj_import(filepath=str(folder / "ornament.obj"))
+    (material,) = bpy.data.materials
+    shader = next(node for node in material.node_tree.nodes if node.type == "BSDF_PRINCIPLED")
+    (link,) = shader.inputs["Metallic"].links
+    assert link.from_node.image.filepath.endswith("ornament.metallic.png")
+
+
+def test_only_an_obj_gets_that_image(tmp_path: Path) -> None:
+    finished_ornament(ornament(), tmp_path, Settings(faces=1000, texture_size=64, formats=("stl",)))
+    assert not (tmp_path / "ornament.metallic.png").exists()
+
+
 def test_what_is_printed_is_opaque(tmp_path: Path) -> None:
     finished_ornament(ornament(), tmp_path, Settings(faces=1000, texture_size=64, formats=("3mf",)))
     with zipfile.ZipFile(tmp_path / "ornament.3mf") as archive:

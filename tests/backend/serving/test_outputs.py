@@ -21,6 +21,7 @@ from PIL import Image
 
 from backend import protocol
 from backend.asset_facts import ROUGHNESS
+from backend.formats import METALNESS
 from backend.generated import Generated
 from backend.mesh.extract.flexicubes import extract_mesh
 from backend.mesh.finish import finish
@@ -30,7 +31,8 @@ from backend.serving.outputs import ENDINGS, TILE_ENDINGS, Place, check_print, w
 from tests.backend.shells import chair, features_of
 
 #: The others are in test_besides.py and test_tiles.py.
-KINDS = tuple(kind for kind in ENDINGS if "_lod" not in kind and "_hulls" not in kind and kind not in TILE_ENDINGS)
+SELDOM = {*TILE_ENDINGS, *METALNESS}  # of settings and models that are not here
+KINDS = tuple(kind for kind in ENDINGS if "_lod" not in kind and "_hulls" not in kind and kind not in SELDOM)
 
 
 @pytest.fixture(scope="module")

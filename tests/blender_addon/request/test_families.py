@@ -134,6 +134,26 @@ def test_a_card_that_is_too_small_is_warned_of(
     assert warned == expected
 
 
+@pytest.mark.parametrize(
+    ("gib", "low_memory", "words"),
+    [
+        (8, False, None),
+        (4, False, "turn on Low Memory."),
+        (4, True, None),
+        (2, True, "choose another one."),
+    ],
+)
+def test_a_model_without_a_choice_is_warned_of_too(
+    monkeypatch: pytest.MonkeyPatch, gib: int, low_memory: bool, words: str | None
+) -> None:
+    on(monkeypatch, gib)
+    first = replace(model("first"), resolution=256, peaks=(Peak(256, 2_400_000_000, 5_500_000_000),))
+    warned = families.warning(first, None, low_memory)
+    assert words == (
+        warned and warned.words.removeprefix(f"This graphics card has {gib} GB, too little for this model: ")
+    )
+
+
 def test_nothing_is_warned_of_that_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
     assert families.warning(SECOND, 512, False) is None, "no device is known yet"
     on(monkeypatch, 1)
