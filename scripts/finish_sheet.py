@@ -9,6 +9,7 @@ renders come from Blender (pip's bpy), the rest is drawn with numpy.
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from PIL import Image, ImageDraw
 
 from backend.evaluation.viewing import Seen, look, look_up
 from backend.mesh.bake.tangents import tangent_space
-from backend.mesh.export import write_glb
+from backend.mesh.export import packed, write_glb
 from backend.mesh.finish import FinishedMesh, finish
 from backend.training.objects.families import FAMILIES
 from backend.training.objects.render import View
@@ -115,7 +116,24 @@ def uv_layout(mesh: FinishedMesh) -> Image.Image:
     return image
 
 
-def rendered(mesh: FinishedMesh) -> Image.Image:
+def write_asset(path: Path, mesh: FinishedMesh) -> None:
+    """Write a .glb with all the textures that the mesh has."""
+    rough = mesh.roughness is not None
+    open_everywhere = np.full(mesh.texture.shape[:2], 255, np.uint8)
+    images = mesh.color, mesh.normal_map, packed(open_everywhere, mesh.roughness, mesh.metallic) if rough else None
+    color, normal_map, materials = (None if image is None else png(image) for image in images)
+    assert color is not None
+    write_glb(path, mesh, color, normal_map, path.stem, materials, rough=rough)
+
+
+def png(image: np.ndarray) -> bytes:
+    """An image as a PNG file."""
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
+def rendered(mesh: FinishedMesh, size: int = TILE) -> Image.Image:
     """A Cycles render of the asset, imported from its .glb."""
     import bpy
 
@@ -126,14 +144,10 @@ def rendered(mesh: FinishedMesh) -> Image.Image:
 
     with tempfile.TemporaryDirectory() as folder:
         glb, png = Path(folder) / "asset.glb", Path(folder) / "asset.png"
-        pictures = [Path(folder) / name for name in ("texture.png", "normal.png")]
-        assert mesh.normal_map is not None
-        for path, image in zip(pictures, (mesh.texture, mesh.normal_map), strict=True):
-            Image.fromarray(image).save(path, compress_level=1)
-        write_glb(glb, mesh, pictures[0].read_bytes(), pictures[1].read_bytes(), "asset")
+        write_asset(glb, mesh)
         bpy.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
         bpy.ops.import_scene.gltf(filepath=str(glb))
-        render_preview(next(item for item in bpy.context.scene.objects if item.type == "MESH"), png, TILE)
+        render_preview(next(item for item in bpy.context.scene.objects if item.type == "MESH"), png, size)
         with Image.open(png) as picture:
             return picture.convert("RGB")
 

@@ -7,6 +7,8 @@ the bundled weights, not from scratch.
 ``endless`` is for a GPU: it trains the image encoder and the flows of ``--start`` further, for ``--seconds``, on
 objects that are drawn meanwhile. What is better on held-out objects goes to ``--out``, an overlay of that model. It
 cannot be resumed.
+
+``pair`` trains a small pair of decoders of TRELLIS.2's kind, with encoders, and writes it to ``--out``.
 """
 
 from __future__ import annotations
@@ -17,14 +19,16 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import torch
 
 from backend.errors import BackendError
 from backend.training.endless.run import EndlessRun
-from backend.training.export import begin_with, export
+from backend.training.export import begin_with, export, export_pair
 from backend.training.loop import Stage, Trainer
 from backend.training.objects.data import make_data
+from backend.training.scratch.decoder_pair import PAIRS, DecoderPair, DecoderPairStage
 from backend.training.scratch.flows import LatentFlowStage, StructureFlowStage
 from backend.training.scratch.presets import PRESETS
 from backend.training.scratch.stages import ImageEncoderStage, LatentVAEStage, Run, StructureVAEStage
@@ -100,12 +104,22 @@ def run_endless(run: Run, arguments: argparse.Namespace) -> int:
     return 0 if training.run() else 2
 
 
+def run_pair(arguments: argparse.Namespace) -> None:
+    """Train a pair of decoders, from where it stopped, and write it. Raises BackendError if another process does."""
+    torch.manual_seed(0)  # the initial weights
+    stage = DecoderPairStage(PAIRS[arguments.preset], torch.device(arguments.device))
+    trainer = Trainer(stage, arguments.folder / stage.name, stage.device, arguments.precision == "bf16")
+    trainer.run(say)
+    export_pair(cast(DecoderPair, trainer.averaged()), stage.preset, arguments.out)
+    say(f"pair  {arguments.out}")
+
+
 def parse() -> argparse.Namespace:
     """The command line, with default folders filled in from the preset."""
     parser = argparse.ArgumentParser(
         prog="python -m scripts.train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("stage", choices=("all", *STAGES, "endless"))
+    parser.add_argument("stage", choices=("all", *STAGES, "endless", "pair"))
     parser.add_argument("--preset", choices=tuple(PRESETS), default="mini")
     parser.add_argument("--folder", type=Path, help="data and checkpoints (default: ~/.cache/espalier/train/PRESET)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -118,7 +132,9 @@ def parse() -> argparse.Namespace:
         "--precision", choices=("fp32", "bf16"), default="fp32", help="of products (use bf16 only where it is faster)"
     )
     parser.add_argument("--threads", type=int, help="CPU threads (default: one per core)")
-    parser.add_argument("--out", type=Path, help="model folder for export (default: FOLDER/model)")
+    parser.add_argument(
+        "--out", type=Path, help="folder of what is written (default: FOLDER/model; for a pair FOLDER/pair)"
+    )
     endless = parser.add_argument_group("endless")
     endless.add_argument("--seconds", type=float, default=300.0, help="how long to train in all (default: %(default)s)")
     endless.add_argument("--objects", type=int, help="how many objects to draw (default: the preset's)")
@@ -128,7 +144,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--latent-guidance", type=float, default=0.0, help="the same for the latents")
     arguments = parser.parse_args()
     arguments.folder = arguments.folder or Path.home() / ".cache" / "espalier" / "train" / arguments.preset
-    arguments.out = arguments.out or arguments.folder / "model"
+    arguments.out = arguments.out or arguments.folder / ("pair" if arguments.stage == "pair" else "model")
+    if arguments.stage == "pair" and arguments.start:
+        parser.error("a pair starts from scratch: leave out --start")
     return arguments
 
 
@@ -141,6 +159,9 @@ def main() -> int:
     try:
         if arguments.stage == "endless":
             return run_endless(run, arguments)
+        if arguments.stage == "pair":
+            run_pair(arguments)
+            return 0
         for name in STAGES if arguments.stage == "all" else (arguments.stage,):
             run_stage(name, run, arguments)
     except (FileNotFoundError, BackendError) as error:

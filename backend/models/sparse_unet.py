@@ -203,10 +203,18 @@ class SparseUnetDecoder(SparseUnet):
             h, mask = self._refined(h, level, None if masks is None else masks[index])
             h = level[-1](h, h.voxels.kept_children(mask))
             used.append(mask)
-        for block in _lists(self.blocks)[-1]:
-            h = block(h)
-        feats = h.feats.to(z.dtype)
-        return Decoded(h.replace(self.output_layer(F.layer_norm(feats, feats.shape[-1:]))), tuple(used))
+        return Decoded(self._finished(h, z.dtype), tuple(used))
+
+    def guided(self, z: SparseTensor, masks: Sequence[Tensor]) -> tuple[SparseTensor, list[Tensor]]:
+        """For training: features as ``forward`` makes them with these ``masks``, and what the network predicts instead
+        of each: the logits [N, 8] of its rows."""
+        h, logits = self._begun(z), []
+        for (*blocks, split), mask in zip(_lists(self.blocks[:-1]), masks, strict=True):
+            for block in blocks:
+                h = block(h)
+            logits.append(cast(ChannelToSpaceBlock, split).subdivision(h))
+            h = split(h, h.voxels.kept_children(mask))
+        return self._finished(h, z.dtype), logits
 
     def finest(self, z: SparseTensor) -> VoxelSet:
         """The voxels that ``forward`` has features on, without the last convolutions."""
@@ -225,6 +233,12 @@ class SparseUnetDecoder(SparseUnet):
 
     def _begun(self, z: SparseTensor) -> SparseTensor:
         return z.replace(self.from_latent(z.feats).to(self.dtype))
+
+    def _finished(self, h: SparseTensor, dtype: torch.dtype) -> SparseTensor:
+        for block in _lists(self.blocks)[-1]:
+            h = block(h)
+        feats = h.feats.to(dtype)
+        return h.replace(self.output_layer(F.layer_norm(feats, feats.shape[-1:])))
 
     def _refined(
         self, h: SparseTensor, level: list[nn.Module], mask: Tensor | None = None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+import torch
 from torch import Tensor
 
 from .tensor import Kept, SparseTensor, VoxelSet
@@ -47,3 +50,25 @@ def space_to_channels(x: SparseTensor) -> SparseTensor:
 def channels_to_space(feats: Tensor, kept: Kept) -> Tensor:
     """Split the channels of voxels [N, 8 C] among those of their children that are kept, as above: [M, C]."""
     return feats.reshape(8 * len(feats), -1).index_select(0, kept.places)
+
+
+class Splits(NamedTuple):
+    """How cells have to be split, level by level, to get certain voxels."""
+
+    masks: tuple[Tensor, ...]  # bool [N, 8] for each level, the coarsest first, as for ``VoxelSet.kept_children``
+    rows: Tensor  # [M] int64: which of the voxels comes in each row then
+
+
+def splits(voxels: VoxelSet, levels: int) -> Splits:
+    """How to get M voxels from the cells of a grid ``2^levels`` times as coarse, sorted by (batch, x, y, z)."""
+    grids = [voxels]
+    for _ in range(levels):
+        grids.append(grids[-1].coarse(2).voxels)
+    masks, rows = [], torch.arange(len(grids[-1]), device=voxels.device)
+    for cells, finer in zip(grids[:0:-1], grids[-2::-1], strict=True):
+        child = rows.new_full((8 * len(cells),), -1)
+        child[finer.places_in_cells] = torch.arange(len(finer), device=voxels.device)
+        children = child.view(-1, 8)[rows]
+        masks.append(children >= 0)
+        rows = children[masks[-1]]
+    return Splits(tuple(masks), rows)

@@ -27,7 +27,7 @@ from ..models.dual_grid_vae import DualGridDecoder, DualGridEncoder
 from ..models.image_encoder import ImageEncoder, RotaryImageEncoder
 from ..models.latent_flow import LatentFlow
 from ..models.latent_vae import LatentEncoder, LatentGaussianDecoder, LatentMeshDecoder, LatentRadianceFieldDecoder
-from ..models.sparse_unet import SparseUnetDecoder
+from ..models.sparse_unet import SparseUnetDecoder, SparseUnetEncoder
 from ..models.structure_flow import StructureFlow
 from ..models.structure_vae import StructureDecoder, StructureEncoder, VolumeNetwork
 from . import dinov2_layout, dinov3_layout
@@ -41,6 +41,7 @@ NETWORKS: dict[str, type[nn.Module]] = {
     "FlexiDualGridVaeDecoder": DualGridDecoder,
     "FlexiDualGridVaeEncoder": DualGridEncoder,
     "SparseUnetVaeDecoder": SparseUnetDecoder,
+    "SparseUnetVaeEncoder": SparseUnetEncoder,
     "SparseStructureEncoder": StructureEncoder,
     "SparseStructureDecoder": StructureDecoder,
     "SparseStructureFlowModel": StructureFlow,

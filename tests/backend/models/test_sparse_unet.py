@@ -51,6 +51,17 @@ def test_another_decoder_splits_as_the_masks_say(z: SparseTensor) -> None:
         told(z, shape.masks[::-1])
 
 
+def test_a_guided_decoder_says_what_it_would_have_kept(z: SparseTensor) -> None:
+    decoder = random(DualGridDecoder(24, **SIZES)).requires_grad_(False)
+    alone = decoder(z)
+    features, logits = decoder.guided(z, alone.masks)
+    assert torch.equal(features.feats, alone.features.feats)
+    assert [torch.equal(one > 0, mask) for one, mask in zip(logits, alone.masks, strict=True)] == [True, True]
+    whole = decoder.guided(z, [torch.ones(30, 8, dtype=torch.bool), torch.ones(240, 8, dtype=torch.bool)])
+    assert len(whole[0].feats) == 64 * 30
+    assert torch.equal(whole[1][0], logits[0])
+
+
 def test_an_mlp_in_slabs_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     x = random_tensor((60, 40), 8)
     block = random(SparseConvNeXtBlock(8)).requires_grad_(False)

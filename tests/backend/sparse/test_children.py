@@ -9,7 +9,7 @@ from torch import Tensor
 from backend.sparse import convolution, tensor
 from backend.sparse.convolution import SubmanifoldConv3d, conv_to_children, submanifold_conv
 from backend.sparse.neighbours import LARGEST_GRID
-from backend.sparse.resample import channels_to_space, space_to_channels
+from backend.sparse.resample import channels_to_space, space_to_channels, splits
 from backend.sparse.tensor import SparseTensor, VoxelSet
 from tests.backend.golden import assert_close
 from tests.backend.sparse.test_sparse import random_tensor
@@ -141,3 +141,17 @@ def test_channels_of_children_and_back(x: SparseTensor) -> None:
     back = channels_to_space(joined.feats, kept)
     found = {tuple(voxel): row.tolist() for voxel, row in zip(kept.voxels.coords.tolist(), back, strict=True)}
     assert found == {tuple(voxel): row.tolist() for voxel, row in zip(x.coords.tolist(), x.feats, strict=True)}
+
+
+@pytest.mark.parametrize("levels", [1, 3])
+def test_splitting_cells_as_their_voxels_ask_gives_these_voxels(levels: int) -> None:
+    voxels = random_tensor((60, 40), 8).voxels
+    masks, rows = splits(voxels, levels)
+    made = voxels
+    for _ in range(levels):
+        made = made.coarse(2).voxels
+    for mask in masks:
+        made = made.kept_children(mask).voxels
+    assert torch.equal(made.coords, voxels.coords[rows])
+    assert sorted(rows.tolist()) == list(range(len(voxels)))
+    assert all(mask.any(1).all() for mask in masks)  # no cell without a voxel
