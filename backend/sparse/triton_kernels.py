@@ -30,7 +30,7 @@ from .tensor import VoxelSet
 #: Bytes of shared memory that a program may have, by compute capability.
 SHARED_MEMORY = {(8, 0): 163 << 10, (8, 7): 163 << 10, (9, 0): 227 << 10, (10, 0): 227 << 10, (10, 3): 227 << 10}
 LEAST_SHARED_MEMORY = 99 << 10  # all others
-TILE = 1 << 14  # elements that a program of the group norm holds in registers
+TILE = 1 << 13  # elements that a program of the group norm holds in registers
 if "TRITON_CACHE_DIR" not in os.environ and os.access(sys.prefix, os.W_OK):
     os.environ["TRITON_CACHE_DIR"] = str(Path(sys.prefix) / "compiled" / "triton")
 
