@@ -118,12 +118,12 @@ def uv_layout(mesh: FinishedMesh) -> Image.Image:
 
 def write_asset(path: Path, mesh: FinishedMesh) -> None:
     """Write a .glb with all the textures that the mesh has."""
-    rough = mesh.roughness is not None
-    open_everywhere = np.full(mesh.texture.shape[:2], 255, np.uint8)
-    images = mesh.color, mesh.normal_map, packed(open_everywhere, mesh.roughness, mesh.metallic) if rough else None
-    color, normal_map, materials = (None if image is None else png(image) for image in images)
-    assert color is not None
-    write_glb(path, mesh, color, normal_map, path.stem, materials, rough=rough)
+    normal_map = None if mesh.normal_map is None else png(mesh.normal_map)
+    rough, materials = mesh.roughness is not None, None
+    if rough:
+        open_everywhere = np.full(mesh.texture.shape[:2], 255, np.uint8)
+        materials = png(packed(open_everywhere, mesh.roughness, mesh.metallic))
+    write_glb(path, mesh, png(mesh.color), normal_map, path.stem, materials, rough=rough)
 
 
 def png(image: np.ndarray) -> bytes:
@@ -143,12 +143,12 @@ def rendered(mesh: FinishedMesh, size: int = TILE) -> Image.Image:
     from espalier.blender_addon.scene.render_preview import render_preview
 
     with tempfile.TemporaryDirectory() as folder:
-        glb, png = Path(folder) / "asset.glb", Path(folder) / "asset.png"
+        glb, render = Path(folder) / "asset.glb", Path(folder) / "asset.png"
         write_asset(glb, mesh)
         bpy.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
         bpy.ops.import_scene.gltf(filepath=str(glb))
-        render_preview(next(item for item in bpy.context.scene.objects if item.type == "MESH"), png, size)
-        with Image.open(png) as picture:
+        render_preview(next(item for item in bpy.context.scene.objects if item.type == "MESH"), render, size)
+        with Image.open(render) as picture:
             return picture.convert("RGB")
 
 

@@ -1,6 +1,6 @@
 """Objects with materials, as they are and as a pair of decoders makes them of their latents, on one picture.
 
-    python -m scripts.pair_sheet [--pair FOLDER] [--out docs/pair.jpg]
+    python -m scripts.pair_sheet --pair FOLDER [--out docs/pair.jpg]
 
 The objects are procedural and were never trained on. Beside each render (Blender's, by pip's bpy): the textures of the
 second, its base colours, and its roughness in green and metalness in blue.
@@ -42,10 +42,11 @@ def main() -> int:
     )
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "pair.jpg", metavar="FILE")
     options = parser.parse_args()
-    pair, resolution = DecoderPair.load(options.pair), PAIRS["mini"].resolution
+    pair, preset = DecoderPair.load(options.pair), PAIRS["mini"]
+    resolution = preset.resolution
     rows = []
     for family, number in OBJECTS:
-        batch = batch_of([voxel_object(family, HELD_OUT + number, resolution)], 2, torch.device("cpu"))
+        batch = batch_of([voxel_object(family, HELD_OUT + number, resolution)], preset.levels, torch.device("cpu"))
         true, made = (finished(mesh) for mesh in (as_it_is(batch, resolution), decoded(pair, batch, resolution)))
         write_asset(options.out.with_name(f"{family}.glb"), made)
         rows.append((f"{family}: {'watertight' if made.certificate.watertight else 'open'}", list(tiles(true, made))))

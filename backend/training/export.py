@@ -18,7 +18,7 @@ from ..modes import COARSE
 from ..weights.checkpoints import load_network
 from ..weights.folders import ModelFolder
 from .flow_path import SIGMA_MIN
-from .scratch.decoder_pair import DecoderPair, PairPreset
+from .scratch.decoder_pair import KINDS, DecoderPair, PairPreset
 from .scratch.flows import LatentFlowStage, Latents, Standardized, StructureFlowStage
 from .scratch.pretext import ImagePretext
 from .scratch.stages import ImageEncoderStage, LatentVAE, LatentVAEStage, Run, StructureVAE, StructureVAEStage
@@ -32,14 +32,6 @@ FILES: dict[str, tuple[str, str]] = {
     "latent_encoder": ("SLatEncoder", "slat_enc_swin8"),
     "latent_decoder_mesh": ("SLatMeshDecoder", "slat_dec_mesh_swin8"),
     "latent_flow": ("SLatFlowModel", "slat_flow_img_dit"),
-}
-
-#: The same of the networks of a pair, whose files have our names.
-PAIR = {
-    "shape_encoder": "FlexiDualGridVaeEncoder",
-    "shape_decoder": "FlexiDualGridVaeDecoder",
-    "texture_encoder": "SparseUnetVaeEncoder",
-    "texture_decoder": "SparseUnetVaeDecoder",
 }
 
 
@@ -129,7 +121,7 @@ def export_pair(pair: DecoderPair, preset: PairPreset, folder: Path) -> None:
     """Write the networks of a pair, each with its description, into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     for key, args in preset.networks.items():
-        _write_json(folder / f"{key}.json", {"name": PAIR[key], "args": args})
+        _write_json(folder / f"{key}.json", {"name": KINDS[key], "args": args})
         _save_half(pair.get_submodule(key), folder / f"{key}.safetensors")
 
 

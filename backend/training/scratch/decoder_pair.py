@@ -21,18 +21,18 @@ from ...models.dual_grid_vae import DualGrid, DualGridDecoder, DualGridEncoder, 
 from ...models.sparse_unet import SparseUnetDecoder, SparseUnetEncoder
 from ...sparse.resample import Splits, splits
 from ...sparse.tensor import SparseTensor, VoxelSet
-from ...weights.checkpoints import load_network
+from ...weights.checkpoints import NETWORKS, load_network
 from ..loop import Metrics, Schedule
 from ..objects.dual_grid import Distance, VoxelObject, distance_of, voxel_object
 from ..objects.families import FAMILIES
 from ..objects.shapes import HELD_OUT, draw_values
 
-#: What each network is.
-KINDS: dict[str, type[Any]] = {
-    "shape_encoder": DualGridEncoder,
-    "shape_decoder": DualGridDecoder,
-    "texture_encoder": SparseUnetEncoder,
-    "texture_decoder": SparseUnetDecoder,
+#: What each network is, by its published name.
+KINDS = {
+    "shape_encoder": "FlexiDualGridVaeEncoder",
+    "shape_decoder": "FlexiDualGridVaeDecoder",
+    "texture_encoder": "SparseUnetVaeEncoder",
+    "texture_decoder": "SparseUnetVaeDecoder",
 }
 
 #: Base colour, metallic, roughness and alpha.
@@ -48,6 +48,11 @@ class PairPreset:
     model_channels: tuple[int, ...]
     num_blocks: tuple[int, ...]
     schedule: Schedule
+
+    @property
+    def levels(self) -> int:
+        """How often a latent's cell is split."""
+        return len(self.model_channels) - 1
 
     @property
     def networks(self) -> dict[str, dict[str, Any]]:
@@ -121,12 +126,12 @@ class DecoderPair(nn.Module):
     @classmethod
     def untrained(cls, preset: PairPreset) -> DecoderPair:
         """A pair with initial weights."""
-        return cls(**{name: KINDS[name](**args) for name, args in preset.networks.items()})
+        return cls(**{name: _kind(name)(**args) for name, args in preset.networks.items()})
 
     @classmethod
     def load(cls, folder: Path) -> DecoderPair:
         """The pair that ``export.export_pair`` has written into a folder. Raises CheckpointError."""
-        return cls(**{name: load_network(folder / name, kind, torch.device("cpu")) for name, kind in KINDS.items()})
+        return cls(**{name: load_network(folder / name, _kind(name), torch.device("cpu")) for name in KINDS})
 
     def encode(self, batch: Batch) -> tuple[Gaussians, Gaussians]:
         """The latents of the objects' shapes and of their materials, on the same cells."""
@@ -142,6 +147,10 @@ class DecoderPair(nn.Module):
         decoded = self.shape_decoder(shape)
         painted = decode_materials(self.texture_decoder, texture, decoded.masks)
         return material_mesh(self.shape_decoder, decoded.features, painted, resolution)
+
+
+def _kind(name: str) -> type[Any]:
+    return NETWORKS[KINDS[name]]
 
 
 class Likeness(NamedTuple):
@@ -221,7 +230,7 @@ class DecoderPairStage:
     def objects(self, numbers: Sequence[tuple[str, int]]) -> Batch:
         """The objects with these families and numbers."""
         made = [voxel_object(family, number, self.preset.resolution) for family, number in numbers]
-        return batch_of(made, len(self.preset.model_channels) - 1, self.device)
+        return batch_of(made, self.preset.levels, self.device)
 
     def loss(self, model: nn.Module, generator: torch.Generator, progress: float) -> tuple[Tensor, Metrics]:
         """The errors of children, vertices, flags, splits and materials, and the latents' rate, see ``loop.Stage``."""

@@ -15,6 +15,7 @@ from backend.training.objects.materials import draw_materials
 from backend.training.objects.shapes import HELD_OUT, draw_values
 
 SIDE = 32
+TURN, _ = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(1)))
 
 
 def ball(points: Tensor) -> Tensor:
@@ -22,8 +23,7 @@ def ball(points: Tensor) -> Tensor:
 
 
 def turned_box(points: Tensor) -> Tensor:
-    turn, _ = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(1)))
-    beyond = (points @ turn).abs() - torch.tensor([0.3, 0.2, 0.25])
+    beyond = (points @ TURN).abs() - torch.tensor([0.3, 0.2, 0.25])
     return beyond.clamp(min=0).norm(dim=1) + beyond.amax(1).clamp(max=0)
 
 
@@ -67,8 +67,7 @@ def test_a_turned_box_keeps_its_edges_and_corners() -> None:
     assert off(turned_box, vertices, faces).mean() < 0.005
     blunt = extracted(coords, grid._replace(vertices=torch.full_like(grid.vertices, 0.5)))
     assert off(turned_box, *blunt).mean() > 0.1
-    turn, _ = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(1)))
-    corners = torch.cartesian_prod(*torch.tensor([[-0.3, 0.3], [-0.2, 0.2], [-0.25, 0.25]])) @ turn.T
+    corners = torch.cartesian_prod(*torch.tensor([[-0.3, 0.3], [-0.2, 0.2], [-0.25, 0.25]])) @ TURN.T
     assert torch.cdist(corners, vertices).amin(1).max() * SIDE < 0.35
 
 
