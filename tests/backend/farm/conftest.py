@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +10,15 @@ from pathlib import Path
 import pytest
 
 from tests.backend.farm.farms import EXAMPLES, Farm, Nodes, environment
+
+TOKEN = secrets.token_hex(32)
+
+
+@pytest.fixture
+def ray_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What Ray in this process needs. It keeps the first token that it reads, so all tests have the same."""
+    for name, value in environment(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=TOKEN).items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture
@@ -41,9 +51,7 @@ def farm() -> Iterator[Callable[..., Farm]]:
 
 
 @pytest.fixture
-def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], Nodes]]:
-    for name, value in environment().items():
-        monkeypatch.setenv(name, value)
+def nodes(ray_here: None) -> Iterator[Callable[[int], Nodes]]:
     made: list[Nodes] = []
 
     def make(count: int) -> Nodes:

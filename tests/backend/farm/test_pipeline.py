@@ -18,7 +18,7 @@ from backend.farm.cluster import Size, connected
 from backend.farm.pipeline import Plan, attempts, lines
 from backend.farm.rows import Row
 from backend.farm.stages import DEATHS, Attempts, Work
-from tests.backend.farm.farms import OBJECT_STORE, environment, needs_ray
+from tests.backend.farm.farms import OBJECT_STORE, needs_ray
 from tests.backend.farm.stand_ins import FAULTY, POISON, Deadly, QuickFinish, QuickRead
 
 pytestmark = needs_ray
@@ -26,9 +26,7 @@ ROWS = 40
 
 
 @pytest.fixture
-def size(monkeypatch: pytest.MonkeyPatch) -> Iterator[Size]:
-    for name, value in environment().items():
-        monkeypatch.setenv(name, value)
+def size(ray_here: None) -> Iterator[Size]:
     with connected(None, cpus=2, store_bytes=OBJECT_STORE) as found:
         yield found
 
