@@ -67,8 +67,8 @@ def as_it_is(batch: Batch, resolution: int) -> MaterialMesh:
 @torch.no_grad()
 def decoded(pair: DecoderPair, batch: Batch, resolution: int) -> MaterialMesh:
     """The surface that the decoders make of the object's latents."""
-    shape, texture = pair.encode(batch)
-    return pair.decode(shape.mean, texture.mean, resolution)
+    shape, texture = (part.encode(batch).mean for part in pair)
+    return pair.decode(shape, texture, resolution)
 
 
 def finished(mesh: MaterialMesh) -> FinishedMesh:

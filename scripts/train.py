@@ -8,7 +8,8 @@ the bundled weights, not from scratch.
 objects that are drawn meanwhile. What is better on held-out objects goes to ``--out``, an overlay of that model. It
 cannot be resumed.
 
-``pair`` trains a small pair of decoders of TRELLIS.2's kind, with encoders, and writes it to ``--out``.
+``pair`` trains a small pair of decoders of TRELLIS.2's kind, with encoders, and writes it to ``--out``. Two processes
+with a ``--part`` each can do so at once.
 """
 
 from __future__ import annotations
@@ -25,10 +26,11 @@ import torch
 
 from backend.errors import BackendError
 from backend.training.endless.run import EndlessRun
-from backend.training.export import begin_with, export, export_pair
+from backend.training.export import begin_with, export, export_autoencoder
 from backend.training.loop import Stage, Trainer
 from backend.training.objects.data import make_data
-from backend.training.scratch.decoder_pair import PAIRS, DecoderPair, DecoderPairStage
+from backend.training.scratch.decoder_pair import PAIRS, Autoencoder
+from backend.training.scratch.decoder_pair_stages import STAGES as PAIR_STAGES
 from backend.training.scratch.flows import LatentFlowStage, StructureFlowStage
 from backend.training.scratch.presets import PRESETS
 from backend.training.scratch.stages import ImageEncoderStage, LatentVAEStage, Run, StructureVAEStage
@@ -106,11 +108,13 @@ def run_endless(run: Run, arguments: argparse.Namespace) -> int:
 
 def run_pair(arguments: argparse.Namespace) -> None:
     """Train a pair of decoders, from where it stopped, and write it. Raises BackendError if another process does."""
-    torch.manual_seed(0)  # the initial weights
-    stage = DecoderPairStage(PAIRS[arguments.preset], torch.device(arguments.device))
-    trainer = Trainer(stage, arguments.folder / stage.name, stage.device, arguments.precision == "bf16")
-    trainer.run(say)
-    export_pair(cast(DecoderPair, trainer.averaged()), stage.preset, arguments.out)
+    preset = PAIRS[arguments.preset]
+    for part in [arguments.part] if arguments.part else PAIR_STAGES:
+        torch.manual_seed(0)  # the initial weights
+        stage = PAIR_STAGES[part](preset, torch.device(arguments.device))
+        trainer = Trainer(stage, arguments.folder / stage.name, stage.device, arguments.precision == "bf16")
+        trainer.run(say)
+        export_autoencoder(cast(Autoencoder, trainer.averaged()), preset, arguments.out)
     say(f"pair  {arguments.out}")
 
 
@@ -135,6 +139,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--out", type=Path, help="folder of what is written (default: FOLDER/model; for a pair FOLDER/pair)"
     )
+    parser.add_argument("--part", choices=tuple(PAIR_STAGES), help="of a pair train only this, beside the other")
     endless = parser.add_argument_group("endless")
     endless.add_argument("--seconds", type=float, default=300.0, help="how long to train in all (default: %(default)s)")
     endless.add_argument("--objects", type=int, help="how many objects to draw (default: the preset's)")

@@ -18,7 +18,7 @@ from ..modes import COARSE
 from ..weights.checkpoints import load_network
 from ..weights.folders import ModelFolder
 from .flow_path import SIGMA_MIN
-from .scratch.decoder_pair import KINDS, DecoderPair, PairPreset
+from .scratch.decoder_pair import KINDS, Autoencoder, PairPreset
 from .scratch.flows import LatentFlowStage, Latents, Standardized, StructureFlowStage
 from .scratch.pretext import ImagePretext
 from .scratch.stages import ImageEncoderStage, LatentVAE, LatentVAEStage, Run, StructureVAE, StructureVAEStage
@@ -117,12 +117,12 @@ def export(run: Run, folder: Path, structure_guidance: float, latent_guidance: f
     _write_json(folder / "pipeline.json", {"name": "TrellisImageTo3DPipeline", "args": args})
 
 
-def export_pair(pair: DecoderPair, preset: PairPreset, folder: Path) -> None:
-    """Write the networks of a pair, each with its description, into a folder."""
+def export_autoencoder(part: Autoencoder, preset: PairPreset, folder: Path) -> None:
+    """Write the networks of one part of a pair, each with its description, into the pair's folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    for key, args in preset.networks.items():
-        _write_json(folder / f"{key}.json", {"name": KINDS[key], "args": args})
-        _save_half(pair.get_submodule(key), folder / f"{key}.safetensors")
+    for key, network in zip(part.names(), (part.encoder, part.decoder), strict=True):
+        _write_json(folder / f"{key}.json", {"name": KINDS[key], "args": preset.networks[key]})
+        _save_half(network, folder / f"{key}.safetensors")
 
 
 def export_overlay(networks: Mapping[str, nn.Module], base: ModelFolder, folder: Path) -> None:

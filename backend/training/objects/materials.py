@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from .families import FAMILIES
 
@@ -17,6 +19,18 @@ def draw_materials(family: str, number: int) -> np.ndarray:
     """
     rng = np.random.default_rng([list(FAMILIES).index(family), number, 5])
     return np.array([_material(rng) for _ in range(5)], np.float32)
+
+
+def in_patches(points: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Base colour, metallic, roughness and alpha [M, 6] of ``points`` [M, 3] in 0..1: ``count`` patches, each of one
+    material, around drawn middles.
+
+    An object of its own has five materials, so that few of them teach little. These are as many as one likes.
+    """
+    middles, drawn, made = (torch.rand(count, width, generator=generator) for width in (3, 6, 1))
+    drawn[:, 3:4] = (made < _METAL).float()
+    drawn[:, 5:6] = torch.where(made > 1 - 2 * _CLEAR, 0.2 + 0.4 * drawn[:, 5:6], 1.0)
+    return drawn[torch.cdist(points, middles).argmin(1)]
 
 
 def _material(rng: np.random.Generator) -> tuple[float, float, float]:

@@ -1,31 +1,36 @@
-"""A small pair of decoders of TRELLIS.2's kind, of shapes and of materials, trained on procedural objects.
+"""A small pair of decoders of TRELLIS.2's kind, of shapes and of materials, and the encoders that they learn with.
 
-Each has an encoder of its own, which the latents come from. The objects are drawn as they are needed, among millions:
-none is stored.
+Their latents come from the encoders. The objects are procedural: see ``decoder_pair_stages`` for how they are trained.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...material_stages import DualSurface, decode_materials, material_mesh, surfaces
+from ...material_stages import decode_materials, material_mesh
 from ...mesh import MaterialMesh
-from ...models.dual_grid_vae import DualGrid, DualGridDecoder, DualGridEncoder, encoder_input
-from ...models.sparse_unet import SparseUnetDecoder, SparseUnetEncoder
+from ...models.dual_grid_vae import DualGrid, DualGridDecoder, encoder_input
+from ...models.sparse_unet import (
+    ChannelToSpaceBlock,
+    SpaceToChannelBlock,
+    SparseConvNeXtBlock,
+    SparseUnetDecoder,
+    SparseUnetEncoder,
+)
+from ...sparse.convolution import SubmanifoldConv3d
 from ...sparse.resample import Splits, splits
 from ...sparse.tensor import SparseTensor, VoxelSet
 from ...weights.checkpoints import NETWORKS, load_network
-from ..loop import Metrics, Schedule
-from ..objects.dual_grid import Distance, VoxelObject, distance_of, voxel_object
-from ..objects.families import FAMILIES
-from ..objects.shapes import HELD_OUT, draw_values
+from ..loop import Schedule
+from ..objects.dual_grid import VoxelObject
 
 #: What each network is, by its published name.
 KINDS = {
@@ -38,40 +43,70 @@ KINDS = {
 #: Base colour, metallic, roughness and alpha.
 _MATERIAL_CHANNELS = 6
 
+#: The logarithm of the latents' variance at the start. With noise as large as the latents nothing comes through.
+_LOGVAR = -4.0
+
+#: How large the neighbours' part of a convolution is at the start, beside what an initial weight usually is.
+_NEIGHBOURS = 0.1
+
+
+class Widths(NamedTuple):
+    """The channels and the number of ConvNeXt blocks of each level, in the order in which a network passes them."""
+
+    channels: tuple[int, ...]
+    blocks: tuple[int, ...]
+
 
 @dataclass(frozen=True)
 class PairPreset:
-    """Everything that defines a pair. Sizes are those of the decoders, the coarsest level first."""
+    """Everything that defines a pair."""
 
     resolution: int  # of the objects' grid
     latent_channels: int
-    model_channels: tuple[int, ...]
-    num_blocks: tuple[int, ...]
-    schedule: Schedule
+    encoder: Widths
+    decoder: Widths
+    shape: Schedule
+    texture: Schedule
 
     @property
     def levels(self) -> int:
         """How often a latent's cell is split."""
-        return len(self.model_channels) - 1
+        return len(self.decoder.channels) - 1
 
     @property
     def networks(self) -> dict[str, dict[str, Any]]:
         """The constructor arguments of the four networks, for the JSON files."""
-        down = {"model_channels": list(self.model_channels[::-1]), "num_blocks": list(self.num_blocks[::-1])}
-        up = {"model_channels": list(self.model_channels), "num_blocks": list(self.num_blocks)}
-        latent = {"latent_channels": self.latent_channels}
+        down, up = (
+            {"model_channels": list(w.channels), "num_blocks": list(w.blocks), "latent_channels": self.latent_channels}
+            for w in (self.encoder, self.decoder)
+        )
         return {
-            "shape_encoder": down | latent,
-            "shape_decoder": up | latent | {"resolution": self.resolution},
-            "texture_encoder": down | latent | {"in_channels": _MATERIAL_CHANNELS},
-            "texture_decoder": up | latent | {"out_channels": _MATERIAL_CHANNELS, "pred_subdiv": False},
+            "shape_encoder": down,
+            "shape_decoder": up | {"resolution": self.resolution},
+            "texture_encoder": down | {"in_channels": _MATERIAL_CHANNELS},
+            "texture_decoder": up | {"out_channels": _MATERIAL_CHANNELS, "pred_subdiv": False},
         }
 
 
 PAIRS: dict[str, PairPreset] = {
-    # Latents on a grid of 16^3, as fine as the structures of the bundled model; objects on one of 64^3.
-    "mini": PairPreset(64, 16, (32, 32, 16), (2, 2, 0), Schedule(steps=2600, batch=2, rate=1e-3, warmup=50, ema=0.995)),
-    "smoke": PairPreset(16, 4, (16, 8, 8), (1, 1, 0), Schedule(steps=2, batch=2, rate=1e-4, warmup=1)),
+    # Latents on a grid of 16^3, as fine as the structures of the bundled model; objects on one of 64^3. An encoder's
+    # convolutions leave an eighth of the channels for each voxel: 64, so that six channels fit through.
+    "mini": PairPreset(
+        resolution=64,
+        latent_channels=16,
+        encoder=Widths((16, 64, 64), (0, 1, 1)),
+        decoder=Widths((64, 32, 32), (1, 1, 1)),
+        shape=Schedule(steps=2600, batch=2, rate=3e-3, warmup=50, ema=0.995, matrix_rate=0.02),
+        texture=Schedule(steps=2600, batch=2, rate=3e-3, warmup=50, ema=0.995, matrix_rate=0.02),
+    ),
+    "smoke": PairPreset(
+        resolution=16,
+        latent_channels=4,
+        encoder=Widths((8, 16, 16), (0, 1, 1)),
+        decoder=Widths((16, 8, 8), (1, 1, 0)),
+        shape=Schedule(steps=2, batch=2, rate=1e-4, warmup=1),
+        texture=Schedule(steps=2, batch=2, rate=1e-4, warmup=1),
+    ),
 }
 
 
@@ -109,165 +144,117 @@ class Gaussians(NamedTuple):
         return 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
 
 
-class DecoderPair(nn.Module):
-    """Both decoders with their encoders."""
+class Autoencoder(nn.Module):
+    """One part of a pair: an encoder and its decoder."""
 
-    def __init__(
-        self,
-        shape_encoder: DualGridEncoder,
-        shape_decoder: DualGridDecoder,
-        texture_encoder: SparseUnetEncoder,
-        texture_decoder: SparseUnetDecoder,
-    ) -> None:
+    part: ClassVar[str]
+
+    def __init__(self, encoder: SparseUnetEncoder, decoder: SparseUnetDecoder) -> None:
         super().__init__()
-        self.shape_encoder, self.shape_decoder = shape_encoder, shape_decoder
-        self.texture_encoder, self.texture_decoder = texture_encoder, texture_decoder
+        self.encoder, self.decoder = encoder, decoder
 
     @classmethod
-    def untrained(cls, preset: PairPreset) -> DecoderPair:
-        """A pair with initial weights."""
-        return cls(**{name: _kind(name)(**args) for name, args in preset.networks.items()})
+    def names(cls) -> tuple[str, str]:
+        """Of the encoder and the decoder, in ``KINDS``."""
+        return f"{cls.part}_encoder", f"{cls.part}_decoder"
+
+    @classmethod
+    def untrained(cls, preset: PairPreset) -> Self:
+        """One with initial weights: see ``start_as_resampling``."""
+        made = cls(*(_kind(name)(**preset.networks[name]) for name in cls.names()))
+        start_as_resampling(made)
+        with torch.no_grad():
+            made.encoder.to_latent.bias[preset.latent_channels :] = _LOGVAR
+        return made
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """The one that ``export.export_autoencoder`` has written into a folder. Raises CheckpointError."""
+        return cls(*(load_network(folder / name, _kind(name), torch.device("cpu")) for name in cls.names()))
+
+    def encode(self, batch: Batch) -> Gaussians:
+        """The latents of the objects. Those of both parts are on the same cells."""
+        return Gaussians(*self.encoder(SparseTensor(self.seen(batch), batch.voxels), return_raw=True)[1:])
+
+    def seen(self, batch: Batch) -> Tensor:
+        """What the encoder is given, [M, 6]."""
+        raise NotImplementedError
+
+
+class ShapeAutoencoder(Autoencoder):
+    """The part for shapes, which predicts how cells are split."""
+
+    part = "shape"
+    decoder: DualGridDecoder
+
+    def seen(self, batch: Batch) -> Tensor:
+        """Vertices and crossed edges."""
+        return encoder_input(batch.grid.vertices, batch.grid.crossed)
+
+
+class TextureAutoencoder(Autoencoder):
+    """The part for materials, which is told how cells are split."""
+
+    part = "texture"
+
+    def seen(self, batch: Batch) -> Tensor:
+        """The materials, in -1..1."""
+        return 2 * batch.materials - 1
+
+
+class DecoderPair(NamedTuple):
+    """Both parts."""
+
+    shape: ShapeAutoencoder
+    texture: TextureAutoencoder
 
     @classmethod
     def load(cls, folder: Path) -> DecoderPair:
-        """The pair that ``export.export_pair`` has written into a folder. Raises CheckpointError."""
-        return cls(**{name: load_network(folder / name, _kind(name), torch.device("cpu")) for name in KINDS})
-
-    def encode(self, batch: Batch) -> tuple[Gaussians, Gaussians]:
-        """The latents of the objects' shapes and of their materials, on the same cells."""
-        shape = SparseTensor(encoder_input(batch.grid.vertices, batch.grid.crossed), batch.voxels)
-        texture = SparseTensor(2 * batch.materials - 1, batch.voxels)
-        return (
-            Gaussians(*self.shape_encoder(shape, return_raw=True)[1:]),
-            Gaussians(*self.texture_encoder(texture, return_raw=True)[1:]),
-        )
+        """The pair that was written into a folder. Raises CheckpointError."""
+        return cls(ShapeAutoencoder.load(folder), TextureAutoencoder.load(folder))
 
     def decode(self, shape: SparseTensor, texture: SparseTensor, resolution: int) -> MaterialMesh:
         """The surface of one object's latents, with materials. Raises GenerationError if there is none."""
-        decoded = self.shape_decoder(shape)
-        painted = decode_materials(self.texture_decoder, texture, decoded.masks)
-        return material_mesh(self.shape_decoder, decoded.features, painted, resolution)
+        decoded = self.shape.decoder(shape)
+        painted = decode_materials(self.texture.decoder, texture, decoded.masks)
+        return material_mesh(self.shape.decoder, decoded.features, painted, resolution)
 
 
 def _kind(name: str) -> type[Any]:
     return NETWORKS[KINDS[name]]
 
 
-class Likeness(NamedTuple):
-    """How an object comes back from its latents. Lengths are in voxels, materials in 0..1."""
+@torch.no_grad()
+def start_as_resampling(network: nn.Module) -> None:
+    """Give a sparse U-net initial weights with which it nearly averages its voxels going down, and repeats them going
+    up; in the manner of Aitken et al. 2017 (arXiv 1707.02937), who start so where a picture is enlarged.
 
-    voxel_iou: float  # of its voxels
-    wrong_flags: float  # the share of them, in the voxels that are right
-    vertex_off: float  # mean distance of their vertices
-    surface_off: float  # mean distance of the faces' middles from the true surface; with no face, the cube's side
-    open_edges: float  # how many edges have an odd number of faces
-    color_off: float  # mean absolute errors in the voxels that are right
-    metallic_off: float
-    roughness_off: float
-    alpha_off: float
-
-
-def compared(
-    decoder: DualGridDecoder,
-    features: SparseTensor,
-    painted: Tensor,
-    truth: Batch,
-    distance: Distance,
-    resolution: int,
-) -> Likeness:
-    """Compare what was decoded of one object, ``features`` [N, 7] and materials [N, 6], with the truth."""
-    made, true = _common(features.voxels, truth.voxels)
-    grid = decoder.dual_grid(features.feats)
-    (surface,) = surfaces(decoder, features, resolution)
-    color, *others = (painted[made] - truth.materials[true]).abs().split([3, 1, 1, 1], dim=1)
-    return Likeness(
-        voxel_iou=len(made) / (len(features.feats) + len(truth.voxels) - len(made)),
-        wrong_flags=float((grid.crossed[made] != truth.grid.crossed[true]).float().mean()),
-        vertex_off=float((grid.vertices[made] - truth.grid.vertices[true]).norm(dim=1).mean()),
-        surface_off=resolution * _mean_distance(surface, distance),
-        open_edges=float(_open_edges(surface.faces)),
-        color_off=float(color.mean()),
-        **{
-            f"{name}_off": float(off.mean())
-            for name, off in zip(("metallic", "roughness", "alpha"), others, strict=True)
-        },
-    )
+    The published start lets next to nothing of the input through a narrow network: the input's own split and join
+    carry one number a voxel there, and a convolution's sum depends on which neighbours exist more than on what they
+    hold. So each convolution begins with its middle, a matrix with orthogonal rows or columns, the same one for all
+    eight children.
+    """
+    for block in network.modules():
+        if isinstance(block, SparseConvNeXtBlock):
+            width = block.conv.weight.shape[0]
+            _start(block.conv, _orthogonal(width, width))
+        elif isinstance(block, ChannelToSpaceBlock):
+            width = block.conv2.weight.shape[0]
+            _start(block.conv1, _orthogonal(width, block.conv1.weight.shape[-1]).repeat(8, 1))
+            _start(block.conv2, _orthogonal(width, width))
+        elif isinstance(block, SpaceToChannelBlock):
+            share = block.out_channels // 8
+            _start(block.conv1, _orthogonal(share, block.conv1.weight.shape[-1]))
+            _start(block.conv2, _orthogonal(block.out_channels, share).repeat(1, 8) / 8)
 
 
-def _common(one: VoxelSet, other: VoxelSet) -> tuple[Tensor, Tensor]:
-    """The rows [K] of the voxels that two sets have in common, in either."""
-    both, place = torch.cat([one.coords, other.coords]).unique(dim=0, return_inverse=True)
-    row = torch.full((2, len(both)), -1, device=both.device)
-    row[0, place[: len(one)]] = torch.arange(len(one), device=both.device)
-    row[1, place[len(one) :]] = torch.arange(len(other), device=both.device)
-    first, second = row[:, (row >= 0).all(0)]
-    return first, second
+def _orthogonal(rows: int, columns: int) -> Tensor:
+    """A matrix whose outputs vary as much as its inputs."""
+    return nn.init.orthogonal_(torch.empty(rows, columns)) * math.sqrt(max(1.0, rows / columns))
 
 
-def _mean_distance(surface: DualSurface, distance: Distance) -> float:
-    """How far the middles of faces are from the surface with a signed distance, in sides of the cube; 1 for no face."""
-    middles = surface.vertices[surface.faces].mean(1).cpu()
-    return float(distance(middles).abs().mean()) if len(middles) else 1.0
-
-
-def _open_edges(faces: Tensor) -> int:
-    ends = torch.cat([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]).sort(1).values
-    return int((ends.unique(dim=0, return_counts=True)[1] % 2).sum())
-
-
-class DecoderPairStage:
-    """A dual grid and its materials to latents and back, in teacher forcing: the decoders split as the object is."""
-
-    name = "decoder_pair"
-    # Nothing is to be drawn from a Gaussian, only to stay near one; with more, edges blur.
-    kl_weight = 1e-3
-    vertex_weight, split_weight, material_weight = 10.0, 1.0, 3.0
-
-    def __init__(self, preset: PairPreset, device: torch.device) -> None:
-        self.preset, self.schedule, self.device = preset, preset.schedule, device
-        self.model = DecoderPair.untrained(preset)
-
-    def objects(self, numbers: Sequence[tuple[str, int]]) -> Batch:
-        """The objects with these families and numbers."""
-        made = [voxel_object(family, number, self.preset.resolution) for family, number in numbers]
-        return batch_of(made, self.preset.levels, self.device)
-
-    def loss(self, model: nn.Module, generator: torch.Generator, progress: float) -> tuple[Tensor, Metrics]:
-        """The errors of children, vertices, flags, splits and materials, and the latents' rate, see ``loop.Stage``."""
-        model = cast(DecoderPair, model)
-        kinds = torch.randint(len(FAMILIES), (self.schedule.batch,), generator=generator).tolist()
-        numbers = torch.randint(HELD_OUT, (self.schedule.batch,), generator=generator).tolist()
-        batch = self.objects([(list(FAMILIES)[kind], number) for kind, number in zip(kinds, numbers, strict=True)])
-        shape, texture = model.encode(batch)
-        masks, rows = batch.splits
-        features, logits = model.shape_decoder.guided(shape.draw(generator), masks)
-        children = [F.binary_cross_entropy_with_logits(a, mask.float()) for a, mask in zip(logits, masks, strict=True)]
-        truth = DualGrid(*(part[rows] for part in batch.grid))
-        grid = model.shape_decoder.dual_grid(features.feats)
-        painted = decode_materials(model.texture_decoder, texture.draw(generator), masks)
-        terms = {
-            "children": torch.stack(children).sum(),
-            "crossed": F.binary_cross_entropy_with_logits(features.feats[:, 3:6], truth.crossed.float()),
-            "vertices": self.vertex_weight * (grid.vertices - truth.vertices).square().mean(),
-            "weights": self.split_weight * (grid.weights.log() - truth.weights.log()).square().mean(),
-            "materials": self.material_weight * (painted - batch.materials[rows]).abs().mean(),
-            "kl": self.kl_weight * (shape.kl() + texture.kl()),
-        }
-        return torch.stack(list(terms.values())).sum(), {name: term.item() for name, term in terms.items()}
-
-    def evaluate(self, model: nn.Module) -> Metrics:
-        """How held-out objects come back from their latents' means, means over objects; see ``Likeness``."""
-        model = cast(DecoderPair, model)
-        found = [self.likeness(model, family, HELD_OUT + kind) for kind, family in enumerate(FAMILIES)]
-        means = [sum(values) / len(found) for values in zip(*found, strict=True)]
-        return dict(zip(Likeness._fields, means, strict=True))
-
-    @torch.no_grad()
-    def likeness(self, model: DecoderPair, family: str, number: int) -> Likeness:
-        """How one object comes back."""
-        batch = self.objects([(family, number)])
-        shape, texture = (latents.mean for latents in model.encode(batch))
-        decoded = model.shape_decoder(shape)
-        painted = decode_materials(model.texture_decoder, texture, decoded.masks)
-        distance = distance_of(family, draw_values(family, [number]))
-        return compared(model.shape_decoder, decoded.features, painted, batch, distance, self.preset.resolution)
+def _start(convolution: SubmanifoldConv3d, middle: Tensor) -> None:
+    weight = convolution.weight  # [C_out, 3, 3, 3, C_in]
+    nn.init.normal_(weight, std=_NEIGHBOURS / math.sqrt(weight[0].numel()))
+    weight[:, 1, 1, 1] += middle
+    nn.init.zeros_(convolution.bias)

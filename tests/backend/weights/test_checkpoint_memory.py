@@ -13,7 +13,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from backend.config import DESCRIPTIONS
 from backend.weights.checkpoints import NETWORKS
+from tests.backend.golden import keymap
+from tests.backend.models.test_published_keys import TRELLIS2
 from tests.backend.weights.test_dinov3_layout import as_timm
 
 ROOT = Path(__file__).parents[3]
@@ -139,6 +142,23 @@ def test_networks_of_the_second_family_take_no_more(tmp_path: Path, name: str) -
     save_file(weights, tmp_path / "network.safetensors")
     (load,) = measure("cpu", tmp_path / "network")["loads"]
     assert load["resident"] > 200e6
+    assert load["peak"] <= 1.1 * load["resident"], load
+
+
+@needs_proc
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TRELLIS2)
+def test_published_networks_of_the_second_family_take_no_more(tmp_path: Path, name: str) -> None:
+    """Files of full size with the published keys, up to 2.6 GB, load strictly."""
+    published = keymap(f"trellis2/{name}")
+    description = DESCRIPTIONS / "trellis2-4b" / "ckpts" / f"{name}.json"
+    (tmp_path / f"{name}.json").write_bytes(description.read_bytes())
+    dtype = torch.bfloat16 if name.endswith("bf16") else torch.float16
+    weights = {key: torch.full(shape, 0.1, dtype=dtype) for key, (shape, _) in published["keys"].items()}
+    save_file(weights, tmp_path / f"{name}.safetensors")
+    del weights
+    (load,) = measure("cpu", tmp_path / name)["loads"]
+    print(f"{name}: {load['resident'] / 1e9:.3f} GB resident, peak {load['peak'] / load['resident']:.3f} times that")
     assert load["peak"] <= 1.1 * load["resident"], load
 
 

@@ -11,7 +11,7 @@ from backend.models.dual_grid_vae import DualGrid
 from backend.sparse.tensor import VoxelSet
 from backend.training.objects.dual_grid import Distance, _least_inside, distance_of, dual_grid, voxel_object
 from backend.training.objects.families import FAMILIES
-from backend.training.objects.materials import draw_materials
+from backend.training.objects.materials import draw_materials, in_patches
 from backend.training.objects.shapes import HELD_OUT, draw_values
 
 SIDE = 32
@@ -129,3 +129,21 @@ def test_materials_are_metal_or_not_and_belong_to_a_number() -> None:
     assert roughness.max() > 0.85
     assert (draw_materials("car", 7) == draw_materials("car", 7)).all()
     assert (draw_materials("car", 7) != draw_materials("mug", 7)).any()
+
+
+def test_patches_are_around_their_middles_and_made_as_objects_are() -> None:
+    points = torch.rand(4000, 3, generator=torch.Generator().manual_seed(0))
+    painted = in_patches(points, 300, torch.Generator().manual_seed(1))
+    assert torch.equal(painted, in_patches(points, 300, torch.Generator().manual_seed(1)))
+    patches, rows = painted.unique(dim=0, return_inverse=True)
+    assert 200 < len(patches) <= 300
+    assert patches.min() >= 0
+    assert patches.max() <= 1
+    metallic, alpha = patches[:, 3], patches[:, 5]
+    assert set(metallic.tolist()) == {0.0, 1.0}
+    assert 0.3 < metallic.mean() < 0.5
+    assert 0.02 < (alpha < 1).float().mean() < 0.2
+    assert alpha.min() >= 0.2
+    assert (metallic[alpha < 1] == 0).all()
+    nearest = (torch.cdist(points, points) + 9 * torch.eye(len(points))).argmin(1)
+    assert (rows[nearest] == rows).float().mean() > 0.7  # 1 / 300 if materials did not depend on the place
