@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.fakes.tiny_trellis2 import write_tiny_trellis2
 from tests.machine import needs_quick_memory, page_cost
 from tests.real_blender.conftest import Blender
 
@@ -155,6 +156,13 @@ def test_files_of_strangers(blender: Blender) -> None:
     assert len(report["checks"]) >= 30
 
 
+def needs_the_backend(blender: Blender) -> None:
+    """Skip unless this Blender can run the Python of these tests."""
+    look = f"import subprocess; print('found', subprocess.run([{sys.executable!r}, '-c', 'import torch']).returncode)"
+    if "found 0" not in blender.run("--background", "--python-expr", look):
+        pytest.skip(f"this Blender sees another system, without {sys.executable}")
+
+
 #: Sessions with the real backend and the bundled model, and the least number of their checks.
 WITH_THE_MODEL = {"bundled": 40, "explore": 18, "live": 15, "guide": 18}
 
@@ -162,10 +170,16 @@ WITH_THE_MODEL = {"bundled": 40, "explore": 18, "live": 15, "guide": 18}
 @pytest.mark.parametrize("name", WITH_THE_MODEL)
 def test_with_the_bundled_model(blender: Blender, name: str) -> None:
     """The real backend runs in the Python of these tests."""
-    look = f"import subprocess; print('found', subprocess.run([{sys.executable!r}, '-c', 'import torch']).returncode)"
-    if "found 0" not in blender.run("--background", "--python-expr", look):
-        pytest.skip(f"this Blender sees another system, without {sys.executable}")
+    needs_the_backend(blender)
     report = session(blender, f"{name}.py", name, python={"ESPALIER_PYTHON": sys.executable})
     assert len(report["checks"]) >= WITH_THE_MODEL[name]
     if name != "bundled":
         hold_to_a_frame(report)
+
+
+def test_materials(blender: Blender) -> None:
+    """The real backend, and a tiny model of TRELLIS.2's family."""
+    needs_the_backend(blender)
+    write_tiny_trellis2(blender.folder / "models" / "tiny")
+    models, python = str(blender.folder / "models"), {"ESPALIER_PYTHON": sys.executable}
+    assert len(session(blender, "materials.py", "materials", models, python=python)["checks"]) >= 12
