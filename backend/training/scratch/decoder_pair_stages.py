@@ -150,7 +150,7 @@ class TextureStage(_PartStage):
 
     name = "texture_autoencoder"
     material_weight = 3.0
-    patches = 8, 64  # at least, and fewer than
+    patches = 60, 140  # at least, and fewer than
 
     def __init__(self, preset: PairPreset, device: torch.device) -> None:
         super().__init__(preset.texture, preset, device)
