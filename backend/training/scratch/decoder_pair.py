@@ -98,7 +98,7 @@ PAIRS: dict[str, PairPreset] = {
         decoder=Widths((64, 32, 32), (1, 1, 1)),
         shape=Schedule(steps=2600, batch=2, rate=3e-3, warmup=50, ema=0.995, matrix_rate=0.02),
         # Slowly: at the shape's rate what the start lets through of some channels is lost before it is learnt.
-        texture=Schedule(steps=900, batch=2, rate=1e-3, warmup=50, ema=0.99, matrix_rate=0.005),
+        texture=Schedule(steps=800, batch=2, rate=1e-3, warmup=50, ema=0.99, matrix_rate=0.005),
     ),
     "smoke": PairPreset(
         resolution=16,
