@@ -161,8 +161,7 @@ class TextureStage(_PartStage):
         model = cast(TextureAutoencoder, model)
         batch = self._in_patches(self.drawn(generator), generator)
         latents = model.encode(batch)
-        masks, rows = batch.splits
-        off = (decode_materials(model.decoder, latents.draw(generator), masks) - batch.materials[rows]).abs().mean(0)
+        off = _off(model, latents.draw(generator), batch)
         terms = dict(zip(("color", "metallic", "roughness", "alpha"), _by_kind(off), strict=True))
         share = self.material_weight / len(off)
         return _sum_of(
@@ -187,13 +186,18 @@ class TextureStage(_PartStage):
     def errors(self, model: TextureAutoencoder, family: str, number: int) -> MaterialErrors:
         """How one object comes back."""
         batch = self.objects([(family, number)])
-        masks, rows = batch.splits
-        off = (decode_materials(model.decoder, model.encode(batch).mean, masks) - batch.materials[rows]).abs().mean(0)
+        off = _off(model, model.encode(batch).mean, batch)
         return MaterialErrors(*(float(each.mean()) for each in _by_kind(off)))
 
 
 #: The stages of a pair, by the part that they train.
 STAGES: dict[str, type[ShapeStage | TextureStage]] = {"shape": ShapeStage, "texture": TextureStage}
+
+
+def _off(model: TextureAutoencoder, latents: SparseTensor, truth: Batch) -> Tensor:
+    """The mean absolute error [6] of each channel of what is decoded of latents."""
+    masks, rows = truth.splits
+    return (decode_materials(model.decoder, latents, masks) - truth.materials[rows]).abs().mean(0)
 
 
 def _by_kind(off: Tensor) -> tuple[Tensor, ...]:
