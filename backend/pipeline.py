@@ -5,7 +5,6 @@ The stages are in ``stages``. This is the only place that connects them.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -18,10 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .attempts import StructureRun, best_of, silent
 from .config import PipelineConfig, SamplerSettings
 from .errors import GenerationError, SettingsError
 from .generated import Generated, finished
-from .guard import StructureReport, inspect, note_on, outline
+from .guard import note_on, outline
 from .guide import agreement_around, box_mask, grid_of
 from .kept import Kept, image_digest, in_main_memory
 from .material_run import MaterialRun, Sampled
@@ -47,7 +47,6 @@ from .stages import (
     box_share,
     decode_gaussians,
     decode_mesh,
-    decode_structure,
     decoding_error,
     encode,
     encode_structure,
@@ -55,17 +54,12 @@ from .stages import (
     prepare,
     require_turns,
     sample_latents,
-    sample_structure,
-    structure_noise,
 )
 from .weights.checkpoints import Checkpoint, Network
 from .weights.folders import ModelFolder
 
 if TYPE_CHECKING:
     from PIL import Image
-
-#: How often to resample a structure that cannot be what the images show; the last time with the teacher.
-RETRIES = 3
 
 #: How many samples are tried for what is in a box, and the agreement around it with which the first is good enough.
 BOX_ATTEMPTS, BOX_AGREEMENT = 3, 0.95
@@ -288,7 +282,8 @@ class Pipeline:
             cond = tokens[0]
             note = "" if base is None else base.note
             if base is not None:
-                coords = self._edited(base, edits[-1], cond, samplers[0], generator, clock)
+                run = self.structure_run(settings, generator, clock.check)
+                coords = self._edited(base, edits[-1], cond, run, clock)
             elif structure is None:
                 coords, note = self._structure(images, cond, settings, guide, generator, clock)
             else:
@@ -328,62 +323,41 @@ class Pipeline:
     ) -> tuple[Tensor, str]:
         """Voxels [N, 4], and a note if the first attempt was not good.
 
-        A structure that cannot be what the images show is sampled again from other noise, the last time with the
-        teacher if there is one. Attempts end when another would exceed ``retry_seconds`` in all, judged by the time of
-        the last one, and the best is taken. Only the first attempt reports its steps: progress must not go back. An
-        object with a guide need not have the outline of the images.
+        A structure that cannot be what the images show is sampled again from other noise, see ``StructureRun``, and the
+        best is taken. An object with a guide need not have the outline of the images.
         """
-        sampler, outlines = self.samplers(settings)[0], [outline(image) for image in images]
-        side = self.grid(settings)
+        run, outlines = self.structure_run(settings, generator, clock.check), [outline(image) for image in images]
         known: Known | None = None
         correction: Tensor | None = None
         if guide is not None:
-            strength, grid = settings.shape_strength, grid_of(guide, side)
+            strength, grid = settings.shape_strength, grid_of(guide, run.side)
             known, outlines = Known(self._encoded(grid, clock), 1 - strength), []
             with self.resident(self.structure_decoder):
                 correction = strength * decoding_error(self.structure_decoder, known.latents, grid)
-        found: list[Tensor] = []
-        reports: list[StructureReport] = []
-        left, pace = settings.retry_seconds, 0.0  # seconds, and seconds for each call of the flow
-        with clock.stage("structure", sampler.steps) as step:
-            for attempt in range(1 + RETRIES):
-                teacher = self.teacher if attempt == RETRIES else None
-                calls = (teacher.sampler if teacher else sampler).calls
-                if attempt and pace * calls > left:
-                    break
-                started = time.perf_counter()
-                noise = structure_noise(self.structure_flow, generator, self.device)
-                if teacher:
-                    latents = teacher.sampled(noise, cond, known, clock.check)
-                else:
-                    latents = self._sampled(noise, cond, sampler, known, step if attempt == 0 else _silent)
-                with self.resident(self.structure_decoder):
-                    found.append(decode_structure(self.structure_decoder, latents, correction, side=side))
-                voxels = found[-1][:, 1:].cpu().numpy()
-                reports.append(inspect(voxels, side, outlines))
-                if not reports[-1].problem:
-                    break
-                seconds = time.perf_counter() - started
-                pace, left = seconds / calls, left - seconds * (attempt > 0)
-        chosen = max(range(len(reports)), key=lambda i: reports[i].rank)
-        if not len(found[chosen]):
+        with clock.stage("structure", run.sampler.steps) as step:
+            found = list(run.attempts(cond, outlines, settings.retry_seconds, step, known, correction))
+        chosen = best_of(found)
+        coords = found[chosen].coords
+        if not len(coords):
             raise GenerationError("structure_empty", "The model found no object in the image.", RETRY)
-        coords = found[chosen]
         if self.config.seal_leaks:
-            coords = seal_voxels(coords, side)
-        return coords, note_on(reports, chosen)
+            coords = seal_voxels(coords, run.side)
+        return coords, note_on([each.report for each in found], chosen)
 
-    def _sampled(
-        self,
-        noise: Tensor,
-        cond: Tensor,
-        sampler: SamplerSettings,
-        known: Known | None,
-        on_step: Callable[[int, int], None],
-    ) -> Tensor:
-        with self.resident(self.structure_flow):
-            normalization = self.config.structure_normalization
-            return sample_structure(self.structure_flow, noise, cond, sampler, normalization, on_step, known)
+    def structure_run(self, settings: Settings, generator: torch.Generator, check: Check) -> StructureRun:
+        """How the structure of an object with these settings is sampled. Raises SettingsError."""
+        return StructureRun(
+            self.structure_flow,
+            self.structure_decoder,
+            self.samplers(settings)[0],
+            self.config.structure_normalization,
+            self.teacher,
+            self.grid(settings),
+            generator,
+            self.device,
+            self.resident,
+            check,
+        )
 
     def _encoded(self, grid: np.ndarray, clock: Clock) -> Tensor:
         """The structure latents of voxels, bool [S, S, S]. Raises SettingsError if the model has no encoder."""
@@ -399,8 +373,7 @@ class Pipeline:
         base: Reconstruction,
         edit: Edit,
         cond: Tensor,
-        sampler: SamplerSettings,
-        generator: torch.Generator,
+        run: StructureRun,
         clock: Clock,
     ) -> Tensor:
         """The voxels [N, 4] of an object that is made anew in a box; those outside of it are the same.
@@ -413,12 +386,9 @@ class Pipeline:
         latents = self._encoded(old, clock)
         known = Known(latents, new=box_share(inside, latents.shape[-1]).to(self.device))
         best, agreement = old, -1.0
-        with clock.stage("structure", sampler.steps) as step:
+        with clock.stage("structure", run.sampler.steps) as step:
             for attempt in range(BOX_ATTEMPTS):
-                noise = structure_noise(self.structure_flow, generator, self.device)
-                sampled = self._sampled(noise, cond, sampler, known, step if attempt == 0 else _silent)
-                with self.resident(self.structure_decoder):
-                    coords = decode_structure(self.structure_decoder, sampled)
+                coords = run.decode(run.sample(cond, known, step if attempt == 0 else silent))
                 found = grid_of(coords[:, 1:].cpu().numpy(), resolution)
                 met = agreement_around(inside, found, old)
                 if met > agreement:
@@ -490,7 +460,3 @@ class Pipeline:
 def _coords(grid: np.ndarray) -> Tensor:
     """The voxels [N, 4] int32 of one object from bool [R, R, R], in row-major order."""
     return F.pad(torch.from_numpy(np.argwhere(grid).astype(np.int32)), (1, 0))
-
-
-def _silent(step: int, steps: int) -> None:
-    pass

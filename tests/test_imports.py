@@ -71,6 +71,7 @@ LAYERS = (
     ("backend.retexture",),
     ("backend.pipeline",),
     (
+        "backend.attempts",
         "backend.cascade",
         "backend.generated",
         "backend.guard",

@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from backend import attempts as attempts_module
 from backend import networks as networks_module
-from backend import pipeline as pipeline_module
 from backend.config import SamplerSettings
 from backend.guard import OUTLINE_SIDE, StructureReport, inspect, note_on, outline
 from backend.models.structure_flow import StructureFlow
@@ -116,7 +116,7 @@ def attempts(
         asked.append(coords)
         return reports[len(asked) - 1]
 
-    monkeypatch.setattr(pipeline_module, "inspect", judged)
+    monkeypatch.setattr(attempts_module, "inspect", judged)
     settings = Settings(seed=3, steps=2, texture_size=64, faces=300, retry_seconds=seconds)
     return asked, model.reconstruct([disc()], settings)
 
@@ -160,7 +160,7 @@ def test_no_attempt_is_begun_that_would_take_longer_than_there_is_time(
     model: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = count()  # every look at the clock is a second later than the one before: an attempt takes a second
-    monkeypatch.setattr(pipeline_module, "time", SimpleNamespace(perf_counter=lambda: float(next(now))))
+    monkeypatch.setattr(attempts_module, "time", SimpleNamespace(perf_counter=lambda: float(next(now))))
     asked, made = attempts(model, monkeypatch, [DUST] * 4, seconds=2.5)
     assert len(asked) == 3
     assert "best of 3" in made.note
@@ -186,7 +186,7 @@ def test_the_last_attempt_is_the_teachers(tiny: Path, tmp_path: Path, monkeypatc
         sampled.append((flow, sampler.steps))
         return real(flow, noise, cond, sampler, *rest, **more)
 
-    for module in (pipeline_module, networks_module):
+    for module in (attempts_module, networks_module):
         monkeypatch.setattr(module, "sample_structure", watched)
     attempts(distilled, monkeypatch, [DUST, DUST, DUST, GOOD])
     own, teacher = distilled.structure_flow, distilled.teacher.flow.network
