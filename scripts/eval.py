@@ -1,4 +1,4 @@
-"""Judge models on objects with known truth: ``python -m scripts.eval mini|students|painted|retextured|cutout|sound``.
+"""Judge models on objects with known truth: ``python -m scripts.eval KIND``. The kinds are
 
     mini        how close a small model comes to held-out objects: shape, colours, hidden choices
     students    few-step students beside their teacher, by distributions
@@ -6,12 +6,13 @@
     retextured  how well a picture is painted on a given shape
     cutout      how well objects are cut out of images
     sound       whether finished meshes are closed surfaces without faults
+    guard       which structures the guard finds to be wrong, and which it misses
 
 ``--json`` prints one object as the last line of stdout, ``--out FILE`` writes it to a file. Progress goes to stderr.
 The object of ``mini`` has ``all.f_score``, ``all.iou`` and ``all.psnr``, that of ``painted`` has
 ``unpainted.psnr_best_view`` and ``painted.psnr_best_view``, that of ``retextured`` has ``all.psnr`` and
 ``all.psnr_other_views``, that of ``cutout`` has ``soft.refined.iou`` and ``soft.refined.error``, that of ``sound``
-has ``all.count``, ``all.sound`` and ``all.budget``.
+has ``all.count``, ``all.sound`` and ``all.budget``, that of ``guard`` has ``rows`` and ``signs``.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from typing import Any
 import torch
 
 from backend.errors import BackendError
-from backend.evaluation import cutouts, mini, painted, photographs, retextured, sound
+from backend.evaluation import cutouts, guarded, mini, painted, photographs, retextured, sound
 from backend.evaluation.cases import cases
 from backend.evaluation.given_set import GivenSetError, given_set, set_digest
 from backend.evaluation.samples import Row, encoder_of
@@ -78,7 +79,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m scripts.eval", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    kinds = parser.add_subparsers(metavar="mini|students|painted|retextured|cutout|sound", required=True)
+    kinds = parser.add_subparsers(metavar="mini|students|painted|retextured|cutout|sound|guard", required=True)
     for name, evaluation, model, steps in (
         ("mini", mini, "mini", 25),
         ("painted", painted, DEFAULT_MODEL, None),
@@ -105,6 +106,12 @@ def parse() -> argparse.Namespace:
     kind.add_argument("--seed", type=int, default=0, help="chooses the objects")
     kind.add_argument("--steps", type=int, help="steps of both flows (default: those of the model)")
     kind.add_argument("--model", default=DEFAULT_MODEL, help="name or folder of a model (default: %(default)s)")
+    kind.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    kind = _kind(kinds, "guard", guarded.__doc__ or "", run_guard)
+    kind.add_argument("--n", type=int, default=96, help="number of objects in each row (default: %(default)s)")
+    kind.add_argument("--seed", type=int, default=0, help="chooses the held-out objects")
+    kind.add_argument("--teacher", default="mini", help="name or folder of a small model (default: %(default)s)")
+    kind.add_argument("--student", default=DEFAULT_MODEL, help="name or folder of its student (default: %(default)s)")
     kind.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     return parser.parse_args()
 
@@ -153,6 +160,20 @@ def run_sound(arguments: argparse.Namespace) -> int:
         print(sound.table(found))
     hand_out({"model": arguments.model, "steps": arguments.steps, **found}, arguments)
     return 0 if found["all"]["sound"] == found["all"]["count"] else 1
+
+
+def run_guard(arguments: argparse.Namespace) -> int:
+    """Run ``guard``. Raises CheckpointError."""
+    torch.set_num_threads(1)  # its many small steps gain nothing from a second core, and wait for it if it is busy
+    teacher, student = (
+        Pipeline.load(ModelFolder.find(name), torch.device(arguments.device))
+        for name in (arguments.teacher, arguments.student)
+    )
+    found = guarded.evaluate(teacher, student, arguments.n, arguments.seed, say)
+    if not arguments.json:
+        print(guarded.table(found))
+    hand_out(found, arguments)
+    return 0
 
 
 def run_cutout(arguments: argparse.Namespace) -> int:

@@ -58,8 +58,10 @@ def markdown(values: Mapping[str, Any], part: str) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def figure(value: float | Sequence[float], column: Mapping[str, Any]) -> str:
-    """A number, or a mean and half its range, with its column's decimals and unit."""
+def figure(value: float | Sequence[float] | None, column: Mapping[str, Any]) -> str:
+    """A number, or a mean and half its range, with its column's decimals and unit; a dash for what is not known."""
+    if value is None:
+        return "–"
     numbers = [value] if isinstance(value, int | float) else value
     return " ± ".join(f"{number:.{column['decimals']}f}" for number in numbers) + column["unit"]
 
