@@ -75,6 +75,7 @@ def shown() -> Steps:
     view()[1].spaces.active.shading.type = "SOLID"
     scene = bpy.context.scene
     scene.render.engine, scene.cycles.samples, scene.cycles.device = "CYCLES", 24, "CPU"
+    scene.cycles.use_denoising = False  # some distributions build Blender without a denoiser
     scene.render.resolution_x = scene.render.resolution_y = 360
     call(bpy.ops.view3d.camera_to_view_selected)
     scene.render.filepath = str(OUT / "3_rendered.png")
