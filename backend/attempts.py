@@ -26,6 +26,10 @@ RETRIES = 3
 OnStep = Callable[[int, int], None]
 
 
+def silent(step: int, steps: int) -> None:
+    """Say nothing of the steps of another attempt."""
+
+
 class Attempt(NamedTuple):
     """A sampled structure, and how well it goes with the images."""
 
@@ -69,7 +73,7 @@ class StructureRun:
         cond: Tensor,
         outlines: Sequence[np.ndarray],
         seconds: float,
-        on_step: OnStep,
+        on_step: OnStep = silent,
         known: Known | None = None,
         correction: Tensor | None = None,
     ) -> Iterator[Attempt]:
@@ -103,7 +107,3 @@ class StructureRun:
 def best_of(attempts: Sequence[Attempt]) -> int:
     """The number of the attempt to use, from 0."""
     return max(range(len(attempts)), key=lambda i: attempts[i].report.rank)
-
-
-def silent(step: int, steps: int) -> None:
-    """Say nothing of the steps of another attempt."""

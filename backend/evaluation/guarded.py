@@ -25,7 +25,7 @@ from PIL import Image, ImageOps
 from scipy import ndimage, stats
 from torch import Tensor
 
-from ..attempts import best_of, silent
+from ..attempts import best_of
 from ..guard import inspect, outline
 from ..guide import grid_of
 from ..mesh.extract.seal import seal_voxels
@@ -82,10 +82,11 @@ def evaluate(teacher: Pipeline, student: Pipeline, count: int, seed: int, say: C
     answers = [answers_to(case) for case in subjects]
     true = [[solid(each) for each in found] for found in answers]
     usual = usual_rms(teacher, [each[0] for each in answers])
-    looked: dict[str, list[Looked]] = {}
+    summaries: dict[str, dict[str, Any]] = {}
     known: list[Looked] = []
     for row in rows(teacher, student):
-        found = looked[row.name] = [_look(row, subjects, i, true[i], usual) for i in range(count)]
+        found = [_look(row, subjects, i, true[i], usual) for i in range(count)]
+        summaries[row.name] = summary(found, row.known)
         known += found if row.known else []
         say(f"{row.name}: {len(found)} looked at")
     return {
@@ -95,7 +96,7 @@ def evaluate(teacher: Pipeline, student: Pipeline, count: int, seed: int, say: C
         "columns": {
             name: {"meaning": meaning, "decimals": decimals, "unit": unit} for name, meaning, decimals, unit in COLUMNS
         },
-        "rows": {row.name: summary(looked[row.name], row.known) for row in rows(teacher, student)},
+        "rows": summaries,
         "signs": signs(known),
         "look_ms": round(1000 * float(np.median([each.look_seconds for each in known])), 2),
     }
@@ -153,7 +154,7 @@ def _look(row: Row, subjects: Sequence[Case], i: int, true: Sequence[np.ndarray]
     run = pipeline.structure_run(settings, torch.Generator().manual_seed(i), lambda: None)
     with torch.inference_mode():
         cond = encode(pipeline.image_encoder, prepare([shown], pipeline.image_encoder.side).to(pipeline.device))
-        tried = list(run.attempts(cond, outlines, ENOUGH, silent))
+        tried = list(run.attempts(cond, outlines, ENOUGH))
     voxels = [each.coords[:, 1:].cpu().numpy() for each in tried]
     started = time.perf_counter()
     inspect(voxels[0], run.side, outlines)
@@ -221,9 +222,8 @@ def area(sign: np.ndarray, failed: np.ndarray) -> float:
     """The probability that a failed one has the larger sign, with ties as halves; not a number without both kinds."""
     if failed.all() or not failed.any():
         return float("nan")
-    ranks = stats.rankdata(sign)
-    worse = int(failed.sum())
-    return float((ranks[failed].sum() - worse * (worse + 1) / 2) / (worse * (len(sign) - worse)))
+    pairs = failed.sum() * (~failed).sum()
+    return float(stats.mannwhitneyu(sign[failed], sign[~failed]).statistic / pairs)
 
 
 def _inverted(image: Image.Image, i: int) -> Image.Image:

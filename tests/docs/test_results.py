@@ -45,6 +45,10 @@ def test_all_rows_and_what_the_columns_mean(figures: Path) -> None:
     assert results.markdown(FIGURES, "columns") == "- *F*: higher is better\n- *invalid*: lower is better"
 
 
+def test_what_is_not_known_is_a_dash() -> None:
+    assert results.figure(None, {"decimals": 1, "unit": " ms"}) == "–"
+
+
 def test_an_unknown_table_is_an_error(figures: Path) -> None:
     with pytest.raises(KeyError):
         results.rewritten("<!-- table: trial nothing -->\n<!-- end -->", figures)
