@@ -26,21 +26,22 @@ import torch
 
 from backend.errors import BackendError
 from backend.training.endless.run import EndlessRun
-from backend.training.export import begin_with, export, export_autoencoder
-from backend.training.loop import Stage, Trainer
+from backend.training.export import begun, export, export_autoencoder
+from backend.training.loop import Trainer
 from backend.training.objects.data import make_data
 from backend.training.scratch.decoder_pair import PAIRS, Autoencoder
 from backend.training.scratch.decoder_pair_stages import STAGES as PAIR_STAGES
-from backend.training.scratch.flows import LatentFlowStage, StructureFlowStage
+from backend.training.scratch.joint import JointStage
+from backend.training.scratch.latent_flow import LatentFlowStage
 from backend.training.scratch.presets import PRESETS
-from backend.training.scratch.stages import ImageEncoderStage, LatentVAEStage, Run, StructureVAEStage
+from backend.training.scratch.stages import ImageEncoderStage, LatentVAEStage, Run, ScratchStage, StructureVAEStage
 from backend.weights.folders import ModelFolder
 
-LEARNED: dict[str, Callable[[Run], Stage]] = {
+LEARNED: dict[str, Callable[[Run], ScratchStage]] = {
     "structure_vae": StructureVAEStage,
     "latent_vae": LatentVAEStage,
     "image_encoder": ImageEncoderStage,
-    "structure_flow": StructureFlowStage,
+    "structure_flow": JointStage,
     "latent_flow": LatentFlowStage,
 }
 STAGES = ("data", *LEARNED, "export")
@@ -74,9 +75,7 @@ def run_stage(name: str, run: Run, arguments: argparse.Namespace) -> None:
         say(f"export  {arguments.out}")
     else:
         torch.manual_seed(0)  # the initial weights
-        stage = LEARNED[name](run)
-        if arguments.start:
-            begin_with(stage.model, name, ModelFolder.find(arguments.start))
+        stage = begun(LEARNED[name], run)
         Trainer(stage, run.folder / name, run.device, arguments.precision == "bf16").run(say)
 
 
@@ -160,8 +159,9 @@ def main() -> int:
     arguments = parse()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    run = Run(PRESETS[arguments.preset], arguments.folder, torch.device(arguments.device), bool(arguments.start))
     try:
+        start = ModelFolder.find(arguments.start) if arguments.start else None
+        run = Run(PRESETS[arguments.preset], arguments.folder, torch.device(arguments.device), start)
         if arguments.stage == "endless":
             return run_endless(run, arguments)
         if arguments.stage == "pair":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,37 +19,29 @@ from ..weights.checkpoints import load_network
 from ..weights.folders import ModelFolder
 from .flow_path import SIGMA_MIN
 from .scratch.decoder_pair import KINDS, Autoencoder, PairPreset
-from .scratch.flows import LatentFlowStage, Latents, Standardized, StructureFlowStage
-from .scratch.pretext import ImagePretext
-from .scratch.stages import ImageEncoderStage, LatentVAE, LatentVAEStage, Run, StructureVAE, StructureVAEStage
-
-#: Our name of a network -> (published class name, file name without suffix).
-FILES: dict[str, tuple[str, str]] = {
-    "image_encoder": ("DinoVisionTransformer", "image_encoder"),
-    "structure_encoder": ("SparseStructureEncoder", "ss_enc_conv3d"),
-    "structure_decoder": ("SparseStructureDecoder", "ss_dec_conv3d"),
-    "structure_flow": ("SparseStructureFlowModel", "ss_flow_img_dit"),
-    "latent_encoder": ("SLatEncoder", "slat_enc_swin8"),
-    "latent_decoder_mesh": ("SLatMeshDecoder", "slat_dec_mesh_swin8"),
-    "latent_flow": ("SLatFlowModel", "slat_flow_img_dit"),
-}
+from .scratch.joint import JointStage
+from .scratch.latent_flow import LatentFlowStage
+from .scratch.latents import Latents, Standardized, TrainedVoxelEncoders
+from .scratch.model_files import FILES
+from .scratch.stages import LatentVAEStage, Run, S, ScratchStage, StructureVAEStage
 
 
-def begin_with(model: nn.Module, stage: str, folder: ModelFolder) -> None:
-    """Fill a stage's networks with the weights of a model folder. Parts that exist only for training stay as they are.
-    Raises CheckpointError if the weights do not fit."""
-    for key, network in _networks_of(model, stage).items():
-        files = folder.network(f"ckpts/{FILES[key][1]}")
+def begin_with(networks: Mapping[str, nn.Module], model: ModelFolder) -> None:
+    """Fill networks, by name in ``FILES``, with the weights of a model folder. Raises CheckpointError if the weights do
+    not fit."""
+    for key, network in networks.items():
+        files = model.network(f"ckpts/{FILES[key][1]}")
+        # On a CPU they are in full precision.
         network.load_state_dict(load_network(files, type(network), torch.device("cpu")).state_dict())
 
 
-def _networks_of(model: nn.Module, stage: str) -> dict[str, nn.Module]:
-    """The networks of a stage that are exported, by name in ``FILES``."""
-    if isinstance(model, StructureVAE):
-        return {"structure_encoder": model.encoder, "structure_decoder": model.decoder}
-    if isinstance(model, LatentVAE):
-        return {"latent_encoder": model.encoder, "latent_decoder_mesh": model.decoder}
-    return {stage: model.encoder if isinstance(model, ImagePretext) else model}
+def begun(kind: Callable[[Run], S], run: Run) -> S:
+    """A stage at its start. In a run that starts with a model, it has that model's weights, except where an earlier
+    stage of the run has trained them. Raises CheckpointError, and FileNotFoundError if that stage is not finished."""
+    stage = kind(run)
+    if run.start:
+        begin_with({k: n for k, n in stage.networks.items() if k == stage.name or not run.has(k)}, run.start)
+    return stage
 
 
 def _teacher_sampling(guidance: float) -> SamplerSettings:
@@ -89,17 +81,16 @@ def _write_json(path: Path, values: dict[str, Any]) -> None:
 def export(run: Run, folder: Path, structure_guidance: float, latent_guidance: float) -> None:
     """Write a run's model folder; the guidances are the samplers' defaults. Raises FileNotFoundError if a stage is not
     finished."""
-    stages = (ImageEncoderStage, StructureVAEStage, StructureFlowStage, LatentVAEStage, LatentFlowStage)
     networks: dict[str, nn.Module] = {}
-    for stage in stages:
-        networks |= _networks_of(run.finished(stage), stage.name)
+    for kind in (StructureVAEStage, LatentVAEStage, JointStage, LatentFlowStage):
+        networks |= _networks_of(run, kind)
     ckpts = folder / "ckpts"
     ckpts.mkdir(parents=True, exist_ok=True)
     for key, network in networks.items():
         name, file = FILES[key]
         _write_json(ckpts / f"{file}.json", {"name": name, "args": run.preset.networks[key]})
         _save_half(network, ckpts / f"{file}.safetensors")
-    latents = Latents(run)
+    latents = Latents(run, TrainedVoxelEncoders(run))
     args = {
         "models": {
             "sparse_structure_decoder": f"ckpts/{FILES['structure_decoder'][1]}",
@@ -115,6 +106,13 @@ def export(run: Run, folder: Path, structure_guidance: float, latent_guidance: f
         "seal_leaks": True,
     }
     _write_json(folder / "pipeline.json", {"name": "TrellisImageTo3DPipeline", "args": args})
+
+
+def _networks_of(run: Run, kind: type[ScratchStage]) -> dict[str, nn.Module]:
+    """What a stage of the run has trained; or, if it has not begun, what is in the model that the run starts with."""
+    if run.start is None or run.has(kind.name):
+        return run.finished(kind).networks
+    return begun(kind, run).networks
 
 
 def export_autoencoder(part: Autoencoder, preset: PairPreset, folder: Path) -> None:

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -24,7 +24,8 @@ from .run_folder import Metrics, RunLog, Saving, alone
 @dataclass(frozen=True)
 class Schedule:
     """How long and how fast a stage learns. ``batch`` counts objects (or views). ``matrix_rate`` is Muon's rate for the
-    matrices inside the blocks (0: AdamW trains them too). ``course`` says how rate and average change."""
+    matrices inside the blocks (0: AdamW trains them too). ``shares``: at how many times these rates parts of the model
+    learn, by their names. ``course`` says how rate and average change."""
 
     steps: int
     batch: int
@@ -34,6 +35,7 @@ class Schedule:
     clip: float = 1.0
     weight_decay: float = 0.0
     matrix_rate: float = 0.0
+    shares: Mapping[str, float] = field(default_factory=dict)
     course: Literal["cosine", "constant"] = "cosine"
 
 
@@ -94,34 +96,42 @@ class TrainingState:
         matrix_rate: float = 0.0,
         half: bool = False,
         offload: bool = False,
-        faster: Mapping[str, float] | None = None,
+        shares: Mapping[str, float] | None = None,
     ) -> None:
-        """``faster``: parts of the model by their names, and how many times the rate AdamW trains them with."""
+        """``shares``: parts of the model by their names, and at how many times the rates they learn."""
         self.parameters = dict(model.named_parameters())
         self._names = {p: name for name, p in self.parameters.items()}
         self.device = next(iter(self.parameters.values())).device
         self.kept = torch.device("cpu") if offload else self.device  # where moments and average lie
         self.ema = {name: p.detach().to(self.kept, copy=True) for name, p in self.parameters.items()}
-        self.rate, self.step = rate, 0
+        self.rate, self.step, self.shares = rate, 0, shares or {}
         matrices = hidden_matrices(model) if matrix_rate else set()
         others = [p for name, p in self.parameters.items() if name not in matrices]
         self.optimizers: list[torch.optim.Optimizer] = [
-            torch.optim.AdamW(self._by_rate(chunk, faster or {}), lr=rate, weight_decay=weight_decay, betas=betas)
+            torch.optim.AdamW(self._by_share(chunk, rate), lr=rate, weight_decay=weight_decay, betas=betas)
             for chunk in (_chunks(others, self.CHUNK) if offload else [others])
         ]
         if matrices:
             chosen = [self.parameters[name] for name in self.parameters if name in matrices]
-            self.optimizers.append(Muon(chosen, matrix_rate, weight_decay=weight_decay, half=half))
+            groups = self._by_share(chosen, matrix_rate)
+            self.optimizers.append(Muon(groups, matrix_rate, weight_decay=weight_decay, half=half))
         for group in self._groups():
             group["full_lr"] = group["lr"]
 
-    def _by_rate(self, parameters: list[nn.Parameter], faster: Mapping[str, float]) -> list[dict[str, Any]]:
+    @classmethod
+    def of(cls, model: nn.Module, schedule: Schedule, half: bool) -> TrainingState:
+        """The state at the start of a schedule."""
+        decay, betas = schedule.weight_decay, (0.9, 0.99)
+        return cls(model, schedule.rate, decay, betas, schedule.matrix_rate, half, shares=schedule.shares)
+
+    def _by_share(self, parameters: list[nn.Parameter], rate: float) -> list[dict[str, Any]]:
         """The parameters in groups of the same rate."""
         groups: dict[float, list[nn.Parameter]] = {}
         for p in parameters:
-            factor = faster.get(self._names[p].partition(".")[0], 1.0)
-            groups.setdefault(factor, []).append(p)
-        return [{"params": mine, "lr": self.rate * factor} for factor, mine in groups.items()]
+            name = self._names[p]
+            share = next((s for part, s in self.shares.items() if name.startswith(f"{part}.")), 1.0)
+            groups.setdefault(share, []).append(p)
+        return [{"params": mine, "lr": rate * share} for share, mine in groups.items()]
 
     def _groups(self) -> Iterator[dict[str, Any]]:
         for optimizer in self.optimizers:
@@ -236,6 +246,11 @@ def half_products(device: torch.device) -> Iterator[None]:
         yield
 
 
+def checkpoint_in(folder: Path) -> Path:
+    """The file of the state of the training in a folder."""
+    return folder / "checkpoint.safetensors"
+
+
 class Trainer:
     """A stage in training. ``folder`` receives ``checkpoint.safetensors``, ``config.json`` and ``metrics.jsonl``."""
 
@@ -244,9 +259,7 @@ class Trainer:
         self.stage, self.folder, self.device, self.half = stage, folder, device, half
         self.model = stage.model.to(device)
         schedule = stage.schedule
-        self.state = TrainingState(
-            self.model, schedule.rate, schedule.weight_decay, (0.9, 0.99), schedule.matrix_rate, half
-        )
+        self.state = TrainingState.of(self.model, schedule, half)
         folder.mkdir(parents=True, exist_ok=True)
         if self.checkpoint_path.exists():
             self.state.restore(self.checkpoint_path)
@@ -254,7 +267,7 @@ class Trainer:
     @property
     def checkpoint_path(self) -> Path:
         """The file of the state. It does not exist before the first save."""
-        return self.folder / "checkpoint.safetensors"
+        return checkpoint_in(self.folder)
 
     @property
     def step(self) -> int:

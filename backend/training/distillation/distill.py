@@ -164,7 +164,7 @@ class Distillation:
                 recompute_blocks(noising)
         learns = self.student if noising is None else self.loss
         self.state = TrainingState(
-            learns, preset.rate, 0.0, (0.9, 0.999), offload=preset.offload, faster={"noising": NOISING_RATE}
+            learns, preset.rate, 0.0, (0.9, 0.999), offload=preset.offload, shares={"noising": NOISING_RATE}
         )
         self.schedule = Schedule(
             preset.steps, preset.batch, preset.rate, preset.warmup, preset.ema, course=preset.schedule

@@ -2,67 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor
 
 from ...config import Normalization
-from ...models.image_encoder import ImageEncoder
-from ...models.latent_vae import LatentEncoder
-from ...models.structure_vae import StructureEncoder
-from ...weights.checkpoints import load_network
-from ...weights.folders import ModelFolder, NetworkFiles
-from ..export import FILES
-from ..scratch.flows import Latents, Standardized
+from ...weights.folders import ModelFolder
+from ..scratch.latents import SeenLatents, Standardized
+from ..scratch.model_files import FolderEncoders
 from ..scratch.stages import Run, sparse_batch
 from .items import Clean
 
 Item = tuple[int, int]  # object, view
 
 
-class FolderEncoders:
-    """The encoders of a model folder. All methods raise CheckpointError."""
-
-    def __init__(self, folder: ModelFolder, device: torch.device) -> None:
-        self.folder, self.device = folder, device
-
-    def _files(self, network: str) -> NetworkFiles:
-        return self.folder.network(f"ckpts/{FILES[network][1]}")
-
-    def structure(self) -> StructureEncoder:
-        """The encoder from occupancy to structure latents."""
-        return load_network(self._files("structure_encoder"), StructureEncoder, self.device)
-
-    def latents(self) -> LatentEncoder:
-        """The encoder from the voxels' features to their latents."""
-        return load_network(self._files("latent_encoder"), LatentEncoder, self.device)
-
-    def image(self) -> ImageEncoder:
-        """The encoder from images to tokens."""
-        return load_network(self.folder.network(self.folder.config.image_encoder), ImageEncoder, self.device)
-
-    def digest(self) -> str:
-        """A short hash of the encoders' weights, so that their latents are never confused with those of others."""
-        files = [self._files("structure_encoder"), self._files("latent_encoder")]
-        files.append(self.folder.network(self.folder.config.image_encoder))
-        digest = hashlib.sha256()
-        for file in files:
-            digest.update(file.weights.with_name(file.weights.name + ".safetensors").read_bytes())
-        return digest.hexdigest()[:12]
-
-
-def latents_of(run: Run, model: ModelFolder) -> Latents:
+def latents_of(run: Run, model: ModelFolder) -> SeenLatents:
     """Latents and tokens of a run's objects from a model folder's encoders, cached beside the run's data."""
     encoders = FolderEncoders(model, run.device)
-    return Latents(run, encoders, run.folder / f"latents_{encoders.digest()}")
+    return SeenLatents(run, encoders, run.folder / f"latents_{encoders.digest()}")
 
 
 class _Procedural(ABC):
     """What both sets share: standardised latents, and training objects in a random view."""
 
-    def __init__(self, latents: Latents, normalization: Normalization) -> None:
+    def __init__(self, latents: SeenLatents, normalization: Normalization) -> None:
         """``normalization`` is that of the stage's latents, from the model folder."""
         self.latents = latents
         mean, std = torch.tensor(normalization.mean), torch.tensor(normalization.std)
@@ -121,7 +85,7 @@ class ProceduralVoxels(_Procedural):
         return Clean(joined.feats, joined.coords, self._tokens(items, device))
 
 
-def held_out(latents: Latents, count: int) -> list[Item]:
+def held_out(latents: SeenLatents, count: int) -> list[Item]:
     """``count`` items that no student learns from, evenly spread over the held-out objects."""
     objects = torch.linspace(latents.run.training_objects, len(latents.objects) - 1, count).long()
     return [(int(i), 0) for i in objects]

@@ -9,17 +9,15 @@ import torch
 from torch import Tensor
 
 from ...config import Normalization
-from ...models.image_encoder import ImageEncoder
 from ...models.latent_vae import LatentEncoder
 from ...models.structure_vae import StructureEncoder
 from ...sparse.tensor import SparseTensor
 from ...weights.folders import ModelFolder
-from ..distillation.procedural import FolderEncoders
 from ..objects.data import Objects, make_data
-from ..scratch.flows import Standardized
+from ..scratch.latents import Standardized
+from ..scratch.model_files import FolderEncoders
 from ..scratch.presets import Preset
-from ..scratch.pretext import normalized
-from ..scratch.stages import Run, voxel_features
+from ..scratch.stages import VIEW_COLUMNS, Run, voxel_features
 
 #: How many objects are encoded at once.
 ENCODED = 64
@@ -47,18 +45,22 @@ class Encoding:
 
     @torch.no_grad()
     def encoded(self, columns: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The columns of ``make_objects`` with the standardised latents of each object and voxel, "structure" and
-        "latent"; without the distances, which fill the memory and are not needed any more."""
+        """The columns of ``make_objects`` with the standardised latents of each object, "structure" and "mirrored" (of
+        the mirrored object), and of each voxel, "latent"; without the distances, which fill the memory and are not
+        needed any more."""
         objects = Objects(columns)
-        structure, latent = [], []
+        structure, mirrored, latent = [], [], []
         for index in torch.arange(len(objects), device=objects.device).split(ENCODED):
-            structure.append(self.structure(objects.occupancy(index, self.resolution)))
+            occupancy = objects.occupancy(index, self.resolution)
+            structure.append(self.structure(occupancy))
+            mirrored.append(self.structure(occupancy.flip(2)))
             rows, item = objects.rows(index)
             features = voxel_features(columns["distance"][rows], columns["child_color"][rows])
             coords = torch.cat([item[:, None].int(), columns["coords"][rows].int()], 1)
             latent.append(self.latents(SparseTensor(features, coords, batch_size=len(index))).feats)
         values = {
             "structure": _standardized(torch.cat(structure), self.structure_statistics).values,
+            "mirrored": _standardized(torch.cat(mirrored), self.structure_statistics).values,
             "latent": _standardized(torch.cat(latent), self.latent_statistics).values,
         }
         return {name: column for name, column in columns.items() if name != "distance"} | values
@@ -76,16 +78,9 @@ class EncodedObjects:
         """``columns`` as ``Encoding.encoded`` returns them."""
         self.objects = Objects(columns)
         none = torch.empty(0)
-        self.structure = Standardized(columns["structure"], none, none)
-        self.voxels = Standardized(columns["latent"], none, none)
-        self.tokens = none
-
-    @torch.no_grad()
-    def look(self, encoder: ImageEncoder) -> None:
-        """Let an encoder, wherever it is, make the tokens of every view, [O, views, L, C]."""
-        images, device = self.objects.column["image"], encoder.pos_embed.device
-        parts = [encoder(normalized(part, device)).half() for part in images.flatten(0, 1).split(ENCODED)]
-        self.tokens = torch.cat(parts).unflatten(0, images.shape[:2]).to(self.objects.device)
+        self.structure, self.mirrored, self.voxels = (
+            Standardized(columns[name], none, none) for name in ("structure", "mirrored", "latent")
+        )
 
 
 def held_out_run(preset: Preset, folder: Path, device: torch.device) -> Run:
@@ -98,6 +93,6 @@ def held_out_run(preset: Preset, folder: Path, device: torch.device) -> Run:
 def held_out_objects(run: Run, encoding: Encoding) -> EncodedObjects:
     """The objects of ``held_out_run``, drawn on the CPU unless they are there already, with their latents."""
     make_data(run.preset.data, run.data_folder, lambda done, total: None)
-    objects = run.objects("coords", "image", "distance", "child_color")
+    objects = run.objects("distance", *VIEW_COLUMNS)
     columns = encoding.encoded({name: column.to(run.device) for name, column in objects.column.items()})
     return EncodedObjects({name: column.cpu() for name, column in columns.items()})

@@ -10,26 +10,24 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch import nn
 
 from ...errors import BackendError
 from ...files import write_whole
 from ...models.image_encoder import ImageEncoder
-from ...models.latent_flow import LatentFlow
-from ...models.structure_flow import StructureFlow
-from ...weights.checkpoints import load_network
 from ...weights.folders import ModelFolder
-from ..export import FILES, export_overlay
+from ..export import begin_with, export_overlay
 from ..objects.stream import ObjectStream
+from ..scratch.model_files import FolderEncoders
 from ..scratch.presets import Preset
 from .data import EncodedObjects, Encoding, held_out_objects, held_out_run
-from .stages import EncoderAndStructureFlow, EndlessStage, LatentFlowAlone
+from .stages import EndlessJoint, EndlessLatentFlow, EndlessStage
 from .timed import Course, Learner, train
 
 Say = Callable[[str], None]
+E = TypeVar("E", bound=EndlessStage)
 
 #: Shares of the time: until training begins, though drawing goes on; until the latents' turn; until the last figures.
 DRAWING, STRUCTURE, LATENTS = 0.22, 0.66, 0.95
@@ -61,7 +59,6 @@ class EndlessRun:
         if any(self.out.iterdir()):
             raise BackendError("not_empty", f"{self.out} is not empty: choose another folder with --out")
         export_overlay({}, self.model, self.out)  # nothing is better yet
-        self.encoder = self._load("image_encoder", ImageEncoder)
         encoding = Encoding.of(self.model, self.preset.data.resolution, self.device)
         self.held_run = held_out_run(self.preset, self.folder, self.device)
         plan = self.preset.endless
@@ -87,10 +84,13 @@ class EndlessRun:
     def _elapsed(self) -> float:
         return time.monotonic() - self.started
 
-    def _load(self, name: str, kind: type[nn.Module], model: ModelFolder | None = None) -> Any:
-        files = (model or self.model).network(f"ckpts/{FILES[name][1]}")
-        network = load_network(files, kind, torch.device("cpu"))  # on a CPU it is in full precision
-        return network.to(self.device).requires_grad_(True)
+    def _begun(self, stage: E) -> E:
+        begin_with(stage.networks, self.model)
+        return stage
+
+    def _encoder(self, model: ModelFolder) -> ImageEncoder:
+        encoder = FolderEncoders(model, torch.device("cpu")).image()  # on a CPU it is in full precision
+        return encoder.to(self.device).eval().requires_grad_(False)
 
     def _draw(self, stream: ObjectStream) -> None:
         """Wait for the first objects, and say how fast they come."""
@@ -106,25 +106,22 @@ class EndlessRun:
         """Train the encoder and the structure flow. The latents' turn sees the encoder that is kept."""
 
         def make() -> EndlessStage:
-            flow, schedule = self._load("structure_flow", StructureFlow), self.preset.endless.structure_flow
-            return EncoderAndStructureFlow(self.held_run, self.encoder, flow, schedule, held_out.result())
+            schedule = self.preset.endless.structure_flow
+            return self._begun(EndlessJoint(self.held_run, schedule, held_out.result()))
 
         self.new_encoder = self._attempt("structure_flow", make, stream, STRUCTURE)
-        kept = ModelFolder.read(self.out)
-        self.encoder = self._load("image_encoder", ImageEncoder, kept).eval().requires_grad_(False)
 
     def _latents(self, stream: ObjectStream, held_out: Future[EncodedObjects]) -> None:
         """Train the latent flow on the tokens of the encoder that was kept."""
 
         def make() -> EndlessStage:
-            flow, schedule = self._load("latent_flow", LatentFlow), self.preset.endless.latent_flow
-            encoder = self._load("image_encoder", ImageEncoder)
-            stage = LatentFlowAlone(self.held_run, encoder, flow, schedule, held_out.result())
+            before, schedule = self._encoder(self.model), self.preset.endless.latent_flow
+            stage = self._begun(EndlessLatentFlow(self.held_run, before, schedule, held_out.result()))
             with torch.no_grad():
                 found = stage.evaluate()
             self.say(f"latent_flow  with the encoder it had  {_words(found)}")
             self._note("latent_flow_with_the_encoder_it_had", found)
-            stage.encoder = self.encoder
+            stage.encoder = self._encoder(ModelFolder.read(self.out))
             return stage
 
         if not self._attempt("latent_flow", make, stream, LATENTS) and self.new_encoder:

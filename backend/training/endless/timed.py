@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -36,44 +36,28 @@ class Learner:
     """A stage's networks with their optimizers and averages."""
 
     def __init__(self, stage: EndlessStage, half: bool) -> None:
-        self.stage, schedule = stage, stage.schedule
-        self.states = [
-            TrainingState(
-                part.network,
-                part.share * schedule.rate,
-                part.weight_decay,
-                (0.9, 0.99),
-                part.share * schedule.matrix_rate,
-                half,
-            )
-            for part in stage.parts
-        ]
+        self.model, self.schedule = stage.model, stage.schedule
+        self.state = TrainingState.of(stage.model, stage.schedule, half)
 
     def update(self, share: float) -> None:
-        """One step of every optimizer with this share of the full rates, and of every average."""
-        schedule = self.stage.schedule
-        for part, state in zip(self.stage.parts, self.states, strict=True):
-            nn.utils.clip_grad_norm_(part.network.parameters(), schedule.clip)
-            decay = min(schedule.ema, (1 + state.step) / (10 + state.step))
-            state.update(share * state.rate, decay)
-            part.network.zero_grad(set_to_none=True)
+        """One step with this share of the full rates."""
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.schedule.clip)
+        decay = min(self.schedule.ema, (1 + self.state.step) / (10 + self.state.step))
+        self.state.update(share * self.state.rate, decay)
+        self.model.zero_grad(set_to_none=True)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
         """Use the averaged weights, without gradients, until the block ends."""
-        with ExitStack() as stack, torch.no_grad():
-            for part, state in zip(self.stage.parts, self.states, strict=True):
-                stack.enter_context(state.averaged())
-                part.network.eval()
+        with self.state.averaged(), torch.no_grad():
+            self.model.eval()
             yield
-        for part in self.stage.parts:
-            part.network.train()
+        self.model.train()
 
     def settle(self) -> None:
         """Keep the averaged weights for good."""
-        for part, state in zip(self.stage.parts, self.states, strict=True):
-            state.load(state.ema)
-            part.network.eval().requires_grad_(False)
+        self.state.load(self.state.ema)
+        self.model.eval().requires_grad_(False)
 
 
 def rate_share(step: int, warmup: int, progress: float) -> float:

@@ -12,6 +12,10 @@ from ..objects.data import DataConfig
 LATENT_ENCODER_CHANNELS = 5**3 + 8 * 3
 
 
+#: The image encoder has learnt before, and learns at a share of the structure flow's rate.
+_JOINTLY = {"pretext.encoder": 0.3}
+
+
 @dataclass(frozen=True)
 class Endless:
     """How a model is trained further on objects that are drawn meanwhile. The schedules' steps are not used: the time
@@ -104,7 +108,7 @@ _SMOKE = {
     "structure_vae": Schedule(steps=1, batch=2, rate=1e-4, warmup=1),
     "latent_vae": Schedule(steps=1, batch=1, rate=1e-4, warmup=1),
     "image_encoder": Schedule(steps=1, batch=2, rate=1e-4, warmup=1),
-    "structure_flow": Schedule(steps=1, batch=2, rate=1e-4, warmup=1),
+    "structure_flow": Schedule(steps=1, batch=2, rate=1e-4, warmup=1, shares=_JOINTLY),
     "latent_flow": Schedule(steps=1, batch=1, rate=1e-4, warmup=1),
 }
 
@@ -119,7 +123,7 @@ PRESETS: dict[str, Preset] = {
             "structure_vae": Schedule(steps=2600, batch=16, rate=1e-3),
             "latent_vae": Schedule(steps=2900, batch=2, rate=1e-3, warmup=50, ema=0.995),
             "image_encoder": Schedule(steps=16500, batch=32, rate=6e-4, weight_decay=0.02, matrix_rate=0.005),
-            "structure_flow": Schedule(steps=6300, batch=32, rate=6e-4, ema=0.999, matrix_rate=0.01),
+            "structure_flow": Schedule(steps=6300, batch=32, rate=6e-4, ema=0.999, matrix_rate=0.01, shares=_JOINTLY),
             "latent_flow": Schedule(steps=5000, batch=16, rate=6e-4, ema=0.999, matrix_rate=0.01),
         },
         further={
@@ -128,14 +132,16 @@ PRESETS: dict[str, Preset] = {
             "image_encoder": Schedule(
                 steps=4500, batch=32, rate=4e-4, warmup=100, weight_decay=0.02, matrix_rate=0.004
             ),
-            "structure_flow": Schedule(steps=4100, batch=32, rate=4e-4, warmup=100, matrix_rate=0.008),
+            "structure_flow": Schedule(
+                steps=5400, batch=64, rate=4e-4, warmup=100, ema=0.9995, matrix_rate=0.008, shares=_JOINTLY
+            ),
             "latent_flow": Schedule(steps=1500, batch=16, rate=4e-4, warmup=100, matrix_rate=0.008),
         },
         endless=Endless(
             first=40_000,
             at_once=1024,
             objects=98_304,
-            structure_flow=Schedule(steps=0, batch=512, rate=8e-4, warmup=100, matrix_rate=0.012),
+            structure_flow=Schedule(steps=0, batch=512, rate=8e-4, warmup=100, matrix_rate=0.012, shares=_JOINTLY),
             latent_flow=Schedule(steps=0, batch=256, rate=8e-4, warmup=100, matrix_rate=0.012),
         ),
     ),
@@ -146,6 +152,8 @@ PRESETS: dict[str, Preset] = {
         networks=_networks(8, 2, 28),
         schedules=_SMOKE,
         further=_SMOKE,
-        endless=Endless(40_000, 2, 48, Schedule(steps=0, batch=4, rate=1e-4), Schedule(steps=0, batch=2, rate=1e-4)),
+        endless=Endless(
+            40_000, 2, 48, Schedule(steps=0, batch=4, rate=1e-4, shares=_JOINTLY), Schedule(steps=0, batch=2, rate=1e-4)
+        ),
     ),
 }

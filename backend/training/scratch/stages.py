@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import cast
+from typing import Protocol, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -15,23 +15,42 @@ from ...models.image_encoder import ImageEncoder
 from ...models.latent_vae import LatentEncoder, LatentMeshDecoder
 from ...models.structure_vae import StructureDecoder, StructureEncoder
 from ...sparse.tensor import SparseTensor
-from ..loop import Metrics, Schedule, Stage, Trainer
+from ...weights.folders import ModelFolder
+from ..loop import Metrics, Schedule, Stage, Trainer, checkpoint_in
 from ..objects.data import DISTANCE_UNIT, SHARD, Objects
 from ..objects.lattice import MESH_CELLS, corner_table
 from .presets import Preset
 from .pretext import ImagePretext, pretext_loss
 
+#: The columns of objects with everything that an image encoder learns from.
+VIEW_COLUMNS = ("coords", "child_color", "image", "surface", "view", "family", "visible", "palette", "pattern")
+
+
+class ScratchStage(Stage, Protocol):
+    """A stage of training a small model."""
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """What a model folder keeps of its model, by name in ``model_files.FILES``."""
+
+
+S = TypeVar("S", bound=ScratchStage)
+
 
 class Run:
     """A training run: its preset, its folder outside the repository, and the results of finished stages there."""
 
-    def __init__(self, preset: Preset, folder: Path, device: torch.device, further: bool = False) -> None:
-        """``further``: start from a model's weights, with shorter schedules."""
-        self.preset, self.folder, self.device, self.further = preset, folder, device, further
+    def __init__(self, preset: Preset, folder: Path, device: torch.device, start: ModelFolder | None = None) -> None:
+        """``start``: the model whose weights every stage starts with, on schedules of their own."""
+        self.preset, self.folder, self.device, self.start = preset, folder, device, start
 
     def schedule(self, stage: str) -> Schedule:
         """How long and how fast a stage learns."""
-        return (self.preset.further if self.further else self.preset.schedules)[stage]
+        return (self.preset.further if self.start else self.preset.schedules)[stage]
+
+    def has(self, stage: str) -> bool:
+        """Whether the run has begun to train a stage."""
+        return checkpoint_in(self.folder / stage).exists()
 
     @property
     def data_folder(self) -> Path:
@@ -48,15 +67,16 @@ class Run:
         numbers = self.preset.data.numbers
         return Objects.load(self.data_folder, numbers if shards is None else numbers[:shards], columns)
 
-    def finished(self, stage: Callable[[Run], Stage]) -> nn.Module:
-        """An earlier stage's model with its averaged weights. Raises FileNotFoundError if the stage is not finished."""
+    def finished(self, stage: Callable[[Run], S]) -> S:
+        """An earlier stage, its model with averaged weights. Raises FileNotFoundError if the stage is not finished."""
         made = stage(self)
         trainer = Trainer(made, self.folder / made.name, self.device)
         if trainer.step < made.schedule.steps:
             raise FileNotFoundError(
                 f"stage {made.name} is at step {trainer.step} of {made.schedule.steps}: finish it first"
             )
-        return trainer.averaged()
+        trainer.averaged()
+        return made
 
 
 def _kl(mean: Tensor, logvar: Tensor) -> Tensor:
@@ -96,6 +116,11 @@ class StructureVAEStage:
 
     def _occupancy(self, index: Tensor) -> Tensor:
         return self.objects.occupancy(index, self.run.preset.data.resolution).to(self.run.device)
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """Both, see ``ScratchStage``."""
+        return {"structure_encoder": self.model.encoder, "structure_decoder": self.model.decoder}
 
     def loss(self, model: nn.Module, generator: torch.Generator, progress: float) -> tuple[Tensor, Metrics]:
         """Voxels that are lost or invented, and the rate of the latents, see ``loop.Stage``."""
@@ -171,7 +196,7 @@ class LatentVAEStage:
         self.run = run
         self.schedule: Schedule = run.schedule(self.name)
         self.model = LatentVAE(run.preset)
-        self.torso_only = 0.0 if run.further else 0.4
+        self.torso_only = 0.0 if run.start else 0.4
         self.table = corner_table()
 
     @cached_property
@@ -225,6 +250,11 @@ class LatentVAEStage:
         if self.torso_only <= progress < self.cropped:
             return self.crops(index, generator)
         return self.whole(index)
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """Both, see ``ScratchStage``."""
+        return {"latent_encoder": self.model.encoder, "latent_decoder_mesh": self.model.decoder}
 
     def loss(self, model: nn.Module, generator: torch.Generator, progress: float) -> tuple[Tensor, Metrics]:
         """The errors of the torso and, later, of the cells, and the rate of the latents, see ``loop.Stage``."""
@@ -302,9 +332,12 @@ class ImageEncoderStage:
     @cached_property
     def objects(self) -> Objects:
         """The run's objects, with their images and what the images show."""
-        return self.run.objects(
-            "coords", "child_color", "image", "surface", "view", "family", "visible", "palette", "pattern"
-        )
+        return self.run.objects(*VIEW_COLUMNS)
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """The encoder, see ``ScratchStage``."""
+        return {self.name: self.model.encoder}
 
     def loss(self, model: nn.Module, generator: torch.Generator, progress: float) -> tuple[Tensor, Metrics]:
         """The loss of ``pretext_loss``, with channels permuted and half of the batch mirrored, see ``loop.Stage``."""

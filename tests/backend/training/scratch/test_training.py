@@ -22,9 +22,9 @@ from backend.training.export import begin_with
 from backend.training.loop import Schedule, Trainer, TrainingState, ema_decay, learning_rate
 from backend.training.objects.data import SHARD, Objects
 from backend.training.run_folder import alone
-from backend.training.scratch.flows import StructureFlowStage
+from backend.training.scratch.joint import JointStage
 from backend.training.scratch.presets import PRESETS
-from backend.training.scratch.stages import ImageEncoderStage, Run, StructureVAEStage
+from backend.training.scratch.stages import Run, StructureVAEStage
 from backend.weights.folders import ModelFolder
 
 ROOT = Path(__file__).parents[4]
@@ -70,14 +70,29 @@ def test_training_goes_on_from_a_model_in_half_precision(trained: Path, tmp_path
 
 
 def test_a_stage_begins_with_the_weights_of_a_model(trained: Path) -> None:
-    run = Run(PRESETS["smoke"], trained, torch.device("cpu"), further=True)
     model = ModelFolder.read(trained / "model")
-    for stage in (StructureVAEStage(run), ImageEncoderStage(run), StructureFlowStage(run)):
-        begin_with(stage.model, stage.name, model)
-        kept = load_file(trained / stage.name / "checkpoint.safetensors")
-        for name, value in stage.model.named_parameters():
-            if not name.startswith(("query_blocks", "blocks.weight", "blocks.bias", "patches", "facts")):
-                assert torch.equal(value, kept[f"ema/{name}"].half().float()), name
+    run = Run(PRESETS["smoke"], trained, torch.device("cpu"), start=model)
+    for kind, kept_by in ((StructureVAEStage, "structure_vae"), (JointStage, "structure_flow")):
+        stage = kind(run)
+        begin_with(stage.networks, model)
+        kept = load_file(trained / kept_by / "checkpoint.safetensors")
+        values = {id(p): name for name, p in stage.model.named_parameters()}
+        for network in stage.networks.values():
+            for parameter in network.parameters():
+                assert torch.equal(parameter, kept[f"ema/{values[id(parameter)]}"].half().float())
+
+
+def test_a_run_takes_from_its_model_what_it_has_not_trained(trained: Path, tmp_path: Path) -> None:
+    """The image encoder learns along with the structure flow; then the model's is not used any more."""
+    (tmp_path / "data").symlink_to(trained / "data", target_is_directory=True)
+    command = ["--preset", "smoke", "--device", "cpu", "--folder", str(tmp_path), "--start", str(trained / "model")]
+    for stage in ("structure_flow", "latent_flow", "export"):
+        done = run("train", stage, *command)
+        assert done.returncode == 0, done.stderr
+    old, new = (folder / "model" / "ckpts" for folder in (trained, tmp_path))
+    changed = {p.stem for p in new.glob("*.safetensors") if p.read_bytes() != (old / p.name).read_bytes()}
+    assert changed == {"image_encoder", "ss_flow_img_dit", "slat_flow_img_dit"}
+    assert Pipeline.load(ModelFolder.read(tmp_path / "model"), torch.device("cpu")).mesh_decoder.resolution == 8
 
 
 def test_a_model_is_trained_further_on_objects_drawn_meanwhile(trained: Path, tmp_path: Path) -> None:
