@@ -8,12 +8,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -21,7 +23,7 @@ from ...files import written_whole
 from .families import FAMILIES
 from .params import INSIDE, Params
 from .render import Light, View, conditioning_image, frame, random_light, random_view, render, surface_map
-from .shapes import Values, draw_values, params_of, surface_voxels
+from .shapes import Values, draw_values, fused_fields, params_of, surface_voxels
 
 PER_FAMILY = 8
 SHARD = PER_FAMILY * len(FAMILIES)
@@ -138,10 +140,11 @@ def _shard_path(folder: Path, index: int) -> Path:
     return folder / f"shard_{index:04d}.safetensors"
 
 
-def _make_and_save(job: tuple[DataConfig, Path, int]) -> int:
-    config, folder, index = job
+def _make_and_save(job: tuple[DataConfig, Path, int, bool]) -> int:
+    config, folder, index, fused = job
     torch.set_num_threads(1)
-    shard = make_shard(config, index)
+    with fused_fields() if fused else nullcontext():
+        shard = make_shard(config, index)
     with written_whole(_shard_path(folder, index)) as part:
         save_file(shard, part)
     return index
@@ -152,8 +155,9 @@ def shards_there(config: DataConfig, folder: Path) -> int:
     return sum(_shard_path(folder, index).exists() for index in config.numbers)
 
 
-def make_data(config: DataConfig, folder: Path, report: Callable[[int, int], None]) -> None:
-    """Make the missing shards, with one process per core. ``report(done, total)`` is called first and after each."""
+def make_data(config: DataConfig, folder: Path, report: Callable[[int, int], None], fused: bool = False) -> None:
+    """Make the missing shards, with one process per core. ``report(done, total)`` is called first and after each.
+    ``fused``: see ``shapes.fused_fields``."""
     folder.mkdir(parents=True, exist_ok=True)
     missing = [i for i in config.numbers if not _shard_path(folder, i).exists()]
     done = config.shards - len(missing)
@@ -162,7 +166,7 @@ def make_data(config: DataConfig, folder: Path, report: Callable[[int, int], Non
         return
     # Spawned, not forked: torch's thread pools do not survive a fork.
     with multiprocessing.get_context("spawn").Pool(min(os.cpu_count() or 1, len(missing))) as pool:
-        for _ in pool.imap_unordered(_make_and_save, [(config, folder, i) for i in missing]):
+        for _ in pool.imap_unordered(_make_and_save, [(config, folder, i, fused) for i in missing]):
             done += 1
             report(done, config.shards)
 
@@ -184,12 +188,21 @@ class Objects:
         for path in paths:
             if not path.exists():
                 raise FileNotFoundError(f"{path} is missing: run the data stage first")
-        parts: dict[str, list[Tensor]] = {name: [] for name in ("count", *columns)}
+        rows = dict.fromkeys(("count", *columns), 0)
         for path in paths:
+            with safe_open(path, "pt") as shard:
+                for name in rows:
+                    rows[name] += shard.get_slice(name).get_shape()[0]
+        column: dict[str, Tensor] = {}
+        filled = dict.fromkeys(rows, 0)
+        for path in paths:  # into their place: joining them afterwards would take twice the memory
             shard = load_file(path)
-            for name, rows in parts.items():
-                rows.append(shard[name])
-        return cls({name: torch.cat(parts.pop(name)) for name in list(parts)})
+            for name, total in rows.items():
+                if name not in column:
+                    column[name] = shard[name].new_empty(total, *shard[name].shape[1:])
+                column[name][filled[name] : filled[name] + len(shard[name])] = shard[name]
+                filled[name] += len(shard[name])
+        return cls(column)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

@@ -64,6 +64,11 @@ class Params:
         """Where the parameters are; points are evaluated there."""
         return self.colors.device
 
+    @property
+    def columns(self) -> tuple[tuple[str, ...], tuple[Tensor, ...], Tensor]:
+        """The parameters' names, their values, and the colours."""
+        return tuple(self._values), tuple(self._values.values()), self.colors
+
     def to(self, device: torch.device) -> Params:
         """The same objects on a device."""
         return Params({k: v.to(device) for k, v in self._values.items()}, self.colors.to(device))

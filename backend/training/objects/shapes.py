@@ -7,9 +7,13 @@ the same on every machine. Numbers from ``HELD_OUT`` on are never trained on.
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -83,12 +87,42 @@ def evaluate(family: str, params: Params, points: Tensor, with_color: bool = Fal
     return field.distance / params.unit, field.color
 
 
+@contextmanager
+def fused_fields() -> Iterator[None]:
+    """Until the block ends, ``evaluate_in_chunks`` compiles each family's field into one loop over its points.
+
+    Distances are found eight times as fast, objects drawn twice as fast. A process compiles for five minutes first. It
+    needs a C++ compiler. Distances may differ by 1e-7, so of 60,000 bytes of a picture one differs, mostly by 1.
+    """
+    token = _FUSED.set(True)
+    try:
+        yield
+    finally:
+        _FUSED.reset(token)
+
+
+_FUSED = ContextVar("fused", default=False)
+
+
+@functools.cache
+def _fused(family: str, with_color: bool) -> Callable[..., tuple[Tensor, Tensor | None]]:
+    def field(names: tuple[str, ...], values: tuple[Tensor, ...], colors: Tensor, points: Tensor) -> Any:
+        return evaluate(family, Params(dict(zip(names, values, strict=True)), colors), points, with_color)
+
+    torch._dynamo.config.recompile_limit = 256  # it counts those of all families together
+    return torch.compile(field, dynamic=True, fullgraph=True)
+
+
 def evaluate_in_chunks(
     family: str, params: Params, points: Tensor, with_color: bool = False
 ) -> tuple[Tensor, Tensor | None]:
     """The same, with a bounded number of points at once: what fits a CPU's cache, or keeps a GPU busy."""
     chunk = 4096 if points.device.type == "cpu" else max(1, GPU_POINTS // len(points))
-    parts = [evaluate(family, params, p, with_color) for p in points.split(chunk, 1)]
+    if _FUSED.get():
+        field = partial(_fused(family, with_color), *params.columns)
+    else:
+        field = partial(evaluate, family, params, with_color=with_color)
+    parts = [field(p) for p in points.split(chunk, 1)]
     colors = [color for _, color in parts if color is not None]
     return torch.cat([distance for distance, _ in parts], 1), torch.cat(colors, 1) if with_color else None
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +16,14 @@ from backend.training.objects.families import FAMILIES
 from backend.training.objects.lattice import corner_table
 from backend.training.objects.params import LONGEST_SIDE
 from backend.training.objects.render import UNLIT, View, frame, random_view, render, surface_map
-from backend.training.objects.shapes import corner_distances, draw, evaluate, surface_voxels
+from backend.training.objects.shapes import (
+    corner_distances,
+    draw,
+    evaluate,
+    evaluate_in_chunks,
+    fused_fields,
+    surface_voxels,
+)
 
 ALL = tuple(FAMILIES)
 
@@ -151,3 +162,26 @@ def test_a_surface_map_says_what_the_picture_shows() -> None:
     distance = evaluate("mug", params, shown[None, there, 1:4] - 0.5)[0]
     assert distance.abs().max() < 0.01
     assert not shown[~there].any()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None and shutil.which("cl") is None, reason="needs a C++ compiler")
+def test_compiled_fields_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    params = draw("tree", range(3))
+    points = torch.rand(3, 5000, 3) - 0.5  # a whole chunk, and a part of one
+    plain_distance, plain_color = evaluate_in_chunks("tree", params, points, with_color=True)
+    compiled = []
+
+    def compile_field(field: Callable[..., object], **options: Any) -> Callable[..., object]:
+        compiled.append(options)
+        return torch_compile(field, **options)
+
+    torch_compile = torch.compile
+    monkeypatch.setattr(torch, "compile", compile_field)
+    with fused_fields():
+        distance, color = evaluate_in_chunks("tree", params, points, with_color=True)
+    assert compiled == [{"dynamic": True, "fullgraph": True}]
+    assert torch.allclose(distance, plain_distance, atol=1e-6)
+    assert color is not None
+    assert plain_color is not None
+    assert (color - plain_color).abs().amax(-1).gt(0).float().mean() < 1e-3
