@@ -28,7 +28,7 @@ from backend.errors import BackendError
 from backend.training.endless.run import EndlessRun
 from backend.training.export import begun, export, export_autoencoder
 from backend.training.loop import Trainer
-from backend.training.objects.data import make_data
+from backend.training.objects.data import DataConfig, make_data
 from backend.training.scratch.decoder_pair import PAIRS, Autoencoder
 from backend.training.scratch.decoder_pair_stages import STAGES as PAIR_STAGES
 from backend.training.scratch.joint import JointStage
@@ -44,7 +44,7 @@ LEARNED: dict[str, Callable[[Run], ScratchStage]] = {
     "structure_flow": JointStage,
     "latent_flow": LatentFlowStage,
 }
-STAGES = ("data", *LEARNED, "export")
+STAGES = ("data", "extra_data", *LEARNED, "export")
 
 
 def say(words: str) -> None:
@@ -52,7 +52,7 @@ def say(words: str) -> None:
     print(f"{time.strftime('%H:%M:%S')}  {words}", flush=True)
 
 
-def run_data(run: Run, fused: bool) -> None:
+def run_data(name: str, config: DataConfig, folder: Path, fused: bool) -> None:
     """Make the missing shards, and print how long it will take."""
     started, at_start = time.monotonic(), -1
 
@@ -60,16 +60,18 @@ def run_data(run: Run, fused: bool) -> None:
         nonlocal at_start
         at_start = done if at_start < 0 else at_start
         left = (time.monotonic() - started) / max(1, done - at_start) * (total - done) / 60
-        say(f"data  {done}/{total} shards" + (f"  {left:.0f} min left" if done > at_start else ""))
+        say(f"{name}  {done}/{total} shards" + (f"  {left:.0f} min left" if done > at_start else ""))
 
-    make_data(run.preset.data, run.data_folder, report, fused)
+    make_data(config, folder, report, fused)
 
 
 def run_stage(name: str, run: Run, arguments: argparse.Namespace) -> None:
     """Run one of ``STAGES``, from where it stopped. Raises FileNotFoundError if an earlier stage is not finished,
     BackendError if another process is using its folder."""
     if name == "data":
-        run_data(run, arguments.fused)
+        run_data(name, run.preset.data, run.data_folder, arguments.fused)
+    elif name == "extra_data":
+        run_data(name, run.preset.extra_data, run.data_folder, arguments.fused)
     elif name == "export":
         export(run, arguments.out, arguments.structure_guidance, arguments.latent_guidance)
         say(f"export  {arguments.out}")

@@ -87,7 +87,7 @@ def held_out_run(preset: Preset, folder: Path, device: torch.device) -> Run:
     """A run that has only the preset's held-out shards."""
     data = preset.data
     only = replace(data, first=data.first + data.shards - preset.held_out_shards, shards=preset.held_out_shards)
-    return Run(replace(preset, data=only), folder, device)
+    return Run(replace(preset, data=only, extra_shards=0), folder, device)
 
 
 def held_out_objects(run: Run, encoding: Encoding) -> EncodedObjects:

@@ -132,7 +132,7 @@ def make_shard(config: DataConfig, index: int) -> dict[str, Tensor]:
     """Make a shard: the objects from number ``index * PER_FAMILY`` on of every family, in order of family."""
     numbers = range(index * PER_FAMILY, (index + 1) * PER_FAMILY)
     sketches = [sketch(config, name, numbers, (kind, index, 3)) for kind, name in enumerate(FAMILIES)]
-    colored = index < config.colored_shards
+    colored = index - config.first < config.colored_shards
     return joined([make_objects(config, each, torch.device("cpu"), colored) for each in sketches])
 
 

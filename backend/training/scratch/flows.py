@@ -52,7 +52,7 @@ class FlowStage(ABC):
     name: str
 
     def __init__(self, run: Run) -> None:
-        self.run = run
+        self.run = run.extended()
         self.schedule: Schedule = run.schedule(self.name)
 
     def _held_out(self) -> Iterator[tuple[Tensor, torch.Generator]]:

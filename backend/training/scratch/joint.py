@@ -89,7 +89,7 @@ class JointStage(FlowStage):
     def __init__(self, run: Run, data: FlowData | None = None) -> None:
         """``data``: what is held out, and what ``loss`` learns from; by default the run's."""
         super().__init__(run)
-        self.data = data or RunData(run)
+        self.data = data or RunData(self.run)
         self.model = EncoderAndFlow(run.preset)
         if data is None and (not run.start or run.has(ImageEncoderStage.name)):
             self.model.pretext.load_state_dict(run.finished(ImageEncoderStage).model.state_dict())

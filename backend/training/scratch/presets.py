@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..loop import Schedule
@@ -33,12 +33,25 @@ class Preset:
     """Everything that defines a training run. ``networks`` holds the constructor arguments for the JSON files."""
 
     data: DataConfig
-    held_out_shards: int  # the last shards, never trained on
+    extra_shards: int  # right before those of ``data``: only what sees images learns from them
+    held_out_shards: int  # the last shards of ``data``, never trained on
     networks: dict[str, dict[str, Any]]
     schedules: dict[str, Schedule]
     further: dict[str, Schedule]  # for a run that starts with a model's weights
     endless: Endless  # the same, on a GPU
     conditioning_dropout: float = 0.1
+
+    @property
+    def extra_data(self) -> DataConfig:
+        """The extra shards alone."""
+        first = self.data.first - self.extra_shards
+        return replace(self.data, first=first, shards=self.extra_shards, colored_shards=0)
+
+    @property
+    def extended(self) -> Preset:
+        """The same with the extra shards as a part of the data."""
+        first, shards = self.data.first - self.extra_shards, self.data.shards + self.extra_shards
+        return replace(self, data=replace(self.data, first=first, shards=shards, colored_shards=0), extra_shards=0)
 
 
 def _networks(resolution: int, latent_resolution: int, image_size: int) -> dict[str, dict[str, Any]]:
@@ -116,7 +129,8 @@ PRESETS: dict[str, Preset] = {
     # The shipped weights had ``schedules`` first, then ``further`` on objects of one size, with steps in between:
     # docs/LOG.md tells in which order.
     "mini": Preset(
-        DataConfig(shards=160, views=2, image_size=112, resolution=16, colored_shards=24),
+        DataConfig(shards=160, views=2, image_size=112, resolution=16, colored_shards=24, first=1902),
+        extra_shards=500,
         held_out_shards=2,
         networks=_networks(16, 4, 112),
         schedules={
@@ -147,7 +161,8 @@ PRESETS: dict[str, Preset] = {
     ),
     # Takes a minute on a CPU. It proves that every stage runs; its weights are useless.
     "smoke": Preset(
-        DataConfig(shards=2, views=1, image_size=28, resolution=8, colored_shards=2),
+        DataConfig(shards=2, views=1, image_size=28, resolution=8, colored_shards=2, first=1),
+        extra_shards=1,
         held_out_shards=1,
         networks=_networks(8, 2, 28),
         schedules=_SMOKE,

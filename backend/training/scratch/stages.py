@@ -48,6 +48,10 @@ class Run:
         """How long and how fast a stage learns."""
         return (self.preset.further if self.start else self.preset.schedules)[stage]
 
+    def extended(self) -> Run:
+        """The same with the preset's extra shards as a part of the data."""
+        return Run(self.preset.extended, self.folder, self.device, self.start)
+
     def has(self, stage: str) -> bool:
         """Whether the run has begun to train a stage."""
         return checkpoint_in(self.folder / stage).exists()
@@ -325,7 +329,7 @@ class ImageEncoderStage:
     name = "image_encoder"
 
     def __init__(self, run: Run) -> None:
-        self.run = run
+        self.run = run.extended()
         self.schedule: Schedule = run.schedule(self.name)
         self.model = ImagePretext(ImageEncoder(**run.preset.networks["image_encoder"]), run.preset.data.resolution)
 

@@ -224,6 +224,25 @@ class Line:
         return {"weight": next(model.parameters()).sum().item()}
 
 
+def test_a_part_learns_at_its_share_of_the_rates() -> None:
+    """With AdamW and with Muon, whose matrices are those of numbered blocks."""
+
+    def moved(shares: dict[str, float]) -> dict[str, float]:
+        torch.manual_seed(0)
+        model = nn.ModuleDict({n: nn.ModuleDict({"blocks": nn.ModuleList([nn.Linear(4, 4)])}) for n in ("a", "ab")})
+        before = {name: p.detach().clone() for name, p in model.named_parameters()}
+        state = TrainingState.of(model, Schedule(1, 1, rate=0.1, matrix_rate=0.1, shares=shares), half=False)
+        for part in model.values():
+            part["blocks"][0](torch.ones(2, 4)).square().sum().backward()  # type: ignore[index]
+        state.update(0.1, 0.5)
+        return {name: (p - before[name]).abs().max().item() for name, p in model.named_parameters()}
+
+    alike, slower = moved({}), moved({"a.blocks": 0.25})
+    for name, length in alike.items():
+        share = 0.25 if name.startswith("a.") else 1.0
+        assert slower[name] == pytest.approx(share * length, rel=1e-4), name
+
+
 def test_a_stopped_run_goes_on_exactly(tmp_path: Path) -> None:
     whole = Trainer(Line(), tmp_path / "whole", torch.device("cpu")).run(lambda words: None)
     first = Trainer(Line(), tmp_path / "parts", torch.device("cpu"))
