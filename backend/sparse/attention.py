@@ -73,4 +73,15 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tenso
     ``mask``, which broadcasts against [M, heads, L, K], is True for the keys that count.
     """
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+    if q.device.type == "cpu" and q.dtype == torch.bfloat16 and not inference(q, k, v):
+        return _attend_in_products(q, k, v, mask).transpose(1, 2).flatten(2)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
+
+
+def _attend_in_products(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """The same as two products with a softmax between them, in half precision. On a CPU its derivative takes less than
+    half the time of torch's own, fused or not."""
+    weights = (q * q.shape[-1] ** -0.5) @ k.mT
+    if mask is not None:
+        weights = weights.masked_fill(~mask, torch.finfo(weights.dtype).min)
+    return weights.softmax(-1) @ v

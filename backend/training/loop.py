@@ -238,8 +238,8 @@ def _chunks(parameters: list[nn.Parameter], most: int) -> list[list[nn.Parameter
 def half_products(device: torch.device) -> Iterator[None]:
     """Matrix products in bfloat16, weights and sums in fp32.
 
-    On a CPU attention is also split into products, because the backward pass of torch's fused attention is five times
-    slower in bfloat16 than in fp32.
+    On a CPU attention in torch's own layers is also split into products, because the backward pass of its fused
+    attention is five times slower in bfloat16 than in fp32. Ours is (``sparse.attention.attend``).
     """
     plain = sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
     with torch.autocast(device.type, torch.bfloat16), plain:

@@ -265,6 +265,24 @@ def test_attention_over_items_and_to_a_context_against_loops(counts: tuple[int, 
     assert_close(attention.cross_attention(q, keys, values, voxels), expected, 1e-6)
 
 
+@pytest.mark.parametrize("counts", [(7,), (3, 9, 5)])  # alone, and padded
+def test_attention_in_half_precision_learns_as_in_full(counts: tuple[int, ...]) -> None:
+    """On a CPU it is taken apart for training, which the outputs and the gradients must not show."""
+    voxels = random_tensor(counts, 1).voxels
+    torch.manual_seed(0)
+    inputs = torch.randn(3, sum(counts), 2, 8)
+
+    def learned(dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        x = inputs.to(dtype).requires_grad_(True)
+        out = attention.self_attention(*x.unbind(0), voxels.items())
+        out.float().square().sum().backward()
+        assert x.grad is not None
+        return out.detach().float(), x.grad.float()
+
+    for half, full in zip(learned(torch.bfloat16), learned(torch.float32), strict=True):
+        assert_close(half, full, 0.02 * full.abs().max().item())
+
+
 def _one_group_after_another(q: Tensor, k: Tensor, v: Tensor, starts: Tensor, longest: int) -> Tensor:
     """What the GPU's kernel computes."""
     ends = starts.tolist()
