@@ -61,6 +61,7 @@ FAMILIES: dict[str, Family] = {
             },
             {"back_depth": (0.1, 0.22), "under_depth": (0.12, 0.25)},
             {"back": _BACK, "under": _UNDER},
+            one_sided=True,
         ),
         Family(
             "lamp",
@@ -91,6 +92,7 @@ FAMILIES: dict[str, Family] = {
             },
             {"under_depth": (0.06, 0.14), "under_width": (0.75, 1.0)},
             {"under": _UNDER},
+            one_sided=True,
         ),
         Family(
             "bottle",

@@ -33,6 +33,7 @@ class Family:
     hidden: dict[str, Range]
     modes: dict[str, tuple[float, ...]]
     hues: dict[int, Range] = field(default_factory=dict)  # colour slot -> hue range, if it is limited
+    one_sided: bool = False  # left and right differ: a mirrored object looks like one that is turned
 
     def params(self, values: dict[str, Tensor], colors: Tensor) -> Params:
         """Parameters, with the scale and offset that put the object in the middle of the cube, at its size there."""

@@ -21,7 +21,7 @@ from ..objects.data import Objects
 from .flows import Clean, FlowData, FlowStage
 from .latents import Latents, TrainedVoxelEncoders
 from .presets import Preset
-from .pretext import ImagePretext, Truth, normalized, pretext_losses
+from .pretext import ImagePretext, Truth, mirrorable, normalized, pretext_losses
 from .stages import VIEW_COLUMNS, ImageEncoderStage, Run
 
 #: The weight of the pretext's loss beside the flow's.
@@ -47,7 +47,7 @@ class Chosen:
     view: Tensor
     kept: Tensor  # [B, 1, 1]: 0 where the condition is dropped
     channels: Tensor  # [B, 3]: the order of red, green and blue; the structure has no colours
-    mirrored: Tensor  # [B] bool
+    mirrored: Tensor  # [B] bool: to be mirrored, if it may be
 
     @classmethod
     def of(cls, count: int, views: int, batch: int, dropout: float, generator: torch.Generator) -> Chosen:
@@ -115,10 +115,11 @@ class JointStage(FlowStage):
         """The velocity's mean squared error plus the pretext's loss on the same tokens, and metrics still on the
         device."""
         device = self.run.device
-        truth = Truth.of(data.objects, chosen.index, chosen.view, model.pretext.side, chosen.mirrored)
+        mirrored = chosen.mirrored & mirrorable(data.objects, chosen.index)
+        truth = Truth.of(data.objects, chosen.index, chosen.view, model.pretext.side, mirrored)
         truth = truth.with_channels(chosen.channels).to(device)
         tokens = model.pretext.encoder(normalized(truth.image, device))
-        flip = chosen.mirrored[:, None, None, None, None]
+        flip = mirrored[:, None, None, None, None]
         clean = torch.where(flip, data.mirrored.values[chosen.index], data.structure.values[chosen.index])
         velocity = self.velocity_loss(model.flow, (clean, None), tokens * chosen.kept.to(device), generator)
         heads_only = self.new_heads and progress < HEADS_ONLY

@@ -103,6 +103,13 @@ def _colored_blocks(objects: Objects, index: Tensor, side: int, mirrored: Tensor
     return blocks.reshape(len(index), side**3, BLOCK**3, 4)
 
 
+def mirrorable(objects: Objects, index: Tensor) -> Tensor:
+    """Whether objects [B] may be mirrored, [B] bool. A mirrored mug looks like one with its handle on the right side,
+    turned by half: an encoder that saw both could not tell where a mug's front is."""
+    both_sided = torch.tensor([not family.one_sided for family in FAMILIES.values()], device=objects.device)
+    return both_sided[objects.column["family"][index].long()]
+
+
 def _mirror_images(images: Tensor, surface: Tensor, mirrored: Tensor) -> tuple[Tensor, Tensor]:
     """Swap left and right in some images [B, S, S, 3] and in what their points show [B, S, S, 7]. The result is the
     object mirrored in x, seen from the opposite azimuth."""

@@ -20,7 +20,7 @@ from ..loop import Metrics, Schedule, Stage, Trainer, checkpoint_in
 from ..objects.data import DISTANCE_UNIT, SHARD, Objects
 from ..objects.lattice import MESH_CELLS, corner_table
 from .presets import Preset
-from .pretext import ImagePretext, pretext_loss
+from .pretext import ImagePretext, mirrorable, pretext_loss
 
 #: The columns of objects with everything that an image encoder learns from.
 VIEW_COLUMNS = ("coords", "child_color", "image", "surface", "view", "family", "visible", "palette", "pattern")
@@ -348,7 +348,7 @@ class ImageEncoderStage:
         index = torch.randint(self.run.training_objects, (self.schedule.batch,), generator=generator)
         view = torch.randint(self.run.preset.data.views, (self.schedule.batch,), generator=generator)
         channels = torch.rand(self.schedule.batch, 3, generator=generator).argsort(1)
-        mirrored = torch.rand(self.schedule.batch, generator=generator) < 0.5
+        mirrored = (torch.rand(self.schedule.batch, generator=generator) < 0.5) & mirrorable(self.objects, index)
         return pretext_loss(cast(ImagePretext, model), self.objects, index, view, self.run.device, channels, mirrored)
 
     def evaluate(self, model: nn.Module) -> Metrics:

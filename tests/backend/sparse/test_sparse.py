@@ -274,7 +274,8 @@ def test_attention_in_half_precision_learns_as_in_full(counts: tuple[int, ...]) 
 
     def learned(dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         x = inputs.to(dtype).requires_grad_(True)
-        out = attention.self_attention(*x.unbind(0), voxels.items())
+        q, k, v = x
+        out = attention.self_attention(q, k, v, voxels.items())
         out.float().square().sum().backward()
         assert x.grad is not None
         return out.detach().float(), x.grad.float()

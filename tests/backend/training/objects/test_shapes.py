@@ -185,3 +185,10 @@ def test_compiled_fields_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     assert color is not None
     assert plain_color is not None
     assert (color - plain_color).abs().amax(-1).gt(0).float().mean() < 1e-3
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_only_one_sided_families_change_when_they_are_mirrored(name: str) -> None:
+    inside = (corner_distances(name, draw(name, range(12)), 16) < 0).float()
+    moved = (inside - inside.flip(1)).abs().sum() / inside.sum()
+    assert (moved > 0.5) if FAMILIES[name].one_sided else (moved < 0.05)
