@@ -90,7 +90,7 @@ def export(run: Run, folder: Path, structure_guidance: float, latent_guidance: f
         name, file = FILES[key]
         _write_json(ckpts / f"{file}.json", {"name": name, "args": run.preset.networks[key]})
         _save_half(network, ckpts / f"{file}.safetensors")
-    latents = Latents(run, TrainedVoxelEncoders(run))
+    latents = Latents(run.extended(), TrainedVoxelEncoders(run))  # of the objects that the flows learnt from
     args = {
         "models": {
             "sparse_structure_decoder": f"ckpts/{FILES['structure_decoder'][1]}",

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from ...models.image_encoder import ImageEncoder
 from ..loop import Metrics, Schedule
-from ..scratch.joint import Chosen, JointStage, first_views
+from ..scratch.flows import Chosen, FlowStage
+from ..scratch.joint import JointStage, first_views
 from ..scratch.latent_flow import LatentFlowStage
 from ..scratch.pretext import normalized
 from ..scratch.stages import Run
@@ -39,13 +40,16 @@ class EndlessStage(Protocol):
         """Held-out metrics, see ``flows.FlowStage.errors``."""
 
 
-class _Endless:
+S = TypeVar("S", bound=FlowStage)
+
+
+class _Endless(Generic[S]):
     """What both share: the stage from scratch, its networks on the device, and the objects that are held out."""
 
-    def __init__(self, stage: JointStage | LatentFlowStage, schedule: Schedule, held_out: EncodedObjects) -> None:
+    def __init__(self, stage: S, schedule: Schedule, held_out: EncodedObjects) -> None:
         self.stage, self.schedule, self.held_out = stage, schedule, held_out
         self.name, self.run = stage.name, stage.run
-        stage.model.to(stage.run.device)
+        self.model = stage.model.to(stage.run.device)
 
     @property
     def networks(self) -> dict[str, nn.Module]:
@@ -58,33 +62,30 @@ class _Endless:
         return Chosen.of(count, views, self.schedule.batch, dropout, generator)
 
 
-class EndlessJoint(_Endless):
+class EndlessJoint(_Endless[JointStage]):
     """The image encoder and the structure flow, as in ``JointStage``."""
 
     def __init__(self, run: Run, schedule: Schedule, held_out: EncodedObjects) -> None:
-        self.joint = JointStage(run, held_out)
-        super().__init__(self.joint, schedule, held_out)
-        self.model = self.joint.model
+        super().__init__(JointStage(run, held_out), schedule, held_out)
 
     def loss(
         self, objects: EncodedObjects, generator: torch.Generator, progress: float
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The velocity's mean squared error, and the pretext's loss on the same tokens."""
         chosen = self._chosen(objects, generator)
-        return self.joint.joint_loss(self.model, objects, chosen, generator, progress)
+        return self.stage.joint_loss(self.stage.model, objects, chosen, generator, progress)
 
     def evaluate(self) -> Metrics:
         """The flow's error on held-out objects with the encoder's tokens, and with those of another image."""
-        return self.joint.evaluate(self.model)
+        return self.stage.evaluate(self.model)
 
 
-class EndlessLatentFlow(_Endless):
+class EndlessLatentFlow(_Endless[LatentFlowStage]):
     """The latent flow on the tokens of a finished encoder, as in ``LatentFlowStage``."""
 
     def __init__(self, run: Run, encoder: ImageEncoder, schedule: Schedule, held_out: EncodedObjects) -> None:
-        self.latents = LatentFlowStage(run)
-        super().__init__(self.latents, schedule, held_out)
-        self.model, self.encoder = self.latents.model, encoder
+        super().__init__(LatentFlowStage(run), schedule, held_out)
+        self.encoder = encoder
 
     def loss(
         self, objects: EncodedObjects, generator: torch.Generator, progress: float
@@ -94,11 +95,11 @@ class EndlessLatentFlow(_Endless):
         with torch.no_grad():
             images = objects.objects.column["image"][chosen.index, chosen.view]
             tokens = self.encoder(normalized(images, self.run.device)).float()
-        clean = self.latents.clean(objects, chosen.index)
-        error = self.latents.velocity_loss(self.model, clean, tokens * chosen.kept, generator)
+        clean = self.stage.clean(objects, chosen.index)
+        error = self.stage.velocity_loss(self.model, clean, tokens * chosen.kept, generator)
         return error, {"velocity": error}
 
     def evaluate(self) -> Metrics:
         """The flow's error on held-out objects, and with the tokens of another image."""
         look = first_views(self.encoder, self.held_out.objects)
-        return self.latents.errors(self.model, self.held_out, look)
+        return self.stage.errors(self.model, self.held_out, look)

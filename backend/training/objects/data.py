@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -182,27 +181,14 @@ class Objects:
         self.offsets = torch.cat([count.new_zeros(1), count.cumsum(0)])
 
     @classmethod
-    def load(cls, folder: Path, shards: range, columns: tuple[str, ...]) -> Objects:
+    def load(cls, folder: Path, numbers: range, columns: tuple[str, ...]) -> Objects:
         """Load these columns of the shards with these numbers. Raises FileNotFoundError for a missing shard."""
-        paths = [_shard_path(folder, i) for i in shards]
+        paths = [_shard_path(folder, i) for i in numbers]
         for path in paths:
             if not path.exists():
                 raise FileNotFoundError(f"{path} is missing: run the data stage first")
-        rows = dict.fromkeys(("count", *columns), 0)
-        for path in paths:
-            with safe_open(path, "pt") as shard:
-                for name in rows:
-                    rows[name] += shard.get_slice(name).get_shape()[0]
-        column: dict[str, Tensor] = {}
-        filled = dict.fromkeys(rows, 0)
-        for path in paths:  # into their place: joining them afterwards would take twice the memory
-            shard = load_file(path)
-            for name, total in rows.items():
-                if name not in column:
-                    column[name] = shard[name].new_empty(total, *shard[name].shape[1:])
-                column[name][filled[name] : filled[name] + len(shard[name])] = shard[name]
-                filled[name] += len(shard[name])
-        return cls(column)
+        shards = [load_file(path) for path in paths]  # mapped, so only what is joined takes memory
+        return cls({name: torch.cat([shard[name] for shard in shards]) for name in ("count", *columns)})
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -46,14 +47,49 @@ TIMES_STD = 1.3
 Clean = tuple[Tensor, Tensor | None]
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """A random batch: objects [B], a view [B] of each, and how these are varied. All lie with the generator."""
+
+    index: Tensor
+    view: Tensor
+    kept: Tensor  # [B, 1, 1]: 0 where the condition is dropped
+    channels: Tensor  # [B, 3]: the order of red, green and blue; the structure has no colours
+    mirrored: Tensor  # [B] bool: to be mirrored, if it may be
+
+    @classmethod
+    def of(cls, count: int, views: int, batch: int, dropout: float, generator: torch.Generator) -> Chosen:
+        """Draw from ``count`` objects. Channels keep their order in half of the batch; half of it is mirrored."""
+        device = generator.device
+        index = torch.randint(count, (batch,), generator=generator, device=device)
+        view = torch.randint(views, (batch,), generator=generator, device=device)
+        kept = torch.rand(batch, generator=generator, device=device) >= dropout
+        order = torch.rand(batch, 3, generator=generator, device=device).argsort(1)
+        same, mirrored = torch.rand(2, batch, generator=generator, device=device) < 0.5
+        channels = torch.where(same[:, None], torch.arange(3, device=device), order)
+        return cls(index, view, kept[:, None, None].float(), channels, mirrored)
+
+
 class FlowStage(ABC):
     """What both flows' stages share: flow matching, and the evaluation on held-out objects."""
 
     name: str
+    model: nn.Module
 
     def __init__(self, run: Run) -> None:
         self.run = run.extended()
         self.schedule: Schedule = run.schedule(self.name)
+
+    @property
+    @abstractmethod
+    def networks(self) -> dict[str, nn.Module]:
+        """What a model folder keeps of the model, see ``stages.ScratchStage``."""
+
+    def chosen(self, generator: torch.Generator) -> Chosen:
+        """A random batch of the training objects."""
+        preset = self.run.preset
+        count, views = self.run.training_objects, preset.data.views
+        return Chosen.of(count, views, self.schedule.batch, preset.conditioning_dropout, generator)
 
     def _held_out(self) -> Iterator[tuple[Tensor, torch.Generator]]:
         data = self.run.preset.data

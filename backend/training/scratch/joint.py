@@ -7,7 +7,6 @@ reaches the encoder through its tokens, and the pretext goes on beside it. Views
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
 from typing import cast
 
@@ -18,7 +17,7 @@ from ...models.image_encoder import ImageEncoder
 from ...models.structure_flow import StructureFlow
 from ..loop import Metrics
 from ..objects.data import Objects
-from .flows import Clean, FlowData, FlowStage
+from .flows import Chosen, Clean, FlowData, FlowStage
 from .latents import Latents, TrainedVoxelEncoders
 from .presets import Preset
 from .pretext import ImagePretext, Truth, mirrorable, normalized, pretext_losses
@@ -37,29 +36,6 @@ class EncoderAndFlow(nn.Module):
         super().__init__()
         self.pretext = ImagePretext(ImageEncoder(**preset.networks["image_encoder"]), preset.data.resolution)
         self.flow = StructureFlow(**preset.networks["structure_flow"])
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """A random batch: objects [B], a view [B] of each, and how these are varied. All lie with the generator."""
-
-    index: Tensor
-    view: Tensor
-    kept: Tensor  # [B, 1, 1]: 0 where the condition is dropped
-    channels: Tensor  # [B, 3]: the order of red, green and blue; the structure has no colours
-    mirrored: Tensor  # [B] bool: to be mirrored, if it may be
-
-    @classmethod
-    def of(cls, count: int, views: int, batch: int, dropout: float, generator: torch.Generator) -> Chosen:
-        """Draw from ``count`` objects. Channels keep their order in half of the batch; half of it is mirrored."""
-        device = generator.device
-        index = torch.randint(count, (batch,), generator=generator, device=device)
-        view = torch.randint(views, (batch,), generator=generator, device=device)
-        kept = torch.rand(batch, generator=generator, device=device) >= dropout
-        order = torch.rand(batch, 3, generator=generator, device=device).argsort(1)
-        same, mirrored = torch.rand(2, batch, generator=generator, device=device) < 0.5
-        channels = torch.where(same[:, None], torch.arange(3, device=device), order)
-        return cls(index, view, kept[:, None, None].float(), channels, mirrored)
 
 
 def first_views(encoder: ImageEncoder, objects: Objects) -> Callable[[Tensor], Tensor]:
@@ -85,6 +61,7 @@ class JointStage(FlowStage):
     it."""
 
     name = "structure_flow"
+    model: EncoderAndFlow
 
     def __init__(self, run: Run, data: FlowData | None = None) -> None:
         """``data``: what is held out, and what ``loss`` learns from; by default the run's."""
@@ -129,14 +106,7 @@ class JointStage(FlowStage):
 
     def loss(self, model: nn.Module, generator: torch.Generator, progress: float) -> tuple[Tensor, Metrics]:
         """The loss of ``joint_loss`` for a random batch, see ``loop.Stage``."""
-        preset = self.run.preset
-        chosen = Chosen.of(
-            self.run.training_objects,
-            preset.data.views,
-            self.schedule.batch,
-            preset.conditioning_dropout,
-            generator,
-        )
+        chosen = self.chosen(generator)
         loss, found = self.joint_loss(cast(EncoderAndFlow, model), self.data, chosen, generator, progress)
         return loss, {name: value.item() for name, value in found.items()}
 

@@ -33,6 +33,7 @@ class LatentFlowStage(FlowStage):
     """The flow of the latents [N, 8] of given voxels."""
 
     name = "latent_flow"
+    model: LatentFlow
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
@@ -64,12 +65,9 @@ class LatentFlowStage(FlowStage):
 
     def loss(self, model: nn.Module, generator: torch.Generator, progress: float) -> tuple[Tensor, Metrics]:
         """The velocity's mean squared error for a random batch, see ``loop.Stage``. Some conditions are zeroed."""
-        count, preset = self.schedule.batch, self.run.preset
-        index = torch.randint(self.run.training_objects, (count,), generator=generator)
-        view = torch.randint(preset.data.views, (count,), generator=generator)
-        kept = torch.rand(count, generator=generator) >= preset.conditioning_dropout
-        tokens = self._tokens(index, view) * kept[:, None, None].to(self.run.device)
-        return self.velocity_loss(model, self.clean(self.data, index), tokens, generator), {}
+        chosen = self.chosen(generator)
+        tokens = self._tokens(chosen.index, chosen.view) * chosen.kept.to(self.run.device)
+        return self.velocity_loss(model, self.clean(self.data, chosen.index), tokens, generator), {}
 
     def evaluate(self, model: nn.Module) -> Metrics:
         """The same error on held-out objects, and with another object's image."""

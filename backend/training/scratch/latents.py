@@ -75,8 +75,8 @@ class TrainedVoxelEncoders:
 
 
 class Latents:
-    """The latents of a run's objects, computed once and stored in ``folder``: structure latents [O, 8, r, r, r], and
-    latents of every voxel [V, 8]."""
+    """The latents of a run's objects, computed once and stored in ``folder`` by the numbers of their shards: structure
+    latents [O, 8, r, r, r], and latents of every voxel [V, 8]."""
 
     def __init__(self, run: Run, encoders: VoxelEncoders, folder: Path | None = None) -> None:
         """The default folder is ``RUN/latents/``."""
@@ -84,7 +84,8 @@ class Latents:
         self.folder = folder or run.folder / "latents"
 
     def _kept(self, name: str, make: Iterator[Tensor]) -> Tensor:
-        path = self.folder / f"{name}.safetensors"
+        numbers = self.run.preset.data.numbers
+        path = self.folder / f"{name}_{numbers.start}-{numbers.stop - 1}.safetensors"
         if not path.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
             # A training step may be the first to ask. Store full precision, whatever the step computes in.

@@ -22,7 +22,7 @@ from backend.training.export import begin_with
 from backend.training.loop import Schedule, Trainer, TrainingState, ema_decay, learning_rate
 from backend.training.objects.data import SHARD, Objects
 from backend.training.run_folder import alone
-from backend.training.scratch.joint import JointStage
+from backend.training.scratch.joint import JointStage, RunData
 from backend.training.scratch.presets import PRESETS
 from backend.training.scratch.stages import Run, StructureVAEStage
 from backend.weights.folders import ModelFolder
@@ -80,6 +80,20 @@ def test_a_stage_begins_with_the_weights_of_a_model(trained: Path) -> None:
         for network in stage.networks.values():
             for parameter in network.parameters():
                 assert torch.equal(parameter, kept[f"ema/{values[id(parameter)]}"].half().float())
+
+
+def test_the_exported_statistics_are_those_that_the_flows_learnt_with(trained: Path) -> None:
+    """Of all their objects, the extra ones too."""
+    latents = RunData(Run(PRESETS["smoke"], trained, torch.device("cpu")).extended())
+    config = ModelFolder.read(trained / "model").config
+    assert len(latents.objects) == 3 * SHARD
+    for values, written in (
+        (latents.structure, config.structure_normalization),
+        (latents.voxels, config.latent_normalization),
+    ):
+        assert written is not None
+        assert values.mean.tolist() == pytest.approx(list(written.mean))
+        assert values.std.tolist() == pytest.approx(list(written.std))
 
 
 def test_a_run_takes_from_its_model_what_it_has_not_trained(trained: Path, tmp_path: Path) -> None:
