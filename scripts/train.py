@@ -35,6 +35,7 @@ from backend.training.scratch.joint import JointStage
 from backend.training.scratch.latent_flow import LatentFlowStage
 from backend.training.scratch.presets import PRESETS
 from backend.training.scratch.stages import ImageEncoderStage, LatentVAEStage, Run, ScratchStage, StructureVAEStage
+from backend.training.scratch.structure_decoder import StructureDecoderStage
 from backend.weights.folders import ModelFolder
 
 LEARNED: dict[str, Callable[[Run], ScratchStage]] = {
@@ -43,6 +44,7 @@ LEARNED: dict[str, Callable[[Run], ScratchStage]] = {
     "image_encoder": ImageEncoderStage,
     "structure_flow": JointStage,
     "latent_flow": LatentFlowStage,
+    "structure_decoder": StructureDecoderStage,
 }
 STAGES = ("data", "extra_data", *LEARNED, "export")
 

@@ -24,6 +24,7 @@ from .scratch.latent_flow import LatentFlowStage
 from .scratch.latents import Latents, Standardized, TrainedVoxelEncoders
 from .scratch.model_files import FILES
 from .scratch.stages import LatentVAEStage, Run, S, ScratchStage, StructureVAEStage
+from .scratch.structure_decoder import StructureDecoderStage
 
 
 def begin_with(networks: Mapping[str, nn.Module], model: ModelFolder) -> None:
@@ -40,7 +41,8 @@ def begun(kind: Callable[[Run], S], run: Run) -> S:
     stage of the run has trained them. Raises CheckpointError, and FileNotFoundError if that stage is not finished."""
     stage = kind(run)
     if run.start:
-        begin_with({k: n for k, n in stage.networks.items() if k == stage.name or not run.has(k)}, run.start)
+        trained = {network for network, earlier in stage.earlier.items() if run.has(earlier)}
+        begin_with({k: n for k, n in stage.networks.items() if k not in trained}, run.start)
     return stage
 
 
@@ -82,7 +84,7 @@ def export(run: Run, folder: Path, structure_guidance: float, latent_guidance: f
     """Write a run's model folder; the guidances are the samplers' defaults. Raises FileNotFoundError if a stage is not
     finished."""
     networks: dict[str, nn.Module] = {}
-    for kind in (StructureVAEStage, LatentVAEStage, JointStage, LatentFlowStage):
+    for kind in (StructureVAEStage, LatentVAEStage, JointStage, LatentFlowStage, StructureDecoderStage):
         networks |= _networks_of(run, kind)
     ckpts = folder / "ckpts"
     ckpts.mkdir(parents=True, exist_ok=True)

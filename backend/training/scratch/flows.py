@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -74,6 +74,7 @@ class FlowStage(ABC):
     """What both flows' stages share: flow matching, and the evaluation on held-out objects."""
 
     name: str
+    earlier: ClassVar[Mapping[str, str]] = {}
     model: nn.Module
 
     def __init__(self, run: Run) -> None:

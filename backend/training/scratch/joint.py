@@ -6,9 +6,9 @@ reaches the encoder through its tokens, and the pretext goes on beside it. Views
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -61,6 +61,7 @@ class JointStage(FlowStage):
     it."""
 
     name = "structure_flow"
+    earlier: ClassVar[Mapping[str, str]] = {"image_encoder": ImageEncoderStage.name}
     model: EncoderAndFlow
 
     def __init__(self, run: Run, data: FlowData | None = None) -> None:

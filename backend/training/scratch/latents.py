@@ -36,6 +36,11 @@ class Standardized:
         shape = [1, -1] + [1] * (latents.ndim - 2)
         return cls((latents - mean.reshape(shape)) / std.reshape(shape), mean, std)
 
+    def restored(self, latents: Tensor) -> Tensor:
+        """Standardised latents of the same kind with the mean and deviation they had before."""
+        shape = [1, -1] + [1] * (latents.ndim - 2)
+        return latents * self.std.reshape(shape).to(latents) + self.mean.reshape(shape).to(latents)
+
 
 class VoxelEncoders(Protocol):
     """The networks that make latents."""

@@ -123,6 +123,7 @@ _SMOKE = {
     "image_encoder": Schedule(steps=1, batch=2, rate=1e-4, warmup=1),
     "structure_flow": Schedule(steps=1, batch=2, rate=1e-4, warmup=1, shares=_JOINTLY),
     "latent_flow": Schedule(steps=1, batch=1, rate=1e-4, warmup=1),
+    "structure_decoder": Schedule(steps=1, batch=2, rate=1e-4, warmup=1),
 }
 
 PRESETS: dict[str, Preset] = {
@@ -139,6 +140,7 @@ PRESETS: dict[str, Preset] = {
             "image_encoder": Schedule(steps=16500, batch=32, rate=6e-4, weight_decay=0.02, matrix_rate=0.005),
             "structure_flow": Schedule(steps=6300, batch=32, rate=6e-4, ema=0.999, matrix_rate=0.01, shares=_JOINTLY),
             "latent_flow": Schedule(steps=5000, batch=16, rate=6e-4, ema=0.999, matrix_rate=0.01),
+            "structure_decoder": Schedule(steps=1800, batch=16, rate=1e-3, warmup=50, ema=0.995),
         },
         further={
             "structure_vae": Schedule(steps=2500, batch=16, rate=4e-4, warmup=50, ema=0.99),
@@ -150,6 +152,7 @@ PRESETS: dict[str, Preset] = {
                 steps=5400, batch=64, rate=4e-4, warmup=100, ema=0.9995, matrix_rate=0.008, shares=_JOINTLY
             ),
             "latent_flow": Schedule(steps=1500, batch=16, rate=4e-4, warmup=100, matrix_rate=0.008),
+            "structure_decoder": Schedule(steps=1800, batch=16, rate=1e-3, warmup=50, ema=0.995),
         },
         endless=Endless(
             first=40_000,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol, TypeVar, cast
+from typing import ClassVar, Protocol, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +27,9 @@ VIEW_COLUMNS = ("coords", "child_color", "image", "surface", "view", "family", "
 
 
 class ScratchStage(Stage, Protocol):
-    """A stage of training a small model."""
+    """A stage of training a small model. ``earlier``: which networks an earlier stage has begun, and its name."""
+
+    earlier: ClassVar[Mapping[str, str]]
 
     @property
     def networks(self) -> dict[str, nn.Module]:
@@ -93,6 +95,27 @@ def _draw_like(mean: Tensor, logvar: Tensor, generator: torch.Generator) -> Tens
     return mean + (0.5 * logvar).exp() * noise
 
 
+def voxel_losses(logits: Tensor, x: Tensor, lost_weight: float = 1.0) -> tuple[Tensor, Tensor]:
+    """One minus the Dice coefficient, and the binary cross-entropy, of predicted occupancy [B, 1, R, R, R]. In the
+    latter a voxel that is lost counts ``lost_weight`` times as much as one that is invented."""
+    p, axes = logits.sigmoid(), (1, 2, 3, 4)
+    dice = 1 - (2 * (p * x).sum(axes) + 1) / (p.sum(axes) + x.sum(axes) + 1)
+    weight = torch.tensor(lost_weight, device=x.device)
+    return dice.mean(), F.binary_cross_entropy_with_logits(logits, x, pos_weight=weight)
+
+
+def voxel_errors(pairs: Callable[[Tensor], tuple[Tensor, Tensor]], index: Tensor) -> Metrics:
+    """How well voxels are found again: over objects [N], the IoU of all voxels, and how many are wrong in an object.
+    ``pairs`` makes the true and the found ones of some objects, both bool [B, 1, R, R, R]."""
+    wrong = common = total = 0.0
+    for part in index.split(16):
+        x, y = pairs(part)
+        wrong += float((x ^ y).sum())
+        common += float((x & y).sum())
+        total += float((x | y).sum())
+    return {"iou": common / total, "wrong_voxels_per_object": wrong / len(index)}
+
+
 class StructureVAE(nn.Module):
     """From occupied voxels [B, 1, R, R, R] to latents [B, 8, r, r, r], and back to the voxels' logits."""
 
@@ -106,6 +129,7 @@ class StructureVAEStage:
     """Occupied voxels to latents and back. The loss is Dice + binary cross-entropy + KL."""
 
     name = "structure_vae"
+    earlier: ClassVar[Mapping[str, str]] = {}
     kl_weight = 3e-3
 
     def __init__(self, run: Run) -> None:
@@ -134,26 +158,21 @@ class StructureVAEStage:
         # In full precision on a CPU: oneDNN's gradients of bfloat16 convolutions read memory beyond their input.
         with torch.autocast("cpu", enabled=False):
             _, mean, logvar = model.encoder(x, return_raw=True)
-            logits = model.decoder(_draw_like(mean, logvar, generator))
-        p = logits.sigmoid()
-        dice = 1 - (2 * (p * x).sum((1, 2, 3, 4)) + 1) / (p.sum((1, 2, 3, 4)) + x.sum((1, 2, 3, 4)) + 1)
-        cross_entropy = F.binary_cross_entropy_with_logits(logits, x)
+            dice, cross_entropy = voxel_losses(model.decoder(_draw_like(mean, logvar, generator)), x)
         kl = _kl(mean, logvar)
-        loss = dice.mean() + cross_entropy + self.kl_weight * kl
-        return loss, {"dice": dice.mean().item(), "bce": cross_entropy.item(), "kl": kl.item()}
+        loss = dice + cross_entropy + self.kl_weight * kl
+        return loss, {"dice": dice.item(), "bce": cross_entropy.item(), "kl": kl.item()}
 
     def evaluate(self, model: nn.Module) -> Metrics:
         """The IoU of the voxels and how many are wrong, from the latents' means, over held-out objects."""
         model = cast(StructureVAE, model)
         held_out = torch.arange(self.run.training_objects, len(self.objects))
-        wrong = missing = total = 0.0
-        for index in held_out.split(16):
-            x = self._occupancy(index) > 0
-            y = model.decoder(model.encoder(x.float())) > 0
-            wrong += float((x ^ y).sum())
-            missing += float((x & y).sum())
-            total += float((x | y).sum())
-        return {"iou": missing / total, "wrong_voxels_per_object": wrong / len(held_out)}
+
+        def pairs(index: Tensor) -> tuple[Tensor, Tensor]:
+            x = self._occupancy(index)
+            return x > 0, model.decoder(model.encoder(x)) > 0
+
+        return voxel_errors(pairs, held_out)
 
 
 def voxel_features(distance: Tensor, child_color: Tensor) -> Tensor:
@@ -190,6 +209,7 @@ class LatentVAEStage:
     """
 
     name = "latent_vae"
+    earlier: ClassVar[Mapping[str, str]] = {}
     near = 1.5  # up to this many cells from the surface, distance counts four times, and only there colour counts
     # A flow's latents are imprecise. With a weight of 1e-3 the decoder never saw such latents, and made rough surfaces.
     # From 0.05 to 0.3 the rate falls from 2.9 to 1.7 nats a channel and nothing is lost. At 1.5 surfaces blur.
@@ -327,6 +347,7 @@ class ImageEncoderStage:
     """The image encoder learns to predict family, pose, visible parameters, palette, and a coarse coloured volume."""
 
     name = "image_encoder"
+    earlier: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, run: Run) -> None:
         self.run = run.extended()

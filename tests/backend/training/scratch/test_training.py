@@ -18,13 +18,14 @@ from torch import Tensor, nn
 from backend.errors import BackendError, CheckpointError
 from backend.pipeline import Pipeline
 from backend.training.distillation.teacher import Teacher
-from backend.training.export import begin_with
+from backend.training.export import begin_with, begun
 from backend.training.loop import Schedule, Trainer, TrainingState, ema_decay, learning_rate
 from backend.training.objects.data import SHARD, Objects
 from backend.training.run_folder import alone
 from backend.training.scratch.joint import JointStage, RunData
 from backend.training.scratch.presets import PRESETS
-from backend.training.scratch.stages import Run, StructureVAEStage
+from backend.training.scratch.stages import LatentVAEStage, Run, StructureVAEStage, voxel_losses
+from backend.training.scratch.structure_decoder import StructureDecoderStage
 from backend.weights.folders import ModelFolder
 
 ROOT = Path(__file__).parents[4]
@@ -72,10 +73,10 @@ def test_training_goes_on_from_a_model_in_half_precision(trained: Path, tmp_path
 def test_a_stage_begins_with_the_weights_of_a_model(trained: Path) -> None:
     model = ModelFolder.read(trained / "model")
     run = Run(PRESETS["smoke"], trained, torch.device("cpu"), start=model)
-    for kind, kept_by in ((StructureVAEStage, "structure_vae"), (JointStage, "structure_flow")):
+    for kind in (LatentVAEStage, JointStage, StructureDecoderStage):  # the last of a network is what the model has
         stage = kind(run)
         begin_with(stage.networks, model)
-        kept = load_file(trained / kept_by / "checkpoint.safetensors")
+        kept = load_file(trained / stage.name / "checkpoint.safetensors")
         values = {id(p): name for name, p in stage.model.named_parameters()}
         for network in stage.networks.values():
             for parameter in network.parameters():
@@ -100,13 +101,52 @@ def test_a_run_takes_from_its_model_what_it_has_not_trained(trained: Path, tmp_p
     """The image encoder learns along with the structure flow; then the model's is not used any more."""
     (tmp_path / "data").symlink_to(trained / "data", target_is_directory=True)
     command = ["--preset", "smoke", "--device", "cpu", "--folder", str(tmp_path), "--start", str(trained / "model")]
-    for stage in ("structure_flow", "latent_flow", "export"):
+    for stage in ("structure_flow", "latent_flow", "structure_decoder", "export"):
         done = run("train", stage, *command)
         assert done.returncode == 0, done.stderr
     old, new = (folder / "model" / "ckpts" for folder in (trained, tmp_path))
     changed = {p.stem for p in new.glob("*.safetensors") if p.read_bytes() != (old / p.name).read_bytes()}
-    assert changed == {"image_encoder", "ss_flow_img_dit", "slat_flow_img_dit"}
+    assert changed == {"image_encoder", "ss_flow_img_dit", "slat_flow_img_dit", "ss_dec_conv3d"}
     assert Pipeline.load(ModelFolder.read(tmp_path / "model"), torch.device("cpu")).mesh_decoder.resolution == 8
+
+
+def test_the_structure_decoder_goes_on_from_what_the_run_has_trained(trained: Path, tmp_path: Path) -> None:
+    """Not from what the run's model has, where the run has trained its structure VAE further."""
+    for name in ("data", "structure_vae"):
+        (tmp_path / name).symlink_to(trained / name, target_is_directory=True)
+    model = ModelFolder.read(trained / "model")  # its decoder has learnt in ``structure_decoder``, too
+    run = Run(PRESETS["smoke"], tmp_path, torch.device("cpu"), start=model)
+    found = begun(StructureDecoderStage, run).model.state_dict()
+    own = run.finished(StructureVAEStage).model.decoder.state_dict()
+    models = begun(StructureVAEStage, Run(PRESETS["smoke"], tmp_path / "no", run.device, model)).model.decoder
+    assert all(found[name].equal(own[name]) for name in own)
+    assert any(not found[name].equal(other) for name, other in models.state_dict().items())
+
+
+def test_latents_that_were_hardly_noised_come_back(trained: Path) -> None:
+    stage = StructureDecoderStage(Run(PRESETS["smoke"], trained, torch.device("cpu")))
+    index = torch.arange(3)
+    raw, scale = stage.latents.raw_structure()[index], stage.latents.structure.std[:, None, None, None]
+    off = []
+    for stage.times in ((0.0, 0.0), (0.9, 0.9)):
+        back = stage.brought_back(index, torch.zeros_like(index), torch.Generator().manual_seed(0))
+        off.append(float(((back - raw) / scale).square().mean().sqrt()))
+    assert off[0] < 1e-4
+    assert off[1] > 0.5  # the flow of this preset has learnt nothing
+
+
+def test_a_lost_voxel_counts_more_than_an_invented_one() -> None:
+    truth = torch.zeros(1, 1, 2, 2, 2)
+    truth[0, 0, 0] = 1
+    sure = 8 * (2 * truth - 1)
+    lost, invented = sure.clone(), sure.clone()
+    lost[0, 0, 0, 0, 0], invented[0, 0, 1, 0, 0] = -8, 8
+    plain = [float(voxel_losses(x, truth)[1]) for x in (sure, lost, invented)]
+    weighted = [float(voxel_losses(x, truth, 6.0)[1]) for x in (sure, lost, invented)]
+    assert plain[1] == pytest.approx(plain[2], rel=1e-3)
+    assert plain[0] < 1e-3
+    assert weighted[1] == pytest.approx(6 * plain[1], rel=1e-2)
+    assert weighted[2] == pytest.approx(plain[2], rel=1e-2)
 
 
 def test_a_model_is_trained_further_on_objects_drawn_meanwhile(trained: Path, tmp_path: Path) -> None:
