@@ -22,6 +22,11 @@ from .pretext import normalized
 from .stages import LatentVAEStage, Run, StructureVAEStage, sparse_batch, voxel_features
 
 
+def _by_channel(values: Tensor, latents: Tensor) -> Tensor:
+    """One number for each channel [C], shaped to multiply latents, whose dimension 1 is the channel."""
+    return values.reshape([1, -1] + [1] * (latents.ndim - 2)).to(latents)
+
+
 @dataclass(frozen=True)
 class Standardized:
     """Latents with mean 0 and standard deviation 1 in each channel, and the mean and deviation they had before."""
@@ -33,13 +38,11 @@ class Standardized:
     @classmethod
     def of(cls, latents: Tensor, mean: Tensor, std: Tensor) -> Standardized:
         """Standardise latents, whose dimension 1 is the channel, with given statistics."""
-        shape = [1, -1] + [1] * (latents.ndim - 2)
-        return cls((latents - mean.reshape(shape)) / std.reshape(shape), mean, std)
+        return cls((latents - _by_channel(mean, latents)) / _by_channel(std, latents), mean, std)
 
     def restored(self, latents: Tensor) -> Tensor:
         """Standardised latents of the same kind with the mean and deviation they had before."""
-        shape = [1, -1] + [1] * (latents.ndim - 2)
-        return latents * self.std.reshape(shape).to(latents) + self.mean.reshape(shape).to(latents)
+        return latents * _by_channel(self.std, latents) + _by_channel(self.mean, latents)
 
 
 class VoxelEncoders(Protocol):

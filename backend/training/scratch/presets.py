@@ -127,8 +127,8 @@ _SMOKE = {
 }
 
 PRESETS: dict[str, Preset] = {
-    # The shipped weights had ``schedules`` first, then ``further`` on objects of one size, with steps in between, and
-    # an encoder that did not learn along with the structure flow: docs/LOG.md tells in which order.
+    # The shipped weights had ``schedules`` first, then ``further`` on objects of one size, with steps in between. Their
+    # encoder did not learn along with the structure flow, nor their decoder from it: docs/LOG.md tells the order.
     "mini": Preset(
         DataConfig(shards=160, views=2, image_size=112, resolution=16, colored_shards=24, first=1902),
         extra_shards=500,
