@@ -16,7 +16,8 @@ part of that path in ``ckpts`` and at the top, and after that in the base. Weigh
 
 MDT-dist's students are published as ``pipeline.json``, ``ss_flow_img_dit_L_16l8_fp16.pt`` and
 ``slat_flow_img_dit_L_64l8p2_fp16.pt`` at the top, without an overlay.json and without any network's description. So a
-folder without any network's description also counts as an overlay, with the base ``trellis-image-large``.
+folder with weights and without any network's description also counts as an overlay, with the base
+``trellis-image-large``. One with neither is refused.
 
 The **image encoder** that published models name, ``dinov2_vitl14_reg`` or DINOv3 of the same size, is a separate model,
 because several models share it. It is searched for in the model's folder like any network, then in the folder
@@ -162,10 +163,12 @@ def _base(path: Path) -> Path | None:
         name = read_json(file).get("base")
         if not isinstance(name, str) or not name:
             raise CheckpointError(f'{file}: "base" must be the path or the name of a model.')
-    elif _describes_networks(path):
+    elif _has_networks(path, lambda place: _json(place).is_file()):
         return None
-    else:
+    elif _has_networks(path, has_weights):
         name = DEFAULT_BASE
+    else:
+        raise CheckpointError(f"{path} has none of the networks that its pipeline.json names: it is not complete.")
     for beside in (path / name, path.parent / name):
         if (beside / "pipeline.json").is_file():
             return beside.resolve()
@@ -177,12 +180,12 @@ def _is_made(file: Path) -> bool:
     return ".part" in file.suffixes or (file.suffix == SAFETENSORS and pickle_at(file.with_suffix("")) is not None)
 
 
-def _describes_networks(path: Path) -> bool:
-    """Whether the folder has the description of at least one network that its pipeline.json names."""
+def _has_networks(path: Path, there: Callable[[Path], bool]) -> bool:
+    """Whether one of the places for the networks that the folder's pipeline.json names passes ``there``."""
     args = read_json(path / "pipeline.json").get("args")
     models = args.get("models") if isinstance(args, dict) else None
     names = [name for name in models.values() if isinstance(name, str)] if isinstance(models, dict) else []
-    return any(_json(place).is_file() for name in names for place in _places(path, name))
+    return any(there(place) for name in names for place in _places(path, name))
 
 
 def _places(folder: Path, name: str) -> tuple[Path, ...]:

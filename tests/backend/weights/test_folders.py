@@ -291,6 +291,11 @@ def test_a_base_that_is_nowhere_is_named(tmp_path: Path) -> None:
     assert "download trellis-image-large" in caught.value.hint
 
 
+def test_a_folder_without_any_network_is_no_overlay(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="none of the networks"):
+        ModelFolder.read(write_pipeline(tmp_path / "emptied"))
+
+
 def write_student(folder: Path, teacher: Path, form: str) -> Path:
     """An overlay with a flow of its own, of other weights and with a sampler of its own."""
     folder.mkdir()
