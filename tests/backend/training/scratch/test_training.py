@@ -23,6 +23,7 @@ from backend.training.loop import Schedule, Trainer, TrainingState, ema_decay, l
 from backend.training.objects.data import SHARD, Objects
 from backend.training.run_folder import alone
 from backend.training.scratch.joint import JointStage, RunData
+from backend.training.scratch.latents import Latents, TrainedVoxelEncoders
 from backend.training.scratch.presets import PRESETS
 from backend.training.scratch.stages import LatentVAEStage, Run, StructureVAEStage, voxel_losses
 from backend.training.scratch.structure_decoder import StructureDecoderStage
@@ -95,6 +96,20 @@ def test_the_exported_statistics_are_those_that_the_flows_learnt_with(trained: P
         assert written is not None
         assert values.mean.tolist() == pytest.approx(list(written.mean))
         assert values.std.tolist() == pytest.approx(list(written.std))
+
+
+def test_latents_of_more_objects_do_not_pass_for_those_of_fewer(trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").symlink_to(trained / "data")
+    fewer = Run(PRESETS["smoke"], tmp_path, torch.device("cpu"))
+    encoders = TrainedVoxelEncoders(Run(PRESETS["smoke"], trained, torch.device("cpu")))
+    every = Latents(fewer.extended(), encoders).raw_structure()
+    assert len(every) == 3 * SHARD
+    some = Latents(fewer, encoders).raw_structure()
+    assert torch.equal(some, every[SHARD:])  # the extra shards come first
+    with torch.no_grad():
+        encoder = encoders.structure()
+        grid = fewer.objects("coords").occupancy(torch.arange(8), PRESETS["smoke"].data.resolution)
+        assert torch.allclose(some[:8], encoder(grid), atol=1e-5)
 
 
 def test_a_run_takes_from_its_model_what_it_has_not_trained(trained: Path, tmp_path: Path) -> None:
