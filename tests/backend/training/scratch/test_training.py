@@ -99,13 +99,15 @@ def test_the_exported_statistics_are_those_that_the_flows_learnt_with(trained: P
 
 
 def test_latents_of_more_objects_do_not_pass_for_those_of_fewer(trained: Path, tmp_path: Path) -> None:
-    (tmp_path / "data").symlink_to(trained / "data")
+    (tmp_path / "data").symlink_to(trained / "data", target_is_directory=True)
     fewer = Run(PRESETS["smoke"], tmp_path, torch.device("cpu"))
     encoders = TrainedVoxelEncoders(Run(PRESETS["smoke"], trained, torch.device("cpu")))
     every = Latents(fewer.extended(), encoders).raw_structure()
     assert len(every) == 3 * SHARD
     some = Latents(fewer, encoders).raw_structure()
-    assert torch.equal(some, every[SHARD:])  # the extra shards come first
+    # The extra shards come first. The encoder saw the objects in other batches, which may change the last bits.
+    assert some.shape == every[SHARD:].shape
+    assert torch.allclose(some, every[SHARD:], atol=1e-5)
     with torch.no_grad():
         encoder = encoders.structure()
         grid = fewer.objects("coords").occupancy(torch.arange(8), PRESETS["smoke"].data.resolution)
