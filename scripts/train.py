@@ -154,7 +154,7 @@ def parse() -> argparse.Namespace:
     endless.add_argument("--at-once", type=int, help="objects of a family drawn together (default: the preset's)")
     endless.add_argument("--batch", type=int, help="objects in a step of the structure flow (default: the preset's)")
     parser.add_argument("--structure-guidance", type=float, default=1.0, help="default guidance of the exported model")
-    parser.add_argument("--latent-guidance", type=float, default=0.0, help="the same for the latents")
+    parser.add_argument("--latent-guidance", type=float, default=1.0, help="the same for the latents")
     arguments = parser.parse_args()
     arguments.folder = arguments.folder or Path.home() / ".cache" / "espalier" / "train" / arguments.preset
     arguments.out = arguments.out or arguments.folder / ("pair" if arguments.stage == "pair" else "model")

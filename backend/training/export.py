@@ -46,8 +46,13 @@ def begun(kind: Callable[[Run], S], run: Run) -> S:
     return stage
 
 
-def _teacher_sampling(guidance: float) -> SamplerSettings:
-    return SamplerSettings(steps=25, guidance=guidance, interval=(0.5, 1.0), rescale_t=3.0, sigma_min=SIGMA_MIN)
+#: ``rescale_t`` of a teacher's structures and latents: most steps at early times. Most of what latents vary by at later
+#: ones is error (docs/LOG.md, "walls that a flow leaves open, and how latents are sampled").
+STRUCTURE_RESCALE, LATENT_RESCALE = 10.0, 100.0
+
+
+def _teacher_sampling(guidance: float, rescale_t: float) -> SamplerSettings:
+    return SamplerSettings(steps=25, guidance=guidance, interval=(0.5, 1.0), rescale_t=rescale_t, sigma_min=SIGMA_MIN)
 
 
 #: How a student is sampled: guidance was distilled into it, and its second step works best from the middle of the path.
@@ -100,9 +105,9 @@ def export(run: Run, folder: Path, structure_guidance: float, latent_guidance: f
             "slat_decoder_mesh": f"ckpts/{FILES['latent_decoder_mesh'][1]}",
             "slat_flow_model": f"ckpts/{FILES['latent_flow'][1]}",
         },
-        "sparse_structure_sampler": _sampler(_teacher_sampling(structure_guidance)),
+        "sparse_structure_sampler": _sampler(_teacher_sampling(structure_guidance, STRUCTURE_RESCALE)),
         "sparse_structure_normalization": _statistics(latents.structure),
-        "slat_sampler": _sampler(_teacher_sampling(latent_guidance)),
+        "slat_sampler": _sampler(_teacher_sampling(latent_guidance, LATENT_RESCALE)),
         "slat_normalization": _statistics(latents.voxels),
         "image_cond_model": f"ckpts/{FILES['image_encoder'][1]}",
         "seal_leaks": True,

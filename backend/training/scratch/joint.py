@@ -26,7 +26,7 @@ from .stages import VIEW_COLUMNS, ImageEncoderStage, Run
 #: The weight of the pretext's loss beside the flow's.
 PRETEXT_WEIGHT = 0.25
 #: Up to this progress, heads of the pretext that are new learn without moving the encoder.
-HEADS_ONLY = 0.1
+HEADS_ONLY = 0.05
 
 
 class EncoderAndFlow(nn.Module):

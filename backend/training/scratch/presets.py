@@ -131,7 +131,7 @@ PRESETS: dict[str, Preset] = {
     # encoder did not learn along with the structure flow, nor their decoder from it: docs/LOG.md tells the order.
     "mini": Preset(
         DataConfig(shards=160, views=2, image_size=112, resolution=16, colored_shards=24, first=1902),
-        extra_shards=500,
+        extra_shards=320,
         held_out_shards=2,
         networks=_networks(16, 4, 112),
         schedules={
@@ -149,9 +149,9 @@ PRESETS: dict[str, Preset] = {
                 steps=4500, batch=32, rate=4e-4, warmup=100, weight_decay=0.02, matrix_rate=0.004
             ),
             "structure_flow": Schedule(
-                steps=5400, batch=64, rate=4e-4, warmup=100, ema=0.9995, matrix_rate=0.008, shares=_JOINTLY
+                steps=6700, batch=64, rate=4e-4, warmup=100, ema=0.9995, matrix_rate=0.008, shares=_JOINTLY
             ),
-            "latent_flow": Schedule(steps=1500, batch=16, rate=4e-4, warmup=100, matrix_rate=0.008),
+            "latent_flow": Schedule(steps=5800, batch=16, rate=4e-4, warmup=100, matrix_rate=0.008),
             "structure_decoder": Schedule(steps=1800, batch=16, rate=1e-3, warmup=50, ema=0.995),
         },
         endless=Endless(
