@@ -37,10 +37,33 @@ class FlowData(Protocol):
         """Latents of every voxel [V, 8]."""
 
 
-#: Standard deviation of the training times, before the sigmoid. It is wider than TRELLIS's N(1, 1), which puts 3 % of
-#: the times below 0.3 and 0.7 % above 0.97. With that, a short training would almost skip the last steps of sampling,
-#: and the first, which are all that a one-step student has. Here it is 8 % and 3 %.
-TIMES_STD = 1.3
+@dataclass(frozen=True)
+class Times:
+    """Training times of two kinds: sigmoid(N(1, 1.3)) for all of the path, and, with the share ``late``,
+    sigmoid(N(``mean``, 1.3)) for where a flow is sampled most.
+
+    The deviation is larger than that of TRELLIS's N(1, 1), which puts 3 % of the times below 0.3 and 0.7 % above 0.97:
+    a short training would almost skip the last steps of sampling, and the first, which are all that a one-step student
+    has. Here it is 8 % and 3 %. Most steps of a sampler with a large ``rescale_t`` are later still: with 100 all 25
+    start above 0.8.
+    """
+
+    STD: ClassVar[float] = 1.3
+
+    late: float = 0.0
+    mean: float = 1.0
+
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        """Times [B] for training, on the generator's device."""
+        device = generator.device
+        late = torch.rand(count, generator=generator, device=device) < self.late
+        normal = torch.randn(count, generator=generator, device=device)
+        return torch.where(late, logistic_times(normal, mean=self.mean, std=self.STD), self.measured(normal))
+
+    @classmethod
+    def measured(cls, normal: Tensor) -> Tensor:
+        """Those that errors are measured at, from standard normal draws [B]: the same for all flows."""
+        return logistic_times(normal, std=cls.STD)
 
 
 #: Clean latents and their voxels [N, 4], or None if the latents are dense.
@@ -75,6 +98,7 @@ class FlowStage(ABC):
 
     name: str
     earlier: ClassVar[Mapping[str, str]] = {}
+    times: ClassVar[Times] = Times()
     model: nn.Module
 
     def __init__(self, run: Run) -> None:
@@ -107,26 +131,33 @@ class FlowStage(ABC):
         """The flow's velocity at a state, with the state's shape."""
 
     def velocity_loss(self, model: nn.Module, clean: Clean, tokens: Tensor, generator: torch.Generator) -> Tensor:
-        """Flow matching (Lipman et al. 2023): the mean squared error of the velocity at random times and noise, over
-        the elements of all objects. For latents of voxels this means that large objects count more."""
+        """Flow matching (Lipman et al. 2023): the mean squared error of the velocity at random ``times`` and noise,
+        over the elements of all objects. For latents of voxels this means that large objects count more."""
+        return self._velocity_error(model, clean, tokens, self.times.draw(len(tokens), generator), generator)
+
+    def _velocity_error(
+        self, model: nn.Module, clean: Clean, tokens: Tensor, t: Tensor, generator: torch.Generator
+    ) -> Tensor:
         x_0, coords = clean
         noise = torch.randn(x_0.shape, generator=generator, device=generator.device)
-        t = logistic_times(torch.randn(len(tokens), generator=generator, device=generator.device), std=TIMES_STD)
         x_t = state_at(x_0, noise, t, Samples.of(len(tokens), coords))
         device = self.run.device
         velocity = self._velocity(model, x_t.to(device), coords, t.to(device), tokens)
         return (velocity - path_velocity(x_0, noise).to(device)).square().mean()
 
     def errors(self, model: nn.Module, data: FlowData, look: Callable[[Tensor], Tensor]) -> Metrics:
-        """The same error on the held-out objects of ``data``, and with another object's image, which shows whether
-        images matter. ``look`` makes the tokens [B, L, C] of the first views of given objects [B]."""
-        losses, shuffled = [], []
+        """The same error on the held-out objects of ``data``, at times that are the same for all flows, and with
+        another object's image, which shows whether images matter. ``look`` makes the tokens [B, L, C] of the first
+        views of given objects [B]."""
+        losses: list[Tensor] = []
+        shuffled: list[Tensor] = []
         for index, generator in self._held_out():
             tokens = look(index)
             state = generator.get_state()
-            losses.append(self.velocity_loss(model, self.clean(data, index), tokens, generator))
-            generator.set_state(state)
-            shuffled.append(self.velocity_loss(model, self.clean(data, index), tokens.roll(1, 0), generator))
+            for errors, seen in ((losses, tokens), (shuffled, tokens.roll(1, 0))):
+                generator.set_state(state)
+                t = Times.measured(torch.randn(len(index), generator=generator))
+                errors.append(self._velocity_error(model, self.clean(data, index), seen, t, generator))
         return {
             "velocity_error": torch.stack(losses).mean().item(),
             "with_another_image": torch.stack(shuffled).mean().item(),

@@ -17,7 +17,7 @@ from ...models.image_encoder import ImageEncoder
 from ...models.structure_flow import StructureFlow
 from ..loop import Metrics
 from ..objects.data import Objects
-from .flows import Chosen, Clean, FlowData, FlowStage
+from .flows import Chosen, Clean, FlowData, FlowStage, Times
 from .latents import Latents, TrainedVoxelEncoders
 from .presets import Preset
 from .pretext import ImagePretext, Truth, mirrorable, normalized, pretext_losses
@@ -62,6 +62,7 @@ class JointStage(FlowStage):
 
     name = "structure_flow"
     earlier: ClassVar[Mapping[str, str]] = {"image_encoder": ImageEncoderStage.name}
+    times = Times(late=0.5, mean=2.3)
     model: EncoderAndFlow
 
     def __init__(self, run: Run, data: FlowData | None = None) -> None:

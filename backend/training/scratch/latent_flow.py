@@ -12,7 +12,7 @@ from ...models.image_encoder import ImageEncoder
 from ...models.latent_flow import LatentFlow
 from ...sparse.tensor import SparseTensor
 from ..loop import Metrics
-from .flows import Clean, FlowData, FlowStage
+from .flows import Clean, FlowData, FlowStage, Times
 from .joint import JointStage
 from .latents import SeenLatents, TrainedVoxelEncoders
 from .model_files import FolderEncoders
@@ -33,6 +33,7 @@ class LatentFlowStage(FlowStage):
     """The flow of the latents [N, 8] of given voxels."""
 
     name = "latent_flow"
+    times = Times(late=0.75, mean=3.0)
     model: LatentFlow
 
     def __init__(self, run: Run) -> None:

@@ -22,6 +22,7 @@ from backend.training.export import begin_with, begun
 from backend.training.loop import Schedule, Trainer, TrainingState, ema_decay, learning_rate
 from backend.training.objects.data import SHARD, Objects
 from backend.training.run_folder import alone
+from backend.training.scratch.flows import Times
 from backend.training.scratch.joint import JointStage, RunData
 from backend.training.scratch.latents import Latents, TrainedVoxelEncoders
 from backend.training.scratch.presets import PRESETS
@@ -58,6 +59,8 @@ def test_every_stage_leaves_a_config_and_held_out_metrics(trained: Path) -> None
 def test_the_exported_folder_loads(trained: Path) -> None:
     pipeline = Pipeline.load(ModelFolder.read(trained / "model"), torch.device("cpu"))
     assert pipeline.mesh_decoder.resolution == PRESETS["smoke"].data.resolution
+    samplers = pipeline.config.structure_sampler, pipeline.config.latent_sampler
+    assert [(s.steps, s.guidance, s.rescale_t) for s in samplers] == [(25, 1.0, 10.0), (25, 1.0, 100.0)]
     files = {p.name for p in (trained / "model" / "ckpts").iterdir()}
     assert {"image_encoder.json", "slat_flow_img_dit.safetensors"} <= files
 
@@ -112,6 +115,17 @@ def test_latents_of_more_objects_do_not_pass_for_those_of_fewer(trained: Path, t
         encoder = encoders.structure()
         grid = fewer.objects("coords").occupancy(torch.arange(8), PRESETS["smoke"].data.resolution)
         assert torch.allclose(some[:8], encoder(grid), atol=1e-5)
+
+
+def test_late_times_are_where_a_flow_is_sampled_most() -> None:
+    generator = torch.Generator().manual_seed(0)
+    t = Times(late=0.75, mean=3.0).draw(20_000, generator)
+    plain = Times().draw(20_000, generator)
+    share = [float((x > 0.8).float().mean()) for x in (t, plain)]
+    # P(1.3 z + m > logit 0.8), for the means 3 and 1, by tables of the normal distribution
+    assert share == pytest.approx([0.75 * 0.893 + 0.25 * 0.382, 0.382], abs=0.01)
+    assert t.min() > 0
+    assert t.max() < 1
 
 
 def test_a_run_takes_from_its_model_what_it_has_not_trained(trained: Path, tmp_path: Path) -> None:
