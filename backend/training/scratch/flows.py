@@ -54,16 +54,12 @@ class Times:
     mean: float = 1.0
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
-        """Times [B] for training, on the generator's device."""
+        """Times [B], on the generator's device."""
         device = generator.device
-        late = torch.rand(count, generator=generator, device=device) < self.late
         normal = torch.randn(count, generator=generator, device=device)
-        return torch.where(late, logistic_times(normal, mean=self.mean, std=self.STD), self.measured(normal))
-
-    @classmethod
-    def measured(cls, normal: Tensor) -> Tensor:
-        """Those that errors are measured at, from standard normal draws [B]: the same for all flows."""
-        return logistic_times(normal, std=cls.STD)
+        late = torch.rand(count, generator=generator, device=device) < self.late
+        everywhere = logistic_times(normal, std=self.STD)
+        return torch.where(late, logistic_times(normal, mean=self.mean, std=self.STD), everywhere)
 
 
 #: Clean latents and their voxels [N, 4], or None if the latents are dense.
@@ -130,34 +126,32 @@ class FlowStage(ABC):
     def _velocity(self, model: nn.Module, x_t: Tensor, coords: Tensor | None, t: Tensor, tokens: Tensor) -> Tensor:
         """The flow's velocity at a state, with the state's shape."""
 
-    def velocity_loss(self, model: nn.Module, clean: Clean, tokens: Tensor, generator: torch.Generator) -> Tensor:
-        """Flow matching (Lipman et al. 2023): the mean squared error of the velocity at random ``times`` and noise,
-        over the elements of all objects. For latents of voxels this means that large objects count more."""
-        return self._velocity_error(model, clean, tokens, self.times.draw(len(tokens), generator), generator)
-
-    def _velocity_error(
-        self, model: nn.Module, clean: Clean, tokens: Tensor, t: Tensor, generator: torch.Generator
+    def velocity_loss(
+        self, model: nn.Module, clean: Clean, tokens: Tensor, generator: torch.Generator, times: Times | None = None
     ) -> Tensor:
+        """Flow matching (Lipman et al. 2023): the mean squared error of the velocity at random noise and times (by
+        default the stage's), over the elements of all objects. For latents of voxels this means that large objects
+        count more."""
         x_0, coords = clean
         noise = torch.randn(x_0.shape, generator=generator, device=generator.device)
+        t = (times or self.times).draw(len(tokens), generator)
         x_t = state_at(x_0, noise, t, Samples.of(len(tokens), coords))
         device = self.run.device
         velocity = self._velocity(model, x_t.to(device), coords, t.to(device), tokens)
         return (velocity - path_velocity(x_0, noise).to(device)).square().mean()
 
     def errors(self, model: nn.Module, data: FlowData, look: Callable[[Tensor], Tensor]) -> Metrics:
-        """The same error on the held-out objects of ``data``, at times that are the same for all flows, and with
-        another object's image, which shows whether images matter. ``look`` makes the tokens [B, L, C] of the first
-        views of given objects [B]."""
-        losses: list[Tensor] = []
-        shuffled: list[Tensor] = []
+        """The same error on the held-out objects of ``data``, at times everywhere, which are the same for all flows,
+        and with another object's image, which shows whether images matter. ``look`` makes the tokens [B, L, C] of the
+        first views of given objects [B]."""
+        losses, shuffled, everywhere = [], [], Times()
         for index, generator in self._held_out():
             tokens = look(index)
             state = generator.get_state()
-            for errors, seen in ((losses, tokens), (shuffled, tokens.roll(1, 0))):
-                generator.set_state(state)
-                t = Times.measured(torch.randn(len(index), generator=generator))
-                errors.append(self._velocity_error(model, self.clean(data, index), seen, t, generator))
+            losses.append(self.velocity_loss(model, self.clean(data, index), tokens, generator, everywhere))
+            generator.set_state(state)
+            others = tokens.roll(1, 0)
+            shuffled.append(self.velocity_loss(model, self.clean(data, index), others, generator, everywhere))
         return {
             "velocity_error": torch.stack(losses).mean().item(),
             "with_another_image": torch.stack(shuffled).mean().item(),
