@@ -29,9 +29,9 @@ from ..models.sparse_layers import (
     SparseTransformerBlock,
 )
 from ..sparse.convolution import SparseConv3d
+from ..sparse.groups import Groups
 from ..sparse.normalization import SparseGroupNorm32
 from ..sparse.resample import downsample, subdivide, upsample
-from ..sparse.tensor import Groups
 from .case import GoldenCase, Network, filled
 from .compare import Comparison, compare_outputs
 
@@ -132,16 +132,16 @@ def sparse_attention(case: GoldenCase) -> list[Comparison]:
     for size, shift in numbers_in(r"win(\d+)_shift(\d+)", case):
         name = f"win{size}_shift{shift}"
         actual[name] = attended(name, window_size=size, shift=shift)
-        actual |= _labelled(name, x.voxels.windows(size, shift), case.outputs[f"{name}_group"])
+        actual |= _labelled(name, x.voxels.windows(size, shift), x.voxels.batch, case.outputs[f"{name}_group"])
     return compare_outputs(case.outputs, actual)
 
 
-def _labelled(name: str, groups: Groups, labels: Tensor) -> dict[str, Tensor]:
+def _labelled(name: str, groups: Groups, item: Tensor, labels: Tensor) -> dict[str, Tensor]:
     """Our groups of voxels, their sizes and batch items, renumbered like the reference's groups.
 
     Only the partition matters, not the numbers. A voxel gets -1 if its group is not exactly one of the reference's.
     """
-    ours, batch = (groups.places // groups.rows.shape[1]).cpu(), groups.batch.cpu()
+    ours, batch = groups.group.cpu(), item[groups.order[groups.starts[:-1]]].cpu()
     pairs = torch.unique(torch.stack([ours, labels], dim=1), dim=0)
     number = torch.full((int(ours.max()) + 1,), -1)
     number[pairs[:, 0]] = pairs[:, 1]

@@ -1,8 +1,8 @@
 """Attention: of tokens, among the voxels of a batch item or a window, and from voxels to a dense context.
 
-Groups of voxels (items or windows) attend in a single call. Where torch has a kernel for groups of any length, on a GPU
-in half precision, they stand one after another. Elsewhere they are padded to the same length. A single group that holds
-every voxel needs neither.
+Groups of voxels (items or windows) attend together. Where torch has a kernel for groups of any length, on a GPU in half
+precision, they stand one after another, in a single call. Elsewhere those of similar sizes are padded to the same
+length. A single group that holds every voxel needs neither.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .dispatch import inference
-from .tensor import Groups, VoxelSet
+from .groups import Groups, Padded
+from .tensor import VoxelSet
 
 log = logging.getLogger(__name__)
 
@@ -26,8 +27,12 @@ def self_attention(q: Tensor, k: Tensor, v: Tensor, groups: Groups) -> Tensor:
         return attend(q[None], k[None], v[None])[0]
     if q.device.type == "cuda" and inference(q, k, v) and takes_lengths(q.device):
         return attend_in_turn(q, k, v, groups)
-    mask = None if groups.filled is None else groups.filled[:, None, None]
-    return groups.unpad(attend(groups.pad(q), groups.pad(k), groups.pad(v), mask))
+    return groups.unpad([_attend_padded(q, k, v, part) for part in groups.parts])
+
+
+def _attend_padded(q: Tensor, k: Tensor, v: Tensor, part: Padded) -> Tensor:
+    mask = None if part.filled is None else part.filled[:, None, None]
+    return attend(part.pad(q), part.pad(k), part.pad(v), mask)
 
 
 def cross_attention(q: Tensor, k: Tensor, v: Tensor, voxels: VoxelSet) -> Tensor:
@@ -35,13 +40,15 @@ def cross_attention(q: Tensor, k: Tensor, v: Tensor, voxels: VoxelSet) -> Tensor
     if voxels.batch_size == 1:
         return attend(q[None], k, v)[0]
     groups = voxels.items()
-    return groups.unpad(attend(groups.pad(q), k.index_select(0, groups.batch), v.index_select(0, groups.batch)))
+    return groups.unpad(
+        [attend(p.pad(q), k.index_select(0, p.batch), v.index_select(0, p.batch)) for p in groups.parts]
+    )
 
 
 def attend_in_turn(q: Tensor, k: Tensor, v: Tensor, groups: Groups) -> Tensor:
     """``self_attention`` of groups that stand one after another, without padding. Half precision, no derivatives."""
     q, k, v = (x.index_select(0, groups.order) for x in (q, k, v))
-    return _flash(q, k, v, groups.starts, groups.rows.shape[1]).flatten(1).index_select(0, groups.position)
+    return _flash(q, k, v, groups.starts, groups.longest).flatten(1).index_select(0, groups.position)
 
 
 def _flash(q: Tensor, k: Tensor, v: Tensor, starts: Tensor, longest: int) -> Tensor:

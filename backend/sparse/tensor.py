@@ -15,6 +15,7 @@ from typing import Any, TypeAlias, TypeVar
 import torch
 from torch import Tensor
 
+from .groups import Groups, partition
 from .neighbours import (
     LARGEST_GRID,
     child_number,
@@ -32,38 +33,6 @@ MOST_CELLS = 1 << 21
 T = TypeVar("T")
 Number: TypeAlias = float
 Operand: TypeAlias = "SparseTensor | Tensor | Number"
-
-
-@dataclass(frozen=True)
-class Groups:
-    """A partition of N voxels into M groups of at most L, as index tables for padding to [M, L] and back."""
-
-    rows: Tensor  # [M, L] int64: the voxel in each place; 0 if the place is empty
-    places: Tensor  # [N] int64: the place of each voxel in the flattened [M * L]
-    filled: Tensor | None  # [M, L] bool: which places hold a voxel; None if all do
-    batch: Tensor  # [M] int64: the batch item of each group
-    order: Tensor  # [N] int64: the voxels, one group after another
-    starts: Tensor  # [M + 1] int32: where each group starts in that order, and where the last one ends
-
-    @property
-    def alone(self) -> bool:
-        """Whether a single group holds all voxels in the order of the rows, so that padding would change nothing."""
-        return len(self.rows) == 1
-
-    def pad(self, x: Tensor) -> Tensor:
-        """Features [N, ...] as [M, L, ...]. Empty places hold a copy of row 0: mask them with ``filled``."""
-        return x.index_select(0, self.rows.flatten()).unflatten(0, self.rows.shape)
-
-    def unpad(self, x: Tensor) -> Tensor:
-        """Features [M, L, ...] back as [N, ...]."""
-        return x.flatten(0, 1).index_select(0, self.places)
-
-    @cached_property
-    def position(self) -> Tensor:
-        """Where each voxel is in ``order``, [N] int64."""
-        return torch.empty_like(self.order).index_copy_(
-            0, self.order, torch.arange(len(self.order), device=self.order.device)
-        )
 
 
 @dataclass(frozen=True)
@@ -246,19 +215,8 @@ class VoxelSet:
         """The voxels grouped by ``key`` [N] below ``count``: groups in the order of keys, voxels in that of rows."""
         in_cell = _count(key, count)
         groups, longest = self._sizes(in_cell)
-        rows = torch.arange(len(self), device=self.device)
         group = ((in_cell > 0).cumsum(0) - 1)[key]
-        order = torch.argsort(key, stable=True)
-        rank = torch.empty_like(order)
-        rank[order] = rows - (in_cell.cumsum(0) - in_cell)[key[order]]
-        places = group * longest + rank
-        voxel_at = rows.new_zeros(groups * longest)
-        voxel_at[places] = rows
-        voxel_at = voxel_at.view(groups, longest)
-        sizes = _count(group, groups)
-        filled = None if len(self) == groups * longest else torch.arange(longest, device=self.device) < sizes[:, None]
-        starts = torch.nn.functional.pad(sizes.cumsum(0), (1, 0)).int()
-        return Groups(voxel_at, places, filled, self.batch[voxel_at[:, :1].flatten()], order, starts)
+        return partition(group, _count(group, groups), longest, self.batch)
 
     def _sizes(self, in_cell: Tensor) -> tuple[int, int]:
         """How many cells have voxels, and how many voxels the fullest one has, from their numbers [K]."""

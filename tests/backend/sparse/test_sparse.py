@@ -317,7 +317,19 @@ def test_groups_in_turn_on_the_gpu(x: SparseTensor) -> None:
 
 def test_padding_and_back_is_the_identity(x: SparseTensor) -> None:
     groups = x.voxels.windows(4, 2)
-    padded = groups.pad(x.feats)
-    assert groups.filled is not None
-    assert int(groups.filled.sum()) == len(x.feats)
-    assert torch.equal(groups.unpad(padded), x.feats)
+    assert any(part.filled is not None for part in groups.parts)
+    held = [part.rows.numel() if part.filled is None else int(part.filled.sum()) for part in groups.parts]
+    assert sum(held) == len(x.feats)
+    assert torch.equal(groups.unpad([part.pad(x.feats) for part in groups.parts]), x.feats)
+
+
+def test_groups_of_similar_sizes_are_padded_together() -> None:
+    counts = (5, 40, 300, 45, 0, 290, 120)
+    coords = [(i, k % 16, k // 16 % 16, k // 256) for i, count in enumerate(counts) for k in range(count)]
+    voxels = VoxelSet(torch.tensor(coords))
+    groups = voxels.items()
+    assert sorted(part.rows.shape for part in groups.parts) == [(1, 5), (1, 120), (2, 45), (2, 300)]
+    for part in groups.parts:
+        assert torch.equal(part.pad(voxels.batch)[:, 0], part.batch)
+    assert torch.equal(groups.group, torch.repeat_interleave(torch.tensor([5, 40, 300, 45, 290, 120])))
+    assert groups.longest == 300
