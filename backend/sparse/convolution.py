@@ -23,9 +23,6 @@ from .tensor import Kept, SparseTensor, VoxelSet
 #: Elements of the gather buffer. On a CPU it should fit the last-level cache; a GPU works best with few, large slabs.
 SLAB_ELEMENTS = {"cpu": 1 << 20, "cuda": 1 << 27}
 
-#: Rows of zeros that missing neighbours are read from. On a GPU the gradients of millions would wait for a single row.
-ZERO_ROWS = {"cpu": 1, "cuda": 4096}
-
 
 def _slabs(rows: Tensor, x: Tensor) -> Iterator[tuple[slice, Tensor]]:
     """Slices of N voxels with their gathered neighbours [n, K * C], from ``rows`` [N, K] and features ``x`` [M, C].
@@ -211,16 +208,8 @@ def upsampled_conv(x: Tensor, weights: Tensor, bias: Tensor, voxels: VoxelSet) -
     All voxels of a cell share its features, so each cell is multiplied by every tap once, and each voxel sums the
     products of its neighbours' cells: a quarter of the products if a cell holds four voxels. ``weights``: ``by_tap``.
     """
-    taps, table, parent = 27, voxels.neighbours.long(), voxels.coarse(2).parent
-    products = F.linear(x, weights)
-    rows = F.pad(parent, (0, 1), value=len(x))[table] * taps + torch.arange(taps, device=x.device)
-    zeros = ZERO_ROWS.get(x.device.type, 1) if torch.is_grad_enabled() else 1  # for missing neighbours
-    missing: int | Tensor = len(x) * taps
-    if zeros > 1:
-        missing = missing + (torch.arange(table.numel(), device=x.device) % zeros).view_as(table)
-    rows = torch.where(table < len(voxels), rows, missing)
-    products = F.pad(products.view(len(x) * taps, -1), (0, 0, 0, zeros))
-    return products.index_select(0, rows.flatten()).unflatten(0, table.shape).sum(1) + bias
+    products = F.linear(x, weights).view(27 * len(x), -1)
+    return voxels.products_of_cells().sums(products) + bias
 
 
 class _Kernel(nn.Module):

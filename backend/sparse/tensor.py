@@ -14,7 +14,9 @@ from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
+from .bags import Bags
 from .groups import Groups, partition
 from .neighbours import (
     LARGEST_GRID,
@@ -264,6 +266,19 @@ class VoxelSet:
         if max(self._high) >= LARGEST_GRID:
             return neighbours_of_kept(self.coarse(2).voxels.neighbours, self.places_in_cells)
         return neighbours_in_grid(self.coords, self.batch_size, self._high)
+
+    def products_of_cells(self) -> Bags:
+        """For each voxel, its neighbours' cells, each times the tap between: row 27 j + k is cell j times tap k."""
+
+        def make() -> Bags:
+            table, parent = self.neighbours, self.coarse(2).parent.int()
+            there = table < len(self)
+            cell = parent.index_select(0, table[there])
+            offset = torch.arange(27, dtype=torch.int32, device=self.device).expand_as(table)[there]
+            ends = there.sum(1).cumsum(0)
+            return Bags(cell * 27 + offset, pad(ends, (1, 0)).int(), 27 * len(self.coarse(2).voxels))
+
+        return self._once("products of cells", make)
 
     def kept_children(self, mask: Tensor) -> Kept:
         """The children that ``mask`` [N, 8] bool keeps; column k is the child at (k & 1, k >> 1 & 1, k >> 2 & 1).

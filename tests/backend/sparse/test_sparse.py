@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from backend.sparse import attention, convolution, reference
+from backend.sparse.bags import Bags
 from backend.sparse.convolution import (
     SparseConv3d,
     by_tap,
@@ -134,13 +135,17 @@ def test_convolution_of_subdivided_voxels_merges_taps_exactly(x: SparseTensor) -
     assert_close(conv(x, subdivide=True).feats, conv(subdivide(x)).feats, 2e-6)
 
 
-@pytest.mark.parametrize("zeros", [1, 5])
-def test_convolution_of_upsampled_cells_multiplies_each_once(
-    x: SparseTensor, zeros: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(convolution.ZERO_ROWS, "cpu", zeros)
+def test_convolution_of_upsampled_cells_multiplies_each_once(x: SparseTensor) -> None:
     conv, coarse = SparseConv3d(8, 5, 3), downsample(x, 2)
     assert_close(conv(coarse, upsample=x.voxels).feats, conv(upsample(coarse, x.voxels, 2)).feats, 2e-6)
+
+
+def test_sums_over_bags_and_over_those_that_share_a_row() -> None:
+    x = torch.tensor([[1.0], [2.0], [4.0], [8.0]])
+    bags = Bags(torch.tensor([3, 0, 0, 2], dtype=torch.int32), torch.tensor([0, 2, 2, 4], dtype=torch.int32), 4)
+    assert bags.sums(x).tolist() == [[9.0], [0.0], [5.0]]
+    assert bags.transposed.sums(x[:3]).tolist() == [[5.0], [0.0], [4.0], [1.0]]
+    assert bags.transposed.transposed.sums(x).tolist() == bags.sums(x).tolist()
 
 
 @pytest.mark.parametrize(
